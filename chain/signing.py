@@ -1,0 +1,75 @@
+"""secp256k1 signatures exactly as the EVM's ``ecrecover`` judges them, in the 64-byte form of EIP-2098.
+
+libsecp256k1 is not ``ecrecover`` at the edges (high ``s``, ``r`` or ``s`` of zero, the zero address), so the edges are checked
+here, before the library is asked, and every rule that the contracts apply is applied in the same order.
+"""
+
+from __future__ import annotations
+
+from coincurve import PrivateKey, PublicKey
+from eth_hash.auto import keccak
+
+SECP256K1_N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+SIGNATURE_BYTES = 64
+ZERO_ADDRESS = bytes(20)
+
+
+def keccak256(data: bytes) -> bytes:
+    """Ethereum's keccak-256 of ``data``, 32 bytes."""
+    return bytes(keccak(data))
+
+
+def address_of(private_key: bytes) -> bytes:
+    """The 20-byte address of a 32-byte private key.
+
+    Raises:
+        ValueError: If the key is not 32 bytes in 1..n-1; the message never holds the key.
+    """
+    return _address(_private(private_key).public_key)
+
+
+def sign_digest(private_key: bytes, digest: bytes) -> bytes:
+    """Sign a 32-byte digest: ``r ‖ (yParity<<255 | s)``, 64 bytes, low ``s`` (EIP-2098), deterministic (RFC 6979).
+
+    Raises:
+        ValueError: If the key or the digest has the wrong shape.
+    """
+    if len(digest) != 32:
+        raise ValueError("a digest has 32 bytes")
+    recoverable = _private(private_key).sign_recoverable(digest, hasher=None)
+    s_with_parity = int.from_bytes(recoverable[32:64], "big") | (recoverable[64] & 1) << 255
+    return bytes(recoverable[:32] + s_with_parity.to_bytes(32, "big"))
+
+
+def recover(digest: bytes, signature: bytes) -> bytes | None:
+    """Who signed ``digest``: a 20-byte address, or ``None`` for anything the contracts would refuse."""
+    if len(signature) != SIGNATURE_BYTES or len(digest) != 32:
+        return None
+    r = int.from_bytes(signature[:32], "big")
+    vs = int.from_bytes(signature[32:], "big")
+    parity, s = vs >> 255, vs & ((1 << 255) - 1)
+    if not 0 < r < SECP256K1_N or not 0 < s <= SECP256K1_N // 2:
+        return None
+    try:
+        public_key = PublicKey.from_signature_and_message(
+            signature[:32] + s.to_bytes(32, "big") + bytes([parity]), digest, hasher=None
+        )
+    except Exception:
+        return None
+    signer = _address(public_key)
+    return None if signer == ZERO_ADDRESS else signer
+
+
+def is_malleable(signature: bytes) -> bool:
+    """Whether ``s`` is in the upper half of the order, which the contracts refuse before recovering."""
+    return int.from_bytes(signature[32:], "big") & ((1 << 255) - 1) > SECP256K1_N // 2
+
+
+def _private(private_key: bytes) -> PrivateKey:
+    if len(private_key) != 32 or not 0 < int.from_bytes(private_key, "big") < SECP256K1_N:
+        raise ValueError("not a secp256k1 private key")
+    return PrivateKey(private_key)
+
+
+def _address(public_key: PublicKey) -> bytes:
+    return keccak256(public_key.format(compressed=False)[1:])[12:]

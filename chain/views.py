@@ -1,0 +1,158 @@
+"""What the rollup tells its users: frozen answers of the L2 RPC, shared by server, client, wallet, node and screens.
+
+Addresses and hashes are ``0x`` hex strings here (checksummed for addresses); amounts are nano; times are seconds UTC on chain.
+In JSON every amount is a decimal string, since JavaScript's numbers end at 2⁵³.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Inclusion(StrEnum):
+    """How far a transaction has come: executed by the sequencer, posted to L1, past its challenge window, or refused."""
+
+    SOFT = "soft"
+    BATCHED = "batched"
+    FINAL = "final"
+    UNKNOWN = "unknown"
+
+
+class ChainParams(msgspec.Struct, frozen=True, kw_only=True):
+    """The rollup's parameters as deployed (see ``docs/rollup.md``)."""
+
+    challenge_window_s: int
+    force_delay_s: int
+    close_delay_s: int
+    """How long a payer who closes alone must wait; the payee's redeem still wins meanwhile."""
+    min_fee_nano: int
+    """The least fee the sequencer takes for a signed L2 transaction that carries one."""
+
+
+class ChainInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Which chain this is, and how to reach its L1."""
+
+    l2_chain_id: int
+    l1_chain_id: int
+    l1_rpc_url: str
+    rollup_address: str
+    inbox_address: str
+    asset_address: str
+    deployment: str
+    """32-byte hash that no other deployment shares; a home whose channels name another one meets a foreign chain."""
+    params: ChainParams
+    has_faucet: bool
+    l2_time_s: int
+    head_tx_count: int
+    head_state_root: str
+
+
+class AccountView(msgspec.Struct, frozen=True, kw_only=True):
+    """One L2 account."""
+
+    index: int
+    address: str
+    balance_nano: int
+    nonce: int
+
+
+class ChannelView(msgspec.Struct, frozen=True, kw_only=True):
+    """One payment channel as the L2 state has it now (soft head)."""
+
+    channel_id: int
+    payer: str
+    payee: str
+    signer: str
+    deposit_nano: int
+    redeemed_nano: int
+    expiry_s: int
+    closing_at_s: int
+    """When the payer's lone close may be finished; 0 while nobody closes."""
+    open_inclusion: Inclusion
+    """How final the channel's opening is; providers give credit only on what they accept here."""
+
+
+class SoftReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """The sequencer's promise to include a transaction, given after it was executed and persisted."""
+
+    l2_tx: str
+    sequence: int
+    """Position in the sequencer's order, from 0."""
+    state_root: str
+    allocated_index: int | None
+    """The account, channel or withdrawal index that the transaction created."""
+
+
+class TxStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one L2 transaction stands."""
+
+    l2_tx: str
+    kind: str
+    inclusion: Inclusion
+    sequence: int
+    batch_id: int | None
+    l1_tx: str | None
+    state_root: str
+    final_at_s: int | None
+    """When its batch's challenge window ends (L1 time); ``None`` before it is batched."""
+
+
+class BatchView(msgspec.Struct, frozen=True, kw_only=True):
+    """One batch posted to L1."""
+
+    batch_id: int
+    l1_tx: str
+    l1_block: int
+    submitted_at_s: int
+    final_at_s: int
+    inclusion: Inclusion
+    tx_count: int
+    frame_count: int
+    size_bytes: int
+    pre_state_root: str
+    post_state_root: str
+
+
+class WithdrawalView(msgspec.Struct, frozen=True, kw_only=True):
+    """One withdrawal on its way to L1."""
+
+    withdrawal_index: int
+    recipient: str
+    amount_nano: int
+    l2_tx: str
+    inclusion: Inclusion
+    final_at_s: int | None
+    claim_l1_tx: str | None
+    """The L1 transaction that paid it, once claimed."""
+
+
+class StateProof(msgspec.Struct, frozen=True, kw_only=True):
+    """A Merkle proof of one leaf against the state root of one posted batch."""
+
+    batch_id: int
+    state_root: str
+    index: int
+    leaf: str
+    siblings: list[str]
+
+
+class FaucetGrant(msgspec.Struct, frozen=True, kw_only=True):
+    """What the devnet's faucet gave: test money on L2 (by an L1 deposit), plus test money and gas ether on L1."""
+
+    address: str
+    l2_amount_nano: int
+    l1_amount_nano: int
+    l1_gas_wei: int
+    l1_tx: str
+
+
+class ChainEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of what happens on the chain: a batch posted or final, a deposit credited, a claim paid."""
+
+    kind: str
+    """``deposit`` · ``batch`` · ``final`` · ``withdrawal`` · ``claim``."""
+    at_s: int
+    text: str
+    reference: str

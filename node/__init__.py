@@ -1,0 +1,1 @@
+"""The marketplace node: engine, relay, sealed sessions, market and the services that tie them together; no user interface."""

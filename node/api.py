@@ -1,0 +1,141 @@
+"""The one seam between a node and whatever shows or steers it: screens, commands, and later an attached TUI.
+
+Calls that fail raise ``IdlewattError`` with one clear line, a code and a fix; nothing else escapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, Protocol
+
+from node.values import (
+    ChainSnapshot,
+    ChannelSummary,
+    ChatEvent,
+    ChatSession,
+    ChatTurn,
+    LogLine,
+    MoneyView,
+    NodeEvent,
+    NodeSnapshot,
+    OfferView,
+    Prices,
+)
+
+
+class NodeApi(Protocol):
+    """What can be asked of a node. Wallet calls name a wallet by ``WalletView.wallet_id``."""
+
+    def snapshot(self) -> NodeSnapshot:
+        """The node's state now; cheap, never blocks."""
+        ...
+
+    def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[NodeEvent]]:
+        """Events from now on: bounded, coalesced, never blocking the node."""
+        ...
+
+    # Renting out
+
+    async def go_online(self, model: str = "", prices: Prices | None = None) -> None:
+        """Load the model and publish the offer; empty arguments take what the configuration says."""
+        ...
+
+    async def go_offline(self) -> None:
+        """Withdraw the offer, let running jobs end, unload the model."""
+        ...
+
+    async def models(self) -> tuple[str, ...]:
+        """Names that ``go_online`` accepts."""
+        ...
+
+    # Buying
+
+    async def market(self) -> tuple[OfferView, ...]:
+        """Verified offers that are rentable now, best first."""
+        ...
+
+    def chat(self, turn: ChatTurn) -> AbstractAsyncContextManager[AsyncIterator[ChatEvent]]:
+        """Ask, and read the answer as it comes; ends with ``ChatDone`` or ``ChatFailed``.
+
+        Leaving the context cancels what is still running, pays for what was delivered, and nothing else.
+        """
+        ...
+
+    async def chat_sessions(self) -> tuple[ChatSession, ...]:
+        """Saved conversations, newest first."""
+        ...
+
+    async def save_chat(self, session: ChatSession) -> None:
+        """Keep a conversation in this home."""
+        ...
+
+    async def delete_chat(self, session_id: str) -> None:
+        """Forget a conversation."""
+        ...
+
+    # Wallet
+
+    async def create_wallet(self, wallet_id: str, passphrase: str) -> str:
+        """Create and unlock a wallet; returns its recovery words, shown once."""
+        ...
+
+    async def import_wallet(
+        self,
+        wallet_id: str,
+        kind: Literal["private_key", "mnemonic", "v3"],
+        secret: str,
+        passphrase: str,
+        file_passphrase: str = "",
+    ) -> None:
+        """Import and unlock a wallet; for ``v3`` the secret is the file's text and ``file_passphrase`` opens it."""
+        ...
+
+    async def unlock(self, wallet_id: str, passphrase: str) -> None:
+        """Unlock for this run."""
+        ...
+
+    async def export_wallet(self, wallet_id: str, kind: Literal["v3", "private_key"], passphrase: str) -> str:
+        """The wallet's V3 file text, or its private key, after the passphrase proved right."""
+        ...
+
+    async def money(self, wallet_id: str) -> MoneyView:
+        """Where this wallet's money is, read afresh."""
+        ...
+
+    async def faucet(self, wallet_id: str) -> int:
+        """Ask the devnet for test money; returns the nano that arrived on L2."""
+        ...
+
+    async def deposit(self, wallet_id: str, amount_nano: int) -> str:
+        """Move money from L1 to L2; returns the L1 transaction."""
+        ...
+
+    async def withdraw(self, wallet_id: str, amount_nano: int | None, to: str = "") -> str:
+        """Move money to L1 (``None``: redeem what is claimable, then everything), to the wallet's own address unless given.
+
+        Returns the L2 transaction; the claim follows when its batch is final.
+        """
+        ...
+
+    async def channels(self) -> tuple[ChannelSummary, ...]:
+        """Every channel of ours, newest first."""
+        ...
+
+    async def redeem(self, channel_id: int) -> str:
+        """Redeem the best voucher held; returns the L2 transaction."""
+        ...
+
+    async def close_channel(self, channel_id: int, *, alone: bool = False) -> str:
+        """Close with the peer at once, or ``alone`` after the delay; returns the L2 transaction."""
+        ...
+
+    # Looking
+
+    async def chain(self) -> ChainSnapshot:
+        """The rollup, read afresh."""
+        ...
+
+    async def logs(self, limit: int = 500) -> tuple[LogLine, ...]:
+        """The newest log lines, oldest first."""
+        ...

@@ -1,0 +1,1 @@
+"""Signed offers, their verification and the choice of a provider."""

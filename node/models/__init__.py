@@ -1,0 +1,1 @@
+"""GGUF inspection, discovery on disk and the demo model."""

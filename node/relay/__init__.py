@@ -1,0 +1,1 @@
+"""The relay server, its client, and the circuits they carry."""

@@ -1,0 +1,1 @@
+"""The sealed channel and the metered session, each a sans-I/O state machine."""

@@ -1,0 +1,1 @@
+"""The node's SQLite database: channels, vouchers, receipts, jobs; one migration a version."""

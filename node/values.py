@@ -1,0 +1,427 @@
+"""Frozen values that cross the seam between the node and whatever shows or steers it.
+
+Every string here is harmless on screen already: what came from peers passed ``node.wire.text.plain``.
+Amounts are nano, times are milliseconds UTC unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+from chain.errors import IdlewattError
+from chain.money import MAX_NANO, NANO_PER_USD, format_usd, parse_usd
+from chain.views import BatchView, ChainEvent, Inclusion
+from node.engine.protocol import ChatMessage, Sampling
+
+__all__ = [
+    "MAX_NANO",
+    "NANO_PER_USD",
+    "BatchView",
+    "ChainEvent",
+    "ChainSnapshot",
+    "ChannelSummary",
+    "ChatDelta",
+    "ChatDone",
+    "ChatEvent",
+    "ChatFailed",
+    "ChatMessage",
+    "ChatQuote",
+    "ChatSession",
+    "ChatStage",
+    "ChatTurn",
+    "DeviceView",
+    "Health",
+    "HealthItem",
+    "IdlewattError",
+    "Inclusion",
+    "JobStage",
+    "JobView",
+    "LogLine",
+    "MoneyLine",
+    "MoneyView",
+    "NodeChanged",
+    "NodeEvent",
+    "NodeSnapshot",
+    "Notice",
+    "OfferView",
+    "Phase",
+    "Prices",
+    "ProviderView",
+    "ReceiptView",
+    "RelayView",
+    "Sampling",
+    "SkippedView",
+    "WalletState",
+    "WalletView",
+    "format_usd",
+    "parse_usd",
+]
+
+
+class Phase(StrEnum):
+    """The headline state of renting out."""
+
+    OFF = "off"
+    STARTING = "starting"
+    IDLE = "idle"
+    SERVING = "serving"
+    DEGRADED = "degraded"
+    STOPPING = "stopping"
+
+
+class Health(StrEnum):
+    """One check's verdict."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+class HealthItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the checklist behind the headline."""
+
+    name: str
+    health: Health
+    detail: str
+    fix: str = ""
+
+
+class Prices(msgspec.Struct, frozen=True, kw_only=True):
+    """Nano per million tokens, input and output apart."""
+
+    input_nano_per_mtok: int
+    output_nano_per_mtok: int
+
+
+class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
+    """One GPU, or the CPU where there is none; ``None`` where the hardware does not tell."""
+
+    name: str
+    kind: Literal["gpu", "cpu"]
+    utilization_percent: float | None
+    memory_used_bytes: int | None
+    memory_total_bytes: int | None
+    temperature_c: float | None
+    power_w: float | None
+
+
+class JobStage(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    PREFILL = "prefill"
+    STREAMING = "streaming"
+    UNPAID = "unpaid"
+    """Stopped at the credit window, waiting for a voucher."""
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class ReceiptView(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider's signed receipt, as shown and as printed in JSON (hashes and the signature as ``0x`` hex)."""
+
+    channel_id: int
+    sequence: int
+    provider: str
+    model_sha256: str
+    engine_build: str
+    prompt_hash: str
+    output_hash: str
+    fingerprint_hash: str
+    input_tokens: int
+    output_tokens: int
+    cumulative_nano: int
+    seed: int
+    started_ms: int
+    finished_ms: int
+    signature: str
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """One request, from either side."""
+
+    job_id: str
+    role: Literal["provider", "buyer"]
+    model: str
+    peer: str
+    stage: JobStage
+    channel_id: int | None
+    input_tokens: int
+    output_tokens: int
+    tokens_per_s: float
+    amount_nano: int
+    """Earned (provider) or paid (buyer) so far."""
+    exposure_nano: int
+    """Delivered and not yet paid for."""
+    credit_window_nano: int
+    started_ms: int
+    finished_ms: int | None
+    error_code: str = ""
+    error: str = ""
+    receipt: ReceiptView | None = None
+
+
+class SkippedView(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests not taken, counted by reason, with the fix."""
+
+    reason: str
+    count: int
+    fix: str
+
+
+class ProviderView(msgspec.Struct, frozen=True, kw_only=True):
+    """What this node rents out."""
+
+    model: str
+    model_sha256: str
+    quantization: str
+    context_length: int
+    prices: Prices
+    slots: int
+    free_slots: int
+    tokens_per_s: float
+    ttft_ms: float
+    engine_state: str
+    earned_today_nano: int
+    earned_total_nano: int
+    jobs_today: int
+    claimable_nano: int
+    """Vouchers held and not yet redeemed."""
+
+
+class RelayView(msgspec.Struct, frozen=True, kw_only=True):
+    """The connection to the relay."""
+
+    url: str
+    state: Literal["off", "connecting", "online", "reconnecting", "closed"]
+    rtt_ms: float | None
+    reconnects: int
+    error: str = ""
+
+
+class WalletState(StrEnum):
+    """Whether a wallet exists and can sign."""
+
+    NONE = "none"
+    LOCKED = "locked"
+    UNLOCKED = "unlocked"
+
+
+class MoneyLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One place where money is: on L2, in a channel, claimable, on its way, on L1."""
+
+    place: Literal["wallet", "channel", "claimable", "withdrawing", "l1"]
+    label: str
+    amount_nano: int
+    inclusion: Inclusion | None = None
+    ready_at_s: int | None = None
+    reference: str = ""
+
+
+class MoneyView(msgspec.Struct, frozen=True, kw_only=True):
+    """Where all of one wallet's money is."""
+
+    lines: tuple[MoneyLine, ...]
+    total_nano: int
+
+
+class WalletView(msgspec.Struct, frozen=True, kw_only=True):
+    """One wallet of this node; the demo has two, one a side."""
+
+    wallet_id: str
+    """``main``, or ``seller`` and ``buyer`` in the demo; names the wallet in every wallet call."""
+    label: str
+    state: WalletState
+    address: str
+    balance_nano: int | None
+    money: MoneyView | None
+    backed_up: bool
+
+
+class ChannelSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One channel of ours, from either side."""
+
+    channel_id: int
+    role: Literal["provider", "buyer"]
+    peer: str
+    state: Literal["opening", "open", "closing", "closed", "foreign"]
+    deposit_nano: int
+    spent_nano: int
+    """Signed (buyer) or held in the best voucher (provider)."""
+    redeemed_nano: int
+    expiry_s: int
+    closing_at_s: int
+
+
+class ChainSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The rollup as this node sees it."""
+
+    url: str
+    reachable: bool
+    error: str
+    l2_chain_id: int | None
+    l1_chain_id: int | None
+    rollup_address: str
+    deployment: str
+    head_tx_count: int
+    head_state_root: str
+    challenge_window_s: int | None
+    chain_time_s: int | None
+    has_faucet: bool
+    batches: tuple[BatchView, ...]
+    events: tuple[ChainEvent, ...]
+
+
+class OfferView(msgspec.Struct, frozen=True, kw_only=True):
+    """One verified offer on the market."""
+
+    offer_id: str
+    provider: str
+    node_id: str
+    model: str
+    model_sha256: str
+    architecture: str
+    quantization: str
+    parameters: int
+    context_length: int
+    prices: Prices
+    slots: int
+    free_slots: int
+    tokens_per_s: float
+    ttft_ms: float
+    min_deposit_nano: int
+    stake_nano: int
+    engine_build: str
+    expires_ms: int
+    mine: bool = False
+
+
+class ChatTurn(msgspec.Struct, frozen=True, kw_only=True):
+    """One question to a model on somebody's machine."""
+
+    messages: tuple[ChatMessage, ...]
+    model: str = ""
+    """Model name; empty takes the best offer."""
+    offer_id: str = ""
+    """A particular offer; empty lets the node choose."""
+    max_tokens: int = 512
+    max_spend_nano: int | None = None
+    """Refuse before paying more than this for the turn, opening fee included."""
+    sampling: Sampling = Sampling()
+
+
+class ChatStage(msgspec.Struct, frozen=True, kw_only=True, tag="stage"):
+    """What happens before the first token: choosing, connecting, opening a channel, waiting, thinking."""
+
+    stage: Literal["choosing", "connecting", "opening_channel", "asking", "queued", "prefill"]
+    detail: str
+
+
+class ChatQuote(msgspec.Struct, frozen=True, kw_only=True, tag="quote"):
+    """The provider's quote, re-counted and accepted."""
+
+    job_id: str
+    model: str
+    model_sha256: str
+    provider: str
+    channel_id: int
+    input_tokens: int
+    max_output_tokens: int
+    ceiling_nano: int
+    prices: Prices
+
+
+class ChatDelta(msgspec.Struct, frozen=True, kw_only=True, tag="delta"):
+    """Some text, harmless on screen, and what it has cost so far."""
+
+    text: str
+    output_tokens: int
+    spent_nano: int
+
+
+class ChatDone(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
+    """The end of an answer, paid and receipted."""
+
+    job_id: str
+    reason: Literal["stop", "length", "cancelled"]
+    input_tokens: int
+    output_tokens: int
+    cost_nano: int
+    deposit_left_nano: int
+    ttft_ms: float
+    tokens_per_s: float
+    total_ms: float
+    receipt: ReceiptView
+
+
+class ChatFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
+    """The turn ended without a full answer; what was delivered is paid, nothing else."""
+
+    code: str
+    message: str
+    fix: str
+    cost_nano: int
+
+
+ChatEvent = ChatStage | ChatQuote | ChatDelta | ChatDone | ChatFailed
+
+
+class ChatSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A saved conversation."""
+
+    session_id: str
+    title: str
+    model: str
+    created_ms: int
+    messages: tuple[ChatMessage, ...]
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the node's log."""
+
+    at_ms: int
+    level: Literal["debug", "info", "warning", "error", "critical"]
+    source: str
+    text: str
+
+
+class NodeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a dashboard needs, taken at once, cheap to take."""
+
+    version: str
+    demo: bool
+    phase: Phase
+    why: str
+    fix: str
+    checklist: tuple[HealthItem, ...]
+    provider: ProviderView | None
+    devices: tuple[DeviceView, ...]
+    active_jobs: tuple[JobView, ...]
+    recent_jobs: tuple[JobView, ...]
+    tokens_per_s_history: tuple[float, ...]
+    """One sample a second, oldest first, at most 120."""
+    skipped: tuple[SkippedView, ...]
+    relay: RelayView
+    chain_url: str
+    chain_reachable: bool
+    wallets: tuple[WalletView, ...]
+
+
+class NodeChanged(msgspec.Struct, frozen=True, kw_only=True, tag="changed"):
+    """Something in the snapshot changed; take a new one. Coalesced, so a slow reader never falls behind."""
+
+    what: Literal["phase", "jobs", "relay", "chain", "wallet", "market", "devices"]
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True, tag="notice"):
+    """Something a person should be told once."""
+
+    severity: Literal["information", "warning", "error"]
+    text: str
+
+
+NodeEvent = NodeChanged | Notice | LogLine

@@ -1,0 +1,1 @@
+"""Message types, framing and version negotiation of the relay protocol."""

@@ -1,0 +1,1 @@
+"""One module and one .tcss file a screen; widgets shared by several screens."""

@@ -1,0 +1,1 @@
+"""Keys and signatures: keystore, accounts, voucher keys, vouchers, receipts and wallet operations."""
