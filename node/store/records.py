@@ -1,0 +1,169 @@
+"""The values that the store keeps and gives back: frozen, in bytes and integers, with no database in them.
+
+Addresses are 20 bytes, amounts nano, times milliseconds UTC unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+Role = Literal["buyer", "provider"]
+
+
+class ChannelState(StrEnum):
+    """A channel's life; it only ever moves down this list."""
+
+    OPENING = "opening"
+    """Written down before the opening was submitted; its number is not known yet."""
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+    ABANDONED = "abandoned"
+    """The chain refused the opening: it never held money."""
+
+
+class BuyerChannel(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel that this home pays through."""
+
+    deployment: str
+    channel_id: int | None
+    """``None`` while opening."""
+    provider: bytes
+    signer: bytes
+    """The voucher key's address; unique within a deployment, so it finds an opening again after a crash."""
+    salt: bytes
+    """What the voucher key was derived from (``UnlockedAccount.derive_voucher_key``)."""
+    deposit_nano: int
+    signed_nano: int
+    """The highest cumulative that may have been signed; never lowered, never above the deposit."""
+    expiry_s: int
+    state: ChannelState
+    opened_at_ms: int
+
+    @property
+    def unsigned_nano(self) -> int:
+        """What is left to spend through this channel."""
+        return self.deposit_nano - self.signed_nano
+
+
+class ProviderChannel(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel that this home is paid through."""
+
+    deployment: str
+    channel_id: int
+    payer: bytes
+    signer: bytes
+    deposit_nano: int
+    expiry_s: int
+    voucher_nano: int
+    """The best voucher's cumulative; 0 before the first."""
+    voucher_signature: bytes
+    """64 bytes, or empty before the first voucher."""
+    charged_nano: int
+    """What was delivered in all, paid or not; a new session goes on from here."""
+    redeemed_nano: int
+    """What the chain has paid out."""
+    state: ChannelState
+    opened_at_ms: int
+
+    @property
+    def claimable_nano(self) -> int:
+        """What redeeming the best voucher would pay now."""
+        return max(0, self.voucher_nano - self.redeemed_nano)
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One request in the history, seen from one side."""
+
+    job_id: str
+    role: Role
+    model: str
+    peer: bytes
+    """The other side's account address."""
+    started_ms: int
+    finished_ms: int | None = None
+    """``None`` while it runs."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    amount_nano: int = 0
+    """What it cost the buyer, or earned the provider."""
+    finish_reason: str = ""
+    error_code: str = ""
+    tokens_per_s: float = 0.0
+    channel_id: int | None = None
+    sequence: int | None = None
+    """The receipt's number within the channel."""
+
+
+class JobTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums over finished jobs of one role."""
+
+    jobs: int
+    failed: int
+    """Jobs that ended with an error code."""
+    input_tokens: int
+    output_tokens: int
+    amount_nano: int
+
+
+class DayTotal(msgspec.Struct, frozen=True, kw_only=True):
+    """One UTC day's finished jobs of one role."""
+
+    day_start_ms: int
+    jobs: int
+    output_tokens: int
+    amount_nano: int
+
+
+class ModelTotal(msgspec.Struct, frozen=True, kw_only=True):
+    """One model's finished jobs of one role."""
+
+    model: str
+    jobs: int
+    output_tokens: int
+    amount_nano: int
+    mean_tokens_per_s: float
+
+
+class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """One turn of a saved chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+    at_ms: int
+    output_tokens: int = 0
+    cost_nano: int = 0
+
+
+class ChatSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A saved chat."""
+
+    session_id: str
+    title: str
+    model: str
+    created_ms: int
+    updated_ms: int
+    messages: tuple[StoredMessage, ...] = ()
+
+
+class ChatSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A saved chat without its messages, for lists."""
+
+    session_id: str
+    title: str
+    model: str
+    created_ms: int
+    updated_ms: int
+    message_count: int
+
+
+class ForeignDeployment(msgspec.Struct, frozen=True, kw_only=True):
+    """An archived deployment: a chain that this home once used, and what it still knows of it."""
+
+    deployment: str
+    archived_at_ms: int
+    buyer_channels: int
+    provider_channels: int
