@@ -6,17 +6,32 @@ here, before the library is asked, and every rule that the contracts apply is ap
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from coincurve import PrivateKey, PublicKey
-from eth_hash.auto import keccak
 
 SECP256K1_N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 SIGNATURE_BYTES = 64
 ZERO_ADDRESS = bytes(20)
 
 
+def _fastest_keccak() -> Callable[[bytes], bytes]:
+    """The C extension that py-evm brings (about 7 times faster), or eth-hash's choice where it has no build."""
+    try:
+        from sha3 import keccak_256  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:  # pragma: no cover - depends on the platform's wheels
+        from eth_hash.auto import keccak
+
+        return lambda data: bytes(keccak(data))
+    return lambda data: keccak_256(data).digest()  # type: ignore[no-any-return, unused-ignore]
+
+
+_keccak = _fastest_keccak()
+
+
 def keccak256(data: bytes) -> bytes:
     """Ethereum's keccak-256 of ``data``, 32 bytes."""
-    return bytes(keccak(data))
+    return _keccak(data)
 
 
 def address_of(private_key: bytes) -> bytes:

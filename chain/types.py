@@ -1,0 +1,207 @@
+"""The leaves of the L2 state: what an account, a channel, a withdrawal and the meta leaf hold, and where they live.
+
+The state tree has 2³² leaves in four regions, told apart by the top two bits of the *state index*. Everything outside the
+tree (transaction bodies, views, vouchers) names a leaf by its number *within* its region. Numbers start at 1 in every
+region: 0 is never allocated, so an all-zero field can't name anything.
+
+Encodings are packed big-endian behind a tag byte, and none is 64 bytes long, so no leaf can pass for an inner node.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+
+import msgspec
+
+MAX_U32 = 2**32 - 1
+MAX_U64 = 2**64 - 1
+MAX_U128 = 2**128 - 1
+
+REGION_CAPACITY = 1 << 30
+"""Leaves in one region."""
+
+FIRST_INDEX = 1
+"""The first number that is allocated in each region."""
+
+
+class Region(IntEnum):
+    """The top two bits of a state index."""
+
+    ACCOUNT = 0
+    CHANNEL = 1
+    WITHDRAWAL = 2
+    META = 3
+
+
+META_KEY = Region.META << 30
+"""State index of the one meta leaf."""
+
+
+def account_key(account: int) -> int:
+    """State index of an account number."""
+    return account
+
+
+def channel_key(channel: int) -> int:
+    """State index of a channel id."""
+    return 1 << 30 | channel
+
+
+def withdrawal_key(withdrawal: int) -> int:
+    """State index of a withdrawal number."""
+    return 2 << 30 | withdrawal
+
+
+def _u128(value: int) -> bytes:
+    return value.to_bytes(16, "big")
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """One account; ``stake_nano`` and ``unlock_at_s`` belong to provider stakes."""
+
+    owner: bytes
+    balance_nano: int = 0
+    nonce: int = 0
+    stake_nano: int = 0
+    unlock_at_s: int = 0
+
+    def encode(self) -> bytes:
+        """``0x01 ‖ owner20 ‖ balance16 ‖ nonce8 ‖ stake16 ‖ unlockAt8``."""
+        return b"".join(
+            (
+                b"\x01",
+                self.owner,
+                _u128(self.balance_nano),
+                self.nonce.to_bytes(8, "big"),
+                _u128(self.stake_nano),
+                self.unlock_at_s.to_bytes(8, "big"),
+            )
+        )
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """One payment channel; ``payer`` and ``payee`` are account numbers, ``signer`` is the voucher key's address."""
+
+    payer: int
+    payee: int
+    signer: bytes
+    deposit_nano: int
+    redeemed_nano: int = 0
+    expiry_s: int
+    closing_at_s: int = 0
+    """When the payer's lone close may be finished; 0 while nobody closes."""
+
+    def encode(self) -> bytes:
+        """``0x02 ‖ payer4 ‖ payee4 ‖ signer20 ‖ deposit16 ‖ redeemed16 ‖ expiry8 ‖ closingAt8``."""
+        return b"".join(
+            (
+                b"\x02",
+                self.payer.to_bytes(4, "big"),
+                self.payee.to_bytes(4, "big"),
+                self.signer,
+                _u128(self.deposit_nano),
+                _u128(self.redeemed_nano),
+                self.expiry_s.to_bytes(8, "big"),
+                self.closing_at_s.to_bytes(8, "big"),
+            )
+        )
+
+    def is_over(self, l2_time_s: int) -> bool:
+        """Whether the channel's time has run out: expired, or the payer's lone close has waited long enough."""
+        return l2_time_s >= self.expiry_s or 0 < self.closing_at_s <= l2_time_s
+
+
+class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
+    """Money on its way to L1; the leaf stays, and L1 keeps the nullifier."""
+
+    recipient: bytes
+    amount_nano: int
+
+    def encode(self) -> bytes:
+        """``0x03 ‖ recipient20 ‖ amount16``."""
+        return b"\x03" + self.recipient + _u128(self.amount_nano)
+
+
+class Meta(msgspec.Struct, frozen=True, kw_only=True):
+    """What the whole state has once.
+
+    ``supply_nano`` is every nano ever credited by a deposit and not burnt: accounts + stakes + channel remainders + fees +
+    the withdrawal leaves (paid ones too, since L2 never learns which were claimed).
+    """
+
+    next_account: int = FIRST_INDEX
+    next_channel: int = FIRST_INDEX
+    next_withdrawal: int = FIRST_INDEX
+    inbox_cursor: int = 0
+    """Index of the next L1 inbox message to execute."""
+    l2_time_s: int = 0
+    fee_pool_nano: int = 0
+    supply_nano: int = 0
+
+    def encode(self) -> bytes:
+        """``0x04 ‖ nextAccount4 ‖ nextChannel4 ‖ nextWithdrawal4 ‖ inboxCursor8 ‖ l2Time8 ‖ feePool16 ‖ supply16``."""
+        return b"".join(
+            (
+                b"\x04",
+                self.next_account.to_bytes(4, "big"),
+                self.next_channel.to_bytes(4, "big"),
+                self.next_withdrawal.to_bytes(4, "big"),
+                self.inbox_cursor.to_bytes(8, "big"),
+                self.l2_time_s.to_bytes(8, "big"),
+                _u128(self.fee_pool_nano),
+                _u128(self.supply_nano),
+            )
+        )
+
+
+Leaf = Account | Channel | Withdrawal | Meta
+
+_ACCOUNT = struct.Struct(">x20s16sQ16sQ")
+_CHANNEL = struct.Struct(">xII20s16s16sQQ")
+_WITHDRAWAL = struct.Struct(">x20s16s")
+_META = struct.Struct(">xIIIQQ16s16s")
+
+
+def decode_leaf(data: bytes) -> Leaf:
+    """Read a leaf's encoding.
+
+    Raises:
+        ValueError: If the tag is unknown or the length does not fit it.
+    """
+    tag = data[0] if data else 0
+    if tag == 1 and len(data) == _ACCOUNT.size:
+        owner, balance, nonce, stake, unlock_at = _ACCOUNT.unpack(data)
+        return Account(
+            owner=owner, balance_nano=_int(balance), nonce=nonce, stake_nano=_int(stake), unlock_at_s=unlock_at
+        )
+    if tag == 2 and len(data) == _CHANNEL.size:
+        payer, payee, signer, deposit, redeemed, expiry, closing_at = _CHANNEL.unpack(data)
+        return Channel(
+            payer=payer,
+            payee=payee,
+            signer=signer,
+            deposit_nano=_int(deposit),
+            redeemed_nano=_int(redeemed),
+            expiry_s=expiry,
+            closing_at_s=closing_at,
+        )
+    if tag == 3 and len(data) == _WITHDRAWAL.size:
+        recipient, amount = _WITHDRAWAL.unpack(data)
+        return Withdrawal(recipient=recipient, amount_nano=_int(amount))
+    if tag == 4 and len(data) == _META.size:
+        next_account, next_channel, next_withdrawal, cursor, l2_time, fees, supply = _META.unpack(data)
+        return Meta(
+            next_account=next_account,
+            next_channel=next_channel,
+            next_withdrawal=next_withdrawal,
+            inbox_cursor=cursor,
+            l2_time_s=l2_time,
+            fee_pool_nano=_int(fees),
+            supply_nano=_int(supply),
+        )
+    raise ValueError("not a leaf of the state tree")
+
+
+def _int(data: bytes) -> int:
+    return int.from_bytes(data, "big")
