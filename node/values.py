@@ -380,7 +380,7 @@ class ChatSession(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[ChatMessage, ...]
 
 
-class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+class LogLine(msgspec.Struct, frozen=True, kw_only=True, tag="log"):
     """One line of the node's log."""
 
     at_ms: int
