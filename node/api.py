@@ -99,6 +99,10 @@ class NodeApi(Protocol):
         """The wallet's V3 file text, or its private key, after the passphrase proved right."""
         ...
 
+    async def confirm_backup(self, wallet_id: str) -> None:
+        """Remember that the person proved to have the recovery words or the file (``WalletView.backed_up``)."""
+        ...
+
     async def money(self, wallet_id: str) -> MoneyView:
         """Where this wallet's money is, read afresh."""
         ...
