@@ -36,7 +36,10 @@ def parse_usd(text: str) -> int:
 
 
 def format_usd(amount_nano: int, *, min_decimals: int = 2) -> str:
-    """Show nano as dollars, exactly, with at least ``min_decimals`` and no needless zeros: ``$0.10``, ``-$0.0000042``."""
+    """Show nano as dollars, exactly, with at least ``min_decimals`` and no needless zeros.
+
+    ``$0.10``, ``-$0.0000042``.
+    """
     sign = "-" if amount_nano < 0 else ""
     whole, fraction = divmod(abs(amount_nano), NANO_PER_USD)
     digits = f"{fraction:09d}".rstrip("0").ljust(min_decimals, "0")

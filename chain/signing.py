@@ -1,7 +1,7 @@
 """secp256k1 signatures exactly as the EVM's ``ecrecover`` judges them, in the 64-byte form of EIP-2098.
 
-libsecp256k1 is not ``ecrecover`` at the edges (high ``s``, ``r`` or ``s`` of zero, the zero address), so the edges are checked
-here, before the library is asked, and every rule that the contracts apply is applied in the same order.
+libsecp256k1 is not ``ecrecover`` at the edges (high ``s``, ``r`` or ``s`` of zero, the zero address), so the edges are
+checked here, before the library is asked, and every rule that the contracts apply is applied in the same order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ZERO_ADDRESS = bytes(20)
 def _fastest_keccak() -> Callable[[bytes], bytes]:
     """The C extension that py-evm brings (about 7 times faster), or eth-hash's choice where it has no build."""
     try:
-        from sha3 import keccak_256  # type: ignore[import-not-found, unused-ignore]
+        from sha3 import keccak_256  # type: ignore[import-untyped, import-not-found, unused-ignore]
     except ImportError:  # pragma: no cover - depends on the platform's wheels
         from eth_hash.auto import keccak
 

@@ -1,7 +1,7 @@
 """L2 transactions: their bodies, what their senders sign, and their bytes.
 
-Every body is ``type1 ‖ fields (big-endian) ‖ signature64`` as the table in ``docs/rollup.md`` has it. What is signed is an
-EIP-712 struct with the sender's nonce in it; the nonce itself is not sent, since the state leaf has it.
+Every body is ``type1 ‖ fields (big-endian) ‖ signature64`` as the table in ``docs/rollup.md`` has it. What is signed
+is an EIP-712 struct with the sender's nonce in it; the nonce itself is not sent, since the state leaf has it.
 
 A client builds a transaction in three steps::
 
@@ -9,10 +9,11 @@ A client builds a transaction in three steps::
     signature = sign_digest(private_key, tx.digest(domain, nonce))
     raw = tx.encode(signature)          # what RollupClient.submit() takes; tx_id(raw) is its hash
 
-Closing a channel together takes the payee's signature alone, so it may not move money: ``CloseTogether.cumulative_nano``
-must equal what the channel has *already* redeemed. The payee redeems its best voucher, then signs the close; with that it
-gives up every later voucher and the rest returns to the payer at once. Thus the payee can't take more than the payer's
-vouchers promised, the payer can't close below what the payee signed for, and a later redeem voids an unused close.
+Closing a channel together takes the payee's signature alone, so it may not move money:
+``CloseTogether.cumulative_nano`` must equal what the channel has *already* redeemed. The payee redeems its best
+voucher, then signs the close; with that it gives up every later voucher and the rest returns to the payer at once.
+Thus the payee can't take more than the payer's vouchers promised, the payer can't close below what the payee signed
+for, and a later redeem voids an unused close.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The leaves of the L2 state: what an account, a channel, a withdrawal and the meta leaf hold, and where they live.
 
-The state tree has 2³² leaves in four regions, told apart by the top two bits of the *state index*. Everything outside the
-tree (transaction bodies, views, vouchers) names a leaf by its number *within* its region. Numbers start at 1 in every
-region: 0 is never allocated, so an all-zero field can't name anything.
+The state tree has 2³² leaves in four regions, told apart by the top two bits of the *state index*. Everything outside
+the tree (transaction bodies, views, vouchers) names a leaf by its number *within* its region. Numbers start at 1 in
+every region: 0 is never allocated, so an all-zero field can't name anything.
 
 Encodings are packed big-endian behind a tag byte, and none is 64 bytes long, so no leaf can pass for an inner node.
 """
@@ -126,8 +126,8 @@ class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
     """What the whole state has once.
 
-    ``supply_nano`` is every nano ever credited by a deposit and not burnt: accounts + stakes + channel remainders + fees +
-    the withdrawal leaves (paid ones too, since L2 never learns which were claimed).
+    ``supply_nano`` is every nano ever credited by a deposit and not burnt: accounts + stakes + channel remainders +
+    fees + the withdrawal leaves (paid ones too, since L2 never learns which were claimed).
     """
 
     next_account: int = FIRST_INDEX

@@ -1,7 +1,7 @@
 """What the rollup tells its users: frozen answers of the L2 RPC, shared by server, client, wallet, node and screens.
 
-Addresses and hashes are ``0x`` hex strings here (checksummed for addresses); amounts are nano; times are seconds UTC on chain.
-In JSON every amount is a decimal string, since JavaScript's numbers end at 2⁵³.
+Addresses and hashes are ``0x`` hex strings here (checksummed for addresses); amounts are nano; times are seconds UTC
+on chain. In JSON every amount is a decimal string, since JavaScript's numbers end at 2⁵³.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import msgspec
 
 
 class Inclusion(StrEnum):
-    """How far a transaction has come: executed by the sequencer, posted to L1, past its challenge window, or refused."""
+    """How far a transaction has come.
+
+    Executed by the sequencer, posted to L1, past its challenge window, or refused.
+    """
 
     SOFT = "soft"
     BATCHED = "batched"

@@ -1,0 +1,117 @@
+"""The L2 state in memory: leaves, the tree over them, and a journal that takes back what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from chain.signing import keccak256
+from chain.tree import EMPTY, Tree
+from chain.types import (
+    META_KEY,
+    Account,
+    Channel,
+    Leaf,
+    Meta,
+    Withdrawal,
+    account_key,
+    channel_key,
+    withdrawal_key,
+)
+
+
+class State:
+    """Every leaf of one L2 state. Writes are journaled: ``rollback`` undoes back to a ``mark``."""
+
+    def __init__(self) -> None:
+        self._leaves: dict[int, Leaf] = {}
+        self._tree = Tree()
+        self._journal: list[tuple[int, Leaf | None]] = []
+
+    @classmethod
+    def genesis(cls) -> State:
+        """The state before the first batch: a meta leaf and nothing else."""
+        return cls.from_leaves([(META_KEY, Meta())])
+
+    @classmethod
+    def from_leaves(cls, leaves: Iterable[tuple[int, Leaf]]) -> State:
+        """A state with these leaves (the meta leaf among them)."""
+        state = cls()
+        for key, leaf in leaves:
+            state.write(key, leaf)
+        state.settle()
+        return state
+
+    @property
+    def meta(self) -> Meta:
+        """The meta leaf.
+
+        Raises:
+            KeyError: If the state was built without one.
+        """
+        leaf = self._leaves[META_KEY]
+        assert isinstance(leaf, Meta)
+        return leaf
+
+    def account(self, number: int) -> Account | None:
+        """The account of this number, if it exists."""
+        leaf = self._leaves.get(account_key(number)) if number < 1 << 30 else None
+        return leaf if isinstance(leaf, Account) else None
+
+    def channel(self, channel_id: int) -> Channel | None:
+        """The channel of this id, if it is open."""
+        leaf = self._leaves.get(channel_key(channel_id)) if channel_id < 1 << 30 else None
+        return leaf if isinstance(leaf, Channel) else None
+
+    def withdrawal(self, number: int) -> Withdrawal | None:
+        """The withdrawal of this number, if there is one."""
+        leaf = self._leaves.get(withdrawal_key(number)) if number < 1 << 30 else None
+        return leaf if isinstance(leaf, Withdrawal) else None
+
+    def leaf(self, key: int) -> Leaf | None:
+        """The leaf at a state index."""
+        return self._leaves.get(key)
+
+    def items(self) -> list[tuple[int, Leaf]]:
+        """Every leaf with its state index."""
+        return list(self._leaves.items())
+
+    def write(self, key: int, leaf: Leaf | None) -> None:
+        """Put a leaf at a state index, or remove it with ``None``."""
+        self._journal.append((key, self._leaves.get(key)))
+        self._place(key, leaf)
+
+    def mark(self) -> int:
+        """A point that ``rollback`` can return to, valid until ``settle``."""
+        return len(self._journal)
+
+    def rollback(self, mark: int) -> None:
+        """Undo every write since ``mark``."""
+        while len(self._journal) > mark:
+            key, leaf = self._journal.pop()
+            self._place(key, leaf)
+
+    def settle(self) -> set[int]:
+        """Forget the journal; returns the state indices written since the last time."""
+        written = {key for key, _ in self._journal}
+        self._journal.clear()
+        return written
+
+    def root(self) -> bytes:
+        """The state root."""
+        return self._tree.root()
+
+    def proof(self, key: int) -> list[bytes]:
+        """The 32 siblings of a leaf, from the bottom up; also for an absent leaf."""
+        return self._tree.proof(key)
+
+    def _place(self, key: int, leaf: Leaf | None) -> None:
+        if leaf is None:
+            self._leaves.pop(key, None)
+            self._tree.set(key, EMPTY)
+        else:
+            self._leaves[key] = leaf
+            self._tree.set(key, keccak256(leaf.encode()))
+
+
+GENESIS_ROOT = State.genesis().root()
+"""The state root that the rollup contract starts from."""

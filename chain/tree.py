@@ -1,0 +1,74 @@
+"""The state tree: a sparse binary keccak tree of depth 32 with cached nodes.
+
+``node(l, r) = keccak(l ‖ r)``, except that two empty children make an empty node; an absent leaf is 32 zero bytes.
+Writes only mark their path; hashing happens once, when a root or a proof is asked for, so that paths which meet are
+hashed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chain.signing import keccak256
+
+DEPTH = 32
+EMPTY = bytes(32)
+
+
+class Tree:
+    """Leaf hashes by state index, and every inner node above them.
+
+    Memory is one 32-byte hash for every node on a populated path; an update costs at most 32 hashes.
+    """
+
+    def __init__(self) -> None:
+        self._levels: list[dict[int, bytes]] = [{} for _ in range(DEPTH + 1)]
+        self._dirty: set[int] = set()
+
+    def set(self, index: int, leaf_hash: bytes) -> None:
+        """Write a leaf's hash; 32 zero bytes remove it."""
+        if leaf_hash == EMPTY:
+            self._levels[0].pop(index, None)
+        else:
+            self._levels[0][index] = leaf_hash
+        self._dirty.add(index)
+
+    def root(self) -> bytes:
+        """The root of everything written so far."""
+        self._settle()
+        return self._levels[DEPTH].get(0, EMPTY)
+
+    def proof(self, index: int) -> list[bytes]:
+        """The 32 siblings on the way from a leaf up to the root."""
+        self._settle()
+        return [self._levels[level].get(index >> level ^ 1, EMPTY) for level in range(DEPTH)]
+
+    def _settle(self) -> None:
+        dirty = self._dirty
+        if not dirty:
+            return
+        for level in range(DEPTH):
+            below, above = self._levels[level], self._levels[level + 1]
+            dirty = {index >> 1 for index in dirty}
+            for index in dirty:
+                left, right = below.get(2 * index, EMPTY), below.get(2 * index + 1, EMPTY)
+                if left == EMPTY and right == EMPTY:
+                    above.pop(index, None)
+                else:
+                    above[index] = keccak256(left + right)
+        self._dirty.clear()
+
+
+def root_from_proof(index: int, leaf_hash: bytes, siblings: Sequence[bytes]) -> bytes:
+    """The root that a leaf and its siblings lead to, as the contracts compute it.
+
+    Raises:
+        ValueError: If there are not 32 siblings of 32 bytes, or the index has more than 32 bits.
+    """
+    if len(siblings) != DEPTH or any(len(sibling) != len(EMPTY) for sibling in siblings) or not 0 <= index < 1 << DEPTH:
+        raise ValueError("a proof has 32 siblings of 32 bytes")
+    node = leaf_hash
+    for level, sibling in enumerate(siblings):
+        left, right = (sibling, node) if index >> level & 1 else (node, sibling)
+        node = EMPTY if left == EMPTY and right == EMPTY else keccak256(left + right)
+    return node
