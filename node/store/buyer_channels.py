@@ -1,0 +1,247 @@
+"""A buyer's channels: every change is on the disk before it returns, and what was signed only moves up."""
+
+from __future__ import annotations
+
+import aiosqlite
+
+from node.store.base import LIFE, LIVE, StorePart, check_range, first_row, marks
+from node.store.database import MAX_INTEGER, Row
+from node.store.errors import StoreError
+from node.store.records import BuyerChannel, ChannelState
+
+_COLUMNS = "deployment, channel_id, provider, signer, salt, deposit_nano, signed_nano, expiry_s, state, opened_at_ms"
+
+
+class BuyerChannels(StorePart):
+    """Channels that this home pays through."""
+
+    async def record_opening(
+        self,
+        *,
+        provider: bytes,
+        signer: bytes,
+        salt: bytes,
+        deposit_nano: int,
+        expiry_s: int,
+        opened_at_ms: int,
+    ) -> BuyerChannel:
+        """Write an opening down before it is submitted, so that a crash in between loses nothing.
+
+        Raises:
+            StoreError: ``signer_in_use`` if that voucher key already has a channel here; ``bad_record``.
+        """
+        check_range(deposit_nano=deposit_nano, opened_at_ms=opened_at_ms)
+        channel = BuyerChannel(
+            deployment=self._bound(),
+            channel_id=None,
+            provider=provider,
+            signer=signer,
+            salt=salt,
+            deposit_nano=deposit_nano,
+            signed_nano=0,
+            expiry_s=min(expiry_s, MAX_INTEGER),
+            state=ChannelState.OPENING,
+            opened_at_ms=opened_at_ms,
+        )
+
+        async def insert(connection: aiosqlite.Connection) -> None:
+            if await first_row(
+                connection,
+                "SELECT 1 FROM buyer_channels WHERE deployment = ? AND signer = ?",
+                (channel.deployment, signer),
+            ):
+                raise StoreError("That voucher key already has a channel.", code="signer_in_use")
+            await connection.execute(
+                f"INSERT INTO buyer_channels ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    channel.deployment,
+                    None,
+                    provider,
+                    signer,
+                    salt,
+                    deposit_nano,
+                    0,
+                    channel.expiry_s,
+                    channel.state.value,
+                    opened_at_ms,
+                ),
+            )
+
+        await self._database.write(insert)
+        return channel
+
+    async def confirm_opening(
+        self, signer: bytes, channel_id: int, *, deposit_nano: int | None = None, expiry_s: int | None = None
+    ) -> BuyerChannel:
+        """The chain has the channel: note its number, and what the chain says about it. Harmless when repeated.
+
+        An opening given up on may be confirmed too: the chain has the last word.
+
+        Raises:
+            StoreError: ``unknown_channel`` if no opening has that signer; ``bad_record`` if it has another number.
+        """
+        deployment = self._bound()
+        check_range(channel_id=channel_id, deposit_nano=deposit_nano or 0)
+
+        async def confirm(connection: aiosqlite.Connection) -> BuyerChannel:
+            row = await first_row(
+                connection,
+                f"SELECT {_COLUMNS} FROM buyer_channels WHERE deployment = ? AND signer = ?",
+                (deployment, signer),
+            )
+            if row is None:
+                raise StoreError("No channel was opened with that voucher key.", code="unknown_channel")
+            known = _channel(row)
+            if known.channel_id not in (None, channel_id):
+                raise StoreError("That voucher key belongs to another channel.", code="bad_record")
+            state = known.state
+            if state in (ChannelState.OPENING, ChannelState.ABANDONED):
+                state = ChannelState.OPEN
+            await connection.execute(
+                "UPDATE buyer_channels SET channel_id = ?, state = ?, deposit_nano = ?, expiry_s = ? "
+                "WHERE deployment = ? AND signer = ?",
+                (
+                    channel_id,
+                    state.value,
+                    known.deposit_nano if deposit_nano is None else deposit_nano,
+                    known.expiry_s if expiry_s is None else min(expiry_s, MAX_INTEGER),
+                    deployment,
+                    signer,
+                ),
+            )
+            return await _one(connection, deployment, channel_id)
+
+        return await self._database.write(confirm)
+
+    async def abandon_opening(self, signer: bytes) -> None:
+        """The chain refused the opening for good; a channel that has its number is left alone."""
+        deployment = self._bound()
+
+        async def abandon(connection: aiosqlite.Connection) -> None:
+            await connection.execute(
+                "UPDATE buyer_channels SET state = 'abandoned' "
+                "WHERE deployment = ? AND signer = ? AND state = 'opening'",
+                (deployment, signer),
+            )
+
+        await self._database.write(abandon)
+
+    async def raise_signed(self, channel_id: int, cumulative_nano: int) -> bool:
+        """Note that ``cumulative_nano`` is about to be signed. Send the voucher only after this returned ``True``.
+
+        Returns:
+            Whether it is higher than everything before; ``False`` changes nothing.
+
+        Raises:
+            StoreError: ``unknown_channel``, ``channel_not_open``, or ``over_deposit``.
+        """
+        deployment = self._bound()
+        check_range(cumulative_nano=cumulative_nano)
+
+        async def advance(connection: aiosqlite.Connection) -> bool:
+            channel = await _one(connection, deployment, channel_id)
+            if channel.state is not ChannelState.OPEN:
+                raise StoreError("That channel is not open any more.", code="channel_not_open", fix="Open another one.")
+            if cumulative_nano > channel.deposit_nano:
+                raise StoreError(
+                    "That would promise more than the channel's deposit.",
+                    code="over_deposit",
+                    fix="Top the channel up.",
+                )
+            if cumulative_nano <= channel.signed_nano:
+                return False
+            await connection.execute(
+                "UPDATE buyer_channels SET signed_nano = ? WHERE deployment = ? AND channel_id = ?",
+                (cumulative_nano, deployment, channel_id),
+            )
+            return True
+
+        return await self._database.write(advance)
+
+    async def raise_deposit(self, channel_id: int, deposit_nano: int) -> BuyerChannel:
+        """Note a confirmed top-up: the deposit in all, never lowered.
+
+        Raises:
+            StoreError: ``unknown_channel`` or ``bad_record``.
+        """
+        deployment = self._bound()
+        check_range(deposit_nano=deposit_nano)
+
+        async def advance(connection: aiosqlite.Connection) -> BuyerChannel:
+            await connection.execute(
+                "UPDATE buyer_channels SET deposit_nano = max(deposit_nano, ?) WHERE deployment = ? AND channel_id = ?",
+                (deposit_nano, deployment, channel_id),
+            )
+            return await _one(connection, deployment, channel_id)
+
+        return await self._database.write(advance)
+
+    async def set_buyer_channel_state(self, channel_id: int, state: ChannelState) -> BuyerChannel:
+        """Move a channel on in its life; a state already passed is left as it is.
+
+        Raises:
+            StoreError: ``unknown_channel``.
+        """
+        deployment = self._bound()
+
+        async def advance(connection: aiosqlite.Connection) -> BuyerChannel:
+            known = await _one(connection, deployment, channel_id)
+            if LIFE.index(state) > LIFE.index(known.state):
+                await connection.execute(
+                    "UPDATE buyer_channels SET state = ? WHERE deployment = ? AND channel_id = ?",
+                    (state.value, deployment, channel_id),
+                )
+            return await _one(connection, deployment, channel_id)
+
+        return await self._database.write(advance)
+
+    async def buyer_channels(self, *, live_only: bool = False, deployment: str | None = None) -> list[BuyerChannel]:
+        """This deployment's channels (or an archived one's), newest first; empty before the first binding."""
+        states = LIVE if live_only else LIFE
+        rows = await self._database.rows(
+            f"SELECT {_COLUMNS} FROM buyer_channels WHERE deployment = ? AND state IN ({marks(states)}) "
+            "ORDER BY opened_at_ms DESC, rowid DESC",
+            (deployment or self._deployment or "", *(state.value for state in states)),
+        )
+        return [_channel(row) for row in rows]
+
+    async def buyer_channel(self, channel_id: int) -> BuyerChannel | None:
+        """One channel by its number."""
+        rows = await self._database.rows(
+            f"SELECT {_COLUMNS} FROM buyer_channels WHERE deployment = ? AND channel_id = ?",
+            (self._deployment or "", channel_id),
+        )
+        return _channel(rows[0]) if rows else None
+
+    async def open_channel_with(self, provider: bytes) -> BuyerChannel | None:
+        """The open channel with most left to spend on one provider."""
+        rows = await self._database.rows(
+            f"SELECT {_COLUMNS} FROM buyer_channels WHERE deployment = ? AND provider = ? AND state = 'open' "
+            "ORDER BY deposit_nano - signed_nano DESC LIMIT 1",
+            (self._deployment or "", provider),
+        )
+        return _channel(rows[0]) if rows else None
+
+    async def next_voucher_index(self) -> int:
+        """A voucher key counter that no channel of this deployment has used (``UnlockedAccount.voucher_key_at``)."""
+        rows = await self._database.rows(
+            "SELECT salt FROM buyer_channels WHERE deployment = ? AND length(salt) = 8", (self._bound(),)
+        )
+        return max((int.from_bytes(row[0], "big") for row in rows), default=-1) + 1
+
+
+async def _one(connection: aiosqlite.Connection, deployment: str, channel_id: int) -> BuyerChannel:
+    row = await first_row(
+        connection,
+        f"SELECT {_COLUMNS} FROM buyer_channels WHERE deployment = ? AND channel_id = ?",
+        (deployment, channel_id),
+    )
+    if row is None:
+        raise StoreError("That channel is not known here.", code="unknown_channel")
+    return _channel(row)
+
+
+def _channel(row: Row) -> BuyerChannel:
+    values = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    values["state"] = ChannelState(values["state"])
+    return BuyerChannel(**values)

@@ -1,0 +1,189 @@
+"""The one owner of the SQLite connection: opening, migrating, and atomic, durable, cancel-safe transactions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from node.store.errors import StoreError, path_error, store_error
+from node.store.migrations import LATEST, MIGRATIONS
+
+Result = TypeVar("Result")
+Row = tuple[Any, ...]
+
+APPLICATION_ID = 0x49574154
+"""``IWAT`` in the file's header, so that another program's database is never taken for ours."""
+
+BUSY_TIMEOUT_MS = 5_000
+MAX_INTEGER = 2**63 - 1
+"""What a SQLite integer holds."""
+
+_FULL_CHECK_BELOW_BYTES = 64 * 1024 * 1024
+"""Files below this are checked whole on opening, in well under a second."""
+
+
+class Database:
+    """One connection in WAL mode with ``synchronous=FULL``: when a write returns, it is on the disk."""
+
+    def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._lock = asyncio.Lock()
+        self._writes: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    @classmethod
+    async def open(cls, path: Path) -> Database:
+        """Open or create the file (0600, its folder 0700) and bring its schema up to date.
+
+        Raises:
+            StoreError: ``store_corrupt``, ``store_foreign``, ``store_newer``, ``store_locked``, ``store_unwritable`` or
+                ``disk_full``.
+        """
+        try:
+            size_bytes = await asyncio.to_thread(_prepare_file, path)
+        except OSError as error:
+            raise path_error(error, path) from None
+        try:
+            connection = await aiosqlite.connect(path, isolation_level=None)
+        except sqlite3.Error as error:
+            raise store_error(error, path) from None
+        database = cls(connection, path)
+        try:
+            await database._configure(check_all=size_bytes < _FULL_CHECK_BELOW_BYTES)
+            await database._migrate()
+        except sqlite3.Error as error:
+            await connection.close()
+            raise store_error(error, path) from None
+        except BaseException:
+            await connection.close()
+            raise
+        return database
+
+    async def close(self) -> None:
+        """Wait for the writes under way, then close. Harmless when repeated."""
+        if self._closed:
+            return
+        self._closed = True
+        while self._writes:
+            await asyncio.wait(self._writes)
+        async with self._lock:
+            await self._connection.close()
+
+    async def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Read committed rows.
+
+        Raises:
+            StoreError: If the database failed.
+        """
+        self._check_open()
+        try:
+            async with self._lock:
+                return [tuple(row) for row in await self._connection.execute_fetchall(sql, parameters)]
+        except sqlite3.Error as error:
+            raise store_error(error, self._path) from None
+
+    async def write(self, work: Callable[[aiosqlite.Connection], Awaitable[Result]]) -> Result:
+        """Run ``work`` in one transaction; it is durable when this returns, and undone when it raises.
+
+        A cancelled caller still waits for the transaction's end, so it is never left half open: the write may stay, but
+        it is never split.
+
+        Raises:
+            StoreError: If the database failed, or whatever ``work`` raised.
+        """
+        self._check_open()
+        task = asyncio.create_task(self._transaction(work), name="store-write")
+        self._writes.add(task)
+        task.add_done_callback(self._forget_write)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait([task])
+            raise
+
+    async def _transaction(self, work: Callable[[aiosqlite.Connection], Awaitable[Result]]) -> Result:
+        try:
+            async with self._lock:
+                await self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    result = await work(self._connection)
+                    await self._connection.execute("COMMIT")
+                except BaseException:
+                    if self._connection.in_transaction:
+                        await self._connection.execute("ROLLBACK")
+                    raise
+                return result
+        except sqlite3.Error as error:
+            raise store_error(error, self._path) from None
+        except OverflowError:
+            raise StoreError("A number is too large for the database.", code="bad_record") from None
+
+    def _forget_write(self, task: asyncio.Task[Any]) -> None:
+        self._writes.discard(task)
+        if not task.cancelled():
+            # Marks the exception as seen: a caller that was cancelled meanwhile has nobody to hand it to.
+            task.exception()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError("The database is closed.", code="store_closed")
+
+    async def _configure(self, *, check_all: bool) -> None:
+        await self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        await self._connection.execute("PRAGMA journal_mode = WAL")
+        await self._connection.execute("PRAGMA synchronous = FULL")
+        await self._connection.execute("PRAGMA foreign_keys = ON")
+        await self._connection.execute("PRAGMA trusted_schema = OFF")
+        if check_all and (await self._value("PRAGMA quick_check(1)")) != "ok":
+            raise StoreError(
+                "The database is damaged.",
+                code="store_corrupt",
+                fix=f"Put a backup in the place of {self._path}, or move it away: the chain still has the channels.",
+            )
+
+    async def _migrate(self) -> None:
+        version = int(await self._value("PRAGMA user_version"))
+        application_id = int(await self._value("PRAGMA application_id"))
+        is_empty = int(await self._value("SELECT count(*) FROM sqlite_schema")) == 0
+        if not is_empty and application_id != APPLICATION_ID:
+            raise StoreError(
+                "That file is another program's database.", code="store_foreign", fix=f"Move {self._path} away."
+            )
+        if version > LATEST:
+            raise StoreError(
+                "The database was written by a newer Idlewatt.", code="store_newer", fix="Update this installation."
+            )
+        for target, statements in MIGRATIONS:
+            if target > version:
+                await self._apply(target, statements)
+
+    async def _apply(self, target: int, statements: tuple[str, ...]) -> None:
+        await self._connection.execute("BEGIN IMMEDIATE")
+        # A second process may have migrated while this one waited for the lock.
+        if int(await self._value("PRAGMA user_version")) < target:
+            for statement in statements:
+                await self._connection.execute(statement)
+            await self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            await self._connection.execute(f"PRAGMA user_version = {target}")
+        await self._connection.execute("COMMIT")
+
+    async def _value(self, sql: str) -> Any:
+        rows = list(await self._connection.execute_fetchall(sql))
+        return rows[0][0]
+
+
+def _prepare_file(path: Path) -> int:
+    """Make the folder and an empty private file where there is none (SQLite would use the umask); returns its size."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        return os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,63 @@
+"""What SQLite says when it fails, as coded errors with what to do about them."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from chain.errors import IdlewattError
+
+
+class StoreError(IdlewattError):
+    """The node's database refused or failed.
+
+    Codes: ``bad_record``, ``channel_not_open``, ``disk_full``, ``no_deployment``, ``over_deposit``,
+    ``receipt_conflict``, ``signer_in_use``, ``store_closed``, ``store_corrupt``, ``store_foreign``, ``store_locked``,
+    ``store_newer``, ``store_unwritable``, ``unknown_channel``.
+    """
+
+    default_code = "store_failed"
+
+
+_BY_PRIMARY_CODE = {
+    sqlite3.SQLITE_FULL: ("disk_full", "The disk is full.", "Free some space on the disk that holds {path}."),
+    sqlite3.SQLITE_BUSY: ("store_locked", "Another program is using the database.", "End what else has {path} open."),
+    sqlite3.SQLITE_LOCKED: ("store_locked", "Another program is using the database.", "End what else has {path} open."),
+    sqlite3.SQLITE_CORRUPT: (
+        "store_corrupt",
+        "The database is damaged.",
+        "Put a backup in the place of {path}, or move it away: the chain still has the channels.",
+    ),
+    sqlite3.SQLITE_NOTADB: (
+        "store_corrupt",
+        "The database file is not a database.",
+        "Put a backup in the place of {path}, or move it away: the chain still has the channels.",
+    ),
+    sqlite3.SQLITE_READONLY: ("store_unwritable", "The database can't be written.", "Check who owns {path}."),
+    sqlite3.SQLITE_CANTOPEN: ("store_unwritable", "The database can't be opened.", "Check who owns {path}."),
+    sqlite3.SQLITE_PERM: ("store_unwritable", "The database can't be opened.", "Check who owns {path}."),
+    sqlite3.SQLITE_IOERR: ("store_unwritable", "The disk failed under the database.", "Check the disk of {path}."),
+    sqlite3.SQLITE_CONSTRAINT: ("bad_record", "The database refused a record that breaks its rules.", ""),
+}
+
+
+def store_error(error: sqlite3.Error, path: Path) -> StoreError:
+    """The coded error for what SQLite raised; SQLite's own text stays out, since it may quote values."""
+    primary_code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if isinstance(error, sqlite3.ProgrammingError):
+        return StoreError("The database is closed.", code="store_closed")
+    code, message, fix = _BY_PRIMARY_CODE.get(
+        primary_code, ("store_failed", f"The database failed ({type(error).__name__} {primary_code}).", "")
+    )
+    return StoreError(message, code=code, fix=fix.format(path=path))
+
+
+def path_error(error: OSError, path: Path) -> StoreError:
+    """The coded error for a file system that refused the database's place."""
+    if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        return StoreError("The disk is full.", code="disk_full", fix=f"Free some space on the disk that holds {path}.")
+    return StoreError(
+        f"The database can't be opened ({error.strerror or type(error).__name__}).",
+        code="store_unwritable",
+        fix=f"Check who owns {path}.",
+    )

@@ -1,0 +1,196 @@
+"""Receipts, jobs and their sums: what was done for whom, and what it earned or cost, across restarts."""
+
+from __future__ import annotations
+
+import aiosqlite
+import msgspec
+
+from node.store.base import StorePart, check_range
+from node.store.database import Row
+from node.store.errors import StoreError
+from node.store.records import DayTotal, JobRecord, JobTotals, ModelTotal, Role
+from wallet.receipts import Receipt, receipt_struct_hash
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+_JOB_COLUMNS = (
+    "job_id, role, model, peer, started_ms, finished_ms, input_tokens, output_tokens, amount_nano, finish_reason, "
+    "error_code, tokens_per_s, channel_id, sequence"
+)
+_encode = msgspec.msgpack.Encoder().encode
+_decode_receipt = msgspec.msgpack.Decoder(Receipt).decode
+
+
+class History(StorePart):
+    """Receipts and jobs of both roles."""
+
+    async def save_receipt(self, role: Role, receipt: Receipt) -> Receipt | None:
+        """Keep a *verified* receipt. Saving the same one again changes nothing.
+
+        Returns:
+            For a buyer, an earlier receipt with the same number and other content: the pair is evidence against the
+            provider. Otherwise ``None``.
+
+        Raises:
+            StoreError: ``receipt_conflict`` if a provider would keep a second one for a number: it must not be sent.
+        """
+        deployment = self._bound()
+        struct_hash = receipt_struct_hash(receipt)
+        key = (deployment, role, receipt.channel_id, receipt.sequence)
+
+        async def insert(connection: aiosqlite.Connection) -> Receipt | None:
+            known = list(
+                await connection.execute_fetchall(
+                    "SELECT struct_hash, receipt FROM receipts "
+                    "WHERE deployment = ? AND role = ? AND channel_id = ? AND sequence = ? ORDER BY rowid",
+                    key,
+                )
+            )
+            other = next((_decode_receipt(row[1]) for row in known if row[0] != struct_hash), None)
+            if other is not None and role == "provider":
+                raise StoreError("That receipt number is already taken.", code="receipt_conflict")
+            if all(row[0] != struct_hash for row in known):
+                await connection.execute(
+                    "INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?)",
+                    (*key, struct_hash, _encode(receipt)),
+                )
+            return other
+
+        return await self._database.write(insert)
+
+    async def receipts(
+        self, *, role: Role | None = None, channel_id: int | None = None, limit: int = 100
+    ) -> list[Receipt]:
+        """This deployment's receipts, newest first."""
+        rows = await self._database.rows(
+            "SELECT receipt FROM receipts WHERE deployment = ?1 AND (?2 IS NULL OR role = ?2) "
+            "AND (?3 IS NULL OR channel_id = ?3) ORDER BY rowid DESC LIMIT ?4",
+            (self._deployment or "", role, channel_id, limit),
+        )
+        return [_decode_receipt(row[0]) for row in rows]
+
+    async def receipt(self, role: Role, channel_id: int, sequence: int) -> Receipt | None:
+        """The first receipt kept for one request."""
+        rows = await self._database.rows(
+            "SELECT receipt FROM receipts WHERE deployment = ? AND role = ? AND channel_id = ? AND sequence = ? "
+            "ORDER BY rowid LIMIT 1",
+            (self._deployment or "", role, channel_id, sequence),
+        )
+        return _decode_receipt(rows[0][0]) if rows else None
+
+    async def save_job(self, job: JobRecord) -> None:
+        """Write a job down, or replace what was known about it (by role and id).
+
+        Raises:
+            StoreError: ``bad_record`` if a number is out of range.
+        """
+        check_range(
+            started_ms=job.started_ms,
+            finished_ms=job.finished_ms or 0,
+            input_tokens=job.input_tokens,
+            output_tokens=job.output_tokens,
+            amount_nano=job.amount_nano,
+        )
+        values = msgspec.structs.asdict(job)
+        names = _JOB_COLUMNS.split(", ")
+        updates = ", ".join(f"{name} = excluded.{name}" for name in names if name not in ("job_id", "role"))
+
+        async def upsert(connection: aiosqlite.Connection) -> None:
+            await connection.execute(
+                f"INSERT INTO jobs ({_JOB_COLUMNS}, deployment) VALUES ({', '.join('?' * len(names))}, ?) "
+                f"ON CONFLICT (role, job_id) DO UPDATE SET {updates}",
+                (*(values[name] for name in names), self._deployment or ""),
+            )
+
+        await self._database.write(upsert)
+
+    async def jobs(
+        self, limit: int = 100, *, role: Role | None = None, before_ms: int | None = None
+    ) -> list[JobRecord]:
+        """The last jobs, newest first, those of archived deployments included.
+
+        Args:
+            limit: How many at most.
+            role: Only this side's.
+            before_ms: Only jobs started before this, for paging.
+        """
+        rows = await self._database.rows(
+            f"SELECT {_JOB_COLUMNS} FROM jobs WHERE (?1 IS NULL OR role = ?1) AND (?2 IS NULL OR started_ms < ?2) "
+            "ORDER BY started_ms DESC, rowid DESC LIMIT ?3",
+            (role, before_ms, limit),
+        )
+        return [_job(row) for row in rows]
+
+    async def job(self, role: Role, job_id: str) -> JobRecord | None:
+        """One job by its id."""
+        rows = await self._database.rows(
+            f"SELECT {_JOB_COLUMNS} FROM jobs WHERE role = ? AND job_id = ?", (role, job_id)
+        )
+        return _job(rows[0]) if rows else None
+
+    async def end_unfinished_jobs(self, at_ms: int) -> int:
+        """After a crash: jobs that were running ended with ``interrupted``. Returns how many there were."""
+
+        async def end(connection: aiosqlite.Connection) -> int:
+            cursor = await connection.execute(
+                "UPDATE jobs SET finished_ms = max(started_ms, ?), error_code = 'interrupted' "
+                "WHERE finished_ms IS NULL",
+                (at_ms,),
+            )
+            return cursor.rowcount
+
+        return await self._database.write(end)
+
+    async def totals(self, role: Role, *, since_ms: int = 0) -> JobTotals:
+        """Sums over the jobs that finished since then on this deployment."""
+        rows = await self._database.rows(
+            "SELECT count(*), coalesce(sum(error_code <> ''), 0), coalesce(sum(input_tokens), 0), "
+            "coalesce(sum(output_tokens), 0), coalesce(sum(amount_nano), 0) FROM jobs "
+            "WHERE role = ? AND deployment = ? AND finished_ms >= ?",
+            (role, self._deployment or "", since_ms),
+        )
+        jobs, failed, input_tokens, output_tokens, amount_nano = rows[0]
+        return JobTotals(
+            jobs=jobs,
+            failed=failed,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            amount_nano=amount_nano,
+        )
+
+    async def earnings(self, since_ms: int = 0) -> JobTotals:
+        """What providing earned since then."""
+        return await self.totals("provider", since_ms=since_ms)
+
+    async def spending(self, since_ms: int = 0) -> JobTotals:
+        """What buying cost since then."""
+        return await self.totals("buyer", since_ms=since_ms)
+
+    async def totals_by_day(self, role: Role, *, since_ms: int = 0) -> list[DayTotal]:
+        """One row a UTC day that had finished jobs, oldest first."""
+        rows = await self._database.rows(
+            f"SELECT finished_ms / {DAY_MS} * {DAY_MS} AS day, count(*), sum(output_tokens), sum(amount_nano) "
+            "FROM jobs WHERE role = ? AND deployment = ? AND finished_ms >= ? GROUP BY day ORDER BY day",
+            (role, self._deployment or "", since_ms),
+        )
+        return [
+            DayTotal(day_start_ms=day, jobs=jobs, output_tokens=tokens, amount_nano=amount)
+            for day, jobs, tokens, amount in rows
+        ]
+
+    async def totals_by_model(self, role: Role, *, since_ms: int = 0) -> list[ModelTotal]:
+        """One row a model that had finished jobs, the one with most money first."""
+        rows = await self._database.rows(
+            "SELECT model, count(*), sum(output_tokens), sum(amount_nano) AS amount, "
+            "coalesce(avg(nullif(tokens_per_s, 0.0)), 0.0) FROM jobs "
+            "WHERE role = ? AND deployment = ? AND finished_ms >= ? GROUP BY model ORDER BY amount DESC, model",
+            (role, self._deployment or "", since_ms),
+        )
+        return [
+            ModelTotal(model=model, jobs=jobs, output_tokens=tokens, amount_nano=amount, mean_tokens_per_s=speed)
+            for model, jobs, tokens, amount, speed in rows
+        ]
+
+
+def _job(row: Row) -> JobRecord:
+    return JobRecord(**dict(zip(_JOB_COLUMNS.split(", "), row, strict=True)))

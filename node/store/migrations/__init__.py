@@ -1,0 +1,10 @@
+"""The schema's history: one module a version, gated by ``PRAGMA user_version``."""
+
+from __future__ import annotations
+
+from node.store.migrations import v001
+
+MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = ((v001.VERSION, v001.STATEMENTS),)
+"""Ascending; a released one never changes."""
+
+LATEST = MIGRATIONS[-1][0]

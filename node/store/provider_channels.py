@@ -1,0 +1,211 @@
+"""A provider's channels: vouchers are on the disk before they are acknowledged, and only go up."""
+
+from __future__ import annotations
+
+import aiosqlite
+
+from node.store.base import LIFE, LIVE, StorePart, check_range, first_row, marks
+from node.store.database import MAX_INTEGER, Row
+from node.store.errors import StoreError
+from node.store.records import ChannelState, ProviderChannel
+from wallet.vouchers import Voucher
+
+_COLUMNS = (
+    "deployment, channel_id, payer, signer, deposit_nano, expiry_s, voucher_nano, voucher_signature, charged_nano, "
+    "redeemed_nano, state, opened_at_ms"
+)
+
+
+class ProviderChannels(StorePart):
+    """Channels that this home is paid through."""
+
+    async def record_provider_channel(
+        self,
+        *,
+        channel_id: int,
+        payer: bytes,
+        signer: bytes,
+        deposit_nano: int,
+        expiry_s: int,
+        opened_at_ms: int,
+        redeemed_nano: int = 0,
+    ) -> ProviderChannel:
+        """Note a channel as the chain confirms it; a known one keeps its vouchers and only takes a higher deposit.
+
+        Args:
+            channel_id: Its number on the chain.
+            payer: The buyer's account.
+            signer: The voucher key's address.
+            deposit_nano: The *confirmed* deposit in all: the ceiling of every voucher.
+            expiry_s: When it expires on chain.
+            opened_at_ms: When this node first met it.
+            redeemed_nano: What the chain has paid out already.
+
+        Raises:
+            StoreError: ``bad_record`` if it is known with another payer or signer.
+        """
+        deployment = self._bound()
+        check_range(channel_id=channel_id, deposit_nano=deposit_nano, redeemed_nano=redeemed_nano)
+
+        async def upsert(connection: aiosqlite.Connection) -> ProviderChannel:
+            await connection.execute(
+                "INSERT INTO provider_channels (deployment, channel_id, payer, signer, deposit_nano, expiry_s, "
+                "charged_nano, redeemed_nano, state, opened_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'open', ?) "
+                "ON CONFLICT (deployment, channel_id) DO UPDATE SET "
+                "deposit_nano = max(deposit_nano, excluded.deposit_nano), expiry_s = excluded.expiry_s, "
+                "redeemed_nano = max(redeemed_nano, excluded.redeemed_nano), "
+                "charged_nano = max(charged_nano, excluded.charged_nano)",
+                (
+                    deployment,
+                    channel_id,
+                    payer,
+                    signer,
+                    deposit_nano,
+                    min(expiry_s, MAX_INTEGER),
+                    # What was redeemed was charged, even when this node's database was lost meanwhile.
+                    redeemed_nano,
+                    redeemed_nano,
+                    opened_at_ms,
+                ),
+            )
+            channel = await _one(connection, deployment, channel_id)
+            if (channel.payer, channel.signer) != (payer, signer):
+                raise StoreError("That channel number belongs to another payer.", code="bad_record")
+            return channel
+
+        return await self._database.write(upsert)
+
+    async def accept_voucher(self, voucher: Voucher) -> bool:
+        """Keep a *verified* voucher. Acknowledge it, or work against it, only after this returned ``True``.
+
+        Returns:
+            Whether it is higher than the best one; ``False`` changes nothing.
+
+        Raises:
+            StoreError: ``unknown_channel``, ``over_deposit``, or ``channel_not_open`` if it is closed.
+        """
+        deployment = self._bound()
+        check_range(cumulative_nano=voucher.cumulative_nano)
+
+        async def accept(connection: aiosqlite.Connection) -> bool:
+            channel = await _one(connection, deployment, voucher.channel_id)
+            if channel.state in (ChannelState.CLOSED, ChannelState.ABANDONED):
+                raise StoreError("That channel is closed.", code="channel_not_open")
+            if voucher.cumulative_nano > channel.deposit_nano:
+                raise StoreError("The voucher exceeds the channel's confirmed deposit.", code="over_deposit")
+            if voucher.cumulative_nano <= channel.voucher_nano:
+                return False
+            await connection.execute(
+                "UPDATE provider_channels SET voucher_nano = ?, voucher_signature = ? "
+                "WHERE deployment = ? AND channel_id = ?",
+                (voucher.cumulative_nano, voucher.signature, deployment, voucher.channel_id),
+            )
+            return True
+
+        return await self._database.write(accept)
+
+    async def raise_charged(self, channel_id: int, charged_nano: int) -> ProviderChannel:
+        """Note what was delivered in all, paid or not; never lowered.
+
+        Raises:
+            StoreError: ``unknown_channel`` or ``bad_record``.
+        """
+        return await self._raise("charged_nano", channel_id, charged_nano)
+
+    async def record_redeemed(self, channel_id: int, redeemed_nano: int) -> ProviderChannel:
+        """Note what the chain has paid out in all; never lowered.
+
+        Raises:
+            StoreError: ``unknown_channel`` or ``bad_record``.
+        """
+        return await self._raise("redeemed_nano", channel_id, redeemed_nano)
+
+    async def set_provider_channel_state(self, channel_id: int, state: ChannelState) -> ProviderChannel:
+        """Move a channel on in its life; a state already passed is left as it is.
+
+        Raises:
+            StoreError: ``unknown_channel``.
+        """
+        deployment = self._bound()
+
+        async def advance(connection: aiosqlite.Connection) -> ProviderChannel:
+            known = await _one(connection, deployment, channel_id)
+            if LIFE.index(state) > LIFE.index(known.state):
+                await connection.execute(
+                    "UPDATE provider_channels SET state = ? WHERE deployment = ? AND channel_id = ?",
+                    (state.value, deployment, channel_id),
+                )
+            return await _one(connection, deployment, channel_id)
+
+        return await self._database.write(advance)
+
+    async def next_receipt_sequence(self, channel_id: int) -> int:
+        """Take the channel's next receipt number, from 0; it is never given twice, whatever crashes.
+
+        Raises:
+            StoreError: ``unknown_channel``.
+        """
+        deployment = self._bound()
+
+        async def take(connection: aiosqlite.Connection) -> int:
+            row = await first_row(
+                connection,
+                "UPDATE provider_channels SET next_sequence = next_sequence + 1 "
+                "WHERE deployment = ? AND channel_id = ? RETURNING next_sequence - 1",
+                (deployment, channel_id),
+            )
+            if row is None:
+                raise StoreError("That channel is not known here.", code="unknown_channel")
+            return int(row[0])
+
+        return await self._database.write(take)
+
+    async def provider_channels(
+        self, *, live_only: bool = False, claimable_only: bool = False, deployment: str | None = None
+    ) -> list[ProviderChannel]:
+        """This deployment's channels (or an archived one's), newest first; empty before the first binding."""
+        states = LIVE if live_only else LIFE
+        rows = await self._database.rows(
+            f"SELECT {_COLUMNS} FROM provider_channels WHERE deployment = ? AND state IN ({marks(states)}) "
+            f"{'AND voucher_nano > redeemed_nano ' if claimable_only else ''}ORDER BY opened_at_ms DESC, rowid DESC",
+            (deployment or self._deployment or "", *(state.value for state in states)),
+        )
+        return [_channel(row) for row in rows]
+
+    async def provider_channel(self, channel_id: int) -> ProviderChannel | None:
+        """One channel by its number."""
+        rows = await self._database.rows(
+            f"SELECT {_COLUMNS} FROM provider_channels WHERE deployment = ? AND channel_id = ?",
+            (self._deployment or "", channel_id),
+        )
+        return _channel(rows[0]) if rows else None
+
+    async def _raise(self, column: str, channel_id: int, value: int) -> ProviderChannel:
+        deployment = self._bound()
+        check_range(**{column: value})
+
+        async def advance(connection: aiosqlite.Connection) -> ProviderChannel:
+            await connection.execute(
+                f"UPDATE provider_channels SET {column} = max({column}, ?) WHERE deployment = ? AND channel_id = ?",
+                (value, deployment, channel_id),
+            )
+            return await _one(connection, deployment, channel_id)
+
+        return await self._database.write(advance)
+
+
+async def _one(connection: aiosqlite.Connection, deployment: str, channel_id: int) -> ProviderChannel:
+    row = await first_row(
+        connection,
+        f"SELECT {_COLUMNS} FROM provider_channels WHERE deployment = ? AND channel_id = ?",
+        (deployment, channel_id),
+    )
+    if row is None:
+        raise StoreError("That channel is not known here.", code="unknown_channel")
+    return _channel(row)
+
+
+def _channel(row: Row) -> ProviderChannel:
+    values = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    values["state"] = ChannelState(values["state"])
+    return ProviderChannel(**values)
