@@ -1,1 +1,4 @@
-"""The marketplace node: engine, relay, sealed sessions, market and the services that tie them together; no user interface."""
+"""The marketplace node: engine, relay, sealed sessions, market and the services that tie them together.
+
+No user interface.
+"""

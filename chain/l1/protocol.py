@@ -57,7 +57,8 @@ class PostedBatch(msgspec.Struct, frozen=True, kw_only=True):
 class RollupL1(Protocol):
     """The rollup's contracts on one L1.
 
-    Every method may raise ``chain.errors.ChainUnavailableError`` (unreachable, retry) or ``ChainRejectedError`` (reverted).
+    Every method may raise ``chain.errors.ChainUnavailableError`` (unreachable, retry) or ``ChainRejectedError``
+    (reverted).
     """
 
     async def deployment(self) -> Deployment:
@@ -85,7 +86,10 @@ class RollupL1(Protocol):
         ...
 
     async def submit_batch(self, batch_id: int, prev_root: bytes, blob: bytes) -> PostedBatch:
-        """Post a batch and wait for its L1 receipt; a batch of this id and content that stands already is returned as it is."""
+        """Post a batch and wait for its L1 receipt.
+
+        A batch of this id and content that stands already is returned as it is.
+        """
         ...
 
     async def finalize(self) -> int:
@@ -95,7 +99,10 @@ class RollupL1(Protocol):
     async def claim_withdrawal(
         self, batch_id: int, index: int, recipient: bytes, amount_nano: int, siblings: Sequence[bytes]
     ) -> bytes:
-        """Pay a withdrawal to its recipient with a proof against a final batch's root; returns the L1 transaction's hash."""
+        """Pay a withdrawal to its recipient with a proof against a final batch's root.
+
+        Returns the L1 transaction's hash.
+        """
         ...
 
     async def is_claimed(self, index: int) -> bool:

@@ -1,0 +1,151 @@
+"""The command line: a lazily loaded group, and the one place where a failure becomes a line and an exit status."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import click
+
+from app.home import Home
+from chain.errors import IdlewattError, UsageError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+COMMANDS = {
+    "demo": "Play both sides on this machine with test money.",
+    "serve": "Rent out a model, without the terminal app.",
+    "chat": "Ask a model on somebody's machine, paying by the token.",
+    "market": "List what is rentable now.",
+    "wallet": "Keys and money: create, import, show, export, deposit, withdraw.",
+    "channels": "List, redeem and close payment channels.",
+    "relay": "Run a relay that joins nodes.",
+    "devnet": "Run an embedded L1 with the rollup on it.",
+    "status": "Say how the node on this home is doing.",
+    "doctor": "Check what newcomers trip over, and print the fixes.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when it is called, so that ``--help`` and light commands start at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command, in the order of a newcomer's needs."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command itself, imported."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"app.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List commands by their one-line help, importing none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="idlewatt", prog_name="idlewatt")
+@click.option("--home", type=click.Path(file_okay=False), help="Where this node keeps everything it owns.")
+@click.option("--relay", help="The relay's address, e.g. ws://127.0.0.1:9000; remembered.")
+@click.option("--chain", help="The rollup RPC's address, e.g. http://127.0.0.1:8547; remembered.")
+@click.pass_context
+def cli(ctx: click.Context, home: str | None, relay: str | None, chain: str | None) -> None:
+    """Rent out an idle GPU, or chat with a model on a stranger's machine, paying token by token.
+
+    Without a command the terminal app opens.
+    """
+    if ctx.invoked_subcommand is None:
+        from app.cli.tui import open_terminal_app
+
+        open_terminal_app(home, relay, chain)
+    elif home or relay or chain:
+        raise click.UsageError(f"Write these options after the command: idlewatt {ctx.invoked_subcommand} --home …")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed with one clear line on stderr, 2 wrong usage, 130 interrupted."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    try:
+        result = cli.main(
+            args=list(arguments) if arguments is not None else None, prog_name="idlewatt", standalone_mode=False
+        )
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return EXIT_INTERRUPTED
+    except BaseException as error:
+        return report(error)
+    return result if isinstance(result, int) else 0
+
+
+def report(error: BaseException) -> int:
+    """Turn whatever ended a command into one line on stderr and an exit status; nothing else reaches the terminal."""
+    cause = innermost(error)
+    match cause:
+        case IdlewattError():
+            click.echo(f"idlewatt: {cause.line()}", err=True)
+            return EXIT_USAGE if isinstance(cause, UsageError) else EXIT_FAILED
+        case KeyboardInterrupt():
+            click.echo("Interrupted.", err=True)
+            return EXIT_INTERRUPTED
+        case SystemExit():
+            return cause.code if isinstance(cause.code, int) else EXIT_FAILED
+        case BrokenPipeError():
+            # Whoever read our output has gone; Python would complain again while flushing at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return EXIT_FAILED
+        case OSError() if cause.errno == errno.ENOSPC:
+            click.echo("idlewatt: The disk is full. Free some space and try again.", err=True)
+            return EXIT_FAILED
+    click.echo(f"idlewatt: {_unexpected(error, cause)}", err=True)
+    return EXIT_FAILED
+
+
+def innermost(error: BaseException) -> BaseException:
+    """The failure a person should read of an exception group: the first one of ours, else the first."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [innermost(inner) for inner in error.exceptions]
+    return next((leaf for leaf in leaves if isinstance(leaf, IdlewattError)), leaves[0])
+
+
+def _unexpected(error: BaseException, cause: BaseException) -> str:
+    said = f"Something unexpected went wrong ({type(cause).__name__})."
+    try:
+        folder = Home.resolve(_home_argument()).prepare().logs
+        path = folder / f"crash-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
+        # Frames only, without local variables: those may hold keys.
+        path.write_text("".join(traceback.format_exception(error)))
+        path.chmod(0o600)
+    except (IdlewattError, OSError) as no_log:
+        return f"{said} Its details could not be written either ({no_log}). Please report it."
+    return f"{said} The details are in {path}: please report them."
+
+
+def _home_argument() -> str | None:
+    arguments = sys.argv[1:]
+    for position, argument in enumerate(arguments):
+        if argument.startswith("--home="):
+            return argument.removeprefix("--home=")
+        if argument == "--home" and position + 1 < len(arguments):
+            return arguments[position + 1]
+    return None

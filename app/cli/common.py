@@ -1,0 +1,164 @@
+"""What several commands share: options, output as text or JSON, passphrases, and running until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+import click
+import msgspec
+
+from app.home import Home
+from chain.errors import IdlewattError, UsageError
+from chain.money import parse_usd
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PASSPHRASE_VARIABLE = "IDLEWATT_PASSPHRASE"  # noqa: S105 - a variable's name, not its value
+KEYRING_SERVICE = "idlewatt"
+
+home_option = click.option(
+    "--home", "home_path", type=click.Path(file_okay=False), help="Where this node keeps everything it owns."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+relay_option = click.option("--relay", help="The relay's address, e.g. ws://127.0.0.1:9000; remembered.")
+with_parent_option = click.option(
+    "--with-parent", is_flag=True, hidden=True, help="End when standard input ends: for child processes."
+)
+chain_option = click.option("--chain", help="The rollup RPC's address, e.g. http://127.0.0.1:8547; remembered.")
+
+
+class Dollars(click.ParamType[int]):
+    """An amount of dollars on the command line, as nano."""
+
+    name = "dollars"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read ``0.10``; wrong text is wrong usage."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_usd(value)
+        except UsageError as error:
+            self.fail(error.line(), param, ctx)
+
+
+def as_coroutine(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
+    """Run a command written as a coroutine on a loop of its own."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        return asyncio.run(function(*args, **kwargs))
+
+    return run
+
+
+def json_ready(value: object) -> object:
+    """Plain values for JSON.
+
+    Structs become objects, and every ``…_nano`` a decimal string, since JSON numbers end at 2⁵³.
+    """
+    return _money_as_strings(msgspec.to_builtins(value, str_keys=True))
+
+
+def _money_as_strings(value: object) -> object:
+    if isinstance(value, dict):
+        return {
+            key: str(item)
+            if key.endswith(("_nano", "_per_mtok")) and isinstance(item, int)
+            else _money_as_strings(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_money_as_strings(item) for item in value]
+    return value
+
+
+def emit(value: object, *, as_json: bool, text: str) -> None:
+    """Print facts: the JSON of ``value``, or ``text``."""
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(json_ready(value)), indent=2).decode())
+    else:
+        click.echo(text)
+
+
+def announce(value: object, *, as_json: bool, text: str) -> None:
+    """Say that a service is ready: one line, flushed, so that whoever started it can read on."""
+    click.echo(msgspec.json.encode(json_ready(value)).decode() if as_json else text)
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Tell a person what is going on, on stderr, so that stdout stays facts only."""
+    click.echo(text, err=True)
+
+
+def prepared_home(home_path: str | None) -> Home:
+    """The home this command works on, created when missing."""
+    return Home.resolve(home_path).prepare()
+
+
+def passphrase(
+    *, confirm: bool = False, use_keyring: bool = False, account: str = "", prompt: str = "Passphrase"
+) -> str:
+    """A passphrase from the environment, the system's keyring, or the prompt; never from an argument.
+
+    Raises:
+        IdlewattError: If there is nobody to ask.
+    """
+    from_environment = os.environ.get(PASSPHRASE_VARIABLE)
+    if from_environment is not None:
+        return from_environment
+    if use_keyring and (kept := _from_keyring(account)) is not None:
+        return kept
+    if not sys.stdin.isatty():
+        raise IdlewattError(
+            "A passphrase is needed and nobody is there to type it.",
+            code="passphrase_needed",
+            fix=f"Set {PASSPHRASE_VARIABLE}, or run this in a terminal.",
+        )
+    return str(click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True))
+
+
+def _from_keyring(account: str) -> str | None:
+    import keyring
+    from keyring.errors import KeyringError
+
+    try:
+        kept: str | None = keyring.get_password(KEYRING_SERVICE, account or "default")
+        return kept
+    except KeyringError as error:
+        raise IdlewattError(
+            f"The system's keyring does not answer ({type(error).__name__}).",
+            code="keyring_unavailable",
+            fix=f"Unlock it, set {PASSPHRASE_VARIABLE}, or set keyring = false in config.toml.",
+        ) from None
+
+
+async def until_stopped(main: Callable[[asyncio.Event], Awaitable[None]], *, with_parent: bool = False) -> None:
+    """Run a service until it ends by itself or is told to stop: SIGINT, SIGTERM, SIGHUP, or the parent's end.
+
+    Args:
+        main: Receives the event that says "stop"; it ends in its own order when that is set.
+        with_parent: Whether standard input is a lifeline that the parent holds open.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in signals:
+        loop.add_signal_handler(number, stop.set)
+    if with_parent:
+        from app.children import hold_lifeline
+
+        await hold_lifeline(stop)
+    try:
+        await main(stop)
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

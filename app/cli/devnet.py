@@ -1,0 +1,58 @@
+"""``idlewatt devnet``: an embedded L1 with the rollup, its sequencer, its RPC and a faucet on it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from app.cli.common import (
+    announce,
+    as_coroutine,
+    home_option,
+    json_option,
+    prepared_home,
+    until_stopped,
+    with_parent_option,
+)
+from app.config import Config
+from app.logs import log_to
+
+
+@click.command("devnet", help="Run an embedded L1 with the rollup on it. Its money is test money.")
+@home_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--l1-port", default=8545, show_default=True, type=click.IntRange(0, 65535), help="L1 JSON-RPC; 0 =
+free.")
+@click.option("--l2-port", default=8547, show_default=True, type=click.IntRange(0, 65535), help="L2 RPC; 0 = free.")
+@click.option("--challenge-window-s", type=click.IntRange(1, 31_536_000), help="Of a new chain; 60 unless given.")
+@json_option
+@with_parent_option
+@as_coroutine
+async def command(
+    home_path: str | None,
+    host: str,
+    l1_port: int,
+    l2_port: int,
+    challenge_window_s: int | None,
+    as_json: bool,
+    with_parent: bool,
+) -> None:
+    """Serve until told to stop; the same home resumes the same chain."""
+    from chain.devnet import DevnetReady, run_devnet
+
+    home = prepared_home(home_path)
+    log_to(home.logs, "devnet", Config.load(home.config_path).log_level)
+    options = {} if challenge_window_s is None else {"challenge_window_s": challenge_window_s}
+
+    def ready(devnet: DevnetReady) -> None:
+        announce(
+            {"l1": devnet.l1_url, "l2": devnet.l2_url, "deployment": devnet.deployment},
+            as_json=as_json,
+            text=f"L1 JSON-RPC at {devnet.l1_url}, rollup RPC at {devnet.l2_url} (ctrl-c stops both).",
+        )
+
+    async def serve(stop: asyncio.Event) -> None:
+        await run_devnet(home.devnet, host=host, l1_port=l1_port, l2_port=l2_port, on_ready=ready, stop=stop, **options)
+
+    await until_stopped(serve, with_parent=with_parent)

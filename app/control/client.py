@@ -1,0 +1,113 @@
+"""The caller's end of the control socket: a ``NodeApi`` whose node runs in another process."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from app.control.protocol import METHODS, Answer, Call, ControlError, End, Failure, Item, raw, read_frame, write_frame
+from chain.errors import IdlewattError
+from node.api import NodeApi
+from node.values import NodeEvent, NodeSnapshot
+
+
+async def attach(path: Path) -> NodeApi:
+    """Reach the node behind a control socket.
+
+    Every call is a connection of its own, so a slow one holds up no other, and hanging up cancels it.
+
+    Raises:
+        ControlError: If nothing answers there.
+    """
+    return cast("NodeApi", _AttachedNode(path, await _call(path, "snapshot")))
+
+
+class _AttachedNode:
+    """Forwards every method of ``NodeApi``, whose annotations are the wire's types.
+
+    ``snapshot`` alone can't wait for an answer: it gives the newest one read, and every subscribed event reads a
+    newer one.
+    """
+
+    def __init__(self, path: Path, snapshot: NodeSnapshot) -> None:
+        self._path = path
+        self._snapshot = snapshot
+
+    def snapshot(self) -> NodeSnapshot:
+        return self._snapshot
+
+    @asynccontextmanager
+    async def subscribe(self) -> AsyncIterator[AsyncIterator[NodeEvent]]:
+        async with _stream(self._path, "subscribe") as events:
+
+            async def with_snapshots() -> AsyncIterator[NodeEvent]:
+                async for event in events:
+                    self._snapshot = await _call(self._path, "snapshot")
+                    yield event
+
+            yield with_snapshots()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = METHODS.get(name)
+        if method is None:
+            raise AttributeError(name)
+        send = _stream if method.streams else _call
+        signature = inspect.signature(getattr(NodeApi, name))
+
+        def forward(*args: object, **kwargs: object) -> Any:
+            bound = signature.bind(self, *args, **kwargs)
+            return send(self._path, name, **{key: value for key, value in bound.arguments.items() if key != "self"})
+
+        return forward
+
+
+async def _call(path: Path, name: str, **arguments: object) -> Any:
+    async with _connected(path, name, arguments) as answers:
+        async for answer in answers:
+            if isinstance(answer, End):
+                return msgspec.msgpack.decode(answer.value, type=METHODS[name].result)
+    raise ControlError("The node hung up before answering.", fix="See its log.")
+
+
+@asynccontextmanager
+async def _stream(path: Path, name: str, **arguments: object) -> AsyncIterator[AsyncIterator[Any]]:
+    async with _connected(path, name, arguments) as answers:
+
+        async def items() -> AsyncIterator[Any]:
+            async for answer in answers:
+                if isinstance(answer, End):
+                    return
+                assert isinstance(answer, Item)
+                yield msgspec.msgpack.decode(answer.value, type=METHODS[name].result)
+            raise ControlError("The node ended in the middle of an answer.", fix="See its log.")
+
+        yield items()
+
+
+@asynccontextmanager
+async def _connected(path: Path, name: str, arguments: dict[str, object]) -> AsyncIterator[AsyncIterator[Answer]]:
+    try:
+        reader, writer = await asyncio.open_unix_connection(path)
+    except OSError as error:
+        raise ControlError(
+            f"The node on this home does not answer ({error.strerror or error}).", fix="Restart it, or stop it first."
+        ) from None
+
+    async def answers() -> AsyncIterator[Answer]:
+        while (frame := await read_frame(reader)) is not None:
+            answer: Answer = msgspec.msgpack.decode(frame, type=Answer)
+            if isinstance(answer, Failure):
+                raise IdlewattError(answer.message, code=answer.code, fix=answer.fix)
+            yield answer
+
+    try:
+        await write_frame(writer, Call(name, {key: raw(value) for key, value in arguments.items()}))
+        yield answers()
+    finally:
+        writer.close()

@@ -1,0 +1,248 @@
+"""Everything a newcomer trips over, checked one by one, each with its fix."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import shutil
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+import psutil
+
+from app.config import Config
+from app.home import Home
+from chain.errors import IdlewattError
+from node.values import Health, HealthItem
+
+OLDEST_PYTHON = (3, 11)
+NEWEST_PYTHON = (3, 12)
+LEAST_FREE_DISK_BYTES = 2 * 2**30
+LEAST_FREE_MEMORY_BYTES = 2**30
+MAX_CLOCK_DRIFT_S = 5.0
+PROBE_TIMEOUT_S = 20.0
+DEFAULT_PORTS = {9000: "relay", 8545: "devnet --l1-port", 8547: "devnet --l2-port"}
+
+_LLAMA_PROBE = """
+import json, llama_cpp
+print(json.dumps({"version": llama_cpp.__version__, "gpu": bool(llama_cpp.llama_supports_gpu_offload()),
+                  "system": llama_cpp.llama_print_system_info().decode(errors="replace")[:400]}))
+"""
+
+
+async def examine(home: Home, config: Config) -> AsyncIterator[HealthItem]:
+    """Run every check, in the order in which a newcomer meets them."""
+    yield check_python()
+    yield check_compiler()
+    yield await check_llama()
+    yield check_home(home)
+    yield check_disk(home)
+    yield check_memory()
+    for port, user in DEFAULT_PORTS.items():
+        yield check_port(port, user, home, config)
+    relay_date: float | None = None
+    if config.relay is None:
+        yield HealthItem(
+            name="relay",
+            health=Health.WARN,
+            detail="no relay is set",
+            fix="Pass --relay ws://host:port once; `idlewatt demo` brings its own.",
+        )
+    else:
+        relay_item, relay_date = await check_relay(config.relay)
+        yield relay_item
+    if config.chain is None:
+        yield HealthItem(
+            name="chain",
+            health=Health.WARN,
+            detail="no chain is set",
+            fix="Pass --chain http://host:port once; `idlewatt demo` brings its own.",
+        )
+    else:
+        yield await check_chain(config.chain)
+    yield check_clock(relay_date, time.time())
+
+
+def check_python(version: Sequence[int] = sys.version_info) -> HealthItem:
+    """Whether this Python is one that Idlewatt is tested on."""
+    detail = ".".join(str(part) for part in version[:3])
+    if OLDEST_PYTHON <= tuple(version[:2]) <= NEWEST_PYTHON:
+        return HealthItem(name="python", health=Health.OK, detail=detail)
+    return HealthItem(
+        name="python", health=Health.FAIL, detail=detail, fix="Use Python 3.11 or 3.12: make demo PYTHON=python3.11"
+    )
+
+
+def check_compiler() -> HealthItem:
+    """Whether llama.cpp could be built again on this machine."""
+    missing = [tool for tool in ("gcc", "g++", "cmake", "make") if shutil.which(tool) is None]
+    if not missing:
+        return HealthItem(name="compiler", health=Health.OK, detail="gcc, g++, cmake and make are here")
+    return HealthItem(
+        name="compiler",
+        health=Health.WARN,
+        detail=f"missing: {', '.join(missing)}",
+        fix="Needed to rebuild llama.cpp. On Debian: apt install gcc g++ cmake make",
+    )
+
+
+async def check_llama() -> HealthItem:
+    """Whether llama.cpp loads, and whether it can use a GPU; asked in a child, since it may crash or print."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _LLAMA_PROBE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            output, complaint = await process.communicate()
+        answer = msgspec.json.decode(output, type=dict[str, object])
+    except (TimeoutError, msgspec.DecodeError):
+        if process.returncode is None:
+            process.kill()
+            output, complaint = await process.communicate()
+        last = complaint.decode(errors="replace").strip().splitlines()[-1:] or ["it does not load"]
+        return HealthItem(
+            name="llama.cpp",
+            health=Health.FAIL,
+            detail=last[0][:200],
+            fix="Build it again: make clean install",
+        )
+    gpus = _nvidia_gpus()
+    if answer["gpu"]:
+        return HealthItem(name="llama.cpp", health=Health.OK, detail=f"{answer['version']}, GPU offload built in")
+    if gpus:
+        return HealthItem(
+            name="llama.cpp",
+            health=Health.WARN,
+            detail=f"{answer['version']}, built for the CPU only, yet this machine has {gpus}",
+            fix='Rebuild with GPU support: CMAKE_ARGS="-DGGML_CUDA=on" make clean install',
+        )
+    return HealthItem(name="llama.cpp", health=Health.OK, detail=f"{answer['version']}, CPU (no GPU found here)")
+
+
+def _nvidia_gpus() -> str:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        try:
+            count = pynvml.nvmlDeviceGetCount()
+            return ", ".join(str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(i))) for i in range(count))
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return ""  # no driver, so no GPU that llama.cpp could use
+
+
+def check_home(home: Home) -> HealthItem:
+    """Whether the home can be written, and by its owner only."""
+    try:
+        home.prepare()
+    except IdlewattError as error:
+        return HealthItem(name="home", health=Health.FAIL, detail=error.message, fix=error.fix)
+    if home.root.stat().st_mode & 0o077:
+        return HealthItem(
+            name="home",
+            health=Health.WARN,
+            detail=f"{home.root} can be read by others",
+            fix=f"chmod 700 {home.root}",
+        )
+    return HealthItem(name="home", health=Health.OK, detail=f"{home.root}, owner only")
+
+
+def check_disk(home: Home) -> HealthItem:
+    """Whether the home's disk has room for logs and a model."""
+    folder = next(path for path in (home.root, *home.root.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    detail = f"{free / 2**30:.1f} GiB free"
+    if free >= LEAST_FREE_DISK_BYTES:
+        return HealthItem(name="disk", health=Health.OK, detail=detail)
+    return HealthItem(name="disk", health=Health.WARN, detail=detail, fix="Free some space: models need gigabytes.")
+
+
+def check_memory() -> HealthItem:
+    """Whether there is memory for a model at all."""
+    free = psutil.virtual_memory().available
+    detail = f"{free / 2**30:.1f} GiB available"
+    if free >= LEAST_FREE_MEMORY_BYTES:
+        return HealthItem(name="memory", health=Health.OK, detail=detail)
+    return HealthItem(
+        name="memory", health=Health.WARN, detail=detail, fix="Close something, or rent out a smaller model."
+    )
+
+
+def check_port(port: int, user: str, home: Home, config: Config) -> HealthItem:
+    """Whether a default port is free for the command that listens on it."""
+    name = f"port {port}"
+    in_use_by_ours = port in (urlsplit(address).port for address in (config.relay, config.chain) if address)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            detail = "in use" + (" (this home's own relay or chain is set to it)" if in_use_by_ours else "")
+            return HealthItem(
+                name=name,
+                health=Health.OK if in_use_by_ours else Health.WARN,
+                detail=detail,
+                fix="" if in_use_by_ours else f"Choose another for `idlewatt {user}`.",
+            )
+    return HealthItem(name=name, health=Health.OK, detail=f"free for `idlewatt {user.split()[0]}`")
+
+
+async def check_relay(url: str) -> tuple[HealthItem, float | None]:
+    """Whether the relay answers, and what time it says it is."""
+    parts = urlsplit(url)
+    address = f"{'https' if parts.scheme == 'wss' else 'http'}://{parts.netloc}/healthz"
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
+            session.get(address) as response,
+        ):
+            response.raise_for_status()
+            date = response.headers.get("Date")
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        return (
+            HealthItem(
+                name="relay",
+                health=Health.FAIL,
+                detail=f"{url} does not answer ({type(error).__name__})",
+                fix="Start one with `idlewatt relay`, or pass another --relay.",
+            ),
+            None,
+        )
+    return HealthItem(name="relay", health=Health.OK, detail=f"{url} answers"), _seconds(date)
+
+
+def _seconds(date: str | None) -> float | None:
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp() if date else None
+    except ValueError:
+        return None  # a relay that can't tell the time leaves the clock unchecked
+
+
+async def check_chain(url: str) -> HealthItem:
+    """Whether the rollup answers."""
+    from chain.client import RollupClient
+
+    try:
+        async with RollupClient(url, timeout_s=5.0) as client:
+            info = await client.info()
+    except IdlewattError as error:
+        return HealthItem(name="chain", health=Health.FAIL, detail=error.message, fix=error.fix)
+    return HealthItem(name="chain", health=Health.OK, detail=f"{url}, chain id {info.l2_chain_id}")
+
+
+def check_clock(reference_s: float | None, now_s: float) -> HealthItem:
+    """Whether this machine's clock agrees with the relay's: offers and channels expire by it."""
+    if reference_s is None:
+        return HealthItem(name="clock", health=Health.OK, detail="not compared: no relay answered")
+    drift_s = now_s - reference_s
+    detail = f"{drift_s:+.0f} s from the relay's"
+    if abs(drift_s) <= MAX_CLOCK_DRIFT_S:
+        return HealthItem(name="clock", health=Health.OK, detail=detail)
+    return HealthItem(name="clock", health=Health.WARN, detail=detail, fix="Set it: timedatectl set-ntp true")

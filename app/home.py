@@ -1,0 +1,151 @@
+"""Everything a user owns on one machine, under one folder: paths, rights, and the lock of the running node."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from chain.errors import IdlewattError
+
+HOME_VARIABLE = "IDLEWATT_HOME"
+DIRECTORY_MODE = 0o700
+MAX_SOCKET_PATH_BYTES = 100
+"""Unix socket paths end at 107 bytes on Linux; a home deeper than that gets its socket in the runtime folder."""
+
+
+class HomeError(IdlewattError):
+    """The home directory can't be used as it is."""
+
+    default_code = "home_unusable"
+
+
+class HomeBusyError(HomeError):
+    """Another process already runs on this home."""
+
+    default_code = "home_busy"
+
+
+@dataclass(frozen=True)
+class Home:
+    """One home directory; two homes on one machine never touch each other."""
+
+    root: Path
+
+    @classmethod
+    def resolve(cls, given: str | os.PathLike[str] | None) -> Home:
+        """The home from ``--home``, else from ``IDLEWATT_HOME``, else the platform's data folder."""
+        chosen = given or os.environ.get(HOME_VARIABLE) or platformdirs.user_data_dir("idlewatt", appauthor=False)
+        return cls(Path(chosen).expanduser().absolute())
+
+    @property
+    def config_path(self) -> Path:
+        """``config.toml``."""
+        return self.root / "config.toml"
+
+    @property
+    def keystore(self) -> Path:
+        """The folder of Web3 V3 key files."""
+        return self.root / "keystore"
+
+    @property
+    def database(self) -> Path:
+        """The node's SQLite file."""
+        return self.root / "node.db"
+
+    @property
+    def models(self) -> Path:
+        """Where models are kept."""
+        return self.root / "models"
+
+    @property
+    def logs(self) -> Path:
+        """Where logs go."""
+        return self.root / "logs"
+
+    @property
+    def devnet(self) -> Path:
+        """The embedded chain's files."""
+        return self.root / "devnet"
+
+    @property
+    def control_socket(self) -> Path:
+        """Where commands reach the node running on this home."""
+        inside = self.root / "node.sock"
+        if len(os.fsencode(inside)) <= MAX_SOCKET_PATH_BYTES:
+            return inside
+        info = self.root.stat()
+        return Path(platformdirs.user_runtime_dir("idlewatt")) / f"{info.st_dev:x}-{info.st_ino:x}.sock"
+
+    def below(self, name: str) -> Home:
+        """A home inside this one, as the demo uses for each of its sides."""
+        return Home(self.root / name)
+
+    def prepare(self) -> Home:
+        """Create the folders with owner-only rights, and prove that they can be written.
+
+        Raises:
+            HomeError: If that is impossible, with the system's reason.
+        """
+        try:
+            for folder in (self.root, self.keystore, self.models, self.logs):
+                folder.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+                if folder.stat().st_uid == os.geteuid() and folder.stat().st_mode & 0o077:
+                    folder.chmod(DIRECTORY_MODE)
+            probe = self.root / f".write-probe-{os.getpid()}"
+            probe.write_bytes(b"idlewatt")
+            probe.unlink()
+        except OSError as error:
+            raise self.unusable(error) from error
+        return self
+
+    def unusable(self, error: OSError) -> HomeError:
+        """The one line that says what is wrong with this home."""
+        if error.errno == errno.ENOSPC:
+            return HomeError(
+                f"The disk that holds {self.root} is full.", code="disk_full", fix="Free some space and try again."
+            )
+        return HomeError(
+            f"The home {self.root} can't be used: {error.strerror or error}.",
+            fix="Choose another with --home, or mend its rights.",
+        )
+
+    @contextmanager
+    def locked(self, role: str = "node") -> Iterator[None]:
+        """Hold the lock of this home's one running ``role``; the kernel lets go of it however the process ends.
+
+        Raises:
+            HomeBusyError: If another process holds it.
+        """
+        path = self.root / f"{role}.lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self.unusable(error) from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise HomeBusyError(
+                    f"A {role} is already running on the home {self.root}.",
+                    fix="Stop it first, or choose another --home.",
+                ) from None
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+            yield
+        finally:
+            os.close(descriptor)
+
+    def is_locked(self, role: str = "node") -> bool:
+        """Whether a process runs as ``role`` on this home."""
+        try:
+            with self.locked(role):
+                return False
+        except HomeBusyError:
+            return True
