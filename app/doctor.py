@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -68,10 +68,10 @@ async def examine(home: Home, config: Config) -> AsyncIterator[HealthItem]:
     yield check_clock(relay_date, time.time())
 
 
-def check_python(version: Sequence[int] = sys.version_info) -> HealthItem:
+def check_python(version: tuple[int, int, int] = sys.version_info[:3]) -> HealthItem:
     """Whether this Python is one that Idlewatt is tested on."""
-    detail = ".".join(str(part) for part in version[:3])
-    if OLDEST_PYTHON <= tuple(version[:2]) <= NEWEST_PYTHON:
+    detail = ".".join(str(part) for part in version)
+    if OLDEST_PYTHON <= version[:2] <= NEWEST_PYTHON:
         return HealthItem(name="python", health=Health.OK, detail=detail)
     return HealthItem(
         name="python", health=Health.FAIL, detail=detail, fix="Use Python 3.11 or 3.12: make demo PYTHON=python3.11"

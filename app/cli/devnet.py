@@ -22,9 +22,8 @@ from app.logs import log_to
 @click.command("devnet", help="Run an embedded L1 with the rollup on it. Its money is test money.")
 @home_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--l1-port", default=8545, show_default=True, type=click.IntRange(0, 65535), help="L1 JSON-RPC; 0 =
-free.")
-@click.option("--l2-port", default=8547, show_default=True, type=click.IntRange(0, 65535), help="L2 RPC; 0 = free.")
+@click.option("--l1-port", default=8545, show_default=True, type=click.IntRange(0, 65535), help="L1 JSON-RPC.")
+@click.option("--l2-port", default=8547, show_default=True, type=click.IntRange(0, 65535), help="Rollup RPC.")
 @click.option("--challenge-window-s", type=click.IntRange(1, 31_536_000), help="Of a new chain; 60 unless given.")
 @json_option
 @with_parent_option

@@ -37,8 +37,8 @@ async def command(home_path: str | None, host: str, port: int, as_json: bool, wi
         server = RelayServer(host, port)
         await server.start()
         try:
-            announce({"relay": server.url}, as_json=as_json, text=f"The relay listens at {server.url} (ctrl-c stops
-            it).")
+            text = f"The relay listens at {server.url} (ctrl-c stops it)."
+            announce({"relay": server.url}, as_json=as_json, text=text)
             await stop.wait()
         finally:
             await server.close()
