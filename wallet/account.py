@@ -43,7 +43,7 @@ class SecretKey:
         Raises:
             WalletError: ``wallet_locked`` after :meth:`forget`.
         """
-        return sign_digest(self._private_key(), digest)
+        return sign_digest(self.reveal(), digest)
 
     def forget(self) -> None:
         """Overwrite the key, as far as Python lets one; signing fails from here on. Harmless when repeated."""
@@ -51,7 +51,12 @@ class SecretKey:
             self._secret[position] = 0
         self._secret.clear()
 
-    def _private_key(self) -> bytes:
+    def reveal(self) -> bytes:
+        """The bare 32 bytes, for sealing into a key file and nothing else.
+
+        Raises:
+            WalletError: ``wallet_locked`` after :meth:`forget`.
+        """
         if not self._secret:
             raise WalletError("The wallet is locked.", code="wallet_locked", fix="Unlock it with its passphrase.")
         return bytes(self._secret)
@@ -82,7 +87,7 @@ class UnlockedAccount(SecretKey):
         """
         from eth_account import Account
 
-        private_key = self._private_key()
+        private_key = self.reveal()
         try:
             signed = Account.sign_transaction(dict(transaction), private_key)
         except (TypeError, ValueError, KeyError) as error:
@@ -102,7 +107,7 @@ class UnlockedAccount(SecretKey):
             deployment: The chain's deployment id (``ChainInfo.deployment``).
             salt: What tells this wallet's channels apart; :meth:`voucher_key_at` uses counters.
         """
-        pseudo_random_key = hmac.digest(_VOUCHER_KEY_LABEL, self._private_key(), hashlib.sha256)
+        pseudo_random_key = hmac.digest(_VOUCHER_KEY_LABEL, self.reveal(), hashlib.sha256)
         context = hashlib.sha256(deployment.lower().encode()).digest() + salt
         stream, block = b"", b""
         for counter in (1, 2):
