@@ -4,7 +4,6 @@ from node.store.errors import StoreError
 from node.store.records import (
     BuyerChannel,
     ChannelState,
-    ChatSession,
     ChatSummary,
     DayTotal,
     ForeignDeployment,
@@ -13,14 +12,12 @@ from node.store.records import (
     ModelTotal,
     ProviderChannel,
     Role,
-    StoredMessage,
 )
 from node.store.store import Store
 
 __all__ = [
     "BuyerChannel",
     "ChannelState",
-    "ChatSession",
     "ChatSummary",
     "DayTotal",
     "ForeignDeployment",
@@ -31,5 +28,4 @@ __all__ = [
     "Role",
     "Store",
     "StoreError",
-    "StoredMessage",
 ]

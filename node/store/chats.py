@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import time
+
 import aiosqlite
 import msgspec
 
+from node.engine.protocol import ChatMessage
 from node.store.base import StorePart, check_range
-from node.store.records import ChatSession, ChatSummary, StoredMessage
+from node.store.database import Row
+from node.store.records import ChatSummary
+from node.values import ChatSession
 
+_COLUMNS = "session_id, title, model, created_ms, messages"
 _encode = msgspec.msgpack.Encoder().encode
-_decode_messages = msgspec.msgpack.Decoder(tuple[StoredMessage, ...]).decode
+_decode_messages = msgspec.msgpack.Decoder(tuple[ChatMessage, ...]).decode
 
 
 class Chats(StorePart):
     """Chat sessions and settings: conveniences, so they carry no money."""
 
-    async def save_chat(self, session: ChatSession) -> None:
+    async def save_chat(self, session: ChatSession, *, updated_ms: int | None = None) -> None:
         """Write a chat down, or replace what was saved under its id.
+
+        Args:
+            session: The whole conversation.
+            updated_ms: When it was last used; now unless given.
 
         Raises:
             StoreError: ``bad_record`` if a time is out of range.
         """
-        check_range(created_ms=session.created_ms, updated_ms=session.updated_ms)
+        updated_ms = time.time_ns() // 1_000_000 if updated_ms is None else updated_ms
+        check_range(created_ms=session.created_ms, updated_ms=updated_ms)
         values = (
             session.session_id,
             session.title,
             session.model,
             session.created_ms,
-            session.updated_ms,
+            updated_ms,
             len(session.messages),
             _encode(session.messages),
         )
@@ -56,22 +67,17 @@ class Chats(StorePart):
             for session_id, title, model, created_ms, updated_ms, message_count in rows
         ]
 
+    async def chats(self, limit: int = 200) -> list[ChatSession]:
+        """Saved chats with their messages, the last used first."""
+        rows = await self._database.rows(
+            f"SELECT {_COLUMNS} FROM chats ORDER BY updated_ms DESC, rowid DESC LIMIT ?", (limit,)
+        )
+        return [_chat(row) for row in rows]
+
     async def load_chat(self, session_id: str) -> ChatSession | None:
         """One chat with its messages."""
-        rows = await self._database.rows(
-            "SELECT title, model, created_ms, updated_ms, messages FROM chats WHERE session_id = ?", (session_id,)
-        )
-        if not rows:
-            return None
-        title, model, created_ms, updated_ms, messages = rows[0]
-        return ChatSession(
-            session_id=session_id,
-            title=title,
-            model=model,
-            created_ms=created_ms,
-            updated_ms=updated_ms,
-            messages=_decode_messages(messages),
-        )
+        rows = await self._database.rows(f"SELECT {_COLUMNS} FROM chats WHERE session_id = ?", (session_id,))
+        return _chat(rows[0]) if rows else None
 
     async def delete_chat(self, session_id: str) -> bool:
         """Delete a chat; whether there was one."""
@@ -94,3 +100,14 @@ class Chats(StorePart):
             await connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, value))
 
         await self._database.write(upsert)
+
+
+def _chat(row: Row) -> ChatSession:
+    session_id, title, model, created_ms, messages = row
+    return ChatSession(
+        session_id=session_id,
+        title=title,
+        model=model,
+        created_ms=created_ms,
+        messages=_decode_messages(messages),
+    )

@@ -128,27 +128,6 @@ class ModelTotal(msgspec.Struct, frozen=True, kw_only=True):
     mean_tokens_per_s: float
 
 
-class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """One turn of a saved chat."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-    at_ms: int
-    output_tokens: int = 0
-    cost_nano: int = 0
-
-
-class ChatSession(msgspec.Struct, frozen=True, kw_only=True):
-    """A saved chat."""
-
-    session_id: str
-    title: str
-    model: str
-    created_ms: int
-    updated_ms: int
-    messages: tuple[StoredMessage, ...] = ()
-
-
 class ChatSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A saved chat without its messages, for lists."""
 
