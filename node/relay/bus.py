@@ -1,0 +1,171 @@
+"""How relay processes that serve one network talk to each other.
+
+A bus carries presence to everybody and circuit traffic to the relay that holds the other end. ``LocalBus`` joins
+relays inside one process; a broker-backed bus implements the same protocol, with ``encode_bus`` and ``bus_reader`` as
+its format. Messages of a bus come from relays of one operator, not from nodes; they are still bounded and validated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Final, Protocol
+
+import msgspec
+from msgspec import Meta
+
+from node.wire.codec import MAX_MESSAGE_BYTES, Reader
+from node.wire.messages import CircuitId, Code, Frame, Key, Message, Offer, Reason, WindowBytes
+
+RelayName = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class End(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One end of a circuit: the relay, its node, and the node's number for the circuit."""
+
+    relay: RelayName
+    node: Key
+    circuit: CircuitId
+
+
+class RelayUp(Message, frozen=True, tag="relay_up"):
+    """A relay joined; the others answer with the nodes they hold."""
+
+    relay: RelayName
+
+
+class RelayDown(Message, frozen=True, tag="relay_down"):
+    """A relay left, and all its nodes with it."""
+
+    relay: RelayName
+
+
+class NodeUp(Message, frozen=True, tag="node_up"):
+    """A node is connected to ``relay`` and lists these offers."""
+
+    relay: RelayName
+    node: Key
+    offers: tuple[Offer, ...]
+
+
+class NodeDown(Message, frozen=True, tag="node_down"):
+    """A node is no longer connected to ``relay``."""
+
+    relay: RelayName
+    node: Key
+
+
+class EndOpen(Message, frozen=True, tag="end_open"):
+    """``source`` opens a circuit to ``node``."""
+
+    source: End
+    node: Key
+    window_bytes: WindowBytes
+
+
+class EndAccept(Message, frozen=True, tag="end_accept"):
+    """The circuit that ``to`` opened is taken; ``source`` is its other end."""
+
+    to: End
+    source: End
+    window_bytes: WindowBytes
+
+
+class EndData(Message, frozen=True, tag="end_data"):
+    """One frame for ``to``."""
+
+    to: End
+    frame: Frame
+
+
+class EndCredit(Message, frozen=True, tag="end_credit"):
+    """``to`` may send so much more."""
+
+    to: End
+    amount_bytes: WindowBytes
+
+
+class EndClose(Message, frozen=True, tag="end_close"):
+    """The circuit of ``to`` has ended."""
+
+    to: End
+    code: Code
+    reason: Reason = ""
+
+
+class EndCancel(Message, frozen=True, tag="end_cancel"):
+    """``source`` ended the circuit that it was opening to ``node``, before knowing the other end's number."""
+
+    node: Key
+    source: End
+    code: Code
+    reason: Reason = ""
+
+
+Broadcast = RelayUp | RelayDown | NodeUp | NodeDown
+Directed = EndOpen | EndAccept | EndData | EndCredit | EndClose | EndCancel
+BusMessage = Broadcast | Directed
+
+
+def encode_bus(message: BusMessage) -> bytes:
+    """Encode a bus message for a broker."""
+    return _encoder.encode(message)
+
+
+def bus_reader() -> Reader[BusMessage]:
+    """A reader of what a broker delivers."""
+    return Reader(BusMessage, MAX_MESSAGE_BYTES)  # type: ignore[arg-type]  # a union is a type to msgspec
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+
+
+class Bus(Protocol):
+    """What a relay needs of a bus. Messages from one relay to another arrive in order."""
+
+    def join(self, relay: str, deliver: Callable[[BusMessage], None]) -> None:
+        """Deliver to ``relay`` from now on, always from the event loop, never inside ``send`` or ``broadcast``."""
+        ...
+
+    def leave(self, relay: str) -> None:
+        """Deliver nothing more to ``relay``."""
+        ...
+
+    def send(self, relay: str, message: BusMessage) -> None:
+        """Send to one relay; a relay that isn't there gets nothing."""
+        ...
+
+    def broadcast(self, sender: str, message: BusMessage) -> None:
+        """Send to every relay but ``sender``."""
+        ...
+
+
+class LocalBus:
+    """The bus of relays in one process and on one event loop."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Callable[[BusMessage], None]] = {}
+
+    def join(self, relay: str, deliver: Callable[[BusMessage], None]) -> None:
+        """See ``Bus.join``."""
+        self._members[relay] = deliver
+
+    def leave(self, relay: str) -> None:
+        """See ``Bus.leave``."""
+        self._members.pop(relay, None)
+
+    def send(self, relay: str, message: BusMessage) -> None:
+        """See ``Bus.send``."""
+        if relay in self._members:
+            asyncio.get_running_loop().call_soon(self._deliver, relay, message)
+
+    def broadcast(self, sender: str, message: BusMessage) -> None:
+        """See ``Bus.broadcast``."""
+        for relay in self._members:
+            if relay != sender:
+                self.send(relay, message)
+
+    def _deliver(self, relay: str, message: BusMessage) -> None:
+        deliver = self._members.get(relay)
+        if deliver is not None:
+            deliver(message)

@@ -1,0 +1,99 @@
+"""The one boundary that bytes from a peer pass: bounded, decoded and validated, or a coded error.
+
+One websocket binary message carries one msgpack message; the websocket does the framing.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from node.wire import messages as m
+from node.wire.errors import WireError
+
+MAX_MESSAGE_BYTES: Final = m.MAX_OFFERS_PER_NODE * (m.MAX_OFFER_BYTES + 8) + 1024
+"""No message of the protocol is larger, whatever a relay's limits are."""
+MAX_HANDSHAKE_BYTES: Final = 1024
+
+MessageT = TypeVar("MessageT")
+
+_encoder: Final = msgspec.msgpack.Encoder()
+
+
+def encode(message: m.Message) -> bytes:
+    """Encode one message for one websocket binary message."""
+    return _encoder.encode(message)
+
+
+class Reader(Generic[MessageT]):
+    """Decodes one kind or union of messages, and refuses everything else.
+
+    Args:
+        types: The message type or union that is allowed here.
+        max_bytes: The largest encoded message.
+    """
+
+    def __init__(self, types: type[MessageT], max_bytes: int) -> None:
+        self._decoder: msgspec.msgpack.Decoder[MessageT] = msgspec.msgpack.Decoder(types)
+        self._max_bytes = max_bytes
+
+    def read(self, data: bytes) -> MessageT:
+        """Decode and validate one message.
+
+        Raises:
+            WireError: With code ``limit_frame`` if it is too large, ``protocol`` if it isn't an allowed message.
+        """
+        if len(data) > self._max_bytes:
+            raise WireError(f"A message of {len(data)} bytes exceeds {self._max_bytes}.", code="limit_frame")
+        try:
+            return self._decoder.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, OverflowError):
+            raise WireError("A message is malformed or not allowed here.") from None
+
+
+def hello_reader() -> Reader[m.Hello]:
+    """A reader of the first message of a handshake."""
+    return Reader(m.Hello, MAX_HANDSHAKE_BYTES)
+
+
+def auth_reader() -> Reader[m.Auth]:
+    """A reader of the answer to a challenge."""
+    return Reader(m.Auth, MAX_HANDSHAKE_BYTES)
+
+
+def challenge_reader() -> Reader[m.Challenge | m.Failure]:
+    """A reader of a relay's answer to ``Hello``."""
+    return Reader(m.Challenge | m.Failure, MAX_HANDSHAKE_BYTES)  # type: ignore[arg-type]  # a union is a type to msgspec
+
+
+def welcome_reader() -> Reader[m.Welcome | m.Failure]:
+    """A reader of a relay's answer to ``Auth``."""
+    return Reader(m.Welcome | m.Failure, MAX_HANDSHAKE_BYTES)  # type: ignore[arg-type]  # a union is a type to msgspec
+
+
+def node_reader(max_bytes: int = MAX_MESSAGE_BYTES) -> Reader[m.NodeMessage]:
+    """A reader of what a welcome node may send."""
+    return Reader(m.NodeMessage, max_bytes)  # type: ignore[arg-type]  # a union is a type to msgspec
+
+
+def relay_reader(max_bytes: int = MAX_MESSAGE_BYTES) -> Reader[m.RelayMessage]:
+    """A reader of what a relay may send to a welcome node."""
+    return Reader(m.RelayMessage, max_bytes)  # type: ignore[arg-type]  # a union is a type to msgspec
+
+
+def choose_version(min_version: int, max_version: int) -> int:
+    """Return the newest protocol version that a peer and this build both speak.
+
+    Raises:
+        WireError: With code ``version`` if there is none.
+    """
+    chosen = min(max_version, m.PROTOCOL_MAX)
+    if chosen < max(min_version, m.PROTOCOL_MIN):
+        raise WireError(
+            f"The peer speaks protocol versions {min_version} to {max_version}, this build "
+            f"{m.PROTOCOL_MIN} to {m.PROTOCOL_MAX}.",
+            code="version",
+            fix="Update the older side.",
+        )
+    return chosen
