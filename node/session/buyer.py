@@ -1,0 +1,326 @@
+"""The buyer's side of one metered request: a pure state machine, events in, actions out.
+
+What this file promises, whatever the provider sends and in whatever order:
+
+* ``signed_nano`` never passes ``base_nano`` plus the bill of what was received and re-counted: output tokens never
+  exceed the bytes received nor the quote, input tokens never exceed the bytes sent plus the template's overhead.
+* A bill above the recount, the quote or the spending limit is refused, and the session ends with the reason.
+* Before the first output token nothing is signed.
+* No event raises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from chain.eip712 import SigningDomain
+from node.session import messages as m
+from node.session.buyer_io import (
+    Action,
+    Adopt,
+    CancelWanted,
+    Event,
+    Failed,
+    Finished,
+    PeerGone,
+    Received,
+    Report,
+    Send,
+    Sign,
+    Signed,
+    SigningFailed,
+    Silence,
+)
+from node.session.terms import bill_nano, fingerprint_hash, most_input_tokens, prompt_hash
+from wallet.receipts import Receipt, verify_receipt
+from wallet.vouchers import Voucher, verify_voucher
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+VOUCHER_STEP_TOKENS: Final = 16
+"""Output tokens from one voucher to the next; well inside the window, so that an honest stream never stalls."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuyerTerms:
+    """What the buyer knows and accepts before it asks; constant during a request."""
+
+    domain: SigningDomain
+    provider: bytes
+    signer: bytes
+    """The voucher key's address."""
+    deposit_nano: int
+    signed_nano: int
+    """The highest cumulative signed so far on this channel."""
+
+
+class Stage(StrEnum):
+    """Where the request stands."""
+
+    ASKED = "asked"
+    QUOTED = "quoted"
+    STREAMING = "streaming"
+    PAYING = "paying"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuyerState:
+    """Everything a request knows; made by :func:`start`, replaced by :func:`step`."""
+
+    terms: BuyerTerms
+    ask: m.Ask
+    stage: Stage = Stage.ASKED
+    quote: m.Quote | None = None
+    base_nano: int = 0
+    signed_nano: int = 0
+    """The highest cumulative signed, or being signed."""
+    output_tokens: int = 0
+    output_bytes: int = 0
+    output_hash: _Hash = field(default_factory=hashlib.sha256)
+    vouched_tokens: int = 0
+    final: m.Final | None = None
+    cancelling: bool = False
+    broken: Failed | None = None
+    """Why the session broke, while the voucher for what was received is being signed."""
+
+    @property
+    def bill_nano(self) -> int:
+        """What the received and re-counted output costs."""
+        if self.quote is None:
+            return 0
+        return bill_nano(self.quote.prices, self.quote.input_tokens, self.output_tokens)
+
+    @property
+    def cost_nano(self) -> int:
+        """What this request has been paid so far."""
+        return self.signed_nano - self.base_nano if self.quote is not None else 0
+
+
+Step = tuple[BuyerState, tuple[Action, ...]]
+
+
+def start(terms: BuyerTerms, ask: m.Ask) -> Step:
+    """Ask: the first state, and the actions that begin the session."""
+    state = BuyerState(terms=terms, ask=ask, base_nano=terms.signed_nano, signed_nano=terms.signed_nano)
+    return state, (Send(ask),)
+
+
+def step(state: BuyerState, event: Event) -> Step:
+    """Take one event: the next state, and what to do about it in this order. Total: no event raises."""
+    if state.stage is Stage.ENDED:
+        return state, ()
+    match event:
+        case Signed(voucher):
+            return _on_signed(state, voucher)
+        case SigningFailed(code, message, fix):
+            return replace(state, stage=Stage.ENDED), (Send(m.Cancel()), Failed(code, message, fix))
+        case _ if state.broken is not None:
+            return state, ()
+        case Received(message):
+            return _on_message(state, message)
+        case CancelWanted():
+            return _on_cancel(state)
+        case Silence():
+            return _on_silence(state)
+        case PeerGone(code, message):
+            return _break(state, Failed(code, message or "The provider went away.", "Ask again."))
+
+
+def _on_message(state: BuyerState, message: m.Message) -> Step:
+    match message:
+        case m.Quote() if state.stage is Stage.ASKED:
+            return _on_quote(state, message)
+        case m.Queued() if state.stage is Stage.QUOTED:
+            return state, (Report(message),)
+        case m.Delta() if state.stage in {Stage.QUOTED, Stage.STREAMING}:
+            return _on_delta(state, message)
+        case m.Stalled() if state.stage in {Stage.QUOTED, Stage.STREAMING}:
+            return _vouch(state)
+        case m.Final() if state.stage in {Stage.QUOTED, Stage.STREAMING}:
+            return _on_final(state, message)
+        case m.Settled() if state.stage is Stage.PAYING:
+            return _over(state)
+        case m.Fault(code=code, message=text, fix=fix):
+            return _break(state, Failed(code, text, fix, peer_said=True))
+        case _:
+            return _refuse(state, "protocol", "The provider sent a message that does not belong here.")
+
+
+def _on_quote(state: BuyerState, quote: m.Quote) -> Step:
+    ask, terms = state.ask, state.terms
+    base, actions = terms.signed_nano, list[Action]()
+    if quote.held is not None and quote.held.cumulative_nano > base:
+        if not _is_own(terms, ask.channel_id, quote.held):
+            return _refuse(state, "out_of_step", "The provider claims a voucher that was never signed here.")
+        base = quote.held.cumulative_nano
+        actions.append(Adopt(quote.held))
+    elif terms.signed_nano and (quote.held is None or quote.held.cumulative_nano < terms.signed_nano):
+        return _refuse(state, "out_of_step", "The provider does not acknowledge the vouchers it was given.")
+    # Adopted or not, the base is what our own signature says, so a refusal below costs nothing more.
+    known = replace(state, base_nano=base, signed_nano=base)
+    wrong = _quote_problem(known, quote)
+    if wrong:
+        refused, refusal = _refuse(known, *wrong)
+        return refused, (*actions, *refusal)
+    return replace(known, stage=Stage.QUOTED, quote=quote), (*actions, Report(quote))
+
+
+def _is_own(terms: BuyerTerms, channel_id: int, voucher: Voucher) -> bool:
+    return (
+        voucher.channel_id == channel_id
+        and voucher.cumulative_nano <= terms.deposit_nano
+        and verify_voucher(terms.domain, voucher, terms.signer)
+    )
+
+
+def _quote_problem(state: BuyerState, quote: m.Quote) -> tuple[str, str, str] | None:
+    ask, prices = state.ask, quote.prices
+    if quote.request_id != ask.request_id or quote.max_output_tokens > ask.max_tokens:
+        return "protocol", "The quote answers another request.", ""
+    if (
+        prices.input_nano_per_mtok > ask.prices.input_nano_per_mtok
+        or prices.output_nano_per_mtok > ask.prices.output_nano_per_mtok
+    ):
+        return "price_changed", "The provider asks more than its offer said.", "Choose another offer."
+    most = most_input_tokens(ask.messages)
+    if quote.input_tokens > most:
+        text = f"The provider counts {quote.input_tokens} input tokens where at most {most} can be."
+        return "overbilled", text, "Choose another offer."
+    if quote.ceiling_nano != bill_nano(prices, quote.input_tokens, quote.max_output_tokens):
+        return "overbilled", "The quote's ceiling does not follow from its counts.", "Choose another offer."
+    if quote.ceiling_nano > ask.max_cost_nano:
+        return "spend_limit", "The request may cost more than allowed.", "Raise the spending limit."
+    if state.base_nano + quote.ceiling_nano > state.terms.deposit_nano:
+        return "deposit_too_small", "The request may cost more than the channel holds.", "Top the channel up."
+    return None
+
+
+def _on_delta(state: BuyerState, delta: m.Delta) -> Step:
+    quote = state.quote
+    assert quote is not None
+    text = delta.text.encode()
+    tokens, received = state.output_tokens + delta.tokens, state.output_bytes + len(text)
+    if tokens > received:
+        return _refuse(state, "overbilled", f"The provider bills {tokens} tokens for {received} bytes of text.")
+    if tokens > quote.max_output_tokens:
+        return _refuse(state, "overbilled", f"The provider bills {tokens} tokens, {quote.max_output_tokens} quoted.")
+    digest = state.output_hash.copy()
+    digest.update(text)
+    counted = replace(state, stage=Stage.STREAMING, output_tokens=tokens, output_bytes=received, output_hash=digest)
+    report = Report(delta)
+    # The first voucher goes out at once: it pays for the prompt. Then one a step.
+    due = tokens and (not counted.vouched_tokens or tokens - counted.vouched_tokens >= _step_tokens(quote))
+    if not due:
+        return counted, (report,)
+    vouched, actions = _vouch(counted)
+    return vouched, (report, *actions)
+
+
+def _step_tokens(quote: m.Quote) -> int:
+    return max(1, min(VOUCHER_STEP_TOKENS, quote.credit_tokens // 4))
+
+
+def _vouch(state: BuyerState) -> Step:
+    """Sign for everything received and re-counted, if that is more than what was signed."""
+    owed = state.base_nano + state.bill_nano
+    vouched = replace(state, vouched_tokens=state.output_tokens)
+    if owed <= state.signed_nano:
+        return vouched, ()
+    return replace(vouched, signed_nano=owed), (Sign(owed),)
+
+
+def _on_signed(state: BuyerState, voucher: Voucher) -> Step:
+    if state.broken is not None:
+        return replace(state, stage=Stage.ENDED), (state.broken,)
+    return state, (Send(m.Pay(voucher=voucher)),)
+
+
+def _on_final(state: BuyerState, final: m.Final) -> Step:
+    wrong = _receipt_problem(state, final)
+    if wrong:
+        return _refuse(state, "bad_receipt", wrong)
+    paying, actions = _vouch(replace(state, stage=Stage.PAYING, final=final))
+    return paying, actions
+
+
+def _receipt_problem(state: BuyerState, final: m.Final) -> str:
+    receipt, ask, quote = final.receipt, state.ask, state.quote
+    assert quote is not None
+    facts = (
+        (receipt.channel_id == ask.channel_id, "another channel"),
+        (receipt.model_sha256 == ask.model_sha256, "another model"),
+        (receipt.prompt_hash == prompt_hash(ask.messages), "another prompt"),
+        (receipt.output_hash == state.output_hash.digest(), "another answer"),
+        (receipt.input_tokens == quote.input_tokens, "another input count"),
+        (receipt.output_tokens == state.output_tokens, "another output count"),
+        (receipt.cumulative_nano == state.base_nano + state.bill_nano, "another amount"),
+        (ask.sampling.seed is None or state.output_tokens == 0 or receipt.seed == ask.sampling.seed, "another seed"),
+        (_fingerprint(state, receipt) == receipt.fingerprint_hash, "other sampling parameters"),
+        (final.reason != "cancelled" or state.cancelling, "a cancellation that nobody asked for"),
+    )
+    for right, what in facts:
+        if not right:
+            return f"The receipt is about {what}."
+    if not verify_receipt(state.terms.domain, receipt, state.terms.provider):
+        return "The receipt is not signed by the provider."
+    return ""
+
+
+def _fingerprint(state: BuyerState, receipt: Receipt) -> bytes:
+    assert state.quote is not None
+    return fingerprint_hash(state.ask.sampling, state.ask.stop, state.quote.max_output_tokens, receipt.seed)
+
+
+def _over(state: BuyerState) -> Step:
+    """The answer is complete and paid for, or as good as: the voucher is on disk and goes out with the next session."""
+    final = state.final
+    assert final is not None
+    ended = replace(state, stage=Stage.ENDED)
+    if final.reason == "failed":
+        failed = Failed(
+            final.error_code or "engine_failed",
+            final.error or "The provider's engine failed.",
+            "Ask again.",
+            receipt=final.receipt,
+            peer_said=True,
+        )
+        return ended, (failed,)
+    return ended, (Finished(final.reason, final.receipt),)
+
+
+def _on_cancel(state: BuyerState) -> Step:
+    if state.cancelling or state.stage is Stage.PAYING:
+        return state, ()
+    if state.stage is Stage.ASKED:
+        ended = replace(state, stage=Stage.ENDED)
+        return ended, (Send(m.Cancel()), Failed("cancelled", "Cancelled before it began; it cost nothing.", ""))
+    return replace(state, cancelling=True), (Send(m.Cancel()),)
+
+
+def _on_silence(state: BuyerState) -> Step:
+    if state.stage is Stage.PAYING:
+        return _over(state)
+    wait = Failed("provider_silent", "The provider stopped answering.", "Ask again, or choose another offer.")
+    broken, actions = _break(state, wait)
+    return broken, (Send(m.Cancel()), *actions)
+
+
+def _break(state: BuyerState, failed: Failed) -> Step:
+    """The session can't go on: sign for what was received, so that it is paid with the next session, and say why."""
+    if state.stage is Stage.PAYING:
+        return _over(state)
+    vouched, actions = _vouch(state)
+    if actions:
+        return replace(vouched, broken=failed), actions
+    return replace(vouched, stage=Stage.ENDED), (failed,)
+
+
+def _refuse(state: BuyerState, code: str, message: str, fix: str = "Choose another offer.") -> Step:
+    """The provider broke the rules: sign nothing more, tell it why, and end."""
+    fault = m.Fault(code=code, message=message, fix=fix)
+    return replace(state, stage=Stage.ENDED), (Send(fault), Failed(code, message, fix))

@@ -1,0 +1,220 @@
+"""What buyer and provider say to each other inside the sealed channel: tagged msgpack maps, each field bounded.
+
+:func:`decode` is the one boundary: what it returns satisfies every bound here, and anything else is a coded error.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import msgspec
+
+from chain.errors import IdlewattError
+from node.engine.protocol import ChatMessage, Sampling
+from node.values import Prices
+from wallet.receipts import Receipt
+from wallet.vouchers import Voucher
+
+PROTOCOL_VERSION = 1
+MAX_MESSAGE_BYTES = 1 << 20
+"""One message, encoded; the sealed channel carries it in as many frames as its own limit needs."""
+MAX_CONVERSATION_MESSAGES = 512
+MAX_CONVERSATION_BYTES = 768 * 1024
+MAX_OUTPUT_TOKENS = 1 << 20
+MAX_DELTA_CHARS = 16_384
+MAX_STOP_STRINGS = 8
+MAX_SEED = 2**64 - 1
+MAX_PRICE_NANO_PER_MTOK = 10**15
+"""A million dollars a million tokens: past it a price is a mistake or an attack."""
+
+Nano = Annotated[int, msgspec.Meta(ge=0)]
+"""At most u64, which is what msgpack carries."""
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+ChannelId = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+RequestId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z_-]+$")]
+Code = Annotated[str, msgspec.Meta(min_length=1, max_length=48, pattern=r"^[a-z0-9_]+$")]
+Line = Annotated[str, msgspec.Meta(max_length=400)]
+Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
+Stop = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+
+
+class MessageError(IdlewattError):
+    """Bytes from the peer are no message of this protocol."""
+
+    default_code = "protocol"
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):
+    """A conversation to continue, and what the buyer is ready to pay for it."""
+
+    version: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = PROTOCOL_VERSION
+    request_id: RequestId
+    channel_id: ChannelId
+    model_sha256: Hash
+    messages: Annotated[tuple[ChatMessage, ...], msgspec.Meta(min_length=1, max_length=MAX_CONVERSATION_MESSAGES)]
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=MAX_OUTPUT_TOKENS)]
+    prices: Prices
+    """What the offer said: the session's price ceiling."""
+    max_cost_nano: Nano
+    """The most this request may cost."""
+    sampling: Sampling = Sampling()
+    stop: Annotated[tuple[Stop, ...], msgspec.Meta(max_length=MAX_STOP_STRINGS)] = ()
+    voucher: Voucher | None = None
+    """The buyer's newest voucher on this channel, in case the provider never got it."""
+
+
+class Quote(msgspec.Struct, frozen=True, kw_only=True, tag="quote"):
+    """What the request will cost at most; the answer starts right behind it."""
+
+    request_id: RequestId
+    input_tokens: Tokens
+    max_output_tokens: Tokens
+    prices: Prices
+    ceiling_nano: Nano
+    credit_tokens: Annotated[int, msgspec.Meta(ge=1, le=1 << 16)]
+    """Output tokens the provider streams ahead of payment."""
+    held: Voucher | None = None
+    """The best voucher the provider holds: the buyer adopts it only when its own signature verifies."""
+
+
+class Queued(msgspec.Struct, frozen=True, kw_only=True, tag="queued"):
+    """Every slot is busy; this is the place in the line."""
+
+    position: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)]
+    eta_ms: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+
+
+class Delta(msgspec.Struct, frozen=True, kw_only=True, tag="delta"):
+    """Some more of the answer and the output tokens billed for it."""
+
+    text: Annotated[str, msgspec.Meta(max_length=MAX_DELTA_CHARS)]
+    tokens: Tokens
+
+
+class Pay(msgspec.Struct, frozen=True, kw_only=True, tag="pay"):
+    """A voucher; as a first message it pays what an earlier, broken session left open."""
+
+    voucher: Voucher
+
+
+class Stalled(msgspec.Struct, frozen=True, kw_only=True, tag="stalled"):
+    """The credit window is exhausted: nothing more is delivered until a voucher for ``owed_nano`` in all arrives."""
+
+    owed_nano: Nano
+
+
+class Final(msgspec.Struct, frozen=True, kw_only=True, tag="final"):
+    """The end of the answer, with the receipt over exactly what was delivered."""
+
+    reason: Literal["stop", "length", "cancelled", "failed"]
+    receipt: Receipt
+    error_code: Annotated[str, msgspec.Meta(max_length=48)] = ""
+    error: Line = ""
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True, tag="settled"):
+    """The voucher is on the provider's disk; nothing more is owed."""
+
+    cumulative_nano: Nano
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag="cancel"):
+    """Stop between two tokens; what was delivered is paid."""
+
+
+class CloseRequest(msgspec.Struct, frozen=True, kw_only=True, tag="close"):
+    """Ask the payee to close the channel together, at once, at its newest voucher."""
+
+    channel_id: ChannelId
+    voucher: Voucher | None = None
+
+
+class CloseSignature(msgspec.Struct, frozen=True, kw_only=True, tag="close_signature"):
+    """The payee's agreement to close at ``cumulative_nano``."""
+
+    channel_id: ChannelId
+    cumulative_nano: Nano
+    signature: Signature
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True, tag="fault"):
+    """The session ends here, and why."""
+
+    code: Code
+    message: Line = ""
+    fix: Line = ""
+
+
+Message = (
+    Ask | Quote | Queued | Delta | Pay | Stalled | Final | Settled | Cancel | CloseRequest | CloseSignature | Fault
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+def encode(message: Message) -> bytes:
+    """The message as bytes for the sealed channel.
+
+    Raises:
+        MessageError: ``too_long`` if it passes ``MAX_MESSAGE_BYTES``.
+    """
+    data = _encoder.encode(message)
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise MessageError("The conversation is too long to send.", code="too_long", fix="Start a new chat.")
+    return data
+
+
+def decode(data: bytes) -> Message:
+    """Read one message from the peer.
+
+    Raises:
+        MessageError: If it is too long, no msgpack, no message of ours, or breaks a bound.
+    """
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise MessageError("The peer sent a message that is too long.", code="too_long")
+    try:
+        message = _decoder.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise MessageError("The peer sent something that is no message of this protocol.") from None
+    if isinstance(message, Ask):
+        problem = ask_problem(message)
+        if problem:
+            raise MessageError(problem, code="bad_request")
+    elif isinstance(message, Quote) and not _sane_prices(message.prices):
+        raise MessageError("The peer quoted an impossible price.")
+    return message
+
+
+def ask_problem(ask: Ask) -> str:
+    """What msgspec's bounds can't say of a request: finite sampling numbers, size in all, sane prices; or ``""``."""
+    if sum(len(message.content.encode()) for message in ask.messages) > MAX_CONVERSATION_BYTES:
+        return "The conversation is too long."
+    if not _sane_prices(ask.prices):
+        return "The prices are impossible."
+    return _sampling_problem(ask.sampling)
+
+
+def _sane_prices(prices: Prices) -> bool:
+    limits = range(MAX_PRICE_NANO_PER_MTOK + 1)
+    return prices.input_nano_per_mtok in limits and prices.output_nano_per_mtok in limits
+
+
+def _sampling_problem(sampling: Sampling) -> str:
+    bounds = {
+        "temperature": (sampling.temperature, 0.0, 10.0),
+        "top_p": (sampling.top_p, 0.0, 1.0),
+        "top_k": (sampling.top_k, 0, 1 << 20),
+        "min_p": (sampling.min_p, 0.0, 1.0),
+        "frequency_penalty": (sampling.frequency_penalty, -2.0, 2.0),
+        "presence_penalty": (sampling.presence_penalty, -2.0, 2.0),
+        "repeat_penalty": (sampling.repeat_penalty, 0.0, 10.0),
+    }
+    for name, (value, low, high) in bounds.items():
+        if not math.isfinite(value) or not low <= value <= high:
+            return f"The sampling parameter {name} is out of range."
+    if sampling.seed is not None and not 0 <= sampling.seed <= MAX_SEED:
+        return "The sampling parameter seed is out of range."
+    return ""

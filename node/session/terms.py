@@ -1,0 +1,91 @@
+"""What both sides of a metered session compute alike: the bill, the recount's bounds, hashes, a channel's facts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+
+from chain.views import Inclusion
+from node.engine.protocol import ChatMessage, Sampling
+from node.pricing import TOKENS_PER_PRICE_UNIT, cost_nano
+from node.values import Prices
+from wallet.vouchers import Voucher
+
+DEFAULT_CREDIT_TOKENS = 64
+"""Output tokens a provider streams ahead of payment."""
+TEMPLATE_TOKENS = 192
+"""What a chat template may add to any prompt: markers, dates, a default system text."""
+TEMPLATE_TOKENS_PER_MESSAGE = 24
+
+
+class ChannelFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What chain and disk say about a channel at one moment; addresses as 20 bytes."""
+
+    channel_id: int
+    payer: bytes
+    payee: bytes
+    signer: bytes
+    deposit_nano: int
+    redeemed_nano: int
+    expiry_s: int
+    closing_at_s: int
+    inclusion: Inclusion
+    now_s: int
+    """The chain's time."""
+    held: Voucher | None = None
+    """The best voucher on disk."""
+    written_off_nano: int = 0
+    """Delivered in earlier requests of this channel and never paid."""
+
+    @property
+    def held_nano(self) -> int:
+        """What was promised so far, redeemed or not."""
+        return max(self.redeemed_nano, self.held.cumulative_nano if self.held else 0)
+
+
+def bill_nano(prices: Prices, input_tokens: int, output_tokens: int) -> int:
+    """What a request costs so far: nothing before its first output token, then input and output each rounded up."""
+    if output_tokens == 0:
+        return 0
+    return cost_nano(input_tokens, prices.input_nano_per_mtok) + cost_nano(output_tokens, prices.output_nano_per_mtok)
+
+
+def window_nano(prices: Prices, input_tokens: int, credit_tokens: int) -> int:
+    """The most a provider may have delivered and not been paid for: the prompt and ``credit_tokens`` of output."""
+    return cost_nano(input_tokens, prices.input_nano_per_mtok) + cost_nano(credit_tokens, prices.output_nano_per_mtok)
+
+
+def affordable_tokens(prices: Prices, input_tokens: int, budget_nano: int) -> int | None:
+    """Output tokens that ``budget_nano`` covers after the input; ``None``: output is free, -1: not even the input."""
+    left = budget_nano - cost_nano(input_tokens, prices.input_nano_per_mtok)
+    if left < 0:
+        return -1
+    if prices.output_nano_per_mtok == 0:
+        return None
+    return left * TOKENS_PER_PRICE_UNIT // prices.output_nano_per_mtok
+
+
+def most_input_tokens(messages: Sequence[ChatMessage]) -> int:
+    """The buyer's bound of honest input tokens: a byte-level token is a byte at least, and the template adds some."""
+    sent_bytes = sum(len(message.content.encode()) for message in messages)
+    return sent_bytes + TEMPLATE_TOKENS + TEMPLATE_TOKENS_PER_MESSAGE * len(messages)
+
+
+def prompt_hash(messages: Sequence[ChatMessage]) -> bytes:
+    """SHA-256 over every role and content, each preceded by its length in bytes (u32, big-endian)."""
+    digest = hashlib.sha256()
+    for message in messages:
+        for field in (message.role.encode(), message.content.encode()):
+            digest.update(len(field).to_bytes(4, "big") + field)
+    return digest.digest()
+
+
+def fingerprint_hash(sampling: Sampling, stop: Sequence[str], max_output_tokens: int, seed: int) -> bytes:
+    """SHA-256 over what a replay needs besides the prompt: sampling with its seed, stop strings, the token limit."""
+    canonical = msgspec.json.encode(
+        [msgspec.structs.asdict(msgspec.structs.replace(sampling, seed=seed)), list(stop), max_output_tokens],
+        order="sorted",
+    )
+    return hashlib.sha256(canonical).digest()
