@@ -1,4 +1,4 @@
-"""Honest buyer against honest provider: they agree to the nano, whatever the answer, the prices and the interleaving."""
+"""Honest buyer against honest provider: they agree to the nano, whatever the answer, prices and interleaving."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_lost_session_is_settled_by_the_next_one():
     buying, selling = session(request=metered.ask(voucher=metered.voucher(signed)), signed_nano=signed)
     metered.pump(buying, selling)
     assert isinstance(buying.outcome, buyer_io.Finished)
-    assert [v.cumulative_nano for v in selling.stored][0] == signed
+    assert selling.stored[0].cumulative_nano == signed
     assert buying.state.signed_nano == signed + bill_nano(metered.PRICES, 9, 1)
 
 

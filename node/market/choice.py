@@ -1,0 +1,124 @@
+"""Which offer to take: a pure ranking by price, speed and room, and a clear reason when there is none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from chain.errors import IdlewattError
+from node.pricing import cost_nano
+from node.values import OfferView
+from node.wire.text import plain
+
+TYPICAL_INPUT_TOKENS: Final = 500
+TYPICAL_OUTPUT_TOKENS: Final = 500
+"""The request that prices are compared by."""
+UNMEASURED_TOKENS_PER_S: Final = 5.0
+"""What an offer without a measurement is taken for."""
+
+REASONS: Final[Mapping[str, str]] = {
+    "malformed": "could not be read",
+    "node_mismatch": "were published by another node",
+    "foreign_chain": "want to be paid on another chain",
+    "expired": "have expired",
+    "bad_validity": "claim an impossible validity",
+    "bad_signature": "carry a bad signature",
+    "unfunded": "have no account on this chain",
+    "other_model": "serve another model",
+    "full": "have no free slot",
+    "too_small": "have too little context",
+    "failed": "failed just now",
+}
+
+
+class NoOfferError(IdlewattError):
+    """Nothing on the market fits."""
+
+    default_code = "no_offer"
+
+
+def typical_cost_nano(offer: OfferView) -> int:
+    """What a typical request costs at this offer's prices."""
+    return cost_nano(TYPICAL_INPUT_TOKENS, offer.prices.input_nano_per_mtok) + cost_nano(
+        TYPICAL_OUTPUT_TOKENS, offer.prices.output_nano_per_mtok
+    )
+
+
+def rank(offers: Iterable[OfferView]) -> tuple[OfferView, ...]:
+    """Best first: rentable now before full, then price times expected duration, then stake; ties by id.
+
+    Price times duration lets twice the speed be worth twice the price.
+    """
+
+    def key(offer: OfferView) -> tuple[bool, float, int, str]:
+        seconds = offer.ttft_ms / 1000 + TYPICAL_OUTPUT_TOKENS / (offer.tokens_per_s or UNMEASURED_TOKENS_PER_S)
+        return offer.free_slots == 0, (typical_cost_nano(offer) + 1) * seconds, -offer.stake_nano, offer.offer_id
+
+    return tuple(sorted(offers, key=key))
+
+
+def candidates(
+    offers: Sequence[OfferView],
+    *,
+    model: str = "",
+    offer_id: str = "",
+    context_tokens: int = 0,
+    failed: frozenset[str] = frozenset(),
+    unusable: Mapping[str, int] | None = None,
+) -> tuple[OfferView, ...]:
+    """The offers that fit, best first, never empty.
+
+    Args:
+        offers: Verified offers.
+        model: Model name, in any case; empty takes every model.
+        offer_id: One particular offer; empty takes every offer.
+        context_tokens: How much room the conversation needs.
+        failed: Ids of offers that failed in this turn already.
+        unusable: Counts of offers that did not pass verification, by reason, for the error's text.
+
+    Raises:
+        NoOfferError: ``no_offer``, ``unknown_model`` or ``offer_gone``, saying why each offer does not fit.
+    """
+    reasons: Counter[str] = Counter(unusable or {})
+    fitting: list[OfferView] = []
+    for offer in offers:
+        reason = _misfit(offer, model, offer_id, context_tokens, failed)
+        if reason:
+            reasons[reason] += 1
+        else:
+            fitting.append(offer)
+    if fitting:
+        return rank(fitting)
+    raise _nothing(offers, model, offer_id, reasons)
+
+
+def _misfit(offer: OfferView, model: str, offer_id: str, context_tokens: int, failed: frozenset[str]) -> str:
+    if offer_id and offer.offer_id != offer_id:
+        return "other_offer"
+    if model and offer.model.casefold() != model.casefold():
+        return "other_model"
+    if offer.offer_id in failed:
+        return "failed"
+    if offer.context_length < context_tokens:
+        return "too_small"
+    return ""
+
+
+def _nothing(offers: Sequence[OfferView], model: str, offer_id: str, reasons: Counter[str]) -> NoOfferError:
+    if offer_id and reasons["other_offer"]:
+        return NoOfferError("That offer is no longer on the market.", code="offer_gone", fix="Choose another offer.")
+    if model and reasons["other_model"] == len(offers) > 0:
+        names = ", ".join(sorted({offer.model for offer in offers})[:8])
+        return NoOfferError(
+            f"Nobody rents out the model {plain(model, 96)!r}; on the market: {names}.",
+            code="unknown_model",
+            fix="Ask for one of these.",
+        )
+    told = [f"{count} {REASONS[reason]}" for reason, count in sorted(reasons.items()) if reason in REASONS and count]
+    if not told:
+        return NoOfferError(
+            "Nobody rents anything out on this relay.",
+            fix="Wait for a provider, try another relay, or rent out a model yourself.",
+        )
+    return NoOfferError(f"No offer fits: {'; '.join(told)}.", fix="Wait for a provider, or ask for another model.")
