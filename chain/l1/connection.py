@@ -1,0 +1,265 @@
+"""One JSON-RPC connection to an L1, as web3 speaks it, with bounded answers and errors a person can read.
+
+web3 is imported here and in what builds on this module only: commands that need no L1 don't pay for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+from eth_account import Account
+from web3 import AsyncWeb3, Web3
+from web3.exceptions import ContractLogicError, TimeExhausted, TransactionNotFound, Web3Exception, Web3RPCError
+from web3.providers.async_base import AsyncJSONBaseProvider
+
+from chain.errors import ChainRejectedError, ChainUnavailableError, IdlewattError
+from chain.l1.artifacts import artifact, error_names
+
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+REQUEST_TIMEOUT_S = 30.0
+RECEIPT_TIMEOUT_S = 120.0
+RECEIPT_POLL_S = 0.1
+GAS_MARGIN_PERCENT = 120
+MAX_ERROR_CHARS = 200
+FIX_UNREACHABLE = "Check that the L1 runs and that its URL is right."
+
+
+class L1Connection:
+    """A web3 client of one L1, with our contracts' ABIs.
+
+    Args:
+        url: The L1's JSON-RPC over HTTP.
+        timeout_s: For one request.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+        self._provider = _BoundedProvider(url, timeout_s)
+        self.web3 = AsyncWeb3(self._provider)
+
+    async def aclose(self) -> None:
+        """Close the HTTP session."""
+        await self._provider.aclose()
+
+    def contract(self, name: str, address: bytes | None = None) -> Any:
+        """One of our contracts at an address, or its factory."""
+        compiled = artifact(name)
+        if address is None:
+            return self.web3.eth.contract(abi=compiled.abi, bytecode=compiled.bytecode)
+        return self.web3.eth.contract(address=checksum(address), abi=compiled.abi)
+
+    async def call(self, function: Any, *, sender: bytes | None = None) -> Any:
+        """A contract function's answer on the newest state.
+
+        Raises:
+            ChainUnavailableError: If L1 can't be reached or answers nonsense.
+            ChainRejectedError: If the call reverts.
+        """
+        async with l1_errors():
+            return await function.call({"from": checksum(sender)} if sender else {})
+
+    async def request(self, make: Callable[[], Any]) -> Any:
+        """Await what ``make`` starts, with errors as in `call`."""
+        async with l1_errors():
+            return await make()
+
+    async def prepare(self, sender: bytes, function: Any, *, nonce: int, value_wei: int = 0) -> dict[str, Any]:
+        """An unsigned EIP-1559 transaction for a contract function or constructor, its gas estimated.
+
+        Raises:
+            ChainUnavailableError: If L1 can't be reached or answers nonsense.
+            ChainRejectedError: If it would revert; ``code`` is the contract's error.
+        """
+        fields = {"from": checksum(sender), "value": value_wei, "nonce": nonce}
+        async with l1_errors():
+            gas = await function.estimate_gas(fields)
+            return dict(await function.build_transaction(fields | await self.fees() | {"gas": with_margin(gas)}))
+
+    async def fees(self) -> dict[str, int]:
+        """Chain id and EIP-1559 fees for a transaction sent now; room for the base fee to double."""
+        async with l1_errors():
+            head = await self.web3.eth.get_block("latest")
+            tip = await self.web3.eth.max_priority_fee
+            return {
+                "chainId": await self.web3.eth.chain_id,
+                "maxPriorityFeePerGas": tip,
+                "maxFeePerGas": 2 * head["baseFeePerGas"] + tip,
+                "type": 2,
+            }
+
+    async def next_nonce(self, sender: bytes) -> int:
+        """The sender's next nonce, transactions on their way included."""
+        async with l1_errors():
+            return int(await self.web3.eth.get_transaction_count(checksum(sender), "pending"))
+
+    async def broadcast(self, raw: bytes) -> Any:
+        """Send a signed transaction and wait until it is mined; returns its receipt.
+
+        Raises:
+            ChainUnavailableError: If L1 can't be reached or doesn't mine it in time.
+            ChainRejectedError: If L1 refuses it, or it reverted.
+        """
+        async with l1_errors():
+            try:
+                tx_hash = await self.web3.eth.send_raw_transaction(raw)
+            except Web3RPCError as error:
+                if "already known" not in str(error):
+                    raise
+                tx_hash = Web3.keccak(raw)
+            receipt = await self.web3.eth.wait_for_transaction_receipt(tx_hash, RECEIPT_TIMEOUT_S, RECEIPT_POLL_S)
+        if receipt["status"] != 1:
+            raise ChainRejectedError("The L1 mined the transaction, but it reverted.", code="reverted")
+        return receipt
+
+    async def transaction(self, tx_hash: bytes) -> Any | None:
+        """A transaction by hash, or ``None``."""
+        async with l1_errors():
+            try:
+                return await self.web3.eth.get_transaction(tx_hash)
+            except TransactionNotFound:
+                return None
+
+
+class L1Signer:
+    """Sends transactions of one key, one after the other, so that their nonces never collide.
+
+    Args:
+        connection: Where to send them.
+        private_key: 32 bytes; never shown.
+    """
+
+    def __init__(self, connection: L1Connection, private_key: bytes) -> None:
+        self._connection = connection
+        self._account = Account.from_key(private_key)
+        self._lock = asyncio.Lock()
+        self.address = bytes.fromhex(self._account.address[2:])
+
+    async def send(self, function: Any, *, value_wei: int = 0) -> Any:
+        """Call a contract function, or run a constructor, in a mined transaction; returns the receipt.
+
+        Raises:
+            ChainUnavailableError: If L1 can't be reached or doesn't mine it in time.
+            ChainRejectedError: If it reverts or is refused; ``code`` is the contract's error.
+        """
+        async with self._lock:
+            nonce = await self._connection.next_nonce(self.address)
+            fields = await self._connection.prepare(self.address, function, nonce=nonce, value_wei=value_wei)
+            return await self._connection.broadcast(self._sign(fields))
+
+    async def send_ether(self, recipient: bytes, value_wei: int) -> Any:
+        """Pay ether; returns the receipt.
+
+        Raises:
+            ChainUnavailableError: If L1 can't be reached or doesn't mine it in time.
+            ChainRejectedError: If it is refused.
+        """
+        async with self._lock:
+            fields: dict[str, Any] = {
+                "to": checksum(recipient),
+                "value": value_wei,
+                "nonce": await self._connection.next_nonce(self.address),
+                "gas": 21_000,
+            }
+            return await self._connection.broadcast(self._sign(fields | await self._connection.fees()))
+
+    def _sign(self, fields: dict[str, Any]) -> bytes:
+        return bytes(self._account.sign_transaction(fields).raw_transaction)
+
+
+class _BoundedProvider(AsyncJSONBaseProvider):  # type: ignore[misc]  # web3 is untyped to us
+    """JSON-RPC over one aiohttp session of ours: no answer is longer than we take, none is waited for without end."""
+
+    # An L1 that answers a call with "look it up over there" would choose where this program connects to.
+    global_ccip_read_enabled = False
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        super().__init__()
+        self._url = url
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def aclose(self) -> None:
+        """Close the session."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def make_request(self, method: str, params: Any) -> Any:
+        """One request's decoded answer."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=self._timeout)
+        body = self.encode_rpc_request(method, params)
+        headers = {"Content-Type": "application/json"}
+        async with self._session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
+            answer = bytearray()
+            async for part in response.content.iter_chunked(64 * 1024):
+                answer += part
+                if len(answer) > MAX_ANSWER_BYTES:
+                    raise ChainUnavailableError("The L1's answer is too long.", code="chain_bad_answer")
+        return self.decode_rpc_response(bytes(answer))
+
+
+@asynccontextmanager
+async def l1_errors() -> AsyncIterator[None]:
+    """Turn whatever goes wrong with an L1 into one of our errors."""
+    try:
+        yield
+    except IdlewattError:
+        raise
+    except ContractLogicError as error:
+        name = _error_name(error)
+        raise ChainRejectedError(
+            f"The L1 contract refused: {name.replace('_', ' ') or _brief(error)}.", code=name or "reverted"
+        ) from error
+    except (TimeExhausted, TimeoutError) as error:
+        raise ChainUnavailableError("The L1 did not answer in time.", fix=FIX_UNREACHABLE) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise ChainUnavailableError("The L1 can't be reached.", fix=FIX_UNREACHABLE) from error
+    except Web3RPCError as error:
+        raise ChainRejectedError(f"The L1 refused: {_brief(error)}", code=_rpc_code(error)) from error
+    except (Web3Exception, ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError) as error:
+        # Decoding a hostile or foreign server's answer fails in as many ways as there are formatters.
+        raise ChainUnavailableError(
+            "The L1 answered something that makes no sense.", code="chain_bad_answer", fix=FIX_UNREACHABLE
+        ) from error
+
+
+def checksum(address: bytes) -> str:
+    """A 20-byte address in EIP-55 form."""
+    return str(Web3.to_checksum_address(address))
+
+
+def with_margin(gas: int) -> int:
+    """A gas limit with room for what changes between estimate and execution."""
+    return gas * GAS_MARGIN_PERCENT // 100
+
+
+def _error_name(error: ContractLogicError) -> str:
+    data = error.data
+    if not isinstance(data, str) or not data.startswith("0x") or len(data) < 10:
+        return ""
+    try:
+        return error_names().get(bytes.fromhex(data[2:10]), "")
+    except ValueError:
+        return ""
+
+
+def _rpc_code(error: Web3RPCError) -> str:
+    text = str(error).lower()
+    if "insufficient funds" in text or "cannot afford" in text or "enough balance" in text:
+        return "no_gas"
+    if "nonce too" in text:
+        return "nonce"
+    return "chain_rejected"
+
+
+def _brief(error: Exception) -> str:
+    """A server's message as printable ASCII of bounded length: it may be hostile."""
+    response = getattr(error, "rpc_response", None)
+    message = str(error)
+    if isinstance(response, dict) and isinstance(response.get("error"), dict):
+        message = str(response["error"].get("message", message))
+    return message.encode("ascii", "replace").decode()[:MAX_ERROR_CHARS].replace("\n", " ")
