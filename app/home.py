@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,7 +83,7 @@ class Home:
         if len(os.fsencode(inside)) <= MAX_SOCKET_PATH_BYTES:
             return inside
         info = self.root.stat()
-        return Path(platformdirs.user_runtime_dir("idlewatt")) / f"{info.st_dev:x}-{info.st_ino:x}.sock"
+        return _private_runtime_folder() / f"{info.st_dev:x}-{info.st_ino:x}.sock"
 
     def below(self, name: str) -> Home:
         """A home inside this one, as the demo uses for each of its sides."""
@@ -149,3 +151,13 @@ class Home:
                 return False
         except HomeBusyError:
             return True
+
+
+def _private_runtime_folder() -> Path:
+    """A short folder that only we can write to, for sockets of deep homes."""
+    folder = Path(tempfile.gettempdir()) / f"idlewatt-{os.geteuid()}"
+    folder.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise HomeError(f"{folder} belongs to somebody else.", fix="Remove it, or choose a --home with a shorter path.")
+    return folder

@@ -57,14 +57,21 @@ class _AttachedNode:
         method = METHODS.get(name)
         if method is None:
             raise AttributeError(name)
-        send = _stream if method.streams else _call
         signature = inspect.signature(getattr(NodeApi, name))
 
-        def forward(*args: object, **kwargs: object) -> Any:
-            bound = signature.bind(self, *args, **kwargs)
-            return send(self._path, name, **{key: value for key, value in bound.arguments.items() if key != "self"})
+        def named(args: tuple[object, ...], kwargs: dict[str, object]) -> dict[str, object]:
+            bound = signature.bind(self, *args, **kwargs).arguments
+            return {key: value for key, value in bound.items() if key != "self"}
 
-        return forward
+        async def call(*args: object, **kwargs: object) -> Any:
+            result = await _call(self._path, name, **named(args, kwargs))
+            self._snapshot = await _call(self._path, "snapshot")
+            return result
+
+        def stream(*args: object, **kwargs: object) -> Any:
+            return _stream(self._path, name, **named(args, kwargs))
+
+        return stream if method.streams else call
 
 
 async def _call(path: Path, name: str, **arguments: object) -> Any:
