@@ -1,0 +1,145 @@
+"""``idlewatt chat``: ask a model on somebody's machine, paying by the token."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+
+import click
+
+from app.cli.common import Dollars, as_coroutine, chain_option, emit, home_option, json_option, note, relay_option
+from app.cli.node_access import any_node, configured, unlocked_wallet
+from chain.errors import IdlewattError, UsageError
+from node.api import NodeApi
+from node.values import (
+    ChatDelta,
+    ChatDone,
+    ChatEvent,
+    ChatFailed,
+    ChatMessage,
+    ChatQuote,
+    ChatStage,
+    ChatTurn,
+    Sampling,
+    format_usd,
+)
+
+MAX_PROMPT_BYTES = 1_000_000
+
+
+@click.command(
+    "chat", help="Ask a model on somebody's machine, paying by the token. Without PROMPT, reads it from stdin."
+)
+@click.argument("prompt", required=False)
+@home_option
+@relay_option
+@chain_option
+@click.option("--model", default="", help="The model's name; the best offer when absent.")
+@click.option("--offer", default="", help="A particular offer, from `idlewatt market`.")
+@click.option("--max-spend", type=Dollars(), help="Never pay more than this for the answer, in dollars.")
+@click.option("--max-tokens", default=512, show_default=True, type=click.IntRange(1, 131_072))
+@click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0, 2))
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="For an answer that can be repeated.")
+@json_option
+@as_coroutine
+async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
+    prompt: str | None,
+    home_path: str | None,
+    relay: str | None,
+    chain: str | None,
+    model: str,
+    offer: str,
+    max_spend: int | None,
+    max_tokens: int,
+    temperature: float,
+    seed: int | None,
+    as_json: bool,
+) -> None:
+    """Ask one question, or hold a conversation at a terminal."""
+    home, config = configured(home_path, relay=relay, chain=chain)
+    template = ChatTurn(
+        messages=(),
+        model=model,
+        offer_id=offer,
+        max_tokens=max_tokens,
+        max_spend_nano=max_spend,
+        sampling=Sampling(temperature=temperature, seed=seed),
+    )
+    async with any_node(home, config) as node:
+        await unlocked_wallet(node, config)
+        history: list[ChatMessage] = []
+        async for text in _prompts(prompt):
+            history.append(ChatMessage("user", text))
+            answer = await ask(node, _with_messages(template, history), as_json=as_json)
+            history.append(ChatMessage("assistant", answer))
+
+
+def _with_messages(template: ChatTurn, history: list[ChatMessage]) -> ChatTurn:
+    import msgspec
+
+    return msgspec.structs.replace(template, messages=tuple(history))
+
+
+async def _prompts(prompt: str | None) -> AsyncIterator[str]:
+    if prompt is None and sys.stdin.isatty():
+        while True:
+            try:
+                text = click.prompt("you", prompt_suffix="> ", err=True)
+            except click.Abort:
+                return
+            yield text
+    text = prompt if prompt is not None else sys.stdin.read(MAX_PROMPT_BYTES + 1)
+    if not text.strip():
+        raise UsageError("There is no question.", fix='Write one: idlewatt chat "What is 17 + 25?"')
+    if len(text.encode(errors="surrogateescape")) > MAX_PROMPT_BYTES:
+        raise UsageError("The question is too long.", fix=f"Keep it below {MAX_PROMPT_BYTES:,} bytes.")
+    yield text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+async def ask(node: NodeApi, turn: ChatTurn, *, as_json: bool) -> str:
+    """Ask one turn: text to stdout as it comes, facts to stderr; or one JSON object at the end.
+
+    Raises:
+        IdlewattError: If the answer failed; what was delivered has been printed, and paid.
+    """
+    answer: list[str] = []
+    quote: ChatQuote | None = None
+    async with node.chat(turn) as events:
+        async for event in events:
+            if isinstance(event, ChatQuote):
+                quote = event
+            if isinstance(event, ChatDelta):
+                answer.append(event.text)
+            if not as_json:
+                _show(event)
+            if isinstance(event, ChatFailed):
+                paid = f" {format_usd(event.cost_nano)} was paid for what arrived." if event.cost_nano else ""
+                raise IdlewattError(event.message + paid, code=event.code, fix=event.fix)
+            if isinstance(event, ChatDone):
+                if as_json:
+                    emit({"answer": "".join(answer), "quote": quote, "done": event}, as_json=True, text="")
+                return "".join(answer)
+    raise IdlewattError("The answer ended without a receipt.", code="no_receipt", fix="Try again.")
+
+
+def _show(event: ChatEvent) -> None:
+    match event:
+        case ChatStage():
+            note(f"· {event.detail}")
+        case ChatQuote():
+            note(
+                f"· {event.model}: {event.input_tokens} tokens in, at most {event.max_output_tokens} out, "
+                f"at most {format_usd(event.ceiling_nano)}"
+            )
+        case ChatDelta():
+            click.echo(event.text, nl=False)
+            sys.stdout.flush()
+        case ChatDone():
+            click.echo()
+            note(
+                f"· {event.input_tokens} in + {event.output_tokens} out for {format_usd(event.cost_nano)}, "
+                f"{event.tokens_per_s:.1f} tok/s, first token after {event.ttft_ms:.0f} ms, "
+                f"{format_usd(event.deposit_left_nano)} left in the channel; receipt {event.receipt.sequence} signed"
+            )
+        case ChatFailed():
+            click.echo()

@@ -1,0 +1,249 @@
+"""``idlewatt wallet``: keys and money; secrets come from a prompt, a pipe or the environment, never an argument."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from app.cli.common import (
+    Dollars,
+    as_coroutine,
+    chain_option,
+    emit,
+    home_option,
+    json_option,
+    note,
+    passphrase,
+)
+from app.cli.node_access import any_node, configured, unlocked_wallet, wallet_of
+from app.config import Config
+from chain.errors import IdlewattError, UsageError
+from chain.views import WithdrawalView
+from node.values import Inclusion, MoneyView, WalletState, format_usd
+
+MAX_SECRET_BYTES = 65_536
+POLL_S = 0.5
+WAIT_BEYOND_WINDOW_S = 120.0
+
+
+class Amount(Dollars):
+    """Dollars, or ``all``."""
+
+    name = "dollars|all"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read an amount; ``all`` is -1."""
+        return -1 if value == "all" else super().convert(value, param, ctx)
+
+
+@click.group("wallet", help="Keys and money: create, import, show, export, deposit, withdraw.")
+def command() -> None:
+    """The group; its commands follow."""
+
+
+@command.command("new", help="Create a wallet, encrypted with a passphrase, and show its recovery words once.")
+@home_option
+@json_option
+@as_coroutine
+async def new(home_path: str | None, as_json: bool) -> None:
+    """Create the home's wallet."""
+    home, config = configured(home_path)
+    async with any_node(home, config) as node:
+        _refuse_second(node.snapshot().wallets[0].state)
+        words = await node.create_wallet(node.snapshot().wallets[0].wallet_id, passphrase(confirm=True))
+        address = node.snapshot().wallets[0].address
+    emit({"address": address, "keystore": str(home.keystore)}, as_json=as_json, text=address)
+    note(f"The key lies encrypted in {home.keystore}. Lost key, lost money:")
+    note("write down these recovery words, they are shown once:")
+    note(f"  {words}")
+
+
+def _refuse_second(state: WalletState) -> None:
+    if state is not WalletState.NONE:
+        raise IdlewattError(
+            "This home has a wallet already.",
+            code="wallet_exists",
+            fix="See `idlewatt wallet show`, or use another --home.",
+        )
+
+
+@command.command("import", help="Import a wallet; the secret is asked for, or read from a pipe.")
+@click.argument("kind", type=click.Choice(["private-key", "mnemonic", "v3"]))
+@click.option("--file", "path", type=click.Path(dir_okay=False, path_type=Path), help="The V3 file, for `v3`.")
+@home_option
+@json_option
+@as_coroutine
+async def import_(kind: str, path: Path | None, home_path: str | None, as_json: bool) -> None:
+    """Import the home's wallet."""
+    home, config = configured(home_path)
+    secret = _secret(kind, path)
+    async with any_node(home, config) as node:
+        _refuse_second(node.snapshot().wallets[0].state)
+        file_passphrase = ""
+        if kind == "v3":
+            file_passphrase = os.environ.get("IDLEWATT_FILE_PASSPHRASE") or passphrase(prompt="The file's passphrase")
+        named: Literal["private_key", "mnemonic", "v3"] = (
+            "private_key" if kind == "private-key" else "mnemonic" if kind == "mnemonic" else "v3"
+        )
+        chosen = passphrase(confirm=True, prompt="New passphrase")
+        await node.import_wallet(node.snapshot().wallets[0].wallet_id, named, secret, chosen, file_passphrase)
+        address = node.snapshot().wallets[0].address
+    emit({"address": address, "keystore": str(home.keystore)}, as_json=as_json, text=address)
+
+
+def _secret(kind: str, path: Path | None) -> str:
+    if kind == "v3" and path is not None:
+        try:
+            with path.open("rb") as file:
+                return file.read(MAX_SECRET_BYTES).decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"The file {path} can't be read ({type(error).__name__}).") from None
+    if sys.stdin.isatty():
+        return str(
+            click.prompt(
+                {"private-key": "Private key", "mnemonic": "Recovery words"}.get(kind, "V3 JSON"),
+                hide_input=True,
+                err=True,
+            )
+        )
+    return sys.stdin.read(MAX_SECRET_BYTES).strip()
+
+
+@command.command("show", help="Show the address, and where the money is.")
+@home_option
+@chain_option
+@json_option
+@as_coroutine
+async def show(home_path: str | None, chain: str | None, as_json: bool) -> None:
+    """Print where the money is."""
+    home, config = configured(home_path, chain=chain)
+    async with any_node(home, config) as node:
+        wallet = wallet_of(node)
+        money = await node.money(wallet.wallet_id) if config.chain else None
+    facts = {"address": wallet.address, "state": wallet.state, "backed_up": wallet.backed_up, "money": money}
+    emit(facts, as_json=as_json, text="\n".join([f"{wallet.address} ({wallet.state})", *_money_lines(money)]))
+
+
+def _money_lines(money: MoneyView | None) -> list[str]:
+    if money is None:
+        return ["No chain is set, so no balance is known. Pass --chain once."]
+    lines = [f"  {format_usd(line.amount_nano):>16}  {line.place:<11}  {line.label}" for line in money.lines]
+    return [*lines, f"  {format_usd(money.total_nano):>16}  in all"]
+
+
+@command.command("unlock", help="Unlock the wallet of the node that runs on this home.")
+@home_option
+@as_coroutine
+async def unlock(home_path: str | None) -> None:
+    """Unlock the running node's wallet."""
+    home, config = configured(home_path)
+    async with any_node(home, config) as node:
+        await unlocked_wallet(node, config)
+    note("Unlocked.")
+
+
+@command.command("export", help="Export the encrypted V3 file, or after confirmation the bare private key.")
+@click.option("--private-key", "bare", is_flag=True, help="The key itself: whoever reads it owns the money.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this new file (0600), not to stdout."
+)
+@click.option("--yes", is_flag=True, help="Don't ask before showing a bare private key.")
+@home_option
+@as_coroutine
+async def export(bare: bool, out: Path | None, yes: bool, home_path: str | None) -> None:
+    """Export the home's key."""
+    home, config = configured(home_path)
+    if bare and not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("A bare private key is shown only after confirmation.", fix="Add --yes if you mean it.")
+        click.confirm("Anyone who sees this key can take all the money. Show it?", abort=True, err=True)
+    async with any_node(home, config) as node:
+        wallet = wallet_of(node)
+        secret = passphrase(use_keyring=config.keyring, account=wallet.address)
+        text = await node.export_wallet(wallet.wallet_id, "private_key" if bare else "v3", secret)
+    if out is None:
+        click.echo(text)
+        return
+    try:
+        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise IdlewattError(f"The file {out} can't be created ({error.strerror}).", fix="Choose a new name.") from None
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    note(f"Written to {out}.")
+
+
+@command.command("faucet", help="Ask the devnet for test money.")
+@home_option
+@chain_option
+@json_option
+@as_coroutine
+async def faucet(home_path: str | None, chain: str | None, as_json: bool) -> None:
+    """Get test money."""
+    home, config = configured(home_path, chain=chain)
+    async with any_node(home, config) as node:
+        wallet = wallet_of(node)
+        arrived = await node.faucet(wallet.wallet_id)
+    text = f"{format_usd(arrived)} of test money arrived at {wallet.address}."
+    emit({"address": wallet.address, "amount_nano": arrived}, as_json=as_json, text=text)
+
+
+@command.command("deposit", help="Move money from L1 to the rollup.")
+@click.option("--amount", required=True, type=Dollars(), help="Dollars.")
+@home_option
+@chain_option
+@json_option
+@as_coroutine
+async def deposit(amount: int, home_path: str | None, chain: str | None, as_json: bool) -> None:
+    """Deposit from the wallet's own L1 address."""
+    home, config = configured(home_path, chain=chain)
+    async with any_node(home, config) as node:
+        wallet = await unlocked_wallet(node, config)
+        l1_tx = await node.deposit(wallet.wallet_id, amount)
+    emit({"l1_tx": l1_tx, "amount_nano": amount}, as_json=as_json, text=f"{format_usd(amount)} deposited in {l1_tx}.")
+
+
+@command.command("withdraw", help="Move money from the rollup to L1; `--amount all` redeems what is claimable first.")
+@click.option("--amount", required=True, type=Amount(), help="Dollars, or `all`.")
+@click.option("--to", default="", help="An L1 address; the wallet's own unless given.")
+@click.option("--wait", is_flag=True, help="Wait until the money has arrived on L1.")
+@home_option
+@chain_option
+@json_option
+@as_coroutine
+async def withdraw(amount: int, to: str, wait: bool, home_path: str | None, chain: str | None, as_json: bool) -> None:
+    """Withdraw, and wait for the claim where asked."""
+    home, config = configured(home_path, chain=chain)
+    async with any_node(home, config) as node:
+        wallet = await unlocked_wallet(node, config)
+        l2_tx = await node.withdraw(wallet.wallet_id, None if amount < 0 else amount, to)
+        note(f"Withdrawal {l2_tx} is on the rollup; it is paid on L1 once its batch is final.")
+        withdrawal = await _withdrawal(config, l2_tx, wallet.address, to, wait=wait)
+    claimed = f"paid to {withdrawal.recipient} in L1 transaction {withdrawal.claim_l1_tx}"
+    state = claimed if withdrawal.claim_l1_tx else f"on its way to {withdrawal.recipient} ({withdrawal.inclusion})"
+    emit(withdrawal, as_json=as_json, text=f"{format_usd(withdrawal.amount_nano)} {state}.")
+
+
+async def _withdrawal(config: Config, l2_tx: str, address: str, to: str, *, wait: bool) -> WithdrawalView:
+    from chain.client import RollupClient
+
+    recipient = bytes.fromhex((to or address).removeprefix("0x"))
+    if config.chain is None:
+        raise IdlewattError("No chain is set.", code="no_chain", fix="Pass --chain http://host:port once.")
+    async with RollupClient(config.chain) as client:
+        window_s = (await client.info()).params.challenge_window_s
+        stage: Inclusion | None = None
+        async with asyncio.timeout(window_s + WAIT_BEYOND_WINDOW_S):
+            while True:
+                found = next((w for w in await client.withdrawals_of(recipient) if w.l2_tx == l2_tx), None)
+                if found and (found.claim_l1_tx or not wait):
+                    return found
+                if found and found.inclusion is not stage:
+                    stage = found.inclusion
+                    note(f"· {stage}" + (f", final in about {window_s} s" if stage is Inclusion.BATCHED else ""))
+                await asyncio.sleep(POLL_S)
