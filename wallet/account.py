@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from chain.signing import SECP256K1_N, address_of, sign_digest
 from wallet.addresses import checksum_address
 from wallet.errors import WalletError
+from wallet.ethereum import eth_account
 
 _VOUCHER_KEY_LABEL = b"Idlewatt voucher key v1"
 _DERIVED_BYTES = 48
@@ -85,11 +86,9 @@ class UnlockedAccount(SecretKey):
         Raises:
             WalletError: ``bad_transaction`` if a field is missing or wrong; ``wallet_locked`` after :meth:`forget`.
         """
-        from eth_account import Account
-
         private_key = self.reveal()
         try:
-            signed = Account.sign_transaction(dict(transaction), private_key)
+            signed = eth_account().sign_transaction(dict(transaction), private_key)
         except (TypeError, ValueError, KeyError) as error:
             # The library's text may quote its arguments, so only the kind of failure travels on.
             raise WalletError(

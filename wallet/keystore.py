@@ -18,6 +18,7 @@ from chain.signing import address_of
 from wallet.account import UnlockedAccount
 from wallet.addresses import checksum_address
 from wallet.errors import WalletError
+from wallet.ethereum import eth_account
 from wallet.files import file_error, make_private_directory, read_bounded, write_new_private_file
 from wallet.v3 import MAX_FILE_BYTES, SCRYPT_N, check_key_file, open_key, seal_key
 
@@ -254,15 +255,14 @@ def _parse_private_key(text: str) -> bytes:
 
 
 def _mnemonic_key(words: str, account_index: int) -> bytes:
-    from eth_account import Account
+    account = eth_account()
     from eth_utils.exceptions import ValidationError
 
     cleaned = " ".join(words.lower().split())
     if len(cleaned.split(" ")) not in MNEMONIC_WORDS:
         raise WalletError("A mnemonic has 12, 15, 18, 21 or 24 words.", code="bad_mnemonic")
-    Account.enable_unaudited_hdwallet_features()
     try:
-        return bytes(Account.from_mnemonic(cleaned, account_path=f"m/44'/60'/0'/0/{account_index}").key)
+        return bytes(account.from_mnemonic(cleaned, account_path=f"m/44'/60'/0'/0/{account_index}").key)
     except (ValidationError, ValueError):
         # The library's text would quote the words.
         raise WalletError(
@@ -271,10 +271,7 @@ def _mnemonic_key(words: str, account_index: int) -> bytes:
 
 
 def _fresh_mnemonic(words: int) -> str:
-    from eth_account import Account
-
-    Account.enable_unaudited_hdwallet_features()
-    return str(Account.create_with_mnemonic(num_words=words)[1])
+    return str(eth_account().create_with_mnemonic(num_words=words)[1])
 
 
 def _exists(address: bytes) -> WalletError:

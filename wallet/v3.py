@@ -12,6 +12,7 @@ import msgspec
 
 from chain.signing import address_of
 from wallet.errors import WalletError
+from wallet.ethereum import eth_account
 
 MAX_FILE_BYTES = 64 * 1024
 SCRYPT_N = 2**18
@@ -67,9 +68,7 @@ class _KeyFile(msgspec.Struct):
 
 def seal_key(private_key: bytes, passphrase: str, scrypt_n: int = SCRYPT_N) -> bytes:
     """Encrypt a private key as V3 JSON. Takes about a second and some memory: keep it off the event loop."""
-    from eth_account import Account
-
-    return msgspec.json.encode(Account.encrypt(private_key, passphrase, kdf="scrypt", iterations=scrypt_n))
+    return msgspec.json.encode(eth_account().encrypt(private_key, passphrase, kdf="scrypt", iterations=scrypt_n))
 
 
 def open_key(data: bytes, passphrase: str) -> bytes:
@@ -79,11 +78,9 @@ def open_key(data: bytes, passphrase: str) -> bytes:
         WalletError: ``bad_keystore`` if it is no such file or names absurd work factors; ``wrong_passphrase``.
     """
     key_file = check_key_file(data)
-    from eth_account import Account
-
     plain = {"version": 3, "crypto": msgspec.to_builtins(key_file.crypto)}
     try:
-        private_key = bytes(Account.decrypt(plain, passphrase))
+        private_key = bytes(eth_account().decrypt(plain, passphrase))
     except MemoryError:
         raise WalletError("Unlocking that key file takes more memory than there is.", code="bad_keystore") from None
     except (ValueError, TypeError) as error:
