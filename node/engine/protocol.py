@@ -16,8 +16,10 @@ FinishReason = Literal["stop", "length", "cancelled"]
 
 
 class EngineError(IdlewattError):
-    """An engine could not serve; codes: ``engine_crashed``, ``engine_busy``, ``context_too_long``, ``model_unusable``,
-    ``model_too_big``, ``bad_request``, ``engine_closed``.
+    """An engine could not serve.
+
+    Codes: ``engine_crashed``, ``engine_busy``, ``context_too_long``, ``model_unusable``, ``model_too_big``,
+    ``bad_request``, ``engine_closed``.
     """
 
     default_code = "engine_failed"

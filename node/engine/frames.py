@@ -1,0 +1,223 @@
+"""The frames between the engine and its worker process: MessagePack with a length before each, over one socket pair.
+
+Requests travel under small ticket numbers given by the engine, so that a request id reused by a client never meets
+what an earlier request under the same id left in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from node.engine.protocol import ChatMessage, EngineError, FinishReason, Sampling
+
+LENGTH_BYTES = 4
+MAX_FRAME_BYTES = 32 * 1024 * 1024
+
+Ticket = Annotated[int, msgspec.Meta(ge=0)]
+_T = TypeVar("_T")
+
+
+class _Frame(msgspec.Struct, array_like=True):
+    pass
+
+
+class Load(_Frame, tag=0):
+    """The first frame to a worker: what to load and how."""
+
+    model_path: str
+    chat_template: str | None
+    context_length: int
+    cache_tokens: int
+    micro_batch_tokens: int
+    flash_attention: bool
+    slots: int
+    queue_limit: int
+    threads: int
+    gpu_layers: int
+    window_tokens: int
+    flush_ms: float
+
+
+class Generate(_Frame, tag=1):
+    """Run a chat; ``seed`` is already chosen and ``sampling`` already checked."""
+
+    ticket: Ticket
+    messages: tuple[ChatMessage, ...]
+    max_tokens: int
+    sampling: Sampling
+    seed: int
+    stop: tuple[str, ...]
+
+
+class Cancel(_Frame, tag=2):
+    """Stop a request between two tokens."""
+
+    ticket: Ticket
+
+
+class Credit(_Frame, tag=3):
+    """The reader took this many tokens: as many more may be produced."""
+
+    ticket: Ticket
+    tokens: int
+
+
+class Count(_Frame, tag=4):
+    """Tokenize a conversation and say how many tokens it has."""
+
+    ticket: Ticket
+    messages: tuple[ChatMessage, ...]
+
+
+class Measure(_Frame, tag=5):
+    """Measure the decode speed again, if nothing runs."""
+
+    ticket: Ticket
+
+
+class Ping(_Frame, tag=6):
+    """Ask for a sign of life."""
+
+
+class Quit(_Frame, tag=7):
+    """End in good order."""
+
+
+ToWorker = Load | Generate | Cancel | Credit | Count | Measure | Ping | Quit
+
+
+class Loading(_Frame, tag=20):
+    """The model is being read."""
+
+    progress: float
+
+
+class Ready(_Frame, tag=21):
+    """The model is loaded."""
+
+    engine_build: str
+    backend: str
+    vocabulary_size: int
+    context_length: int
+    tokens_per_s: float
+    ttft_ms: float
+
+
+class LoadFailed(_Frame, tag=22):
+    """The model can't be used; the worker ends."""
+
+    code: str
+    message: str
+
+
+class Began(_Frame, tag=23):
+    """A request is tokenized and admitted to a slot."""
+
+    ticket: Ticket
+    input_tokens: int
+
+
+class Text(_Frame, tag=24):
+    """Text of a request, and how many sampled tokens it stands for."""
+
+    ticket: Ticket
+    text: str
+    tokens: int
+
+
+class Ended(_Frame, tag=25):
+    """A request is over."""
+
+    ticket: Ticket
+    reason: FinishReason
+    input_tokens: int
+    output_tokens: int
+    prefill_ms: float
+    decode_ms: float
+
+
+class Refused(_Frame, tag=26):
+    """A request can't be served."""
+
+    ticket: Ticket
+    code: str
+    message: str
+    fix: str
+
+
+class Counted(_Frame, tag=27):
+    """The answer to `Count`."""
+
+    ticket: Ticket
+    tokens: int
+
+
+class Measured(_Frame, tag=28):
+    """The answer to `Measure`."""
+
+    ticket: Ticket
+    tokens_per_s: float
+    ttft_ms: float
+
+
+class Pong(_Frame, tag=29):
+    """The answer to `Ping`."""
+
+
+FromWorker = Loading | Ready | LoadFailed | Began | Text | Ended | Refused | Counted | Measured | Pong
+
+_encoder = msgspec.msgpack.Encoder()
+_to_worker: msgspec.msgpack.Decoder[list[ToWorker]] = msgspec.msgpack.Decoder(list[ToWorker])
+_from_worker: msgspec.msgpack.Decoder[list[FromWorker]] = msgspec.msgpack.Decoder(list[FromWorker])
+
+
+def encode(frames: Sequence[ToWorker | FromWorker]) -> bytes:
+    """Several frames as one length-prefixed message."""
+    body = _encoder.encode(frames)
+    return len(body).to_bytes(LENGTH_BYTES, "little") + body
+
+
+class FrameDecoder:
+    """Cuts a byte stream into messages; feed it whatever arrived."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+
+    def feed_from_worker(self, data: bytes) -> list[FromWorker]:
+        """Frames that a worker sent, complete with these bytes.
+
+        Raises:
+            EngineError: If the bytes are not what a worker sends.
+        """
+        return self._feed(data, _from_worker)
+
+    def feed_to_worker(self, data: bytes) -> list[ToWorker]:
+        """Frames for a worker, complete with these bytes.
+
+        Raises:
+            EngineError: If the bytes are not what an engine sends.
+        """
+        return self._feed(data, _to_worker)
+
+    def _feed(self, data: bytes, decoder: msgspec.msgpack.Decoder[list[_T]]) -> list[_T]:
+        pending = self._pending
+        pending += data
+        frames: list[_T] = []
+        at = 0
+        while len(pending) - at >= LENGTH_BYTES:
+            length = int.from_bytes(pending[at : at + LENGTH_BYTES], "little")
+            if length > MAX_FRAME_BYTES:
+                raise EngineError("The engine worker sent a message that is too long.", code="engine_crashed")
+            end = at + LENGTH_BYTES + length
+            if end > len(pending):
+                break
+            try:
+                frames += decoder.decode(pending[at + LENGTH_BYTES : end])
+            except msgspec.DecodeError as error:
+                raise EngineError("The engine worker sent a broken message.", code="engine_crashed") from error
+            at = end
+        del pending[:at]
+        return frames

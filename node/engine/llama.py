@@ -1,0 +1,430 @@
+"""llama.cpp in a child process that may crash, hang or be killed without the app noticing more than an error."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import msgspec
+
+from node.engine import frames as wire
+from node.engine.backend import default_threads, installed_backend
+from node.engine.checks import check_messages, check_request, effective_seed
+from node.engine.process import WorkerProcess
+from node.engine.protocol import (
+    ChatMessage,
+    Chunk,
+    EngineError,
+    EngineEvent,
+    EngineInfo,
+    Finished,
+    GenerateRequest,
+)
+from node.engine.stream import Stream
+from node.models.digest import DigestCache
+from node.models.fit import Fit, available_memory_bytes, plan
+from node.models.gguf import GgufInfo, ModelError, inspect, printable
+
+DEFAULT_SLOTS = 4
+MAX_SLOTS = 64
+DEFAULT_QUEUE = 16
+WINDOW_TOKENS = 256
+FLUSH_MS = 4.0
+STALL_SECONDS = 120.0
+MAX_BACKOFF_SECONDS = 30.0
+HEALTHY_SECONDS = 60.0
+MAX_FAILED_LOADS = 3
+_NO_LIMIT = 1 << 60
+
+StateName = Literal["starting", "ready", "restarting", "failed", "closed"]
+
+
+class EngineState(msgspec.Struct, frozen=True):
+    """Where an engine stands, and why in one line."""
+
+    name: StateName
+    why: str = ""
+
+
+class LlamaEngine:
+    """An `Engine` over one GGUF file.
+
+    Use it as an async context manager, or call `start` and `close`.
+
+    Args:
+        model_path: The GGUF file.
+        name: What the model is called in offers; by default what the file says.
+        log_path: Where the worker's output goes.
+        context_length: Tokens a request may have, prompt and answer together; by default the model's, up to 4096.
+        slots: Requests that run at once.
+        queue_limit: Requests that may wait for a slot.
+        threads: Processor threads; by default the physical cores, and fewer for a small model.
+        gpu_layers: Layers computed on a GPU, if llama.cpp was built for one; -1 for all.
+        digest_cache: Where the model's SHA-256 is remembered.
+        on_state: Called on the loop whenever `state` changes.
+        stall_seconds: A worker silent for so long although it was asked for a sign of life is killed.
+        backoff_seconds: The wait before the first restart; it doubles with every failure in a row.
+        window_tokens: Tokens that an answer may be ahead of its reader.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a setting of its own, with a default
+        self,
+        model_path: Path,
+        *,
+        log_path: Path,
+        name: str | None = None,
+        context_length: int | None = None,
+        slots: int = DEFAULT_SLOTS,
+        queue_limit: int = DEFAULT_QUEUE,
+        threads: int | None = None,
+        gpu_layers: int = -1,
+        digest_cache: DigestCache | None = None,
+        on_state: Callable[[EngineState], None] | None = None,
+        stall_seconds: float = STALL_SECONDS,
+        backoff_seconds: float = 1.0,
+        window_tokens: int = WINDOW_TOKENS,
+    ) -> None:
+        if not 1 <= slots <= MAX_SLOTS:
+            raise EngineError(f"An engine has 1 to {MAX_SLOTS} slots.", code="bad_request")
+        self._model_path = model_path
+        self._log_path = log_path
+        self._name = name
+        self._context_length = context_length
+        self._slots = slots
+        self._queue_limit = queue_limit
+        self._threads = threads
+        self._gpu_layers = gpu_layers
+        self._digests = digest_cache if digest_cache is not None else DigestCache()
+        self._on_state = on_state
+        self._stall_seconds = stall_seconds
+        self._backoff_seconds = backoff_seconds
+        self._window_tokens = window_tokens
+        self._state = EngineState("closed", "It was not started yet.")
+        self._worker: WorkerProcess | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._digest: asyncio.Task[str] | None = None
+        self._stop_digest = threading.Event()
+        self._last_end = ""
+        self._stalled = False
+        self._gguf: GgufInfo | None = None
+        self._fit: Fit | None = None
+        self._ready: wire.Ready | None = None
+        self._speed = (0.0, 0.0)
+        self._failure: EngineError | None = None
+        self._load_error: EngineError | None = None
+        self._gone = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._streams: dict[int, Stream] = {}
+        self._by_id: dict[str, Stream] = {}
+        self._answers: dict[int, asyncio.Future[wire.Counted | wire.Measured]] = {}
+        self._next_ticket = 0
+
+    @property
+    def state(self) -> EngineState:
+        """Where the engine stands."""
+        return self._state
+
+    @property
+    def worker_pid(self) -> int | None:
+        """Process id of the worker, if there is one."""
+        return None if self._worker is None else self._worker.pid
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Load the model; returns once it can be used.
+
+        Raises:
+            EngineError: With ``model_unusable`` or ``model_too_big``, or ``engine_crashed`` if the worker died.
+        """
+        if self._supervisor is not None:
+            return
+        self._failure = None
+        self._settled.clear()
+        self._set_state("starting")
+        self._supervisor = asyncio.create_task(self._supervise(), name="engine supervisor")
+        try:
+            await self._settled.wait()
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+        if (failure := self._first_failure()) is not None:
+            await self._end_supervisor()
+            raise failure
+
+    def _first_failure(self) -> EngineError | None:
+        return self._failure
+
+    async def close(self) -> None:
+        """End the worker and everything it owns; running requests fail with ``engine_closed``."""
+        if self._state.name == "closed" and self._supervisor is None:
+            return
+        closed = EngineError("The engine was closed.", code="engine_closed")
+        self._set_state("closed", "It was closed.")
+        self._fail_everything(closed)
+        await self._end_supervisor()
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
+        """Run one request; see `Engine.generate`."""
+        worker, fit = self._usable()
+        check_request(request, fit.context_length)
+        if request.request_id in self._by_id:
+            raise EngineError("A request with this id is already running.", code="bad_request")
+        seed = effective_seed(request.sampling.seed)
+        stream = Stream(self._ticket(), request.request_id, seed, self._window_tokens)
+        self._streams[stream.ticket] = self._by_id[request.request_id] = stream
+        try:
+            worker.send(
+                wire.Generate(stream.ticket, request.messages, request.max_tokens, request.sampling, seed, request.stop)
+            )
+            while True:
+                event = await stream.next()
+                yield event
+                if isinstance(event, Finished):
+                    return
+                if isinstance(event, Chunk) and (tokens := stream.credit_for(event)):
+                    worker.send(wire.Credit(stream.ticket, tokens))
+        finally:
+            del self._streams[stream.ticket], self._by_id[request.request_id]
+            if not stream.over:
+                worker.send(wire.Cancel(stream.ticket))
+
+    async def cancel(self, request_id: str) -> None:
+        """Stop a running request between two tokens; unknown ids are ignored."""
+        stream = self._by_id.get(request_id)
+        if stream is not None and not stream.over and self._worker is not None:
+            self._worker.send(wire.Cancel(stream.ticket))
+
+    async def count(self, messages: Sequence[ChatMessage]) -> int:
+        """Tokens of this conversation after the chat template."""
+        _, fit = self._usable()
+        conversation = tuple(messages)
+        check_messages(conversation, fit.context_length)
+        answer = await self._ask(lambda ticket: wire.Count(ticket, conversation))
+        assert isinstance(answer, wire.Counted)
+        return answer.tokens
+
+    async def measure(self) -> EngineInfo:
+        """Measure the speed again, unless requests are running, and say what was measured last."""
+        answer = await self._ask(wire.Measure)
+        assert isinstance(answer, wire.Measured)
+        self._speed = (answer.tokens_per_s, answer.ttft_ms)
+        return await self.info()
+
+    async def info(self) -> EngineInfo:
+        """What is loaded; waits for the model's digest, which is computed once."""
+        if self._ready is None or self._gguf is None or self._fit is None or self._digest is None:
+            raise self._failure or self._unavailable()
+        try:
+            sha256 = await asyncio.shield(self._digest)
+        except OSError as error:
+            raise ModelError(f"The model file can't be read: {error.strerror}.") from error
+        return EngineInfo(
+            model_name=self._name or self._gguf.name,
+            model_sha256=sha256,
+            architecture=self._gguf.architecture,
+            quantization=self._gguf.quantization,
+            parameters=self._gguf.parameters,
+            context_length=self._fit.context_length,
+            slots=self._slots,
+            vocabulary_size=self._ready.vocabulary_size,
+            model_bytes=self._gguf.file_bytes,
+            engine_build=self._ready.engine_build,
+            backend=self._ready.backend,
+            tokens_per_s=self._speed[0],
+            ttft_ms=self._speed[1],
+        )
+
+    # -- the worker's life ------------------------------------------------------------------------------------------
+
+    async def _supervise(self) -> None:
+        """Keep a worker running: start it, wait for its end, start it again after a pause."""
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while True:
+            began = loop.time()
+            self._load_error = None
+            was_ready = False
+            try:
+                was_ready = await self._run_worker()
+                error = self._load_error or self._crash()
+            except EngineError as refused:
+                error = refused
+            if was_ready and loop.time() - began >= HEALTHY_SECONDS:
+                failures = 0
+            failures += 1
+            self._fail_everything(error)
+            hopeless = isinstance(error, ModelError) or self._load_error is not None
+            if self._state.name == "starting" or hopeless or (not was_ready and failures >= MAX_FAILED_LOADS):
+                self._failure = error
+                self._set_state("failed", error.line())
+                self._settled.set()
+                return
+            self._set_state("restarting", error.line())
+            await asyncio.sleep(min(MAX_BACKOFF_SECONDS, self._backoff_seconds * 2 ** (failures - 1)))
+
+    async def _run_worker(self) -> bool:
+        """Run one worker from start to end; returns whether it became ready."""
+        load = await asyncio.to_thread(self._prepare)
+        if self._digest is None or (self._digest.done() and self._digest.exception() is not None):
+            self._stop_digest.clear()
+            work = asyncio.to_thread(self._digests.sha256, self._model_path, self._stop_digest)
+            self._digest = asyncio.create_task(work, name="model digest")
+        self._gone.clear()
+        self._ready = None
+        self._worker = worker = await WorkerProcess.start(self._log_path, self._take, self._gone.set)
+        try:
+            worker.send(load)
+            async with asyncio.TaskGroup() as tasks:
+                watchdog = tasks.create_task(self._watch(worker))
+                await self._gone.wait()
+                watchdog.cancel()
+        finally:
+            self._worker = None
+            await (worker.stop() if self._state.name == "closed" else worker.kill())
+        self._last_end = worker.describe_end()
+        return self._ready is not None
+
+    def _prepare(self) -> wire.Load:
+        """Look at the file and at the memory before llama.cpp does."""
+        info = inspect(self._model_path)
+        uses_gpu = self._gpu_layers != 0 and installed_backend() != "cpu"
+        # What a GPU takes off the main memory is known to llama.cpp only: it refuses what doesn't fit.
+        available = _NO_LIMIT if uses_gpu else available_memory_bytes()
+        fit = plan(
+            info,
+            available_bytes=available,
+            slots=self._slots,
+            context_length=self._context_length,
+            on_gpu=uses_gpu,
+        )
+        self._gguf, self._fit = info, fit
+        return wire.Load(
+            model_path=str(self._model_path.resolve()),
+            chat_template=info.chat_template,
+            context_length=fit.context_length,
+            cache_tokens=fit.cache_tokens,
+            micro_batch_tokens=fit.micro_batch_tokens,
+            flash_attention=fit.flash_attention,
+            slots=self._slots,
+            queue_limit=self._queue_limit,
+            threads=self._threads or default_threads(info.tensor_bytes),
+            gpu_layers=self._gpu_layers,
+            window_tokens=self._window_tokens,
+            flush_ms=FLUSH_MS,
+        )
+
+    async def _watch(self, worker: WorkerProcess) -> None:
+        """Kill a worker that gives no sign of life; one that computes answers between two batches."""
+        loop = asyncio.get_running_loop()
+        self._stalled = False
+        while True:
+            asked_at = loop.time()
+            if self._ready is not None:
+                worker.send(wire.Ping())
+            await asyncio.sleep(self._stall_seconds)
+            if worker.heard_at < asked_at:
+                self._stalled = True
+                self._gone.set()
+                return
+
+    def _crash(self) -> EngineError:
+        if self._stalled:
+            message = f"The engine worker gave no sign of life for {self._stall_seconds:g} s and was ended."
+        else:
+            message = f"The engine worker ended unexpectedly ({self._last_end})."
+        return EngineError(message, code="engine_crashed", fix=f"It restarts by itself; its log is {self._log_path}.")
+
+    async def _end_supervisor(self) -> None:
+        self._stop_digest.set()
+        for task in (self._supervisor, self._digest):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, OSError):
+                    await task
+        self._supervisor = self._digest = None
+
+    # -- frames -----------------------------------------------------------------------------------------------------
+
+    def _take(self, frame: wire.FromWorker) -> None:
+        match frame:
+            case wire.Text() | wire.Began() | wire.Ended() | wire.Refused():
+                stream = self._streams.get(frame.ticket)
+                if stream is not None:
+                    stream.put(frame)
+                elif isinstance(frame, wire.Refused):
+                    self._answer(frame.ticket, EngineError(frame.message, code=frame.code, fix=frame.fix))
+            case wire.Counted() | wire.Measured():
+                self._answer(frame.ticket, frame)
+            case wire.Ready():
+                self._ready = frame
+                self._speed = (frame.tokens_per_s, frame.ttft_ms)
+                self._set_state("ready")
+                self._settled.set()
+            case wire.LoadFailed():
+                self._load_error = ModelError(
+                    f"The model {printable(self._model_path.name)} can't be used: {frame.message}",
+                    code=frame.code,
+                    fix=f"Choose another model; the log is {self._log_path}.",
+                )
+            case wire.Loading() | wire.Pong():
+                pass
+
+    def _answer(self, ticket: int, answer: wire.Counted | wire.Measured | EngineError) -> None:
+        waiting = self._answers.get(ticket)
+        if waiting is None or waiting.done():
+            return
+        if isinstance(answer, EngineError):
+            waiting.set_exception(answer)
+        else:
+            waiting.set_result(answer)
+
+    async def _ask(self, question: Callable[[int], wire.ToWorker]) -> wire.Counted | wire.Measured:
+        worker, _ = self._usable()
+        ticket = self._ticket()
+        self._answers[ticket] = asyncio.get_running_loop().create_future()
+        try:
+            worker.send(question(ticket))
+            return await self._answers[ticket]
+        finally:
+            del self._answers[ticket]
+
+    def _ticket(self) -> int:
+        self._next_ticket += 1
+        return self._next_ticket
+
+    def _usable(self) -> tuple[WorkerProcess, Fit]:
+        if self._state.name != "ready" or self._worker is None or self._fit is None:
+            raise self._failure or self._unavailable()
+        return self._worker, self._fit
+
+    def _unavailable(self) -> EngineError:
+        if self._state.name == "closed":
+            return EngineError("The engine is closed.", code="engine_closed")
+        return EngineError(f"The engine is {self._state.name}.", code="engine_crashed", fix="Try again in a moment.")
+
+    def _fail_everything(self, error: EngineError) -> None:
+        for stream in self._streams.values():
+            stream.fail(error)
+        for waiting in self._answers.values():
+            if not waiting.done():
+                waiting.set_exception(error)
+
+    def _set_state(self, name: StateName, why: str = "") -> None:
+        if self._state.name == "closed" and name not in ("starting", "closed"):
+            return
+        self._state = EngineState(name, why)
+        if self._on_state is not None:
+            self._on_state(self._state)

@@ -1,0 +1,166 @@
+"""Owns one worker process: starts it, carries frames both ways, and leaves nothing of it behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from node.engine import frames as wire
+from node.engine.protocol import EngineError
+
+MAX_LOG_BYTES = 4 * 1024 * 1024
+QUIT_SECONDS = 3.0
+_SECRET_PREFIX = "IDLEWATT_"  # noqa: S105 - the prefix of variables that may hold a passphrase
+_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+_SOCKET_BYTES = 1 << 20
+
+
+class WorkerProcess(asyncio.Protocol):
+    """A running worker. Made by `start`; ends by `stop`, `kill`, or by itself, and then calls `on_gone` once.
+
+    Args:
+        on_frame: Called with each frame it sends.
+        on_gone: Called once its end of the socket is closed or it sent nonsense.
+    """
+
+    def __init__(self, on_frame: Callable[[wire.FromWorker], None], on_gone: Callable[[], None]) -> None:
+        self._on_frame = on_frame
+        self._on_gone = on_gone
+        self._decoder = wire.FrameDecoder()
+        self._transport: asyncio.Transport | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._reported = False
+        self.heard_at = asyncio.get_running_loop().time()
+
+    @classmethod
+    async def start(
+        cls, log_path: Path, on_frame: Callable[[wire.FromWorker], None], on_gone: Callable[[], None]
+    ) -> WorkerProcess:
+        """Start the child process; it waits for its `Load` frame.
+
+        Raises:
+            EngineError: If it can't be started.
+        """
+        worker = cls(on_frame, on_gone)
+        ours, theirs = socket.socketpair()
+        try:
+            for end in (ours, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
+            with theirs, _open_log(log_path) as log:
+                worker._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    "node.engine.worker",
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(theirs.fileno(),),
+                    env=_environment(),
+                    start_new_session=True,
+                )
+            ours.setblocking(False)
+            await asyncio.get_running_loop().create_connection(lambda: worker, sock=ours)
+        except OSError as error:
+            ours.close()
+            await worker.kill()
+            raise EngineError(
+                f"The engine worker can't be started: {error.strerror or error}.",
+                code="engine_crashed",
+                fix="Check the disk and the rights of the log directory.",
+            ) from error
+        except asyncio.CancelledError:
+            ours.close()
+            await worker.kill()
+            raise
+        return worker
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def send(self, *items: wire.ToWorker) -> None:
+        """Send frames; what is sent to a worker that just ended is lost, and `on_gone` tells."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(wire.encode(items))
+
+    async def stop(self) -> None:
+        """End it in good order, or by force if it takes too long."""
+        self.send(wire.Quit())
+        if self._process is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(QUIT_SECONDS):
+                    await self._process.wait()
+        await self.kill()
+
+    async def kill(self) -> None:
+        """End it at once, and wait until the kernel has forgotten it."""
+        if self._process is not None:
+            if self._process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
+            await asyncio.shield(self._process.wait())
+        if self._transport is not None:
+            self._transport.abort()
+
+    def describe_end(self) -> str:
+        """How it ended, for a person; to be called once it is gone."""
+        code = None if self._process is None else self._process.returncode
+        if code is None or code >= 0:
+            return f"exit code {code}"
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        return f"killed by {name}" + (", perhaps for lack of memory" if -code == signal.SIGKILL else "")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        self.heard_at = asyncio.get_running_loop().time()
+        try:
+            frames: Sequence[wire.FromWorker] = self._decoder.feed_from_worker(data)
+        except EngineError:
+            self._report_gone()
+            return
+        for frame in frames:
+            self._on_frame(frame)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio."""
+        self._report_gone()
+
+    def _report_gone(self) -> None:
+        if not self._reported:
+            self._reported = True
+            self._on_gone()
+
+
+def _environment() -> dict[str, str]:
+    """The worker reads strangers' files: it gets no variable that may hold a passphrase."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIX)}
+    paths = [str(_PACKAGE_ROOT), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    return environment
+
+
+def _open_log(path: Path) -> BinaryIO:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_size > MAX_LOG_BYTES:
+            path.replace(path.with_name(path.name + ".1"))
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab", buffering=0)

@@ -1,0 +1,1 @@
+"""The child process that holds llama.cpp: continuous batching over the sequences of one context, in one thread."""

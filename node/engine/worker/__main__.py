@@ -1,0 +1,88 @@
+"""``python -m node.engine.worker FD PARENT``: serve one model over an inherited socket, and die with the parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+
+from node.engine import frames as wire
+from node.engine.protocol import EngineError
+from node.engine.worker.loop import Link, Loop, ParentGoneError
+from node.engine.worker.model import LoadedModel
+from node.engine.worker.prompt import ControlTextGuard, PromptBuilder
+from node.engine.worker.template import ChatTemplate
+
+_PR_SET_PDEATHSIG = 1
+_PROGRESS_STEP = 0.02
+
+
+def die_with(parent: int) -> None:
+    """Have Linux kill this process when `parent` ends, however it ends; elsewhere the closed socket ends it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was gone before the kernel knew
+        raise SystemExit(1)
+
+
+def serve(sock: socket.socket) -> None:
+    """Load what the first frame says and serve it until the engine says quit or is gone."""
+    link = Link(sock)
+    try:
+        while not (frames := link.receive(block=True)):
+            pass
+        if not isinstance(frames[0], wire.Load):
+            raise SystemExit(2)
+        _serve_model(link, frames[0])
+    except ParentGoneError:
+        return
+
+
+def _serve_model(link: Link, config: wire.Load) -> None:
+    reported = -1.0
+
+    def on_progress(progress: float) -> bool:
+        nonlocal reported
+        if progress - reported < _PROGRESS_STEP:
+            return True
+        reported = progress
+        try:
+            link.send([wire.Loading(progress)])
+        except ParentGoneError:
+            return False
+        return True
+
+    model: LoadedModel | None = None
+    try:
+        model = LoadedModel(config, on_progress)
+        vocabulary = model.vocabulary
+        template = ChatTemplate(config.chat_template, bos=vocabulary.bos_text, eos=vocabulary.eos_text)
+        guard = ControlTextGuard(vocabulary.control_texts())
+        loop = Loop(link, model, PromptBuilder(template, vocabulary, guard), config)
+        link.send(
+            [wire.Ready(model.build, model.backend, vocabulary.size, config.context_length, *loop.speed)],
+        )
+        loop.run()
+    except EngineError as error:
+        link.send([wire.LoadFailed(error.code, error.message)])
+    finally:
+        if model is not None:
+            model.close()
+
+
+def main() -> None:
+    """Start from the command line that the engine gives."""
+    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    die_with(parent)
+    # ctrl-c goes to the whole terminal; the engine decides when its worker ends. No core file holds a prompt.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    with socket.socket(fileno=descriptor) as sock:
+        serve(sock)
+
+
+if __name__ == "__main__":
+    main()

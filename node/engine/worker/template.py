@@ -1,0 +1,187 @@
+"""Renders a GGUF's own chat template: a Jinja program by a stranger, so it runs in a sandbox with bounds.
+
+Bounded are its processor time, its memory (on Linux), its output, and the operators that make much out of little.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import resource
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import jinja2
+import jinja2.nodes
+from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from node.engine.protocol import EngineError
+from node.models.gguf import ModelError, printable
+
+MAX_TEMPLATE_CHARS = 512 * 1024
+MAX_PROMPT_CHARS = 16 * 1024 * 1024
+MAX_SECONDS = 2.0
+MAX_MEMORY_BYTES = 512 * 1024 * 1024
+MAX_REPEATED = 1 << 20
+
+# For base models without a template of their own: plain lines that any model continues.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+
+class _TemplateTimeoutError(Exception):
+    """A template ran for too long."""
+
+
+class _TemplateRefusalError(Exception):
+    """A template called ``raise_exception``."""
+
+
+class _GenerationTag(Extension):
+    """Lets ``{% generation %}`` blocks, which mark training data, through as they are."""
+
+    tags = {"generation"}  # noqa: RUF012 - jinja2 declares it so
+
+    def parse(self, parser: Parser) -> list[jinja2.nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    intercepted_binops = frozenset({"**", "*"})
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**":
+            raise SecurityError("powers are not allowed in a chat template")
+        for many, times in ((left, right), (right, left)):
+            repeats = isinstance(many, str | bytes | list | tuple) and isinstance(times, int)
+            if repeats and len(many) * times > MAX_REPEATED:
+                raise SecurityError("a chat template may not repeat that much")
+        return super().call_binop(context, operator, left, right)
+
+
+class ChatTemplate:
+    """A compiled chat template.
+
+    Args:
+        source: The Jinja text, or None for a model without one.
+        bos: Text of the token that begins a sequence.
+        eos: Text of the token that ends one.
+
+    Raises:
+        ModelError: If it is too long or no valid template.
+    """
+
+    def __init__(self, source: str | None, *, bos: str = "", eos: str = "") -> None:
+        text = PLAIN_TEMPLATE if source is None else source
+        if len(text) > MAX_TEMPLATE_CHARS:
+            raise ModelError("The model's chat template is too long.", fix="Choose another model.")
+        sandbox = _Sandbox(
+            loader=None, trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loopcontrols], cache_size=0
+        )
+        sandbox.filters["tojson"] = _to_json
+        try:
+            with _bounded():
+                self._template = sandbox.from_string(text)
+        except (jinja2.TemplateError, _TemplateTimeoutError, MemoryError, RecursionError, ValueError) as error:
+            raise ModelError(
+                f"The model's chat template can't be read: {printable(str(error))}.", fix="Choose another model."
+            ) from error
+        self._names = {"bos_token": bos, "eos_token": eos, "raise_exception": _refuse, "strftime_now": _now}
+
+    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The conversation as the model was trained to read it, up to where its answer begins.
+
+        Raises:
+            EngineError: With code ``bad_request`` if the template refuses the conversation or breaks its bounds.
+        """
+        try:
+            with _bounded():
+                return self._render(messages)
+        except _TemplateRefusalError as error:
+            reason = printable(str(error), 160)
+            raise EngineError(
+                f"The model's chat template refuses this conversation: {reason}.", code="bad_request"
+            ) from error
+        except (_TemplateTimeoutError, MemoryError, RecursionError) as error:
+            raise EngineError("The model's chat template takes too much time or memory.", code="bad_request") from error
+        except Exception as error:  # a template may raise anything that Python can
+            reason = printable(f"{type(error).__name__}: {error}", 160)
+            raise EngineError(f"The model's chat template failed ({reason}).", code="bad_request") from error
+
+    def _render(self, messages: Sequence[Mapping[str, str]]) -> str:
+        pieces: list[str] = []
+        room = MAX_PROMPT_CHARS
+        for piece in self._template.generate(messages=messages, add_generation_prompt=True, tools=None, **self._names):
+            room -= len(piece)
+            if room < 0:
+                raise MemoryError
+            pieces.append(piece)
+        return "".join(pieces)
+
+
+def _refuse(reason: object = "") -> NoReturn:
+    raise _TemplateRefusalError(str(reason))
+
+
+def _now(form: str) -> str:
+    return datetime.datetime.now().astimezone().strftime(form[:64])
+
+
+def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=None if indent is None else min(indent, 8))
+
+
+@contextlib.contextmanager
+def _bounded() -> Iterator[None]:
+    """Processor time by a virtual-time signal, which only the main thread can take, and memory by a soft limit."""
+
+    def expire(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise _TemplateTimeoutError
+
+    earlier = signal.signal(signal.SIGVTALRM, expire)
+    signal.setitimer(signal.ITIMER_VIRTUAL, MAX_SECONDS)
+    try:
+        with _limited_memory():
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, earlier)
+
+
+@contextlib.contextmanager
+def _limited_memory() -> Iterator[None]:
+    used = _private_memory_bytes()
+    if used is None:
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = used + MAX_MEMORY_BYTES
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _private_memory_bytes() -> int | None:
+    """What Linux counts against RLIMIT_DATA (`VmData`), None elsewhere."""
+    if sys.platform != "linux":
+        return None
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) * 1024
+    return None

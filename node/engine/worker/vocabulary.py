@@ -1,0 +1,77 @@
+"""A loaded model's vocabulary: text to tokens, and tokens to bytes."""
+
+from __future__ import annotations
+
+import ctypes
+
+import llama_cpp.llama_cpp as llama
+
+from node.engine.protocol import EngineError
+
+_PIECE_BYTES = 256
+
+
+class Vocabulary:
+    """Reads llama.cpp's vocabulary of one model; not for more than one thread."""
+
+    def __init__(self, model: int) -> None:
+        vocab = llama.llama_model_get_vocab(model)
+        if vocab is None:
+            raise EngineError("The model has no vocabulary.", code="model_unusable")
+        self._vocab = vocab
+        self.size = int(llama.llama_vocab_n_tokens(vocab))
+        self._pieces: dict[int, bytes | None] = {}
+        self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
+        bos = int(llama.llama_vocab_bos(vocab))
+        add_bos = bool(llama.llama_vocab_get_add_bos(vocab)) and bos >= 0
+        self._leading = [bos] if add_bos else []
+        self.bos_text = self._text(bos)
+        self.eos_text = self._text(int(llama.llama_vocab_eos(vocab)))
+
+    @property
+    def leading_tokens(self) -> list[int]:
+        """The BOS token, if the model wants one before every text."""
+        return self._leading
+
+    def control_texts(self) -> list[str]:
+        """The text of every token that a user must not be able to type."""
+        vocab, mask = self._vocab, llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN
+        get_attr = llama.llama_vocab_get_attr
+        return [self._text(token) for token in range(self.size) if get_attr(vocab, token) & mask]
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Tokens of a text, without BOS or EOS; control tokens are recognized only if `special`.
+
+        Raises:
+            EngineError: With code ``context_too_long`` if llama.cpp can't hold so many.
+        """
+        raw = text.encode()
+        room = len(raw) + 8
+        buffer = (llama.llama_token * room)()
+        count = int(llama.llama_tokenize(self._vocab, raw, len(raw), buffer, room, False, special))
+        if count < 0:
+            raise EngineError("The conversation can't be tokenized: it is too long.", code="context_too_long")
+        return list(buffer[:count])
+
+    def piece(self, token: int) -> bytes | None:
+        """The bytes of a token (none for a control token), or None if it ends the answer."""
+        try:
+            return self._pieces[token]
+        except KeyError:
+            self._pieces[token] = piece = self._read_piece(token)
+            return piece
+
+    def _read_piece(self, token: int) -> bytes | None:
+        if llama.llama_vocab_is_eog(self._vocab, token):
+            return None
+        size = llama.llama_token_to_piece(self._vocab, token, self._buffer, len(self._buffer), 0, False)
+        if size < 0:
+            self._buffer = ctypes.create_string_buffer(-size)
+            size = llama.llama_token_to_piece(self._vocab, token, self._buffer, len(self._buffer), 0, False)
+        return self._buffer.raw[:size]
+
+    def _text(self, token: int) -> str:
+        if not 0 <= token < self.size:
+            return ""
+        text: bytes | None = llama.llama_vocab_get_text(self._vocab, token)
+        return (text or b"").decode("utf-8", "replace")
