@@ -1,0 +1,190 @@
+"""One request on the buyer's side: runs the machine of ``node.session.buyer`` against a circuit, a disk and a key."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+
+from chain.errors import IdlewattError
+from node.session import buyer as machine
+from node.session import buyer_io as io
+from node.session import messages as m
+from node.session.link import SealedLink
+from wallet.vouchers import Voucher
+
+SEND_TIMEOUT_S: Final = 30.0
+BUFFERED_MESSAGES: Final = 256
+PATIENT_TOKENS: Final = 100
+"""A provider may be silent for as long as this many of its tokens take."""
+
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the provider may say nothing, by what is waited for; scaled to the speed its offer claims."""
+
+    quote_s: float
+    first_token_s: float
+    next_token_s: float
+    settled_s: float = 10.0
+
+    @classmethod
+    def for_speed(cls, tokens_per_s: float, ttft_ms: float, prompt_bytes: int) -> Patience:
+        """Deadlines for an offer: a slow machine gets time in proportion, a silent one does not get for ever."""
+        token_s = 1 / tokens_per_s if tokens_per_s > 0 else 1.0
+        return cls(
+            quote_s=30.0 + prompt_bytes / 20_000,
+            # Prompts are read many tokens at a time: at worst as slowly as two bytes a token decode.
+            first_token_s=60.0 + 5 * ttft_ms / 1000 + min(1_800.0, prompt_bytes / 8 * token_s),
+            next_token_s=20.0 + PATIENT_TOKENS * token_s,
+        )
+
+
+class BuyerSession:
+    """Runs one request to its end.
+
+    Args:
+        link: The open sealed link.
+        terms: What is known of channel and provider.
+        ask: The request.
+        sign: Writes a cumulative amount down, then signs the voucher.
+        adopt: Writes down that a voucher with our own signature exists.
+        report: Told quote, place in line, text and the outcome; may wait, which slows the provider down.
+        patience: Deadlines.
+    """
+
+    def __init__(
+        self,
+        link: SealedLink,
+        terms: machine.BuyerTerms,
+        ask: m.Ask,
+        *,
+        sign: Callable[[int], Awaitable[Voucher]],
+        adopt: Callable[[Voucher], Awaitable[None]],
+        report: Callable[[io.Report, machine.BuyerState], Awaitable[None]],
+        patience: Patience,
+    ) -> None:
+        self._link = link
+        self._sign = sign
+        self._adopt = adopt
+        self._report = report
+        self._patience = patience
+        self.state, self._first = machine.start(terms, ask)
+        self.outcome: io.Finished | io.Failed | None = None
+        self.settled = False
+        self._inbox: asyncio.Queue[io.Event] = asyncio.Queue(BUFFERED_MESSAGES)
+        self._cancel_wanted = asyncio.Event()
+        self._cancel_seen = False
+        self._gone = False
+
+    def cancel(self) -> None:
+        """Ask the provider to stop; what was delivered is paid and receipted."""
+        self._cancel_wanted.set()
+
+    async def run(self) -> io.Finished | io.Failed:
+        """Ask, receive, pay; returns how it ended. The circuit is closed afterwards."""
+        reader = asyncio.create_task(self._read())
+        try:
+            await self._perform(self._first)
+            while self.outcome is None:
+                await self._feed(await self._next())
+        finally:
+            reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reader
+            await self._link.close("done" if isinstance(self.outcome, io.Finished) else "failed")
+        return self.outcome
+
+    async def _next(self) -> io.Event:
+        if not self._cancel_seen and self._cancel_wanted.is_set():
+            self._cancel_seen = True
+            return io.CancelWanted()
+        get = asyncio.ensure_future(self._inbox.get()) if self._inbox.empty() else None
+        if get is None:
+            return self._inbox.get_nowait()
+        cancelled = asyncio.ensure_future(self._cancel_wanted.wait()) if not self._cancel_seen else None
+        waiting = {get} if cancelled is None else {get, cancelled}
+        try:
+            await asyncio.wait(waiting, timeout=self._patience_s(), return_when=asyncio.FIRST_COMPLETED)
+            if get.done():
+                return get.result()
+            if cancelled is not None and cancelled.done():
+                self._cancel_seen = True
+                return io.CancelWanted()
+            return io.Silence()
+        finally:
+            for task in (get, cancelled):
+                if task is not None and not task.done():
+                    task.cancel()
+
+    def _patience_s(self) -> float:
+        match self.state.stage:
+            case machine.Stage.ASKED:
+                return self._patience.quote_s
+            case machine.Stage.QUOTED:
+                return self._patience.first_token_s
+            case machine.Stage.PAYING:
+                return self._patience.settled_s
+            case _:
+                return self._patience.next_token_s
+
+    async def _feed(self, event: io.Event) -> None:
+        pending = deque([event])
+        while pending and self.outcome is None:
+            event = pending.popleft()
+            if isinstance(event, io.Received) and isinstance(event.message, m.Settled):
+                self.settled = event.message.cumulative_nano >= self.state.signed_nano
+            self.state, actions = machine.step(self.state, event)
+            pending.extend(await self._perform(actions))
+
+    async def _perform(self, actions: tuple[io.Action, ...]) -> list[io.Event]:
+        answers: list[io.Event] = []
+        for action in actions:
+            answer = await self._run(action)
+            if answer is not None:
+                answers.append(answer)
+        return answers
+
+    async def _run(self, action: io.Action) -> io.Event | None:
+        match action:
+            case io.Send(message):
+                await self._send(message)
+            case io.Sign(cumulative_nano):
+                try:
+                    return io.Signed(await self._sign(cumulative_nano))
+                except IdlewattError as error:
+                    return io.SigningFailed(error.code, error.message, error.fix)
+            case io.Adopt(voucher):
+                try:
+                    await self._adopt(voucher)
+                except IdlewattError as error:
+                    return io.SigningFailed(error.code, error.message, error.fix)
+            case io.Report():
+                await self._report(action, self.state)
+            case io.Finished() | io.Failed():
+                self.outcome = action
+        return None
+
+    async def _send(self, message: m.Message) -> None:
+        if self._gone:
+            return
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await self._link.send(message)
+        except m.MessageError:
+            raise
+        except (IdlewattError, TimeoutError):
+            # The reader hears of it too, and says it in order: what arrived before still counts.
+            self._gone = True
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                await self._inbox.put(io.Received(await self._link.receive()))
+        except m.MessageError as error:
+            await self._inbox.put(io.PeerGone("protocol", error.message))
+        except IdlewattError as error:
+            await self._inbox.put(io.PeerGone(error.code, error.message))

@@ -1,0 +1,299 @@
+"""One buyer's session on the provider's side: runs the machine of ``node.session.provider`` against real things."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final, Protocol
+
+from chain.errors import IdlewattError
+from node.engine.protocol import ChatMessage, Chunk, EngineEvent, Finished, GenerateRequest, Started
+from node.relay.circuit import CircuitClosedError
+from node.session import messages as m
+from node.session import provider as machine
+from node.session import provider_io as io
+from node.session.link import SealedLink
+from node.session.terms import ChannelFacts
+from wallet.receipts import Receipt
+from wallet.vouchers import Voucher
+
+log = logging.getLogger(__name__)
+
+FIRST_MESSAGE_TIMEOUT_S: Final = 20.0
+PAYMENT_TIMEOUT_S: Final = 30.0
+SEND_TIMEOUT_S: Final = 60.0
+BUFFERED_CHARS: Final = 4_096
+"""Engine output that may wait for the session; past it the engine's stream is not read on."""
+BUFFERED_MESSAGES: Final = 64
+
+
+class SessionHost(Protocol):
+    """What a session needs from the service that runs it; every call raises ``IdlewattError`` when it can't."""
+
+    async def channel_facts(self, channel_id: int) -> ChannelFacts:
+        """Read the channel from chain and disk and reserve it for this session."""
+        ...
+
+    async def release_channel(self, channel_id: int) -> None:
+        """Let other sessions use the channel again."""
+        ...
+
+    async def store_voucher(self, voucher: Voucher) -> None:
+        """Put a verified voucher on disk."""
+        ...
+
+    async def count(self, messages: tuple[ChatMessage, ...]) -> int:
+        """Tokens of a conversation."""
+        ...
+
+    def slot(self, on_wait: Callable[[int, int], None]) -> AbstractAsyncContextManager[None]:
+        """Wait for one of the engine's slots; ``on_wait`` hears the position and the estimated milliseconds."""
+        ...
+
+    def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
+        """Run the engine."""
+        ...
+
+    async def issue_receipt(self, facts: io.IssueReceipt) -> Receipt:
+        """Number, sign and store a receipt."""
+        ...
+
+    async def agree_close(self, channel_id: int) -> tuple[int, bytes]:
+        """Redeem the best voucher and sign the close at the redeemed amount."""
+        ...
+
+    def engine_timeout_s(self) -> float:
+        """How long the engine may say nothing, on this hardware."""
+        ...
+
+
+class ProviderSession:
+    """Runs one session to its end.
+
+    Args:
+        link: The open sealed link.
+        policy: What this provider offers.
+        host: The service behind it.
+        on_change: Told the state after every step, for the screens.
+    """
+
+    def __init__(
+        self,
+        link: SealedLink,
+        policy: machine.ProviderPolicy,
+        host: SessionHost,
+        on_change: Callable[[machine.ProviderState], None],
+    ) -> None:
+        self._link = link
+        self._host = host
+        self._on_change = on_change
+        self.state = machine.start(policy)
+        self.end: io.End | None = None
+        self.skipped: list[str] = []
+        self._events: deque[io.Event] = deque()
+        self._wake = asyncio.Event()
+        self._text: list[str] = []
+        self._chars = 0
+        self._tokens = 0
+        self._engine_end: io.EngineEnded | None = None
+        self._room = asyncio.Event()
+        self._messages_room = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._engine_task: asyncio.Task[None] | None = None
+        self._payment_timer: asyncio.TimerHandle | None = None
+        self._reserved: int | None = None
+
+    def stop(self, code: str, message: str) -> None:
+        """End what runs as failed: what was delivered is paid, nothing else. A session that settles is left to it."""
+        if self.state.stage is machine.Stage.RUNNING:
+            if self._engine_task is not None:
+                self._engine_task.cancel()
+            self._engine_end = io.EngineEnded("failed", _now_ms(), code, message)
+            self._wake.set()
+        elif self.state.stage not in {machine.Stage.RECEIPTING, machine.Stage.SETTLING}:
+            self._post(io.Refused(code, message, "Choose another offer."))
+
+    async def run(self) -> None:
+        """Serve until the session ends; the circuit is closed afterwards."""
+        self._spawn(self._read())
+        try:
+            while self.end is None:
+                await self._next()
+        except (CircuitClosedError, TimeoutError, IdlewattError) as error:
+            code = error.code if isinstance(error, IdlewattError) else "timeout"
+            self.state, actions = machine.step(self.state, io.PeerGone(code))
+            self.end = next((a for a in actions if isinstance(a, io.End)), io.End(code, self.state.exposure_nano))
+        finally:
+            if self._payment_timer is not None:
+                self._payment_timer.cancel()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self._reserved is not None:
+                await self._host.release_channel(self._reserved)
+            await self._link.close(self.end.code if self.end else "failed")
+
+    async def _next(self) -> None:
+        """Wait for one thing, and feed it: messages first, then text that may go out, then the engine's end."""
+        while True:
+            self._wake.clear()
+            if self._events:
+                event: io.Event = self._events.popleft()
+                self._messages_room.set()
+            elif self.state.wants_chunks and (self._text or self._tokens):
+                event = io.Produced("".join(self._text), self._tokens)
+                self._drop_text()
+            elif self.state.wants_chunks and self._engine_end is not None:
+                event, self._engine_end = self._engine_end, None
+            else:
+                idle = self.state.stage is machine.Stage.IDLE
+                async with asyncio.timeout(FIRST_MESSAGE_TIMEOUT_S if idle else None):
+                    await self._wake.wait()
+                continue
+            await self._feed(event)
+            return
+
+    def _drop_text(self) -> None:
+        self._text, self._chars, self._tokens = [], 0, 0
+        self._room.set()
+
+    async def _feed(self, event: io.Event) -> None:
+        pending = deque([event])
+        while pending and self.end is None:
+            self.state, actions = machine.step(self.state, pending.popleft())
+            for action in actions:
+                answer = await self._run(action)
+                if answer is not None:
+                    pending.append(answer)
+            if not self.state.awaits_payment and self._payment_timer is not None:
+                self._payment_timer.cancel()
+                self._payment_timer = None
+            self._on_change(self.state)
+
+    async def _run(self, action: io.Action) -> io.Event | None:
+        match action:
+            case io.Send(message):
+                async with asyncio.timeout(SEND_TIMEOUT_S):
+                    await self._link.send(message)
+            case io.CheckChannel(channel_id):
+                return await self._or_refused(self._check(channel_id))
+            case io.StoreVoucher(voucher):
+                return await self._or_refused(self._store(voucher))
+            case io.CountInput(messages):
+                return await self._or_refused(self._count(messages))
+            case io.IssueReceipt():
+                return await self._or_refused(self._receipt(action))
+            case io.AgreeClose(channel_id):
+                return await self._or_refused(self._close(channel_id))
+            case _:
+                self._run_at_once(action)
+        return None
+
+    def _run_at_once(self, action: io.Action) -> None:
+        match action:
+            case io.Generate(request):
+                self._engine_task = self._spawn(self._generate(request))
+            case io.StopGenerating():
+                if self._engine_task is not None:
+                    self._engine_task.cancel()
+                self._drop_text()
+            case io.AwaitPayment():
+                loop = asyncio.get_running_loop()
+                self._payment_timer = loop.call_later(PAYMENT_TIMEOUT_S, self._post, io.PaymentTimeout())
+            case io.Skip(code):
+                self.skipped.append(code)
+            case io.End():
+                self.end = action
+            case _:
+                raise AssertionError(action)
+
+    async def _or_refused(self, work: Awaitable[io.Event]) -> io.Event:
+        try:
+            return await work
+        except IdlewattError as error:
+            return io.Refused(error.code, error.message, error.fix)
+
+    async def _check(self, channel_id: int) -> io.Event:
+        facts = await self._host.channel_facts(channel_id)
+        self._reserved = channel_id
+        return io.ChannelChecked(facts)
+
+    async def _store(self, voucher: Voucher) -> io.Event:
+        await self._host.store_voucher(voucher)
+        return io.VoucherStored(voucher)
+
+    async def _count(self, messages: tuple[ChatMessage, ...]) -> io.Event:
+        return io.InputCounted(await self._host.count(messages))
+
+    async def _receipt(self, facts: io.IssueReceipt) -> io.Event:
+        return io.ReceiptReady(await self._host.issue_receipt(facts))
+
+    async def _close(self, channel_id: int) -> io.Event:
+        return io.CloseSigned(*await self._host.agree_close(channel_id))
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                message = await self._link.receive()
+                self._post(io.Received(message))
+                while len(self._events) > BUFFERED_MESSAGES:
+                    self._messages_room.clear()
+                    await self._messages_room.wait()
+        except m.MessageError as error:
+            self._post(io.Refused(error.code, error.message, error.fix))
+        except IdlewattError as error:
+            self._post(io.PeerGone(error.code))
+
+    async def _generate(self, request: GenerateRequest) -> None:
+        end = io.EngineEnded("failed", 0, "engine_failed", "The engine ended without a word.")
+        try:
+            async with self._host.slot(lambda position, eta_ms: self._post(io.Waiting(position, eta_ms))):
+                stream = self._host.generate(request)
+                async with contextlib.aclosing(stream):  # type: ignore[type-var]
+                    end = await self._stream(stream, end)
+        except IdlewattError as error:
+            end = io.EngineEnded("failed", _now_ms(), error.code, error.message)
+        except TimeoutError:
+            end = io.EngineEnded("failed", _now_ms(), "engine_stalled", "The engine stopped answering.")
+        self._engine_end = end
+        self._wake.set()
+
+    async def _stream(self, stream: AsyncIterator[EngineEvent], end: io.EngineEnded) -> io.EngineEnded:
+        timeout_s = self._host.engine_timeout_s()
+        while True:
+            async with asyncio.timeout(timeout_s):
+                event = await anext(stream, None)
+            match event:
+                case None:
+                    return end
+                case Started(input_tokens=input_tokens, seed=seed):
+                    self._post(io.Started(input_tokens, seed, _now_ms()))
+                case Chunk(text=text, tokens=tokens):
+                    self._text.append(text)
+                    self._chars += len(text)
+                    self._tokens += tokens
+                    self._wake.set()
+                case Finished(reason=reason):
+                    end = io.EngineEnded(reason, _now_ms())
+            while self._chars > BUFFERED_CHARS:
+                self._room.clear()
+                await self._room.wait()
+
+    def _post(self, event: io.Event) -> None:
+        self._events.append(event)
+        self._wake.set()
+
+    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        assert isinstance(task, asyncio.Task)
+        self._tasks.add(task)
+        return task
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
