@@ -82,9 +82,10 @@ class Database:
         Raises:
             StoreError: If the database failed.
         """
-        self._check_open()
         try:
             async with self._lock:
+                # It may have been closed while this waited.
+                self._check_open()
                 return [tuple(row) for row in await self._connection.execute_fetchall(sql, parameters)]
         except sqlite3.Error as error:
             raise store_error(error, self._path) from None
