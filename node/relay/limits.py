@@ -83,7 +83,7 @@ class RelayLimits:
     @property
     def node_buffered_bytes(self) -> int:
         """Most bytes that one node can make the relay keep while everyone honours credit."""
-        return self.circuits_per_node * self.window_bytes + 4 * (self.page_bytes + self.frame_bytes)
+        return self.circuits_per_node * self.window_bytes + 8 * (self.page_bytes + self.frame_bytes)
 
 
 class TokenBucket:

@@ -174,10 +174,6 @@ class Close(Message, frozen=True, tag="close"):
     reason: Reason = ""
 
 
-class Leave(Message, frozen=True, tag="leave"):
-    """Node → relay: this session is over; nothing of it is to be kept."""
-
-
 class Ack(Message, frozen=True, tag="ack"):
     """Both ways: how many counted messages have arrived so far."""
 
@@ -205,7 +201,7 @@ class Failure(Message, frozen=True, tag="failure"):
     reason: Reason = ""
 
 
-NodeMessage = Publish | Query | Open | Accept | Data | Credit | Close | Leave | Ack | Ping
+NodeMessage = Publish | Query | Open | Accept | Data | Credit | Close | Ack | Ping
 """What a relay takes from a node once it is welcome."""
 RelayMessage = Published | Page | Incoming | Accepted | Data | Credit | Close | Ack | Pong | Failure
 """What a node takes from a relay once it is welcome."""

@@ -1,0 +1,395 @@
+"""The relay client: one outbound websocket that comes back by itself, with offers, and circuits to peers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+from nacl.signing import SigningKey
+
+from chain.errors import UsageError
+from node.relay.auth import node_id, node_key
+from node.relay.backoff import backoff_s
+from node.relay.circuit import Circuit, NodeId, RelayError
+from node.relay.client_circuit import ClientCircuit
+from node.relay.client_errors import CONNECT_LINES, FATAL_CODES, describe, parse_url, relay_error
+from node.relay.client_session import ClientSession
+from node.relay.client_socket import ClientSocket, LostError, RefusedError
+from node.relay.client_state import OfferListing, Phase, RelayState, now_ms
+from node.wire import messages as m
+from node.wire.codec import MAX_MESSAGE_BYTES
+from node.wire.errors import WireError
+
+__all__ = ["OfferListing", "RelayClient", "RelayState"]
+
+_log: Final = logging.getLogger(__name__)
+
+_CONNECT_S: Final = 10.0
+_REQUEST_S: Final = 10.0
+_CLOSE_S: Final = 2.0
+_PING_S: Final = 15.0
+_STEADY_MS: Final = 10_000
+"""A connection that lasted so long starts the backoff anew; one that is refused at once doesn't."""
+
+
+class RelayClient:
+    """A node's connection to one relay.
+
+    It reconnects by itself with jittered backoff, resumes its circuits if it is back within the relay's grace time,
+    and lists its offers again.
+
+    Args:
+        url: The relay's address, ``ws://host:port`` or ``wss://…``.
+        signing_key: The node's identity; ``None`` makes a throwaway one.
+        on_state: Called on the event loop at every change of ``state``.
+        incoming_limit: How many incoming circuits may wait to be taken; more are refused.
+        ping_timeout_s: How long the relay may leave a ping unanswered before the connection counts as lost.
+        backoff: The wait before a retry, from its number; the default doubles with jitter up to half a minute.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        signing_key: SigningKey | None = None,
+        *,
+        on_state: Callable[[RelayState], None] | None = None,
+        incoming_limit: int = 64,
+        ping_timeout_s: float = _PING_S,
+        backoff: Callable[[int], float] | None = None,
+    ) -> None:
+        self._url = parse_url(url)
+        self._key = signing_key or SigningKey.generate()
+        self._on_state = on_state
+        self._ping_timeout_s = ping_timeout_s
+        self._backoff = backoff or (lambda attempt: backoff_s(attempt, secrets.SystemRandom().random()))
+        self._session = ClientSession(incoming_limit)
+        self._state = RelayState("connecting", now_ms())
+        self._offers: tuple[bytes, ...] = ()
+        self._online = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._querying = asyncio.Lock()
+        self._socket: ClientSocket | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._grace: asyncio.TimerHandle | None = None
+        self._leaving = False
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def node_id(self) -> NodeId:
+        """This node's identity at relays."""
+        return node_id(bytes(self._key.verify_key))
+
+    @property
+    def url(self) -> str:
+        """The relay's address, without credentials."""
+        return str(self._url.with_user(None))
+
+    @property
+    def state(self) -> RelayState:
+        """How the connection is now."""
+        return self._state
+
+    async def start(self) -> None:
+        """Connect; afterwards the connection is kept until ``close``.
+
+        Raises:
+            RelayError: If the relay can't be reached or refuses.
+        """
+        if self._task is not None:
+            raise UsageError("This relay client was already started.")
+        first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._run(first), name="relay-client")
+        try:
+            await first
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Send what waits, leave the relay and end every circuit; calling it twice does nothing."""
+        self._leaving = True
+        if self._socket is not None:
+            self._socket.drained.clear()
+            self._session.wake.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_S):
+                    await self._socket.drained.wait()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._end("")
+
+    async def publish(self, offers: Sequence[bytes]) -> None:
+        """List these offers and no others, now and after every reconnect.
+
+        Returns once the relay lists them; while offline, at once: they are kept.
+
+        Raises:
+            RelayError: If they exceed the relay's limits, or the client is closed.
+        """
+        self._check_open()
+        self._check_offers(offers)
+        self._offers = tuple(offers)
+        if self._online.is_set():
+            # Cancelled means that the session ended: the next connection lists the offers.
+            await self._answer(self._session.publish(self._offers))
+
+    async def offers(self, limit: int = 1000, *, timeout_s: float = _REQUEST_S) -> list[OfferListing]:
+        """Return the offers that the relay lists, at most ``limit``; they are unverified.
+
+        Raises:
+            RelayError: If the relay can't be asked in time.
+        """
+        listings: list[OfferListing] = []
+        cursor = b""
+        async with self._within(timeout_s), self._querying:
+            while len(listings) < limit:
+                await self._wait_online()
+                page = await self._answer(
+                    self._session.query(cursor, min(limit - len(listings), m.MAX_PAGE_OFFERS)), timeout_s=timeout_s
+                )
+                if not isinstance(page, m.Page):
+                    continue
+                listings += [OfferListing(node_id(listing.node), listing.offer) for listing in page.listings]
+                if not page.cursor or page.cursor == cursor:
+                    break
+                cursor = page.cursor
+        return listings[:limit]
+
+    async def connect(self, node_id: NodeId, *, timeout_s: float = 10.0) -> Circuit:
+        """Open a circuit to a node.
+
+        Raises:
+            RelayError: ``peer_unknown`` if no such node is connected to the relay, ``peer_refused`` or
+            ``limit_circuits`` if
+                it doesn't take the circuit, ``peer_timeout`` if it doesn't answer, ``relay_unreachable`` if the relay
+                doesn't.
+        """
+        try:
+            peer = node_key(node_id)
+        except WireError as error:
+            raise RelayError(error.message, code="peer_unknown") from None
+        async with self._within(timeout_s):
+            while True:
+                await self._wait_online()
+                circuit = self._session.open(peer)
+                await self._wait_opened(circuit)
+                if circuit.opened.done() and not circuit.opened.cancelled():
+                    return circuit
+                code = circuit.ended[0] if circuit.ended else "relay_lost"
+                if code == "relay_lost":
+                    continue
+                raise RelayError(
+                    CONNECT_LINES.get(code, f"The node refused the circuit ({code})."),
+                    code=code,
+                    fix="Choose another provider." if code != "limit_circuits" else "Try again later.",
+                )
+
+    async def incoming(self) -> AsyncIterator[Circuit]:
+        """Yield circuits that peers open to this node, until the client is closed."""
+        session = self._session
+        while not self._is_closed():
+            while session.waiting:
+                circuit = session.waiting.popleft()
+                if circuit.ended is None:
+                    circuit.accept()
+                    yield circuit
+            session.arrived.clear()
+            if not self._is_closed():
+                await session.arrived.wait()
+
+    # -- the connection ------------------------------------------------------------
+
+    async def _run(self, first: asyncio.Future[None]) -> None:
+        """Keep the connection; ends when a refusal is final or the first attempt fails."""
+        try:
+            await self._keep_connected(first)
+        except Exception as error:
+            _log.exception("the relay client failed")
+            if not first.done():
+                first.set_exception(error)
+            self._end("The relay client failed; the log says why.")
+
+    async def _keep_connected(self, first: asyncio.Future[None]) -> None:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
+        async with aiohttp.ClientSession(timeout=timeout) as http:
+            attempt = 0
+            while True:
+                try:
+                    await self._connect_once(http, first)
+                except (LostError, WireError, aiohttp.ClientError, OSError, TimeoutError) as error:
+                    code = error.code if isinstance(error, RefusedError | WireError) else "relay_unreachable"
+                    line = describe(error)
+                was_online = self._online.is_set()
+                stood = was_online and now_ms() - self._state.since_ms >= _STEADY_MS
+                attempt = 0 if stood else attempt + 1
+                if not first.done():
+                    first.set_exception(self._unreachable(code, line))
+                    return
+                self._go_offline(line)
+                if code in FATAL_CODES:
+                    self._end(line)
+                    return
+                if was_online and code != "relay_unreachable":
+                    # A coded error ended the session at the relay too: there is nothing to resume.
+                    self._session.reset("relay_lost", line)
+                await asyncio.sleep(self._backoff(attempt))
+
+    async def _connect_once(self, http: aiohttp.ClientSession, first: asyncio.Future[None]) -> None:
+        """One connection, from dialling to its loss; always ends by raising."""
+        async with asyncio.timeout(_CONNECT_S):
+            websocket = await http.ws_connect(
+                self._url,
+                max_msg_size=MAX_MESSAGE_BYTES + 1,
+                compress=0,
+                timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_S),
+            )
+        socket = ClientSocket(websocket, self._session, ping_timeout_s=self._ping_timeout_s, on_rtt=self._on_rtt)
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                welcome = await socket.handshake(self._key)
+            self._session.begin(welcome)
+            self._go_online(socket)
+            if not first.done():
+                first.set_result(None)
+            await socket.converse(welcome)
+        finally:
+            await socket.close(leaving=self._leaving)
+
+    def _go_online(self, socket: ClientSocket) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+        self._socket = socket
+        reconnected = self._state.phase == "reconnecting"
+        welcome = self._session.welcome
+        if self._offers and welcome is not None:
+            fitting = [offer for offer in self._offers if len(offer) <= welcome.offer_bytes][: welcome.offers]
+            if len(fitting) < len(self._offers):
+                _log.warning("the relay lists only %d of %d offers", len(fitting), len(self._offers))
+            self._session.publish(tuple(fitting))
+        self._online.set()
+        self._set("online", reconnects=self._state.reconnects + reconnected)
+
+    def _go_offline(self, line: str) -> None:
+        self._socket = None
+        welcome = self._session.welcome
+        if self._online.is_set() and welcome is not None:
+            loop = asyncio.get_running_loop()
+            self._grace = loop.call_later(
+                welcome.grace_ms / 1000, self._session.reset, "relay_lost", "The relay was away for too long."
+            )
+        self._online.clear()
+        self._set("reconnecting", last_error=line)
+
+    def _end(self, line: str) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+        self._online.clear()
+        self._socket = None
+        if self._state.phase != "closed":
+            self._set("closed", last_error=line or self._state.last_error)
+        self._session.reset("relay_lost" if line else "done", line or "The relay client was closed.")
+        self._session.arrived.set()
+
+    def _on_rtt(self, rtt_ms: float) -> None:
+        self._set(rtt_ms=rtt_ms)
+
+    def _set(
+        self,
+        phase: Phase | None = None,
+        *,
+        rtt_ms: float | None = None,
+        reconnects: int | None = None,
+        last_error: str | None = None,
+    ) -> None:
+        state = self._state
+        if phase is not None and phase != state.phase:
+            state = replace(state, phase=phase, since_ms=now_ms())
+        state = replace(
+            state,
+            rtt_ms=state.rtt_ms if rtt_ms is None else rtt_ms,
+            reconnects=state.reconnects if reconnects is None else reconnects,
+            last_error=state.last_error if last_error is None else last_error,
+        )
+        if state == self._state:
+            return
+        self._state = state
+        self._changed.set()
+        if self._on_state is not None:
+            try:
+                self._on_state(state)
+            except Exception:
+                _log.exception("a listener of the relay's state failed")
+
+    # -- waiting ------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _within(self, timeout_s: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(timeout_s):
+                yield
+        except TimeoutError:
+            if self._online.is_set():
+                line = f"The node didn't answer within {timeout_s:g} s."
+                raise RelayError(line, code="peer_timeout", fix="Choose another provider.") from None
+            raise self._unreachable("relay_unreachable", self._state.last_error) from None
+
+    async def _wait_online(self) -> None:
+        while not self._online.is_set():
+            self._check_open()
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _wait_opened(self, circuit: ClientCircuit) -> None:
+        """Wait until the circuit is open or has ended; a circuit that nobody waits for any more is closed."""
+        try:
+            await asyncio.wait([circuit.opened])
+        except asyncio.CancelledError:
+            await circuit.close("done")
+            raise
+
+    async def _answer(
+        self, answer: asyncio.Future[m.Published | m.Page], *, timeout_s: float = _REQUEST_S
+    ) -> m.Published | m.Page | None:
+        """Wait for an answer; ``None`` if the session ended before it came."""
+        done, _pending = await asyncio.wait([answer], timeout=timeout_s)
+        if not done:
+            answer.cancel()
+            raise self._unreachable("relay_unreachable", "The relay didn't answer in time.")
+        return None if answer.cancelled() else answer.result()
+
+    def _is_closed(self) -> bool:
+        return self._state.phase == "closed"
+
+    def _check_open(self) -> None:
+        if self._state.phase == "closed":
+            raise RelayError(self._state.last_error or "The relay client is closed.")
+
+    def _check_offers(self, offers: Sequence[bytes]) -> None:
+        welcome = self._session.welcome
+        most = welcome.offers if welcome else m.MAX_OFFERS_PER_NODE
+        largest_bytes = welcome.offer_bytes if welcome else m.MAX_OFFER_BYTES
+        if len(offers) > most:
+            raise RelayError(f"The relay lists {most} offers of a node, not {len(offers)}.", code="limit_offers")
+        if any(not 0 < len(offer) <= largest_bytes for offer in offers):
+            raise RelayError(f"An offer has 1 to {largest_bytes} bytes.", code="limit_offer_bytes")
+
+    def _unreachable(self, code: str, line: str) -> RelayError:
+        return relay_error(self.url, code, line)

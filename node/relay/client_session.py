@@ -1,0 +1,210 @@
+"""A relay client's session: its link, its circuits and its requests. No socket; all calls are synchronous."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from node.relay.auth import node_id
+from node.relay.circuit import RelayError
+from node.relay.client_circuit import ClientCircuit
+from node.relay.link import Link
+from node.wire import messages as m
+from node.wire.errors import WireError
+
+_ROOM_BYTES: Final = 32 * 1024 * 1024
+"""How much waits for the relay at most before circuits wait too."""
+_DEFAULT_FRAME_BYTES: Final = 65_536
+_DEFAULT_WINDOW_BYTES: Final = 262_144
+
+
+class ClientSession:
+    """What survives a lost websocket.
+
+    Args:
+        incoming_limit: How many circuits may wait to be taken; more are refused.
+    """
+
+    def __init__(self, incoming_limit: int) -> None:
+        self._incoming_limit = incoming_limit
+        self._circuits: dict[int, ClientCircuit] = {}
+        self._requests: dict[int, asyncio.Future[m.Published | m.Page]] = {}
+        self._next_request = 1
+        self._short_of_room = False
+        self.link = Link()
+        self.wake = asyncio.Event()
+        """Set when the link has something to send."""
+        self.welcome: m.Welcome | None = None
+        self.waiting: deque[ClientCircuit] = deque()
+        """Incoming circuits that nobody took yet."""
+        self.arrived = asyncio.Event()
+        """Set when a circuit came in, or the client closed."""
+        self._start()
+
+    def _start(self) -> None:
+        self.link = Link()
+        self._next_circuit = 1
+        self._last_incoming = 0
+
+    # -- what circuits need (``CircuitHost``) --------------------------------------------------------------------------
+
+    @property
+    def window_bytes(self) -> int:
+        """How much a circuit may receive ahead of its reader."""
+        return self.welcome.window_bytes if self.welcome else _DEFAULT_WINDOW_BYTES
+
+    @property
+    def frame_bytes(self) -> int:
+        """The relay's frame limit."""
+        return self.welcome.frame_bytes if self.welcome else _DEFAULT_FRAME_BYTES
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be queued for the relay now."""
+        self._short_of_room = self.link.buffered_bytes >= _ROOM_BYTES
+        return not self._short_of_room
+
+    def put_on_circuit(self, circuit: int, message: m.Message) -> None:
+        """Queue a message of a circuit."""
+        self.link.put_on_circuit(circuit, message)
+        self.wake.set()
+
+    def put_credit(self, circuit: int, amount_bytes: int) -> None:
+        """Queue a credit grant."""
+        self.link.put_credit(circuit, amount_bytes)
+        self.wake.set()
+
+    def forget(self, circuit: int) -> None:
+        """Note that a circuit has ended."""
+        self._circuits.pop(circuit, None)
+
+    # -- what the client needs -----------------------------------------------------------------------------------------
+
+    @property
+    def circuits(self) -> int:
+        """How many circuits live."""
+        return len(self._circuits)
+
+    def open(self, peer: bytes) -> ClientCircuit:
+        """Ask for a circuit to ``peer``.
+
+        Raises:
+            RelayError: With code ``limit_circuits`` if this node has as many as the relay allows.
+        """
+        if self.welcome is not None and len(self._circuits) >= self.welcome.circuits:
+            raise RelayError(
+                f"This node already has {len(self._circuits)} circuits, as many as the relay allows.",
+                code="limit_circuits",
+                fix="End one first.",
+            )
+        number = self._next_circuit
+        self._next_circuit += 2
+        circuit = self._circuits[number] = ClientCircuit(self, number, node_id(peer))
+        self.put_on_circuit(number, m.Open(number, peer, self.window_bytes))
+        return circuit
+
+    def publish(self, offers: tuple[bytes, ...]) -> asyncio.Future[m.Published | m.Page]:
+        """Ask that the relay lists these offers of this node, and no others."""
+        number, answer = self._request()
+        self.link.put(m.Publish(number, offers))
+        self.wake.set()
+        return answer
+
+    def query(self, cursor: bytes, limit: int) -> asyncio.Future[m.Published | m.Page]:
+        """Ask for a page of offers."""
+        number, answer = self._request()
+        self.link.put(m.Query(number, cursor, limit))
+        self.wake.set()
+        return answer
+
+    def begin(self, welcome: m.Welcome) -> None:
+        """Go on with the session that the relay resumed, or with a new one.
+
+        Raises:
+            WireError: If the relay's count of what it received can't be.
+        """
+        if welcome.resumed:
+            self.link.resume(welcome.received)
+        else:
+            self.reset("relay_lost", "The relay no longer knew this session.")
+        self.welcome = welcome
+        self.wake.set()
+
+    def reset(self, code: str, reason: str) -> None:
+        """Give the session up: end its circuits and requests, and count from one again."""
+        for circuit in list(self._circuits.values()):
+            circuit.end(code, reason)
+        self._circuits.clear()
+        self.waiting.clear()
+        requests, self._requests = self._requests, {}
+        for answer in requests.values():
+            answer.cancel()
+        self.welcome = None
+        self._start()
+
+    def on_message(self, message: m.RelayMessage, size_bytes: int) -> None:
+        """Take a message from the relay; ``Failure`` and ``Pong`` are the socket's business.
+
+        Raises:
+            WireError: If the relay broke the protocol.
+        """
+        if isinstance(message, m.Ack | m.Pong):
+            self.link.acknowledge(message.received)
+            if self._short_of_room and self.has_room:
+                for circuit in self._circuits.values():
+                    circuit.on_room()
+            return
+        self.link.note_received(size_bytes)
+        self.wake.set()
+        match message:
+            case m.Published() | m.Page():
+                answer = self._requests.pop(message.request, None)
+                if answer is not None and not answer.done():
+                    answer.set_result(message)
+            case m.Incoming():
+                self._on_incoming(message)
+            case m.Data() | m.Credit() | m.Accepted() | m.Close():
+                self._on_circuit(message)
+            case _:
+                raise WireError("The relay sent a message that isn't allowed here.")
+
+    def _on_incoming(self, message: m.Incoming) -> None:
+        if message.circuit % 2 or message.circuit <= self._last_incoming:
+            raise WireError("The relay numbers circuits out of order.")
+        self._last_incoming = message.circuit
+        while self.waiting and self.waiting[0].ended:
+            self.waiting.popleft()
+        if len(self.waiting) >= self._incoming_limit:
+            self.put_on_circuit(message.circuit, m.Close(message.circuit, "peer_refused", "Too many circuits wait."))
+            return
+        circuit = ClientCircuit(self, message.circuit, node_id(message.peer), message.window_bytes)
+        self._circuits[message.circuit] = circuit
+        self.waiting.append(circuit)
+        self.arrived.set()
+
+    def _on_circuit(self, message: m.Data | m.Credit | m.Accepted | m.Close) -> None:
+        circuit = self._circuits.get(message.circuit)
+        if circuit is None:
+            newest = self._last_incoming if message.circuit % 2 == 0 else self._next_circuit - 2
+            if message.circuit > newest:
+                raise WireError("The relay names a circuit that never was.", code="circuit_unknown")
+            return
+        match message:
+            case m.Data():
+                circuit.on_data(message.frame)
+            case m.Credit():
+                circuit.on_credit(message.amount_bytes)
+            case m.Accepted():
+                circuit.on_accepted(message.window_bytes)
+            case m.Close():
+                self.link.drop_circuit(message.circuit)
+                circuit.end(message.code, message.reason)
+
+    def _request(self) -> tuple[int, asyncio.Future[m.Published | m.Page]]:
+        number = self._next_request
+        self._next_request += 1
+        answer: asyncio.Future[m.Published | m.Page] = asyncio.get_running_loop().create_future()
+        self._requests[number] = answer
+        answer.add_done_callback(lambda _done: self._requests.pop(number, None))
+        return number, answer

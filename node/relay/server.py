@@ -1,0 +1,389 @@
+"""The relay server: websockets around the hub.
+
+It holds no money and reads no prompt: offers are bytes that nodes sign and verify themselves, and circuits carry sealed
+frames. Any relay can take the place of any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from aiohttp import web
+from nacl.signing import SigningKey
+
+from node.relay import hub as h
+from node.relay.auth import node_id
+from node.relay.bus import Bus, BusMessage, LocalBus, RelayDown, RelayUp
+from node.relay.circuit import NodeId, RelayError
+from node.relay.connection import Connection
+from node.relay.gate import Gate, GatedHandler
+from node.relay.limits import RelayLimits
+from node.relay.link import Link
+from node.wire import messages as m
+from node.wire.errors import WireError
+
+_log: Final = logging.getLogger(__name__)
+
+_IDENTITY_FILE: Final = "relay.key"
+_SEED_BYTES: Final = 32
+_MAX_PAGES_WAITING: Final = 4
+_MS: Final = 1000
+
+
+class Session:
+    """A node's session at this relay; it outlives the websocket by the grace time."""
+
+    def __init__(self, node: bytes, connection: Connection) -> None:
+        self.node = node
+        self.token = secrets.token_bytes(32)
+        self.link = Link()
+        self.wake = asyncio.Event()
+        """Set when the link has something to send."""
+        self.connection: Connection | None = connection
+        self.grace: asyncio.TimerHandle | None = None
+        self.accounted_bytes = 0
+
+
+class RelayServer:
+    """A relay on one address.
+
+    Args:
+        host: Where to listen.
+        port: The port; 0 takes a free one.
+        limits: What nodes may do.
+        identity_dir: Where the relay's key is kept, so that it stays the same relay; ``None`` makes a throwaway key.
+        bus: How it meets other relays of the same network.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        limits: RelayLimits | None = None,
+        identity_dir: Path | None = None,
+        bus: Bus | None = None,
+    ) -> None:
+        self.limits = limits or RelayLimits()
+        self._host = host
+        self._wanted_port = port
+        self._identity_dir = identity_dir
+        self._bus: Bus = bus or LocalBus()
+        self._gate = Gate(self.limits.connections_per_ip, self.limits.handshake_s)
+        self._sessions: dict[bytes, Session] = {}
+        self._connections: set[Connection] = set()
+        self._buffered_bytes = 0
+        self._listener: asyncio.Server | None = None
+        self._http: web.Server | None = None
+        self._closing = False
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, once started."""
+        if self._listener is None or not self._listener.sockets:
+            return self._wanted_port
+        port: int = self._listener.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        """The address for ``RelayClient``."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"ws://{host}:{self.port}"
+
+    @property
+    def relay_id(self) -> NodeId:
+        """The relay's own identity, once started."""
+        return node_id(bytes(self.identity.verify_key))
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            RelayError: If the address can't be listened on, or the key can't be kept.
+        """
+        loop = asyncio.get_running_loop()
+        self.identity = await asyncio.to_thread(_load_identity, self._identity_dir)
+        self._hub = h.Hub(self.relay_id, self.limits)
+        http = web.Server(self._handle)
+        self._http = http
+
+        def handler() -> GatedHandler:
+            return GatedHandler(self._gate, http, loop=loop, access_log=None, keepalive_timeout=self.limits.handshake_s)
+
+        try:
+            self._listener = await loop.create_server(handler, self._host, self._wanted_port, backlog=512)
+        except OSError as error:
+            raise RelayError(
+                f"The relay can't listen on {self._host}:{self._wanted_port} ({error.strerror or 'refused'}).",
+                code="port_in_use",
+                fix="Choose another port with --port, or stop what uses this one.",
+            ) from None
+        self._bus.join(self.relay_id, self._on_bus)
+        self._bus.broadcast(self.relay_id, RelayUp(self.relay_id))
+        _log.info("relay %s listens on %s", self.relay_id[:8], self.url)
+
+    async def close(self) -> None:
+        """Tell every node, close every connection, and stop listening; calling it twice does nothing."""
+        if self._listener is None or self._closing:
+            return
+        self._closing = True
+        self._listener.close()
+        self._bus.broadcast(self.relay_id, RelayDown(self.relay_id))
+        self._bus.leave(self.relay_id)
+        closing = WireError("The relay is shutting down.", code="relay_closing")
+        waits = [asyncio.ensure_future(connection.done.wait()) for connection in self._connections]
+        for connection in self._connections:
+            connection.cut(closing)
+        for session in self._sessions.values():
+            if session.grace is not None:
+                session.grace.cancel()
+        if waits:
+            _done, late = await asyncio.wait(waits, timeout=2 * self.limits.close_s + 1)
+            for wait in late:
+                wait.cancel()
+        if self._http is not None:
+            await self._http.shutdown(self.limits.close_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.limits.close_s):
+                await self._listener.wait_closed()
+        self._sessions.clear()
+
+    def counts(self) -> dict[str, int]:
+        """What ``/healthz`` reports."""
+        return {
+            "connections": self._gate.connections,
+            "nodes": self._hub.nodes,
+            "circuit_ends": self._hub.circuits,
+            "offers": self._hub.directory.offers,
+            "buffered_bytes": self._buffered_bytes,
+        }
+
+    # -- what connections call ---------------------------------------------------------------------------------------
+
+    def admit(self, node: bytes, auth: m.Auth, connection: Connection) -> tuple[Session, m.Welcome]:
+        """Resume or start the session of a node that proved its identity.
+
+        Raises:
+            WireError: If the relay is full, or the node's account of the session doesn't match.
+        """
+        session = self._sessions.get(node)
+        resumed = session is not None and secrets.compare_digest(session.token, auth.token)
+        if session is not None and resumed:
+            self._resume(session, auth.received, connection)
+        else:
+            if session is not None:
+                self._finish(session, WireError("This identity connected again.", code="replaced"))
+            self._hub.add(node)
+            session = self._sessions[node] = Session(node, connection)
+        self._apply(self._hub.attach(node))
+        return session, self._welcome(session, resumed=resumed)
+
+    def on_message(self, session: Session, message: m.NodeMessage, size_bytes: int) -> None:
+        """Take a message from a node.
+
+        Raises:
+            WireError: If the node broke the protocol or crossed a limit.
+        """
+        if isinstance(message, m.Ack | m.Ping):
+            session.link.acknowledge(message.received)
+            if isinstance(message, m.Ping):
+                session.link.put_urgent(m.Pong(message.nonce, session.link.received))
+                session.wake.set()
+            self._account(session)
+            return
+        if isinstance(message, m.Query) and session.link.queries_waiting >= _MAX_PAGES_WAITING:
+            raise WireError("The earlier pages weren't read yet.", code="limit_queries")
+        session.link.note_received(size_bytes)
+        session.wake.set()
+        self._apply(self._hub.on_message(session.node, message))
+
+    def lost(self, session: Session, connection: Connection) -> None:
+        """Note that a session's websocket is gone; its circuits wait for the grace time."""
+        if session.connection is not connection:
+            return
+        session.connection = None
+        self._apply(self._hub.detach(session.node))
+        if self._closing or not self._hub.circuits_of(session.node):
+            self._finish(session, WireError("The node's connection was lost.", code="peer_gone"))
+            return
+        gone = WireError("The node didn't come back.", code="peer_gone")
+        loop = asyncio.get_running_loop()
+        session.grace = loop.call_later(self.limits.resume_grace_s, self._finish, session, gone)
+
+    def end(self, session: Session, connection: Connection, error: WireError) -> None:
+        """End a session whose node left or broke a rule."""
+        if session.connection is connection:
+            _log.info("node %s ended: %s", node_id(session.node)[:8], error.code)
+            self._finish(session, error)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _resume(self, session: Session, received: int, connection: Connection) -> None:
+        try:
+            session.link.resume(received)
+        except WireError as error:
+            self._finish(session, error)
+            raise
+        if session.grace is not None:
+            session.grace.cancel()
+            session.grace = None
+        if session.connection is not None:
+            session.connection.cut(WireError("This session was resumed elsewhere.", code="replaced"))
+        session.connection = connection
+        self._account(session)
+
+    def _welcome(self, session: Session, *, resumed: bool) -> m.Welcome:
+        limits = self.limits
+        return m.Welcome(
+            token=session.token,
+            resumed=resumed,
+            received=session.link.received,
+            grace_ms=int(limits.resume_grace_s * _MS),
+            idle_ms=max(1, int(limits.idle_s * _MS)),
+            frame_bytes=limits.frame_bytes,
+            window_bytes=limits.window_bytes,
+            circuits=limits.circuits_per_node,
+            offers=limits.offers_per_node,
+            offer_bytes=limits.offer_bytes,
+            bytes_per_s=limits.bytes_per_s,
+            burst_bytes=limits.burst_bytes,
+        )
+
+    def _finish(self, session: Session, error: WireError) -> None:
+        """Forget a session, tell its peers, and cut its websocket if there is one."""
+        if self._sessions.get(session.node) is not session:
+            return
+        del self._sessions[session.node]
+        self._buffered_bytes -= session.accounted_bytes
+        if session.grace is not None:
+            session.grace.cancel()
+        if session.connection is not None:
+            session.connection.cut(error)
+            session.connection = None
+            session.wake.set()
+        self._apply(self._hub.remove(session.node))
+
+    def _on_bus(self, message: BusMessage) -> None:
+        self._apply(self._hub.on_bus(message))
+
+    def _apply(self, actions: Iterable[h.Action]) -> None:
+        waiting = deque(actions)
+        while waiting:
+            match waiting.popleft():
+                case h.ToNode(node, message):
+                    self._deliver(node, message)
+                case h.DropCircuit(node, circuit):
+                    if node in self._sessions:
+                        self._sessions[node].link.drop_circuit(circuit)
+                case h.ToRelay(relay, bus_message):
+                    self._bus.send(relay, bus_message)
+                case h.ToAll(bus_message):
+                    self._bus.broadcast(self.relay_id, bus_message)
+                case h.Cut(node, code, reason):
+                    if node in self._sessions:
+                        self._finish(self._sessions[node], WireError(reason, code=code))
+
+    def _deliver(self, node: bytes, message: m.Message) -> None:
+        session = self._sessions.get(node)
+        if session is None:
+            return
+        if isinstance(message, m.Credit):
+            session.link.put_credit(message.circuit, message.amount_bytes)
+        elif isinstance(message, m.Data | m.Close | m.Incoming | m.Accepted):
+            session.link.put_on_circuit(message.circuit, message)
+        else:
+            session.link.put(message)
+        session.wake.set()
+        self._account(session)
+        if session.link.buffered_bytes > self.limits.node_buffered_bytes:
+            self._finish(session, WireError("The node doesn't read what it asks for.", code="limit_buffer"))
+        elif self._buffered_bytes > self.limits.buffered_bytes:
+            greediest = max(self._sessions.values(), key=lambda held: held.accounted_bytes)
+            self._finish(greediest, WireError("The relay keeps too much for this node.", code="limit_buffer"))
+
+    def _account(self, session: Session) -> None:
+        self._buffered_bytes += session.link.buffered_bytes - session.accounted_bytes
+        session.accounted_bytes = session.link.buffered_bytes
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        handler = request.protocol
+        if request.path == "/healthz":
+            body = {"status": "closing" if self._closing else "ok", "relay": self.relay_id, **self.counts()}
+            return _last_response(web.json_response(body))
+        if request.path != "/":
+            return _last_response(web.Response(status=404, text="Nothing here.\n"))
+        socket = web.WebSocketResponse(
+            timeout=self.limits.close_s,
+            autoping=False,
+            compress=False,
+            max_msg_size=2 * self.limits.message_bytes,
+        )
+        if not socket.can_prepare(request).ok or self._closing:
+            return _last_response(web.Response(status=426, text="This is an Idlewatt relay; it speaks websocket.\n"))
+        await socket.prepare(request)
+        connection = Connection(self, socket, request)
+        crowded = False
+        if isinstance(handler, GatedHandler):
+            handler.settled()
+            crowded = self._gate.is_crowded(handler.group)
+        self._connections.add(connection)
+        try:
+            await connection.run(crowded=crowded)
+        finally:
+            self._connections.discard(connection)
+        return socket
+
+
+def _last_response(response: web.Response) -> web.Response:
+    """Mark a response as the last of its connection: plain HTTP requests hold no connection open."""
+    response.force_close()
+    return response
+
+
+def _load_identity(directory: Path | None) -> SigningKey:
+    """Read the relay's key, or make and keep one.
+
+    Raises:
+        RelayError: If the key file is damaged or can't be written.
+    """
+    if directory is None:
+        return SigningKey.generate()
+    path = directory / _IDENTITY_FILE
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.exists():
+            seed = path.read_bytes()
+            if len(seed) != _SEED_BYTES:
+                raise RelayError(f"The relay's key file {path} is damaged.", code="key_damaged", fix="Remove it.")
+            return SigningKey(seed)
+        key = SigningKey.generate()
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(bytes(key))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RelayError(
+            f"The relay's key can't be kept in {directory} ({error.strerror}).",
+            code="home_unwritable",
+            fix="Check the directory's rights and free space.",
+        ) from None
+    return key
