@@ -18,7 +18,7 @@ PAGE_MESSAGES = 256
 
 
 class ReplayError(IdlewattError):
-    """L1 holds a batch that doesn't follow from the state before it; names the batch and, where one is wrong, the frame.
+    """L1 holds a batch that doesn't follow from the state before it; names the batch and the wrong frame, if one is.
 
     ``tx_code`` is the code a fraud proof of that frame would come to; ``None`` where the batch is wrong as a whole.
     """
@@ -37,6 +37,8 @@ class ReplayedBatch(msgspec.Struct, frozen=True, kw_only=True):
 
     posted: PostedBatch
     batch: Batch
+    messages: tuple[InboxMessage, ...]
+    """The inbox messages that it executes."""
 
 
 def rules_of(deployment: Deployment) -> Rules:
@@ -82,7 +84,7 @@ class Replayer:
         except BatchFormatError as error:
             raise ReplayError(f"Batch {batch_id} is malformed: {error.message}", batch_id=batch_id) from error
         self._check_header(batch_id, batch)
-        mark = self.state.mark()
+        mark, inbox_from = self.state.mark(), self.state.meta.inbox_cursor
         try:
             self._execute(batch_id, batch)
             if posted.post_root != self.state.root():
@@ -91,16 +93,18 @@ class Replayer:
             self.state.rollback(mark)
             raise
         self.next_batch += 1
-        for index in [index for index in self._messages if index < batch.header.inbox_to]:
-            del self._messages[index]
-        return ReplayedBatch(posted=posted, batch=batch)
+        messages = tuple(self._messages.pop(index) for index in range(inbox_from, batch.header.inbox_to))
+        return ReplayedBatch(posted=posted, batch=batch, messages=messages)
 
     def _check_header(self, batch_id: int, batch: Batch) -> None:
         meta = self.state.meta
         if batch.header.l2_time_s < meta.l2_time_s:
             raise ReplayError(f"Batch {batch_id} turns L2 time back.", batch_id=batch_id)
-        missing = [n for n in range(meta.inbox_cursor, batch.header.inbox_to) if n not in self._messages]
-        if missing or batch.header.inbox_to < meta.inbox_cursor:
+        count = batch.header.inbox_to - meta.inbox_cursor
+        is_known = 0 <= count <= len(self._messages) and all(
+            index in self._messages for index in range(meta.inbox_cursor, batch.header.inbox_to)
+        )
+        if not is_known:
             raise ReplayError(f"Batch {batch_id} names inbox messages that L1 doesn't have.", batch_id=batch_id)
 
     def _execute(self, batch_id: int, batch: Batch) -> None:
@@ -120,7 +124,7 @@ class Replayer:
 
 
 async def replay_l1(l1: RollupL1, *, replayer: Replayer | None = None) -> AsyncIterator[ReplayedBatch]:
-    """Execute every batch that stands on L1, from genesis or from where ``replayer`` is, yielding each as it is verified.
+    """Execute every batch on L1, from genesis or from where ``replayer`` is, yielding each as it is verified.
 
     Raises:
         ReplayError: At the first batch that is wrong.

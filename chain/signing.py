@@ -80,6 +80,32 @@ def is_malleable(signature: bytes) -> bool:
     return int.from_bytes(signature[32:], "big") & ((1 << 255) - 1) > SECP256K1_N // 2
 
 
+def checksum_address(address: bytes) -> str:
+    """A 20-byte address as ``0x`` hex with the letter case that checks it (EIP-55)."""
+    digits = address.hex()
+    check = keccak256(digits.encode()).hex()
+    return "0x" + "".join(
+        digit.upper() if int(nibble, 16) >= 8 else digit for digit, nibble in zip(digits, check, strict=False)
+    )
+
+
+def parse_address(text: str) -> bytes:
+    """Read an address written as ``0x`` and 40 hex digits; mixed case must be its checksum (EIP-55).
+
+    Raises:
+        ValueError: If it is no address, or a mistyped one.
+    """
+    if len(text) != 42 or not text.startswith("0x"):
+        raise ValueError("an address is 0x and 40 hex digits")
+    digits = text[2:]
+    if not digits.isascii() or not digits.isalnum():
+        raise ValueError("an address is 0x and 40 hex digits")
+    address = bytes.fromhex(digits)
+    if digits not in (digits.lower(), digits.upper()) and checksum_address(address) != text:
+        raise ValueError("the address's checksum is wrong")
+    return address
+
+
 def _private(private_key: bytes) -> PrivateKey:
     if len(private_key) != 32 or not 0 < int.from_bytes(private_key, "big") < SECP256K1_N:
         raise ValueError("not a secp256k1 private key")

@@ -269,7 +269,7 @@ class CloseTogether:
     cumulative_nano: int
 
     def digest(self, domain: SigningDomain) -> bytes:
-        """What the payee's account key signs. It has no nonce, since a channel closes once and ids are not used again."""
+        """What the payee's account key signs; without a nonce, since a channel closes once and its id dies with it."""
         return domain.digest(hash_struct(self.STRUCT, self.channel, self.cumulative_nano))
 
     def encode(self, payee_signature: bytes) -> bytes:

@@ -1,0 +1,29 @@
+"""What an operator may set about a sequencer."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class SequencerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits and rhythms of a sequencer."""
+
+    batch_interval_s: float = 1.0
+    """The longest a transaction waits for its batch to be sealed."""
+    poll_s: float = 0.25
+    """How often L1 is asked for inbox messages and finality."""
+    min_fee_nano: int = 1_000
+    """The least fee of a signed transaction that carries one: a millionth of a dollar."""
+    max_pending_txs: int = 10_000
+    """Executed but not yet posted; beyond it new transactions are refused as ``busy``."""
+    max_waiting_txs: int = 1_000
+    """Handed in but not yet executed."""
+    max_batch_txs: int = 1_000
+    max_batch_bytes: int = 100_000
+    accounts_per_minute: int = 600
+    """How many accounts may be created without a signature or fee."""
+    retry_s: float = 0.25
+    """First pause after L1 failed; doubles up to ``max_retry_s``."""
+    max_retry_s: float = 15.0
+    operate: bool = True
+    """Whether this sequencer also makes batches final and claims withdrawals, paying the gas."""

@@ -1,0 +1,211 @@
+"""The head of the L2 chain in memory: its state, the indices over it, and the open batch.
+
+Everything here is synchronous and writes nothing: what must become durable collects as statements, and ``drain``
+hands them to the one who commits. After a failed commit the head is thrown away and loaded again.
+"""
+
+from __future__ import annotations
+
+from chain.errors import IdlewattError
+from chain.l1.protocol import InboxMessage
+from chain.money import format_usd
+from chain.sequencer.batching import OpenBatch
+from chain.sequencer.store import (
+    BatchRow,
+    Statement,
+    TxRow,
+    insert_batch,
+    insert_event,
+    insert_tx,
+    insert_withdrawal,
+    seal_batch,
+    widen_batch,
+    write_leaf,
+)
+from chain.signing import keccak256
+from chain.state import State
+from chain.stf import Code, Outcome, Rules, apply, apply_inbox, open_batch
+from chain.txs import TxFormatError, decode, inbox_tx_id, tx_id
+from chain.types import Account, Channel, Leaf, Region
+
+_NUMBER_MASK = (1 << 30) - 1
+
+
+class Refused(IdlewattError):
+    """A transaction that was not executed."""
+
+    default_code = "refused"
+
+    def __init__(self, tx_code: Code) -> None:
+        super().__init__(tx_code.name)
+        self.tx_code = tx_code
+
+
+class Head:
+    """The newest L2 state and the batch that is filling."""
+
+    def __init__(self, rules: Rules, state: State, *, next_sequence: int, next_batch: int) -> None:
+        self.rules = rules
+        self.state = state
+        self.next_sequence = next_sequence
+        self.next_batch = next_batch
+        self.open: OpenBatch | None = None
+        self._account_of: dict[bytes, int] = {}
+        self._channels_of: dict[int, set[int]] = {}
+        self._channel_sides: dict[int, tuple[int, int]] = {}
+        self._statements: list[Statement] = []
+        self._leaves: dict[tuple[int, int], bytes | None] = {}
+        for key, leaf in state.items():
+            self._index(key, leaf)
+
+    def resume(self, row: BatchRow, txs: list[TxRow]) -> None:
+        """Take up the open batch that the database has; the state is the one after its last item."""
+        batch = OpenBatch(
+            batch_id=row.batch_id,
+            l2_time_s=row.l2_time_s,
+            inbox_from=row.inbox_from,
+            inbox_to=row.inbox_from,
+            prev_root=row.prev_root,
+        )
+        for tx in txs:
+            if tx.inbox_index is None:
+                batch.add_tx(tx.raw, tx.state_root)
+            else:
+                batch.add_message(tx.state_root)
+        self.open = batch
+
+    def account_number(self, owner: bytes) -> int | None:
+        """The lowest account number of an owner."""
+        return self._account_of.get(owner)
+
+    def channels_of(self, account: int) -> set[int]:
+        """Open channels that an account pays into or is paid from."""
+        return self._channels_of.get(account, set())
+
+    def execute(self, raw: bytes, l1_time_s: int) -> TxRow:
+        """Execute a transaction on top, opening a batch where none is open.
+
+        Raises:
+            Refused: If the transition refuses it; nothing has changed then.
+        """
+        before, mark = self.state.root(), self.state.mark()
+        if self.open is None:
+            self._set_time(l1_time_s)
+        outcome = apply(self.state, raw, self.rules)
+        if outcome.code is not Code.OK:
+            self.state.rollback(mark)
+            raise Refused(outcome.code)
+        batch = self.open or self._open(before)
+        batch.add_tx(raw, self.state.root())
+        tx, _ = decode(raw)
+        return self._record(batch, tx_id(raw), tx.KIND, raw, outcome, inbox_index=None)
+
+    def execute_message(self, message: InboxMessage, l1_time_s: int) -> TxRow:
+        """Execute the next inbox message; the open batch must have no transaction yet."""
+        before = self.state.root()
+        if self.open is None:
+            self._set_time(l1_time_s)
+        batch = self.open or self._open(before)
+        outcome = apply_inbox(self.state, message, self.rules)
+        batch.add_message(self.state.root())
+        self._statements.append(widen_batch(batch.batch_id, batch.inbox_to))
+        kind = "deposit" if message.kind == "deposit" else _forced_kind(message, outcome)
+        row = self._record(batch, inbox_tx_id(message.index), kind, b"", outcome, inbox_index=message.index)
+        if kind == "deposit" and outcome.code is Code.OK:
+            number = message.index_hint if outcome.allocated is None else outcome.allocated
+            text = f"Deposit of {format_usd(message.amount_nano)} credited to account {number}."
+            self._statements += insert_event("deposit", batch.l2_time_s, text, "0x" + row.hash.hex())
+        return row
+
+    def seal(self, blob: bytes | None = None) -> int:
+        """Close the open batch; returns its id. ``blob`` replaces the one built here, for a batch read from L1."""
+        batch = self.open
+        assert batch is not None
+        frames = batch.frames()
+        sealed = blob if blob is not None else batch.blob()
+        self._statements.append(seal_batch(batch.batch_id, sealed, batch.post_root(), batch.item_count, len(frames)))
+        self.open = None
+        self.next_batch = batch.batch_id + 1
+        return batch.batch_id
+
+    def drain(self) -> list[Statement]:
+        """What has to become durable since the last time."""
+        leaves = [write_leaf(batch_id, key, data) for (batch_id, key), data in self._leaves.items()]
+        statements = self._statements + leaves
+        self._statements, self._leaves = [], {}
+        return statements
+
+    def _set_time(self, l1_time_s: int) -> None:
+        open_batch(self.state, max(self.state.meta.l2_time_s, l1_time_s))
+
+    def _open(self, prev_root: bytes) -> OpenBatch:
+        meta = self.state.meta
+        self.open = OpenBatch(
+            batch_id=self.next_batch,
+            l2_time_s=meta.l2_time_s,
+            inbox_from=meta.inbox_cursor,
+            inbox_to=meta.inbox_cursor,
+            prev_root=prev_root,
+        )
+        self._statements.append(
+            insert_batch(self.next_batch, meta.l2_time_s, meta.inbox_cursor, meta.inbox_cursor, prev_root)
+        )
+        return self.open
+
+    def _record(
+        self, batch: OpenBatch, tx_hash: bytes, kind: str, raw: bytes, outcome: Outcome, *, inbox_index: int | None
+    ) -> TxRow:
+        row = TxRow(
+            sequence=self.next_sequence,
+            hash=tx_hash,
+            kind=kind,
+            raw=raw,
+            inbox_index=inbox_index,
+            code=int(outcome.code),
+            allocated=outcome.allocated,
+            state_root=self.state.root(),
+            batch_id=batch.batch_id,
+        )
+        self.next_sequence += 1
+        self._statements.append(insert_tx(row))
+        if kind == "withdraw" and outcome.allocated is not None:
+            self._record_withdrawal(outcome.allocated, row, batch.l2_time_s)
+        for key in self.state.settle():
+            leaf = self.state.leaf(key)
+            self._leaves[batch.batch_id, key] = leaf.encode() if leaf is not None else None
+            self._index(key, leaf)
+        return row
+
+    def _record_withdrawal(self, number: int, row: TxRow, at_s: int) -> None:
+        leaf = self.state.withdrawal(number)
+        assert leaf is not None
+        self._statements.append(insert_withdrawal(number, leaf.recipient, leaf.amount_nano, row.sequence, row.batch_id))
+        text = f"Withdrawal of {format_usd(leaf.amount_nano)} to 0x{leaf.recipient.hex()} asked for."
+        self._statements += insert_event("withdrawal", at_s, text, "0x" + row.hash.hex())
+
+    def _index(self, key: int, leaf: Leaf | None) -> None:
+        number = key & _NUMBER_MASK
+        if isinstance(leaf, Account):
+            known = self._account_of.get(leaf.owner, number)
+            self._account_of[leaf.owner] = min(known, number)
+        elif key >> 30 == Region.CHANNEL:
+            for side in self._channel_sides.pop(number, ()):
+                self._channels_of.get(side, set()).discard(number)
+            if isinstance(leaf, Channel):
+                self._channel_sides[number] = (leaf.payer, leaf.payee)
+                for side in self._channel_sides[number]:
+                    self._channels_of.setdefault(side, set()).add(number)
+
+
+def _forced_kind(message: InboxMessage, outcome: Outcome) -> str:
+    if outcome.code is not Code.OK:
+        return "forced"
+    try:
+        return decode(message.body)[0].KIND
+    except TxFormatError:  # pragma: no cover - what executed was decoded
+        return "forced"
+
+
+def chain_digest(*parts: bytes) -> bytes:
+    """A hash that names one deployment."""
+    return keccak256(b"".join(parts))

@@ -1,0 +1,71 @@
+"""What a devnet's operator does for everyone and pays the gas of: finality and withdrawal claims."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.money import format_usd
+from chain.sequencer.store import StoreError, WithdrawalRow, insert_event, mark_claimed
+from chain.types import withdrawal_key
+
+if TYPE_CHECKING:
+    from chain.sequencer.sequencer import Sequencer
+
+log = logging.getLogger(__name__)
+
+CLAIM_PAGE = 16
+
+
+class Operator:
+    """Finalizes batches past their window and claims the withdrawals in them for their recipients."""
+
+    def __init__(self, sequencer: Sequencer) -> None:
+        self._sequencer = sequencer
+        self._refused: set[int] = set()
+
+    async def run(self) -> None:
+        """Work for ever; waits and tries again while L1 or the disk refuses."""
+        config = self._sequencer.config
+        pause_s = config.retry_s
+        while True:
+            try:
+                await self.step()
+                pause_s = config.retry_s
+                await asyncio.sleep(config.poll_s)
+            except (ChainUnavailableError, ChainRejectedError, StoreError) as error:
+                log.warning("the operator could not work on L1 yet: %s", error.line())
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, config.max_retry_s)
+
+    async def step(self) -> None:
+        """Do what is due now: at most one finalization, and one page of claims."""
+        sequencer = self._sequencer
+        if await sequencer.is_final_due():
+            await sequencer.follow_finality(await sequencer.l1.finalize())
+        # A withdrawal that L1 refuses (an asset that blocks its recipient, say) must not hold up the others for ever.
+        rows = await sequencer.store.unclaimed(sequencer.final.count, CLAIM_PAGE + len(self._refused))
+        for row in rows:
+            if row.number not in self._refused:
+                await self._claim(row)
+
+    async def _claim(self, row: WithdrawalRow) -> None:
+        sequencer = self._sequencer
+        key = withdrawal_key(row.number)
+        # Read together, without a pause between: the proof must belong to the batch it is claimed against.
+        batch_id, siblings = sequencer.final.count - 1, sequencer.final.state.proof(key)
+        try:
+            l1_tx = await sequencer.l1.claim_withdrawal(batch_id, key, row.recipient, row.amount_nano, siblings)
+        except ChainRejectedError as error:
+            log.error("withdrawal %d can't be claimed: %s", row.number, error.line())
+            self._refused.add(row.number)
+            return
+        text = f"Withdrawal of {format_usd(row.amount_nano)} to 0x{row.recipient.hex()} paid on L1."
+        await sequencer.store.commit(
+            [
+                mark_claimed(row.number, l1_tx),
+                *insert_event("claim", sequencer.l1_time_s, text, "0x" + l1_tx.hex()),
+            ]
+        )

@@ -1,0 +1,234 @@
+"""Answers of the sequencer as the views that the RPC sends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from chain.errors import ChainRejectedError
+from chain.sequencer.store import BatchRow, TxRow, WithdrawalRow
+from chain.signing import checksum_address
+from chain.types import account_key, channel_key, withdrawal_key
+from chain.views import (
+    AccountView,
+    BatchView,
+    ChainEvent,
+    ChainInfo,
+    ChainParams,
+    ChannelView,
+    Inclusion,
+    SoftReceipt,
+    StateProof,
+    TxStatus,
+    WithdrawalView,
+)
+
+if TYPE_CHECKING:
+    from chain.sequencer.sequencer import Sequencer
+
+MAX_ROWS = 500
+"""Rows in one answer."""
+
+ProofKind = Literal["account", "channel", "withdrawal"]
+_KEYS = {"account": account_key, "channel": channel_key, "withdrawal": withdrawal_key}
+
+
+def soft_receipt(row: TxRow) -> SoftReceipt:
+    """The receipt of an executed transaction."""
+    return SoftReceipt(
+        l2_tx=to_hex(row.hash),
+        sequence=row.sequence,
+        state_root=to_hex(row.state_root),
+        allocated_index=row.allocated,
+    )
+
+
+def to_hex(data: bytes) -> str:
+    """Bytes as ``0x`` hex."""
+    return "0x" + data.hex()
+
+
+class Queries:
+    """Reads of a sequencer's head and history."""
+
+    def __init__(self, sequencer: Sequencer) -> None:
+        self._sequencer = sequencer
+
+    def info(self, *, l1_rpc_url: str, has_faucet: bool) -> ChainInfo:
+        """Which chain this is."""
+        sequencer = self._sequencer
+        deployment = sequencer.deployment
+        return ChainInfo(
+            l2_chain_id=deployment.l2_chain_id,
+            l1_chain_id=deployment.l1_chain_id,
+            l1_rpc_url=l1_rpc_url,
+            rollup_address=checksum_address(deployment.rollup_address),
+            inbox_address=checksum_address(deployment.inbox_address),
+            asset_address=checksum_address(deployment.asset_address),
+            deployment=to_hex(sequencer.deployment_id),
+            params=ChainParams(
+                challenge_window_s=deployment.challenge_window_s,
+                force_delay_s=deployment.force_delay_s,
+                close_delay_s=deployment.close_delay_s,
+                min_fee_nano=sequencer.config.min_fee_nano,
+            ),
+            has_faucet=has_faucet,
+            l2_time_s=self.l2_time_s(),
+            head_tx_count=sequencer.head.next_sequence,
+            head_state_root=to_hex(sequencer.head.state.root()),
+        )
+
+    def l2_time_s(self) -> int:
+        """The L2 time that a transaction handed in now would see, near enough: the open batch's, or a new one's."""
+        head = self._sequencer.head
+        if head.open is not None:
+            return head.open.l2_time_s
+        return max(head.state.meta.l2_time_s, self._sequencer.l1_time_s)
+
+    def account(self, owner: bytes) -> AccountView | None:
+        """The account of an address, at the head."""
+        head = self._sequencer.head
+        number = head.account_number(owner)
+        leaf = head.state.account(number) if number is not None else None
+        if number is None or leaf is None:
+            return None
+        return AccountView(
+            index=number,
+            address=checksum_address(leaf.owner),
+            balance_nano=leaf.balance_nano,
+            nonce=leaf.nonce,
+        )
+
+    async def channel(self, channel_id: int) -> ChannelView | None:
+        """One open channel, at the head."""
+        state = self._sequencer.head.state
+        leaf = state.channel(channel_id)
+        if leaf is None:
+            return None
+        payer, payee = state.account(leaf.payer), state.account(leaf.payee)
+        assert payer is not None
+        assert payee is not None
+        inclusion = await self._inclusion(await self._sequencer.store.opening_batch(channel_id))
+        return ChannelView(
+            channel_id=channel_id,
+            payer=checksum_address(payer.owner),
+            payee=checksum_address(payee.owner),
+            signer=checksum_address(leaf.signer),
+            deposit_nano=leaf.deposit_nano,
+            redeemed_nano=leaf.redeemed_nano,
+            expiry_s=leaf.expiry_s,
+            closing_at_s=leaf.closing_at_s,
+            open_inclusion=inclusion,
+        )
+
+    async def channels_of(self, owner: bytes) -> list[ChannelView]:
+        """The newest open channels that an address pays into or is paid from."""
+        head = self._sequencer.head
+        number = head.account_number(owner)
+        if number is None:
+            return []
+        newest = sorted(head.channels_of(number), reverse=True)[:MAX_ROWS]
+        views = [await self.channel(channel_id) for channel_id in newest]
+        return [view for view in views if view is not None]
+
+    async def transaction(self, tx_hash: bytes) -> TxStatus | None:
+        """Where a transaction stands."""
+        row = await self._sequencer.store.tx(tx_hash)
+        if row is None:
+            return None
+        batch = await self._sequencer.store.batch(row.batch_id)
+        posted = batch is not None and batch.l1_tx is not None
+        return TxStatus(
+            l2_tx=to_hex(row.hash),
+            kind=row.kind,
+            inclusion=self._inclusion_of(batch),
+            sequence=row.sequence,
+            batch_id=row.batch_id if posted else None,
+            l1_tx=to_hex(batch.l1_tx) if batch is not None and batch.l1_tx is not None else None,
+            state_root=to_hex(row.state_root),
+            final_at_s=self._final_at_s(batch),
+        )
+
+    async def batches(self, limit: int) -> list[BatchView]:
+        """The newest batches on L1, newest first."""
+        return [self._batch_view(row) for row in await self._sequencer.store.batches(min(limit, MAX_ROWS))]
+
+    async def batch(self, batch_id: int) -> BatchView | None:
+        """One batch on L1."""
+        row = await self._sequencer.store.batch(batch_id)
+        return self._batch_view(row) if row is not None and row.l1_tx is not None else None
+
+    async def withdrawals_of(self, recipient: bytes) -> list[WithdrawalView]:
+        """The newest withdrawals to an L1 address."""
+        rows = await self._sequencer.store.withdrawals_of(recipient, MAX_ROWS)
+        return [await self._withdrawal_view(row) for row in rows]
+
+    def proof(self, kind: ProofKind, number: int) -> StateProof:
+        """A proof of a leaf against the newest final batch's root; its ``index`` is the leaf's state index.
+
+        Raises:
+            ChainRejectedError: If the final state has no such leaf.
+        """
+        final = self._sequencer.final
+        key = _KEYS[kind](number)
+        leaf = final.state.leaf(key)
+        if leaf is None or final.count == 0:
+            raise ChainRejectedError(
+                "No final batch holds this yet.", code="not_final", fix="Wait for the challenge window to end."
+            )
+        return StateProof(
+            batch_id=final.count - 1,
+            state_root=to_hex(final.state.root()),
+            index=key,
+            leaf=to_hex(leaf.encode()),
+            siblings=[to_hex(sibling) for sibling in final.state.proof(key)],
+        )
+
+    async def events(self, limit: int) -> list[ChainEvent]:
+        """The newest events, newest first."""
+        rows = await self._sequencer.store.events(min(limit, MAX_ROWS))
+        return [ChainEvent(kind=row.kind, at_s=row.at_s, text=row.text, reference=row.reference) for row in rows]
+
+    def _batch_view(self, row: BatchRow) -> BatchView:
+        final_at_s = self._final_at_s(row)
+        assert row.submitted_at_s is not None
+        assert final_at_s is not None
+        return BatchView(
+            batch_id=row.batch_id,
+            l1_tx=to_hex(row.l1_tx or b""),
+            l1_block=row.l1_block or 0,
+            submitted_at_s=row.submitted_at_s,
+            final_at_s=final_at_s,
+            inclusion=self._inclusion_of(row),
+            tx_count=row.tx_count,
+            frame_count=row.frame_count,
+            size_bytes=row.size_bytes,
+            pre_state_root=to_hex(row.prev_root),
+            post_state_root=to_hex(row.post_root or b""),
+        )
+
+    async def _withdrawal_view(self, row: WithdrawalRow) -> WithdrawalView:
+        batch = await self._sequencer.store.batch(row.batch_id)
+        return WithdrawalView(
+            withdrawal_index=row.number,
+            recipient=checksum_address(row.recipient),
+            amount_nano=row.amount_nano,
+            l2_tx=to_hex(row.l2_tx),
+            inclusion=self._inclusion_of(batch),
+            final_at_s=self._final_at_s(batch),
+            claim_l1_tx=to_hex(row.claim_l1_tx) if row.claim_l1_tx is not None else None,
+        )
+
+    async def _inclusion(self, batch_id: int | None) -> Inclusion:
+        if batch_id is None:
+            return Inclusion.UNKNOWN
+        return self._inclusion_of(await self._sequencer.store.batch(batch_id))
+
+    def _inclusion_of(self, row: BatchRow | None) -> Inclusion:
+        if row is None or row.l1_tx is None:
+            return Inclusion.SOFT
+        return Inclusion.FINAL if row.batch_id < self._sequencer.final.count else Inclusion.BATCHED
+
+    def _final_at_s(self, row: BatchRow | None) -> int | None:
+        if row is None or row.submitted_at_s is None:
+            return None
+        return row.submitted_at_s + self._sequencer.deployment.challenge_window_s

@@ -1,0 +1,67 @@
+"""How the sequencer words a refusal: one clear line, a stable code, and what to do."""
+
+from __future__ import annotations
+
+from chain.errors import ChainRejectedError
+from chain.stf import Code
+
+_WORDS: dict[Code, tuple[str, str, str]] = {
+    Code.MALFORMED: ("malformed", "The transaction's bytes don't fit its type.", ""),
+    Code.UNKNOWN_TYPE: ("unknown_type", "The rollup doesn't know this type of transaction.", ""),
+    Code.MISSING_SENDER: ("missing_sender", "The sender has no account on the rollup.", "Create or fund it first."),
+    Code.MALLEABLE_SIGNATURE: ("malleable_signature", "The signature has a high s value.", "Sign again with low s."),
+    Code.BAD_SIGNATURE: (
+        "bad_signature",
+        "The signature or its nonce doesn't match the sender's account.",
+        "Read the account's nonce again and sign anew.",
+    ),
+    Code.OVERDRAFT: ("overdraft", "The account's balance doesn't cover the amount and the fee.", "Deposit more first."),
+    Code.MISSING_RECEIVER: ("missing_receiver", "The receiver has no account on the rollup.", "Create it first."),
+    Code.CHANNEL_UNAVAILABLE: ("channel_unavailable", "The channel doesn't exist, is closing, or has expired.", ""),
+    Code.BAD_VOUCHER: (
+        "bad_voucher",
+        "The cumulative amount or the voucher's signature doesn't fit the channel.",
+        "Read the channel again.",
+    ),
+    Code.TOO_EARLY: ("too_early", "The channel's time hasn't run out yet.", "Wait for its expiry or close delay."),
+    Code.OVERFLOW: ("overflow", "An amount, nonce or index would grow too large.", ""),
+}
+
+
+def refusal(code: Code) -> ChainRejectedError:
+    """What a submitter is told about a transaction that the transition refuses."""
+    word, message, fix = _WORDS.get(code, (code.name.lower(), "The rollup's rules refuse this transaction.", ""))
+    return ChainRejectedError(message, code=word, fix=fix)
+
+
+def low_fee(min_fee_nano: int) -> ChainRejectedError:
+    """The fee is below what this sequencer takes."""
+    return ChainRejectedError(
+        "The fee is below the sequencer's minimum.", code="fee_too_low", fix=f"Offer at least {min_fee_nano} nano."
+    )
+
+
+def busy() -> ChainRejectedError:
+    """Too much waits already."""
+    return ChainRejectedError(
+        "The sequencer has too many transactions waiting for L1.", code="busy", fix="Try again in a moment."
+    )
+
+
+def account_limit() -> ChainRejectedError:
+    """Accounts are created without a fee, and so at a limited rate."""
+    return ChainRejectedError(
+        "Too many accounts were created in the last minute.", code="rate_limited", fix="Try again in a minute."
+    )
+
+
+def account_exists() -> ChainRejectedError:
+    """An owner has one account here."""
+    return ChainRejectedError("This address has an account already.", code="account_exists")
+
+
+def halted(reason: str) -> ChainRejectedError:
+    """The sequencer stopped rather than build on something wrong."""
+    return ChainRejectedError(
+        f"The sequencer has stopped: {reason}", code="sequencer_halted", fix="Read the sequencer's log."
+    )

@@ -1,0 +1,389 @@
+"""The sequencer service: one writer that executes and persists, one loop that posts, one that follows L1.
+
+A transaction is acknowledged only when its effects are on disk. What is on disk is posted exactly once: a batch is
+sealed with its bytes before it is sent, and after a crash L1 is asked whether it already stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from chain.errors import ChainRejectedError, ChainUnavailableError, IdlewattError
+from chain.l1.protocol import Deployment, InboxMessage, RollupL1
+from chain.replay import rules_of
+from chain.sequencer import refusals
+from chain.sequencer.adopt import adopt_batches
+from chain.sequencer.config import SequencerConfig
+from chain.sequencer.final import FinalState
+from chain.sequencer.head import Head, Refused, chain_digest
+from chain.sequencer.operator import Operator
+from chain.sequencer.poster import Poster
+from chain.sequencer.queries import Queries, soft_receipt
+from chain.sequencer.store import Store, StoreError, TxRow, set_fact
+from chain.state import GENESIS_ROOT, State
+from chain.txs import CreateAccount, TxFormatError, TxType, decode, tx_id
+from chain.types import decode_leaf
+from chain.views import SoftReceipt
+
+log = logging.getLogger(__name__)
+
+MAX_GROUP = 128
+"""Transactions that share one durable commit."""
+INBOX_PAGE = 256
+
+_Waiting = tuple[bytes, asyncio.Future[TxRow]]
+
+
+class Sequencer:
+    """The rollup's sequencer on one L1.
+
+    Use it as an async context manager, or call ``start`` and ``close``. It owns every task it starts.
+
+    Args:
+        l1: The rollup's contracts; the account behind it is bonded and pays the gas.
+        db_path: Its SQLite database.
+        config: Limits and rhythms.
+    """
+
+    def __init__(self, l1: RollupL1, db_path: Path, *, config: SequencerConfig | None = None) -> None:
+        self.config = config or SequencerConfig()
+        self._l1 = l1
+        self._db_path = db_path
+        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(self.config.max_waiting_txs)
+        self._executing: dict[bytes, asyncio.Future[TxRow]] = {}
+        self._writing = asyncio.Lock()
+        self._poked = asyncio.Event()
+        self._creations: deque[float] = deque()
+        self._main: asyncio.Task[None] | None = None
+        self._halted: str = ""
+        self.l1_time_s = 0
+        """The newest L1 block's timestamp that was seen."""
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Open the database, agree with L1 on what stands, and start to work.
+
+        Raises:
+            ChainUnavailableError: If L1 does not answer.
+            ChainRejectedError: If the database belongs to another chain, or L1 holds batches that contradict it.
+            StoreError: If the database can't be used.
+        """
+        self.deployment = await self._l1.deployment()
+        self.rules = rules_of(self.deployment)
+        if self.deployment.genesis_root != GENESIS_ROOT:
+            raise ChainRejectedError("This rollup starts from another genesis state.", code="foreign_chain")
+        self.store = await Store.open(self._db_path)
+        try:
+            await self._check_deployment()
+            self.final = await FinalState.load(self.store)
+            await self._load_head()
+            self.poster = Poster(self)
+            self.l1_time_s = await self._l1.time_s()
+            await adopt_batches(self)
+            await self.poster.reconcile()
+            self.queries = Queries(self)
+            self.operator = Operator(self)
+            await self._poll_l1()
+        except BaseException:
+            await self.store.close()
+            raise
+        self._main = asyncio.create_task(self._work(), name="sequencer")
+
+    async def close(self) -> None:
+        """Stop every task and close the database. What was acknowledged stays and is posted after the next start."""
+        if self._main is None:
+            return
+        self._main.cancel()
+        await asyncio.gather(self._main, return_exceptions=True)
+        self._main = None
+        self._halt("it was closed.")
+        await self.store.close()
+
+    @property
+    def l1(self) -> RollupL1:
+        """The contracts."""
+        return self._l1
+
+    @property
+    def writing(self) -> asyncio.Lock:
+        """Held by whoever changes the head."""
+        return self._writing
+
+    @property
+    def deployment_id(self) -> bytes:
+        """32 bytes that no other deployment shares."""
+        return deployment_id(self.deployment)
+
+    def poke(self) -> None:
+        """Look at L1 at once instead of at the next poll; call it after an L1 transaction of one's own."""
+        self._poked.set()
+
+    async def submit(self, raw: bytes) -> SoftReceipt:
+        """Execute a transaction and promise its inclusion; one that was taken before gets the same receipt again.
+
+        Raises:
+            ChainRejectedError: If it is malformed, against the rules, or the sequencer is busy or halted.
+        """
+        known = await self.store.tx(tx_id(raw))
+        if known is not None:
+            return soft_receipt(known)
+        self._check_running()
+        self._check_policy(raw)
+        if self.pending_txs() >= self.config.max_pending_txs:
+            raise refusals.busy()
+        future = self._executing.get(raw)
+        if future is None:
+            future = asyncio.get_running_loop().create_future()
+            try:
+                self._waiting.put_nowait((raw, future))
+            except asyncio.QueueFull:
+                raise refusals.busy() from None
+            self._executing[raw] = future
+            future.add_done_callback(lambda _: self._executing.pop(raw))
+        # Shielded: a submitter that goes away must not take the answer from another one of the same transaction.
+        return soft_receipt(await asyncio.shield(future))
+
+    async def create_account(self, owner: bytes) -> int:
+        """The account number of an owner, created where there is none.
+
+        Raises:
+            ChainRejectedError: If too many were created, or the sequencer is busy or halted.
+        """
+        number = self.head.account_number(owner)
+        if number is None:
+            try:
+                await self.submit(CreateAccount(owner).encode())
+            except ChainRejectedError as error:
+                if error.code != "account_exists":
+                    raise
+            number = self.head.account_number(owner)
+        assert number is not None
+        return number
+
+    async def flush(self, *, timeout_s: float = 30.0) -> None:
+        """Seal the open batch now, and return when everything acknowledged before stands on L1.
+
+        Raises:
+            ChainUnavailableError: If L1 took longer than ``timeout_s``.
+        """
+        self._check_running()
+        await self.poster.flush(timeout_s)
+
+    def pending_txs(self) -> int:
+        """Transactions and messages executed but not yet posted."""
+        return self.poster.unposted_items + (self.head.open.item_count if self.head.open else 0)
+
+    async def commit_head(self) -> None:
+        """Make durable what the head collected; the caller holds ``writing``.
+
+        Raises:
+            StoreError: If it could not be; the head is then as the disk has it.
+        """
+        try:
+            await self.store.commit(self.head.drain())
+        except IdlewattError:
+            await self._load_head()
+            await self.poster.recount()
+            raise
+
+    async def _check_deployment(self) -> None:
+        known = await self.store.fact("deployment")
+        if known is None:
+            await self.store.commit([set_fact("deployment", self.deployment_id)])
+        elif known != self.deployment_id:
+            raise ChainRejectedError(
+                "The sequencer's database belongs to another deployment of the rollup.",
+                code="foreign_chain",
+                fix="Use the home that this chain was started with, or move the database away.",
+            )
+
+    async def _load_head(self) -> None:
+        leaves = dict(await self.store.final_leaves())
+        for key, data in await self.store.batch_leaves(self.final.count, 2**62):
+            if data is None:
+                leaves.pop(key, None)
+            else:
+                leaves[key] = data
+        state = State.from_leaves((key, decode_leaf(data)) for key, data in leaves.items())
+        open_row = await self.store.open_batch()
+        next_batch = open_row.batch_id if open_row else await self.store.batch_count()
+        self.head = Head(self.rules, state, next_sequence=await self.store.next_sequence(), next_batch=next_batch)
+        if open_row is not None:
+            self.head.resume(open_row, await self.store.batch_txs(open_row.batch_id))
+
+    async def _work(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._write(), name="sequencer-writer")
+                tasks.create_task(self._follow(), name="sequencer-follower")
+                tasks.create_task(self.poster.run(), name="sequencer-poster")
+                if self.config.operate:
+                    tasks.create_task(self.operator.run(), name="sequencer-operator")
+        except BaseExceptionGroup as group:
+            reason = _reason(group)
+            log.exception("the sequencer has stopped: %s", reason)
+            self._halt(reason)
+
+    def _halt(self, reason: str) -> None:
+        self._halted = self._halted or reason
+        while not self._waiting.empty():
+            _, future = self._waiting.get_nowait()
+            if not future.done():
+                future.set_exception(refusals.halted(self._halted))
+        if hasattr(self, "poster"):
+            self.poster.wake_all()
+
+    def _check_running(self) -> None:
+        if self._halted:
+            raise refusals.halted(self._halted)
+
+    @property
+    def halted(self) -> str:
+        """Why the sequencer stopped; empty while it works."""
+        return self._halted
+
+    def _check_policy(self, raw: bytes) -> None:
+        try:
+            tx, _ = decode(raw)
+        except TxFormatError as error:
+            raise ChainRejectedError(error.message, code="malformed") from error
+        fee_nano = getattr(tx, "fee_nano", None)
+        if fee_nano is not None and fee_nano < self.config.min_fee_nano:
+            raise refusals.low_fee(self.config.min_fee_nano)
+
+    async def _write(self) -> None:
+        while True:
+            group = [await self._waiting.get()]
+            while len(group) < MAX_GROUP and not self._waiting.empty():
+                group.append(self._waiting.get_nowait())
+            try:
+                async with self._writing:
+                    results = self._execute(group)
+                    try:
+                        await self.commit_head()
+                    except IdlewattError as error:
+                        log.error("a group of transactions could not be kept: %s", error.line())
+                        results = [error] * len(group)
+            except BaseException:
+                _answer(group, [refusals.halted("it was closed.")] * len(group))
+                raise
+            _answer(group, results)
+            self.poster.wake()
+
+    def _execute(self, group: list[_Waiting]) -> list[TxRow | IdlewattError]:
+        results: list[TxRow | IdlewattError] = []
+        for raw, _ in group:
+            try:
+                self._check_creation(raw)
+                if self.head.open is not None and self._is_full(len(raw)):
+                    self.poster.seal()
+                results.append(self.head.execute(raw, self.l1_time_s))
+            except Refused as error:
+                results.append(refusals.refusal(error.tx_code))
+            except ChainRejectedError as error:
+                results.append(error)
+        return results
+
+    def _check_creation(self, raw: bytes) -> None:
+        if raw[0] != TxType.CREATE_ACCOUNT:
+            return
+        if self.head.account_number(raw[1:]) is not None:
+            raise refusals.account_exists()
+        now = time.monotonic()
+        while self._creations and self._creations[0] < now - 60:
+            self._creations.popleft()
+        if len(self._creations) >= self.config.accounts_per_minute:
+            raise refusals.account_limit()
+        self._creations.append(now)
+
+    def _is_full(self, extra_bytes: int) -> bool:
+        batch = self.head.open
+        assert batch is not None
+        return (
+            batch.item_count >= self.config.max_batch_txs or batch.size_with(extra_bytes) > self.config.max_batch_bytes
+        )
+
+    async def _follow(self) -> None:
+        pause_s = self.config.retry_s
+        while True:
+            try:
+                async with asyncio.timeout(self.config.poll_s):
+                    await self._poked.wait()
+            except TimeoutError:
+                pass
+            self._poked.clear()
+            try:
+                await self._poll_l1()
+                pause_s = self.config.retry_s
+            except (ChainUnavailableError, ChainRejectedError, StoreError) as error:
+                log.warning("L1 can't be followed: %s", error.line())
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, self.config.max_retry_s)
+
+    async def _poll_l1(self) -> None:
+        self.l1_time_s = max(self.l1_time_s, await self._l1.time_s())
+        messages = await self._l1.inbox_messages(self.head.state.meta.inbox_cursor, INBOX_PAGE)
+        if messages:
+            async with self._writing:
+                await self._take_messages(messages)
+        if await self.is_final_due():
+            await self.follow_finality(await self._l1.final_count())
+
+    async def _take_messages(self, messages: Sequence[InboxMessage]) -> None:
+        for message in messages:
+            if message.index != self.head.state.meta.inbox_cursor:
+                break
+            if self.head.open is not None and (self.head.open.txs or self._is_full(0)):
+                self.poster.seal()
+            self.head.execute_message(message, self.l1_time_s)
+        await self.commit_head()
+        self.poster.wake()
+
+    async def is_final_due(self) -> bool:
+        """Whether the oldest batch that isn't final is past its window."""
+        row = await self.store.batch(self.final.count)
+        window_s = self.deployment.challenge_window_s
+        return row is not None and row.submitted_at_s is not None and row.submitted_at_s + window_s <= self.l1_time_s
+
+    async def follow_finality(self, final_count: int) -> None:
+        """Take in that so many batches are final on L1.
+
+        Raises:
+            StoreError: If it could not be kept.
+        """
+        async with self._writing:
+            await self.final.advance(self.store, final_count, self.l1_time_s)
+
+
+def deployment_id(deployment: Deployment) -> bytes:
+    """32 bytes that no other deployment shares, a reset devnet at the same addresses included."""
+    return chain_digest(deployment.l1_chain_id.to_bytes(32, "big"), deployment.rollup_address, deployment.block_hash)
+
+
+def _answer(group: list[_Waiting], results: list[TxRow | IdlewattError] | list[ChainRejectedError]) -> None:
+    for (_, future), result in zip(group, results, strict=True):
+        if future.done():
+            continue
+        if isinstance(result, TxRow):
+            future.set_result(result)
+        else:
+            future.set_exception(result)
+
+
+def _reason(group: BaseExceptionGroup[BaseException]) -> str:
+    error = group.exceptions[0]
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error.line() if isinstance(error, IdlewattError) else f"an internal error ({type(error).__name__})."
