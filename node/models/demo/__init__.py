@@ -1,0 +1,18 @@
+"""The demo model: one small GGUF that ships with Idlewatt, so that the first run needs no download.
+
+It is trained by `train.py` on text written by `corpus`, and measured by `evaluate.py`.
+"""
+
+from pathlib import Path
+
+DEMO_MODEL_NAME = "idlewatt-demo"
+
+
+def demo_model_path() -> Path:
+    """Give the path of the shipped GGUF."""
+    return Path(__file__).with_name("demo.gguf")
+
+
+def demo_model_sha256() -> str:
+    """Give the SHA-256 that the shipped GGUF must have, as 64 lower-case hex digits."""
+    return demo_model_path().with_suffix(".gguf.sha256").read_text(encoding="ascii").split()[0]

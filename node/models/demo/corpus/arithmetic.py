@@ -1,0 +1,208 @@
+# ruff: noqa: E501  (a pattern is easiest to read on one line)
+"""Sums, differences and comparisons of whole numbers, and the pairs of numbers that only the evaluation may use."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from node.models.demo.corpus.wording import say, typed
+
+LARGEST = 999
+"""The largest number the model is taught."""
+
+_RESERVED_ONE_IN = 10
+_SALT = "idlewatt-7"
+
+SUM, DIFFERENCE, COMPARISON = "sum", "difference", "comparison"
+KINDS = (SUM, DIFFERENCE, COMPARISON)
+
+_SUM_WORDINGS = (
+    "[{what is|what's|how much is|calculate|compute|work out|tell me|give me|solve|find}] {=a}{ + | + | + |+|+| +|+ }{=b}[{ =| = ?|=}]",
+    "{what is|what's|how much is|what is|what's} {=a} plus {=b}",
+    "{=a} plus {=b}[ {is|equals|makes}[ what]]",
+    "[{please|can you|could you}] add {=a} {and|to} {=b}[ together]",
+    "[what is|what's|find|calculate|give me] the {sum|total} of {=a} and {=b}",
+    "what {do you get|do i get|is the result} if {you|i} add {=a} {to|and} {=b}",
+    "{=a} and {=b} {together|added together|make what|in total}",
+    "how {much|many} {is|are} {=a} and {=b}[ together]",
+    "i have {=a} {apples|coins|books|eggs|tokens} and {get|buy|find|am given} {=b} more. how many {do i have|are there|now}",
+)
+_DIFFERENCE_WORDINGS = (
+    "[{what is|what's|how much is|calculate|compute|work out|tell me|give me|solve|find}] {=a}{ - | - | - |-|-| -|- }{=b}[{ =| = ?|=}]",
+    "{what is|what's|how much is|what is|what's} {=a} minus {=b}",
+    "{=a} minus {=b}[ {is|equals|makes}[ what]]",
+    "[{please|can you|could you}] subtract {=b} from {=a}",
+    "[{please|can you}] take {=b} {away from|from|off} {=a}",
+    "[what is|what's] {=a} less {=b}",
+    "what {do you get|do i get|is the result} if {you|i} {subtract|take} {=b} from {=a}",
+)
+_DISTANCE_WORDINGS = (
+    "[what is|what's|find|calculate|give me] the difference {between|of} {=x} and {=y}",
+    "how far apart are {=x} and {=y}",
+)
+_LEFT_WORDINGS = (
+    "i have {=a} {apples|coins|books|eggs|tokens} and {lose|sell|eat|give away|spend} {=b}[ of them]. how many {are left|do i have left|remain}",
+)
+_YES_NO_WORDINGS = (
+    "is {=x} {=word} than {=y}",
+    "[tell me] {if|whether} {=x} is {=word} than {=y}",
+    "{would you say|is it true|do you think}[ that] {=x} is {=word} than {=y}",
+    "{=x} is {=word} than {=y}, {right|true|correct|yes or no}",
+)
+_WHICH_WORDINGS = (
+    "{which|which one|what} is {=word}[,|:] {=x} or {=y}",
+    "{which|which number|which one} is {=word}[,|:] {=x} or {=y}",
+    "[what is|which is|tell me|find|give me] the {=word} {of|number of|one of} {=x} and {=y}",
+    "{=x} or {=y}[,|:] which [one] is {=word}",
+    "compare {=x} {and|with|to} {=y}",
+)
+_MORE, _LESS = ("greater", "larger", "bigger", "higher", "more"), ("smaller", "less", "lower")
+_EQUAL_WORDINGS = ("is {=x} {equal to|the same as} {=y}", "are {=x} and {=y} {equal|the same}", "does {=x} equal {=y}")
+
+_ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["zero", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing to work out: `left + right`, `left - right`, or how the two compare."""
+
+    kind: str
+    left: int
+    right: int
+
+    @property
+    def reserved(self) -> bool:
+        """Whether only the evaluation may ask this.
+
+        A hash of the kind and the numbers decides, so no wording of a reserved problem can be trained on. Sums and
+        comparisons are reserved in both orders at once.
+        """
+        numbers = (self.left, self.right) if self.kind == DIFFERENCE else sorted((self.left, self.right))
+        digest = hashlib.sha256(f"{_SALT} {self.kind} {numbers[0]} {numbers[1]}".encode()).digest()
+        return int.from_bytes(digest[:4]) % _RESERVED_ONE_IN == 0
+
+    @property
+    def result(self) -> int:
+        """The number asked for (of a comparison: the larger one)."""
+        if self.kind == COMPARISON:
+            return max(self.left, self.right)
+        return self.left + self.right if self.kind == SUM else self.left - self.right
+
+
+def problems_below(limit: int, kind: str) -> Iterator[Problem]:
+    """List every problem of a kind with both numbers below `limit`."""
+    for left in range(limit):
+        for right in range(limit):
+            yield Problem(kind, left, right)
+
+
+def draw(rng: random.Random) -> Problem:
+    """Draw a problem that training may use: mostly numbers below 100, some up to `LARGEST`."""
+    while True:
+        kind = rng.choices(KINDS, (10, 11, 5))[0]
+        limit = 100 if rng.random() < 0.8 else LARGEST + 1
+        left, right = rng.randrange(limit), rng.randrange(limit)
+        if kind == COMPARISON and rng.random() < 0.3:
+            right = min(max(left + rng.randint(-9, 9), 0), LARGEST)
+        problem = Problem(kind, left, right)
+        if not problem.reserved:
+            return problem
+
+
+def ask(problem: Problem, rng: random.Random) -> tuple[str, str]:
+    """Put a problem into words.
+
+    Returns:
+        The question and its answer.
+    """
+    if problem.kind == COMPARISON:
+        question, answer = _compare(problem, rng)
+        return typed(question, rng, wordy=False), answer
+    left, right = problem.left, problem.right
+    sign = "+"
+    patterns = _SUM_WORDINGS
+    values = {"a": left, "b": right}
+    if problem.kind == DIFFERENCE:
+        sign = "-"
+        patterns = _DIFFERENCE_WORDINGS
+        if left >= right and rng.random() < 0.2:
+            patterns = _DISTANCE_WORDINGS + _LEFT_WORDINGS
+            x, y = (left, right) if rng.random() < 0.5 else (right, left)
+            values |= {"x": x, "y": y}
+    answer = f"{left} {sign} {right} = {problem.result}."
+    weights = (4, *[1] * (len(patterns) - 1)) if patterns[0].startswith("[{what") else None
+    pattern = rng.choices(patterns, weights)[0]
+    in_words = max(left, right) < 100 and "+" not in pattern and " - " not in pattern and rng.random() < 0.12
+    return typed(_fill(pattern, values, rng, in_words=in_words), rng, wordy=False), answer
+
+
+def _compare(problem: Problem, rng: random.Random) -> tuple[str, str]:
+    x, y = problem.left, problem.right
+    values: dict[str, int | str] = {"x": x, "y": y}
+    roll = rng.random()
+    if roll < 0.1:
+        question = _fill(rng.choice(_EQUAL_WORDINGS), values, rng)
+        return question, f"Yes, {x} and {y} are equal." if x == y else f"No, {_relation(x, y)}."
+    more = rng.random() < 0.5
+    word = rng.choice(_MORE if more else _LESS)
+    values["word"] = word
+    if roll < 0.55:
+        question = _fill(rng.choice(_YES_NO_WORDINGS), values, rng)
+        if x == y:
+            return question, f"No, {x} and {y} are equal."
+        holds = (x > y) == more
+        return question, f"{'Yes' if holds else 'No'}, {_relation(x, y)}."
+    pattern = rng.choice(_WHICH_WORDINGS)
+    if "{=word} {of" in pattern:
+        values["word"] = {"more": "larger", "less": "smaller"}.get(word, word)
+    question = _fill(pattern, values, rng)
+    if x == y:
+        return question, f"{x} and {y} are equal."
+    first, second = (max(x, y), min(x, y)) if more or pattern.startswith("compare") else (min(x, y), max(x, y))
+    return question, f"{_relation(first, second)}."
+
+
+def _relation(x: int, y: int) -> str:
+    return f"{x} is {'greater' if x > y else 'smaller'} than {y}"
+
+
+def _fill(
+    pattern: str, values: dict[str, int | str] | dict[str, int], rng: random.Random, *, in_words: bool = False
+) -> str:
+    for name, value in values.items():
+        text = spelled(value) if in_words and isinstance(value, int) else str(value)
+        pattern = pattern.replace(f"{{={name}}}", text)
+    return say(pattern, rng)
+
+
+def spelled(number: int) -> str:
+    """Spell a number below 100 in English."""
+    if number < 20:
+        return _ONES[number]
+    tens, ones = divmod(number, 10)
+    return _TENS[tens] + (f"-{_ONES[ones]}" if ones else "")

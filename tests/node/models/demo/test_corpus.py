@@ -1,0 +1,154 @@
+import random
+import re
+from itertools import islice
+
+import pytest
+
+from node.models.demo.corpus import (
+    IDLEWATT_FACTS,
+    SMALLTALK,
+    arithmetic,
+    conversations,
+    exchange,
+    is_reserved,
+    out_of_scope,
+)
+from node.models.demo.corpus.arithmetic import COMPARISON, DIFFERENCE, KINDS, SUM, Problem
+from node.models.demo.corpus.wording import every, parse, say, typed, words_of
+
+_EQUATION = re.compile(r"(\d+) ([+-]) (\d+) = (-?\d+)\.")
+
+
+def _drawn(count, seed="any"):
+    rng = random.Random(seed)
+    return [exchange(rng) for _ in range(count)]
+
+
+def test_the_same_seed_writes_the_same_conversations():
+    first, second = (list(islice(conversations(random.Random("7"), longest=4), 50)) for _ in range(2))
+    assert first == second
+    assert first != list(islice(conversations(random.Random("8"), longest=4), 50))
+
+
+def test_the_sum_of_the_first_run_is_reserved_for_the_evaluation():
+    assert Problem(SUM, 17, 25).reserved
+
+
+@pytest.mark.parametrize("kind", [SUM, COMPARISON])
+def test_a_reserved_pair_is_reserved_in_both_orders(kind):
+    assert all(
+        problem.reserved == Problem(kind, problem.right, problem.left).reserved
+        for problem in arithmetic.problems_below(40, kind)
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_about_a_tenth_of_all_problems_is_reserved(kind):
+    problems = list(arithmetic.problems_below(100, kind))
+    assert 0.08 < sum(problem.reserved for problem in problems) / len(problems) < 0.12
+
+
+def test_training_never_draws_a_reserved_problem():
+    rng = random.Random(3)
+    assert not any(arithmetic.draw(rng).reserved for _ in range(20_000))
+
+
+def test_no_training_answer_states_a_reserved_sum_or_difference():
+    stated = [_EQUATION.fullmatch(answer) for _, answer in _drawn(20_000)]
+    problems = [Problem(SUM if m[2] == "+" else DIFFERENCE, int(m[1]), int(m[3])) for m in stated if m]
+    assert len(problems) > 3_000
+    assert not any(problem.reserved for problem in problems)
+
+
+def test_no_training_question_has_the_words_of_a_reserved_question():
+    assert not any(is_reserved(question) for question, _ in _drawn(20_000))
+
+
+@pytest.mark.parametrize("fact", IDLEWATT_FACTS + SMALLTALK, ids=lambda fact: fact.name)
+def test_a_facts_reserved_questions_are_not_among_its_training_wordings(fact):
+    known = {tuple(sorted(words_of(wording))) for wording in fact.wordings()}
+    assert known.isdisjoint(tuple(sorted(words_of(question))) for question in fact.reserved)
+    assert len(fact.reserved) >= 3
+
+
+def test_reserved_is_blind_to_order_case_and_punctuation():
+    assert is_reserved("IDLEWATT! In one sentence: what is?")
+    assert not is_reserved("what is idlewatt")
+
+
+def test_stated_equations_are_right():
+    for _, answer in _drawn(5_000):
+        if match := _EQUATION.fullmatch(answer):
+            left, sign, right, result = match.groups()
+            assert int(result) == (int(left) + int(right) if sign == "+" else int(left) - int(right))
+
+
+def test_comparisons_say_what_is_so():
+    rng = random.Random(5)
+    for _ in range(3_000):
+        problem = Problem(COMPARISON, rng.randrange(60), rng.randrange(60))
+        question, answer = arithmetic.ask(problem, rng)
+        assert str(problem.left) in question
+        if match := re.search(r"(\d+) is (greater|smaller) than (\d+)", answer):
+            assert (int(match[1]) > int(match[3])) == (match[2] == "greater")
+            assert int(match[1]) != int(match[3])
+        else:
+            assert problem.left == problem.right
+            assert "equal" in answer
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "word", "yes"), [(9, 4, "greater", True), (4, 9, "greater", False), (4, 9, "smaller", True)]
+)
+def test_yes_and_no_agree_with_the_question(left, right, word, yes):
+    rng = random.Random(2)
+    for _ in range(500):
+        question, answer = arithmetic.ask(Problem(COMPARISON, left, right), rng)
+        if f"{left} is {word} than {right}" in question.lower() or f"is {left} {word} than {right}" in question.lower():
+            assert answer.startswith("Yes" if yes else "No")
+
+
+def test_no_wording_of_one_fact_asks_for_another():
+    owner = {}
+    for fact in IDLEWATT_FACTS + SMALLTALK:
+        for wording in fact.wordings():
+            assert owner.setdefault(words_of(wording), fact.name) == fact.name, wording
+
+
+def test_questions_leave_no_pattern_signs_behind():
+    assert not any(re.search(r"[{}\[\]<|]|=[a-z]", question) for question, _ in _drawn(20_000))
+
+
+def test_unknown_things_get_an_honest_answer():
+    rng = random.Random(4)
+    assert {out_of_scope.ask(rng)[1] for _ in range(200)} == {out_of_scope.HONEST, out_of_scope.TOO_HARD}
+
+
+def test_numbers_below_a_hundred_can_be_spelled():
+    assert [arithmetic.spelled(number) for number in (0, 7, 19, 20, 42, 99)] == [
+        "zero",
+        "seven",
+        "nineteen",
+        "twenty",
+        "forty-two",
+        "ninety-nine",
+    ]
+
+
+def test_a_pattern_lists_all_that_it_can_say():
+    wordings = every("{what is|explain}[ {a|the}] channel")
+    rest = ("channel", "a channel", "the channel")
+    assert sorted(wordings) == sorted(f"{start} {end}" for start in ("what is", "explain") for end in rest)
+    rng = random.Random(1)
+    assert {say("{what is|explain}[ {a|the}] channel", rng) for _ in range(300)} == set(wordings)
+
+
+@pytest.mark.parametrize("pattern", ["{a|b", "a}", "[a", "a|b"])
+def test_an_unbalanced_pattern_is_refused(pattern):
+    with pytest.raises(ValueError, match=r"unbalanced|never closes"):
+        parse(pattern)
+
+
+def test_typing_noise_keeps_numbers_as_they_are():
+    rng = random.Random(6)
+    assert all("17 + 25" in typed("what is 17 + 25", rng, wordy=False).lower() for _ in range(300))

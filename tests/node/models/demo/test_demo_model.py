@@ -1,0 +1,70 @@
+import hashlib
+from collections import Counter
+
+import gguf
+import pytest
+
+from node.models.demo import DEMO_MODEL_NAME, demo_model_path, demo_model_sha256
+from node.models.demo.corpus import is_reserved
+from node.models.demo.corpus.arithmetic import SUM, Problem
+from node.models.demo.evaluate import AIMS, Model, questions, wrong_answers
+from node.models.demo.export import read_tokenizer
+from node.models.demo.tokenizer import CHAT_TEMPLATE
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = Model(demo_model_path())
+    yield model
+    model.close()
+
+
+@pytest.fixture(scope="module")
+def asked():
+    return questions(seed=2, each=60)
+
+
+def test_the_shipped_model_is_the_one_whose_hash_stands_beside_it():
+    assert hashlib.sha256(demo_model_path().read_bytes()).hexdigest() == demo_model_sha256()
+    assert DEMO_MODEL_NAME == "idlewatt-demo"
+
+
+def test_the_shipped_model_is_small():
+    assert demo_model_path().stat().st_size <= 6_000_000
+
+
+def test_the_shipped_model_carries_our_chat_template():
+    fields = gguf.GGUFReader(demo_model_path()).fields
+    assert fields["tokenizer.chat_template"].contents() == CHAT_TEMPLATE
+    assert fields["general.architecture"].contents() == "llama"
+
+
+def test_llama_cpp_cuts_every_question_and_answer_as_our_tokenizer_does(model, asked):
+    vocabulary = read_tokenizer(demo_model_path())
+    for question in asked:
+        assert model.tokenize(question.text) == vocabulary.encode(question.text)
+        assert model.tokenize(question.answer) == vocabulary.encode(question.answer)
+
+
+def test_the_prompt_llama_cpp_sees_is_the_one_training_used(model):
+    turns = [("user", "What is 17 + 25?")]
+    text = "<|im_start|>user\nWhat is 17 + 25?<|im_end|>\n<|im_start|>assistant\n"
+    assert model.tokenize(text) == read_tokenizer(demo_model_path()).encode_prompt(turns)
+
+
+def test_the_first_question_of_the_demo_is_answered_with_42(model):
+    assert Problem(SUM, 17, 25).reserved
+    assert model.answer("What is 17 + 25?") == "17 + 25 = 42."
+
+
+def test_the_evaluation_asks_only_what_training_excludes(asked):
+    for question in asked:
+        if question.category in ("idlewatt", "smalltalk", "out_of_scope"):
+            assert is_reserved(question.text)
+
+
+def test_held_out_questions_are_answered_as_well_as_promised(model, asked):
+    total = Counter(question.category for question in asked)
+    wrong = Counter(question.category for question, _ in wrong_answers(model, asked))
+    accuracy = {category: 1 - wrong[category] / total[category] for category in total}
+    assert {category: accuracy[category] for category, aim in AIMS.items() if accuracy[category] < aim} == {}
