@@ -1,0 +1,298 @@
+"""The rollup as its users reach it: an async client of the L2 RPC that trusts nothing it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from chain.eip712 import SigningDomain
+from chain.errors import ChainRejectedError, ChainUnavailableError, UsageError
+from chain.rpc.wire import bad_answer, from_wire, plain_text
+from chain.signing import checksum_address, keccak256, parse_address
+from chain.tree import root_from_proof
+from chain.txs import tx_id
+from chain.views import (
+    AccountView,
+    BatchView,
+    ChainEvent,
+    ChainInfo,
+    ChannelView,
+    FaucetGrant,
+    Inclusion,
+    SoftReceipt,
+    StateProof,
+    TxStatus,
+    WithdrawalView,
+)
+
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+SLOW_CALL_TIMEOUT_S = 65.0
+"""For calls that wait for L1 by their nature."""
+
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
+_SERVER_FAILURES = (-32603, -32002)
+_RANKS = {Inclusion.UNKNOWN: 0, Inclusion.SOFT: 1, Inclusion.BATCHED: 2, Inclusion.FINAL: 3}
+
+T = TypeVar("T")
+
+
+class RollupClient:
+    """One rollup RPC. Use it as an async context manager, or call ``aclose``.
+
+    Every method may raise ``ChainUnavailableError`` (unreachable, too slow, or an answer that makes no sense) or
+    ``ChainRejectedError`` with the server's code.
+
+    Args:
+        url: ``http://`` or ``https://`` URL of the RPC.
+        timeout_s: The longest that one call may take.
+
+    Raises:
+        UsageError: If the URL is none.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 10.0) -> None:
+        self.url = _checked_url(url)
+        self._timeout_s = timeout_s
+        self._session: aiohttp.ClientSession | None = None
+        self._ids = itertools.count(1)
+        self._domain: SigningDomain | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def info(self) -> ChainInfo:
+        """Which chain this is, and where its L1 is."""
+        return from_wire(await self._call("rollup_info"), ChainInfo)
+
+    async def domain(self) -> SigningDomain:
+        """What binds signatures to this deployment; asked for once."""
+        if self._domain is None:
+            info = await self.info()
+            self._domain = SigningDomain(info.l2_chain_id, parse_address(info.rollup_address))
+        return self._domain
+
+    async def account(self, address: bytes) -> AccountView | None:
+        """The account of an address at the head; ``None`` where it has none."""
+        result = await self._call("rollup_account", checksum_address(address))
+        return None if result is None else _of_address(from_wire(result, AccountView), address)
+
+    async def create_account(self, address: bytes) -> AccountView:
+        """The account of an address, created if it has none."""
+        result = await self._call("rollup_createAccount", checksum_address(address))
+        return _of_address(from_wire(result, AccountView), address)
+
+    async def channel(self, channel_id: int) -> ChannelView | None:
+        """An open channel at the head; ``None`` where there is none of this id, or it is closed."""
+        result = await self._call("rollup_channel", channel_id)
+        if result is None:
+            return None
+        view = from_wire(result, ChannelView)
+        _require(view.channel_id == channel_id)
+        return view
+
+    async def channels_of(self, address: bytes) -> list[ChannelView]:
+        """The newest open channels that an address pays into or is paid from."""
+        views = from_wire(await self._call("rollup_channelsOf", checksum_address(address)), list[ChannelView])
+        _require(all(address in (parse_address(view.payer), parse_address(view.payee)) for view in views))
+        return views
+
+    async def submit(self, raw_tx: bytes) -> SoftReceipt:
+        """Hand in a transaction; once this returns, the sequencer has executed it and keeps it durably."""
+        receipt = from_wire(await self._call("rollup_submit", "0x" + raw_tx.hex()), SoftReceipt)
+        _require(receipt.l2_tx == "0x" + tx_id(raw_tx).hex())
+        return receipt
+
+    async def transaction(self, l2_tx: str) -> TxStatus:
+        """Where a transaction stands; ``Inclusion.UNKNOWN`` (and sequence -1) where the server never saw it."""
+        result = await self._call("rollup_transaction", l2_tx)
+        if result is None:
+            return TxStatus(
+                l2_tx=l2_tx,
+                kind="unknown",
+                inclusion=Inclusion.UNKNOWN,
+                sequence=-1,
+                batch_id=None,
+                l1_tx=None,
+                state_root="0x" + bytes(32).hex(),
+                final_at_s=None,
+            )
+        status = from_wire(result, TxStatus)
+        _require(status.l2_tx == l2_tx.lower())
+        return status
+
+    async def wait_for(self, l2_tx: str, inclusion: Inclusion, *, timeout_s: float) -> TxStatus:
+        """Wait until a transaction has come at least as far as ``inclusion``; short outages are waited out.
+
+        Raises:
+            ChainUnavailableError: With code ``not_included`` if it did not within ``timeout_s``.
+        """
+        pause_s = 0.05
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    try:
+                        status = await self.transaction(l2_tx)
+                        if _RANKS[status.inclusion] >= _RANKS[inclusion]:
+                            return status
+                    except ChainUnavailableError:
+                        pause_s = 1.0
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(pause_s * 1.5, 1.0)
+        except TimeoutError:
+            raise ChainUnavailableError(
+                f"The transaction wasn't {inclusion.value} within {timeout_s:g} seconds.",
+                code="not_included",
+                fix="It is not lost; look at the chain again later.",
+            ) from None
+
+    async def batches(self, limit: int = 20) -> list[BatchView]:
+        """The newest batches on L1, newest first."""
+        return from_wire(await self._call("rollup_batches", limit), list[BatchView])
+
+    async def batch(self, batch_id: int) -> BatchView | None:
+        """One batch on L1; ``None`` where none of this id stands there."""
+        result = await self._call("rollup_batch", batch_id)
+        if result is None:
+            return None
+        view = from_wire(result, BatchView)
+        _require(view.batch_id == batch_id)
+        return view
+
+    async def withdrawals_of(self, address: bytes) -> list[WithdrawalView]:
+        """The newest withdrawals to an L1 address, newest first."""
+        views = from_wire(await self._call("rollup_withdrawalsOf", checksum_address(address)), list[WithdrawalView])
+        _require(all(parse_address(view.recipient) == address for view in views))
+        return views
+
+    async def proof(self, kind: str, index: int) -> StateProof:
+        """A proof of an account, channel or withdrawal (its number) against the newest final batch; it is checked here.
+
+        The answer's ``index`` is the leaf's state index, which L1 is given with the siblings. That the root is the one
+        L1 made final is for L1 to say.
+        """
+        proof = from_wire(await self._call("rollup_proof", kind, index), StateProof)
+        try:
+            leaf = bytes.fromhex(proof.leaf.removeprefix("0x"))
+            siblings = [bytes.fromhex(sibling[2:]) for sibling in proof.siblings]
+            root = root_from_proof(proof.index, keccak256(leaf), siblings)
+        except ValueError:
+            raise bad_answer() from None
+        _require("0x" + root.hex() == proof.state_root)
+        return proof
+
+    async def events(self, limit: int = 50) -> list[ChainEvent]:
+        """The newest events of the chain, newest first."""
+        return from_wire(await self._call("rollup_events", limit), list[ChainEvent])
+
+    async def faucet(self, address: bytes) -> FaucetGrant:
+        """Ask a devnet for test money; returns once it is on its way."""
+        result = await self._call("devnet_faucet", checksum_address(address), timeout_s=SLOW_CALL_TIMEOUT_S)
+        grant = from_wire(result, FaucetGrant)
+        _require(parse_address(grant.address) == address)
+        return grant
+
+    async def flush(self) -> None:
+        """Have a devnet post everything acknowledged so far, and wait until it stands on L1."""
+        await self._call("rollup_flush", timeout_s=SLOW_CALL_TIMEOUT_S)
+
+    async def _call(self, method: str, *params: Any, timeout_s: float | None = None) -> Any:
+        identity = next(self._ids)
+        request = {"jsonrpc": "2.0", "id": identity, "method": method, "params": list(params)}
+        answer = await self._post(msgspec.json.encode(request), max(timeout_s or 0, self._timeout_s))
+        if not isinstance(answer, dict) or answer.get("id") != identity:
+            raise bad_answer()
+        error = answer.get("error")
+        if error is not None:
+            raise _refusal(error)
+        return answer.get("result")
+
+    async def _post(self, body: bytes, timeout_s: float) -> Any:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(auto_decompress=False)
+        try:
+            async with (
+                asyncio.timeout(timeout_s),
+                self._session.post(
+                    self.url,
+                    data=body,
+                    headers={"Content-Type": "application/json", "Accept-Encoding": "identity"},
+                    allow_redirects=False,
+                ) as response,
+            ):
+                if response.status != 200:
+                    raise bad_answer()
+                data = await _read_bounded(response)
+        except TimeoutError:
+            raise ChainUnavailableError(
+                f"The chain at {self.url} didn't answer in time.",
+                code="chain_timeout",
+                fix="Check that it runs, then try again.",
+            ) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise ChainUnavailableError(
+                f"The chain at {self.url} can't be reached.",
+                fix="Start it with `idlewatt devnet`, or give another address with --chain.",
+            ) from error
+        try:
+            return msgspec.json.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise bad_answer() from None
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    data = bytearray()
+    async for chunk in response.content.iter_any():
+        data += chunk
+        if len(data) > MAX_ANSWER_BYTES:
+            raise bad_answer()
+    return bytes(data)
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_good = False
+    if not is_good or not url.isprintable():
+        raise UsageError(
+            "The chain's address is not a URL.", code="bad_url", fix="Write one such as http://127.0.0.1:8547."
+        )
+    return url
+
+
+def _refusal(error: Any) -> ChainRejectedError | ChainUnavailableError:
+    if not isinstance(error, dict):
+        return bad_answer()
+    data = error.get("data")
+    data = data if isinstance(data, dict) else {}
+    code = data.get("code")
+    code = code if isinstance(code, str) and _CODE.fullmatch(code) else "chain_rejected"
+    message = plain_text(error.get("message"), 300) or "The chain refused."
+    kind = ChainUnavailableError if error.get("code") in _SERVER_FAILURES else ChainRejectedError
+    return kind(message, code=code, fix=plain_text(data.get("fix"), 300))
+
+
+def _of_address(view: AccountView, address: bytes) -> AccountView:
+    _require(parse_address(view.address) == address)
+    return view
+
+
+def _require(is_consistent: bool) -> None:
+    if not is_consistent:
+        raise bad_answer()

@@ -1,0 +1,174 @@
+"""The methods of the L2 RPC: what a wallet expects of an Ethereum node, and the rollup's own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from chain.errors import IdlewattError
+from chain.money import ASSET_WEI_PER_NANO
+from chain.rpc import params
+from chain.rpc.params import Param, read_params
+from chain.rpc.wire import to_wire
+from chain.sequencer.sequencer import Sequencer
+from chain.views import FaucetGrant
+
+Faucet = Callable[[bytes], Awaitable[FaucetGrant]]
+"""Gives test money to an L2 owner's address."""
+
+_ADDRESS = Param("address", params.address)
+_TAG = Param("block", params.block_tag, "latest")
+_NONE: tuple[Param, ...] = ()
+
+
+class UnknownMethodError(IdlewattError):
+    """No such method."""
+
+    default_code = "unknown_method"
+
+
+class Methods:
+    """Calls by name on one sequencer.
+
+    Args:
+        sequencer: Who answers.
+        l1_rpc_url: Told to clients, who deposit there.
+        faucet: On a devnet, who gives test money.
+        is_devnet: Whether anyone may have batches posted at once.
+    """
+
+    def __init__(
+        self, sequencer: Sequencer, *, l1_rpc_url: str, faucet: Faucet | None = None, is_devnet: bool = False
+    ) -> None:
+        self._sequencer = sequencer
+        self._l1_rpc_url = l1_rpc_url
+        self._faucet = faucet
+        self._client_version = f"idlewatt/{_own_version()}"
+        self._methods: dict[str, tuple[Callable[..., Awaitable[Any]], tuple[Param, ...]]] = {
+            "eth_chainId": (self._eth_chain_id, _NONE),
+            "eth_blockNumber": (self._eth_block_number, _NONE),
+            "eth_getBalance": (self._eth_get_balance, (_ADDRESS, _TAG)),
+            "eth_getTransactionCount": (self._eth_get_transaction_count, (_ADDRESS, _TAG)),
+            "eth_accounts": (self._eth_accounts, _NONE),
+            "eth_syncing": (self._eth_syncing, _NONE),
+            "eth_gasPrice": (self._eth_gas_price, _NONE),
+            "net_version": (self._net_version, _NONE),
+            "web3_clientVersion": (self._web3_client_version, _NONE),
+            "rollup_info": (self._info, _NONE),
+            "rollup_account": (self._account, (_ADDRESS,)),
+            "rollup_channel": (self._channel, (Param("channel_id", params.number),)),
+            "rollup_channelsOf": (self._channels_of, (_ADDRESS,)),
+            "rollup_createAccount": (self._create_account, (_ADDRESS,)),
+            "rollup_submit": (self._submit, (Param("raw_tx", params.transaction),)),
+            "rollup_transaction": (self._transaction, (Param("l2_tx", params.tx_hash),)),
+            "rollup_batches": (self._batches, (Param("limit", params.limit, 20),)),
+            "rollup_batch": (self._batch, (Param("batch_id", params.number),)),
+            "rollup_withdrawalsOf": (self._withdrawals_of, (_ADDRESS,)),
+            "rollup_proof": (self._proof, (Param("kind", params.proof_kind), Param("index", params.number))),
+            "rollup_events": (self._events, (Param("limit", params.limit, 50),)),
+        }
+        if is_devnet:
+            self._methods["rollup_flush"] = (self._flush, _NONE)
+        if faucet is not None:
+            self._methods["devnet_faucet"] = (self._give, (_ADDRESS,))
+
+    async def call(self, method: str, given: Any) -> Any:
+        """The result of a method, as JSON values.
+
+        Raises:
+            UnknownMethodError: If there is no such method.
+            UsageError: If the parameters are wrong.
+            IdlewattError: If the sequencer refuses or fails.
+        """
+        found = self._methods.get(method)
+        if found is None:
+            raise UnknownMethodError("This RPC has no such method.")
+        function, specs = found
+        return await function(*read_params(specs, given))
+
+    @property
+    def _queries(self) -> Any:
+        return self._sequencer.queries
+
+    async def _eth_chain_id(self) -> str:
+        return hex(self._sequencer.deployment.l2_chain_id)
+
+    async def _eth_block_number(self) -> str:
+        """Batches are this chain's blocks."""
+        return hex(self._sequencer.poster.posted_count)
+
+    async def _eth_get_balance(self, address: bytes, _block: str) -> str:
+        account = self._sequencer.queries.account(address)
+        return hex(account.balance_nano * ASSET_WEI_PER_NANO if account else 0)
+
+    async def _eth_get_transaction_count(self, address: bytes, _block: str) -> str:
+        account = self._sequencer.queries.account(address)
+        return hex(account.nonce if account else 0)
+
+    async def _eth_accounts(self) -> list[str]:
+        return []
+
+    async def _eth_syncing(self) -> bool:
+        return False
+
+    async def _eth_gas_price(self) -> str:
+        return "0x0"
+
+    async def _net_version(self) -> str:
+        return str(self._sequencer.deployment.l2_chain_id)
+
+    async def _web3_client_version(self) -> str:
+        return self._client_version
+
+    async def _info(self) -> Any:
+        has_faucet = self._faucet is not None
+        return to_wire(self._sequencer.queries.info(l1_rpc_url=self._l1_rpc_url, has_faucet=has_faucet))
+
+    async def _account(self, address: bytes) -> Any:
+        return to_wire(self._sequencer.queries.account(address))
+
+    async def _channel(self, channel_id: int) -> Any:
+        return to_wire(await self._sequencer.queries.channel(channel_id))
+
+    async def _channels_of(self, address: bytes) -> Any:
+        return to_wire(await self._sequencer.queries.channels_of(address))
+
+    async def _create_account(self, address: bytes) -> Any:
+        await self._sequencer.create_account(address)
+        return to_wire(self._sequencer.queries.account(address))
+
+    async def _submit(self, raw_tx: bytes) -> Any:
+        return to_wire(await self._sequencer.submit(raw_tx))
+
+    async def _transaction(self, l2_tx: bytes) -> Any:
+        return to_wire(await self._sequencer.queries.transaction(l2_tx))
+
+    async def _batches(self, limit: int) -> Any:
+        return to_wire(await self._sequencer.queries.batches(limit))
+
+    async def _batch(self, batch_id: int) -> Any:
+        return to_wire(await self._sequencer.queries.batch(batch_id))
+
+    async def _withdrawals_of(self, address: bytes) -> Any:
+        return to_wire(await self._sequencer.queries.withdrawals_of(address))
+
+    async def _proof(self, kind: Any, index: int) -> Any:
+        return to_wire(self._sequencer.queries.proof(kind, index))
+
+    async def _events(self, limit: int) -> Any:
+        return to_wire(await self._sequencer.queries.events(limit))
+
+    async def _flush(self) -> None:
+        await self._sequencer.flush()
+
+    async def _give(self, address: bytes) -> Any:
+        assert self._faucet is not None
+        return to_wire(await self._faucet(address))
+
+
+def _own_version() -> str:
+    try:
+        return version("idlewatt")
+    except PackageNotFoundError:
+        return "source"
