@@ -42,7 +42,6 @@ async def command(
 
     home = prepared_home(home_path)
     log_to(home.logs, "devnet", Config.load(home.config_path).log_level)
-    options = {} if challenge_window_s is None else {"challenge_window_s": challenge_window_s}
 
     def ready(devnet: DevnetReady) -> None:
         announce(
@@ -52,6 +51,14 @@ async def command(
         )
 
     async def serve(stop: asyncio.Event) -> None:
-        await run_devnet(home.devnet, host=host, l1_port=l1_port, l2_port=l2_port, on_ready=ready, stop=stop, **options)
+        await run_devnet(
+            home.devnet,
+            host=host,
+            l1_port=l1_port,
+            l2_port=l2_port,
+            on_ready=ready,
+            stop=stop,
+            challenge_window_s=challenge_window_s,
+        )
 
     await until_stopped(serve, with_parent=with_parent)

@@ -1,0 +1,107 @@
+"""Opening the terminal app: over the home's own node, over the one already running there, or over the demo."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import click
+
+from app.cli.common import passphrase
+from app.cli.node_access import any_node, configured
+from app.config import Config
+from app.home import Home
+from app.late import LateNode
+from chain.errors import IdlewattError, UsageError
+from node.api import NodeApi
+from node.values import WalletState
+
+
+def open_terminal_app(home_path: str | None, relay: str | None, chain: str | None) -> None:
+    """Open the terminal app on a home; with no wallet yet it begins with onboarding."""
+    home, config = configured(home_path, relay=relay, chain=chain)
+    fresh = not any(home.keystore.glob("*.json"))
+    with_passphrase = _passphrase_if_given(fresh)
+
+    @asynccontextmanager
+    async def node() -> AsyncIterator[NodeApi]:
+        async with any_node(home, config) as api:
+            wallet = api.snapshot().wallets[0]
+            if with_passphrase is not None and wallet.state is WalletState.LOCKED:
+                await api.unlock(wallet.wallet_id, with_passphrase)
+            yield api
+
+    asyncio.run(_show(node, demo=False, onboarding=fresh, why="Starting the node."))
+
+
+def _passphrase_if_given(fresh: bool) -> str | None:
+    """The passphrase from the environment; at a terminal the app itself asks, when it is needed."""
+    from os import environ
+
+    from app.cli.common import PASSPHRASE_VARIABLE
+
+    return passphrase() if not fresh and PASSPHRASE_VARIABLE in environ else None
+
+
+async def show_demo(home: Home, config: Config) -> None:
+    """Open the terminal app at once, and bring the demo's network up behind it."""
+    from app.demo import prepare, running_demo
+
+    @asynccontextmanager
+    async def node() -> AsyncIterator[NodeApi]:
+        async with running_demo(home, config) as demo, asyncio.TaskGroup() as tasks:
+            preparing = tasks.create_task(prepare(demo, home))
+            watching = tasks.create_task(_raise_when_broken(demo.broken))
+            try:
+                yield demo.api
+            finally:
+                preparing.cancel()
+                watching.cancel()
+
+    await _show(
+        node, demo=True, onboarding=False, why="Starting a chain, a relay, a node that rents and one that buys."
+    )
+
+
+async def _raise_when_broken(broken: Callable[[], object]) -> None:
+    waiting = broken()
+    assert asyncio.iscoroutine(waiting)
+    raise await waiting
+
+
+async def _show(
+    node: Callable[[], AbstractAsyncContextManager[NodeApi]], *, demo: bool, onboarding: bool, why: str
+) -> None:
+    """Paint first, then start the node; end the app when the node can't go on, and the node when the app ends."""
+    if not click.get_text_stream("stdout").isatty():
+        raise UsageError(
+            "The terminal app needs a terminal.", fix="Use a command such as `idlewatt serve` without one."
+        )
+    from app.tui import IdlewattApp
+
+    late = LateNode(demo=demo, why=why)
+    app = IdlewattApp(late.api, title="Idlewatt demo" if demo else "Idlewatt", onboarding=onboarding)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, app.exit)
+    failure: list[BaseException] = []
+
+    async def hold_node() -> None:
+        try:
+            async with node() as api:
+                late.arrived(api)
+                await asyncio.Event().wait()
+        except* IdlewattError as errors:
+            failure.append(errors)
+            app.exit()
+
+    async with asyncio.TaskGroup() as tasks:
+        holding = tasks.create_task(hold_node())
+        await app.run_async()
+        holding.cancel()
+    if failure:
+        raise failure[0]
+    if app.return_code:
+        raise IdlewattError("The terminal app ended with an error.", fix="See the log in the home's logs folder.")

@@ -1,0 +1,169 @@
+"""The control socket: every call of the node's API reaches a running node, and nothing else does."""
+
+import asyncio
+import os
+import stat
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+
+from app.control.client import attach
+from app.control.protocol import METHODS, Answer, Call, ControlError, read_frame, write_frame
+from app.control.server import serve_control
+from app.late import LateNode
+from chain.errors import IdlewattError
+from node.api import NodeApi
+from node.values import ChatDelta, ChatMessage, ChatTurn, Notice, Prices
+
+
+class RecordingNode:
+    """A node that remembers what it was asked; its snapshot is that of a node still starting."""
+
+    def __init__(self):
+        self.asked = []
+        self.chat_ended = asyncio.Event()
+        self._late = LateNode(demo=False, why="Recording.")
+
+    def snapshot(self):
+        return self._late.snapshot()
+
+    async def go_online(self, model="", prices=None):
+        self.asked.append((model, prices))
+
+    async def withdraw(self, wallet_id, amount_nano, to=""):
+        if amount_nano == 13:
+            raise IdlewattError("No.", code="unlucky", fix="Take another.")
+        if amount_nano == 14:
+            raise RuntimeError("secret detail")
+        return f"{wallet_id}:{amount_nano}:{to}"
+
+    @asynccontextmanager
+    async def chat(self, turn):
+        async def events():
+            for message in turn.messages:
+                yield ChatDelta(text=message.content, output_tokens=1, spent_nano=1)
+            await asyncio.Event().wait()
+
+        try:
+            yield events()
+        finally:
+            self.chat_ended.set()
+
+    @asynccontextmanager
+    async def subscribe(self):
+        async def events():
+            yield Notice(severity="warning", text="look")
+
+        yield events()
+
+
+@pytest.fixture
+async def served(tmp_path):
+    node = RecordingNode()
+    path = tmp_path / "node.sock"
+    async with serve_control(node, path):
+        yield node, path
+
+
+async def test_the_socket_is_its_owners_alone(served):
+    _, path = served
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_arguments_and_results_cross_with_their_types(served):
+    node, path = served
+    attached = await attach(path)
+    prices = Prices(input_nano_per_mtok=1, output_nano_per_mtok=2**63)
+
+    await attached.go_online("demo", prices)
+
+    assert node.asked == [("demo", prices)]
+    assert await attached.withdraw("main", None, to="0xab") == "main:None:0xab"
+    assert attached.snapshot().why == "Recording."
+
+
+async def test_a_refusal_keeps_its_code_and_fix(served):
+    attached = await attach(served[1])
+
+    with pytest.raises(IdlewattError, match=r"^No\.$") as refusal:
+        await attached.withdraw("main", 13)
+    assert (refusal.value.code, refusal.value.fix) == ("unlucky", "Take another.")
+
+
+async def test_an_inner_failure_is_not_told_to_the_caller(served, caplog):
+    attached = await attach(served[1])
+
+    with pytest.raises(IdlewattError, match="failed unexpectedly") as failure:
+        await attached.withdraw("main", 14)
+    assert failure.value.code == "internal"
+    assert "secret detail" in caplog.text
+
+
+async def test_hanging_up_cancels_a_stream(served):
+    node, path = served
+    attached = await attach(path)
+    turn = ChatTurn(messages=(ChatMessage("user", "one"), ChatMessage("user", "two")))
+
+    async with attached.chat(turn) as events:
+        heard = [(await anext(events)).text, (await anext(events)).text]
+
+    assert heard == ["one", "two"]
+    await asyncio.wait_for(node.chat_ended.wait(), 10)
+
+
+async def test_events_cross_and_end(served):
+    attached = await attach(served[1])
+
+    async with attached.subscribe() as events:
+        assert [event async for event in events] == [Notice(severity="warning", text="look")]
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\xff\xff\xff\xff", b"\0\0\0\1\xc1", b"\0\0\0\x05hello", os.urandom(64)]
+)
+async def test_garbage_on_the_socket_hurts_nobody(served, sent):
+    _, path = served
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(sent)
+    writer.write_eof()
+    await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+
+    assert (await attach(path)).snapshot().why == "Recording."
+
+
+async def test_what_is_no_method_of_the_api_is_refused_on_both_ends(served):
+    _, path = served
+    with pytest.raises(AttributeError):
+        (await attach(path)).format_disk()
+
+    reader, writer = await asyncio.open_unix_connection(path)
+    await write_frame(writer, Call("format_disk", {}))
+    answer = msgspec.msgpack.decode(await read_frame(reader), type=Answer)
+    writer.close()
+
+    assert "format_disk" in answer.message
+
+
+async def test_nobody_there_is_said_plainly(tmp_path):
+    with pytest.raises(ControlError, match="does not answer"):
+        await attach(tmp_path / "node.sock")
+
+
+def test_every_method_of_the_api_can_be_called():
+    public = {name for name in vars(NodeApi) if not name.startswith("_")}
+    assert set(METHODS) == public
+
+
+async def test_a_node_that_is_still_starting_says_so_and_then_forwards():
+    late = LateNode(demo=True, why="Starting the network.")
+    assert late.api.snapshot().why == "Starting the network."
+    waiting = asyncio.ensure_future(late.api.withdraw("main", 5))
+    node = RecordingNode()
+
+    late.arrived(node)
+
+    assert await waiting == "main:5:"
+    async with late.api.chat(ChatTurn(messages=(ChatMessage("user", "hi"),))) as events:
+        assert (await anext(events)).text == "hi"

@@ -1,0 +1,109 @@
+"""Real commands in real processes, each with a mark in its environment by which whatever it leaves behind is found."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+PASSPHRASE = "correct horse battery staple"
+MARK = "IDLEWATT_TEST_MARK"
+PATIENCE_S = 120
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def processes_marked(mark: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+@dataclass
+class Commands:
+    """Runs ``idlewatt`` as a person would, from the folder that holds their homes."""
+
+    folder: Path
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    services: list[subprocess.Popen] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "IDLEWATT_PASSPHRASE": PASSPHRASE, MARK: self.mark}
+
+    def run(self, *arguments: str, status: int = 0, **environment: str) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            [sys.executable, "-m", "app.cli", *arguments],
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr + done.stdout
+        assert done.returncode == status, done.stderr
+        return done
+
+    def facts(self, *arguments: str) -> dict:
+        return json.loads(self.run(*arguments, "--json").stdout)
+
+    def refusal(self, *arguments: str, status: int = 1, **environment: str) -> str:
+        """What the last line on stderr says when a command fails, as it should."""
+        done = self.run(*arguments, status=status, **environment)
+        assert done.stdout == ""
+        return done.stderr.strip().splitlines()[-1]
+
+    def start(self, *arguments: str) -> dict:
+        """Start a service, and wait until it says that it is ready."""
+        with (self.folder / f"{arguments[0]}.err").open("ab") as log:
+            service = subprocess.Popen(
+                [sys.executable, "-m", "app.cli", *arguments, "--json"],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.services.append(service)
+        line = service.stdout.readline()
+        assert line, (self.folder / f"{arguments[0]}.err").read_text()
+        return json.loads(line)
+
+    def stop(self) -> None:
+        for service in reversed(self.services):
+            service.terminate()
+        for service in reversed(self.services):
+            service.wait(timeout=30)
+            service.stdout.close()
+        self.services.clear()
+
+
+@pytest.fixture
+def commands(tmp_path) -> Iterator[Commands]:
+    running = Commands(tmp_path)
+    try:
+        yield running
+        running.stop()
+        assert processes_marked(running.mark) == []
+    finally:
+        for process in processes_marked(running.mark):
+            process.kill()
