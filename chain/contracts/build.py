@@ -47,17 +47,34 @@ def build(cache: Path | None = None) -> dict[str, str]:
     Raises:
         ContractBuildError: If node or npm is missing, the compiler can't be installed, or the sources don't compile.
     """
-    sources = {path.name: path.read_text(encoding="utf-8") for path in sorted(SOURCES.glob("*.sol"))}
+    sources = read_sources(SOURCES)
+    contracts, compiler = compile_sources(sources, cache)
+    digest = source_hash(sources)
+    return {
+        f"{name}.json": _artifact(name, contracts[f"{name}.sol"][name], compiler, digest) for name in DEPLOYED
+    }
+
+
+def read_sources(folder: Path) -> dict[str, str]:
+    """A folder's Solidity files by name."""
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sol"))}
+
+
+def compile_sources(sources: dict[str, str], cache: Path | None = None) -> tuple[dict[str, Any], str]:
+    """Compile sources that import nothing but each other.
+
+    Returns:
+        The compiler's output by file and contract, and its version.
+
+    Raises:
+        ContractBuildError: As `build` does.
+    """
     answer = _compile(_install_compiler(cache or _default_cache()), _standard_json(sources))
     output = answer["output"]
     complaints = [entry["formattedMessage"] for entry in output.get("errors", ()) if entry["severity"] != "info"]
     if complaints:
         raise ContractBuildError("The contracts do not compile cleanly:\n" + "\n".join(complaints))
-    digest = source_hash(sources)
-    return {
-        f"{name}.json": _artifact(name, output["contracts"][f"{name}.sol"][name], answer["compiler"], digest)
-        for name in DEPLOYED
-    }
+    return output["contracts"], answer["compiler"]
 
 
 def source_hash(sources: dict[str, str]) -> str:

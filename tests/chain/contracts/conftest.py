@@ -1,0 +1,71 @@
+"""A deployed rollup for each test, and the odd contracts that only tests deploy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account import Account
+
+from chain.contracts import build
+from chain.l1.artifacts import artifact
+from chain.signing import address_of, keccak256
+from tests.chain.contracts.harness import KEYS, Handle, Ledger
+
+GENESIS = keccak256(b"genesis")
+WINDOW_S = 60
+NANO = 10**9
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(tmp_path)
+    yield ledger
+    ledger.evm.close()
+
+
+@pytest.fixture
+def asset(ledger: Ledger) -> Handle:
+    return ledger.deploy("TestUSD")
+
+
+@pytest.fixture
+def rollup(ledger: Ledger, asset: Handle) -> Handle:
+    """A rollup whose deployer is bonded."""
+    rollup = ledger.deploy("Rollup", asset.contract.address, GENESIS, WINDOW_S, 20, 30, 31_338)
+    rollup.send("depositBond", value_wei=10**18)
+    return rollup
+
+
+@pytest.fixture
+def inbox(ledger: Ledger, rollup: Handle, asset: Handle) -> Handle:
+    """Its inbox, which may take everything that the deployer has."""
+    inbox = ledger.at(artifact("Inbox").abi, bytes.fromhex(rollup.call("inbox")[2:]))
+    asset.send("mint", Account.from_key(KEYS[0]).address, 1_000 * NANO * NANO)
+    asset.send("approve", inbox.contract.address, 2**256 - 1)
+    return inbox
+
+
+@pytest.fixture(scope="session")
+def odd_contracts() -> dict[str, Any]:
+    """The contracts of ``src/Odd.sol``, compiled with the pinned compiler."""
+    sources = build.read_sources(build.SOURCES) | build.read_sources(Path(__file__).parent / "src")
+    return build.compile_sources(sources)[0]["Odd.sol"]
+
+
+@pytest.fixture
+def odd(ledger: Ledger, odd_contracts: dict[str, Any]) -> Callable[..., Handle]:
+    """Deploys one of them."""
+
+    def deploy(name: str, *arguments: Any) -> Handle:
+        compiled = odd_contracts[name]
+        return ledger.deploy_compiled(compiled["abi"], "0x" + compiled["evm"]["bytecode"]["object"], *arguments)
+
+    return deploy
+
+
+def person(number: int) -> bytes:
+    """A test key's address."""
+    return address_of(KEYS[number])

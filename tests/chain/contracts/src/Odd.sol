@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Asset, IERC20} from "./Asset.sol";
+import {Frames} from "./Frames.sol";
+import {TestUSD} from "./TestUSD.sol";
+
+/// A token with any number of decimals whose transfers misbehave on demand.
+contract OddToken {
+    enum Mode { Honest, ReturnsFalse, ReturnsNothing, ReturnsShort, KeepsFee, Reverts }
+
+    uint8 public decimals;
+    Mode public mode;
+    mapping(address => uint256) public balanceOf;
+
+    constructor(uint8 decimals_) { decimals = decimals_; }
+
+    function set(Mode mode_) external { mode = mode_; }
+
+    function mint(address to, uint256 value) external { balanceOf[to] += value; }
+
+    function transfer(address to, uint256 value) external { _move(msg.sender, to, value); }
+
+    function transferFrom(address from, address to, uint256 value) external { _move(from, to, value); }
+
+    function _move(address from, address to, uint256 value) private {
+        require(mode != Mode.Reverts, "frozen");
+        if (mode != Mode.ReturnsFalse) {
+            balanceOf[from] -= value;
+            balanceOf[to] += mode == Mode.KeepsFee ? value - 1 : value;
+        }
+        if (mode == Mode.ReturnsNothing) return;
+        bool answer = mode != Mode.ReturnsFalse;
+        uint256 size = mode == Mode.ReturnsShort ? 31 : 32;
+        assembly {
+            mstore(0, answer)
+            return(0, size)
+        }
+    }
+}
+
+/// Passes a call on, as a contract would that hides a batch's data from the transaction's own calldata.
+contract Forwarder {
+    function forward(address target, bytes calldata data) external payable {
+        (bool success, bytes memory result) = target.call{value: msg.value}(data);
+        if (!success) {
+            assembly { revert(add(result, 0x20), mload(result)) }
+        }
+    }
+}
+
+/// A sequencer that can't be paid back.
+contract RefusesEther is Forwarder {
+    receive() external payable { revert("no"); }
+}
+
+/// The libraries' own functions, to compare with other implementations.
+contract Libraries {
+    function header(bytes calldata blob) external pure returns (uint64, uint64) { return Frames.header(blob); }
+
+    function digest(bytes calldata blob) external pure returns (bytes32, bytes32, uint32) { return Frames.digest(blob); }
+
+    function merkleize(bytes32[] memory leaves) external pure returns (bytes32) { return Frames.merkleize(leaves); }
+
+    function pay(IERC20 asset, address to, uint256 units) external { Asset.pay(asset, to, units); }
+}
