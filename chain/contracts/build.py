@@ -50,9 +50,7 @@ def build(cache: Path | None = None) -> dict[str, str]:
     sources = read_sources(SOURCES)
     contracts, compiler = compile_sources(sources, cache)
     digest = source_hash(sources)
-    return {
-        f"{name}.json": _artifact(name, contracts[f"{name}.sol"][name], compiler, digest) for name in DEPLOYED
-    }
+    return {f"{name}.json": _artifact(name, contracts[f"{name}.sol"][name], compiler, digest) for name in DEPLOYED}
 
 
 def read_sources(folder: Path) -> dict[str, str]:

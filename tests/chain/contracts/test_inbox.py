@@ -38,7 +38,9 @@ def test_messages_keep_their_order_hash_time_and_block(inbox: Handle, ledger: Le
     assert inbox.call("length") == 2
 
 
-@pytest.mark.parametrize(("start", "limit", "expected"), [(0, 2, 2), (2, 5, 1), (3, 5, 0), (2**200, 2**255, 0), (0, 0, 0)])
+@pytest.mark.parametrize(
+    ("start", "limit", "expected"), [(0, 2, 2), (2, 5, 1), (3, 5, 0), (2**200, 2**255, 0), (0, 0, 0)]
+)
 def test_pages_of_messages_end_where_the_inbox_does(inbox: Handle, start: int, limit: int, expected: int) -> None:
     for amount in (1, 2, 3):
         inbox.send("deposit", BOB, 0, amount)

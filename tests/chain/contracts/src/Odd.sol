@@ -3,7 +3,6 @@ pragma solidity ^0.8.28;
 
 import {Asset, IERC20} from "./Asset.sol";
 import {Frames} from "./Frames.sol";
-import {TestUSD} from "./TestUSD.sol";
 
 /// A token with any number of decimals whose transfers misbehave on demand.
 contract OddToken {

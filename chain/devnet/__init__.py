@@ -1,0 +1,8 @@
+"""The devnet: an embedded L1, the rollup on it, its sequencer, RPC and faucet, as one service with one home.
+
+Importing this package is cheap; what it runs is imported when it runs.
+"""
+
+from chain.devnet.service import Devnet, DevnetReady, run_devnet
+
+__all__ = ["Devnet", "DevnetReady", "run_devnet"]
