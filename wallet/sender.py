@@ -1,0 +1,182 @@
+"""Handing signed transactions in: nonces in order, outages and rival signers survived, money checked before."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+from chain.eip712 import SigningDomain
+from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.money import MAX_NANO, format_usd
+from chain.signing import parse_address
+from chain.txs import tx_id
+from chain.views import AccountView, ChainInfo, SoftReceipt
+from wallet.account import UnlockedAccount
+from wallet.addresses import ADDRESS_BYTES
+from wallet.errors import WalletError
+
+if TYPE_CHECKING:
+    from chain.client import RollupClient
+
+MAX_FEE_NANO = 100_000_000
+"""Ten cents: no chain is paid more for one transaction without a person asking."""
+
+SUBMIT_ATTEMPTS = 3
+"""The same bytes are handed in again after an outage: the sequencer answers them with the same receipt."""
+
+NONCE_ATTEMPTS = 3
+"""Another program may sign with the same wallet; then the nonce is read again."""
+
+_RETRY_PAUSE_S = 0.2
+_POLL_PAUSE_S = 0.1
+_POLL_PAUSE_MAX_S = 1.0
+
+
+class NoncedTx(Protocol):
+    """A transaction whose signature covers its sender's nonce."""
+
+    def digest(self, domain: SigningDomain, nonce: int) -> bytes:
+        """What the sender signs."""
+        ...
+
+    def encode(self, signature: bytes) -> bytes:
+        """The transaction's bytes."""
+        ...
+
+
+class TxSender:
+    """Hands in one account's transactions, those with a nonce one at a time."""
+
+    def __init__(self, account: UnlockedAccount, client: RollupClient) -> None:
+        self._account = account
+        self._client = client
+        self._nonces = asyncio.Lock()
+
+    async def sign_and_submit(
+        self, info: ChainInfo, needed_nano: int, build: Callable[[AccountView], NoncedTx]
+    ) -> SoftReceipt:
+        """Sign for the account's present nonce and hand in; one at a time, since each uses the next nonce.
+
+        Args:
+            info: The chain as just read.
+            needed_nano: What the account must hold: amount and fee.
+            build: Makes the transaction for the account as it is then.
+
+        Raises:
+            WalletError: ``no_funds`` or ``unconfirmed``.
+        """
+        async with self._nonces:
+            signed_nonce = -1
+            for attempt in range(1, NONCE_ATTEMPTS + 1):
+                view = await self._client.account(self._account.address)
+                _check_funds(info, view, needed_nano)
+                assert view is not None
+                if view.nonce <= signed_nonce:
+                    break
+                tx, signed_nonce = build(view), view.nonce
+                signature = self._account.sign_digest(tx.digest(domain_of(info), view.nonce))
+                try:
+                    return await self.submit(tx.encode(signature))
+                except ChainRejectedError as error:
+                    # Only once its nonce is used by another can a refused transaction not be taken later after all.
+                    if error.code != "bad_signature" or attempt == NONCE_ATTEMPTS:
+                        raise
+            raise WalletError(
+                "The chain refuses this wallet's signature.",
+                code="foreign_chain",
+                fix="Check that it is the right chain.",
+            )
+
+    async def submit(self, raw_tx: bytes) -> SoftReceipt:
+        """Hand in a transaction's bytes, again after an outage; it is executed once.
+
+        Raises:
+            WalletError: ``unconfirmed`` if the chain stopped answering.
+            ChainRejectedError: If it was refused.
+        """
+        for attempt in range(1, SUBMIT_ATTEMPTS + 1):
+            try:
+                return await self._client.submit(raw_tx)
+            except ChainUnavailableError as error:
+                if attempt == SUBMIT_ATTEMPTS:
+                    raise WalletError(
+                        "The chain stopped answering, so it is not known whether it took the transaction.",
+                        code="unconfirmed",
+                        fix=f"Before trying again, look for transaction 0x{tx_id(raw_tx).hex()}.",
+                    ) from error
+                await asyncio.sleep(_RETRY_PAUSE_S * attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+
+def domain_of(info: ChainInfo) -> SigningDomain:
+    """What this chain's signatures are bound to."""
+    return SigningDomain(info.l2_chain_id, parse_address(info.rollup_address))
+
+
+def fee_of(info: ChainInfo) -> int:
+    """What one transaction costs.
+
+    Raises:
+        WalletError: ``absurd_fee``.
+    """
+    if not 0 <= info.params.min_fee_nano <= MAX_FEE_NANO:
+        raise WalletError("The chain asks for an absurd fee.", code="absurd_fee", fix="Use another chain.")
+    return info.params.min_fee_nano
+
+
+def check_amount(amount_nano: int) -> None:
+    """Refuse amounts that can't be moved.
+
+    Raises:
+        WalletError: ``bad_amount``.
+    """
+    if not 0 < amount_nano <= MAX_NANO:
+        raise WalletError("That amount can't be moved.", code="bad_amount", fix="Give an amount above zero.")
+
+
+def checked_address(address: bytes) -> bytes:
+    """The same address.
+
+    Raises:
+        WalletError: ``bad_address`` if nobody can own it.
+    """
+    if len(address) != ADDRESS_BYTES or not any(address):
+        raise WalletError("That is not an address to send money to.", code="bad_address")
+    return address
+
+
+def _check_funds(info: ChainInfo, view: AccountView | None, needed_nano: int) -> None:
+    held_nano = view.balance_nano if view else 0
+    if view is not None and held_nano >= needed_nano:
+        return
+    missing_nano = max(needed_nano - held_nano, 0)
+    fix = "Get test money: idlewatt wallet faucet." if info.has_faucet else "Deposit from L1: idlewatt wallet deposit."
+    raise WalletError(
+        f"Not enough money: the wallet holds {format_usd(held_nano)} and this needs {format_usd(needed_nano)}, "
+        f"{format_usd(missing_nano)} more.",
+        code="no_funds",
+        fix=fix,
+    )
+
+
+async def poll(is_done: Callable[[], Awaitable[bool]], timeout_s: float, message: str) -> None:
+    """Ask again, ever more slowly, until it is so; outages are waited out.
+
+    Raises:
+        ChainUnavailableError: ``not_included`` after ``timeout_s``.
+    """
+    pause_s = _POLL_PAUSE_S
+    try:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                with contextlib.suppress(ChainUnavailableError):
+                    if await is_done():
+                        return
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 1.5, _POLL_PAUSE_MAX_S)
+    except TimeoutError:
+        raise ChainUnavailableError(
+            message, code="not_included", fix="It is not lost; look at the chain again later."
+        ) from None

@@ -1,0 +1,377 @@
+"""What a wallet does on the rollup: every signed transaction, checked before and told clearly after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from chain.eip712 import SigningDomain
+from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.money import MAX_NANO
+from chain.signing import parse_address
+from chain.txs import CloseTogether, Expire, OpenChannel, Redeem, StartClose, TopUp, Transfer, Withdraw
+from chain.views import AccountView, ChainInfo, ChannelView, FaucetGrant, SoftReceipt, WithdrawalView
+from wallet.account import UnlockedAccount
+from wallet.errors import WalletError
+from wallet.l1 import open_bridge
+from wallet.money import MoneyTimeline, build_timeline
+from wallet.sender import NoncedTx, TxSender, check_amount, checked_address, domain_of, fee_of, poll
+from wallet.vouchers import Voucher
+
+if TYPE_CHECKING:
+    from chain.client import RollupClient
+
+
+class WalletService:
+    """One unlocked account on one rollup. Calls may run at once; signed transactions queue for their nonces.
+
+    Every method may raise ``ChainUnavailableError`` or ``ChainRejectedError`` from the chain, and ``WalletError`` with
+    code ``foreign_chain`` if the chain is another deployment than expected, or than it was before.
+
+    Args:
+        account: Who signs.
+        client: The rollup's RPC; not closed here.
+        expected_deployment: The deployment that this home's channels live on (``Store.deployment``), if one is known.
+    """
+
+    def __init__(
+        self, account: UnlockedAccount, client: RollupClient, *, expected_deployment: str | None = None
+    ) -> None:
+        self._account = account
+        self._client = client
+        self._deployment = expected_deployment.lower() if expected_deployment else None
+        self._sender = TxSender(account, client)
+
+    @property
+    def address(self) -> bytes:
+        """The account's 20 bytes."""
+        return self._account.address
+
+    @property
+    def account(self) -> UnlockedAccount:
+        """Who signs."""
+        return self._account
+
+    async def info(self) -> ChainInfo:
+        """Which chain this is, read afresh and checked against the one this wallet knows.
+
+        Raises:
+            WalletError: ``foreign_chain``.
+        """
+        info = await self._client.info()
+        if self._deployment is None:
+            self._deployment = info.deployment.lower()
+        if info.deployment.lower() != self._deployment:
+            raise WalletError(
+                "This is another chain than the one this home's channels live on.",
+                code="foreign_chain",
+                fix="If it was reset, archive the old channels and go on; if not, connect to the former chain.",
+            )
+        return info
+
+    async def domain(self) -> SigningDomain:
+        """What this chain's signatures are bound to, after the same check."""
+        return domain_of(await self.info())
+
+    async def view(self) -> AccountView | None:
+        """The L2 account, or ``None`` where there is none yet."""
+        await self.info()
+        return await self._client.account(self.address)
+
+    async def balance(self) -> int:
+        """Nano on L2; 0 without an account."""
+        view = await self.view()
+        return view.balance_nano if view else 0
+
+    async def ensure_account(self) -> AccountView:
+        """The L2 account, created if there is none (which costs nothing)."""
+        await self.info()
+        return await self._ensure(self.address)
+
+    async def channels(self) -> list[ChannelView]:
+        """Channels that the chain has open for this account, either side; finds openings again after a crash."""
+        await self.info()
+        return await self._client.channels_of(self.address)
+
+    async def open_channel(
+        self, provider: bytes, deposit_nano: int, signer: bytes, expiry_s: int
+    ) -> tuple[int, SoftReceipt]:
+        """Lock ``deposit_nano`` for ``provider``, to be paid out against vouchers signed by ``signer``.
+
+        Write the opening down first (``Store.record_opening``): if this is cut off, :meth:`channels`
+        finds it by ``signer``.
+
+        Args:
+            provider: Its account's address; an L2 account is created for it if it has none.
+            deposit_nano: How much.
+            signer: The voucher key's address.
+            expiry_s: L2 time after which the rest can be taken back.
+
+        Returns:
+            The channel's number, and the sequencer's promise.
+
+        Raises:
+            WalletError: ``bad_amount``, ``bad_channel``, ``no_funds`` or ``unconfirmed``.
+        """
+        info = await self.info()
+        check_amount(deposit_nano)
+        if expiry_s <= info.l2_time_s or expiry_s > MAX_NANO:
+            raise WalletError("The channel would be over already.", code="bad_channel", fix="Give it a later expiry.")
+        payee = await self._ensure(provider)
+
+        def build(payer: AccountView) -> NoncedTx:
+            return OpenChannel(
+                sender=payer.index,
+                payee=payee.index,
+                signer=signer,
+                amount_nano=deposit_nano,
+                expiry_s=expiry_s,
+                fee_nano=fee_of(info),
+            )
+
+        receipt = await self._sender.sign_and_submit(info, deposit_nano + fee_of(info), build)
+        channel = await self._client.channel(receipt.allocated_index) if receipt.allocated_index is not None else None
+        if channel is None or parse_address(channel.signer) != signer:
+            raise WalletError(
+                "The chain took the opening but does not show the channel.",
+                code="unconfirmed",
+                fix=f"Look at it again: transaction {receipt.l2_tx}.",
+            )
+        return channel.channel_id, receipt
+
+    async def top_up(self, channel_id: int, amount_nano: int) -> SoftReceipt:
+        """Add to a channel's deposit.
+
+        Raises:
+            WalletError: ``bad_amount``, ``bad_channel`` or ``no_funds``.
+        """
+        info = await self.info()
+        check_amount(amount_nano)
+        await self._own_channel(channel_id)
+        return await self._sender.sign_and_submit(
+            info, amount_nano + fee_of(info), lambda _: TopUp(channel_id, amount_nano, fee_of(info))
+        )
+
+    async def redeem(self, voucher: Voucher) -> SoftReceipt:
+        """Have the provider paid what a voucher promises beyond what was redeemed; harmless when repeated.
+
+        Raises:
+            WalletError: ``bad_channel`` if the channel is gone; ``nothing_to_redeem`` if the voucher was redeemed.
+        """
+        await self.info()
+        channel = await self._channel(voucher.channel_id)
+        if voucher.cumulative_nano <= channel.redeemed_nano:
+            raise WalletError("That voucher is redeemed already.", code="nothing_to_redeem")
+        return await self._sender.submit(Redeem(voucher.channel_id, voucher.cumulative_nano).encode(voucher.signature))
+
+    async def sign_close(self, channel_id: int, cumulative_nano: int) -> bytes:
+        """As the payee, agree to end a channel; everything above ``cumulative_nano`` goes back to the payer.
+
+        Redeem first: the chain takes this only while exactly ``cumulative_nano`` is redeemed, and
+        later vouchers are void.
+
+        Returns:
+            64 bytes for :meth:`close_together`, which either side may call.
+        """
+        return self._account.sign_digest(CloseTogether(channel_id, cumulative_nano).digest(await self.domain()))
+
+    async def close_together(self, channel_id: int, cumulative_nano: int, payee_signature: bytes) -> SoftReceipt:
+        """End a channel at once with the payee's agreement (:meth:`sign_close`).
+
+        Raises:
+            WalletError: ``bad_channel`` if it is gone, or something else is redeemed by now.
+        """
+        await self.info()
+        channel = await self._channel(channel_id)
+        if channel.redeemed_nano != cumulative_nano:
+            raise WalletError(
+                "The agreement to close is about another amount than the chain has redeemed.",
+                code="bad_channel",
+                fix="Redeem the best voucher, then agree again.",
+            )
+        return await self._sender.submit(CloseTogether(channel_id, cumulative_nano).encode(payee_signature))
+
+    async def start_close(self, channel_id: int) -> SoftReceipt:
+        """As the payer, begin to close alone; :meth:`expire` ends it after the chain's close delay.
+
+        Raises:
+            WalletError: ``bad_channel`` if it is gone, not this account's, or closing already.
+        """
+        info = await self.info()
+        channel = await self._own_channel(channel_id)
+        if channel.closing_at_s:
+            raise WalletError("That channel is closing already.", code="bad_channel", fix="Wait for its delay to end.")
+        return await self._sender.sign_and_submit(info, 0, lambda _: StartClose(channel_id))
+
+    async def expire(self, channel_id: int) -> SoftReceipt:
+        """Take back the rest of a channel whose expiry or close delay has passed.
+
+        Raises:
+            WalletError: ``bad_channel`` if it is gone; ``too_early`` with the time left.
+        """
+        info = await self.info()
+        channel = await self._channel(channel_id)
+        over_at_s = min(channel.expiry_s, channel.closing_at_s or channel.expiry_s)
+        # The sequencer's clock decides; this only saves a refusal that is certain.
+        if info.l2_time_s < over_at_s:
+            raise WalletError(
+                "That channel's time has not run out yet.",
+                code="too_early",
+                fix=f"Try again in {over_at_s - info.l2_time_s} seconds.",
+            )
+        return await self._sender.submit(Expire(channel_id).encode())
+
+    async def transfer(self, to: bytes, amount_nano: int) -> SoftReceipt:
+        """Send money to another address on L2; an account is created for it if it has none.
+
+        Raises:
+            WalletError: ``bad_address``, ``bad_amount`` or ``no_funds``.
+        """
+        info = await self.info()
+        check_amount(amount_nano)
+        receiver = await self._ensure(to)
+        return await self._sender.sign_and_submit(
+            info,
+            amount_nano + fee_of(info),
+            lambda sender: Transfer(sender.index, receiver.index, amount_nano, fee_of(info)),
+        )
+
+    async def withdraw(self, amount_nano: int | None, to: bytes | None = None) -> SoftReceipt:
+        """Send money to L1; it can be claimed there once its batch is final.
+
+        Args:
+            amount_nano: How much; ``None`` takes everything that the fee leaves.
+            to: The L1 address; this account's own if not given.
+
+        Returns:
+            The promise; its ``allocated_index`` is the withdrawal's number.
+
+        Raises:
+            WalletError: ``bad_address``, ``bad_amount`` or ``no_funds``.
+        """
+        info = await self.info()
+        recipient = self.address if to is None else checked_address(to)
+        fee_nano = fee_of(info)
+        if amount_nano is not None:
+            check_amount(amount_nano)
+
+        def build(sender: AccountView) -> NoncedTx:
+            amount = min(sender.balance_nano - fee_nano, MAX_NANO) if amount_nano is None else amount_nano
+            return Withdraw(sender.index, amount, fee_nano, recipient)
+
+        return await self._sender.sign_and_submit(info, (amount_nano or 1) + fee_nano, build)
+
+    async def wait_for_claim(self, l2_tx: str, *, to: bytes | None = None, timeout_s: float) -> WithdrawalView:
+        """Wait until a withdrawal was paid on L1; short outages are waited out.
+
+        Raises:
+            ChainUnavailableError: ``not_included`` if it was not paid within ``timeout_s``.
+        """
+        recipient = self.address if to is None else to
+        found: list[WithdrawalView] = []
+
+        async def is_claimed() -> bool:
+            views = await self._client.withdrawals_of(recipient)
+            found[:] = [view for view in views if view.l2_tx == l2_tx and view.claim_l1_tx is not None]
+            return bool(found)
+
+        await poll(is_claimed, timeout_s, "The withdrawal was not paid on L1 in time.")
+        return found[0]
+
+    async def deposit(self, amount_nano: int) -> str:
+        """Move money from this address on L1 to its L2 account, which is credited a moment later.
+
+        Returns:
+            The L1 transaction's hash.
+
+        Raises:
+            WalletError: ``bad_amount``.
+        """
+        info = await self.info()
+        check_amount(amount_nano)
+        view = await self._client.account(self.address)
+        bridge = await open_bridge(info)
+        try:
+            return await bridge.deposit(
+                self._account.sign_l1_transaction,
+                self.address,
+                self.address,
+                amount_nano,
+                index_hint=view.index if view else None,
+            )
+        finally:
+            await bridge.aclose()
+
+    async def faucet(self, *, timeout_s: float = 30.0) -> FaucetGrant:
+        """Ask a devnet for test money, and wait until L2 has credited it.
+
+        Raises:
+            WalletError: ``no_faucet`` on a chain without one.
+            ChainUnavailableError: ``not_included`` if it did not arrive in time.
+        """
+        info = await self.info()
+        if not info.has_faucet:
+            raise WalletError("This chain has no faucet.", code="no_faucet", fix="Deposit money from L1.")
+        before_nano = await self.balance()
+        grant = await self._client.faucet(self.address)
+
+        async def has_arrived() -> bool:
+            view = await self._client.account(self.address)
+            return view is not None and view.balance_nano >= before_nano + grant.l2_amount_nano
+
+        await poll(has_arrived, timeout_s, "The test money has not arrived on L2 yet.")
+        return grant
+
+    async def timeline(
+        self,
+        *,
+        signed_nano: Mapping[int, int] | None = None,
+        vouchers_nano: Mapping[int, int] | None = None,
+        include_l1: bool = True,
+    ) -> MoneyTimeline:
+        """Where all the money is. An unreachable L1 leaves its line out and says why; the rest still shows.
+
+        Args:
+            signed_nano: What was signed on channels this account pays into, by channel (``BuyerChannel.signed_nano``).
+            vouchers_nano: The best vouchers on channels that pay it, by channel (``ProviderChannel.voucher_nano``).
+            include_l1: Whether to ask L1 as well.
+        """
+        info = await self.info()
+        l1_nano, l1_error = await self._l1_balance(info) if include_l1 else (None, "")
+        return build_timeline(
+            self.address,
+            await self._client.account(self.address),
+            await self._client.channels_of(self.address),
+            await self._client.withdrawals_of(self.address),
+            signed_nano=signed_nano or {},
+            vouchers_nano=vouchers_nano or {},
+            l1_nano=l1_nano,
+            l1_error=l1_error,
+        )
+
+    async def _l1_balance(self, info: ChainInfo) -> tuple[int | None, str]:
+        bridge = await open_bridge(info)
+        try:
+            return await bridge.asset_balance_nano(self.address), ""
+        except (ChainUnavailableError, ChainRejectedError) as error:
+            return None, error.line()
+        finally:
+            await bridge.aclose()
+
+    async def _ensure(self, address: bytes) -> AccountView:
+        view = await self._client.account(checked_address(address))
+        return view or await self._client.create_account(address)
+
+    async def _channel(self, channel_id: int) -> ChannelView:
+        channel = await self._client.channel(channel_id)
+        if channel is None:
+            raise WalletError(
+                f"Channel {channel_id} is closed, or never was.", code="bad_channel", fix="List the open ones."
+            )
+        return channel
+
+    async def _own_channel(self, channel_id: int) -> ChannelView:
+        channel = await self._channel(channel_id)
+        if parse_address(channel.payer) != self.address:
+            raise WalletError(f"Channel {channel_id} is paid by another wallet.", code="bad_channel")
+        return channel
