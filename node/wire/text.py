@@ -67,8 +67,13 @@ def _shown(char: str, *, lines: bool) -> str:
     if char.isspace():
         return " "
     category = unicodedata.category(char)
-    if category in {"Cc", "Cf"} or char in _INVISIBLE or "\ufe00" <= char <= "\ufe0f" or char >= "\U000e0100":
+    if category in {"Cc", "Cf"} or char in _INVISIBLE or _is_variation(char):
         return ""
     if category in {"Cs", "Co", "Cn"}:
         return _REPLACEMENT
     return char
+
+
+def _is_variation(char: str) -> bool:
+    """Whether a character only selects how the one before it looks."""
+    return "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"
