@@ -1,8 +1,8 @@
 """Says before loading whether a model fits into memory, and how much context it gets.
 
 The estimate is the sum of three parts: the weights as they lie in the file, an f16 key-value cache, and llama.cpp's
-work space: arrays one micro-batch wide (residuals, the feed-forward layer), the attention scores of a micro-batch over the
-whole cache unless flash attention saves them, and the logits.
+work space: arrays one micro-batch wide (residuals, the feed-forward layer), the attention scores of a micro-batch over
+the whole cache unless flash attention saves them, and the logits.
 """
 
 from __future__ import annotations

@@ -124,6 +124,7 @@ class Loop:
         self._flushed_at = 0.0
         self._urgent = False
         self._quit = False
+        self._freed = False
         self.speed = self.measure()
 
     def run(self) -> None:
@@ -134,13 +135,18 @@ class Loop:
         """
         receive, slots = self._link.receive, self._slots
         while not self._quit:
+            if self._freed:
+                self._freed = False
+                self._admit()
             # A stream is stepped while it has a prompt to read or its reader has room.
             can_step = any(one.credit > 0 or not one.prefilled for one in slots)
             if not can_step:
                 self._flush()
-            for frame in receive(block=not can_step):
+            arrived = receive(block=not can_step)
+            for frame in arrived:
                 self._take(frame)
-            self._admit()
+            if arrived:
+                self._admit()
             if slots:
                 self._step()
                 if self._urgent or time.perf_counter() - self._flushed_at >= self._flush_s:
@@ -315,6 +321,7 @@ class Loop:
                 self._model.forget(one.slot)
             else:
                 self._model.forget_all()
+        self._freed = True
 
     def _fail_all(self, why: str) -> None:
         for one in list(self._slots):

@@ -86,14 +86,14 @@ class PromptBuilder:
         for index, message in enumerate(messages):
             content = message.content
             core = content.strip()
-            if index in risky and core:
-                before, _, after = content.partition(core)
+            if index in risky:
+                before, _, after = content.partition(core) if core else (content, "", "")
                 # White space stays outside the mark, so that a template may trim it.
                 content = f"{before}\ufdd0{nonce}:{index}\ufdd1{after}"
             contents.append(core)
             shown.append({"role": message.role, "content": content})
         pieces = re.split(f"\ufdd0{nonce}:([0-9]+)\ufdd1", self._template.render(shown))
-        if any(nonce in piece for piece in pieces[::2]):
+        if not risky <= {int(index) for index in pieces[1::2]}:
             raise EngineError(
                 "The model's chat template changes the text of messages, and this conversation holds control tokens.",
                 code="bad_request",

@@ -1,4 +1,4 @@
-"""Writes a tiny llama-architecture GGUF with random weights: real enough for llama.cpp, small enough to write in a test."""
+"""Writes a tiny llama-architecture GGUF with random weights: real for llama.cpp, small enough to write in a test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,22 @@ CHATML = (
 )
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 END, TURN_START, TURN_END = range(3)
-WORDS = ("the", "and", "ing", " to", " of", " in", "user", "assistant", "system", "hello", "model", " 42", "\u00e9", "\U0001f600")
+WORDS = (
+    "the",
+    "and",
+    "ing",
+    " to",
+    " of",
+    " in",
+    "user",
+    "assistant",
+    "system",
+    "hello",
+    "model",
+    " 42",
+    "\u00e9",
+    "\U0001f600",
+)
 
 
 def byte_symbols() -> list[str]:
@@ -53,7 +68,7 @@ def write_tiny(
     silent: tuple[int, ...] = (END, TURN_END),
     emphasis: dict[int, float] | None = None,
 ) -> Path:
-    """Write the model; tokens in `silent` are made unlikely, so that answers run to their length, and `emphasis` favours others."""
+    """Write the model; `silent` tokens are unlikely, so that answers run to their length; `emphasis` favours others."""
     tokens, merges = vocabulary()
     random = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, "llama")

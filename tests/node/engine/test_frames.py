@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.engine import frames as wire
+from node.engine.protocol import ChatMessage, EngineError, Sampling
+
+TO_WORKER = [
+    wire.Load("/m.gguf", None, 10, 20, 128, False, 1, 2, 3, -1, 256, 4.0),
+    wire.Generate(1, (ChatMessage("user", "hé"),), 5, Sampling(seed=3), 3, ("\n",)),
+    wire.Cancel(1),
+    wire.Credit(1, 128),
+    wire.Count(2, (ChatMessage("system", ""),)),
+    wire.Measure(3),
+    wire.Ping(),
+    wire.Quit(),
+]
+FROM_WORKER = [
+    wire.Loading(0.5),
+    wire.Ready("b", "cpu", 3, 4, 1.0, 2.0),
+    wire.LoadFailed("model_unusable", "no"),
+    wire.Began(1, 9),
+    wire.Text(1, "😀", 4),
+    wire.Ended(1, "stop", 9, 4, 1.0, 2.0),
+    wire.Refused(1, "engine_busy", "m", "f"),
+    wire.Counted(2, 5),
+    wire.Measured(3, 1.0, 2.0),
+    wire.Pong(),
+]
+
+
+@given(st.lists(st.integers(1, 40), max_size=30))
+def test_frames_arrive_as_sent_however_the_stream_is_cut(cuts):
+    stream = wire.encode(FROM_WORKER[:4]) + wire.encode([]) + wire.encode(FROM_WORKER[4:])
+    decoder, got, at = wire.FrameDecoder(), [], 0
+    for cut in [*cuts, len(stream)]:
+        got += decoder.feed_from_worker(stream[at : at + cut])
+        at += cut
+    assert got == FROM_WORKER
+
+
+def test_frames_for_a_worker_arrive_as_sent():
+    assert wire.FrameDecoder().feed_to_worker(wire.encode(TO_WORKER)) == TO_WORKER
+
+
+@pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", b"\x01\x00\x00\x00\xc1", wire.encode([wire.Quit()])], ids=repr)
+def test_bytes_that_no_worker_sends_are_an_error(data):
+    with pytest.raises(EngineError) as error:
+        wire.FrameDecoder().feed_from_worker(data)
+    assert error.value.code == "engine_crashed"
