@@ -15,16 +15,19 @@ from chain.devnet.home import DevnetHome
 from chain.errors import ChainRejectedError
 from chain.l1.embedded.server import L1Server
 from chain.l1.protocol import Deployment
+from chain.sequencer.config import SequencerConfig
 from chain.signing import address_of
 
 if TYPE_CHECKING:
     from chain.l1.embedded.evm import EmbeddedEvm
     from chain.l1.rollup_l1 import JsonRpcRollupL1
-    from chain.sequencer import Sequencer, SequencerConfig
+    from chain.sequencer import Sequencer
 
 L1_CHAIN_ID = 31_337
 L2_CHAIN_ID = 31_338
 OPERATOR_ETHER_WEI = 10**9 * 10**18
+POLL_S = 0.5
+"""How often the sequencer looks at L1; the faucet's deposits are announced to it besides."""
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +63,7 @@ class Devnet:
         l1_port: For the L1's JSON-RPC; 0 picks a free port.
         l2_port: For the rollup's RPC; 0 picks a free port.
         params: For a new chain.
-        sequencer: The sequencer's limits and rhythms; its own defaults if not given.
+        sequencer: The sequencer's limits and rhythms, if they should be others than usual.
     """
 
     def __init__(
@@ -77,7 +80,7 @@ class Devnet:
         self._host = host
         self._ports = l1_port, l2_port
         self._params = params or DevnetParams()
-        self._sequencer_config = sequencer
+        self._sequencer_config = sequencer or SequencerConfig(poll_s=POLL_S)
         self._stack = AsyncExitStack()
         self.ready: DevnetReady
         self.l1: L1Server
