@@ -6,6 +6,7 @@ checked here, before the library is asked, and every rule that the contracts app
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from coincurve import PrivateKey, PublicKey
@@ -13,6 +14,7 @@ from coincurve import PrivateKey, PublicKey
 SECP256K1_N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 SIGNATURE_BYTES = 64
 ZERO_ADDRESS = bytes(20)
+_ADDRESS = re.compile("0x[0-9a-fA-F]{40}", re.ASCII)
 
 
 def _fastest_keccak() -> Callable[[bytes], bytes]:
@@ -95,11 +97,9 @@ def parse_address(text: str) -> bytes:
     Raises:
         ValueError: If it is no address, or a mistyped one.
     """
-    if len(text) != 42 or not text.startswith("0x"):
+    if _ADDRESS.fullmatch(text) is None:
         raise ValueError("an address is 0x and 40 hex digits")
     digits = text[2:]
-    if not digits.isascii() or not digits.isalnum():
-        raise ValueError("an address is 0x and 40 hex digits")
     address = bytes.fromhex(digits)
     if digits not in (digits.lower(), digits.upper()) and checksum_address(address) != text:
         raise ValueError("the address's checksum is wrong")

@@ -62,8 +62,7 @@ class Sequencer:
         self._creations: deque[float] = deque()
         self._main: asyncio.Task[None] | None = None
         self._halted: str = ""
-        self.l1_time_s = 0
-        """The newest L1 block's timestamp that was seen."""
+        self._l1_time = (0, time.monotonic())
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -90,7 +89,7 @@ class Sequencer:
             self.final = await FinalState.load(self.store)
             await self._load_head()
             self.poster = Poster(self)
-            self.l1_time_s = await self._l1.time_s()
+            await self._look_at_clock()
             await adopt_batches(self)
             await self.poster.reconcile()
             self.queries = Queries(self)
@@ -110,6 +109,15 @@ class Sequencer:
         self._main = None
         self._halt("it was closed.")
         await self.store.close()
+
+    @property
+    def l1_time_s(self) -> int:
+        """L1's time as last seen, moved on by what has passed since, so that an L1 outage doesn't stop L2 time."""
+        seen_s, at = self._l1_time
+        return seen_s + int(time.monotonic() - at)
+
+    async def _look_at_clock(self) -> None:
+        self._l1_time = (max(self._l1_time[0], await self._l1.time_s()), time.monotonic())
 
     @property
     def l1(self) -> RollupL1:
@@ -151,9 +159,14 @@ class Sequencer:
             except asyncio.QueueFull:
                 raise refusals.busy() from None
             self._executing[raw] = future
-            future.add_done_callback(lambda _: self._executing.pop(raw))
+            future.add_done_callback(lambda done: self._executed(raw, done))
         # Shielded: a submitter that goes away must not take the answer from another one of the same transaction.
         return soft_receipt(await asyncio.shield(future))
+
+    def _executed(self, raw: bytes, done: asyncio.Future[TxRow]) -> None:
+        del self._executing[raw]
+        if not done.cancelled():
+            done.exception()  # retrieved, since whoever submitted may be gone
 
     async def create_account(self, owner: bytes) -> int:
         """The account number of an owner, created where there is none.
@@ -333,7 +346,7 @@ class Sequencer:
                 pause_s = min(pause_s * 2, self.config.max_retry_s)
 
     async def _poll_l1(self) -> None:
-        self.l1_time_s = max(self.l1_time_s, await self._l1.time_s())
+        await self._look_at_clock()
         messages = await self._l1.inbox_messages(self.head.state.meta.inbox_cursor, INBOX_PAGE)
         if messages:
             async with self._writing:

@@ -1,0 +1,193 @@
+"""What the chain's tests share: keys, a funded world, signed transactions, and an L1 in memory for awkward moments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chain.codec import decode_batch
+from chain.eip712 import SigningDomain
+from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.l1.protocol import Deployment, InboxMessage, PostedBatch
+from chain.signing import address_of, keccak256, sign_digest
+from chain.state import GENESIS_ROOT, State
+from chain.stf import Outcome, Rules, apply, apply_inbox
+from chain.txs import CloseTogether, CreateAccount, OpenChannel, Redeem, StartClose, TopUp, Transfer, Withdraw
+from chain.types import Channel
+
+DOMAIN = SigningDomain(7001, b"\x11" * 20)
+RULES = Rules(domain=DOMAIN, close_delay_s=30)
+FUNDS_NANO = 1_000_000
+NO_HINT = 2**32 - 1
+
+Signed = Transfer | Withdraw | OpenChannel | TopUp | StartClose
+
+
+def key(number: int) -> bytes:
+    """A private key that is the same in every run."""
+    return keccak256(b"test key" + number.to_bytes(4, "big"))
+
+
+def owner(number: int) -> bytes:
+    """The address of ``key(number)``."""
+    return address_of(key(number))
+
+
+def deposit(index: int, to: bytes, amount_nano: int, hint: int = NO_HINT, at_s: int = 0) -> InboxMessage:
+    return InboxMessage(
+        index=index, kind="deposit", owner=to, index_hint=hint, amount_nano=amount_nano, body=b"", at_s=at_s, l1_block=1
+    )
+
+
+def forced(index: int, body: bytes) -> InboxMessage:
+    return InboxMessage(
+        index=index, kind="forced", owner=bytes(20), index_hint=0, amount_nano=0, body=body, at_s=0, l1_block=1
+    )
+
+
+def funded_state(accounts: int = 3, funds_nano: int = FUNDS_NANO) -> State:
+    """Accounts 1 to ``accounts``, owned by ``owner(1)`` and so on, each with ``funds_nano``."""
+    state = State.genesis()
+    for number in range(1, accounts + 1):
+        apply_inbox(state, deposit(number - 1, owner(number), funds_nano), RULES)
+    state.settle()
+    return state
+
+
+def signed(tx: Signed, signer: int, nonce: int, domain: SigningDomain = DOMAIN) -> bytes:
+    return tx.encode(sign_digest(key(signer), tx.digest(domain, nonce)))
+
+
+def signed_once(tx: Redeem | CloseTogether, signer: int, domain: SigningDomain = DOMAIN) -> bytes:
+    return tx.encode(sign_digest(key(signer), tx.digest(domain)))
+
+
+def send(state: State, tx: Signed, signer: int) -> Outcome:
+    """Apply a transaction signed by ``key(signer)`` with its account's nonce (account number = key number)."""
+    account = state.account(signer)
+    return apply(state, signed(tx, signer, account.nonce if account else 0), RULES)
+
+
+def open_channel(state: State, amount_nano: int = 1_000, expiry_s: int = 1_000, voucher_key: int = 9) -> int:
+    """Open a channel from account 1 to account 2; returns its id."""
+    tx = OpenChannel(1, 2, owner(voucher_key), amount_nano, expiry_s, 0)
+    outcome = send(state, tx, 1)
+    assert outcome.allocated is not None
+    return outcome.allocated
+
+
+def channel_of(state: State, channel_id: int) -> Channel:
+    channel = state.channel(channel_id)
+    assert channel is not None
+    return channel
+
+
+def create(state: State, number: int) -> Outcome:
+    return apply(state, CreateAccount(owner(number)).encode(), RULES)
+
+
+class MemoryL1:
+    """An L1 in memory whose answers can be made late, wrong or missing, which a real one can't be made to be."""
+
+    def __init__(self, *, challenge_window_s: int = 10) -> None:
+        self.now_s = 1_000
+        self.messages: list[InboxMessage] = []
+        self.posted: list[PostedBatch] = []
+        self.final = 0
+        self.claims: dict[int, bytes] = {}
+        self.submissions = 0
+        self.is_down = False
+        self.loses_answers = False
+        self.refuses_claims_of: set[int] = set()
+        self._deployment = Deployment(
+            l1_chain_id=1337,
+            l2_chain_id=DOMAIN.l2_chain_id,
+            rollup_address=DOMAIN.rollup_address,
+            inbox_address=b"\x12" * 20,
+            asset_address=b"\x13" * 20,
+            block_number=1,
+            block_hash=b"\x14" * 32,
+            challenge_window_s=challenge_window_s,
+            force_delay_s=20,
+            close_delay_s=30,
+            genesis_root=GENESIS_ROOT,
+        )
+
+    def deposit(self, to: bytes, amount_nano: int, hint: int = NO_HINT) -> None:
+        self.messages.append(deposit(len(self.messages), to, amount_nano, hint, self.now_s))
+
+    def force(self, body: bytes) -> None:
+        self.messages.append(forced(len(self.messages), body))
+
+    async def deployment(self) -> Deployment:
+        return self._deployment
+
+    async def time_s(self) -> int:
+        self._answer()
+        return self.now_s
+
+    async def inbox_messages(self, start: int, limit: int) -> Sequence[InboxMessage]:
+        self._answer()
+        return self.messages[start : start + limit]
+
+    async def batch_count(self) -> int:
+        self._answer()
+        return len(self.posted)
+
+    async def final_count(self) -> int:
+        self._answer()
+        return self.final
+
+    async def batches(self, start: int, limit: int) -> Sequence[PostedBatch]:
+        self._answer()
+        return self.posted[start : start + limit]
+
+    async def submit_batch(self, batch_id: int, prev_root: bytes, blob: bytes) -> PostedBatch:
+        self._answer()
+        if batch_id < len(self.posted) and self.posted[batch_id].blob == blob:
+            return self.posted[batch_id]
+        head = self.posted[-1].post_root if self.posted else GENESIS_ROOT
+        if batch_id != len(self.posted) or prev_root != head:
+            raise ChainRejectedError("wrong batch", code="wrong_batch_id")
+        batch = PostedBatch(
+            batch_id=batch_id,
+            prev_root=prev_root,
+            post_root=decode_batch(blob).frames[-1].post_root,
+            blob=blob,
+            l1_tx=keccak256(blob),
+            l1_block=batch_id + 2,
+            submitted_at_s=self.now_s,
+        )
+        self.posted.append(batch)
+        self.submissions += 1
+        if self.loses_answers:
+            self.loses_answers = False
+            raise ChainUnavailableError("the answer was lost")
+        return batch
+
+    async def finalize(self) -> int:
+        self._answer()
+        window_s = self._deployment.challenge_window_s
+        while self.final < len(self.posted) and self.posted[self.final].submitted_at_s + window_s <= self.now_s:
+            self.final += 1
+        return self.final
+
+    async def claim_withdrawal(
+        self, batch_id: int, index: int, recipient: bytes, amount_nano: int, siblings: Sequence[bytes]
+    ) -> bytes:
+        from chain.tree import root_from_proof
+        from chain.types import Withdrawal
+
+        self._answer()
+        if index in self.refuses_claims_of:
+            raise ChainRejectedError("the asset refuses this recipient", code="reverted")
+        leaf = keccak256(Withdrawal(recipient=recipient, amount_nano=amount_nano).encode())
+        assert batch_id < self.final
+        assert root_from_proof(index, leaf, siblings) == self.posted[batch_id].post_root
+        return self.claims.setdefault(index, keccak256(b"claim" + index.to_bytes(4, "big")))
+
+    async def is_claimed(self, index: int) -> bool:
+        return index in self.claims
+
+    def _answer(self) -> None:
+        if self.is_down:
+            raise ChainUnavailableError("L1 is down")

@@ -1,0 +1,88 @@
+import pytest
+from eth_account.messages import encode_typed_data
+from eth_utils import keccak
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chain.eip712 import SigningDomain, voucher_digest, word
+from chain.signing import checksum_address
+from chain.txs import CloseTogether, OpenChannel, Redeem, StartClose, TopUp, Transfer, Withdraw
+
+u32, u64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
+address = st.binary(min_size=20, max_size=20)
+domain = st.builds(SigningDomain, st.integers(1, 2**63), address)
+
+FIELDS = {
+    "Transfer": "uint32 from,uint32 to,uint64 amount,uint32 fee,uint64 nonce",
+    "Withdraw": "uint32 from,uint64 amount,uint32 fee,address to,uint64 nonce",
+    "OpenChannel": "uint32 from,uint32 payee,address signer,uint64 amount,uint64 expiry,uint32 fee,uint64 nonce",
+    "TopUp": "uint32 channel,uint64 amount,uint32 fee,uint64 nonce",
+    "CloseTogether": "uint32 channel,uint64 cumulative",
+    "StartClose": "uint32 channel,uint64 nonce",
+    "Voucher": "uint32 channel,uint64 cumulative",
+}
+
+
+def eth_account_digest(signing_domain: SigningDomain, name: str, *values: int | bytes) -> bytes:
+    types = [field.split() for field in FIELDS[name].split(",")]
+    message = {
+        field: checksum_address(value) if isinstance(value, bytes) else value
+        for (_, field), value in zip(types, values, strict=True)
+    }
+    encoded = encode_typed_data(
+        {
+            "name": "Idlewatt",
+            "version": "1",
+            "chainId": signing_domain.l2_chain_id,
+            "verifyingContract": checksum_address(signing_domain.rollup_address),
+        },
+        {name: [{"name": field, "type": kind} for kind, field in types]},
+        message,
+    )
+    return keccak(b"\x19" + encoded.version + encoded.header + encoded.body)
+
+
+@settings(max_examples=25)
+@given(domain, u32, u32, u64, u32, u64)
+def test_a_transfers_digest_is_eth_accounts(d, sender, receiver, amount, fee, nonce):
+    ours = Transfer(sender, receiver, amount, fee).digest(d, nonce)
+    assert ours == eth_account_digest(d, "Transfer", sender, receiver, amount, fee, nonce)
+
+
+@settings(max_examples=25)
+@given(domain, u32, u64, u32, address, u64)
+def test_a_withdrawals_digest_is_eth_accounts(d, sender, amount, fee, to, nonce):
+    ours = Withdraw(sender, amount, fee, to).digest(d, nonce)
+    assert ours == eth_account_digest(d, "Withdraw", sender, amount, fee, to, nonce)
+
+
+@settings(max_examples=25)
+@given(domain, u32, u32, address, u64, u64, u32, u64)
+def test_an_openings_digest_is_eth_accounts(d, sender, payee, signer, amount, expiry, fee, nonce):
+    ours = OpenChannel(sender, payee, signer, amount, expiry, fee).digest(d, nonce)
+    assert ours == eth_account_digest(d, "OpenChannel", sender, payee, signer, amount, expiry, fee, nonce)
+
+
+@settings(max_examples=25)
+@given(domain, u32, u64, u32, u64)
+def test_the_channel_digests_are_eth_accounts(d, channel, amount, fee, nonce):
+    assert TopUp(channel, amount, fee).digest(d, nonce) == eth_account_digest(d, "TopUp", channel, amount, fee, nonce)
+    assert StartClose(channel).digest(d, nonce) == eth_account_digest(d, "StartClose", channel, nonce)
+    assert CloseTogether(channel, amount).digest(d) == eth_account_digest(d, "CloseTogether", channel, amount)
+    assert Redeem(channel, amount).digest(d) == eth_account_digest(d, "Voucher", channel, amount)
+    assert voucher_digest(d, channel, amount) == Redeem(channel, amount).digest(d)
+
+
+def test_a_deployment_binds_its_signatures():
+    here, there = SigningDomain(1, b"\1" * 20), SigningDomain(1, b"\2" * 20)
+    assert voucher_digest(here, 1, 1) != voucher_digest(there, 1, 1)
+    assert voucher_digest(here, 1, 1) != voucher_digest(SigningDomain(2, b"\1" * 20), 1, 1)
+
+
+def test_what_is_wider_than_a_word_is_refused():
+    with pytest.raises(ValueError, match="32 bytes"):
+        word(bytes(33))
+    with pytest.raises(OverflowError):
+        word(2**256)
+    with pytest.raises(OverflowError):
+        word(-1)

@@ -1,0 +1,109 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chain.errors import UsageError
+from chain.txs import (
+    TX_SIZES,
+    CloseTogether,
+    CreateAccount,
+    Expire,
+    OpenChannel,
+    Redeem,
+    StartClose,
+    TopUp,
+    Transfer,
+    TxFormatError,
+    TxType,
+    Withdraw,
+    decode,
+    inbox_tx_id,
+    is_signed,
+    tx_id,
+)
+
+u32, u64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
+address = st.binary(min_size=20, max_size=20)
+signature = st.binary(min_size=64, max_size=64)
+SIGNED = st.one_of(
+    st.builds(Transfer, u32, u32, u64, u32),
+    st.builds(Withdraw, u32, u64, u32, address),
+    st.builds(OpenChannel, u32, u32, address, u64, u64, u32),
+    st.builds(TopUp, u32, u64, u32),
+    st.builds(Redeem, u32, u64),
+    st.builds(CloseTogether, u32, u64),
+    st.builds(StartClose, u32),
+)
+UNSIGNED = st.one_of(st.builds(CreateAccount, address), st.builds(Expire, u32))
+
+
+@settings(max_examples=150)
+@given(SIGNED, signature)
+def test_a_signed_transaction_reads_back(tx, sig):
+    raw = tx.encode(sig)
+    assert decode(raw) == (tx, sig)
+    assert len(raw) == tx.SIZE == TX_SIZES[raw[0]]
+    assert is_signed(raw[0])
+
+
+@settings(max_examples=50)
+@given(UNSIGNED)
+def test_an_unsigned_transaction_reads_back(tx):
+    raw = tx.encode()
+    assert decode(raw) == (tx, b"")
+    assert not is_signed(raw[0])
+
+
+@settings(max_examples=200)
+@given(st.one_of(st.binary(max_size=140), st.builds(lambda kind, rest: bytes([kind]) + rest, st.integers(0, 15), st.binary(max_size=120))))
+def test_bytes_are_a_transaction_or_refused(raw):
+    try:
+        tx, sig = decode(raw)
+    except TxFormatError as error:
+        assert error.is_unknown_type == (bool(raw) and raw[0] not in TX_SIZES)
+        return
+    assert (tx.encode(sig) if is_signed(raw[0]) else tx.encode()) == raw
+
+
+def test_sizes_are_the_documented_ones():
+    sizes = {
+        CreateAccount: 21,
+        Transfer: 85,
+        Withdraw: 101,
+        OpenChannel: 113,
+        TopUp: 81,
+        Redeem: 77,
+        CloseTogether: 77,
+        StartClose: 69,
+        Expire: 5,
+    }
+    assert {tx: tx.SIZE for tx in sizes} == sizes
+
+
+@pytest.mark.parametrize("kind", [TxType.STAKE, TxType.UNSTAKE, TxType.FINISH_UNSTAKE, TxType.SLASH])
+def test_types_of_stakes_are_reserved_and_unknown_yet(kind):
+    with pytest.raises(TxFormatError) as caught:
+        decode(bytes([kind]) + bytes(80))
+    assert caught.value.is_unknown_type
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Transfer(2**32, 1, 1, 1).encode(bytes(64)),
+        lambda: Transfer(1, 1, 2**64, 1).encode(bytes(64)),
+        lambda: Transfer(1, 1, -1, 1).encode(bytes(64)),
+        lambda: Transfer(1, 1, 1, 1).encode(bytes(65)),
+        lambda: Withdraw(1, 1, 1, bytes(19)).encode(bytes(64)),
+        lambda: CreateAccount(bytes(21)).encode(),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_it_is_sent(build):
+    with pytest.raises(UsageError):
+        build()
+
+
+def test_a_transaction_is_known_by_its_hash_and_a_message_by_its_place():
+    raw = Expire(1).encode()
+    assert tx_id(raw) != tx_id(Expire(2).encode())
+    assert inbox_tx_id(0) != inbox_tx_id(1)
