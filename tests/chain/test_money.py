@@ -14,7 +14,9 @@ def test_a_dollar_amount_reads_as_nano(text, nano):
     assert parse_usd(text) == nano
 
 
-@pytest.mark.parametrize("text", ["", "ten", "-1", "NaN", "inf", "1e30", "0.0000000001", "18446744074", "0x10", "1.2.3"])
+@pytest.mark.parametrize(
+    "text", ["", "ten", "-1", "NaN", "inf", "1e30", "0.0000000001", "18446744074", "0x10", "1.2.3"]
+)
 def test_what_is_no_amount_is_refused_in_one_line(text):
     with pytest.raises(UsageError) as caught:
         parse_usd(text)

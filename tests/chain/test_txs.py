@@ -55,7 +55,12 @@ def test_an_unsigned_transaction_reads_back(tx):
 
 
 @settings(max_examples=200)
-@given(st.one_of(st.binary(max_size=140), st.builds(lambda kind, rest: bytes([kind]) + rest, st.integers(0, 15), st.binary(max_size=120))))
+@given(
+    st.one_of(
+        st.binary(max_size=140),
+        st.builds(lambda kind, rest: bytes([kind]) + rest, st.integers(0, 15), st.binary(max_size=120)),
+    )
+)
 def test_bytes_are_a_transaction_or_refused(raw):
     try:
         tx, sig = decode(raw)

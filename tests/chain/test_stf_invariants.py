@@ -1,0 +1,134 @@
+"""Whatever happens, the money adds up, nonces and redeemed amounts never fall, and undo is exact."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from chain.state import State
+from chain.stf import apply, apply_inbox, open_batch
+from chain.txs import CloseTogether, CreateAccount, Expire, OpenChannel, Redeem, StartClose, TopUp, Transfer, Withdraw
+from chain.types import Account, Channel, Withdrawal
+from tests.chain.support import RULES, deposit, forced, owner, signed, signed_once
+
+people = st.integers(1, 4)
+numbers = st.integers(0, 6)
+amounts = st.one_of(st.integers(0, 2_000), st.just(2**64 - 1))
+fees = st.integers(0, 20)
+VOUCHER_KEY = 9
+
+
+class Ledger(RuleBasedStateMachine):
+    def __init__(self):
+        super().__init__()
+        self.state = State.genesis()
+        self.nonces: dict[int, int] = {}
+        self.redeemed: dict[int, int] = {}
+        self.deposited = 0
+        self.last_time_s = 0
+
+    def run_tx(self, raw: bytes, by_force: bool) -> None:
+        root = self.state.root()
+        if by_force and len(raw) <= 128:
+            apply_inbox(self.state, forced(self.state.meta.inbox_cursor, raw), RULES)
+            return
+        mark = self.state.mark()
+        outcome = apply(self.state, raw, RULES)
+        if outcome.code:
+            assert self.state.root() == root
+        else:
+            after = self.state.root()
+            self.state.rollback(mark)
+            assert self.state.root() == root
+            assert apply(self.state, raw, RULES) == outcome
+            assert self.state.root() == after
+
+    def nonce(self, number: int) -> int:
+        account = self.state.account(number)
+        return account.nonce if account else 0
+
+    def payer_nonce(self, channel_id: int) -> int:
+        channel = self.state.channel(channel_id)
+        return self.nonce(channel.payer) if channel else 0
+
+    @rule(person=people, hint=numbers, amount=st.integers(1, 5_000))
+    def deposit(self, person, hint, amount):
+        apply_inbox(self.state, deposit(self.state.meta.inbox_cursor, owner(person), amount, hint), RULES)
+        self.deposited += amount
+
+    @rule(person=people, by_force=st.booleans())
+    def create(self, person, by_force):
+        self.run_tx(CreateAccount(owner(person)).encode(), by_force)
+
+    @rule(sender=numbers, receiver=numbers, amount=amounts, fee=fees, signer=people, by_force=st.booleans())
+    def transfer(self, sender, receiver, amount, fee, signer, by_force):
+        self.run_tx(signed(Transfer(sender, receiver, amount, fee), signer, self.nonce(sender)), by_force)
+
+    @rule(sender=numbers, amount=amounts, fee=fees, signer=people)
+    def withdraw(self, sender, amount, fee, signer):
+        self.run_tx(signed(Withdraw(sender, amount, fee, owner(signer)), signer, self.nonce(sender)), False)
+
+    @rule(sender=numbers, payee=numbers, amount=amounts, life_s=st.integers(0, 100), signer=people)
+    def open(self, sender, payee, amount, life_s, signer):
+        tx = OpenChannel(sender, payee, owner(VOUCHER_KEY), amount, self.last_time_s + life_s, 1)
+        self.run_tx(signed(tx, signer, self.nonce(sender)), False)
+
+    @rule(channel=numbers, amount=amounts, signer=people)
+    def top_up(self, channel, amount, signer):
+        self.run_tx(signed(TopUp(channel, amount, 1), signer, self.payer_nonce(channel)), False)
+
+    @rule(channel=numbers, cumulative=amounts, by_force=st.booleans())
+    def redeem(self, channel, cumulative, by_force):
+        self.run_tx(signed_once(Redeem(channel, cumulative), VOUCHER_KEY), by_force)
+
+    @rule(channel=numbers, signer=people, skew=st.integers(-1, 1))
+    def close_together(self, channel, signer, skew):
+        leaf = self.state.channel(channel)
+        cumulative = max(0, (leaf.redeemed_nano if leaf else 0) + skew)
+        self.run_tx(signed_once(CloseTogether(channel, cumulative), signer), False)
+
+    @rule(channel=numbers, signer=people)
+    def start_close(self, channel, signer):
+        self.run_tx(signed(StartClose(channel), signer, self.payer_nonce(channel)), False)
+
+    @rule(channel=numbers)
+    def expire(self, channel):
+        self.run_tx(Expire(channel).encode(), False)
+
+    @rule(seconds=st.integers(0, 60))
+    def pass_time(self, seconds):
+        self.last_time_s += seconds
+        open_batch(self.state, self.last_time_s)
+
+    @invariant()
+    def supply_is_where_it_is_said_to_be(self):
+        meta = self.state.meta
+        total = meta.fee_pool_nano
+        for _, leaf in self.state.items():
+            if isinstance(leaf, Account):
+                total += leaf.balance_nano + leaf.stake_nano
+            elif isinstance(leaf, Channel):
+                total += leaf.deposit_nano - leaf.redeemed_nano
+            elif isinstance(leaf, Withdrawal):
+                total += leaf.amount_nano
+        assert total == meta.supply_nano == self.deposited
+
+    @invariant()
+    def nonces_and_redeemed_amounts_never_fall(self):
+        for number in range(1, self.state.meta.next_account):
+            account = self.state.account(number)
+            assert account is not None
+            assert account.nonce >= self.nonces.get(number, 0)
+            self.nonces[number] = account.nonce
+        for number in range(1, self.state.meta.next_channel):
+            channel = self.state.channel(number)
+            if channel is not None:
+                assert self.redeemed.get(number, 0) <= channel.redeemed_nano <= channel.deposit_nano
+                self.redeemed[number] = channel.redeemed_nano
+
+    @invariant()
+    def the_root_is_that_of_the_leaves(self):
+        assert State.from_leaves(self.state.items()).root() == self.state.root()
+
+
+Ledger.TestCase.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+TestLedger = Ledger.TestCase
