@@ -38,7 +38,8 @@ class L1Connection:
 
     def __init__(self, url: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         self._provider = _BoundedProvider(url, timeout_s)
-        self.web3 = AsyncWeb3(self._provider)
+        # Without web3's middleware, of which one asks for the chain id before every request.
+        self.web3 = AsyncWeb3(self._provider, middleware=[])
 
     async def aclose(self) -> None:
         """Close the HTTP session."""
