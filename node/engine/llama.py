@@ -36,6 +36,7 @@ DEFAULT_QUEUE = 16
 WINDOW_TOKENS = 256
 FLUSH_MS = 4.0
 STALL_SECONDS = 120.0
+LOAD_STALL_SECONDS = 120.0
 MAX_BACKOFF_SECONDS = 30.0
 HEALTHY_SECONDS = 60.0
 MAX_FAILED_LOADS = 3
@@ -114,10 +115,12 @@ class LlamaEngine:
         self._gguf: GgufInfo | None = None
         self._fit: Fit | None = None
         self._ready: wire.Ready | None = None
+        self._facts: wire.Ready | None = None
         self._speed = (0.0, 0.0)
         self._failure: EngineError | None = None
         self._load_error: EngineError | None = None
         self._gone = asyncio.Event()
+        self._loaded = asyncio.Event()
         self._settled = asyncio.Event()
         self._streams: dict[int, Stream] = {}
         self._by_id: dict[str, Stream] = {}
@@ -225,24 +228,31 @@ class LlamaEngine:
 
     async def info(self) -> EngineInfo:
         """What is loaded; waits for the model's digest, which is computed once."""
-        if self._ready is None or self._gguf is None or self._fit is None or self._digest is None:
+        facts = self._facts
+        if (
+            self._failure is not None
+            or facts is None
+            or self._gguf is None
+            or self._fit is None
+            or self._digest is None
+        ):
             raise self._failure or self._unavailable()
         try:
             sha256 = await asyncio.shield(self._digest)
         except OSError as error:
             raise ModelError(f"The model file can't be read: {error.strerror}.") from error
         return EngineInfo(
-            model_name=self._name or self._gguf.name,
+            model_name=self._name or gguf.name,
             model_sha256=sha256,
-            architecture=self._gguf.architecture,
-            quantization=self._gguf.quantization,
-            parameters=self._gguf.parameters,
-            context_length=self._fit.context_length,
+            architecture=gguf.architecture,
+            quantization=gguf.quantization,
+            parameters=gguf.parameters,
+            context_length=fit.context_length,
             slots=self._slots,
-            vocabulary_size=self._ready.vocabulary_size,
-            model_bytes=self._gguf.file_bytes,
-            engine_build=self._ready.engine_build,
-            backend=self._ready.backend,
+            vocabulary_size=facts.vocabulary_size,
+            model_bytes=gguf.file_bytes,
+            engine_build=facts.engine_build,
+            backend=facts.backend,
             tokens_per_s=self._speed[0],
             ttft_ms=self._speed[1],
         )
@@ -283,6 +293,7 @@ class LlamaEngine:
             work = asyncio.to_thread(self._digests.sha256, self._model_path, self._stop_digest)
             self._digest = asyncio.create_task(work, name="model digest")
         self._gone.clear()
+        self._loaded.clear()
         self._ready = None
         self._worker = worker = await WorkerProcess.start(self._log_path, self._take, self._gone.set)
         try:
@@ -332,9 +343,13 @@ class LlamaEngine:
         self._stalled = False
         while True:
             asked_at = loop.time()
-            if self._ready is not None:
+            if self._ready is None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOAD_STALL_SECONDS):
+                        await self._loaded.wait()
+            else:
                 worker.send(wire.Ping())
-            await asyncio.sleep(self._stall_seconds)
+                await asyncio.sleep(self._stall_seconds)
             if worker.heard_at < asked_at:
                 self._stalled = True
                 self._gone.set()
@@ -369,9 +384,10 @@ class LlamaEngine:
             case wire.Counted() | wire.Measured():
                 self._answer(frame.ticket, frame)
             case wire.Ready():
-                self._ready = frame
+                self._ready = self._facts = frame
                 self._speed = (frame.tokens_per_s, frame.ttft_ms)
                 self._set_state("ready")
+                self._loaded.set()
                 self._settled.set()
             case wire.LoadFailed():
                 self._load_error = ModelError(

@@ -36,6 +36,7 @@ class WorkerProcess(asyncio.Protocol):
         self._decoder = wire.FrameDecoder()
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
+        self._handle: int | None = None
         self._reported = False
         self.heard_at = asyncio.get_running_loop().time()
 
@@ -67,6 +68,7 @@ class WorkerProcess(asyncio.Protocol):
                     env=_environment(),
                     start_new_session=True,
                 )
+            worker._handle = _open_handle(worker._process.pid)
             ours.setblocking(False)
             await asyncio.get_running_loop().create_connection(lambda: worker, sock=ours)
         except OSError as error:
@@ -107,11 +109,24 @@ class WorkerProcess(asyncio.Protocol):
         """End it at once, and wait until the kernel has forgotten it."""
         if self._process is not None:
             if self._process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    self._process.kill()
+                self._send_kill(self._process.pid)
             await asyncio.shield(self._process.wait())
+            self._close_handle()
         if self._transport is not None:
             self._transport.abort()
+
+    def _send_kill(self, pid: int) -> None:
+        # Not `Process.kill`: it polls first, and so takes the exit status away from asyncio's watcher.
+        with contextlib.suppress(ProcessLookupError):
+            if self._handle is not None:
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+            else:
+                os.kill(pid, signal.SIGKILL)
+
+    def _close_handle(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
 
     def describe_end(self) -> str:
         """How it ended, for a person; to be called once it is gone."""
@@ -148,6 +163,16 @@ class WorkerProcess(asyncio.Protocol):
         if not self._reported:
             self._reported = True
             self._on_gone()
+
+
+def _open_handle(pid: int) -> int | None:
+    """A handle that stays this process's even if its number is used again (Linux)."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:  # it ended already
+        return None
 
 
 def _environment() -> dict[str, str]:
