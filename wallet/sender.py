@@ -86,7 +86,7 @@ class TxSender:
             raise WalletError(
                 "The chain refuses this wallet's signature.",
                 code="foreign_chain",
-                fix="Check that it is the right chain.",
+                fix="Check which chain it is.",
             )
 
     async def submit(self, raw_tx: bytes) -> SoftReceipt:

@@ -278,21 +278,26 @@ class WalletService:
         await poll(is_claimed, timeout_s, "The withdrawal was not paid on L1 in time.")
         return found[0]
 
-    async def deposit(self, amount_nano: int) -> str:
+    async def deposit(self, amount_nano: int, *, credit_timeout_s: float | None = None) -> str:
         """Move money from this address on L1 to its L2 account, which is credited a moment later.
+
+        Args:
+            amount_nano: How much.
+            credit_timeout_s: Wait so long for L2 to credit it; ``None`` returns as soon as L1 has it.
 
         Returns:
             The L1 transaction's hash.
 
         Raises:
             WalletError: ``bad_amount``.
+            ChainUnavailableError: ``not_included`` if L2 did not credit it in time; it is not lost.
         """
         info = await self.info()
         check_amount(amount_nano)
         view = await self._client.account(self.address)
         bridge = await open_bridge(info)
         try:
-            return await bridge.deposit(
+            l1_tx = await bridge.deposit(
                 self._account.sign_l1_transaction,
                 self.address,
                 self.address,
@@ -301,6 +306,9 @@ class WalletService:
             )
         finally:
             await bridge.aclose()
+        if credit_timeout_s is not None:
+            await self._wait_for_balance((view.balance_nano if view else 0) + amount_nano, credit_timeout_s)
+        return l1_tx
 
     async def faucet(self, *, timeout_s: float = 30.0) -> FaucetGrant:
         """Ask a devnet for test money, and wait until L2 has credited it.
@@ -314,12 +322,7 @@ class WalletService:
             raise WalletError("This chain has no faucet.", code="no_faucet", fix="Deposit money from L1.")
         before_nano = await self.balance()
         grant = await self._client.faucet(self.address)
-
-        async def has_arrived() -> bool:
-            view = await self._client.account(self.address)
-            return view is not None and view.balance_nano >= before_nano + grant.l2_amount_nano
-
-        await poll(has_arrived, timeout_s, "The test money has not arrived on L2 yet.")
+        await self._wait_for_balance(before_nano + grant.l2_amount_nano, timeout_s)
         return grant
 
     async def timeline(
@@ -357,6 +360,13 @@ class WalletService:
             return None, error.line()
         finally:
             await bridge.aclose()
+
+    async def _wait_for_balance(self, least_nano: int, timeout_s: float) -> None:
+        async def has_arrived() -> bool:
+            view = await self._client.account(self.address)
+            return view is not None and view.balance_nano >= least_nano
+
+        await poll(has_arrived, timeout_s, "The money has not arrived on L2 yet.")
 
     async def _ensure(self, address: bytes) -> AccountView:
         view = await self._client.account(checked_address(address))

@@ -1,0 +1,388 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from chain.client import RollupClient
+from chain.devnet.service import Devnet, DevnetParams
+from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.money import NANO_PER_USD
+from chain.sequencer import SequencerConfig
+from chain.views import Inclusion
+from tests.wallet.network import Proxy, fresh_account
+from wallet.errors import WalletError
+from wallet.service import WalletService
+from wallet.vouchers import sign_voucher
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HOUR_S = 3_600
+GRANT_NANO = 10 * NANO_PER_USD
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def devnet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devnet]:
+    home = tmp_path_factory.mktemp("devnet") / "net"
+    quick = SequencerConfig(batch_interval_s=0.1, poll_s=0.05)
+    params = DevnetParams(challenge_window_s=1, close_delay_s=1)
+    async with Devnet(home, params=params, sequencer=quick) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def client(devnet: Devnet) -> AsyncIterator[RollupClient]:
+    async with RollupClient(devnet.ready.l2_url) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def proxy(devnet: Devnet) -> AsyncIterator[Proxy]:
+    async with Proxy(devnet.ready.l2_url) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def proxied(proxy: Proxy) -> AsyncIterator[RollupClient]:
+    async with RollupClient(proxy.url) as opened:
+        yield opened
+
+
+async def funded(client: RollupClient) -> WalletService:
+    wallet = WalletService(fresh_account(), client)
+    await wallet.faucet()
+    return wallet
+
+
+async def fee_nano(wallet: WalletService) -> int:
+    return (await wallet.info()).params.min_fee_nano
+
+
+def in_an_hour_s() -> int:
+    return int(time.time()) + HOUR_S
+
+
+async def open_channel(buyer: WalletService, seller: WalletService, deposit_nano: int = NANO_PER_USD) -> int:
+    key = buyer.account.voucher_key_at((await buyer.info()).deployment, 0)
+    channel_id, receipt = await buyer.open_channel(seller.address, deposit_nano, key.address, in_an_hour_s())
+    assert receipt.allocated_index == channel_id
+    return channel_id
+
+
+async def voucher_of(buyer: WalletService, channel_id: int, cumulative_nano: int) -> Any:
+    info = await buyer.info()
+    return sign_voucher(
+        buyer.account.voucher_key_at(info.deployment, 0), await buyer.domain(), channel_id, cumulative_nano
+    )
+
+
+async def test_money_goes_from_the_faucet_through_a_channel_to_l1_to_the_last_nano(client: RollupClient) -> None:
+    buyer, seller = await funded(client), WalletService(fresh_account(), client)
+    fee = await fee_nano(buyer)
+    assert await buyer.balance() == GRANT_NANO
+    assert await seller.balance() == 0
+    channel_id = await open_channel(buyer, seller)
+    assert await buyer.balance() == GRANT_NANO - NANO_PER_USD - fee
+
+    await buyer.top_up(channel_id, 5)
+    voucher = await voucher_of(buyer, channel_id, 123_456_789)
+    before = await seller.timeline(vouchers_nano={channel_id: 123_456_789}, include_l1=False)
+    assert before.amount_nano("claimable") == 123_456_789
+    await seller.redeem(voucher)
+    assert await seller.balance() == 123_456_789
+    with pytest.raises(WalletError) as caught:
+        await seller.redeem(voucher)
+    assert caught.value.code == "nothing_to_redeem"
+
+    agreement = await seller.sign_close(channel_id, 123_456_789)
+    await buyer.close_together(channel_id, 123_456_789, agreement)
+    assert await buyer.balance() == GRANT_NANO - 123_456_789 - 2 * fee
+
+    receipt = await seller.withdraw(None)
+    moving = await seller.timeline()
+    assert (moving.amount_nano("withdrawing"), moving.amount_nano("wallet")) == (123_456_789 - fee, 0)
+    assert [entry.l2_tx for entry in moving.entries if entry.place == "withdrawing"] == [receipt.l2_tx]
+    claimed = await seller.wait_for_claim(receipt.l2_tx, timeout_s=60)
+    assert claimed.inclusion is Inclusion.FINAL
+    done = await seller.timeline()
+    assert (done.amount_nano("l1"), done.total_nano, done.l1_error) == (123_456_789 - fee, 123_456_789 - fee, "")
+
+
+async def test_a_withdrawal_may_go_to_another_address(client: RollupClient) -> None:
+    wallet, elsewhere = await funded(client), fresh_account().address
+    receipt = await wallet.withdraw(NANO_PER_USD, elsewhere)
+    view = await wallet.wait_for_claim(receipt.l2_tx, to=elsewhere, timeout_s=60)
+    assert (view.amount_nano, view.withdrawal_index) == (NANO_PER_USD, receipt.allocated_index)
+    assert (await wallet.timeline(include_l1=False)).amount_nano("withdrawing") == 0
+
+
+async def test_a_deposit_from_l1_arrives_on_l2(client: RollupClient) -> None:
+    wallet = await funded(client)
+    l1_tx = await wallet.deposit(7 * NANO_PER_USD, credit_timeout_s=30)
+    assert l1_tx.startswith("0x")
+    assert await wallet.balance() == GRANT_NANO + 7 * NANO_PER_USD
+    again = await wallet.deposit(1)
+    assert again != l1_tx
+
+
+async def test_a_deposit_without_money_on_l1_is_refused(client: RollupClient) -> None:
+    with pytest.raises(ChainRejectedError) as caught:
+        await WalletService(fresh_account(), client).deposit(1)
+    assert caught.value.code == "insufficient_funds"
+
+
+async def test_a_payer_alone_gets_the_rest_back_after_the_delay(client: RollupClient) -> None:
+    buyer, seller = await funded(client), WalletService(fresh_account(), client)
+    channel_id = await open_channel(buyer, seller)
+    with pytest.raises(WalletError) as caught:
+        await buyer.expire(channel_id)
+    assert caught.value.code == "too_early"
+    await buyer.start_close(channel_id)
+    with pytest.raises(WalletError, match="closing already"):
+        await buyer.start_close(channel_id)
+    (channel,) = await buyer.channels()
+    timeline = await buyer.timeline(signed_nano={channel_id: 400}, include_l1=False)
+    (entry,) = [entry for entry in timeline.entries if entry.place == "channel"]
+    assert (entry.ready_at_s, entry.amount_nano) == (channel.closing_at_s, NANO_PER_USD - 400)
+
+    async with asyncio.timeout(60):
+        while await buyer.channels():
+            try:
+                await buyer.expire(channel_id)
+            except (WalletError, ChainRejectedError) as error:
+                assert error.code == "too_early"  # noqa: PT017 - retried until the chain's clock has passed the delay
+                # L2 time is L1 time, and the devnet's L1 makes a block for each transaction.
+                await buyer.transfer(seller.address, 1)
+    assert await buyer.balance() > GRANT_NANO - NANO_PER_USD // 2
+
+
+async def test_transfers_create_the_receivers_account(client: RollupClient) -> None:
+    wallet, other = await funded(client), WalletService(fresh_account(), client)
+    assert await other.view() is None
+    await wallet.transfer(other.address, 42)
+    assert await other.balance() == 42
+    assert (await other.ensure_account()).balance_nano == 42
+    assert await wallet.balance() == GRANT_NANO - 42 - await fee_nano(wallet)
+
+
+async def test_transactions_sent_at_once_take_their_nonces_in_turn(client: RollupClient) -> None:
+    wallet, other = await funded(client), WalletService(fresh_account(), client)
+    await other.ensure_account()
+    await asyncio.gather(*(wallet.transfer(other.address, 10) for _ in range(8)))
+    assert await other.balance() == 80
+
+
+async def test_two_programs_may_sign_with_one_wallet(client: RollupClient) -> None:
+    wallet, other = await funded(client), WalletService(fresh_account(), client)
+    await other.ensure_account()
+    rival = WalletService(wallet.account, client)
+    await asyncio.gather(wallet.transfer(other.address, 10), rival.transfer(other.address, 11))
+    assert await other.balance() == 21
+
+
+async def test_without_money_the_wallet_says_how_much_is_missing_and_where_to_get_it(client: RollupClient) -> None:
+    poor, other = WalletService(fresh_account(), client), fresh_account().address
+    for attempt in (
+        poor.transfer(other, NANO_PER_USD),
+        poor.withdraw(NANO_PER_USD),
+        poor.withdraw(None),
+        poor.open_channel(other, NANO_PER_USD, other, in_an_hour_s()),
+    ):
+        with pytest.raises(WalletError) as caught:
+            await attempt
+        assert caught.value.code == "no_funds"
+        assert "$0.00" in caught.value.message
+        assert "faucet" in caught.value.fix
+    rich = await funded(client)
+    with pytest.raises(WalletError, match=r"holds \$10\.00 and this needs \$10\.000001, \$0\.000001 more"):
+        await rich.withdraw(GRANT_NANO)
+
+
+async def test_amounts_and_addresses_that_make_no_sense_are_refused_before_signing(client: RollupClient) -> None:
+    wallet, other = WalletService(fresh_account(), client), fresh_account().address
+    for amount_nano in (0, -1, 2**64):
+        for attempt in (
+            wallet.transfer(other, amount_nano),
+            wallet.withdraw(amount_nano),
+            wallet.deposit(amount_nano),
+            wallet.top_up(1, amount_nano),
+            wallet.open_channel(other, amount_nano, other, in_an_hour_s()),
+        ):
+            with pytest.raises(WalletError) as caught:
+                await attempt
+            assert caught.value.code == "bad_amount"
+    for address in (b"", b"short", bytes(20)):
+        with pytest.raises(WalletError) as caught:
+            await wallet.withdraw(1, address)
+        assert caught.value.code == "bad_address"
+    for expiry_s in (0, 2**64):
+        with pytest.raises(WalletError) as caught:
+            await wallet.open_channel(other, 1, other, expiry_s)
+        assert caught.value.code == "bad_channel"
+
+
+async def test_channels_of_others_and_closed_ones_are_told_apart(client: RollupClient) -> None:
+    buyer, seller = await funded(client), WalletService(fresh_account(), client)
+    channel_id = await open_channel(buyer, seller)
+    with pytest.raises(WalletError, match="paid by another wallet"):
+        await seller.start_close(channel_id)
+    with pytest.raises(WalletError, match="another amount"):
+        await buyer.close_together(channel_id, 5, await seller.sign_close(channel_id, 5))
+    await buyer.close_together(channel_id, 0, await seller.sign_close(channel_id, 0))
+    voucher = await voucher_of(buyer, channel_id, 5)
+    for attempt in (seller.redeem(voucher), buyer.expire(channel_id), buyer.start_close(channel_id)):
+        with pytest.raises(WalletError, match="closed, or never was"):
+            await attempt
+
+
+async def test_a_wallet_notices_another_chain(client: RollupClient, proxy: Proxy, proxied: RollupClient) -> None:
+    stranger = WalletService(fresh_account(), client, expected_deployment="0x" + "00" * 32)
+    with pytest.raises(WalletError) as caught:
+        await stranger.balance()
+    assert caught.value.code == "foreign_chain"
+
+    wallet = WalletService(fresh_account(), proxied)
+    assert await wallet.balance() == 0
+    proxy.rewrite = told("rollup_info", lambda result: result | {"deployment": "0x" + "11" * 32})
+    with pytest.raises(WalletError) as caught:
+        await wallet.withdraw(1)
+    assert caught.value.code == "foreign_chain"
+
+
+async def test_a_lost_answer_never_pays_twice(client: RollupClient, proxy: Proxy, proxied: RollupClient) -> None:
+    payer, other = await funded(client), WalletService(fresh_account(), client)
+    await other.ensure_account()
+    wallet = WalletService(payer.account, proxied)
+    losses = iter([True, True])
+
+    def lose_two(method: str, answer: dict[str, Any]) -> dict[str, Any] | None:
+        return None if method == "rollup_submit" and next(losses, False) else answer
+
+    proxy.rewrite = lose_two
+    await wallet.transfer(other.address, 77)
+    assert await other.balance() == 77
+    assert await payer.balance() == GRANT_NANO - 77 - await fee_nano(payer)
+
+
+async def test_a_chain_that_stops_answering_leaves_the_transaction_to_look_for(
+    client: RollupClient, proxy: Proxy, proxied: RollupClient
+) -> None:
+    payer = await funded(client)
+    wallet = WalletService(payer.account, proxied)
+    proxy.rewrite = lambda method, answer: None if method == "rollup_submit" else answer
+    with pytest.raises(WalletError) as caught:
+        await wallet.withdraw(5)
+    assert caught.value.code == "unconfirmed"
+    l2_tx = caught.value.fix.split()[-1].rstrip(".")
+    assert (await client.transaction(l2_tx)).kind == "withdraw"
+
+
+async def test_an_opening_whose_answer_was_lost_is_found_by_its_voucher_key(
+    client: RollupClient, proxy: Proxy, proxied: RollupClient
+) -> None:
+    payer, seller = await funded(client), fresh_account().address
+    wallet = WalletService(payer.account, proxied)
+    key = payer.account.voucher_key_at((await payer.info()).deployment, 4)
+    proxy.rewrite = lambda method, answer: None if method == "rollup_submit" else answer
+    with pytest.raises(WalletError):
+        await wallet.open_channel(seller, 50, key.address, in_an_hour_s())
+    (channel,) = await payer.channels()
+    assert channel.signer == key.address_hex
+    (found,) = payer.account.find_voucher_keys((await payer.info()).deployment, [bytes.fromhex(channel.signer[2:])])
+    assert found.address == key.address
+
+
+async def test_a_chain_that_hides_the_channel_it_took_is_not_believed(
+    client: RollupClient, proxy: Proxy, proxied: RollupClient
+) -> None:
+    wallet = WalletService((await funded(client)).account, proxied)
+    proxy.rewrite = told("rollup_channel", lambda _: None)
+    with pytest.raises(WalletError) as caught:
+        await wallet.open_channel(fresh_account().address, 50, b"k" * 20, in_an_hour_s())
+    assert caught.value.code == "unconfirmed"
+
+
+async def test_a_chain_that_refuses_a_right_signature_is_not_signed_for_again(
+    client: RollupClient, proxy: Proxy, proxied: RollupClient
+) -> None:
+    payer = await funded(client)
+    submitted: list[str] = []
+
+    def refuse(method: str, answer: dict[str, Any]) -> dict[str, Any]:
+        if method != "rollup_submit":
+            return answer
+        submitted.append(method)
+        error = {"code": -32000, "message": "no", "data": {"code": "bad_signature"}}
+        return {"jsonrpc": "2.0", "id": answer["id"], "error": error}
+
+    proxy.rewrite = refuse
+    proxy.forwards = lambda method: method != "rollup_submit"
+    with pytest.raises(WalletError) as caught:
+        await WalletService(payer.account, proxied).withdraw(5)
+    assert caught.value.code == "foreign_chain"
+    assert len(submitted) == 1
+
+
+async def test_other_refusals_travel_on_with_their_code(
+    proxy: Proxy, proxied: RollupClient, client: RollupClient
+) -> None:
+    payer = await funded(client)
+    proxy.forwards = lambda method: method != "rollup_submit"
+
+    def refuse(method: str, answer: dict[str, Any]) -> dict[str, Any]:
+        error = {"code": -32000, "message": "too many", "data": {"code": "busy"}}
+        return {"jsonrpc": "2.0", "id": answer["id"], "error": error} if method == "rollup_submit" else answer
+
+    proxy.rewrite = refuse
+    with pytest.raises(ChainRejectedError) as caught:
+        await WalletService(payer.account, proxied).withdraw(5)
+    assert caught.value.code == "busy"
+
+
+@pytest.mark.parametrize("fee", [2**32 - 1, 2**40])
+async def test_an_absurd_fee_is_not_paid(proxy: Proxy, proxied: RollupClient, fee: int) -> None:
+    proxy.rewrite = told(
+        "rollup_info", lambda result: result | {"params": result["params"] | {"min_fee_nano": str(fee)}}
+    )
+    with pytest.raises(WalletError) as caught:
+        await WalletService(fresh_account(), proxied).withdraw(5)
+    assert caught.value.code == "absurd_fee"
+
+
+async def test_a_chain_without_a_faucet_says_so(proxy: Proxy, proxied: RollupClient) -> None:
+    proxy.rewrite = told("rollup_info", lambda result: result | {"has_faucet": False})
+    wallet = WalletService(fresh_account(), proxied)
+    with pytest.raises(WalletError) as caught:
+        await wallet.faucet()
+    assert caught.value.code == "no_faucet"
+    with pytest.raises(WalletError) as caught:
+        await wallet.withdraw(5)
+    assert "deposit" in caught.value.fix
+
+
+async def test_an_unreachable_l1_leaves_its_line_out_and_says_why(proxy: Proxy, proxied: RollupClient) -> None:
+    proxy.rewrite = told("rollup_info", lambda result: result | {"l1_rpc_url": "http://127.0.0.1:1"})
+    timeline = await WalletService(fresh_account(), proxied).timeline()
+    assert [entry.place for entry in timeline.entries] == ["wallet"]
+    assert timeline.l1_error
+
+
+async def test_waiting_ends_at_its_deadline(proxy: Proxy, proxied: RollupClient) -> None:
+    wallet = WalletService(fresh_account(), proxied)
+    with pytest.raises(ChainUnavailableError) as caught:
+        await wallet.wait_for_claim("0x" + "00" * 32, timeout_s=0.3)
+    assert caught.value.code == "not_included"
+    proxy.rewrite = lambda _method, _answer: None
+    with pytest.raises(ChainUnavailableError):
+        await wallet.wait_for_claim("0x" + "00" * 32, timeout_s=0.3)
+
+
+def told(wanted: str, change: Any) -> Any:
+    """A rewrite of one method's results."""
+
+    def rewrite(method: str, answer: dict[str, Any]) -> dict[str, Any]:
+        return answer | {"result": change(answer["result"])} if method == wanted else answer
+
+    return rewrite
