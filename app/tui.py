@@ -1,0 +1,293 @@
+"""The Textual application over one node: modes, keys, themes, palette. Only this and ``screens`` import Textual."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from app.themes import DEFAULT_THEME, OUR_THEMES
+from node.api import NodeApi
+from node.values import IdlewattError, LogLine, NodeChanged, Notice, Phase, Prices, parse_usd
+from screens.base import NodeScreen, stylesheets
+from screens.chain import ChainScreen
+from screens.chat import ChatScreen
+from screens.dashboard import DashboardScreen
+from screens.dialogs import Field, Form, FormSpec, Help, Values
+from screens.hub import Hub, system_now_ms
+from screens.jobs import JobsScreen
+from screens.logs import LogsScreen
+from screens.market import MarketScreen
+from screens.onboarding import DEFAULT_PRICE_IN, DEFAULT_PRICE_OUT, OnboardingScreen
+from screens.text import plain
+from screens.wallet import WalletScreen
+
+logger = logging.getLogger(__name__)
+
+COALESCE_S = 0.1
+"""Screens redraw at most this often, however fast the node talks."""
+ONBOARDING = "onboarding"
+SCREENS: dict[str, tuple[str, type[NodeScreen]]] = {
+    "dashboard": ("1", DashboardScreen),
+    "jobs": ("2", JobsScreen),
+    "market": ("4", MarketScreen),
+    "chat": ("5", ChatScreen),
+    "wallet": ("6", WalletScreen),
+    "chain": ("7", ChainScreen),
+    "logs": ("9", LogsScreen),
+}
+"""Each main screen is a mode: its key, and its class."""
+_SCREENS_GROUP = Binding.Group("screens", compact=True)
+
+
+def _mode_bindings() -> list[BindingType]:
+    bindings: list[BindingType] = []
+    for mode, (key, screen) in SCREENS.items():
+        name = screen.TITLE_TEXT
+        bindings.append(Binding(key, f"go('{mode}')", name, id=f"go.{mode}", group=_SCREENS_GROUP))
+        bindings.append(Binding(f"alt+{key}", f"go('{mode}')", name, show=False, id=f"go.alt.{mode}"))
+    return bindings
+
+
+class IdlewattApp(App[None], inherit_bindings=False):
+    """The TUI over one node.
+
+    Args:
+        api: The node; the app neither starts nor stops it.
+        title: What the terminal's title says.
+        first_mode: The screen to begin with: a key of :data:`SCREENS`.
+        onboarding: Begin with onboarding instead.
+        theme: A theme's name; unknown ones are left out.
+        keymap: Binding ids to keys, as in the configuration.
+        now_ms: The clock of all screens.
+    """
+
+    CSS_PATH = stylesheets()
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (150, "-wide")]  # noqa: RUF012 - Textual's own form
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *_mode_bindings(),
+        Binding("f3", "toggle_online", "On/offline", id="app.online", tooltip="Rent out, or stop", key_display="F3"),
+        Binding("f1,question_mark", "help", "Help", id="app.help", key_display="F1"),
+        Binding("ctrl+l", "go('logs')", "Logs", show=False, id="app.logs"),
+        Binding("ctrl+p", "command_palette", "Palette", id="app.palette", priority=True),
+        Binding("ctrl+q", "quit", "Quit", id="app.quit", priority=True),
+        Binding("ctrl+c", "help_quit", show=False, system=True),
+    ]
+
+    def __init__(
+        self,
+        api: NodeApi,
+        *,
+        title: str = "Idlewatt",
+        first_mode: str = "dashboard",
+        onboarding: bool = False,
+        theme: str = DEFAULT_THEME,
+        keymap: dict[str, str] | None = None,
+        now_ms: Callable[[], int] = system_now_ms,
+    ) -> None:
+        super().__init__()
+        self.title = title
+        self.api = api
+        self.hub = Hub(api, self, now_ms)
+        self._first_mode = ONBOARDING if onboarding else first_mode
+        self._wanted_theme = theme
+        self._changed: set[str] = set()
+        self._logged: list[LogLine] = []
+        self._publish_soon = False
+        if keymap:
+            self.set_keymap(keymap)
+
+    def on_mount(self) -> None:
+        """Themes, modes, the first screen, and listening to the node."""
+        for theme in OUR_THEMES:
+            self.register_theme(theme)
+        if self._wanted_theme in self.available_themes:
+            self.theme = self._wanted_theme
+        for mode, (_, screen) in SCREENS.items():
+            self.add_mode(mode, partial(screen, self.hub))
+        self.add_mode(ONBOARDING, partial(OnboardingScreen, self.hub))
+        self.switch_mode(self._first_mode if self._first_mode in {*SCREENS, ONBOARDING} else "dashboard")
+        self.run_worker(self._listen(), group="node", exit_on_error=False)
+
+    # The node's events
+
+    async def _listen(self) -> None:
+        """Follow the node for as long as the app runs."""
+        while True:
+            try:
+                async with self.api.subscribe() as events:
+                    async for event in events:
+                        self._take(event)
+                return
+            except IdlewattError as error:
+                self.tell(error.line(), "error")
+            except Exception as error:
+                logger.exception("the node's events broke off")
+                self.tell(f"The node's events broke off ({type(error).__name__}); listening again.", "error")
+            await asyncio.sleep(1)
+
+    def _take(self, event: NodeChanged | Notice | LogLine) -> None:
+        if isinstance(event, Notice):
+            self.tell(event.text, event.severity)
+            return
+        if isinstance(event, LogLine):
+            self._logged.append(event)
+        else:
+            self._changed.add(event.what)
+        if not self._publish_soon:
+            self._publish_soon = True
+            self.set_timer(COALESCE_S, self._publish)
+
+    def _publish(self) -> None:
+        self._publish_soon = False
+        what, self._changed = frozenset(self._changed), set()
+        lines, self._logged = tuple(self._logged), []
+        if lines:
+            self.hub.log_lines.extend(lines)
+            self.hub.logged.publish(lines)
+        if what:
+            self.hub.refresh(what)
+
+    def tell(self, text: str, severity: str = "information") -> None:
+        """One line to the person; text from anywhere is fine."""
+        level: Any = severity
+        self.notify(plain(text, 400), severity=level, markup=False)
+
+    # Actions
+
+    def action_go(self, mode: str) -> None:
+        """Change the screen."""
+        if self.current_mode != mode and (self.current_mode != ONBOARDING or mode in SCREENS):
+            self.switch_mode(mode)
+
+    def action_press(self, key: str) -> None:
+        """Do what a key does; clicks in the footer come here."""
+        self.simulate_key(key)
+
+    def action_help(self) -> None:
+        """Explain this screen and its keys."""
+        screen = self.screen
+        if isinstance(screen, NodeScreen):
+            self.push_screen(Help(f"Help · {screen.TITLE_TEXT}", screen.HELP_TEXT, self._keys_here(screen)))
+
+    def _keys_here(self, screen: Screen[Any]) -> list[tuple[str, str]]:
+        seen: dict[str, list[str]] = {}
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            if binding.id and binding.description and active.enabled and not binding.id.startswith("go.alt."):
+                seen.setdefault(binding.tooltip or binding.description, []).append(self.get_key_display(binding))
+        rows = [(" ".join(dict.fromkeys(keys)), what) for what, keys in seen.items()]
+        return [*rows, ("alt+1…9", "Change the screen from a text field")]
+
+    def action_toggle_online(self) -> None:
+        """Rent out after asking, or stop."""
+        phase = self.hub.snapshot.phase
+        flow = self._go_online() if phase in {Phase.OFF, Phase.STOPPING} else self._go_offline()
+        self.run_worker(self._guarded(flow), group="online", exclusive=True, exit_on_error=False)
+
+    async def _guarded(self, flow: Any) -> None:
+        try:
+            await flow
+        except IdlewattError as error:
+            self.tell(error.line(), "error")
+        except Exception as error:
+            logger.exception("going online or offline failed")
+            self.tell(f"Something failed inside ({type(error).__name__}). The log (9) has the details.", "error")
+
+    async def _go_online(self) -> None:
+        models = await self.api.models()
+        provider = self.hub.snapshot.provider
+        prices = provider.prices if provider is not None else None
+        options = tuple((plain(model, 60), model) for model in models)
+        fields = (Field("model", "Model", options=options),) if options else ()
+        spec = FormSpec(
+            title="Rent out this machine?",
+            fields=(
+                *fields,
+                Field("input", "Dollars a million input tokens", _dollars(prices, False)),
+                Field("output", "Dollars a million output tokens", _dollars(prices, True)),
+            ),
+            verb="Go online",
+            note="The model is loaded and the offer published. Strangers' prompts run here until F3 stops it.",
+            check=_check_prices,
+        )
+        values = await self.push_screen_wait(Form(spec))
+        if values is not None:
+            await self.api.go_online(values.get("model", ""), _read_prices(values))
+            self.hub.refresh(frozenset({"phase"}))
+
+    async def _go_offline(self) -> None:
+        self.tell("Going offline: the offer is withdrawn, running jobs end first.")
+        await self.api.go_offline()
+        self.hub.refresh(frozenset({"phase"}))
+
+    @on(MarketScreen.ChatWith)
+    async def _chat_with(self, event: MarketScreen.ChatWith) -> None:
+        self.hub.chat_offer_id, self.hub.chat_model = event.offer.offer_id, event.offer.model
+        await self.switch_mode("chat")
+        if isinstance(self.screen, ChatScreen):
+            self.screen.use_offer(event.offer)
+
+    @on(OnboardingScreen.Finished)
+    async def _onboarded(self, event: OnboardingScreen.Finished) -> None:
+        self.hub.refresh(frozenset({"wallet"}))
+        await self.switch_mode(event.mode)
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Everything that a key does here, the other screens, and themes."""
+        for mode, (key, kind) in SCREENS.items():
+            yield SystemCommand(f"Go to {kind.TITLE_TEXT}", f"key {key}", partial(self.action_go, mode))
+        seen: set[str] = set()
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            shown = (
+                binding.id
+                and binding.description
+                and active.enabled
+                and not binding.action.startswith(("go(", "command_palette"))
+            )
+            if shown and binding.action not in seen:
+                seen.add(binding.action)
+                run = partial(self.run_action, binding.action, active.node)
+                yield SystemCommand(binding.tooltip or binding.description, f"key {self.get_key_display(binding)}", run)
+        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+
+
+def _dollars(prices: Prices | None, output: bool) -> str:
+    if prices is None:
+        return DEFAULT_PRICE_OUT if output else DEFAULT_PRICE_IN
+    nano = prices.output_nano_per_mtok if output else prices.input_nano_per_mtok
+    return f"{nano / 1_000_000_000:.9f}".rstrip("0").rstrip(".")
+
+
+def _check_prices(values: Values) -> str:
+    _read_prices(values)
+    return ""
+
+
+def _read_prices(values: Values) -> Prices:
+    return Prices(input_nano_per_mtok=parse_usd(values["input"]), output_nano_per_mtok=parse_usd(values["output"]))
+
+
+async def run_tui(
+    api: NodeApi,
+    *,
+    title: str = "Idlewatt",
+    first_mode: str = "dashboard",
+    onboarding: bool = False,
+    theme: str = DEFAULT_THEME,
+    keymap: dict[str, str] | None = None,
+) -> int:
+    """Show the node until the person quits; returns the exit code (130 after ctrl+c kills the loop is the caller's)."""
+    app = IdlewattApp(api, title=title, first_mode=first_mode, onboarding=onboarding, theme=theme, keymap=keymap)
+    await app.run_async()
+    return app.return_code or 0

@@ -1,0 +1,194 @@
+"""Dashboard: is this machine earning, why or why not, and with what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from node.values import DeviceView, Health, HealthItem, JobView, NodeSnapshot, Phase, SkippedView
+from screens.base import NodeScreen
+from screens.hub import Hub
+from screens.jobs_table import job_columns
+from screens.status import PHASE_MARKS
+from screens.text import meter, milliseconds, percent, plain, price, size, sparkline, speed, usd
+from screens.widgets.facts import facts
+from screens.widgets.table import NodeTable
+
+_HEALTH_MARKS = {Health.OK: ("✓", "$success"), Health.WARN: ("▲", "$warning"), Health.FAIL: ("✗", "$error")}
+_METER_CELLS = 10
+_WIDE_CELLS = 60
+
+
+def phase_content(snapshot: NodeSnapshot) -> Content:
+    """The headline: phase, why, the fix, and today's earnings."""
+    mark, style = PHASE_MARKS[snapshot.phase]
+    why = plain(snapshot.why) or ("Nothing is rented out." if snapshot.phase is Phase.OFF else "")
+    lines = [Content.assemble((f"{mark} {snapshot.phase.value.upper()}", f"bold {style}"), "  ", why)]
+    fix = plain(snapshot.fix) or (
+        "F3 rents a model out; 5 chats with somebody's." if snapshot.phase is Phase.OFF else ""
+    )
+    if fix:
+        lines.append(Content.assemble(("→ ", "bold $primary"), fix))
+    provider = snapshot.provider
+    if provider is not None:
+        jobs = f"{provider.jobs_today} job{'s' if provider.jobs_today != 1 else ''}"
+        lines.append(
+            Content.assemble(
+                ("today ", "$text-muted"),
+                (usd(provider.earned_today_nano), "bold"),
+                f" · {jobs}   ",
+                ("total ", "$text-muted"),
+                usd(provider.earned_total_nano),
+                "   ",
+                ("claimable ", "$text-muted"),
+                usd(provider.claimable_nano),
+            )
+        )
+    return Content("\n").join(lines)
+
+
+def offer_content(snapshot: NodeSnapshot) -> Content:
+    """What is rented out."""
+    provider = snapshot.provider
+    if provider is None:
+        return Content.styled("Nothing is rented out. F3 goes online.", "$text-muted")
+    return facts(
+        [
+            ("model", f"{provider.model} · {provider.quantization}"),
+            ("price", price(provider.prices)),
+            ("speed", f"{speed(provider.tokens_per_s)} tok/s · first token {milliseconds(provider.ttft_ms)}"),
+            ("slots", f"{provider.free_slots} of {provider.slots} free · context {provider.context_length}"),
+            ("engine", provider.engine_state),
+        ],
+        8,
+    )
+
+
+def device_line(device: DeviceView, width: int) -> Content:
+    """One GPU, or the CPU: what the hardware tells, the name cut to what room is left."""
+    load = None if device.utilization_percent is None else device.utilization_percent / 100
+    bar = meter(load, _METER_CELLS if width >= _WIDE_CELLS + _METER_CELLS else _METER_CELLS // 2)
+    parts = [
+        Content.assemble((bar, "$primary"), f" {percent(device.utilization_percent):>5}"),
+        Content(f"{size(device.memory_used_bytes)} of {size(device.memory_total_bytes)}"),
+    ]
+    if device.temperature_c is not None:
+        parts.append(Content(f"{device.temperature_c:.0f} °C"))
+    if device.power_w is not None:
+        parts.append(Content(f"{device.power_w:.0f} W"))
+    rest = Content("  ").join(parts)
+    name_width = max(8, min(30, width - rest.cell_length - 6))
+    return Content.assemble(
+        (device.kind.upper().ljust(4), "bold"), plain(device.name, name_width).ljust(name_width), "  ", rest
+    )
+
+
+def devices_content(devices: Sequence[DeviceView], width: int) -> Content:
+    """A row a device."""
+    if not devices:
+        return Content.styled("No hardware was read yet.", "$text-muted")
+    return Content("\n").join(device_line(device, width) for device in devices)
+
+
+def speed_content(snapshot: NodeSnapshot, width: int) -> Content:
+    """Two minutes of tokens per second."""
+    history = snapshot.tokens_per_s_history
+    now = history[-1] if history else 0.0
+    peak = max(history, default=0.0)
+    label = f" now {now:5.1f} · peak {peak:.1f}"
+    return Content.assemble((sparkline(history, max(0, width - len(label))), "$primary"), (label, "$text-muted"))
+
+
+def checklist_content(items: Sequence[HealthItem]) -> Content:
+    """Every check with its verdict, and the fix where one is needed."""
+    lines = []
+    for item in items:
+        mark, style = _HEALTH_MARKS[item.health]
+        lines.append(Content.assemble((f"{mark} ", style), (plain(item.name, 40), "bold"), "  ", plain(item.detail)))
+        if item.health is not Health.OK and item.fix:
+            lines.append(Content.assemble(("  → ", "$primary"), plain(item.fix)))
+    return Content("\n").join(lines) if lines else Content.styled("Nothing to check yet.", "$text-muted")
+
+
+def skipped_content(skipped: Sequence[SkippedView]) -> Content:
+    """Requests not taken: how many, why, and what would change it."""
+    lines = []
+    for reason in skipped:
+        lines.append(Content.assemble((f"{reason.count} x ", "bold $warning"), plain(reason.reason)))
+        if reason.fix:
+            lines.append(Content.assemble(("   → ", "$primary"), plain(reason.fix)))
+    return Content("\n").join(lines)
+
+
+class DashboardScreen(NodeScreen):
+    """The first thing a provider looks at."""
+
+    TITLE_TEXT = "Dashboard"
+    HELP_TEXT = (
+        "Whether this machine earns, and if not, why, with the fix. F3 goes online or offline. "
+        "Skipped requests are counted by reason. 2 opens the jobs, 6 the money."
+    )
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(hub)
+        self._columns = job_columns(hub.now_ms)
+
+    def compose_body(self) -> ComposeResult:
+        """Left what happens, right (when wide) why."""
+        with Horizontal():
+            with Vertical(id="dash-main"):
+                yield self._panel("phase", "Renting out")
+                yield self._panel("devices", "Hardware")
+                yield self._panel("speed", "Tokens per second, two minutes")
+                with VerticalScroll(id="skipped-box", classes="panel", can_focus=True):
+                    yield Static(id="skipped", markup=False)
+                with Vertical(id="jobs-box", classes="panel grow"):
+                    yield NodeTable[JobView](self._columns, lambda job: f"{job.role}:{job.job_id}", id="jobs-table")
+                    yield Static(
+                        "No jobs yet. Go online with F3, or press 5 and ask a model something.",
+                        id="jobs-empty",
+                        classes="empty",
+                        markup=False,
+                    )
+            with VerticalScroll(id="dash-side", classes="wide-only", can_focus=False):
+                yield self._panel("offer", "On offer")
+                yield self._panel("checks", "Checklist")
+
+    @staticmethod
+    def _panel(name: str, title: str) -> Static:
+        panel = Static(id=name, classes="panel", markup=False)
+        panel.border_title = title
+        return panel
+
+    def on_mount(self) -> None:
+        """Name the boxes that are no Static."""
+        self.query_one("#skipped-box").border_title = "Not taken"
+        self.query_one("#jobs-box").border_title = "Jobs"
+
+    def on_resize(self) -> None:
+        """Bars and sparklines know their width only now."""
+        self.call_after_refresh(self.show)
+
+    def show(self) -> None:
+        """Draw the snapshot."""
+        snapshot = self.hub.snapshot
+        self.query_one("#phase", Static).update(phase_content(snapshot))
+        devices = self.query_one("#devices", Static)
+        devices.update(devices_content(snapshot.devices, devices.content_size.width or _WIDE_CELLS))
+        graph = self.query_one("#speed", Static)
+        graph.update(speed_content(snapshot, graph.content_size.width or _WIDE_CELLS))
+        self.query_one("#offer", Static).update(offer_content(snapshot))
+        self.query_one("#checks", Static).update(checklist_content(snapshot.checklist))
+        self.query_one("#skipped", Static).update(skipped_content(snapshot.skipped))
+        self.query_one("#skipped-box").set_class(not snapshot.skipped, "hidden")
+        jobs = (*snapshot.active_jobs, *snapshot.recent_jobs)
+        table = self.query_one("#jobs-table", NodeTable)
+        table.show_rows(jobs)
+        table.set_class(not jobs, "hidden")
+        self.query_one("#jobs-empty").set_class(bool(jobs), "hidden")
+        running = len(snapshot.active_jobs)
+        self.query_one("#jobs-box").border_subtitle = f"{running} running" if running else ""

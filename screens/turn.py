@@ -1,0 +1,111 @@
+"""One turn of a chat as it goes: a pure reduction of ``ChatEvent`` into what the screen shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.content import Content
+
+from node.values import ChatDelta, ChatDone, ChatEvent, ChatFailed, ChatQuote, ChatStage, ReceiptView
+from screens.text import duration, milliseconds, plain, speed, usd
+
+STAGE_WORDS = {
+    "choosing": "choosing an offer",
+    "connecting": "connecting to the provider",
+    "opening_channel": "opening a payment channel",
+    "asking": "asking for a quote",
+    "queued": "waiting for a free slot",
+    "prefill": "the model reads the prompt",
+}
+MIN_MEASURED_S = 0.2
+
+
+@dataclass
+class TurnProgress:
+    """How far the running turn has come."""
+
+    started_ms: int
+    stage: str = "starting"
+    detail: str = ""
+    job_id: str = ""
+    model: str = ""
+    ceiling_nano: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    spent_nano: int = 0
+    first_token_ms: int | None = None
+    deposit_left_nano: int | None = None
+    receipt: ReceiptView | None = None
+    stopping: bool = False
+
+    def take(self, event: ChatEvent, now_ms: int) -> None:
+        """Apply one event."""
+        if isinstance(event, ChatStage):
+            self.stage, self.detail = event.stage, event.detail
+        elif isinstance(event, ChatQuote):
+            self.job_id, self.model = event.job_id, event.model
+            self.input_tokens, self.ceiling_nano = event.input_tokens, event.ceiling_nano
+        elif isinstance(event, ChatDelta):
+            if self.first_token_ms is None:
+                self.first_token_ms = now_ms
+            self.output_tokens, self.spent_nano = event.output_tokens, event.spent_nano
+        elif isinstance(event, ChatDone):
+            self.job_id, self.receipt = event.job_id, event.receipt
+            self.output_tokens, self.spent_nano = event.output_tokens, event.cost_nano
+            self.deposit_left_nano = event.deposit_left_nano
+        else:
+            self.spent_nano = event.cost_nano
+
+    def tokens_per_s(self, now_ms: int) -> float:
+        """The speed since the first token."""
+        if self.first_token_ms is None:
+            return 0.0
+        elapsed_s = (now_ms - self.first_token_ms) / 1000
+        return (self.output_tokens - 1) / elapsed_s if elapsed_s >= MIN_MEASURED_S else 0.0
+
+    def running_content(self, now_ms: int) -> Content:
+        """What happens now, and how long it has been."""
+        elapsed = duration((now_ms - self.started_ms) / 1000)
+        if self.stopping:
+            return Content.assemble(("■ ", "$warning"), "stopping, paying for what was delivered…")
+        if self.first_token_ms is None:
+            what = STAGE_WORDS.get(self.stage, plain(self.stage, 40))
+            detail = f": {plain(self.detail, 80)}" if self.detail else ""
+            return Content.assemble(("◐ ", "$warning"), f"{what}{detail} · {elapsed} · esc stops")
+        rate = self.tokens_per_s(now_ms)
+        rate_text = f" · {speed(rate)} tok/s" if rate else ""
+        return Content.assemble(
+            ("▶ ", "$success"),
+            f"{plain(self.model, 30)}{rate_text} · {self.output_tokens} tokens · {usd(self.spent_nano)} · esc stops",
+        )
+
+
+def done_content(done: ChatDone) -> Content:
+    """The line below a complete answer."""
+    ended = {"stop": "", "length": " · cut at the length limit", "cancelled": " · stopped"}[done.reason]
+    return Content(
+        f"{done.input_tokens} → {done.output_tokens} tokens · {speed(done.tokens_per_s)} tok/s"
+        f" · first {milliseconds(done.ttft_ms)}"
+        f" · {usd(done.cost_nano)}{ended} · ✓ receipt"
+    )
+
+
+def failed_content(failed: ChatFailed) -> Content:
+    """The lines below an answer that failed: what, the fix, what it cost."""
+    parts: list[Content | str | tuple[str, str]] = [
+        ("✗ ", "$error"),
+        (plain(failed.code, 60), "bold"),
+        " ",
+        plain(failed.message, 600),
+    ]
+    if failed.fix:
+        parts += [("\n→ ", "$primary"), plain(failed.fix, 600)]
+    cost = f"{usd(failed.cost_nano)} was paid, for what was delivered" if failed.cost_nano else "It cost nothing"
+    parts.append((f"\n{cost}. ctrl+r asks again.", "$text-muted"))
+    return Content.assemble(*parts)
+
+
+def stopped_content(turn: TurnProgress) -> Content:
+    """The line below an answer that the person stopped."""
+    paid = f"paid {usd(turn.spent_nano)} for what came" if turn.spent_nano else "nothing was paid"
+    return Content(f"■ stopped after {turn.output_tokens} tokens · {paid}")

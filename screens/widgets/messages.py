@@ -1,0 +1,93 @@
+"""Questions and answers in a transcript; answers are Markdown that streams in."""
+
+from __future__ import annotations
+
+from markdown_it import MarkdownIt
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.timer import Timer
+from textual.widgets import Markdown, Static
+from textual.widgets.markdown import MarkdownStream
+
+from screens.text import harmless
+
+FLUSH_S = 0.1
+"""Streaming text reaches the screen at most this often."""
+MAX_NESTING = 12
+"""Deeper quotes and lists in a stranger's Markdown are left flat."""
+
+
+def answer_parser() -> MarkdownIt:
+    """Markdown without autolinks and without bottomless nesting."""
+    return MarkdownIt("gfm-like", {"linkify": False, "maxNesting": MAX_NESTING})
+
+
+class Question(Static):
+    """What was asked."""
+
+    DEFAULT_CSS = """
+    Question { height: auto; margin: 1 1 0 1; padding: 0 1; border-left: thick $primary; background: $boost; }
+    Question:ansi { border-left: thick ansi_blue; background: ansi_default; text-style: bold; }
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(Content(harmless(text)), markup=False)
+
+
+class Answer(Vertical):
+    """What came back, and below it what it cost or why it failed."""
+
+    DEFAULT_CSS = """
+    Answer { height: auto; margin: 0 1; }
+    Answer > Markdown { padding: 0 1; margin: 1 0 0 0; }
+    Answer > .outcome { height: auto; padding: 0 1; color: $text-muted; }
+    """
+
+    def __init__(self, text: str = "", outcome: Content | None = None) -> None:
+        super().__init__()
+        self.text = text
+        self._first_outcome = outcome
+        self._pending: list[str] = []
+        self._stream: MarkdownStream | None = None
+        self._timer: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        """Markdown and outcome."""
+        yield Markdown(harmless(self.text), open_links=False, parser_factory=answer_parser)
+        yield Static(self._first_outcome or "", markup=False, classes="outcome")
+
+    async def feed(self, text: str) -> None:
+        """Take some more of the answer; it is drawn soon."""
+        text = harmless(text)
+        self.text += text
+        self._pending.append(text)
+        if self._stream is None:
+            await self.flush()
+        elif self._timer is None:
+            self._timer = self.set_timer(FLUSH_S, self.flush)
+
+    async def flush(self) -> None:
+        """Draw what came in, unless nobody looks; then it waits for the next flush."""
+        self._timer = None
+        if not self._pending or (self._stream is not None and self.screen not in self.app.screen_stack):
+            return
+        if self._stream is None:
+            self._stream = Markdown.get_stream(self.query_one(Markdown))
+        text = "".join(self._pending)
+        self._pending.clear()
+        await self._stream.write(text)
+
+    async def finish(self, outcome: Content) -> None:
+        """The answer is over."""
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer = None
+        if self._pending:
+            stream = self._stream = self._stream or Markdown.get_stream(self.query_one(Markdown))
+            await stream.write("".join(self._pending))
+            self._pending.clear()
+        if self._stream is not None:
+            await self._stream.stop()
+            self._stream = None
+        self.query_one(".outcome", Static).update(outcome)

@@ -1,0 +1,38 @@
+"""The header line of every main screen."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.widgets import Static
+
+from screens.hub import Hub
+from screens.status import status_line
+
+
+class StatusBar(Static):
+    """Shows :func:`screens.status.status_line` and follows the node."""
+
+    DEFAULT_CSS = """
+    StatusBar { dock: top; height: 1; background: $panel; color: $foreground; }
+    StatusBar { text-wrap: nowrap; text-overflow: ellipsis; }
+    StatusBar:ansi { background: ansi_default; text-style: none; }
+    """
+
+    def __init__(self, hub: Hub, screen_title: str) -> None:
+        super().__init__(id="status", markup=False)
+        self.hub = hub
+        self.screen_title = screen_title
+
+    def on_mount(self) -> None:
+        """Show the line at once, then whenever the node changed."""
+        self.hub.changed.subscribe(self, lambda _what: self.show())
+        self.show()
+
+    def on_resize(self, _event: events.Resize) -> None:
+        """Choose again what fits."""
+        self.show()
+
+    def show(self) -> None:
+        """Draw the newest snapshot."""
+        if self.screen in self.app.screen_stack:
+            self.update(status_line(self.hub.snapshot, self.screen_title, self.size.width or self.app.size.width))
