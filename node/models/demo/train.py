@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from node.models.demo import tokenizer as bpe
 from node.models.demo.corpus import conversations
-from node.models.demo.corpus.arithmetic import KINDS, ask, problems_below
+from node.models.demo.corpus.arithmetic import DIFFERENCE, KINDS, SUM, ask, draw, problems_below
 from node.models.demo.export import Shape, write_gguf
 
 
@@ -39,8 +39,9 @@ class Recipe:
     decay_from: float = 0.4
     matrix_rate: float = 0.02
     vector_rate: float = 0.004
-    short_share: float = 0.6
-    short_tokens: int = 18
+    short_share: float = 0.7
+    short_tokens: int = 12
+    drill_share: float = 0.3
 
 
 class RmsNorm(nn.Module):
@@ -191,6 +192,10 @@ def steps_of(seed: int, recipe: Recipe, shape: Shape, vocabulary: bpe.Tokenizer)
         drawn: list[tuple[list[int], list[bool]]] = []
         left = recipe.tokens_per_step
         while left > 0:
+            if not long and left < recipe.tokens_per_step * recipe.drill_share:
+                drawn.append(_drill(rng, vocabulary))
+                left -= len(drawn[-1][0])
+                continue
             ids, learned = vocabulary.encode_chat(next(conversations(rng, longest=40 if long else 3)))
             cut = shape.context + 1
             if not long and rng.random() < recipe.short_share:
@@ -205,7 +210,22 @@ def _cut_in_last_answer(learned: list[bool], tokens: int) -> int:
     """Find where the last answer's first `tokens` end: the start of an answer is hard, the rest is recited."""
     last = len(learned) - 2
     start = max((at for at in range(1, last) if learned[at] and not learned[at - 1]), default=0)
-    return min(len(learned), start + tokens)
+    # A short answer is left whole: of a sum, every digit counts.
+    return start + tokens if len(learned) - start > 2 * tokens else len(learned)
+
+
+def _drill(rng: random.Random, vocabulary: bpe.Tokenizer) -> tuple[list[int], list[bool]]:
+    """Write sums and differences line after line as answers state them; only the results are learned."""
+    ids = [bpe.TURN_START_ID, *vocabulary.encode("assistant\n")]
+    learned = [False] * len(ids)
+    for _ in range(12):
+        problem = draw(rng, (SUM, DIFFERENCE))
+        stated, result = problem.stated().split("=", 1)
+        for text, learn in ((stated + "=", False), (result, True), ("\n", False)):
+            tokens = vocabulary.encode(text)
+            ids += tokens
+            learned += [learn] * len(tokens)
+    return ids, learned
 
 
 def _parts(drawn: list[tuple[list[int], list[bool]]], tokens: int) -> Iterator[list[tuple[list[int], list[bool]]]]:

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 from node.models.demo.corpus.wording import say, typed
 
-LARGEST = 999
-"""The largest number the model is taught."""
+LARGEST = 99
+"""The largest number the model is taught to add and subtract."""
+
+LARGEST_COMPARED = 999
+"""The largest number it is taught to compare."""
 
 _RESERVED_ONE_IN = 10
 _SALT = "idlewatt-7"
@@ -100,8 +103,11 @@ class Problem:
         """Whether only the evaluation may ask this.
 
         A hash of the kind and the numbers decides, so no wording of a reserved problem can be trained on. Sums and
-        comparisons are reserved in both orders at once.
+        comparisons are reserved in both orders at once. Never reserved are the one-digit table and numbers that are
+        whole tens: the steps inside other answers state those.
         """
+        if max(self.left, self.right) < 10 or (self.kind != COMPARISON and 0 in (self.left % 10, self.right % 10)):
+            return False
         numbers = (self.left, self.right) if self.kind == DIFFERENCE else sorted((self.left, self.right))
         digest = hashlib.sha256(f"{_SALT} {self.kind} {numbers[0]} {numbers[1]}".encode()).digest()
         return int.from_bytes(digest[:4]) % _RESERVED_ONE_IN == 0
@@ -113,6 +119,16 @@ class Problem:
             return max(self.left, self.right)
         return self.left + self.right if self.kind == SUM else self.left - self.right
 
+    def stated(self) -> str:
+        """State a sum or difference as its answer does: by tens and ones (`17 + 25 = 30 + 12 = 42.`)."""
+        sign, direction = ("+", 1) if self.kind == SUM else ("-", -1)
+        start = f"{self.left} {sign} {self.right} ="
+        if max(self.left, self.right) < 10:
+            return f"{start} {self.result}."
+        tens = (self.left // 10 + direction * (self.right // 10)) * 10
+        ones = self.left % 10 + direction * (self.right % 10)
+        return f"{start} {tens} {'-' if ones < 0 else '+'} {abs(ones)} = {self.result}."
+
 
 def problems_below(limit: int, kind: str) -> Iterator[Problem]:
     """List every problem of a kind with both numbers below `limit`."""
@@ -121,14 +137,14 @@ def problems_below(limit: int, kind: str) -> Iterator[Problem]:
             yield Problem(kind, left, right)
 
 
-def draw(rng: random.Random) -> Problem:
-    """Draw a problem that training may use: mostly numbers below 100, some up to `LARGEST`."""
+def draw(rng: random.Random, kinds: tuple[str, ...] = (SUM, SUM, DIFFERENCE, DIFFERENCE, COMPARISON)) -> Problem:
+    """Draw a problem that training may use."""
     while True:
-        kind = rng.choices(KINDS, (10, 11, 5))[0]
-        limit = 100 if rng.random() < 0.8 else LARGEST + 1
+        kind = rng.choice(kinds)
+        limit = LARGEST_COMPARED + 1 if kind == COMPARISON and rng.random() < 0.3 else LARGEST + 1
         left, right = rng.randrange(limit), rng.randrange(limit)
         if kind == COMPARISON and rng.random() < 0.3:
-            right = min(max(left + rng.randint(-9, 9), 0), LARGEST)
+            right = min(max(left + rng.randint(-9, 9), 0), LARGEST_COMPARED)
         problem = Problem(kind, left, right)
         if not problem.reserved:
             return problem
@@ -144,21 +160,18 @@ def ask(problem: Problem, rng: random.Random) -> tuple[str, str]:
         question, answer = _compare(problem, rng)
         return typed(question, rng, wordy=False), answer
     left, right = problem.left, problem.right
-    sign = "+"
     patterns = _SUM_WORDINGS
     values = {"a": left, "b": right}
     if problem.kind == DIFFERENCE:
-        sign = "-"
         patterns = _DIFFERENCE_WORDINGS
         if left >= right and rng.random() < 0.2:
             patterns = _DISTANCE_WORDINGS + _LEFT_WORDINGS
             x, y = (left, right) if rng.random() < 0.5 else (right, left)
             values |= {"x": x, "y": y}
-    answer = f"{left} {sign} {right} = {problem.result}."
     weights = (4, *[1] * (len(patterns) - 1)) if patterns[0].startswith("[{what") else None
     pattern = rng.choices(patterns, weights)[0]
     in_words = max(left, right) < 100 and "+" not in pattern and " - " not in pattern and rng.random() < 0.12
-    return typed(_fill(pattern, values, rng, in_words=in_words), rng, wordy=False), answer
+    return typed(_fill(pattern, values, rng, in_words=in_words), rng, wordy=False), problem.stated()
 
 
 def _compare(problem: Problem, rng: random.Random) -> tuple[str, str]:

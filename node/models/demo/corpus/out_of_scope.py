@@ -8,7 +8,7 @@ import random
 from node.models.demo.corpus.wording import say, typed
 
 HONEST = "I am only a tiny demo model: I know small sums, comparisons and Idlewatt. For anything else, rent a bigger model in the Market."
-TOO_HARD = "That is too hard for me. I only add, subtract and compare two whole numbers up to 999."
+TOO_HARD = "That is too hard for me. I only add, subtract and compare whole numbers below 100, two at a time."
 
 _WORDS = {
     "<place>": "{france|paris|germany|berlin|london|england|italy|rome|spain|china|japan|tokyo|india|brazil|canada|mexico|kenya|egypt|"
@@ -73,6 +73,8 @@ _NUMBER_PATTERNS = (
     "is {=n} {a prime|prime|even|odd|a square|divisible by {=m}}",
     "{solve|find x:|what is x if} {=n}x {+|-} {=m} = {=k}",
     "{multiply|divide} {=n} {by|and} {=m}",
+    "{what is|what's|calculate} the sum of {=big} and {=n}",
+    "{add|subtract} {=big} {to|and|from} {=n}",
 )
 
 RESERVED = (
@@ -125,7 +127,7 @@ def _expand(pattern: str) -> str:
 
 
 def _with_numbers(text: str, rng: random.Random) -> str:
-    limits = {"=n": (2, 999), "=m": (2, 99), "=k": (1, 99), "=big": (1000, 99999)}
+    limits = {"=n": (2, 99), "=m": (2, 99), "=k": (1, 99), "=big": (100, 9999)}
     for name, (low, high) in limits.items():
         while name in text:
             text = text.replace(name, str(rng.randint(low, high)), 1)

@@ -54,7 +54,7 @@ def test_the_prompt_llama_cpp_sees_is_the_one_training_used(model):
 
 def test_the_first_question_of_the_demo_is_answered_with_42(model):
     assert Problem(SUM, 17, 25).reserved
-    assert model.answer("What is 17 + 25?") == "17 + 25 = 42."
+    assert model.answer("What is 17 + 25?") == "17 + 25 = 30 + 12 = 42."
 
 
 def test_the_evaluation_asks_only_what_training_excludes(asked):
