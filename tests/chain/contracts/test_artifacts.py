@@ -35,7 +35,7 @@ def test_the_compiler_is_pinned_with_its_integrity() -> None:
 
 
 def test_sources_that_do_not_compile_are_reported_with_the_place() -> None:
-    with pytest.raises(build.ContractBuildError, match="Broken.sol:2"):
+    with pytest.raises(build.ContractBuildError, match=r"Broken\.sol:2"):
         build.compile_sources(
             {"Broken.sol": "// SPDX-License-Identifier: Apache-2.0\npragma solidity ^0.8.28; contract {"}
         )
