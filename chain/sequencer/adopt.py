@@ -29,6 +29,8 @@ async def adopt_batches(sequencer: Sequencer) -> None:
         return
     if head.open is not None:
         raise DivergedError("L1 holds newer batches than this sequencer's, which has unposted transactions.")
+    if known:
+        await sequencer.poster.compare(known - 1)
     shadow = Replayer(sequencer.rules, state=State.from_leaves(head.state.items()), next_batch=known)
     async for verified in replay_l1(sequencer.l1, replayer=shadow):
         _record(sequencer, verified)

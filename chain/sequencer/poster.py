@@ -69,8 +69,17 @@ class Poster:
             log.warning("L1 has %d of %d posted batches; the rest is posted again", standing, posted)
             await store.commit([mark_unposted(standing)])
         elif posted:
-            self._compare(await self._own(posted - 1), (await l1.batches(posted - 1, 1))[0])
+            await self.compare(posted - 1)
         await self.recount()
+
+    async def compare(self, batch_id: int) -> None:
+        """Make sure that L1's batch of this id is the one this sequencer executed.
+
+        Raises:
+            DivergedError: If it isn't.
+            ChainUnavailableError: If L1 does not answer.
+        """
+        self._compare(await self._own(batch_id), (await self._sequencer.l1.batches(batch_id, 1))[0])
 
     async def recount(self) -> None:
         """Read anew what is posted and what is not."""
