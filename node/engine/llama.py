@@ -228,14 +228,8 @@ class LlamaEngine:
 
     async def info(self) -> EngineInfo:
         """What is loaded; waits for the model's digest, which is computed once."""
-        facts = self._facts
-        if (
-            self._failure is not None
-            or facts is None
-            or self._gguf is None
-            or self._fit is None
-            or self._digest is None
-        ):
+        facts, gguf, fit = self._facts, self._gguf, self._fit
+        if self._failure is not None or facts is None or gguf is None or fit is None or self._digest is None:
             raise self._failure or self._unavailable()
         try:
             sha256 = await asyncio.shield(self._digest)
