@@ -107,9 +107,8 @@ class Keystore:
         Raises:
             WalletError: ``bad_mnemonic``, ``wallet_exists``; as :meth:`create`.
         """
-        if not 0 <= account_index <= MAX_ACCOUNT_INDEX:
-            raise WalletError("That account number is out of range.", code="bad_mnemonic", fix="Use 0 for the first.")
-        return await self._keep(lambda: _mnemonic_key(words, account_index), passphrase)
+        index = _checked_index(account_index)
+        return await self._keep(lambda: _mnemonic_key(words, index), passphrase)
 
     async def import_v3(self, data: bytes, file_passphrase: str, passphrase: str) -> bytes:
         """Keep the wallet in a V3 file, sealed anew under ``passphrase``; returns its address.
@@ -163,6 +162,14 @@ class Keystore:
             WalletError: ``bad_keystore``, ``wrong_passphrase`` or ``keystore_unusable``.
         """
         return await asyncio.to_thread(_prove, file, passphrase)
+
+    async def prove_mnemonic(self, words: str, account_index: int = 0) -> bytes:
+        """The address that BIP-39 words restore, without keeping anything: compare it with the wallet's.
+
+        Raises:
+            WalletError: ``bad_mnemonic``.
+        """
+        return address_of(await asyncio.to_thread(_mnemonic_key, words, _checked_index(account_index)))
 
     async def _keep(self, make_key: Callable[[], bytes], passphrase: str) -> bytes:
         _check_passphrase(passphrase)
@@ -252,6 +259,12 @@ def _parse_private_key(text: str) -> bytes:
     except ValueError:
         raise WalletError("That is not a private key.", code="bad_key", fix="Give 64 hexadecimal digits.") from None
     return private_key
+
+
+def _checked_index(account_index: int) -> int:
+    if not 0 <= account_index <= MAX_ACCOUNT_INDEX:
+        raise WalletError("That account number is out of range.", code="bad_mnemonic", fix="Use 0 for the first.")
+    return account_index
 
 
 def _mnemonic_key(words: str, account_index: int) -> bytes:

@@ -11,7 +11,7 @@ from chain.money import MAX_NANO
 from chain.signing import parse_address
 from chain.txs import CloseTogether, Expire, OpenChannel, Redeem, StartClose, TopUp, Transfer, Withdraw
 from chain.views import AccountView, ChainInfo, ChannelView, FaucetGrant, SoftReceipt, WithdrawalView
-from wallet.account import UnlockedAccount
+from wallet.account import UnlockedAccount, VoucherKey, voucher_salt
 from wallet.errors import WalletError
 from wallet.l1 import open_bridge
 from wallet.money import MoneyTimeline, build_timeline
@@ -92,6 +92,23 @@ class WalletService:
         """Channels that the chain has open for this account, either side; finds openings again after a crash."""
         await self.info()
         return await self._client.channels_of(self.address)
+
+    async def next_voucher_key(self, start_index: int = 0) -> tuple[bytes, VoucherKey]:
+        """A voucher key for a new channel that none of this account's open channels uses.
+
+        Args:
+            start_index: The counter to begin with (``Store.next_voucher_index``); a home restored without its database
+                begins at 0 and passes over the keys that the chain still names.
+
+        Returns:
+            The salt that derives the key again, and the key.
+        """
+        info = await self.info()
+        used = {parse_address(view.signer) for view in await self._client.channels_of(self.address)}
+        index = start_index
+        while (key := self._account.voucher_key_at(info.deployment, index)).address in used:
+            index += 1
+        return voucher_salt(index), key
 
     async def open_channel(
         self, provider: bytes, deposit_nano: int, signer: bytes, expiry_s: int

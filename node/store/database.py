@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
@@ -117,7 +118,8 @@ class Database:
                     result = await work(self._connection)
                     await self._connection.execute("COMMIT")
                 except BaseException:
-                    if self._connection.in_transaction:
+                    # Refused only where nothing is open any more: SQLite rolled back, or the commit went through.
+                    with contextlib.suppress(sqlite3.OperationalError):
                         await self._connection.execute("ROLLBACK")
                     raise
                 return result

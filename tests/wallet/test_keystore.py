@@ -110,6 +110,8 @@ async def test_fresh_words_restore_the_wallet_they_made(keystore: Keystore, tmp_
     wallet = await keystore.create_with_mnemonic(PASSPHRASE)
     assert wallet.mnemonic not in repr(wallet)
     elsewhere = Keystore(tmp_path / "elsewhere", scrypt_n=TEST_SCRYPT_N)
+    assert await elsewhere.prove_mnemonic(wallet.mnemonic) == wallet.address
+    assert await elsewhere.accounts() == []
     assert await elsewhere.import_mnemonic(wallet.mnemonic, "another") == wallet.address
 
 

@@ -13,6 +13,7 @@ from chain.money import NANO_PER_USD
 from chain.sequencer import SequencerConfig
 from chain.views import Inclusion
 from tests.wallet.network import Proxy, fresh_account
+from wallet.account import voucher_salt
 from wallet.errors import WalletError
 from wallet.service import WalletService
 from wallet.vouchers import sign_voucher
@@ -292,6 +293,16 @@ async def test_an_opening_whose_answer_was_lost_is_found_by_its_voucher_key(
     assert channel.signer == key.address_hex
     (found,) = payer.account.find_voucher_keys((await payer.info()).deployment, [bytes.fromhex(channel.signer[2:])])
     assert found.address == key.address
+
+
+async def test_a_home_restored_without_its_database_takes_an_unused_voucher_key(client: RollupClient) -> None:
+    buyer, seller = await funded(client), WalletService(fresh_account(), client)
+    assert (await buyer.next_voucher_key())[0] == voucher_salt(0)
+    await open_channel(buyer, seller)
+    salt, key = await buyer.next_voucher_key()
+    assert salt == voucher_salt(1)
+    assert key.address == buyer.account.derive_voucher_key((await buyer.info()).deployment, salt).address
+    assert (await buyer.next_voucher_key(5))[0] == voucher_salt(5)
 
 
 async def test_a_chain_that_hides_the_channel_it_took_is_not_believed(
