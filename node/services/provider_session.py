@@ -95,6 +95,7 @@ class ProviderSession:
         self.state = machine.start(policy)
         self.end: io.End | None = None
         self.skipped: list[str] = []
+        self.receipt: Receipt | None = None
         self._events: deque[io.Event] = deque()
         self._wake = asyncio.Event()
         self._text: list[str] = []
@@ -231,7 +232,8 @@ class ProviderSession:
         return io.InputCounted(await self._host.count(messages))
 
     async def _receipt(self, facts: io.IssueReceipt) -> io.Event:
-        return io.ReceiptReady(await self._host.issue_receipt(facts))
+        self.receipt = await self._host.issue_receipt(facts)
+        return io.ReceiptReady(self.receipt)
 
     async def _close(self, channel_id: int) -> io.Event:
         return io.CloseSigned(*await self._host.agree_close(channel_id))

@@ -1,0 +1,431 @@
+"""Buying: from a question to a paid, receipted answer; failover before the first token, nothing lost after it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from chain.errors import IdlewattError
+from node.market.choice import candidates
+from node.market.offers import Offer
+from node.pricing import cost_nano
+from node.relay.circuit import NodeId
+from node.services.buyer_session import BuyerSession, Patience
+from node.services.buyer_turn import TurnView
+from node.services.chain_desk import ChainDesk
+from node.services.events import EventHub
+from node.services.jobs import JobBook
+from node.services.market_desk import Market, MarketDesk
+from node.services.paying_channels import Need, PayingChannel, PayingChannels
+from node.services.purse import Purse
+from node.services.relay_desk import RelayDesk
+from node.session import buyer as machine
+from node.session import buyer_io as io
+from node.session import messages as m
+from node.session.link import SealedLink
+from node.store.records import BuyerChannel, ChannelState
+from node.store.store import Store
+from node.values import ChatEvent, ChatTurn, OfferView
+from node.wire.text import plain
+from wallet.addresses import checksum_address
+from wallet.errors import WalletError
+from wallet.receipts import verify_receipt
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS: Final = 3
+"""Offers tried for one turn, as long as no token has come."""
+CONNECT_TIMEOUT_S: Final = 10.0
+EVENTS_WAITING: Final = 256
+CANCEL_TIMEOUT_S: Final = 15.0
+BYTES_PER_TOKEN: Final = 2
+"""A cautious guess for the deposit; the quote has the true count."""
+RECONCILE_S: Final = 20.0
+SETTLE_PAUSES_S: Final = (1.0, 5.0, 20.0)
+
+NO_FAILOVER: Final = frozenset(
+    {
+        "ambiguous_wallet",
+        "cancelled",
+        "chain_timeout",
+        "chain_unreachable",
+        "no_account",
+        "no_funds",
+        "no_voucher_key",
+        "no_wallet",
+        "spend_limit",
+        "too_long",
+        "unconfirmed",
+        "wallet_locked",
+    }
+)
+"""Failures that another offer would share."""
+
+
+class BuyerService:
+    """Buys answers.
+
+    Args:
+        relay: A connection under a throwaway identity, so that the relay never learns who buys.
+        purse: Who pays.
+        chain: The rollup.
+        store: Channels, receipts, jobs.
+        jobs: Where jobs are shown and kept.
+        hub: Where events go.
+    """
+
+    def __init__(
+        self, relay: RelayDesk, purse: Purse, chain: ChainDesk, store: Store, jobs: JobBook, hub: EventHub
+    ) -> None:
+        self._relay = relay
+        self._purse = purse
+        self._chain = chain
+        self._store = store
+        self._jobs = jobs
+        self._hub = hub
+        self.markets = MarketDesk(relay, chain)
+        self.channels = PayingChannels(purse, chain, store, lambda: hub.changed("wallet"))
+        self._settling: set[asyncio.Task[None]] = set()
+        self._reconcile_due = asyncio.Event()
+
+    async def market(self) -> tuple[OfferView, ...]:
+        """Verified offers, best first.
+
+        Raises:
+            IdlewattError: If relay or chain can't be reached.
+        """
+        return (await self.markets.read(mine=self._purse.address, fresh=True)).views
+
+    @asynccontextmanager
+    async def chat(self, turn: ChatTurn) -> AsyncIterator[AsyncIterator[ChatEvent]]:
+        """One turn; see ``NodeApi.chat``."""
+        waiting: asyncio.Queue[ChatEvent | None] = asyncio.Queue(EVENTS_WAITING)
+        view = TurnView(turn, waiting.put)
+        task = asyncio.create_task(self._turn_to_end(view, waiting), name="chat turn")
+
+        async def events() -> AsyncIterator[ChatEvent]:
+            while (event := await waiting.get()) is not None:
+                yield event
+
+        try:
+            yield events()
+        finally:
+            view.cancel()
+            await _wind_up(task, waiting)
+
+    async def run(self) -> None:
+        """Reconcile channels with the chain, again and again, until cancelled."""
+        try:
+            while True:
+                self._reconcile_due.clear()
+                try:
+                    if self._chain.reachable:
+                        await self.channels.reconcile()
+                        await self._finish_closes()
+                except IdlewattError as error:
+                    log.warning("channels were not looked after: %s", error.line())
+                try:
+                    async with asyncio.timeout(RECONCILE_S):
+                        await self._reconcile_due.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            for task in self._settling:
+                task.cancel()
+            await asyncio.gather(*self._settling, return_exceptions=True)
+
+    def reconcile_soon(self) -> None:
+        """The chain came, or the wallet was unlocked: look at the channels now."""
+        self._reconcile_due.set()
+
+    # One turn
+
+    async def _turn_to_end(self, view: TurnView, waiting: asyncio.Queue[ChatEvent | None]) -> None:
+        try:
+            await self._turn(view)
+        except IdlewattError as error:
+            await view.fail(error.code, error.message, error.fix)
+        except TimeoutError:
+            await view.fail("provider_silent", "The provider did not answer in time.", "Ask again.")
+        except Exception:
+            log.exception("a chat turn failed")
+            await view.fail("internal", "Something went wrong in this node; its log says what.", "Try again.")
+        finally:
+            await waiting.put(None)
+
+    async def _turn(self, view: TurnView) -> None:
+        turn = view.turn
+        await view.stage("choosing", "Choosing an offer.")
+        market = await self.markets.read(mine=self._purse.address)
+        failed: frozenset[str] = frozenset()
+        for attempt in range(ATTEMPTS):
+            try:
+                chosen = _choose(market, turn, failed)
+            except IdlewattError:
+                if attempt:
+                    break
+                # What was read a moment ago may be stale: the offer may have come since.
+                market = await self.markets.read(mine=self._purse.address, fresh=True)
+                chosen = _choose(market, turn, failed)
+            failure = await self._attempt(view, market.offers[chosen.offer_id], chosen)
+            if failure is None:
+                return
+            log.info("offer %s failed: %s %s", chosen.offer_id, failure.code, failure.message)
+            view.failure = failure
+            if view.cancelled or failure.code in NO_FAILOVER:
+                break
+            failed |= {chosen.offer_id}
+            self.markets.forget()
+        assert view.failure is not None
+        await view.fail(view.failure.code, view.failure.message, view.failure.fix)
+
+    async def _attempt(self, view: TurnView, offer: Offer, chosen: OfferView) -> io.Failed | None:
+        """Try one offer; ``None`` when the turn is over, else why it failed before anything was delivered."""
+        try:
+            await view.stage("connecting", f"Connecting to {chosen.provider}.")
+            link = await self._connect(offer)
+        except (IdlewattError, TimeoutError) as error:
+            return _failed(error)
+        try:
+            need = _need(offer, view.turn)
+            async with self.channels.reserve(need, lambda text: view.stage("opening_channel", text)) as channel:
+                return await self._ask(view, link, offer, channel)
+        except (IdlewattError, TimeoutError) as error:
+            return _failed(error)
+        finally:
+            await link.close("done")
+
+    async def _connect(self, offer: Offer) -> SealedLink:
+        client = await self._relay.client()
+        circuit = await client.connect(NodeId(offer.node_id), timeout_s=CONNECT_TIMEOUT_S)
+        try:
+            return await SealedLink.connect(circuit, offer.transport_key, timeout_s=CONNECT_TIMEOUT_S)
+        except BaseException:
+            await circuit.close("protocol")
+            raise
+
+    async def _ask(self, view: TurnView, link: SealedLink, offer: Offer, channel: PayingChannel) -> io.Failed | None:
+        rollup = await self._chain.rollup(1.0)
+        record, turn = channel.record, view.turn
+        budget = record.unsigned_nano
+        if turn.max_spend_nano is not None:
+            budget = min(budget, turn.max_spend_nano - channel.fee_nano)
+        ask = m.Ask(
+            request_id=secrets.token_hex(12),
+            channel_id=channel.channel_id,
+            model_sha256=offer.model_sha256,
+            messages=turn.messages,
+            max_tokens=max(1, min(turn.max_tokens, m.MAX_OUTPUT_TOKENS)),
+            prices=offer.prices,
+            max_cost_nano=max(0, budget),
+            sampling=turn.sampling,
+            voucher=await self.channels.newest_voucher(record),
+        )
+        problem = m.ask_problem(ask)
+        if problem:
+            raise IdlewattError(problem, code="bad_request", fix="Change the request.")
+        terms = machine.BuyerTerms(
+            domain=rollup.domain,
+            provider=offer.provider,
+            signer=record.signer,
+            deposit_nano=record.deposit_nano,
+            signed_nano=record.signed_nano,
+        )
+        prompt_bytes = sum(len(message.content.encode()) for message in turn.messages)
+        view.begin(ask.request_id, offer, channel, self._jobs)
+        session = BuyerSession(
+            link,
+            terms,
+            ask,
+            sign=lambda amount: self.channels.sign(channel, amount),
+            adopt=lambda voucher: self._adopt(channel, voucher.cumulative_nano),
+            report=view.report,
+            patience=Patience.for_speed(offer.tokens_per_s_milli / 1000, offer.ttft_ms, prompt_bytes),
+        )
+        await view.stage("asking", f"Asking {offer_name(offer)}.")
+        view.attach(session)
+        outcome = await session.run()
+        if isinstance(outcome, io.Failed) and not session.state.output_tokens and outcome.receipt is None:
+            await view.abandon(self._jobs)
+            return outcome
+        await self._conclude(view, session, outcome, offer, channel)
+        return None
+
+    async def _adopt(self, channel: PayingChannel, cumulative_nano: int) -> None:
+        await self._store.raise_signed(channel.channel_id, cumulative_nano)
+
+    async def _conclude(
+        self,
+        view: TurnView,
+        session: BuyerSession,
+        outcome: io.Finished | io.Failed,
+        offer: Offer,
+        channel: PayingChannel,
+    ) -> None:
+        receipt = outcome.receipt
+        if receipt is not None and verify_receipt(session.state.terms.domain, receipt, offer.provider):
+            other = await self._store.save_receipt("buyer", receipt)
+            if other is not None:
+                log.error("two receipts are numbered %d on channel %d", receipt.sequence, channel.channel_id)
+                self._hub.notice("error", f"{checksum_address(offer.provider)} signed two receipts for one request.")
+        record = await self._store.buyer_channel(channel.channel_id) or channel.record
+        if not session.settled and session.state.cost_nano:
+            self._settle_later(offer, record)
+        await view.conclude(session, outcome, record, self._jobs)
+        self._hub.changed("wallet")
+
+    # Paying what a broken session left open
+
+    def _settle_later(self, offer: Offer, record: BuyerChannel) -> None:
+        task = asyncio.create_task(self._settle(offer, record), name="settle")
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _settle(self, offer: Offer, record: BuyerChannel) -> None:
+        """Hand the newest voucher in again; if that fails too, the next request on the channel carries it."""
+        for pause_s in SETTLE_PAUSES_S:
+            await asyncio.sleep(pause_s)
+            try:
+                voucher = await self.channels.newest_voucher(record)
+                if voucher is None:
+                    return
+                answer = await self._say(offer, m.Pay(voucher=voucher))
+                log.info("channel %s was settled later: %s", record.channel_id, type(answer).__name__)
+                return
+            except (IdlewattError, TimeoutError) as error:
+                log.info("channel %s is not settled yet: %s", record.channel_id, error)
+
+    async def _say(self, offer: Offer, message: m.Message) -> m.Message:
+        """Open a session, say one thing, and take the answer."""
+        link = await self._connect(offer)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S * 2):
+                await link.send(message)
+                answer = await link.receive()
+        finally:
+            await link.close("done")
+        if isinstance(answer, m.Fault):
+            raise view_error(answer.code, answer.message, answer.fix)
+        return answer
+
+    # Closing
+
+    async def close_channel(self, channel_id: int, *, alone: bool) -> str:
+        """Close a channel this node pays through; returns the L2 transaction.
+
+        Raises:
+            IdlewattError: ``bad_channel`` if it is not ours; ``peer_away`` if together and the provider is not there.
+        """
+        record = await self._store.buyer_channel(channel_id)
+        if record is None:
+            raise WalletError("That channel is not paid by this wallet.", code="bad_channel", fix="List the open ones.")
+        service = await self._purse.service()
+        if alone:
+            receipt = await service.start_close(channel_id)
+            await self._store.set_buyer_channel_state(channel_id, ChannelState.CLOSING)
+            self._hub.changed("wallet")
+            return receipt.l2_tx
+        agreed = await self._agree(record)
+        if agreed.cumulative_nano > record.signed_nano:
+            raise WalletError("The provider wants to close above what was signed.", code="overbilled")
+        receipt = await service.close_together(channel_id, agreed.cumulative_nano, agreed.signature)
+        await self._store.set_buyer_channel_state(channel_id, ChannelState.CLOSED)
+        await self._purse.drop_voucher_key(record.signer)
+        self._hub.changed("wallet")
+        return receipt.l2_tx
+
+    async def _agree(self, record: BuyerChannel) -> m.CloseSignature:
+        market = await self.markets.read(mine=self._purse.address, fresh=True)
+        offer = next((offer for offer in market.offers.values() if offer.provider == record.provider), None)
+        fix = "Close it alone instead; the rest comes back after the delay."
+        if offer is None:
+            raise IdlewattError("That provider is not on the relay now.", code="peer_away", fix=fix)
+        assert record.channel_id is not None
+        voucher = await self.channels.newest_voucher(record)
+        try:
+            answer = await self._say(offer, m.CloseRequest(channel_id=record.channel_id, voucher=voucher))
+        except TimeoutError:
+            raise IdlewattError("The provider did not answer.", code="peer_away", fix=fix) from None
+        if not isinstance(answer, m.CloseSignature) or answer.channel_id != record.channel_id:
+            raise IdlewattError("The provider did not agree to close.", code="peer_away", fix=fix)
+        return answer
+
+    async def _finish_closes(self) -> None:
+        """Take back what lone closes and expiries have set free."""
+        for record in await self._store.buyer_channels(live_only=True):
+            if record.channel_id is None:
+                continue
+            is_over = record.expiry_s <= self._chain.now_s()
+            if record.state is not ChannelState.CLOSING and not is_over:
+                continue
+            view = await self._chain.channel(record.channel_id, fresh=True)
+            if view is None or min(view.expiry_s, view.closing_at_s or view.expiry_s) > self._chain.now_s():
+                continue
+            try:
+                await (await self._purse.service()).expire(record.channel_id)
+                log.info("channel %d ended and its rest came back", record.channel_id)
+            except IdlewattError as error:
+                if error.code not in {"too_early", "wallet_locked"}:
+                    log.warning("channel %d could not be ended: %s", record.channel_id, error.line())
+
+
+def offer_name(offer: Offer) -> str:
+    """The offer's model, harmless."""
+    return plain(offer.model, 96)
+
+
+def view_error(code: str, message: str, fix: str) -> IdlewattError:
+    """A peer's coded error as one of ours, harmless."""
+    return IdlewattError(plain(message, 300) or "The provider refused.", code=plain(code, 48), fix=plain(fix, 300))
+
+
+def _choose(market: Market, turn: ChatTurn, failed: frozenset[str]) -> OfferView:
+    prompt_bytes = sum(len(message.content.encode()) for message in turn.messages)
+    return candidates(
+        market.views,
+        model=turn.model,
+        offer_id=turn.offer_id,
+        # Few tokens are longer than eight bytes: less room than this can't be enough. The provider counts exactly.
+        context_tokens=prompt_bytes // 8,
+        failed=failed,
+        unusable=market.unusable,
+    )[0]
+
+
+def _need(offer: Offer, turn: ChatTurn) -> Need:
+    prompt_bytes = sum(len(message.content.encode()) for message in turn.messages)
+    input_tokens = prompt_bytes // BYTES_PER_TOKEN + 64
+    output_tokens = min(turn.max_tokens, offer.context_length)
+    return Need(
+        provider=offer.provider,
+        ceiling_nano=cost_nano(input_tokens, offer.input_nano_per_mtok)
+        + cost_nano(output_tokens, offer.output_nano_per_mtok),
+        min_deposit_nano=offer.min_deposit_nano,
+        max_spend_nano=turn.max_spend_nano,
+    )
+
+
+def _failed(error: IdlewattError | TimeoutError) -> io.Failed:
+    if isinstance(error, IdlewattError):
+        return io.Failed(error.code, error.message, error.fix)
+    return io.Failed("provider_silent", "The provider did not answer in time.", "Ask again, or choose another offer.")
+
+
+async def _wind_up(task: asyncio.Task[None], waiting: asyncio.Queue[ChatEvent | None]) -> None:
+    """Let a turn that nobody reads any more end properly: cancelled, paid, receipted; then end it in any case."""
+    drain = asyncio.create_task(_drain(waiting))
+    try:
+        await asyncio.wait({task}, timeout=CANCEL_TIMEOUT_S)
+    finally:
+        drain.cancel()
+        task.cancel()
+        await asyncio.gather(task, drain, return_exceptions=True)
+
+
+async def _drain(waiting: asyncio.Queue[ChatEvent | None]) -> None:
+    while True:
+        await waiting.get()

@@ -1,0 +1,389 @@
+"""The node in this process: everything behind ``NodeApi``, on one loop, owned by one task group."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Final, Literal
+
+from chain.errors import IdlewattError
+from node.models.catalog import available
+from node.services.buyer_service import BuyerService
+from node.services.chain_desk import ChainDesk
+from node.services.channel_list import channel_summaries
+from node.services.devices import DeviceSampler
+from node.services.events import EventHub
+from node.services.health import Facts, Verdict, judge
+from node.services.jobs import JobBook
+from node.services.log_ring import LogRing
+from node.services.money import money_view
+from node.services.provider_service import ProviderService
+from node.services.purse import Purse
+from node.services.relay_desk import RelayDesk
+from node.services.settings import NodeSettings
+from node.store.store import Store
+from node.values import (
+    ChainSnapshot,
+    ChannelSummary,
+    ChatEvent,
+    ChatSession,
+    ChatTurn,
+    DeviceView,
+    LogLine,
+    MoneyView,
+    NodeEvent,
+    NodeSnapshot,
+    OfferView,
+    Prices,
+    RelayView,
+    WalletView,
+)
+from wallet.addresses import parse_address
+from wallet.errors import WalletError
+from wallet.keystore import Keystore
+from wallet.voucher_keys import VoucherKeyStore
+
+log = logging.getLogger(__name__)
+
+WALLET_ID: Final = "main"
+DEVICES_S: Final = 2.0
+BALANCE_S: Final = 5.0
+
+
+class LocalNode:
+    """One node on one home; see ``NodeApi`` for what its methods do. Made by :meth:`running`.
+
+    It starts without a wallet, a relay or a chain as well, says what is missing, and goes on as soon as it comes.
+    """
+
+    def __init__(self, settings: NodeSettings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._hub = EventHub()
+        self._ring = LogRing(self._hub.tell)
+        self._chain = ChainDesk(
+            settings.chain_url, store, on_change=self._chain_changed, on_reset=self._chain_was_reset
+        )
+        scrypt = {} if settings.scrypt_n is None else {"scrypt_n": settings.scrypt_n}
+        self._purse = Purse(
+            Keystore(settings.keystore_dir, **scrypt),
+            VoucherKeyStore(settings.keystore_dir / "hot"),
+            self._chain,
+            store,
+            self._wallet_changed,
+        )
+        self._jobs = JobBook(store, lambda: self._hub.changed("jobs"))
+        # Buying goes over a connection of its own, under a throwaway identity: the relay can't tie it to the offer.
+        self._buying_relay = RelayDesk(settings.relay_url, lambda: self._hub.changed("relay"))
+        self._buyer = BuyerService(self._buying_relay, self._purse, self._chain, store, self._jobs, self._hub)
+        self._provider = ProviderService(settings, self._purse, self._chain, store, self._jobs, self._hub)
+        self._devices: tuple[DeviceView, ...] = ()
+        self._money: MoneyView | None = None
+        self._balance_nano: int | None = None
+        self._balance_due = asyncio.Event()
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, settings: NodeSettings) -> AsyncIterator[LocalNode]:
+        """A node for as long as the block runs; at the end it goes offline, redeems, and leaves nothing running.
+
+        Raises:
+            StoreError: If the home's database can't be used.
+            WalletError: If the keystore can't be read.
+        """
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(await Store.open(settings.database_path))
+            node = cls(settings, store)
+            stack.enter_context(node._ring.attached())
+            await node._purse.load()
+            await node._jobs.load()
+            tasks = [
+                asyncio.create_task(work, name=f"node {name}")
+                for name, work in (
+                    ("chain", node._guarded(node._chain.run())),
+                    ("buying relay", node._guarded(node._buying_relay.run())),
+                    ("channels", node._guarded(node._buyer.run())),
+                    ("vouchers", node._guarded(node._provider.watch_money())),
+                    ("devices", node._guarded(node._watch_devices())),
+                    ("balance", node._guarded(node._watch_balance())),
+                    ("history", node._guarded(node._sample_history())),
+                )
+            ]
+            stack.push_async_callback(node._end, tasks)
+            yield node
+
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        try:
+            await self._provider.go_offline()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._chain.close()
+            self._purse.forget()
+
+    # Looking
+
+    def snapshot(self) -> NodeSnapshot:
+        """See ``NodeApi``."""
+        verdict = self._verdict()
+        return NodeSnapshot(
+            version=self._settings.version,
+            demo=self._settings.demo,
+            phase=verdict.phase,
+            why=verdict.why,
+            fix=verdict.fix,
+            checklist=verdict.checklist,
+            provider=self._provider.view(),
+            devices=self._devices,
+            active_jobs=self._jobs.active,
+            recent_jobs=self._jobs.recent,
+            tokens_per_s_history=self._jobs.history,
+            skipped=self._provider.skips.view(),
+            relay=self._relay_view(),
+            chain_url=self._chain.url,
+            chain_reachable=self._chain.reachable,
+            wallets=(self._wallet_view(),),
+        )
+
+    def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[NodeEvent]]:
+        """See ``NodeApi``."""
+        return self._hub.subscribe()
+
+    async def logs(self, limit: int = 500) -> tuple[LogLine, ...]:
+        """See ``NodeApi``."""
+        return self._ring.newest(limit)
+
+    async def chain(self) -> ChainSnapshot:
+        """See ``NodeApi``."""
+        return await self._chain.snapshot()
+
+    # Renting out
+
+    async def go_online(self, model: str = "", prices: Prices | None = None) -> None:
+        """See ``NodeApi``."""
+        await self._provider.load_totals()
+        await self._provider.go_online(model, prices)
+
+    async def go_offline(self) -> None:
+        """See ``NodeApi``."""
+        await self._provider.go_offline()
+
+    async def models(self) -> tuple[str, ...]:
+        """See ``NodeApi``."""
+        return tuple(await asyncio.to_thread(available, self._settings.models_dir))
+
+    # Buying
+
+    async def market(self) -> tuple[OfferView, ...]:
+        """See ``NodeApi``."""
+        return await self._buyer.market()
+
+    def chat(self, turn: ChatTurn) -> AbstractAsyncContextManager[AsyncIterator[ChatEvent]]:
+        """See ``NodeApi``."""
+        return self._buyer.chat(turn)
+
+    async def chat_sessions(self) -> tuple[ChatSession, ...]:
+        """See ``NodeApi``."""
+        return tuple(await self._store.chats())
+
+    async def save_chat(self, session: ChatSession) -> None:
+        """See ``NodeApi``."""
+        await self._store.save_chat(session)
+
+    async def delete_chat(self, session_id: str) -> None:
+        """See ``NodeApi``."""
+        await self._store.delete_chat(session_id)
+
+    # Wallet
+
+    async def create_wallet(self, wallet_id: str, passphrase: str) -> str:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        words = await self._purse.create(passphrase)
+        self._wallet_changed()
+        return words
+
+    async def import_wallet(
+        self,
+        wallet_id: str,
+        kind: Literal["private_key", "mnemonic", "v3"],
+        secret: str,
+        passphrase: str,
+        file_passphrase: str = "",
+    ) -> None:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        await self._purse.import_(kind, secret, passphrase, file_passphrase)
+
+    async def unlock(self, wallet_id: str, passphrase: str) -> None:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        await self._purse.unlock(passphrase)
+
+    async def export_wallet(self, wallet_id: str, kind: Literal["v3", "private_key"], passphrase: str) -> str:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        return await self._purse.export(kind, passphrase)
+
+    async def confirm_backup(self, wallet_id: str) -> None:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        await self._purse.confirm_backup()
+
+    async def money(self, wallet_id: str) -> MoneyView:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        self._money = await money_view(self._purse, self._chain, self._store)
+        self._balance_nano = sum(line.amount_nano for line in self._money.lines if line.place == "wallet")
+        return self._money
+
+    async def faucet(self, wallet_id: str) -> int:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        grant = await (await self._purse.service()).faucet()
+        self._wallet_changed()
+        return grant.l2_amount_nano
+
+    async def deposit(self, wallet_id: str, amount_nano: int) -> str:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        l1_tx = await (await self._purse.service()).deposit(amount_nano)
+        self._wallet_changed()
+        return l1_tx
+
+    async def withdraw(self, wallet_id: str, amount_nano: int | None, to: str = "") -> str:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        recipient = parse_address(to) if to else None
+        service = await self._purse.service()
+        if amount_nano is None:
+            await self._provider.redeem_all()
+        receipt = await service.withdraw(amount_nano, recipient)
+        self._wallet_changed()
+        return receipt.l2_tx
+
+    async def channels(self) -> tuple[ChannelSummary, ...]:
+        """See ``NodeApi``."""
+        return await channel_summaries(self._store, self._chain, self._purse.address)
+
+    async def redeem(self, channel_id: int) -> str:
+        """See ``NodeApi``."""
+        l2_tx = await self._purse.redeem(channel_id)
+        await self._provider.load_totals()
+        return l2_tx
+
+    async def close_channel(self, channel_id: int, *, alone: bool = False) -> str:
+        """See ``NodeApi``."""
+        if await self._store.buyer_channel(channel_id) is not None:
+            return await self._buyer.close_channel(channel_id, alone=alone)
+        if await self._store.provider_channel(channel_id) is None:
+            raise WalletError("That channel is not known here.", code="bad_channel", fix="List the open ones.")
+        return await self._provider.close_channel(channel_id)
+
+    # What happens
+
+    def _verdict(self) -> Verdict:
+        provider = self._provider
+        relay = provider.relay.view() if provider.wanted else self._buying_relay.view()
+        serving = sum(job.role == "provider" for job in self._jobs.active)
+        return judge(
+            Facts(
+                wanted=provider.wanted,
+                starting=provider.starting,
+                stopping=provider.stopping,
+                wallet=self._purse.state,
+                relay=relay.state,
+                relay_url=relay.url,
+                relay_error=relay.error,
+                chain_url=self._chain.url,
+                chain_reachable=self._chain.reachable,
+                chain_error=self._chain.error,
+                chain_foreign=self._chain.was_reset,
+                engine_state=provider.engine_state,
+                engine_error=provider.engine_error,
+                offer_published=provider.published,
+                account_exists=provider.account_exists or bool(self._balance_nano),
+                active_jobs=serving,
+                free_slots=provider.free_slots,
+                slots=provider.slots,
+                backed_up=self._purse.backed_up,
+                model=provider.model,
+            )
+        )
+
+    def _relay_view(self) -> RelayView:
+        return self._provider.relay.view() if self._provider.wanted else self._buying_relay.view()
+
+    def _wallet_view(self) -> WalletView:
+        return WalletView(
+            wallet_id=WALLET_ID,
+            label="Wallet",
+            state=self._purse.state,
+            address=self._purse.address_hex,
+            balance_nano=self._balance_nano,
+            money=self._money,
+            backed_up=self._purse.backed_up,
+        )
+
+    def _check_wallet(self, wallet_id: str) -> None:
+        if wallet_id != WALLET_ID:
+            raise WalletError("This node has one wallet: main.", code="no_wallet", fix="Name it, or leave it out.")
+
+    def _chain_changed(self) -> None:
+        self._provider.chain_changed()
+        self._buyer.reconcile_soon()
+        self._balance_due.set()
+        self._hub.changed("chain")
+
+    def _chain_was_reset(self) -> None:
+        self._buyer.markets.forget()
+        self._hub.notice("warning", "The chain is another one than before: it was reset. Old channels are archived.")
+
+    def _wallet_changed(self) -> None:
+        self._balance_due.set()
+        self._buyer.reconcile_soon()
+        self._hub.changed("wallet")
+
+    async def _watch_balance(self) -> None:
+        while True:
+            self._balance_due.clear()
+            address, rollup = self._purse.address, self._chain.known
+            if address is not None and rollup is not None and self._chain.reachable:
+                with contextlib.suppress(IdlewattError):  # the chain desk tells of a chain that is silent
+                    account = await rollup.client.account(address)
+                    balance_nano = account.balance_nano if account else 0
+                    if balance_nano != self._balance_nano:
+                        self._balance_nano = balance_nano
+                        self._hub.changed("wallet")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BALANCE_S):
+                    await self._balance_due.wait()
+
+    async def _watch_devices(self) -> None:
+        sampler = DeviceSampler()
+        try:
+            while True:
+                devices = await asyncio.to_thread(sampler.sample)
+                if devices != self._devices:
+                    self._devices = devices
+                    self._hub.changed("devices")
+                await asyncio.sleep(DEVICES_S)
+        finally:
+            sampler.close()
+
+    async def _sample_history(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self._jobs.sample()
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        """A background service that breaks is told of, and takes nothing else with it."""
+        try:
+            await work
+        except Exception:
+            log.exception("a service of this node failed")
+            self._hub.notice("error", "A part of this node failed; the log says what. Restart it.")

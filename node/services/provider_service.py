@@ -1,0 +1,544 @@
+"""Renting out: from a loaded model to signed offers, paid sessions and redeemed vouchers, and back to rest."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from chain.errors import IdlewattError
+from node.engine.llama import LlamaEngine
+from node.engine.protocol import EngineInfo
+from node.market.offers import VALIDITY_MS, Offer, encode_offer, sign_offer
+from node.models.catalog import resolve
+from node.relay.circuit import Circuit
+from node.relay.client import RelayClient
+from node.services.chain_desk import ChainDesk
+from node.services.events import EventHub
+from node.services.jobs import JobBook, ended, now_ms
+from node.services.provider_host import ProviderHost, SkipCount
+from node.services.provider_session import ProviderSession
+from node.services.purse import Purse
+from node.services.relay_desk import RelayDesk
+from node.services.settings import NodeSettings
+from node.session import provider as machine
+from node.session.link import SealedLink
+from node.session.sealed import generate_transport_key, transport_public_key
+from node.store.records import ChannelState
+from node.store.store import Store
+from node.values import JobStage, JobView, Prices, ProviderView
+from wallet.addresses import checksum_address, parse_address
+
+log = logging.getLogger(__name__)
+
+MAX_SESSIONS: Final = 64
+HANDSHAKE_TIMEOUT_S: Final = 15.0
+REFRESH_S: Final = 60.0
+LEAST_REFRESH_S: Final = 0.5
+"""Free slots change with every job; the offer follows, but no faster than this."""
+READY_TIMEOUT_S: Final = 10.0
+DRAIN_S: Final = 60.0
+WATCH_S: Final = 8.0
+WORTH_REDEEMING_NANO: Final = 100_000_000
+"""Claimable amounts above this are redeemed at once; smaller ones before expiry, at a close, and when going offline."""
+EXPIRY_MARGIN_S: Final = 1_800
+SPEED_WEIGHT: Final = 0.3
+MEASURED_TOKENS: Final = 16
+
+
+class ProviderService:
+    """Rents one model out.
+
+    Args:
+        settings: The node's settings.
+        purse: Who is paid.
+        chain: The rollup.
+        store: Vouchers, receipts, totals.
+        jobs: Where jobs are shown and kept.
+        hub: Where events go.
+    """
+
+    def __init__(
+        self, settings: NodeSettings, purse: Purse, chain: ChainDesk, store: Store, jobs: JobBook, hub: EventHub
+    ) -> None:
+        self._settings = settings
+        self._purse = purse
+        self._chain = chain
+        self._store = store
+        self._jobs = jobs
+        self._hub = hub
+        self.relay = RelayDesk(settings.relay_url, self._relay_changed)
+        self.skips = SkipCount()
+        self.wanted = False
+        self.starting = False
+        self.stopping = False
+        self.published = False
+        self.account_exists = False
+        self.engine_error = ""
+        self.model = ""
+        self.prices = settings.prices
+        self._engine: LlamaEngine | None = None
+        self._host: ProviderHost | None = None
+        self._transport_key = generate_transport_key()
+        self._sessions: set[ProviderSession] = set()
+        self._session_tasks: set[asyncio.Task[None]] = set()
+        self._online_task: asyncio.Task[None] | None = None
+        self._offer_due = asyncio.Event()
+        self._first_offer = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._changing = asyncio.Lock()
+        self._tokens_per_s = 0.0
+        self._ttft_ms = 0.0
+        self._job_ms = 5_000.0
+        self._earned_today_nano = 0
+        self._earned_total_nano = 0
+        self._jobs_today = 0
+        self._claimable_nano = 0
+
+    # Going on and off
+
+    async def go_online(self, model: str, prices: Prices | None) -> None:
+        """Load the model and publish its offer; harmless when that model is online at those prices already.
+
+        Raises:
+            IdlewattError: If there is no unlocked wallet, or the model can't be loaded.
+        """
+        async with self._changing:
+            model, prices = model or self._settings.model, prices or self._settings.prices
+            path = resolve(model, self._settings.models_dir)
+            self._purse.unlocked()
+            if self.wanted and model == self.model:
+                self.prices = prices
+                self._offer_due.set()
+                self._hub.changed("phase")
+                return
+            if self.wanted:
+                await self._stop()
+            self.wanted, self.starting, self.model, self.prices = True, True, model, prices
+            self.engine_error = ""
+            self._hub.changed("phase")
+            try:
+                await self._start(model, path)
+            except BaseException:
+                self.wanted = self.starting = False
+                await self._close_engine()
+                self._hub.changed("phase")
+                raise
+
+    async def go_offline(self) -> None:
+        """Withdraw the offer, let running jobs end, redeem, unload the model; harmless when offline."""
+        async with self._changing:
+            if self.wanted:
+                await self._stop()
+
+    async def _start(self, model: str, path: Path) -> None:
+        config = self._settings.engine
+        self._engine = LlamaEngine(
+            path,
+            name=None if "/" in model else model.removesuffix(".gguf"),
+            log_path=self._settings.logs_dir / "engine.log",
+            context_length=config.context_length,
+            slots=config.slots,
+            threads=config.threads,
+            gpu_layers=config.gpu_layers,
+            on_state=lambda _: self._engine_changed(),
+        )
+        await self._engine.start()
+        info = await self._engine.info()
+        self.model = info.model_name
+        self._tokens_per_s, self._ttft_ms = info.tokens_per_s, info.ttft_ms
+        self._host = ProviderHost(
+            self._engine,
+            info,
+            purse=self._purse,
+            chain=self._chain,
+            store=self._store,
+            job_ms=lambda: self._job_ms,
+            tokens_per_s=lambda: self._tokens_per_s,
+            on_claimable=lambda: self._hub.changed("wallet"),
+        )
+        self._first_offer.clear()
+        self._online_task = asyncio.create_task(self.relay.run(self._serve), name="provider")
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await self._first_offer.wait()
+        except TimeoutError:
+            # The node stays up and says why; it comes online by itself once relay and chain answer.
+            log.warning("no offer is published yet: relay %s; %s", self.relay.view().state, self._chain.error)
+        self.starting = False
+        self._hub.changed("phase")
+
+    async def _stop(self) -> None:
+        self.stopping = True
+        self._hub.changed("phase")
+        try:
+            self._offer_due.set()
+            await self._drain()
+            await self._redeem_all("going offline")
+            if self._online_task is not None:
+                self._online_task.cancel()
+                await asyncio.gather(self._online_task, return_exceptions=True)
+            await self._close_engine()
+        finally:
+            self.wanted = self.starting = self.stopping = self.published = False
+            self._online_task = None
+            self._hub.changed("phase")
+
+    async def _drain(self) -> None:
+        """Running sessions end by themselves; those that take too long are ended as failed, and paid for."""
+        if self._session_tasks:
+            await asyncio.wait(self._session_tasks, timeout=DRAIN_S)
+        for session in self._sessions:
+            session.stop("provider_stopping", "The provider is going offline.")
+        if self._session_tasks:
+            _, late = await asyncio.wait(self._session_tasks, timeout=HANDSHAKE_TIMEOUT_S)
+            for task in late:
+                task.cancel()
+
+    async def _close_engine(self) -> None:
+        engine, self._engine, self._host = self._engine, None, None
+        if engine is not None:
+            await engine.close()
+
+    # Being online
+
+    async def _serve(self, client: RelayClient) -> None:
+        """With one relay client: keep the offer listed and take circuits, until the client is closed."""
+        publishing = asyncio.create_task(self._publish(client))
+        try:
+            async for circuit in client.incoming():
+                if self.stopping or len(self._session_tasks) >= MAX_SESSIONS:
+                    self.skips.add("too_many_sessions" if not self.stopping else "provider_stopping")
+                    await circuit.close("busy", "The provider is busy.")
+                    continue
+                task = asyncio.create_task(self._session(circuit))
+                self._session_tasks.add(task)
+                task.add_done_callback(self._session_tasks.discard)
+        finally:
+            self.published = False
+            publishing.cancel()
+            tasks = [publishing, *self._session_tasks]
+            for task in self._session_tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._hub.changed("phase")
+
+    async def _publish(self, client: RelayClient) -> None:
+        while True:
+            self._offer_due.clear()
+            try:
+                offer = await self._offer(client.node_id)
+                await client.publish([] if offer is None else [encode_offer(offer)])
+                was, self.published = self.published, offer is not None and self.relay.is_online
+            except IdlewattError as error:
+                log.warning("the offer was not published: %s", error.line())
+                was, self.published = self.published, False
+            if self.published:
+                self._first_offer.set()
+            if was != self.published:
+                self._hub.changed("phase")
+            await asyncio.sleep(LEAST_REFRESH_S)
+            try:
+                async with asyncio.timeout(REFRESH_S if self.published else 2 * LEAST_REFRESH_S):
+                    await self._offer_due.wait()
+            except TimeoutError:
+                continue
+
+    async def _offer(self, node_id: str) -> Offer | None:
+        """The offer as it stands now; ``None`` while nothing can be rented."""
+        host, engine = self._host, self._engine
+        if host is None or engine is None or self.stopping or engine.state.name != "ready":
+            return None
+        rollup = await self._chain.rollup(1.0)
+        account = self._purse.unlocked()
+        if not self.account_exists:
+            await (await self._purse.service()).ensure_account()
+            self.account_exists = True
+        info = host.info
+        issued_ms = now_ms()
+        offer = Offer(
+            provider=account.address,
+            node_id=node_id,
+            transport_key=transport_public_key(self._transport_key),
+            deployment=rollup.deployment,
+            model=info.model_name[:96],
+            model_sha256=bytes.fromhex(info.model_sha256),
+            architecture=info.architecture[:96],
+            quantization=info.quantization[:96],
+            parameters=info.parameters,
+            context_length=info.context_length,
+            input_nano_per_mtok=self.prices.input_nano_per_mtok,
+            output_nano_per_mtok=self.prices.output_nano_per_mtok,
+            slots=info.slots,
+            free_slots=host.slots.free,
+            tokens_per_s_milli=int(self._tokens_per_s * 1000),
+            ttft_ms=int(self._ttft_ms),
+            min_deposit_nano=self._settings.min_deposit_nano,
+            stake_nano=0,
+            engine_build=info.engine_build[:200],
+            issued_ms=issued_ms,
+            expires_ms=issued_ms + VALIDITY_MS,
+        )
+        return sign_offer(account, rollup.domain, offer)
+
+    # Sessions
+
+    async def _session(self, circuit: Circuit) -> None:
+        try:
+            host = self._host
+            if host is None:
+                await circuit.close("busy", "The provider is not ready.")
+                return
+            link = await SealedLink.accept(circuit, self._transport_key, timeout_s=HANDSHAKE_TIMEOUT_S)
+            await self._run_session(link, host)
+        except (IdlewattError, TimeoutError) as error:
+            log.info("a session ended before it began: %s", error)
+            await circuit.close("protocol")
+        except Exception:
+            log.exception("a session failed")
+            await circuit.close("internal")
+
+    async def _run_session(self, link: SealedLink, host: ProviderHost) -> None:
+        policy = machine.ProviderPolicy(
+            domain=host.domain(),
+            account=self._purse.unlocked().address,
+            model_sha256=bytes.fromhex(host.info.model_sha256),
+            context_length=host.info.context_length,
+            prices=self.prices,
+            credit_tokens=self._settings.credit_tokens,
+            min_deposit_nano=self._settings.min_deposit_nano,
+        )
+        tracker = _JobTracker(self._jobs, host.info)
+        session = ProviderSession(link, policy, host, tracker.follow)
+        self._sessions.add(session)
+        self._offer_due.set()
+        try:
+            await session.run()
+        finally:
+            self._sessions.discard(session)
+            self._offer_due.set()
+            for code in session.skipped:
+                self.skips.add(code)
+            await self._account_for(session, tracker, host)
+
+    async def _account_for(self, session: ProviderSession, tracker: _JobTracker, host: ProviderHost) -> None:
+        state, end = session.state, session.end
+        if state.channel is not None and end is not None and state.output_tokens:
+            host.write_off(state.channel.channel_id, end.unpaid_nano)
+        job = tracker.job
+        if job is None or state.channel is None:
+            return
+        code = end.code if end else "failed"
+        failed = "" if code in {"stop", "length"} else code
+        error = ""
+        if state.ended is not None and state.ended.error_code:
+            failed, error = state.ended.error_code, state.ended.error
+        if state.output_tokens >= MEASURED_TOKENS and job.tokens_per_s > 0:
+            self._tokens_per_s += SPEED_WEIGHT * (job.tokens_per_s - self._tokens_per_s)
+        finished = ended(job, code=failed, error=error, receipt=session.receipt)
+        self._job_ms += SPEED_WEIGHT * ((finished.finished_ms or 0) - job.started_ms - self._job_ms)
+        finished = msgspec.structs.replace(finished, exposure_nano=state.exposure_nano)
+        await self._jobs.finish(finished, state.channel.payer, code)
+        await self.load_totals()
+
+    # Money
+
+    async def load_totals(self) -> None:
+        """Read today's and all earnings, and what is claimable, from the store."""
+        day_ms = 24 * 3_600_000
+        today = await self._store.earnings(now_ms() // day_ms * day_ms)
+        total = await self._store.earnings()
+        claimable = await self._store.provider_channels(claimable_only=True)
+        self._earned_today_nano, self._jobs_today = today.amount_nano, today.jobs
+        self._earned_total_nano = total.amount_nano
+        self._claimable_nano = sum(channel.claimable_nano for channel in claimable)
+        self._hub.changed("jobs")
+
+    async def watch_money(self) -> None:
+        """Redeem what is worth it, what expires and what a buyer closes; until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            try:
+                await self._watch_once()
+            except IdlewattError as error:
+                log.warning("vouchers were not looked after: %s", error.line())
+
+    async def _watch_once(self) -> None:
+        address = self._purse.address
+        live = await self._store.provider_channels(live_only=True)
+        if address is None or not live or self._chain.known is None or not self._chain.reachable:
+            return
+        rollup = await self._chain.rollup()
+        views = {view.channel_id: view for view in await rollup.client.channels_of(address)}
+        for channel in live:
+            view = views.get(channel.channel_id) or await self._chain.channel(channel.channel_id, fresh=True)
+            if view is None:
+                await self._store.set_provider_channel_state(channel.channel_id, ChannelState.CLOSED)
+                continue
+            if view.redeemed_nano > channel.redeemed_nano and parse_address(view.payee) == address:
+                channel = await self._store.record_redeemed(channel.channel_id, view.redeemed_nano)  # noqa: PLW2901
+            urgent = view.closing_at_s or view.expiry_s - self._chain.now_s() < EXPIRY_MARGIN_S
+            if channel.claimable_nano and (urgent or channel.claimable_nano >= WORTH_REDEEMING_NANO):
+                await self._redeem(channel.channel_id, "closing" if urgent else "worth it")
+        await self.load_totals()
+
+    async def _redeem_all(self, why: str) -> None:
+        try:
+            for channel in await self._store.provider_channels(claimable_only=True, live_only=True):
+                await self._redeem(channel.channel_id, why)
+            await self.load_totals()
+        except IdlewattError as error:
+            log.warning("vouchers were not redeemed: %s", error.line())
+
+    async def redeem_all(self) -> None:
+        """Redeem whatever is claimable; what the chain refuses is logged and kept.
+
+        Raises:
+            IdlewattError: If the wallet is locked or the chain was never reached.
+        """
+        await self._purse.service()
+        await self._redeem_all("on demand")
+
+    async def close_channel(self, channel_id: int) -> str:
+        """As payee, redeem and close at once; returns the L2 transaction.
+
+        Raises:
+            IdlewattError: If the channel is gone, or wallet or chain can't.
+        """
+        cumulative_nano, signature = await self._purse.agree_close(channel_id)
+        receipt = await (await self._purse.service()).close_together(channel_id, cumulative_nano, signature)
+        await self._store.set_provider_channel_state(channel_id, ChannelState.CLOSED)
+        await self.load_totals()
+        return receipt.l2_tx
+
+    async def _redeem(self, channel_id: int, why: str) -> None:
+        try:
+            await self._purse.redeem(channel_id)
+            log.info("channel %d was redeemed: %s", channel_id, why)
+        except IdlewattError as error:
+            log.warning("channel %d was not redeemed (%s): %s", channel_id, why, error.line())
+
+    # Looking
+
+    @property
+    def engine_state(self) -> Literal["none", "loading", "ready", "restarting", "failed"]:
+        """The engine's state as the health rules name it."""
+        if self._engine is None:
+            return "failed" if self.engine_error else "none"
+        match self._engine.state.name:
+            case "starting":
+                return "loading"
+            case "closed":
+                return "none"
+            case name:
+                return name
+
+    @property
+    def free_slots(self) -> int:
+        """Slots a request would get at once."""
+        return self._host.slots.free if self._host else 0
+
+    @property
+    def slots(self) -> int:
+        """All slots."""
+        return self._host.info.slots if self._host else self._settings.engine.slots
+
+    def view(self) -> ProviderView | None:
+        """What this node rents out; ``None`` before a model is loaded."""
+        host = self._host
+        if host is None:
+            return None
+        return ProviderView(
+            model=host.info.model_name,
+            model_sha256=host.info.model_sha256,
+            quantization=host.info.quantization,
+            context_length=host.info.context_length,
+            prices=self.prices,
+            slots=host.info.slots,
+            free_slots=host.slots.free,
+            tokens_per_s=self._tokens_per_s,
+            ttft_ms=self._ttft_ms,
+            engine_state=self.engine_state,
+            earned_today_nano=self._earned_today_nano,
+            earned_total_nano=self._earned_total_nano,
+            jobs_today=self._jobs_today,
+            claimable_nano=self._claimable_nano,
+        )
+
+    def chain_changed(self) -> None:
+        """The chain was reset or came back: the account is looked for again and the offer signed anew."""
+        self.account_exists = False
+        self._offer_due.set()
+
+    def _engine_changed(self) -> None:
+        engine = self._engine
+        if engine is not None and engine.state.name in {"failed", "restarting"}:
+            self.engine_error = engine.state.why
+            self._hub.notice("warning", f"Engine: {engine.state.why}")
+        self._offer_due.set()
+        self._hub.changed("phase")
+
+    def _relay_changed(self) -> None:
+        if not self.relay.is_online:
+            self.published = False
+        self._offer_due.set()
+        self._hub.changed("relay")
+
+
+class _JobTracker:
+    """Turns a session's states into the job that screens show."""
+
+    def __init__(self, jobs: JobBook, info: EngineInfo) -> None:
+        self._jobs = jobs
+        self._info = info
+        self._first_text_s = 0.0
+        self.job: JobView | None = None
+
+    def follow(self, state: machine.ProviderState) -> None:
+        """Take a session's newest state."""
+        if state.ask is None or state.channel is None or state.stage is machine.Stage.ENDED:
+            if self.job is not None:
+                self.job = self._view(state)
+            return
+        if state.stage in {machine.Stage.CHECKING, machine.Stage.COUNTING}:
+            return
+        self.job = self._view(state)
+        self._jobs.update(self.job)
+
+    def _view(self, state: machine.ProviderState) -> JobView:
+        assert state.ask is not None
+        assert state.channel is not None
+        speed = 0.0
+        if state.output_tokens:
+            self._first_text_s = self._first_text_s or time.monotonic()
+            elapsed_s = time.monotonic() - self._first_text_s
+            speed = state.output_tokens / elapsed_s if elapsed_s > 0.02 else 0.0
+        before = self.job
+        return JobView(
+            job_id=before.job_id if before else f"{state.ask.request_id[:40]}-{now_ms():x}",
+            role="provider",
+            model=self._info.model_name,
+            peer=checksum_address(state.channel.payer),
+            stage=_stage(state),
+            channel_id=state.channel.channel_id,
+            input_tokens=state.input_tokens,
+            output_tokens=state.output_tokens,
+            tokens_per_s=(before.tokens_per_s if before and state.ended else speed),
+            amount_nano=max(0, state.paid_nano - state.base_nano),
+            exposure_nano=state.exposure_nano,
+            credit_window_nano=state.window_nano,
+            started_ms=before.started_ms if before else now_ms(),
+            finished_ms=None,
+        )
+
+
+def _stage(state: machine.ProviderState) -> JobStage:
+    if state.stalled:
+        return JobStage.UNPAID
+    if state.output_tokens:
+        return JobStage.STREAMING
+    return JobStage.PREFILL if state.started_ms else JobStage.QUEUED

@@ -1,0 +1,42 @@
+"""What a node is told before it starts: resolved paths and values, no files read here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from node.values import Prices
+
+DEFAULT_PRICES = Prices(input_nano_per_mtok=100_000_000, output_nano_per_mtok=200_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """How models are loaded; ``None`` and -1 take what the engine finds best."""
+
+    slots: int = 4
+    context_length: int | None = None
+    threads: int | None = None
+    gpu_layers: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """One node on one home."""
+
+    keystore_dir: Path
+    database_path: Path
+    models_dir: Path
+    logs_dir: Path
+    relay_url: str | None = None
+    chain_url: str | None = None
+    model: str = "demo"
+    prices: Prices = DEFAULT_PRICES
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    min_deposit_nano: int = 100_000
+    """The least deposit a channel to this provider must hold."""
+    credit_tokens: int = 64
+    version: str = "0.1.0"
+    demo: bool = False
+    scrypt_n: int | None = None
+    """The keystore's work factor; ``None`` takes its own."""
