@@ -73,7 +73,7 @@ async def running_demo(home: Home, config: Config) -> AsyncIterator[Demo]:
         urls = {"chain": str(devnet.ready["l2"]), "relay": str(relay.ready["relay"])}
         settings = config.model_copy(update={**urls, "model": "demo"})
         seller, buyer = [
-            await stack.enter_async_context(local_node(home.below(name).prepare(), settings))
+            await stack.enter_async_context(local_node(home.below(name).prepare(), settings, demo=True))
             for name in ("seller", "buyer")
         ]
         yield Demo(seller, buyer, urls["chain"], urls["relay"], devnet, relay)

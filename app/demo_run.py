@@ -18,7 +18,7 @@ async def ask_and_settle(demo: Demo, prompt: str, *, started_s: float) -> dict[s
     """Ask, then redeem and close the channel and wait until its batch stands on L1.
 
     Returns:
-        The facts as the demo prints them: amounts in nano, times in milliseconds since ``started_s``, the command's start.
+        The facts as the demo prints them: amounts in nano, times in ms since ``started_s``, the command's own start.
 
     Raises:
         IdlewattError: If the answer or the settlement fails.

@@ -1,0 +1,48 @@
+"""From a home and its settings to a running node: the one place that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from app.config import Config
+from app.home import Home
+from node.api import NodeApi
+from node.services.settings import EngineSettings, NodeSettings
+from node.values import Prices
+
+DEMO_SCRYPT_N = 2**14
+"""The demo's wallets hold test money under a random passphrase; the usual work factor would only cost a newcomer time."""
+
+
+def settings_of(home: Home, config: Config, *, demo: bool = False) -> NodeSettings:
+    """What a node on this home is told."""
+    return NodeSettings(
+        keystore_dir=home.keystore,
+        database_path=home.database,
+        models_dir=home.models,
+        logs_dir=home.logs,
+        relay_url=config.relay,
+        chain_url=config.chain,
+        model=config.model,
+        prices=Prices(input_nano_per_mtok=config.price_in_nano, output_nano_per_mtok=config.price_out_nano),
+        engine=EngineSettings(
+            slots=config.slots,
+            context_length=config.context_length,
+            threads=config.threads,
+            gpu_layers=config.gpu_layers,
+        ),
+        version=version("idlewatt"),
+        demo=demo,
+        scrypt_n=DEMO_SCRYPT_N if demo else None,
+    )
+
+
+@asynccontextmanager
+async def local_node(home: Home, config: Config, *, demo: bool = False) -> AsyncIterator[NodeApi]:
+    """Run a node in this process until the block ends; whoever calls holds the home's lock."""
+    from node.services.local_node import LocalNode
+
+    async with LocalNode(settings_of(home, config, demo=demo)) as node:
+        yield node
