@@ -323,7 +323,5 @@ def test_file_system_failures_are_told_apart() -> None:
     assert path_error(OSError(28, "No space left on device"), Path("x")).code == "disk_full"
     assert path_error(OSError(13, "Permission denied"), Path("x")).code == "store_unwritable"
     assert path_error(OSError("odd"), Path("x")).message == "The database can't be opened (OSError)."
-    assert (
-        store_error(sqlite3.ProgrammingError("closed"), Path("x")).code == "store_closed"
-    )
+    assert store_error(sqlite3.ProgrammingError("closed"), Path("x")).code == "store_closed"
     assert store_error(sqlite3.OperationalError("?"), Path("x")).code == "store_failed"
