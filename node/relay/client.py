@@ -51,6 +51,7 @@ class RelayClient:
         on_state: Called on the event loop at every change of ``state``.
         incoming_limit: How many incoming circuits may wait to be taken; more are refused.
         ping_timeout_s: How long the relay may leave a ping unanswered before the connection counts as lost.
+        connect_timeout_s: How long the relay may take to answer a connection, and then the handshake.
         backoff: The wait before a retry, from its number; the default doubles with jitter up to half a minute.
     """
 
@@ -62,12 +63,14 @@ class RelayClient:
         on_state: Callable[[RelayState], None] | None = None,
         incoming_limit: int = 64,
         ping_timeout_s: float = _PING_S,
+        connect_timeout_s: float = _CONNECT_S,
         backoff: Callable[[int], float] | None = None,
     ) -> None:
         self._url = parse_url(url)
         self._key = signing_key or SigningKey.generate()
         self._on_state = on_state
         self._ping_timeout_s = ping_timeout_s
+        self._connect_timeout_s = connect_timeout_s
         self._backoff = backoff or (lambda attempt: backoff_s(attempt, secrets.SystemRandom().random()))
         self._session = ClientSession(incoming_limit)
         self._state = RelayState("connecting", now_ms())
@@ -157,7 +160,7 @@ class RelayClient:
         """
         listings: list[OfferListing] = []
         cursor = b""
-        async with self._within(timeout_s), self._querying:
+        async with self._within(timeout_s, who="relay"), self._querying:
             while len(listings) < limit:
                 await self._wait_online()
                 page = await self._answer(
@@ -184,7 +187,7 @@ class RelayClient:
             peer = node_key(node_id)
         except WireError as error:
             raise RelayError(error.message, code="peer_unknown") from None
-        async with self._within(timeout_s):
+        async with self._within(timeout_s, who="node"):
             while True:
                 await self._wait_online()
                 circuit = self._session.open(peer)
@@ -226,7 +229,7 @@ class RelayClient:
             self._end("The relay client failed; the log says why.")
 
     async def _keep_connected(self, first: asyncio.Future[None]) -> None:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s)
         async with aiohttp.ClientSession(timeout=timeout) as http:
             attempt = 0
             while True:
@@ -252,7 +255,7 @@ class RelayClient:
 
     async def _connect_once(self, http: aiohttp.ClientSession, first: asyncio.Future[None]) -> None:
         """One connection, from dialling to its loss; always ends by raising."""
-        async with asyncio.timeout(_CONNECT_S):
+        async with asyncio.timeout(self._connect_timeout_s):
             websocket = await http.ws_connect(
                 self._url,
                 max_msg_size=MAX_MESSAGE_BYTES + 1,
@@ -261,7 +264,7 @@ class RelayClient:
             )
         socket = ClientSocket(websocket, self._session, ping_timeout_s=self._ping_timeout_s, on_rtt=self._on_rtt)
         try:
-            async with asyncio.timeout(_CONNECT_S):
+            async with asyncio.timeout(self._connect_timeout_s):
                 welcome = await socket.handshake(self._key)
             self._session.begin(welcome)
             self._go_online(socket)
@@ -341,11 +344,13 @@ class RelayClient:
     # -- waiting ------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def _within(self, timeout_s: float) -> AsyncIterator[None]:
+    async def _within(self, timeout_s: float, *, who: str) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(timeout_s):
                 yield
         except TimeoutError:
+            if self._online.is_set() and who == "relay":
+                raise self._unreachable("relay_unreachable", f"no answer within {timeout_s:g} s") from None
             if self._online.is_set():
                 line = f"The node didn't answer within {timeout_s:g} s."
                 raise RelayError(line, code="peer_timeout", fix="Choose another provider.") from None
@@ -372,7 +377,7 @@ class RelayClient:
         done, _pending = await asyncio.wait([answer], timeout=timeout_s)
         if not done:
             answer.cancel()
-            raise self._unreachable("relay_unreachable", "The relay didn't answer in time.")
+            raise self._unreachable("relay_unreachable", "no answer in time")
         return None if answer.cancelled() else answer.result()
 
     def _is_closed(self) -> bool:

@@ -78,6 +78,8 @@ class RelayServer:
         self._wanted_port = port
         self._identity_dir = identity_dir
         self._bus: Bus = bus or LocalBus()
+        self.identity = SigningKey.generate()
+        """The relay's key; ``start`` replaces it by the one that is kept."""
         self._gate = Gate(self.limits.connections_per_ip, self.limits.handshake_s)
         self._sessions: dict[bytes, Session] = {}
         self._connections: set[Connection] = set()
@@ -121,7 +123,8 @@ class RelayServer:
             RelayError: If the address can't be listened on, or the key can't be kept.
         """
         loop = asyncio.get_running_loop()
-        self.identity = await asyncio.to_thread(_load_identity, self._identity_dir)
+        if self._identity_dir is not None:
+            self.identity = await asyncio.to_thread(_load_identity, self._identity_dir)
         self._hub = h.Hub(self.relay_id, self.limits)
         http = web.Server(self._handle)
         self._http = http
@@ -270,8 +273,12 @@ class RelayServer:
 
     def _finish(self, session: Session, error: WireError) -> None:
         """Forget a session, tell its peers, and cut its websocket if there is one."""
+        self._apply(self._forget(session, error))
+
+    def _forget(self, session: Session, error: WireError) -> list[h.Action]:
+        """Forget a session and cut its websocket; returns what its peers are to be told."""
         if self._sessions.get(session.node) is not session:
-            return
+            return []
         del self._sessions[session.node]
         self._buffered_bytes -= session.accounted_bytes
         if session.grace is not None:
@@ -280,7 +287,7 @@ class RelayServer:
             session.connection.cut(error)
             session.connection = None
             session.wake.set()
-        self._apply(self._hub.remove(session.node))
+        return self._hub.remove(session.node)
 
     def _on_bus(self, message: BusMessage) -> None:
         self._apply(self._hub.on_bus(message))
@@ -290,7 +297,7 @@ class RelayServer:
         while waiting:
             match waiting.popleft():
                 case h.ToNode(node, message):
-                    self._deliver(node, message)
+                    waiting.extend(self._deliver(node, message))
                 case h.DropCircuit(node, circuit):
                     if node in self._sessions:
                         self._sessions[node].link.drop_circuit(circuit)
@@ -300,12 +307,13 @@ class RelayServer:
                     self._bus.broadcast(self.relay_id, bus_message)
                 case h.Cut(node, code, reason):
                     if node in self._sessions:
-                        self._finish(self._sessions[node], WireError(reason, code=code))
+                        waiting.extend(self._forget(self._sessions[node], WireError(reason, code=code)))
 
-    def _deliver(self, node: bytes, message: m.Message) -> None:
+    def _deliver(self, node: bytes, message: m.Message) -> list[h.Action]:
+        """Queue a message for a node; returns what follows if that makes it hold too much."""
         session = self._sessions.get(node)
         if session is None:
-            return
+            return []
         if isinstance(message, m.Credit):
             session.link.put_credit(message.circuit, message.amount_bytes)
         elif isinstance(message, m.Data | m.Close | m.Incoming | m.Accepted):
@@ -315,10 +323,11 @@ class RelayServer:
         session.wake.set()
         self._account(session)
         if session.link.buffered_bytes > self.limits.node_buffered_bytes:
-            self._finish(session, WireError("The node doesn't read what it asks for.", code="limit_buffer"))
-        elif self._buffered_bytes > self.limits.buffered_bytes:
+            return self._forget(session, WireError("The node doesn't read what it asks for.", code="limit_buffer"))
+        if self._buffered_bytes > self.limits.buffered_bytes:
             greediest = max(self._sessions.values(), key=lambda held: held.accounted_bytes)
-            self._finish(greediest, WireError("The relay keeps too much for this node.", code="limit_buffer"))
+            return self._forget(greediest, WireError("The relay keeps too much for this node.", code="limit_buffer"))
+        return []
 
     def _account(self, session: Session) -> None:
         self._buffered_bytes += session.link.buffered_bytes - session.accounted_bytes
@@ -359,14 +368,12 @@ def _last_response(response: web.Response) -> web.Response:
     return response
 
 
-def _load_identity(directory: Path | None) -> SigningKey:
+def _load_identity(directory: Path) -> SigningKey:
     """Read the relay's key, or make and keep one.
 
     Raises:
         RelayError: If the key file is damaged or can't be written.
     """
-    if directory is None:
-        return SigningKey.generate()
     path = directory / _IDENTITY_FILE
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ One websocket binary message carries one msgpack message; the websocket does the
 
 from __future__ import annotations
 
+import functools
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -52,31 +53,37 @@ class Reader(Generic[MessageT]):
             raise WireError("A message is malformed or not allowed here.") from None
 
 
+@functools.cache
 def hello_reader() -> Reader[m.Hello]:
     """A reader of the first message of a handshake."""
     return Reader(m.Hello, MAX_HANDSHAKE_BYTES)
 
 
+@functools.cache
 def auth_reader() -> Reader[m.Auth]:
     """A reader of the answer to a challenge."""
     return Reader(m.Auth, MAX_HANDSHAKE_BYTES)
 
 
+@functools.cache
 def challenge_reader() -> Reader[m.Challenge | m.Failure]:
     """A reader of a relay's answer to ``Hello``."""
     return Reader(m.Challenge | m.Failure, MAX_HANDSHAKE_BYTES)  # type: ignore[arg-type]  # a union is a type to msgspec
 
 
+@functools.cache
 def welcome_reader() -> Reader[m.Welcome | m.Failure]:
     """A reader of a relay's answer to ``Auth``."""
     return Reader(m.Welcome | m.Failure, MAX_HANDSHAKE_BYTES)  # type: ignore[arg-type]  # a union is a type to msgspec
 
 
+@functools.cache
 def node_reader(max_bytes: int = MAX_MESSAGE_BYTES) -> Reader[m.NodeMessage]:
     """A reader of what a welcome node may send."""
     return Reader(m.NodeMessage, max_bytes)  # type: ignore[arg-type]  # a union is a type to msgspec
 
 
+@functools.cache
 def relay_reader(max_bytes: int = MAX_MESSAGE_BYTES) -> Reader[m.RelayMessage]:
     """A reader of what a relay may send to a welcome node."""
     return Reader(m.RelayMessage, max_bytes)  # type: ignore[arg-type]  # a union is a type to msgspec
