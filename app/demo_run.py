@@ -7,7 +7,6 @@ import time
 from app.demo import Demo
 from chain.client import RollupClient
 from chain.errors import IdlewattError
-from chain.types import Meta, decode_leaf
 from chain.views import Inclusion
 from node.values import ChatDelta, ChatDone, ChatFailed, ChatMessage, ChatQuote, ChatTurn, Sampling
 
@@ -92,20 +91,12 @@ async def _ask(demo: Demo, prompt: str, started_s: float) -> tuple[str, ChatQuot
 
 
 async def _balances(chain: RollupClient, buyer: str, provider: str) -> tuple[int, int, int]:
-    """What both accounts hold, and the fees collected so far, as the state itself says."""
+    """What both accounts hold, and the fees collected so far, as the rollup's own state says."""
     held = []
     for address in (buyer, provider):
         account = await chain.account(bytes.fromhex(address.removeprefix("0x")))
         held.append(account.balance_nano if account else 0)
-    return held[0], held[1], await _fee_pool_nano(chain)
-
-
-async def _fee_pool_nano(chain: RollupClient) -> int:
-    """The fees that the rollup has collected up to its newest batch, read from the state with a proof."""
-    await chain.flush()
-    leaf = decode_leaf(bytes.fromhex((await chain.proof("meta", 0)).leaf.removeprefix("0x")))
-    assert isinstance(leaf, Meta)
-    return leaf.fee_pool_nano
+    return held[0], held[1], (await chain.info()).fee_pool_nano
 
 
 def _since_ms(started_s: float) -> float:

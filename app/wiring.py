@@ -44,5 +44,5 @@ async def local_node(home: Home, config: Config, *, demo: bool = False) -> Async
     """Run a node in this process until the block ends; whoever calls holds the home's lock."""
     from node.services.local_node import LocalNode
 
-    async with LocalNode(settings_of(home, config, demo=demo)) as node:
+    async with LocalNode.running(settings_of(home, config, demo=demo)) as node:
         yield node

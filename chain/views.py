@@ -50,6 +50,8 @@ class ChainInfo(msgspec.Struct, frozen=True, kw_only=True):
     l2_time_s: int
     head_tx_count: int
     head_state_root: str
+    fee_pool_nano: int
+    """Every fee collected so far, as the head's state has it."""
 
 
 class AccountView(msgspec.Struct, frozen=True, kw_only=True):

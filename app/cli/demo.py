@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 
 import click
 import psutil
@@ -41,16 +42,16 @@ async def command(home_path: str | None, headless: bool, prompt: str, stay: bool
         await show_demo(home, config)
 
 
-async def _until(stop: asyncio.Event, work: object) -> None:
+async def _until(stop: asyncio.Event, work: Coroutine[object, object, None]) -> None:
     """Do the work, and break it off when told to stop."""
-    assert asyncio.iscoroutine(work)
-    working = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(stop.wait())
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
-            return working.result()
-        raise KeyboardInterrupt
+            working.result()
+        else:
+            raise KeyboardInterrupt
     finally:
         for task in (working, stopping):
             task.cancel()

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +18,9 @@ from app.late import LateNode
 from chain.errors import IdlewattError, UsageError
 from node.api import NodeApi
 from node.values import WalletState
+
+if TYPE_CHECKING:
+    from app.demo import Demo
 
 
 def open_terminal_app(home_path: str | None, relay: str | None, chain: str | None) -> None:
@@ -65,10 +69,8 @@ async def show_demo(home: Home, config: Config) -> None:
     )
 
 
-async def _raise_when_broken(broken: Callable[[], object]) -> None:
-    waiting = broken()
-    assert asyncio.iscoroutine(waiting)
-    raise await waiting
+async def _raise_when_broken(demo: Demo) -> None:
+    raise await demo.broken()
 
 
 async def _show(

@@ -75,6 +75,7 @@ class Queries:
             l2_time_s=self.l2_time_s(),
             head_tx_count=sequencer.head.next_sequence,
             head_state_root=to_hex(sequencer.head.state.root()),
+            fee_pool_nano=sequencer.head.state.meta.fee_pool_nano,
         )
 
     def l2_time_s(self) -> int:
