@@ -1,0 +1,282 @@
+import asyncio
+import json
+
+import aiohttp
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chain.errors import IdlewattError
+from chain.rpc import server as server_module
+from chain.rpc.server import MAX_BATCH, MAX_BODY_BYTES, RpcServer
+from chain.signing import checksum_address
+from chain.txs import CreateAccount
+from tests.chain.support import owner
+
+ADDRESS = checksum_address(owner(1))
+
+
+@pytest.fixture
+async def http():
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def post(http, server, body, **headers):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", **{name.replace("_", "-"): v for name, v in headers.items()}}
+    async with http.post(server.url, data=data, headers=headers) as response:
+        text = await response.text()
+        return response.status, json.loads(text) if response.content_type == "application/json" else text
+
+
+async def call(http, server, method, *params):
+    status, answer = await post(http, server, {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)})
+    assert status == 200
+    return answer
+
+
+class TestWallets:
+    """What an Ethereum wallet asks before it shows an account."""
+
+    @pytest.mark.parametrize(
+        ("method", "params", "result"),
+        [
+            ("eth_chainId", [], hex(7001)),
+            ("net_version", [], "7001"),
+            ("eth_blockNumber", [], "0x0"),
+            ("eth_getBalance", [ADDRESS, "latest"], "0x0"),
+            ("eth_getBalance", [ADDRESS], "0x0"),
+            ("eth_getTransactionCount", [ADDRESS, "0x10"], "0x0"),
+            ("eth_accounts", [], []),
+            ("eth_syncing", [], False),
+            ("eth_gasPrice", [], "0x0"),
+        ],
+    )
+    async def test_it_gets_an_answer_it_understands(self, http, server, method, params, result):
+        assert (await call(http, server, method, *params))["result"] == result
+
+    async def test_balances_have_eighteen_decimals(self, http, server, client):
+        await client.faucet(owner(1))
+        async with asyncio.timeout(10):
+            while (balance := (await call(http, server, "eth_getBalance", ADDRESS))["result"]) == "0x0":
+                await asyncio.sleep(0.01)
+        assert int(balance, 16) == 1_000_000 * 10**9
+        assert (await call(http, server, "web3_clientVersion"))["result"].startswith("idlewatt/")
+
+
+class TestHostileInput:
+    @pytest.mark.parametrize(
+        ("body", "number"),
+        [
+            (b"", -32700),
+            (b"{", -32700),
+            (b"\xff\xfe", -32700),
+            (b"[" * 5_000, -32700),
+            (b"null", -32600),
+            (b"7", -32600),
+            (b'"x"', -32600),
+            (b"[]", -32600),
+            (b'{"jsonrpc":"1.0","id":1,"method":"eth_chainId"}', -32600),
+            (b'{"jsonrpc":"2.0","id":1}', -32600),
+            (b'{"jsonrpc":"2.0","id":1,"method":7}', -32600),
+            (b'{"jsonrpc":"2.0","id":{},"method":"eth_chainId"}', -32600),
+            (b'{"jsonrpc":"2.0","id":true,"method":"eth_chainId"}', -32600),
+            (json.dumps({"id": "x" * 200, "method": "eth_chainId"}).encode(), -32600),
+            (json.dumps({"id": 1, "method": "x" * 200}).encode(), -32600),
+            (json.dumps([{"id": 1, "method": "eth_chainId"}] * (MAX_BATCH + 1)).encode(), -32600),
+            (b'{"jsonrpc":"2.0","id":1,"method":"eth_sendRawTransaction"}', -32601),
+            (b'{"jsonrpc":"2.0","id":1,"method":"__class__"}', -32601),
+            (b'{"jsonrpc":"2.0","id":1,"method":"rollup_account"}', -32602),
+            (b'{"jsonrpc":"2.0","id":1,"method":"rollup_account","params":"x"}', -32602),
+            (b'{"jsonrpc":"2.0","id":1,"method":"rollup_account","params":{"addres":"x"}}', -32602),
+            (b'{"jsonrpc":"2.0","id":1,"method":"rollup_account","params":[null]}', -32602),
+            (b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId","params":[1]}', -32602),
+        ],
+    )
+    async def test_every_wrong_request_has_a_coded_error(self, http, server, body, number):
+        status, answer = await post(http, server, body)
+        assert status == 200
+        assert answer["error"]["code"] == number
+        assert "Traceback" not in json.dumps(answer)
+
+    @pytest.mark.parametrize(
+        ("method", "params"),
+        [
+            ("rollup_account", ["0x" + "1" * 39]),
+            ("rollup_account", [ADDRESS[:-1] + ("a" if ADDRESS[-1] != "a" else "b")]),
+            ("rollup_channel", [-1]),
+            ("rollup_channel", [2**30]),
+            ("rollup_channel", [True]),
+            ("rollup_channel", [1.5]),
+            ("rollup_channel", ["1"]),
+            ("rollup_submit", ["0x"]),
+            ("rollup_submit", ["0x" + "00" * 200]),
+            ("rollup_submit", ["0xabc"]),
+            ("rollup_submit", ["００"]),
+            ("rollup_submit", [[]]),
+            ("rollup_transaction", ["0x" + "00" * 31]),
+            ("rollup_batches", [0]),
+            ("rollup_batches", [501]),
+            ("rollup_events", ["many"]),
+            ("rollup_proof", ["meta", 0]),
+            ("rollup_proof", ["account", "1"]),
+            ("eth_getBalance", [ADDRESS, {"blockHash": "0x"}]),
+            ("eth_getBalance", [ADDRESS, "yesterday"]),
+        ],
+    )
+    async def test_every_wrong_parameter_is_named(self, http, server, method, params):
+        answer = await call(http, server, method, *params)
+        assert answer["error"]["code"] == -32602
+        assert answer["error"]["data"]["code"] == "bad_params"
+
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @given(
+        st.sampled_from(["rollup_account", "rollup_submit", "rollup_channel", "rollup_proof", "rollup_batches"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=50),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+            max_leaves=8,
+        ),
+    )
+    async def test_any_parameters_come_to_an_answer(self, sequencer, method, given_params):
+        methods = RpcServer(sequencer, l1_rpc_url="")
+        answer = await methods._answer({"jsonrpc": "2.0", "id": 1, "method": method, "params": given_params})
+        assert answer is not None
+        assert ("result" in answer) != ("error" in answer)
+        assert answer.get("error", {"code": 0})["code"] not in (-32603,)
+
+    async def test_a_body_that_is_too_large_is_refused_unread(self, http, server):
+        status, _ = await post(http, server, b" " * (MAX_BODY_BYTES + 1))
+        assert status == 413
+
+    async def test_other_content_types_and_verbs_are_refused(self, http, server):
+        async with http.post(server.url, data=b"{}", headers={"Content-Type": "text/plain"}) as response:
+            assert response.status == 415
+        async with http.get(server.url) as response:
+            assert response.status == 405
+        async with http.options(server.url) as response:
+            assert "Access-Control-Allow-Origin" not in response.headers
+
+    async def test_an_internal_failure_shows_no_traceback(self, http, server, monkeypatch):
+        async def broken(*_):
+            raise ZeroDivisionError("secret detail")
+
+        monkeypatch.setattr(server._methods, "call", broken)
+        answer = await call(http, server, "eth_chainId")
+        assert answer["error"]["code"] == -32603
+        assert "secret" not in json.dumps(answer)
+
+        async def failing(*_):
+            raise IdlewattError("The disk is full.", code="sequencer_storage")
+
+        monkeypatch.setattr(server._methods, "call", failing)
+        assert (await call(http, server, "eth_chainId"))["error"]["data"]["code"] == "sequencer_storage"
+
+        async def slow(*_):
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(server._methods, "call", slow)
+        monkeypatch.setattr(server_module, "CALL_TIMEOUT_S", 0.01)
+        assert (await call(http, server, "eth_chainId"))["error"]["data"]["code"] == "timeout"
+        monkeypatch.setattr(server_module, "MAX_RUNNING", 0)
+        assert (await call(http, server, "eth_chainId"))["error"]["code"] == -32005
+
+
+class TestWebPages:
+    async def test_a_page_is_turned_away(self, http, server):
+        body = {"id": 1, "method": "eth_chainId"}
+        assert (await post(http, server, body, Origin="https://evil.example"))[0] == 403
+        assert (await post(http, server, body, Origin="null"))[0] == 403
+        assert (await post(http, server, body, Origin="http://[bad"))[0] == 403
+
+    async def test_a_rebound_name_is_turned_away(self, http, server):
+        assert (await post(http, server, {"id": 1, "method": "eth_chainId"}, Host="evil.example:8547"))[0] == 403
+
+    async def test_a_wallet_extension_and_the_server_itself_are_let_in(self, http, server):
+        body = {"id": 1, "method": "eth_chainId"}
+        assert (await post(http, server, body, Origin="chrome-extension://abc"))[0] == 200
+        assert (await post(http, server, body, Origin=server.url))[0] == 200
+
+    async def test_a_name_that_the_operator_gave_is_let_in(self, http, sequencer):
+        async with RpcServer(sequencer, l1_rpc_url="", host_names=frozenset({"rollup.example"})) as named:
+            await named.start()
+            body = {"id": 1, "method": "eth_chainId"}
+            assert (await post(http, named, body, Host="rollup.example"))[0] == 200
+
+
+class TestBatchesOfCalls:
+    async def test_answers_come_in_order_and_notifications_get_none(self, http, server):
+        batch = [
+            {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId"},
+            {"jsonrpc": "2.0", "method": "eth_chainId"},
+            {"jsonrpc": "2.0", "id": "b", "method": "nothing"},
+        ]
+        _, answers = await post(http, server, batch)
+        assert [answer["id"] for answer in answers] == [1, "b"]
+        assert (await post(http, server, {"method": "eth_chainId"}))[0] == 204
+        assert (await post(http, server, [{"method": "eth_chainId"}]))[0] == 204
+
+    async def test_parameters_may_be_named(self, http, server):
+        request = {"id": 1, "method": "rollup_proof", "params": {"index": 1, "kind": "account"}}
+        _, answer = await post(http, server, request)
+        assert answer["error"]["data"]["code"] == "not_final"
+
+
+class TestWebsocket:
+    async def test_calls_are_answered_on_one_connection(self, http, server):
+        async with http.ws_connect(server.url + "/ws") as socket:
+            for number in range(3):
+                await socket.send_json({"jsonrpc": "2.0", "id": number, "method": "eth_chainId"})
+                assert await socket.receive_json() == {"jsonrpc": "2.0", "id": number, "result": hex(7001)}
+            await socket.send_bytes(b"rubbish")
+            assert (await socket.receive_json())["error"]["code"] == -32700
+
+    async def test_an_oversized_message_closes_it(self, http, server):
+        async with http.ws_connect(server.url + "/ws") as socket:
+            await socket.send_bytes(b" " * (MAX_BODY_BYTES + 1))
+            message = await socket.receive()
+            assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+
+    async def test_pages_plain_requests_and_too_many_are_turned_away(self, http, server, monkeypatch):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await http.ws_connect(server.url + "/ws", headers={"Origin": "https://evil.example"})
+        assert caught.value.status == 403
+        async with http.get(server.url + "/ws") as response:
+            assert response.status == 426
+        monkeypatch.setattr(server_module, "MAX_WEBSOCKETS", 0)
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await http.ws_connect(server.url + "/ws")
+        assert caught.value.status == 503
+
+    async def test_closing_the_server_closes_it(self, http, sequencer):
+        server = RpcServer(sequencer, l1_rpc_url="")
+        await server.start()
+        socket = await http.ws_connect(server.url + "/ws")
+        reading = asyncio.ensure_future(socket.receive())
+        await server.aclose()
+        assert (await reading).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+        await socket.close()
+
+
+async def test_without_a_devnet_nobody_flushes_and_nothing_is_given(http, sequencer):
+    async with RpcServer(sequencer, l1_rpc_url="") as plain:
+        await plain.start()
+        for method in ("rollup_flush", "devnet_faucet"):
+            assert (await call(http, plain, method))["error"]["code"] == -32601
+
+
+async def test_a_taken_port_is_said_plainly(server, sequencer):
+    other = RpcServer(sequencer, l1_rpc_url="")
+    with pytest.raises(IdlewattError) as caught:
+        await other.start(port=int(server.url.rsplit(":", 1)[1]))
+    assert caught.value.code == "port_in_use"
+
+
+async def test_a_refusal_carries_its_code_and_fix(http, server):
+    raw = "0x" + CreateAccount(owner(1)).encode().hex()
+    assert "result" in await call(http, server, "rollup_submit", raw)
+    error = (await call(http, server, "rollup_submit", "0x" + "02" * 85))["error"]
+    assert error["code"] == -32000
+    assert error["data"]["code"] == "missing_sender"
+    assert error["data"]["fix"]
