@@ -20,6 +20,7 @@ from eth.vm.forks.prague import PragueVM
 from eth.vm.spoof import SpoofTransaction
 from eth_utils.exceptions import ValidationError
 
+from chain.errors import IdlewattError
 from chain.l1.embedded.store import DurableStore, LogRow
 from chain.signing import ZERO_ADDRESS, keccak256
 
@@ -104,9 +105,16 @@ class EmbeddedEvm:
     def _open(self, chain_id: int, genesis_balances_wei: Mapping[bytes, int]) -> None:
         store = self._store
         if _HEAD_KEY in store:
-            self.chain_id = int.from_bytes(store[_CHAIN_ID_KEY], "big")
-            self._offset_s = int.from_bytes(store[_CLOCK_OFFSET_KEY], "big")
-            self._chain = _chain_class(self.chain_id)(store)
+            try:
+                self.chain_id = int.from_bytes(store[_CHAIN_ID_KEY], "big")
+                self._offset_s = int.from_bytes(store[_CLOCK_OFFSET_KEY], "big")
+                self._chain = _chain_class(self.chain_id)(store)
+            except (KeyError, HeaderNotFound) as error:
+                raise IdlewattError(
+                    "The devnet's L1 is damaged: a part of it is missing.",
+                    code="devnet_damaged",
+                    fix="Move the devnet's directory away to start a new one.",
+                ) from error
             return
         self.chain_id, self._offset_s = chain_id, 0
         store[_CHAIN_ID_KEY] = chain_id.to_bytes(8, "big")
@@ -200,12 +208,16 @@ class EmbeddedEvm:
         try:
             transaction = PragueVM.get_transaction_builder().decode(raw)
             transaction.validate()
-            tx_hash = bytes(transaction.hash)
+            tx_hash, sender, chain_id = bytes(transaction.hash), bytes(transaction.sender), transaction.chain_id
         except Exception as error:
             raise TransactionRefusedError(f"invalid transaction: {_brief(error)}") from error
         if self.transaction(tx_hash) is not None:
             raise TransactionRefusedError("already known")
-        expected = self.nonce(bytes(transaction.sender))
+        if chain_id != self.chain_id:
+            raise TransactionRefusedError(
+                "invalid chain id: it was signed for another chain, or for any"
+            )
+        expected = self.nonce(sender)
         if transaction.nonce != expected:
             order = "low" if transaction.nonce < expected else "high"
             raise TransactionRefusedError(f"nonce too {order}: next nonce {expected}, tx nonce {transaction.nonce}")
