@@ -13,7 +13,7 @@ from node.services.settings import EngineSettings, NodeSettings
 from node.values import Prices
 
 DEMO_SCRYPT_N = 2**14
-"""The demo's wallets hold test money under a random passphrase; the usual work factor would only cost a newcomer time."""
+"""The demo's wallets hold test money under a random passphrase: the usual work factor would only cost time."""
 
 
 def settings_of(home: Home, config: Config, *, demo: bool = False) -> NodeSettings:

@@ -57,7 +57,7 @@ async def show_demo(home: Home, config: Config) -> None:
     async def node() -> AsyncIterator[NodeApi]:
         async with running_demo(home, config) as demo, asyncio.TaskGroup() as tasks:
             preparing = tasks.create_task(prepare(demo, home))
-            watching = tasks.create_task(_raise_when_broken(demo.broken))
+            watching = tasks.create_task(_raise_when_broken(demo))
             try:
                 yield demo.api
             finally:
@@ -86,7 +86,7 @@ async def _show(
     late = LateNode(demo=demo, why=why)
     app = IdlewattApp(late.api, title="Idlewatt demo" if demo else "Idlewatt", onboarding=onboarding)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, app.exit)
     failure: list[BaseException] = []
 

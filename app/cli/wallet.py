@@ -187,7 +187,7 @@ async def faucet(home_path: str | None, chain: str | None, as_json: bool) -> Non
     """Get test money."""
     home, config = configured(home_path, chain=chain)
     async with any_node(home, config) as node:
-        wallet = wallet_of(node)
+        wallet = await unlocked_wallet(node, config)
         arrived = await node.faucet(wallet.wallet_id)
     text = f"{format_usd(arrived)} of test money arrived at {wallet.address}."
     emit({"address": wallet.address, "amount_nano": arrived}, as_json=as_json, text=text)
