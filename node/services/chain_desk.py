@@ -61,6 +61,7 @@ class ChainDesk:
         self._read_at_s = 0.0
         self._ready = asyncio.Event()
         self._channels: dict[int, tuple[float, ChannelView]] = {}
+        self._looking = asyncio.Lock()
         self.reachable = False
         self.was_reset = False
         self.error = ""
@@ -75,19 +76,24 @@ class ChainDesk:
 
     async def refresh(self) -> None:
         """Look once, and note what is seen."""
-        client = self._rollup.client if self._rollup else RollupClient(self.url)
-        try:
-            info = await client.info()
-            if self._rollup is None or info.deployment != self._rollup.info.deployment:
-                await self._bind(client, info)
-            else:
-                self._rollup = Rollup(client, info, self._rollup.domain)
-            self._read_at_s = time.monotonic()
-            self._note(True, "")
-        except IdlewattError as error:
-            self._note(False, error.message)
-            if self._rollup is None:
-                await client.aclose()
+        if not self.url:
+            self._note(False, "No chain is set.")
+            return
+        async with self._looking:
+            client: RollupClient | None = None
+            try:
+                client = self._rollup.client if self._rollup else RollupClient(self.url)
+                info = await client.info()
+                if self._rollup is None or info.deployment != self._rollup.info.deployment:
+                    await self._bind(client, info)
+                else:
+                    self._rollup = Rollup(client, info, self._rollup.domain)
+                self._read_at_s = time.monotonic()
+                self._note(True, "")
+            except IdlewattError as error:
+                self._note(False, error.message)
+                if client is not None and self._rollup is None:
+                    await client.aclose()
 
     async def rollup(self, timeout_s: float = 10.0) -> Rollup:
         """The chain, once it was reached.
