@@ -124,7 +124,6 @@ class Loop:
         self._flushed_at = 0.0
         self._urgent = False
         self._quit = False
-        self._freed = False
         self.speed = self.measure()
 
     def run(self) -> None:
@@ -133,24 +132,15 @@ class Loop:
         Raises:
             ParentGoneError: If the engine is gone.
         """
-        receive, slots = self._link.receive, self._slots
+        clock, busy = time.perf_counter, False
         while not self._quit:
-            if self._freed:
-                self._freed = False
-                self._admit()
-            # A stream is stepped while it has a prompt to read or its reader has room.
-            can_step = any(one.credit > 0 or not one.prefilled for one in slots)
-            if not can_step:
+            # Once every few milliseconds is often enough to look up from computing; at once if there is nothing else.
+            if not busy or self._urgent or clock() - self._flushed_at >= self._flush_s:
                 self._flush()
-            arrived = receive(block=not can_step)
-            for frame in arrived:
-                self._take(frame)
-            if arrived:
+                for frame in self._link.receive(block=not busy):
+                    self._take(frame)
                 self._admit()
-            if slots:
-                self._step()
-                if self._urgent or time.perf_counter() - self._flushed_at >= self._flush_s:
-                    self._flush()
+            busy = self._step()
         self._flush()
 
     def measure(self) -> tuple[float, float]:
@@ -243,8 +233,12 @@ class Loop:
             self._slots.append(request)
             self._send(wire.Began(request.ticket, len(request.prompt)))
 
-    def _step(self) -> None:
-        """Decode one batch: a token of every stream that may have one, and shares of the prompts."""
+    def _step(self) -> bool:
+        """Decode one batch: a token of every stream that may have one, and shares of the prompts.
+
+        Returns:
+            Whether there was anything to do.
+        """
         batch = self._batch
         sampling = [one for one in self._slots if one.credit > 0 and one.position >= len(one.prompt)]
         for one in sampling:
@@ -253,15 +247,16 @@ class Loop:
         if len(sampling) < len(self._slots):
             sampling += self._add_prompts(len(sampling))
         if not batch.rows:
-            return
+            return False
         code = batch.decode(self._model.context)
         if code:
             self._fail_all(f"llama.cpp could not run a batch (code {code}).")
-            return
+            return True
         context, piece_of, sample = self._model.context, self._model.vocabulary.piece, llama.llama_sampler_sample
         for one in sampling:
             token = sample(one.chain, context, one.row)
             self._accept(one, token, piece_of(token))
+        return True
 
     def _add_prompts(self, decoding: int) -> list[_Running]:
         """Put prompt tokens into the batch; returns the requests whose prompt ends in it."""
@@ -321,7 +316,6 @@ class Loop:
                 self._model.forget(one.slot)
             else:
                 self._model.forget_all()
-        self._freed = True
 
     def _fail_all(self, why: str) -> None:
         for one in list(self._slots):

@@ -32,8 +32,13 @@ class TextAssembler:
         """Add one token's bytes; returns the text that can be released now, and the tokens it stands for."""
         if not piece:
             return "", 0
+        text = self._decoder.decode(piece)
+        if text and not self._stops and not self._starts:
+            # The usual case, on the path of every token: whole characters, and nothing held back.
+            self._decoded += len(text)
+            return text, 1
         self._starts.append(self._decoded)
-        return self._add(self._decoder.decode(piece))
+        return self._add(text)
 
     def finish(self) -> tuple[str, int]:
         """Release what was held back; half a character becomes U+FFFD."""

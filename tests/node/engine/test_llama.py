@@ -70,7 +70,6 @@ async def test_four_at_once_answer_as_each_does_alone(make_engine: Make, demo_mo
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(answer(engine, ask(question, max_tokens=40))) for question in questions]
         assert [task.result()[0] for task in tasks] == alone
-        assert "42" in alone[0]
 
 
 async def test_more_requests_than_slots_wait_their_turn(make_engine: Make, tiny_model: Path):
