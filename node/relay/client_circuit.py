@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from typing import Final, Protocol
 
@@ -12,6 +13,7 @@ from node.wire.errors import WireError
 from node.wire.text import plain
 
 _REASON_CHARS: Final = 240
+_CODE: Final = re.compile(m.CODE_PATTERN)
 _LINES: Final = {
     "done": "The peer ended the circuit.",
     "peer_gone": "The peer has gone.",
@@ -127,8 +129,14 @@ class ClientCircuit:
         return frame
 
     async def close(self, code: str = "done", reason: str = "") -> None:
-        """End the circuit; frames already sent still arrive. Calling it twice does nothing."""
+        """End the circuit; frames already sent still arrive. Calling it twice does nothing.
+
+        Args:
+            code: A short snake_case word; anything else travels as ``failed``.
+            reason: One line for a person; what a screen shouldn't show is removed.
+        """
         if self._ended is None:
+            code = code if _CODE.fullmatch(code) else "failed"
             self._host.put_on_circuit(self._number, m.Close(self._number, code, plain(reason, _REASON_CHARS)))
             self._inbox.clear()
             self.end(code, reason)

@@ -36,7 +36,7 @@ class RelayLimits:
     nodes: int = 4_096
     """Sessions at once, those in their grace time included; ``limit_nodes``."""
     connections_per_ip: int = 256
-    """TCP connections from one address (IPv6: one /64); ``limit_connections``."""
+    """TCP connections from one address (IPv6: one /64); ``limit_connections``. Behind a reverse proxy all share one."""
     bytes_per_s: int = 16 * 1024 * 1024
     """Steady rate of one node; ``limit_rate``."""
     burst_bytes: int = 32 * 1024 * 1024

@@ -39,6 +39,15 @@ async def test_frames_sent_before_a_close_are_read_before_the_end(relay, make_cl
         await here.send(b"too late")
 
 
+@pytest.mark.parametrize("code", ["Not A Code", "", "x" * 49, "done\n", "\x1b[2J"])
+async def test_a_code_that_is_none_travels_as_failed(relay, make_client, code):
+    anna = await make_client(relay.url)
+    here, there = await pair(anna, await make_client(relay.url))
+    await here.close(code, "because")
+    assert await closed_code(there) == await closed_code(here) == "failed"
+    assert anna.state.phase == "online"
+
+
 async def test_a_slow_reader_stalls_its_own_circuit_alone(relay, make_client):
     anna, bert = await make_client(relay.url), await make_client(relay.url)
     slow_here, slow_there = await pair(anna, bert)

@@ -54,6 +54,40 @@ async def test_circuits_survive_lost_connections_exactly_once_and_in_order(relay
         await anna.close()
 
 
+async def test_both_sides_may_lose_their_connections_in_the_middle_of_much_traffic(relay, make_client):
+    async with Cable(relay.port) as north, Cable(relay.port) as south:
+        anna, bert = await make_client(north.url), await make_client(south.url)
+        pairs = [await pair(anna, bert) for _ in range(3)]
+        count = 120
+
+        async def say(circuit):
+            for number in range(count):
+                await circuit.send(number.to_bytes(4, "big") * (1 + number % 9 * 500))
+
+        async def hear(circuit, cable):
+            for number in range(count):
+                assert await circuit.receive() == number.to_bytes(4, "big") * (1 + number % 9 * 500)
+                if number % 40 == 20:
+                    cable.cut()
+
+        async with asyncio.TaskGroup() as tasks:
+            for here, there in pairs:
+                tasks.create_task(say(here))
+                tasks.create_task(say(there))
+                tasks.create_task(hear(here, north))
+                tasks.create_task(hear(there, south))
+        assert anna.state.reconnects >= 1
+        assert bert.state.reconnects >= 1
+        for here, _there in pairs:
+            await here.close()
+        await anna.close()
+        await bert.close()
+        while relay.counts()["nodes"]:
+            await asyncio.sleep(0)
+        assert relay.counts()["buffered_bytes"] == 0
+        assert relay.counts()["circuit_ends"] == 0
+
+
 async def test_offers_are_listed_again_after_a_reconnect(relay, make_client):
     bert = await make_client(relay.url)
     async with Cable(relay.port) as cable:

@@ -77,6 +77,7 @@ def test_a_changed_byte_never_does_worse_than_a_coded_error(message, data):
         ["credit", 1, -1],
         ["close", 1, "Not A Code", ""],
         ["close", 1, "x" * 49, ""],
+        ["close", 1, "done\n", ""],
         ["close", 1, "done", "r" * 241],
         ["publish", 1, [b""]],
         ["publish", 1, [b"x" * (m.MAX_OFFER_BYTES + 1)]],
