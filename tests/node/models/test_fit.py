@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.models.fit import CONTEXT_STEP_TOKENS, available_memory_bytes, plan
+from node.models.gguf import GgufInfo, ModelError
+
+GIB = 1 << 30
+EIGHT_B = GgufInfo(
+    name="Some 8B",
+    architecture="llama",
+    quantization="Q4_K_M",
+    parameters=8_000_000_000,
+    context_length=131_072,
+    layers=32,
+    embedding_length=4096,
+    feed_forward_length=14_336,
+    heads=32,
+    kv_heads_per_layer=(8,) * 32,
+    key_length=128,
+    value_length=128,
+    vocabulary_size=128_256,
+    chat_template=None,
+    file_bytes=5 * GIB,
+    tensor_bytes=5 * GIB,
+    tensors=291,
+)
+
+
+def test_with_memory_to_spare_every_slot_gets_its_whole_context():
+    fit = plan(EIGHT_B, available_bytes=64 * GIB, slots=4)
+    assert (fit.context_length, fit.cache_tokens) == (4096, 4 * 4096)
+    assert fit.cache_bytes == 16_384 * 2 * 8 * 256 * 32
+    assert not fit.flash_attention
+
+
+def test_with_less_memory_the_slots_share_a_smaller_cache():
+    fit = plan(EIGHT_B, available_bytes=7 * GIB, slots=4)
+    assert 4096 <= fit.cache_tokens < 4 * 4096
+    assert fit.needed_bytes <= 7 * GIB
+
+
+def test_a_model_that_does_not_fit_is_refused_with_the_numbers():
+    with pytest.raises(ModelError) as error:
+        plan(EIGHT_B, available_bytes=4 * GIB, slots=4)
+    assert error.value.code == "model_too_big"
+    assert "weights 5.0 GiB" in error.value.message
+    assert "4.0 GiB are free" in error.value.message
+
+
+def test_a_context_is_never_longer_than_the_model_was_trained_for():
+    small = msgspec.structs.replace(EIGHT_B, context_length=1000)
+    fit = plan(small, available_bytes=64 * GIB, slots=1, context_length=9000)
+    assert (fit.context_length, fit.cache_tokens) == (1000, 1024)
+
+
+def test_a_gpu_saves_the_scores_by_flash_attention():
+    on_gpu = plan(EIGHT_B, available_bytes=64 * GIB, slots=1, on_gpu=True)
+    assert on_gpu.flash_attention
+    assert on_gpu.micro_batch_tokens > plan(EIGHT_B, available_bytes=64 * GIB, slots=1).micro_batch_tokens
+
+
+@given(st.integers(0, 1 << 40), st.integers(1, 64), st.none() | st.integers(-5, 1 << 20), st.integers(0, 1 << 20))
+def test_a_plan_always_fits_and_holds_a_whole_request(available: int, slots: int, wanted: int | None, trained: int):
+    info = msgspec.structs.replace(EIGHT_B, context_length=trained)
+    try:
+        fit = plan(info, available_bytes=available, slots=slots, context_length=wanted)
+    except ModelError as error:
+        assert error.code == "model_too_big"  # noqa: PT017 - both outcomes are right
+        return
+    assert fit.needed_bytes <= available
+    assert fit.context_length <= fit.cache_tokens
+    assert fit.cache_tokens % CONTEXT_STEP_TOKENS == 0
+
+
+def test_free_memory_respects_a_control_group(tmp_path: Path):
+    machine = available_memory_bytes(tmp_path)
+    assert machine > 0
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("400000\n")
+    assert available_memory_bytes(tmp_path) == 600_000
+    (tmp_path / "memory.current").write_text("4000000\n")
+    assert available_memory_bytes(tmp_path) == 0
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_memory_bytes(tmp_path) > 600_000
