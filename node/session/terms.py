@@ -83,9 +83,12 @@ def prompt_hash(messages: Sequence[ChatMessage]) -> bytes:
 
 
 def fingerprint_hash(sampling: Sampling, stop: Sequence[str], max_output_tokens: int, seed: int) -> bytes:
-    """SHA-256 over what a replay needs besides the prompt: sampling with its seed, stop strings, the token limit."""
-    canonical = msgspec.json.encode(
-        [msgspec.structs.asdict(msgspec.structs.replace(sampling, seed=seed)), list(stop), max_output_tokens],
-        order="sorted",
-    )
+    """SHA-256 over what a replay needs besides the prompt: sampling, the seed used, stop strings, the token limit."""
+    # Numbers written as integers are the same parameters: both sides must hash one form.
+    values = {
+        name: int(value) if name == "top_k" else float(value)
+        for name, value in msgspec.structs.asdict(sampling).items()
+        if name != "seed"
+    }
+    canonical = msgspec.json.encode([values, seed, list(stop), max_output_tokens], order="sorted")
     return hashlib.sha256(canonical).digest()

@@ -174,3 +174,11 @@ def test_a_broken_session_with_nothing_to_pay_ends_at_once():
     buying.feed(buyer_io.PeerGone("peer_gone", "The relay went away."))
     assert (buying.outcome.code, buying.outcome.message) == ("peer_gone", "The relay went away.")
     assert buying.state.stage is buyer.Stage.ENDED
+
+
+def test_sampling_written_with_integers_is_receipted_like_the_same_floats():
+    whole = metered.ask(sampling=metered.Sampling(temperature=1, min_p=0, seed=3))
+    buying, selling = session(request=whole)
+    buying.sent[:] = [metered.messages.decode(metered.messages.encode(message)) for message in buying.sent]
+    metered.pump(buying, selling)
+    assert isinstance(buying.outcome, buyer_io.Finished)
