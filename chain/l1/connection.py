@@ -18,6 +18,9 @@ from web3.providers.async_base import AsyncJSONBaseProvider
 
 from chain.errors import ChainRejectedError, ChainUnavailableError, IdlewattError
 from chain.l1.artifacts import artifact, error_names
+from chain.recursion import restore_recursion_limit
+
+restore_recursion_limit()
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 REQUEST_TIMEOUT_S = 30.0

@@ -22,7 +22,10 @@ from eth_utils.exceptions import ValidationError
 
 from chain.errors import IdlewattError
 from chain.l1.embedded.store import DurableStore, LogRow
+from chain.recursion import restore_recursion_limit
 from chain.signing import ZERO_ADDRESS, keccak256
+
+restore_recursion_limit()
 
 BLOCK_GAS_LIMIT = 30_000_000
 CALL_GAS_LIMIT = 1 << 24
@@ -214,9 +217,7 @@ class EmbeddedEvm:
         if self.transaction(tx_hash) is not None:
             raise TransactionRefusedError("already known")
         if chain_id != self.chain_id:
-            raise TransactionRefusedError(
-                "invalid chain id: it was signed for another chain, or for any"
-            )
+            raise TransactionRefusedError("invalid chain id: it was signed for another chain, or for any")
         expected = self.nonce(sender)
         if transaction.nonce != expected:
             order = "low" if transaction.nonce < expected else "high"
