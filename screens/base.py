@@ -133,8 +133,11 @@ class NodeScreen(Screen[None]):
         try:
             while True:
                 self._load_again = False
-                await self.load()
-                self.show()
+                try:
+                    await self.load()
+                finally:
+                    if self.is_attached:
+                        self.show()
                 if not self._load_again:
                     return
                 await asyncio.sleep(RELOAD_PAUSE_S)

@@ -28,8 +28,8 @@ def _model_cell(offer: OfferView) -> Text:
 OFFER_COLUMNS: tuple[Column[OfferView], ...] = (
     Column("model", "model", 16, _model_cell, grow=True),
     Column("quant", "quant", 6, lambda offer: plain(offer.quantization, 8), rank=5),
-    Column("input", "$ in/M", 8, lambda offer: usd(offer.prices.input_nano_per_mtok), right=True),
-    Column("output", "$ out/M", 8, lambda offer: usd(offer.prices.output_nano_per_mtok), right=True),
+    Column("input", "$ in/M", 7, lambda offer: usd(offer.prices.input_nano_per_mtok), right=True),
+    Column("output", "$ out/M", 7, lambda offer: usd(offer.prices.output_nano_per_mtok), right=True),
     Column("speed", "tok/s", 6, lambda offer: speed(offer.tokens_per_s), right=True),
     Column("ttft", "first", 7, lambda offer: milliseconds(offer.ttft_ms), rank=1, right=True),
     Column("slots", "free", 5, lambda offer: f"{offer.free_slots}/{offer.slots}", rank=2, right=True),

@@ -37,7 +37,7 @@ from node.values import (
     SkippedView,
     WalletState,
     WalletView,
-)  # fmt: skip
+)
 
 NOW_MS = 1_767_225_600_000
 NOW_S = NOW_MS // 1000
@@ -47,28 +47,47 @@ SHA = "0x" + "a1b2c3d4" * 8
 ROOT = "0x" + "9f8e7d6c" * 8
 PRICES = Prices(input_nano_per_mtok=100_000_000, output_nano_per_mtok=200_000_000)
 WORDS = "legal winner thank year wave sausage worth useful legal winner thank yellow"
-ANSWER = (
-    "17 + 25 = **42**.\n\n"
-    "- tens: 10 + 20 = 30\n- ones: 7 + 5 = 12\n\n"
-    "```python\nprint(17 + 25)\n```\n"
-)  # fmt: skip
+ANSWER = "17 + 25 = **42**.\n\n- tens: 10 + 20 = 30\n- ones: 7 + 5 = 12\n\n```python\nprint(17 + 25)\n```\n"
 
 
 def receipt(sequence=3):
     return ReceiptView(
-        channel_id=7, sequence=sequence, provider=SELLER, model_sha256=SHA, engine_build="llama.cpp b6000 cpu", prompt_hash=ROOT,
-        output_hash=SHA, fingerprint_hash=ROOT, input_tokens=24, output_tokens=42, cumulative_nano=31_200, seed=1234,
-        started_ms=NOW_MS - 65_000, finished_ms=NOW_MS - 62_500, signature="0x" + "5b" * 64,
-    )  # fmt: skip
+        channel_id=7,
+        sequence=sequence,
+        provider=SELLER,
+        model_sha256=SHA,
+        engine_build="llama.cpp b6000 cpu",
+        prompt_hash=ROOT,
+        output_hash=SHA,
+        fingerprint_hash=ROOT,
+        input_tokens=24,
+        output_tokens=42,
+        cumulative_nano=31_200,
+        seed=1234,
+        started_ms=NOW_MS - 65_000,
+        finished_ms=NOW_MS - 62_500,
+        signature="0x" + "5b" * 64,
+    )
 
 
 def job(number, stage=JobStage.DONE, role="provider", **changes):
     values = {
-        "job_id": f"job-{number:04d}", "role": role, "model": "idlewatt-demo-q8", "peer": BUYER if role == "provider" else SELLER,
-        "stage": stage, "channel_id": 7, "input_tokens": 24, "output_tokens": 42, "tokens_per_s": 118.4, "amount_nano": 10_800,
-        "exposure_nano": 0, "credit_window_nano": 12_800, "started_ms": NOW_MS - 60_000 * number,
-        "finished_ms": NOW_MS - 60_000 * number + 2_500, "receipt": receipt(number),
-    }  # fmt: skip
+        "job_id": f"job-{number:04d}",
+        "role": role,
+        "model": "idlewatt-demo-q8",
+        "peer": BUYER if role == "provider" else SELLER,
+        "stage": stage,
+        "channel_id": 7,
+        "input_tokens": 24,
+        "output_tokens": 42,
+        "tokens_per_s": 118.4,
+        "amount_nano": 10_800,
+        "exposure_nano": 0,
+        "credit_window_nano": 12_800,
+        "started_ms": NOW_MS - 60_000 * number,
+        "finished_ms": NOW_MS - 60_000 * number + 2_500,
+        "receipt": receipt(number),
+    }
     return JobView(**(values | changes))
 
 
@@ -80,72 +99,141 @@ def running_job(number=9, **changes):
 def money(total_parts=((0, 1_250_000_000),)):
     lines = (
         MoneyLine(place="wallet", label="on L2, free to use", amount_nano=1_250_000_000, inclusion=Inclusion.FINAL),
-        MoneyLine(place="channel", label="in channel #7, comes back on closing", amount_nano=99_968_800, inclusion=Inclusion.BATCHED, reference="0x07" * 16),
+        MoneyLine(
+            place="channel",
+            label="in channel #7, comes back on closing",
+            amount_nano=99_968_800,
+            inclusion=Inclusion.BATCHED,
+            reference="0x07" * 16,
+        ),
         MoneyLine(place="claimable", label="earned, voucher held, not redeemed", amount_nano=31_200),
-        MoneyLine(place="withdrawing", label="on its way to L1", amount_nano=500_000_000, inclusion=Inclusion.BATCHED, ready_at_s=NOW_S + 200, reference=ROOT),
+        MoneyLine(
+            place="withdrawing",
+            label="on its way to L1",
+            amount_nano=500_000_000,
+            inclusion=Inclusion.BATCHED,
+            ready_at_s=NOW_S + 200,
+            reference=ROOT,
+        ),
         MoneyLine(place="l1", label="on L1", amount_nano=10_000_000_000),
-    )  # fmt: skip
+    )
     return MoneyView(lines=lines, total_nano=sum(line.amount_nano for line in lines))
 
 
 def wallet(wallet_id="seller", address=SELLER, **changes):
     values = {
-        "wallet_id": wallet_id, "label": wallet_id, "state": WalletState.UNLOCKED, "address": address, "balance_nano": 1_250_000_000,
-        "money": None, "backed_up": True,
-    }  # fmt: skip
+        "wallet_id": wallet_id,
+        "label": wallet_id,
+        "state": WalletState.UNLOCKED,
+        "address": address,
+        "balance_nano": 1_250_000_000,
+        "money": None,
+        "backed_up": True,
+    }
     return WalletView(**(values | changes))
 
 
 def offer(number, **changes):
     values = {
-        "offer_id": f"offer-{number}", "provider": f"0x{number:02x}" + "ab" * 19, "node_id": f"{number:064x}", "model": f"idlewatt-demo-{number}",
-        "model_sha256": SHA, "architecture": "llama", "quantization": "Q8_0", "parameters": 4_200_000, "context_length": 512,
-        "prices": Prices(input_nano_per_mtok=100_000_000 * number, output_nano_per_mtok=200_000_000 * number), "slots": 4, "free_slots": 3,
-        "tokens_per_s": 400.0 / number, "ttft_ms": 38.0 * number, "min_deposit_nano": 10_000_000, "stake_nano": 0,
-        "engine_build": "llama.cpp b6000 cpu", "expires_ms": NOW_MS + 240_000,
-    }  # fmt: skip
+        "offer_id": f"offer-{number}",
+        "provider": f"0x{number:02x}" + "ab" * 19,
+        "node_id": f"{number:064x}",
+        "model": f"idlewatt-demo-{number}",
+        "model_sha256": SHA,
+        "architecture": "llama",
+        "quantization": "Q8_0",
+        "parameters": 4_200_000,
+        "context_length": 512,
+        "prices": Prices(input_nano_per_mtok=100_000_000 * number, output_nano_per_mtok=200_000_000 * number),
+        "slots": 4,
+        "free_slots": 3,
+        "tokens_per_s": 400.0 / number,
+        "ttft_ms": 38.0 * number,
+        "min_deposit_nano": 10_000_000,
+        "stake_nano": 0,
+        "engine_build": "llama.cpp b6000 cpu",
+        "expires_ms": NOW_MS + 240_000,
+    }
     return OfferView(**(values | changes))
 
 
 def offers():
     return (
         offer(1, mine=True),
-        offer(2, model="Qwen3-8B-Instruct", quantization="Q4_K_M", architecture="qwen3", parameters=8_190_000_000, context_length=32_768),
-        offer(3, model="Llama-3.3-70B", quantization="Q4_0", parameters=70_600_000_000, context_length=8_192, free_slots=0, tokens_per_s=11.2, ttft_ms=2_400),
+        offer(
+            2,
+            model="Qwen3-8B-Instruct",
+            quantization="Q4_K_M",
+            architecture="qwen3",
+            parameters=8_190_000_000,
+            context_length=32_768,
+        ),
+        offer(
+            3,
+            model="Llama-3.3-70B",
+            quantization="Q4_0",
+            parameters=70_600_000_000,
+            context_length=8_192,
+            free_slots=0,
+            tokens_per_s=11.2,
+            ttft_ms=2_400,
+        ),
         offer(4, model="Mistral-Small-24B", quantization="Q6_K", parameters=23_600_000_000, context_length=16_384),
-    )  # fmt: skip
+    )
 
 
 def batch(number, inclusion):
     return BatchView(
-        batch_id=number, l1_tx="0x" + f"{number:02x}" * 32, l1_block=100 + number, submitted_at_s=NOW_S - 600 * (8 - number),
-        final_at_s=NOW_S + 95 if inclusion is Inclusion.BATCHED else NOW_S - 100, inclusion=inclusion, tx_count=3 * number,
-        frame_count=1, size_bytes=1_337 + number, pre_state_root=SHA, post_state_root=ROOT,
-    )  # fmt: skip
+        batch_id=number,
+        l1_tx="0x" + f"{number:02x}" * 32,
+        l1_block=100 + number,
+        submitted_at_s=NOW_S - 600 * (8 - number),
+        final_at_s=NOW_S + 95 if inclusion is Inclusion.BATCHED else NOW_S - 100,
+        inclusion=inclusion,
+        tx_count=3 * number,
+        frame_count=1,
+        size_bytes=1_337 + number,
+        pre_state_root=SHA,
+        post_state_root=ROOT,
+    )
 
 
 def chain_view(**changes):
     values = {
-        "url": "http://127.0.0.1:8547", "reachable": True, "error": "", "l2_chain_id": 901, "l1_chain_id": 1337,
-        "rollup_address": "0x" + "c0" * 20, "deployment": "0x" + "de" * 32, "head_tx_count": 42, "head_state_root": ROOT,
-        "challenge_window_s": 300, "chain_time_s": NOW_S, "has_faucet": True,
-        "batches": tuple(batch(number, Inclusion.BATCHED if number > 4 else Inclusion.FINAL) for number in range(5, 0, -1)),
+        "url": "http://127.0.0.1:8547",
+        "reachable": True,
+        "error": "",
+        "l2_chain_id": 901,
+        "l1_chain_id": 1337,
+        "rollup_address": "0x" + "c0" * 20,
+        "deployment": "0x" + "de" * 32,
+        "head_tx_count": 42,
+        "head_state_root": ROOT,
+        "challenge_window_s": 300,
+        "chain_time_s": NOW_S,
+        "has_faucet": True,
+        "batches": tuple(
+            batch(number, Inclusion.BATCHED if number > 4 else Inclusion.FINAL) for number in range(5, 0, -1)
+        ),
         "events": (
             ChainEvent(kind="batch", at_s=NOW_S - 205, text="batch 5 posted with 15 transactions", reference="0x05"),
             ChainEvent(kind="deposit", at_s=NOW_S - 260, text="$1.25 credited to 0x5e11…A11c", reference="0x04"),
             ChainEvent(kind="final", at_s=NOW_S - 300, text="batch 4 is final", reference="0x03"),
             ChainEvent(kind="claim", at_s=NOW_S - 320, text="$0.50 paid on L1", reference="0x02"),
         ),
-    }  # fmt: skip
+    }
     return ChainSnapshot(**(values | changes))
 
 
 def log_lines():
     texts = (
-        ("info", "relay", "connected to ws://127.0.0.1:9000"), ("debug", "engine", "warmed up in 31 ms"),
-        ("info", "market", "offer published: idlewatt-demo-q8"), ("warning", "session", "a buyer paused at the credit window"),
-        ("info", "jobs", "job-0003 done: 42 tokens, paid"), ("error", "chain", "the sequencer did not answer; trying again in 2 s"),
-    )  # fmt: skip
+        ("info", "relay", "connected to ws://127.0.0.1:9000"),
+        ("debug", "engine", "warmed up in 31 ms"),
+        ("info", "market", "offer published: idlewatt-demo-q8"),
+        ("warning", "session", "a buyer paused at the credit window"),
+        ("info", "jobs", "job-0003 done: 42 tokens, paid"),
+        ("error", "chain", "the sequencer did not answer; trying again in 2 s"),
+    )
     return tuple(
         LogLine(at_ms=NOW_MS - 10_000 * (len(texts) - at), level=level, source=source, text=text)
         for at, (level, source, text) in enumerate(texts)
@@ -154,64 +242,131 @@ def log_lines():
 
 def snapshot(**changes):
     values = {
-        "version": "0.1.0", "demo": True, "phase": Phase.SERVING, "why": "answering 1 job", "fix": "",
+        "version": "0.1.0",
+        "demo": True,
+        "phase": Phase.SERVING,
+        "why": "answering 1 job",
+        "fix": "",
         "checklist": (
             HealthItem(name="wallet", health=Health.OK, detail="unlocked, backed up"),
             HealthItem(name="model", health=Health.OK, detail="idlewatt-demo-q8 loaded, 4 slots"),
             HealthItem(name="relay", health=Health.OK, detail="online, 3 ms"),
-            HealthItem(name="chain", health=Health.WARN, detail="answers slowly", fix="Check the machine that runs the sequencer."),
+            HealthItem(
+                name="chain",
+                health=Health.WARN,
+                detail="answers slowly",
+                fix="Check the machine that runs the sequencer.",
+            ),
             HealthItem(name="disk", health=Health.OK, detail="12 GiB free"),
         ),
         "provider": ProviderView(
-            model="idlewatt-demo-q8", model_sha256=SHA, quantization="Q8_0", context_length=512, prices=PRICES, slots=4, free_slots=3,
-            tokens_per_s=131.0, ttft_ms=38.0, engine_state="ready", earned_today_nano=123_456_700, earned_total_nano=987_654_300,
-            jobs_today=12, claimable_nano=31_200,
+            model="idlewatt-demo-q8",
+            model_sha256=SHA,
+            quantization="Q8_0",
+            context_length=512,
+            prices=PRICES,
+            slots=4,
+            free_slots=3,
+            tokens_per_s=131.0,
+            ttft_ms=38.0,
+            engine_state="ready",
+            earned_today_nano=123_456_700,
+            earned_total_nano=987_654_300,
+            jobs_today=12,
+            claimable_nano=31_200,
         ),
         "devices": (
             DeviceView(
-                kind="cpu", name="AMD Ryzen 7 5800X 8-Core", utilization_percent=43.0, memory_used_bytes=3_300_000_000,
-                memory_total_bytes=16_700_000_000, temperature_c=None, power_w=None,
+                kind="cpu",
+                name="AMD Ryzen 7 5800X 8-Core",
+                utilization_percent=43.0,
+                memory_used_bytes=3_300_000_000,
+                memory_total_bytes=16_700_000_000,
+                temperature_c=None,
+                power_w=None,
             ),
             DeviceView(
-                kind="gpu", name="NVIDIA GeForce RTX 3090", utilization_percent=88.0, memory_used_bytes=9_100_000_000,
-                memory_total_bytes=25_700_000_000, temperature_c=66.0, power_w=281.0,
+                kind="gpu",
+                name="NVIDIA GeForce RTX 3090",
+                utilization_percent=88.0,
+                memory_used_bytes=9_100_000_000,
+                memory_total_bytes=25_700_000_000,
+                temperature_c=66.0,
+                power_w=281.0,
             ),
         ),
         "active_jobs": (running_job(),),
         "recent_jobs": (
-            job(1), job(2, role="buyer"), job(3, JobStage.CANCELLED, output_tokens=7),
-            job(4, JobStage.FAILED, error_code="engine_crashed", error="The engine worker died; it is starting again.", receipt=None, amount_nano=0),
+            job(1),
+            job(2, role="buyer"),
+            job(3, JobStage.CANCELLED, output_tokens=7),
+            job(
+                4,
+                JobStage.FAILED,
+                error_code="engine_crashed",
+                error="The engine worker died; it is starting again.",
+                receipt=None,
+                amount_nano=0,
+            ),
         ),
         "tokens_per_s_history": tuple(float((at * 7) % 120) for at in range(60)),
-        "skipped": (SkippedView(reason="prompt longer than the context", count=3, fix="Rent out a model with a longer context."),),
+        "skipped": (
+            SkippedView(
+                reason="prompt longer than the context", count=3, fix="Rent out a model with a longer context."
+            ),
+        ),
         "relay": RelayView(url="ws://127.0.0.1:9000", state="online", rtt_ms=3.0, reconnects=0),
-        "chain_url": "http://127.0.0.1:8547", "chain_reachable": True,
+        "chain_url": "http://127.0.0.1:8547",
+        "chain_reachable": True,
         "wallets": (wallet(), wallet("buyer", BUYER, balance_nano=9_900_000_000, backed_up=False)),
-    }  # fmt: skip
+    }
     return NodeSnapshot(**(values | changes))
 
 
 def first_run():
     """A node before anything was set up."""
     return snapshot(
-        demo=False, phase=Phase.OFF, why="", provider=None, active_jobs=(), recent_jobs=(), tokens_per_s_history=(), skipped=(),
-        checklist=(), wallets=(wallet("main", "", state=WalletState.NONE, balance_nano=None, backed_up=False),),
-    )  # fmt: skip
+        demo=False,
+        phase=Phase.OFF,
+        why="",
+        provider=None,
+        active_jobs=(),
+        recent_jobs=(),
+        tokens_per_s_history=(),
+        skipped=(),
+        checklist=(),
+        wallets=(wallet("main", "", state=WalletState.NONE, balance_nano=None, backed_up=False),),
+    )
 
 
 def chat_script(text=ANSWER):
     yield ChatStage(stage="choosing", detail="4 offers")
     yield ChatStage(stage="opening_channel", detail="deposit $0.10")
     yield ChatQuote(
-        job_id="job-chat", model="idlewatt-demo-q8", model_sha256=SHA, provider=SELLER, channel_id=7, input_tokens=24,
-        max_output_tokens=512, ceiling_nano=104_800, prices=PRICES,
-    )  # fmt: skip
+        job_id="job-chat",
+        model="idlewatt-demo-q8",
+        model_sha256=SHA,
+        provider=SELLER,
+        channel_id=7,
+        input_tokens=24,
+        max_output_tokens=512,
+        ceiling_nano=104_800,
+        prices=PRICES,
+    )
     for count, start in enumerate(range(0, len(text), 9), start=1):
         yield ChatDelta(text=text[start : start + 9], output_tokens=count, spent_nano=2_400 + 200 * count)
     yield ChatDone(
-        job_id="job-chat", reason="stop", input_tokens=24, output_tokens=42, cost_nano=10_800, deposit_left_nano=99_968_800,
-        ttft_ms=38.0, tokens_per_s=118.4, total_ms=420.0, receipt=receipt(),
-    )  # fmt: skip
+        job_id="job-chat",
+        reason="stop",
+        input_tokens=24,
+        output_tokens=42,
+        cost_nano=10_800,
+        deposit_left_nano=99_968_800,
+        ttft_ms=38.0,
+        tokens_per_s=118.4,
+        total_ms=420.0,
+        receipt=receipt(),
+    )
 
 
 class FakeNode:
@@ -224,14 +379,40 @@ class FakeNode:
         self.chain_state = chain_view()
         self.sessions = [
             ChatSession(
-                session_id="old", title="What is a voucher?", model="idlewatt-demo-q8", created_ms=NOW_MS - 86_400_000,
-                messages=(ChatMessage("user", "What is a voucher?"), ChatMessage("assistant", "A signed promise to pay.")),
+                session_id="old",
+                title="What is a voucher?",
+                model="idlewatt-demo-q8",
+                created_ms=NOW_MS - 86_400_000,
+                messages=(
+                    ChatMessage("user", "What is a voucher?"),
+                    ChatMessage("assistant", "A signed promise to pay."),
+                ),
             ),
-        ]  # fmt: skip
+        ]
         self.channel_views = (
-            ChannelSummary(channel_id=7, role="provider", peer=BUYER, state="open", deposit_nano=100_000_000, spent_nano=31_200, redeemed_nano=0, expiry_s=NOW_S + 86_400, closing_at_s=0),
-            ChannelSummary(channel_id=5, role="buyer", peer=SELLER, state="closing", deposit_nano=50_000_000, spent_nano=9_000, redeemed_nano=9_000, expiry_s=NOW_S + 3_600, closing_at_s=NOW_S + 90),
-        )  # fmt: skip
+            ChannelSummary(
+                channel_id=7,
+                role="provider",
+                peer=BUYER,
+                state="open",
+                deposit_nano=100_000_000,
+                spent_nano=31_200,
+                redeemed_nano=0,
+                expiry_s=NOW_S + 86_400,
+                closing_at_s=0,
+            ),
+            ChannelSummary(
+                channel_id=5,
+                role="buyer",
+                peer=SELLER,
+                state="closing",
+                deposit_nano=50_000_000,
+                spent_nano=9_000,
+                redeemed_nano=9_000,
+                expiry_s=NOW_S + 3_600,
+                closing_at_s=NOW_S + 90,
+            ),
+        )
         self.money_view = money()
         self.lines = log_lines()
         self.script = chat_script
@@ -315,10 +496,13 @@ class FakeNode:
 
     def _unlock(self, wallet_id):
         wallets = tuple(
-            msgspec.structs.replace(known, state=WalletState.UNLOCKED, address=known.address or BUYER, balance_nano=known.balance_nano or 0)
-            if known.wallet_id == wallet_id else known
+            msgspec.structs.replace(
+                known, state=WalletState.UNLOCKED, address=known.address or BUYER, balance_nano=known.balance_nano or 0
+            )
+            if known.wallet_id == wallet_id
+            else known
             for known in self.state.wallets
-        )  # fmt: skip
+        )
         self.change("wallet", wallets=wallets)
 
     async def create_wallet(self, wallet_id, passphrase):
