@@ -13,8 +13,8 @@ from typing import Literal, Self
 import msgspec
 
 from node.engine import frames as wire
-from node.engine.backend import default_threads, installed_backend
 from node.engine.checks import check_messages, check_request, effective_seed
+from node.engine.loading import LoadSettings, Prepared, prepare
 from node.engine.process import WorkerProcess
 from node.engine.protocol import (
     ChatMessage,
@@ -27,8 +27,8 @@ from node.engine.protocol import (
 )
 from node.engine.stream import Stream
 from node.models.digest import DigestCache
-from node.models.fit import Fit, available_memory_bytes, plan
-from node.models.gguf import GgufInfo, ModelError, inspect, printable
+from node.models.fit import Fit
+from node.models.gguf import ModelError, printable
 
 DEFAULT_SLOTS = 4
 MAX_SLOTS = 64
@@ -40,7 +40,6 @@ LOAD_STALL_SECONDS = 120.0
 MAX_BACKOFF_SECONDS = 30.0
 HEALTHY_SECONDS = 60.0
 MAX_FAILED_LOADS = 3
-_NO_LIMIT = 1 << 60
 
 StateName = Literal["starting", "ready", "restarting", "failed", "closed"]
 
@@ -92,19 +91,22 @@ class LlamaEngine:
     ) -> None:
         if not 1 <= slots <= MAX_SLOTS:
             raise EngineError(f"An engine has 1 to {MAX_SLOTS} slots.", code="bad_request")
-        self._model_path = model_path
+        self._settings = LoadSettings(
+            model_path=model_path,
+            context_length=context_length,
+            slots=slots,
+            queue_limit=queue_limit,
+            threads=threads,
+            gpu_layers=gpu_layers,
+            window_tokens=window_tokens,
+            flush_ms=FLUSH_MS,
+        )
         self._log_path = log_path
         self._name = name
-        self._context_length = context_length
-        self._slots = slots
-        self._queue_limit = queue_limit
-        self._threads = threads
-        self._gpu_layers = gpu_layers
         self._digests = digest_cache if digest_cache is not None else DigestCache()
         self._on_state = on_state
         self._stall_seconds = stall_seconds
         self._backoff_seconds = backoff_seconds
-        self._window_tokens = window_tokens
         self._state = EngineState("closed", "It was not started yet.")
         self._worker: WorkerProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
@@ -112,8 +114,7 @@ class LlamaEngine:
         self._stop_digest = threading.Event()
         self._last_end = ""
         self._stalled = False
-        self._gguf: GgufInfo | None = None
-        self._fit: Fit | None = None
+        self._prepared: Prepared | None = None
         self._ready: wire.Ready | None = None
         self._facts: wire.Ready | None = None
         self._speed = (0.0, 0.0)
@@ -186,7 +187,7 @@ class LlamaEngine:
         if request.request_id in self._by_id:
             raise EngineError("A request with this id is already running.", code="bad_request")
         seed = effective_seed(request.sampling.seed)
-        stream = Stream(self._ticket(), request.request_id, seed, self._window_tokens)
+        stream = Stream(self._ticket(), request.request_id, seed, self._settings.window_tokens)
         self._streams[stream.ticket] = self._by_id[request.request_id] = stream
         try:
             worker.send(
@@ -228,23 +229,23 @@ class LlamaEngine:
 
     async def info(self) -> EngineInfo:
         """What is loaded; waits for the model's digest, which is computed once."""
-        facts, gguf, fit = self._facts, self._gguf, self._fit
-        if self._failure is not None or facts is None or gguf is None or fit is None or self._digest is None:
+        facts, prepared = self._facts, self._prepared
+        if self._failure is not None or facts is None or prepared is None or self._digest is None:
             raise self._failure or self._unavailable()
         try:
             sha256 = await asyncio.shield(self._digest)
         except OSError as error:
             raise ModelError(f"The model file can't be read: {error.strerror}.") from error
         return EngineInfo(
-            model_name=self._name or gguf.name,
+            model_name=self._name or prepared.gguf.name,
             model_sha256=sha256,
-            architecture=gguf.architecture,
-            quantization=gguf.quantization,
-            parameters=gguf.parameters,
-            context_length=fit.context_length,
-            slots=self._slots,
+            architecture=prepared.gguf.architecture,
+            quantization=prepared.gguf.quantization,
+            parameters=prepared.gguf.parameters,
+            context_length=prepared.fit.context_length,
+            slots=self._settings.slots,
             vocabulary_size=facts.vocabulary_size,
-            model_bytes=gguf.file_bytes,
+            model_bytes=prepared.gguf.file_bytes,
             engine_build=facts.engine_build,
             backend=facts.backend,
             tokens_per_s=self._speed[0],
@@ -273,25 +274,25 @@ class LlamaEngine:
             hopeless = isinstance(error, ModelError) or self._load_error is not None
             if self._state.name == "starting" or hopeless or (not was_ready and failures >= MAX_FAILED_LOADS):
                 self._failure = error
-                self._set_state("failed", error.line())
+                self._set_state("failed", self._explain(error))
                 self._settled.set()
                 return
-            self._set_state("restarting", error.line())
+            self._set_state("restarting", self._explain(error))
             await asyncio.sleep(min(MAX_BACKOFF_SECONDS, self._backoff_seconds * 2 ** (failures - 1)))
 
     async def _run_worker(self) -> bool:
         """Run one worker from start to end; returns whether it became ready."""
-        load = await asyncio.to_thread(self._prepare)
+        self._prepared = prepared = await asyncio.to_thread(prepare, self._settings)
         if self._digest is None or (self._digest.done() and self._digest.exception() is not None):
             self._stop_digest.clear()
-            work = asyncio.to_thread(self._digests.sha256, self._model_path, self._stop_digest)
+            work = asyncio.to_thread(self._digests.sha256, self._settings.model_path, self._stop_digest)
             self._digest = asyncio.create_task(work, name="model digest")
         self._gone.clear()
         self._loaded.clear()
         self._ready = None
         self._worker = worker = await WorkerProcess.start(self._log_path, self._take, self._gone.set)
         try:
-            worker.send(load)
+            worker.send(prepared.load)
             async with asyncio.TaskGroup() as tasks:
                 watchdog = tasks.create_task(self._watch(worker))
                 await self._gone.wait()
@@ -301,35 +302,6 @@ class LlamaEngine:
             await (worker.stop() if self._state.name == "closed" else worker.kill())
         self._last_end = worker.describe_end()
         return self._ready is not None
-
-    def _prepare(self) -> wire.Load:
-        """Look at the file and at the memory before llama.cpp does."""
-        info = inspect(self._model_path)
-        uses_gpu = self._gpu_layers != 0 and installed_backend() != "cpu"
-        # What a GPU takes off the main memory is known to llama.cpp only: it refuses what doesn't fit.
-        available = _NO_LIMIT if uses_gpu else available_memory_bytes()
-        fit = plan(
-            info,
-            available_bytes=available,
-            slots=self._slots,
-            context_length=self._context_length,
-            on_gpu=uses_gpu,
-        )
-        self._gguf, self._fit = info, fit
-        return wire.Load(
-            model_path=str(self._model_path.resolve()),
-            chat_template=info.chat_template,
-            context_length=fit.context_length,
-            cache_tokens=fit.cache_tokens,
-            micro_batch_tokens=fit.micro_batch_tokens,
-            flash_attention=fit.flash_attention,
-            slots=self._slots,
-            queue_limit=self._queue_limit,
-            threads=self._threads or default_threads(info.tensor_bytes),
-            gpu_layers=self._gpu_layers,
-            window_tokens=self._window_tokens,
-            flush_ms=FLUSH_MS,
-        )
 
     async def _watch(self, worker: WorkerProcess) -> None:
         """Kill a worker that gives no sign of life; one that computes answers between two batches."""
@@ -349,12 +321,17 @@ class LlamaEngine:
                 self._gone.set()
                 return
 
+    def _explain(self, error: EngineError) -> str:
+        """What the owner of this machine should know."""
+        return error.line() if isinstance(error, ModelError) else f"{error.message} Its log is {self._log_path}."
+
     def _crash(self) -> EngineError:
         if self._stalled:
             message = f"The engine worker gave no sign of life for {self._stall_seconds:g} s and was ended."
         else:
             message = f"The engine worker ended unexpectedly ({self._last_end})."
-        return EngineError(message, code="engine_crashed", fix=f"It restarts by itself; its log is {self._log_path}.")
+        # This error may travel to a buyer, who has no business with paths of this machine.
+        return EngineError(message, code="engine_crashed", fix="Try again in a moment.")
 
     async def _end_supervisor(self) -> None:
         self._stop_digest.set()
@@ -385,7 +362,7 @@ class LlamaEngine:
                 self._settled.set()
             case wire.LoadFailed():
                 self._load_error = ModelError(
-                    f"The model {printable(self._model_path.name)} can't be used: {frame.message}",
+                    f"The model {printable(self._settings.model_path.name)} can't be used: {frame.message}",
                     code=frame.code,
                     fix=f"Choose another model; the log is {self._log_path}.",
                 )
@@ -416,14 +393,15 @@ class LlamaEngine:
         return self._next_ticket
 
     def _usable(self) -> tuple[WorkerProcess, Fit]:
-        if self._state.name != "ready" or self._worker is None or self._fit is None:
+        if self._state.name != "ready" or self._worker is None or self._prepared is None:
             raise self._failure or self._unavailable()
-        return self._worker, self._fit
+        return self._worker, self._prepared.fit
 
     def _unavailable(self) -> EngineError:
         if self._state.name == "closed":
             return EngineError("The engine is closed.", code="engine_closed")
-        return EngineError(f"The engine is {self._state.name}.", code="engine_crashed", fix="Try again in a moment.")
+        state = "restarting" if self._state.name == "ready" else self._state.name
+        return EngineError(f"The engine is {state}.", code="engine_crashed", fix="Try again in a moment.")
 
     def _fail_everything(self, error: EngineError) -> None:
         for stream in self._streams.values():

@@ -319,7 +319,9 @@ def _describe(
 
     layers, embedding, heads = count("block_count"), count("embedding_length"), count("attention.head_count")
     head_length = embedding // heads if heads else 0
-    name, template = facts.get("general.name"), facts.get("tokenizer.chat_template")
+    name, template = facts.get("general.name"), facts.get("tokenizer.chat_template", "")
+    if not isinstance(template, str):
+        raise header.broken("its chat template is too long or no text")
     return GgufInfo(
         name=printable(name) if isinstance(name, str) and name else header.shown,
         architecture=printable(architecture),
@@ -334,7 +336,7 @@ def _describe(
         key_length=count("attention.key_length") or head_length,
         value_length=count("attention.value_length") or head_length,
         vocabulary_size=vocabulary,
-        chat_template=template if isinstance(template, str) else None,
+        chat_template=template or None,
         file_bytes=header.size,
         tensor_bytes=tensor_bytes,
         tensors=tensors,

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from node.engine import frames as wire
-from node.engine import llama as llama_module
+from node.engine import loading
 from node.engine.llama import EngineState, LlamaEngine
 from node.engine.protocol import ChatMessage, EngineError
 from node.models.gguf import ModelError
@@ -175,7 +175,7 @@ async def test_a_file_that_is_no_whole_model_is_refused_without_a_worker(
 async def test_a_model_bigger_than_memory_is_refused_in_one_line(
     make_engine: Make, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(llama_module, "available_memory_bytes", lambda: 1 << 20)
+    monkeypatch.setattr(loading, "available_memory_bytes", lambda: 1 << 20)
     error = await fail_of(make_engine(tiny_model).start())
     assert error.code == "model_too_big"
     assert "are free" in error.message

@@ -156,12 +156,25 @@ def test_a_header_that_contradicts_itself_or_the_file_is_refused(tmp_path: Path,
         (key("general.alignment", 4, u32(24)), "alignment"),
         (key("general.alignment", 8, text("x")), "alignment"),
         (key("split.count", 2, struct.pack("<H", 3)), "one of 3 parts"),
-        (key("\x1b[2J", 4, u32(1)) * 2, "'?[2J' is empty or stands twice"),
     ],
     ids=str,
 )
 def test_a_bad_key_is_refused(tmp_path: Path, extra: bytes, says: str):
     assert says in refused(write(tmp_path / "m.gguf", extra)).message
+
+
+def test_a_hostile_name_is_shown_harmlessly(tmp_path: Path):
+    twice = key("\x1b[2J", 4, u32(1))
+    assert "'?[2J' is empty or stands twice" in refused(write(tmp_path / "m.gguf", twice, twice)).message
+
+
+@pytest.mark.parametrize("template", [text(b"x" * (gguf.MAX_KEPT_STRING_BYTES + 1)), text("")], ids=len)
+def test_a_chat_template_that_is_too_long_is_not_silently_left_out(tmp_path: Path, template: bytes):
+    path = write(tmp_path / "m.gguf", key("tokenizer.chat_template", 8, template))
+    if len(template) > gguf.MAX_KEPT_STRING_BYTES:
+        assert "chat template" in refused(path).message
+    else:
+        assert inspect(path).chat_template is None
 
 
 def test_a_file_without_architecture_or_vocabulary_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
