@@ -24,6 +24,6 @@ class SequencerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How many accounts may be created without a signature or fee."""
     retry_s: float = 0.25
     """First pause after L1 failed; doubles up to ``max_retry_s``."""
-    max_retry_s: float = 15.0
+    max_retry_s: float = 5.0
     operate: bool = True
     """Whether this sequencer also makes batches final and claims withdrawals, paying the gas."""

@@ -43,8 +43,8 @@ class Operator:
     async def step(self) -> None:
         """Do what is due now: at most one finalization, and one page of claims."""
         sequencer = self._sequencer
-        if await sequencer.is_final_due():
-            await sequencer.follow_finality(await sequencer.l1.finalize())
+        if await sequencer.follower.is_final_due():
+            await sequencer.follower.take_finality(await sequencer.l1.finalize())
         # A withdrawal that L1 refuses (an asset that blocks its recipient, say) must not hold up the others for ever.
         rows = await sequencer.store.unclaimed(sequencer.final.count, CLAIM_PAGE + len(self._refused))
         for row in rows:

@@ -10,22 +10,22 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from chain.errors import ChainRejectedError, ChainUnavailableError, IdlewattError
-from chain.l1.protocol import Deployment, InboxMessage, RollupL1
+from chain.errors import ChainRejectedError, IdlewattError
+from chain.l1.protocol import Deployment, RollupL1
 from chain.replay import rules_of
 from chain.sequencer import refusals
 from chain.sequencer.adopt import adopt_batches
 from chain.sequencer.config import SequencerConfig
 from chain.sequencer.final import FinalState
+from chain.sequencer.follower import Follower
 from chain.sequencer.head import Head, Refused, chain_digest
 from chain.sequencer.operator import Operator
 from chain.sequencer.poster import Poster
 from chain.sequencer.queries import Queries, soft_receipt
-from chain.sequencer.store import Store, StoreError, TxRow, set_fact
+from chain.sequencer.store import Store, TxRow, set_fact
 from chain.state import GENESIS_ROOT, State
 from chain.txs import CreateAccount, TxFormatError, TxType, decode, tx_id
 from chain.types import decode_leaf
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 
 MAX_GROUP = 128
 """Transactions that share one durable commit."""
-INBOX_PAGE = 256
 
 _Waiting = tuple[bytes, asyncio.Future[TxRow]]
 
@@ -58,11 +57,13 @@ class Sequencer:
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(self.config.max_waiting_txs)
         self._executing: dict[bytes, asyncio.Future[TxRow]] = {}
         self._writing = asyncio.Lock()
-        self._poked = asyncio.Event()
+        self.follower = Follower(self)
+        self.poster = Poster(self)
+        self.queries = Queries(self)
+        self.operator = Operator(self)
         self._creations: deque[float] = deque()
         self._main: asyncio.Task[None] | None = None
         self._halted: str = ""
-        self._l1_time = (0, time.monotonic())
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -88,13 +89,10 @@ class Sequencer:
             await self._check_deployment()
             self.final = await FinalState.load(self.store)
             await self._load_head()
-            self.poster = Poster(self)
-            await self._look_at_clock()
+            await self.follower.look_at_clock()
             await adopt_batches(self)
             await self.poster.reconcile()
-            self.queries = Queries(self)
-            self.operator = Operator(self)
-            await self._poll_l1()
+            await self.follower.look()
         except BaseException:
             await self.store.close()
             raise
@@ -113,11 +111,7 @@ class Sequencer:
     @property
     def l1_time_s(self) -> int:
         """L1's time as last seen, moved on by what has passed since, so that an L1 outage doesn't stop L2 time."""
-        seen_s, at = self._l1_time
-        return seen_s + int(time.monotonic() - at)
-
-    async def _look_at_clock(self) -> None:
-        self._l1_time = (max(self._l1_time[0], await self._l1.time_s()), time.monotonic())
+        return self.follower.l1_time_s
 
     @property
     def l1(self) -> RollupL1:
@@ -136,7 +130,7 @@ class Sequencer:
 
     def poke(self) -> None:
         """Look at L1 at once instead of at the next poll; call it after an L1 transaction of one's own."""
-        self._poked.set()
+        self.follower.poke()
 
     async def submit(self, raw: bytes) -> SoftReceipt:
         """Execute a transaction and promise its inclusion; one that was taken before gets the same receipt again.
@@ -240,7 +234,7 @@ class Sequencer:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write(), name="sequencer-writer")
-                tasks.create_task(self._follow(), name="sequencer-follower")
+                tasks.create_task(self.follower.run(), name="sequencer-follower")
                 tasks.create_task(self.poster.run(), name="sequencer-poster")
                 if self.config.operate:
                     tasks.create_task(self.operator.run(), name="sequencer-operator")
@@ -255,8 +249,7 @@ class Sequencer:
             _, future = self._waiting.get_nowait()
             if not future.done():
                 future.set_exception(refusals.halted(self._halted))
-        if hasattr(self, "poster"):
-            self.poster.wake_all()
+        self.poster.wake_all()
 
     def _check_running(self) -> None:
         if self._halted:
@@ -300,7 +293,7 @@ class Sequencer:
         for raw, _ in group:
             try:
                 self._check_creation(raw)
-                if self.head.open is not None and self._is_full(len(raw)):
+                if self.head.open is not None and self.is_full(len(raw)):
                     self.poster.seal()
                 results.append(self.head.execute(raw, self.l1_time_s))
             except Refused as error:
@@ -321,63 +314,13 @@ class Sequencer:
             raise refusals.account_limit()
         self._creations.append(now)
 
-    def _is_full(self, extra_bytes: int) -> bool:
+    def is_full(self, extra_bytes: int) -> bool:
+        """Whether the open batch has no room for a transaction of this length (0: for an inbox message)."""
         batch = self.head.open
         assert batch is not None
         return (
             batch.item_count >= self.config.max_batch_txs or batch.size_with(extra_bytes) > self.config.max_batch_bytes
         )
-
-    async def _follow(self) -> None:
-        pause_s = self.config.retry_s
-        while True:
-            try:
-                async with asyncio.timeout(self.config.poll_s):
-                    await self._poked.wait()
-            except TimeoutError:
-                pass
-            self._poked.clear()
-            try:
-                await self._poll_l1()
-                pause_s = self.config.retry_s
-            except (ChainUnavailableError, ChainRejectedError, StoreError) as error:
-                log.warning("L1 can't be followed: %s", error.line())
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, self.config.max_retry_s)
-
-    async def _poll_l1(self) -> None:
-        await self._look_at_clock()
-        messages = await self._l1.inbox_messages(self.head.state.meta.inbox_cursor, INBOX_PAGE)
-        if messages:
-            async with self._writing:
-                await self._take_messages(messages)
-        if await self.is_final_due():
-            await self.follow_finality(await self._l1.final_count())
-
-    async def _take_messages(self, messages: Sequence[InboxMessage]) -> None:
-        for message in messages:
-            if message.index != self.head.state.meta.inbox_cursor:
-                break
-            if self.head.open is not None and (self.head.open.txs or self._is_full(0)):
-                self.poster.seal()
-            self.head.execute_message(message, self.l1_time_s)
-        await self.commit_head()
-        self.poster.wake()
-
-    async def is_final_due(self) -> bool:
-        """Whether the oldest batch that isn't final is past its window."""
-        row = await self.store.batch(self.final.count)
-        window_s = self.deployment.challenge_window_s
-        return row is not None and row.submitted_at_s is not None and row.submitted_at_s + window_s <= self.l1_time_s
-
-    async def follow_finality(self, final_count: int) -> None:
-        """Take in that so many batches are final on L1.
-
-        Raises:
-            StoreError: If it could not be kept.
-        """
-        async with self._writing:
-            await self.final.advance(self.store, final_count, self.l1_time_s)
 
 
 def deployment_id(deployment: Deployment) -> bytes:

@@ -427,7 +427,7 @@ class TestDisk:
             assert sequencer.head.state.root() == root
             assert sequencer.head.open.item_count == count
             l1.deposit(owner(2), 3, hint=2)
-            await until(lambda: not sequencer._poked.is_set())
+            await until(lambda: not sequencer.follower._poked.is_set())
             monkeypatch.setattr(sequencer.store, "commit", commit)
             await sequencer.submit(transfer(0))
             await until(lambda: sequencer.queries.account(owner(2)).balance_nano == 1_000_008)
