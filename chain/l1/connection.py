@@ -224,7 +224,15 @@ async def l1_errors() -> AsyncIterator[None]:
         raise ChainUnavailableError("The L1 can't be reached.", fix=FIX_UNREACHABLE) from error
     except Web3RPCError as error:
         raise ChainRejectedError(f"The L1 refused: {_brief(error)}", code=_rpc_code(error)) from error
-    except (Web3Exception, ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError) as error:
+    except (
+        Web3Exception,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         # Decoding a hostile or foreign server's answer fails in as many ways as there are formatters.
         raise ChainUnavailableError(
             "The L1 answered something that makes no sense.", code="chain_bad_answer", fix=FIX_UNREACHABLE

@@ -1,0 +1,487 @@
+"""The rollup's contracts over JSON-RPC: real sockets, real EVM, and an L1 that lies."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from aiohttp import web
+from eth_account import Account
+
+from chain.codec import BatchHeader, Frame, encode_batch
+from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.l1.bridge import NO_INDEX_HINT, Bridge
+from chain.l1.connection import MAX_ANSWER_BYTES, L1Connection, checksum
+from chain.l1.embedded.server import L1Server
+from chain.l1.protocol import Deployment, PostedBatch, RollupL1
+from chain.l1.rollup_l1 import DeployParams, JsonRpcRollupL1, deploy
+from chain.signing import address_of, keccak256
+from chain.state import GENESIS_ROOT
+from chain.tree import Tree
+from chain.types import Withdrawal, withdrawal_key
+from tests.chain.l1.conftest import ALICE_KEY, CHAIN_ID, ETHER, OPERATOR_KEY, WINDOW_S, Clock, Rpc, open_evm
+
+OPERATOR, ALICE, BOB = address_of(OPERATOR_KEY), address_of(ALICE_KEY), b"\xbb" * 20
+NANO = 10**9
+SOMEWHERE = Deployment(
+    l1_chain_id=CHAIN_ID,
+    l2_chain_id=4242,
+    rollup_address=b"\x01" * 20,
+    inbox_address=b"\x02" * 20,
+    asset_address=b"\x03" * 20,
+    block_number=2,
+    block_hash=b"\x04" * 32,
+    challenge_window_s=WINDOW_S,
+    force_delay_s=20,
+    close_delay_s=30,
+    genesis_root=GENESIS_ROOT,
+)
+"""A deployment for an L1 that has none."""
+
+
+def sign(fields: dict[str, Any]) -> bytes:
+    """What a wallet does for Alice."""
+    return bytes(Account.sign_transaction(fields, ALICE_KEY).raw_transaction)
+
+
+@pytest.fixture
+async def bridge(rollup: JsonRpcRollupL1, deployment: Deployment) -> AsyncIterator[Bridge]:
+    """Alice's, who has ten dollars and one ether."""
+    assert rollup.signer is not None
+    asset = rollup.connection.contract("TestUSD", deployment.asset_address)
+    await rollup.signer.send(asset.functions.mint(checksum(ALICE), 10 * NANO * NANO))
+    url = rollup.connection._provider._url
+    bridge = Bridge(url, inbox_address=deployment.inbox_address, asset_address=deployment.asset_address)
+    yield bridge
+    await bridge.aclose()
+
+
+def make_batch(clock: Clock, root: bytes | None = None, inbox_to: int = 0, size: int = 100) -> tuple[bytes, bytes]:
+    frame = Frame(post_root=root or secrets.token_bytes(32), body=secrets.token_bytes(size))
+    return encode_batch(BatchHeader(l2_time_s=int(clock.now_s), inbox_to=inbox_to), [frame]), frame.post_root
+
+
+async def post(rollup: JsonRpcRollupL1, clock: Clock, **fields: Any) -> PostedBatch:
+    """Post the next batch."""
+    count = await rollup.batch_count()
+    before = (await rollup.batches(count - 1, 1))[0].post_root if count else GENESIS_ROOT
+    return await rollup.submit_batch(count, before, make_batch(clock, **fields)[0])
+
+
+class TestDeployment:
+    async def test_it_says_what_was_deployed(self, rollup: JsonRpcRollupL1, deployment: Deployment, rpc: Rpc) -> None:
+        as_protocol: RollupL1 = rollup
+
+        assert await as_protocol.deployment() == deployment
+        assert (deployment.l1_chain_id, deployment.l2_chain_id, deployment.challenge_window_s) == (CHAIN_ID, 4242, 60)
+        for address in (deployment.rollup_address, deployment.inbox_address, deployment.asset_address):
+            assert len(await rpc("eth_getCode", "0x" + address.hex(), "latest")) > 2
+        assert (await rpc("eth_getBlockByNumber", hex(deployment.block_number)))["hash"] == (
+            "0x" + deployment.block_hash.hex()
+        )
+
+    async def test_an_existing_asset_is_used(self, l1: L1Server, deployment: Deployment) -> None:
+        params = DeployParams(
+            l2_chain_id=1, genesis_root=bytes(32), challenge_window_s=1, force_delay_s=1, close_delay_s=1,
+            asset_address=deployment.asset_address,
+        )  # fmt: skip
+
+        second = await deploy(l1.url, OPERATOR_KEY, params)
+
+        assert second.asset_address == deployment.asset_address
+        assert second.rollup_address != deployment.rollup_address
+
+    async def test_a_deployer_without_ether_is_told_so(self, l1: L1Server) -> None:
+        params = DeployParams(
+            l2_chain_id=1, genesis_root=bytes(32), challenge_window_s=1, force_delay_s=1, close_delay_s=1
+        )
+
+        with pytest.raises(ChainRejectedError) as refused:
+            await deploy(l1.url, keccak256(b"a pauper"), params)
+
+        assert refused.value.code == "no_gas"
+
+    async def test_the_chain_it_lives_on_is_recognized(self, rollup: JsonRpcRollupL1) -> None:
+        await rollup.check_chain()
+
+    async def test_a_reset_chain_is_noticed(self, deployment: Deployment, tmp_path: Path, clock: Clock) -> None:
+        (tmp_path / "other").mkdir()
+        other = L1Server(lambda: open_evm(tmp_path / "other", clock))
+        await other.start("127.0.0.1", 0)
+        rollup = JsonRpcRollupL1(other.url, deployment)
+        try:
+            with pytest.raises(ChainRejectedError) as refused:
+                await rollup.check_chain()
+        finally:
+            await rollup.aclose()
+            await other.aclose()
+
+        assert refused.value.code == "foreign_chain"
+
+    async def test_another_block_at_its_place_is_noticed(self, l1: L1Server, deployment: Deployment) -> None:
+        rollup = JsonRpcRollupL1(l1.url, msgspec.structs.replace(deployment, block_hash=bytes(32)))
+
+        with pytest.raises(ChainRejectedError, match="not the one"):
+            await rollup.check_chain()
+        await rollup.aclose()
+
+    async def test_time_is_the_pending_blocks(self, rollup: JsonRpcRollupL1, clock: Clock) -> None:
+        clock.now_s += 1_000
+
+        assert await rollup.time_s() == int(clock.now_s)
+
+
+class TestBatches:
+    async def test_a_posted_batch_is_read_back_from_calldata(self, rollup: JsonRpcRollupL1, clock: Clock) -> None:
+        blob, root = make_batch(clock)
+
+        posted = await rollup.submit_batch(0, GENESIS_ROOT, blob)
+
+        assert (posted.batch_id, posted.prev_root, posted.post_root, posted.blob) == (0, GENESIS_ROOT, root, blob)
+        assert posted.submitted_at_s == int(clock.now_s)
+        assert await rollup.batches(0, 10) == [posted]
+        assert await rollup.batch_count() == 1
+
+    async def test_batches_are_paged_in_order(self, rollup: JsonRpcRollupL1, clock: Clock) -> None:
+        posted = [await post(rollup, clock) for _ in range(4)]
+
+        assert [batch.batch_id for batch in posted] == [0, 1, 2, 3]
+        assert await rollup.batches(1, 2) == posted[1:3]
+        assert await rollup.batches(4, 2) == []
+
+    async def test_the_same_batch_is_never_posted_twice(self, rollup: JsonRpcRollupL1, clock: Clock, rpc: Rpc) -> None:
+        blob, _ = make_batch(clock)
+        first = await rollup.submit_batch(0, GENESIS_ROOT, blob)
+        height = await rpc("eth_blockNumber")
+
+        again = await rollup.submit_batch(0, GENESIS_ROOT, blob)
+
+        assert again == first
+        assert await rpc("eth_blockNumber") == height
+
+    async def test_two_at_once_post_it_once(self, rollup: JsonRpcRollupL1, clock: Clock) -> None:
+        blob, _ = make_batch(clock)
+
+        first, second = await asyncio.gather(*(rollup.submit_batch(0, GENESIS_ROOT, blob) for _ in range(2)))
+
+        assert first == second
+        assert await rollup.batch_count() == 1
+
+    async def test_another_batch_in_its_place_is_noticed(self, rollup: JsonRpcRollupL1, clock: Clock) -> None:
+        await post(rollup, clock)
+
+        with pytest.raises(ChainRejectedError) as refused:
+            await rollup.submit_batch(0, GENESIS_ROOT, make_batch(clock)[0])
+
+        assert refused.value.code == "batch_taken"
+
+    async def test_the_contracts_error_becomes_the_code(self, rollup: JsonRpcRollupL1, clock: Clock) -> None:
+        with pytest.raises(ChainRejectedError) as refused:
+            await rollup.submit_batch(0, bytes(32), make_batch(clock)[0])
+
+        assert refused.value.code == "wrong_previous_root"
+        assert "wrong previous root" in refused.value.line()
+
+    async def test_a_full_batch_is_posted(self, rollup: JsonRpcRollupL1, clock: Clock) -> None:
+        frames = [Frame(post_root=secrets.token_bytes(32), body=secrets.token_bytes(700)) for _ in range(149)]
+        blob = encode_batch(BatchHeader(l2_time_s=int(clock.now_s), inbox_to=0), frames)
+
+        posted = await rollup.submit_batch(0, GENESIS_ROOT, blob)
+
+        assert posted.blob == blob
+
+    async def test_a_reader_cannot_send(self, l1: L1Server, deployment: Deployment, clock: Clock) -> None:
+        reader = JsonRpcRollupL1(l1.url, deployment)
+        assert await reader.batch_count() == 0
+
+        with pytest.raises(ChainRejectedError) as refused:
+            await reader.submit_batch(0, GENESIS_ROOT, make_batch(clock)[0])
+        await reader.aclose()
+
+        assert refused.value.code == "read_only"
+
+
+class TestFinality:
+    async def test_batches_become_final_when_their_window_ends(self, rollup: JsonRpcRollupL1, clock: Clock) -> None:
+        await post(rollup, clock)
+        clock.now_s += WINDOW_S - 1
+        await post(rollup, clock)
+        assert await rollup.finalize() == 0
+
+        clock.now_s += 1
+
+        assert await rollup.finalize() == 1
+        assert (await rollup.final_count(), await rollup.finalize()) == (1, 1)
+
+    async def test_a_withdrawal_is_paid_once_and_its_transaction_found_again(
+        self, rollup: JsonRpcRollupL1, bridge: Bridge, clock: Clock
+    ) -> None:
+        await bridge.deposit(sign, ALICE, ALICE, 7 * NANO)
+        tree, key = Tree(), withdrawal_key(0)
+        tree.set(key, keccak256(Withdrawal(recipient=BOB, amount_nano=3 * NANO).encode()))
+        await post(rollup, clock, root=tree.root(), inbox_to=1)
+        clock.now_s += WINDOW_S
+        await rollup.finalize()
+        assert await rollup.is_claimed(key) is False
+        assert await rollup.claim_tx(key) is None
+
+        claim = await rollup.claim_withdrawal(0, key, BOB, 3 * NANO, tree.proof(key))
+
+        assert await rollup.is_claimed(key)
+        assert await bridge.asset_balance_nano(BOB) == 3 * NANO
+        assert await rollup.claim_withdrawal(0, key, BOB, 3 * NANO, tree.proof(key)) == claim
+
+    async def test_two_claims_at_once_pay_once(self, rollup: JsonRpcRollupL1, bridge: Bridge, clock: Clock) -> None:
+        await bridge.deposit(sign, ALICE, ALICE, 7 * NANO)
+        tree, key = Tree(), withdrawal_key(0)
+        tree.set(key, keccak256(Withdrawal(recipient=BOB, amount_nano=3 * NANO).encode()))
+        await post(rollup, clock, root=tree.root(), inbox_to=1)
+        clock.now_s += WINDOW_S
+        await rollup.finalize()
+
+        claims = await asyncio.gather(
+            *(rollup.claim_withdrawal(0, key, BOB, 3 * NANO, tree.proof(key)) for _ in range(2))
+        )
+
+        assert claims[0] == claims[1]
+        assert await bridge.asset_balance_nano(BOB) == 3 * NANO
+
+    async def test_a_wrong_proof_is_refused(self, rollup: JsonRpcRollupL1, clock: Clock) -> None:
+        await post(rollup, clock)
+        clock.now_s += WINDOW_S
+        await rollup.finalize()
+
+        with pytest.raises(ChainRejectedError) as refused:
+            await rollup.claim_withdrawal(0, withdrawal_key(0), BOB, 1, [bytes(32)] * 32)
+
+        assert refused.value.code == "wrong_proof"
+
+
+class TestDeposits:
+    async def test_a_deposit_reaches_the_inbox(self, rollup: JsonRpcRollupL1, bridge: Bridge, clock: Clock) -> None:
+        tx_hash = await bridge.deposit(sign, ALICE, BOB, 2 * NANO, index_hint=9)
+        await bridge.deposit(sign, ALICE, ALICE, NANO)
+
+        first, second = await rollup.inbox_messages(0, 10)
+        assert (first.index, first.kind, first.owner, first.index_hint) == (0, "deposit", BOB, 9)
+        assert (first.amount_nano, first.body, first.at_s) == (2 * NANO, b"", int(clock.now_s))
+        assert (second.index, second.owner, second.index_hint) == (1, ALICE, NO_INDEX_HINT)
+        receipt = await rollup.connection.web3.eth.get_transaction_receipt(tx_hash)
+        assert receipt["blockNumber"] == first.l1_block
+        assert await bridge.asset_balance_nano(ALICE) == 7 * NANO
+
+    async def test_messages_are_paged(self, rollup: JsonRpcRollupL1, bridge: Bridge) -> None:
+        for amount in (1, 2, 3):
+            await bridge.deposit(sign, ALICE, BOB, amount)
+
+        assert [message.amount_nano for message in await rollup.inbox_messages(1, 1)] == [2]
+        assert await rollup.inbox_messages(3, 5) == []
+
+    async def test_an_allowance_that_suffices_is_used(self, bridge: Bridge, rollup: JsonRpcRollupL1, rpc: Rpc) -> None:
+        asset = bridge._asset
+        nonce = await bridge._connection.next_nonce(ALICE)
+        approve = asset.functions.approve(checksum(bridge._inbox_address), 2**255)
+        fields = await bridge._connection.prepare(ALICE, approve, nonce=nonce)
+        fields.pop("from")
+        await bridge._connection.broadcast(sign(fields))
+        height = int(await rpc("eth_blockNumber"), 16)
+
+        await bridge.deposit(sign, ALICE, ALICE, 1)
+
+        assert int(await rpc("eth_blockNumber"), 16) == height + 1
+
+    async def test_balances_are_told(self, bridge: Bridge) -> None:
+        assert await bridge.asset_balance_nano(ALICE) == 10 * NANO
+        assert await bridge.ether_balance_wei(ALICE) == ETHER
+        assert await bridge.asset_balance_nano(BOB) == await bridge.ether_balance_wei(BOB) == 0
+
+    @pytest.mark.parametrize(
+        ("sender", "amount_nano", "code"),
+        [(ALICE, 0, "bad_amount"), (ALICE, 2**64, "bad_amount"), (ALICE, 10 * NANO + 1, "insufficient_funds"),
+         (BOB, 1, "insufficient_funds")],
+    )  # fmt: skip
+    async def test_a_deposit_that_cannot_be_made_says_why(
+        self, bridge: Bridge, sender: bytes, amount_nano: int, code: str
+    ) -> None:
+        with pytest.raises(ChainRejectedError) as refused:
+            await bridge.deposit(sign, sender, BOB, amount_nano)
+
+        assert refused.value.code == code
+        assert refused.value.fix
+
+    async def test_a_deposit_without_ether_asks_for_some(
+        self, bridge: Bridge, rollup: JsonRpcRollupL1, deployment: Deployment
+    ) -> None:
+        assert rollup.signer is not None
+        asset = rollup.connection.contract("TestUSD", deployment.asset_address)
+        await rollup.signer.send(asset.functions.mint(checksum(BOB), NANO * NANO))
+
+        with pytest.raises(ChainRejectedError) as refused:
+            await bridge.deposit(sign, BOB, BOB, 1)
+
+        assert refused.value.code == "no_gas"
+
+
+@asynccontextmanager
+async def lying_l1(answer: Callable[[dict[str, Any]], Any]) -> AsyncIterator[str]:
+    """An L1 that answers what the test wants it to."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        result = answer(await request.json())
+        if isinstance(result, web.Response):
+            return result
+        return web.json_response(result)
+
+    app = web.Application()
+    app.router.add_post("/", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def result(value: Any) -> Callable[[dict[str, Any]], Any]:
+    """Answer every request with the same result."""
+    return lambda request: {"jsonrpc": "2.0", "id": request["id"], "result": value}
+
+
+NONSENSE: list[Callable[[dict[str, Any]], Any]] = [
+    lambda _: web.Response(text="<html>hello</html>"),
+    lambda _: web.Response(status=500, text="oops"),
+    lambda _: web.Response(body=b"\xff\xfe\x00"),
+    lambda _: web.Response(text="[" * 200_000),
+    lambda _: web.Response(status=302, headers={"Location": "http://127.0.0.1:9/"}),
+    lambda _: [],
+    lambda _: "0x1",
+    lambda _: {},
+    lambda _: {"jsonrpc": "2.0", "id": 1, "error": "no"},
+    lambda _: {"jsonrpc": "2.0", "id": 1, "error": {"code": "x", "message": ["y"]}},
+    result(None),
+    result("0x"),
+    result("0x01"),
+    result("0x" + "zz" * 32),
+    result(7),
+    result({"timestamp": "soon"}),
+    result([1, 2, 3]),
+    result("0x" + "ff" * 4_096),
+]
+
+
+class TestHostileL1:
+    @pytest.mark.parametrize("answer", NONSENSE)
+    async def test_nonsense_is_one_of_our_errors(self, answer: Callable[[dict[str, Any]], Any]) -> None:
+        async with lying_l1(answer) as url:
+            rollup = JsonRpcRollupL1(url, SOMEWHERE, OPERATOR_KEY)
+            try:
+                for ask in (
+                    rollup.time_s,
+                    lambda: rollup.batches(0, 5),
+                    lambda: rollup.inbox_messages(0, 5),
+                    lambda: rollup.submit_batch(0, bytes(32), b""),
+                    rollup.check_chain,
+                ):
+                    with pytest.raises((ChainUnavailableError, ChainRejectedError)) as refused:
+                        await ask()
+                    assert len(refused.value.line()) < 400
+            finally:
+                await rollup.aclose()
+
+    async def test_an_endless_answer_is_cut_off(self) -> None:
+        def endless(_: dict[str, Any]) -> web.Response:
+            return web.Response(body=b" " * (MAX_ANSWER_BYTES + 1))
+
+        async with lying_l1(endless) as url:
+            rollup = JsonRpcRollupL1(url, SOMEWHERE)
+            with pytest.raises(ChainUnavailableError, match="too long"):
+                await rollup.batch_count()
+            await rollup.aclose()
+
+    async def test_a_silent_l1_is_not_waited_for_without_end(self) -> None:
+        async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            ended.set()
+
+        ended = asyncio.Event()
+        server = await asyncio.start_server(nothing, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        connection = L1Connection(f"http://127.0.0.1:{port}", timeout_s=0.05)
+        with pytest.raises(ChainUnavailableError, match="in time"):
+            await connection.next_nonce(ALICE)
+        await connection.aclose()
+        await ended.wait()
+        server.close()
+        await server.wait_closed()
+
+    async def test_a_missing_l1_says_what_to_do(self, unused_tcp_port: int) -> None:
+        rollup = JsonRpcRollupL1(f"http://127.0.0.1:{unused_tcp_port}", SOMEWHERE)
+        with pytest.raises(ChainUnavailableError) as refused:
+            await rollup.batch_count()
+        await rollup.aclose()
+
+        assert refused.value.code == "chain_unreachable"
+        assert refused.value.fix
+
+    @pytest.mark.parametrize(
+        ("method", "change"),
+        [
+            ("eth_getLogs", lambda logs: []),
+            ("eth_getLogs", lambda logs: [log | {"data": log["data"][:129] + "7" + log["data"][130:]} for log in logs]),
+            ("eth_getTransactionByHash", lambda transaction: None),
+            ("eth_getTransactionByHash", lambda transaction: transaction | {"to": "0x" + "11" * 20}),
+            ("eth_getTransactionByHash", lambda transaction: transaction | {"input": "0x" + "12" * 40}),
+            (
+                "eth_getTransactionByHash",
+                lambda transaction: transaction | {"input": transaction["input"][:9] + "0" * 64},
+            ),
+        ],
+    )
+    async def test_what_contradicts_the_contracts_is_not_believed(
+        self,
+        rollup: JsonRpcRollupL1,
+        bridge: Bridge,
+        deployment: Deployment,
+        clock: Clock,
+        l1: L1Server,
+        method: str,
+        change: Callable[[Any], Any],
+    ) -> None:
+        await bridge.deposit(sign, ALICE, ALICE, NANO)
+        await post(rollup, clock, inbox_to=1)
+        async with aiohttp.ClientSession() as session:
+
+            async def relay(request: web.Request) -> web.Response:
+                asked = await request.json()
+                async with session.post(l1.url, json=asked) as response:
+                    answered = await response.json()
+                if asked["method"] == method:
+                    answered["result"] = change(answered["result"])
+                return web.json_response(answered)
+
+            app = web.Application()
+            app.router.add_post("/", relay)
+            runner = web.AppRunner(app)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            reader = JsonRpcRollupL1(f"http://127.0.0.1:{runner.addresses[0][1]}", deployment)
+            ask = reader.inbox_messages if method == "eth_getLogs" else reader.batches
+            try:
+                with pytest.raises(ChainUnavailableError) as refused:
+                    await ask(0, 10)
+            finally:
+                await reader.aclose()
+                await runner.cleanup()
+
+        assert refused.value.code == "chain_bad_answer"
