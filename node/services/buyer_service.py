@@ -47,6 +47,11 @@ BYTES_PER_TOKEN: Final = 2
 RECONCILE_S: Final = 20.0
 SETTLE_PAUSES_S: Final = (1.0, 5.0, 20.0)
 
+BUSY_PAUSE_S: Final = 0.5
+
+CHANNEL_REFUSED: Final = frozenset({"unknown_channel", "channel_closing", "channel_expiring", "unpaid"})
+"""The offer is good and the channel is not: the same offer is asked again, through another channel."""
+
 NO_FAILOVER: Final = frozenset(
     {
         "ambiguous_wallet",
@@ -178,8 +183,13 @@ class BuyerService:
             view.failure = failure
             if view.cancelled or failure.code in NO_FAILOVER:
                 break
-            failed |= {chosen.offer_id}
-            self.markets.forget()
+            if failure.code in CHANNEL_REFUSED:
+                self.reconcile_soon()
+            elif failure.code == "channel_busy":
+                await asyncio.sleep(BUSY_PAUSE_S)
+            else:
+                failed |= {chosen.offer_id}
+                self.markets.forget()
         assert view.failure is not None
         await view.fail(view.failure.code, view.failure.message, view.failure.fix)
 
@@ -250,6 +260,8 @@ class BuyerService:
         view.attach(session)
         outcome = await session.run()
         if isinstance(outcome, io.Failed) and not session.state.output_tokens and outcome.receipt is None:
+            if outcome.code in CHANNEL_REFUSED:
+                self.channels.avoid(channel.channel_id)
             await view.abandon(self._jobs)
             return outcome
         await self._conclude(view, session, outcome, offer, channel)

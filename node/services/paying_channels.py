@@ -77,6 +77,7 @@ class PayingChannels:
         self._store = store
         self._on_change = on_change
         self._reserved: set[int] = set()
+        self._refused: set[int] = set()
         self._opening: set[bytes] = set()
         self._numbering = asyncio.Lock()
 
@@ -96,6 +97,10 @@ class PayingChannels:
             yield channel
         finally:
             self._reserved.discard(channel.channel_id)
+
+    def avoid(self, channel_id: int) -> None:
+        """The provider gives no more credit on this channel: use another one from now on."""
+        self._refused.add(channel_id)
 
     async def sign(self, channel: PayingChannel, cumulative_nano: int) -> Voucher:
         """Write the amount down, then sign it.
@@ -163,6 +168,7 @@ class PayingChannels:
             and record.provider == need.provider
             and record.channel_id is not None
             and record.channel_id not in self._reserved
+            and record.channel_id not in self._refused
             and record.expiry_s > self._chain.now_s() + LEAST_LIFE_S
         )
 

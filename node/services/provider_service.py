@@ -42,7 +42,7 @@ LEAST_REFRESH_S: Final = 0.5
 """Free slots change with every job; the offer follows, but no faster than this."""
 READY_TIMEOUT_S: Final = 10.0
 DRAIN_S: Final = 60.0
-WATCH_S: Final = 8.0
+WATCH_S: Final = 10.0
 WORTH_REDEEMING_NANO: Final = 100_000_000
 """Claimable amounts above this are redeemed at once; smaller ones before expiry, at a close, and when going offline."""
 EXPIRY_MARGIN_S: Final = 1_800
@@ -361,11 +361,13 @@ class ProviderService:
     async def watch_money(self) -> None:
         """Redeem what is worth it, what expires and what a buyer closes; until cancelled."""
         while True:
-            await asyncio.sleep(WATCH_S)
             try:
                 await self._watch_once()
             except IdlewattError as error:
                 log.warning("vouchers were not looked after: %s", error.line())
+            rollup = self._chain.known
+            # Often enough to see a lone close well before its delay ends.
+            await asyncio.sleep(min(WATCH_S, rollup.info.params.close_delay_s / 4) if rollup else 1.0)
 
     async def _watch_once(self) -> None:
         address = self._purse.address

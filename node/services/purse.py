@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from chain.errors import UsageError
+from chain.txs import Redeem
+from chain.views import SoftReceipt
 from node.services.chain_desk import ChainDesk
 from node.store.records import ChannelState
 from node.store.store import Store
@@ -204,12 +206,20 @@ class Purse:
             if not channel.claimable_nano:
                 raise WalletError("Nothing is left to redeem in that channel.", code="nothing_to_redeem")
             voucher = Voucher(channel_id, channel.voucher_nano, channel.voucher_signature)
-            receipt = await (await self.service()).redeem(voucher)
+            receipt = await self._hand_in(voucher)
             await self._store.record_redeemed(channel_id, voucher.cumulative_nano)
             self._chain.forget_channel(channel_id)
         log.info("redeemed channel %d up to %d nano", channel_id, voucher.cumulative_nano)
         self._on_change()
         return receipt.l2_tx
+
+    async def _hand_in(self, voucher: Voucher) -> SoftReceipt:
+        if self.state is WalletState.UNLOCKED:
+            return await (await self.service()).redeem(voucher)
+        # Anyone may hand a voucher in, and it pays the same account: a locked wallet loses no earnings.
+        rollup = await self._chain.rollup()
+        raw_tx = Redeem(voucher.channel_id, voucher.cumulative_nano).encode(voucher.signature)
+        return await rollup.client.submit(raw_tx)
 
     async def agree_close(self, channel_id: int) -> tuple[int, bytes]:
         """As payee: redeem the best voucher, then sign the close at the redeemed amount.

@@ -41,8 +41,8 @@ from wallet.vouchers import Voucher, verify_voucher
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-VOUCHER_STEP_TOKENS: Final = 16
-"""Output tokens from one voucher to the next; well inside the window, so that an honest stream never stalls."""
+VOUCHER_STEP_TOKENS: Final = 32
+"""Output tokens from one voucher to the next, at most half the window: while one is under way the stream goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +222,7 @@ def _on_delta(state: BuyerState, delta: m.Delta) -> Step:
 
 
 def _step_tokens(quote: m.Quote) -> int:
-    return max(1, min(VOUCHER_STEP_TOKENS, quote.credit_tokens // 4))
+    return max(1, min(VOUCHER_STEP_TOKENS, quote.credit_tokens // 2))
 
 
 def _vouch(state: BuyerState) -> Step:
