@@ -7,7 +7,6 @@ checked here, before the library is asked, and every rule that the contracts app
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from coincurve import PrivateKey, PublicKey
 
@@ -17,23 +16,20 @@ ZERO_ADDRESS = bytes(20)
 _ADDRESS = re.compile("0x[0-9a-fA-F]{40}", re.ASCII)
 
 
-def _fastest_keccak() -> Callable[[bytes], bytes]:
-    """The C extension that py-evm brings (about 7 times faster), or eth-hash's choice where it has no build."""
-    try:
-        from sha3 import keccak_256  # type: ignore[import-untyped, import-not-found, unused-ignore]
-    except ImportError:  # pragma: no cover - depends on the platform's wheels
-        from eth_hash.auto import keccak
+try:
+    # The C extension that py-evm brings: about 7 times faster than what eth-hash picks.
+    from sha3 import keccak_256 as _keccak_256  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
-        return lambda data: bytes(keccak(data))
-    return lambda data: keccak_256(data).digest()  # type: ignore[no-any-return, unused-ignore]
+    def keccak256(data: bytes) -> bytes:
+        """Ethereum's keccak-256 of ``data``, 32 bytes."""
+        return _keccak_256(data).digest()  # type: ignore[no-any-return, unused-ignore]
 
+except ImportError:  # pragma: no cover - depends on the platform's wheels
+    from eth_hash.auto import keccak as _eth_hash_keccak
 
-_keccak = _fastest_keccak()
-
-
-def keccak256(data: bytes) -> bytes:
-    """Ethereum's keccak-256 of ``data``, 32 bytes."""
-    return _keccak(data)
+    def keccak256(data: bytes) -> bytes:
+        """Ethereum's keccak-256 of ``data``, 32 bytes."""
+        return bytes(_eth_hash_keccak(data))
 
 
 def address_of(private_key: bytes) -> bytes:

@@ -48,11 +48,12 @@ class Tree:
         if not dirty:
             return
         for level in range(DEPTH):
-            below, above = self._levels[level], self._levels[level + 1]
+            below, above = self._levels[level].get, self._levels[level + 1]
             dirty = {index >> 1 for index in dirty}
             for index in dirty:
-                left, right = below.get(2 * index, EMPTY), below.get(2 * index + 1, EMPTY)
-                if left == EMPTY and right == EMPTY:
+                # EMPTY is never stored, so an identity test is enough to know a missing child.
+                left, right = below(2 * index, EMPTY), below(2 * index + 1, EMPTY)
+                if left is EMPTY and right is EMPTY:
                     above.pop(index, None)
                 else:
                     above[index] = keccak256(left + right)

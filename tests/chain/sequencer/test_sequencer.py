@@ -1,4 +1,6 @@
 import asyncio
+import time
+from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
@@ -6,8 +8,9 @@ from msgspec.structs import replace
 from chain.codec import decode_batch
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.replay import rebuild_state
+from chain.sequencer import follower
 from chain.sequencer.poster import DivergedError
-from chain.sequencer.store import StoreError
+from chain.sequencer.store import StoreError, set_fact
 from chain.signing import sign_digest
 from chain.txs import CreateAccount, OpenChannel, StartClose, Transfer, Withdraw
 from chain.views import Inclusion
@@ -268,6 +271,19 @@ class TestFinality:
             await until_paid(sequencer, owner(2))
             assert set(l1.claims) == {2 << 30 | 2}
 
+    async def test_an_outage_of_l1_only_delays_finality_and_claims(self, start, l1):
+        async with start() as sequencer:
+            await two_accounts(sequencer, l1)
+            await sequencer.submit(signed(Withdraw(1, 500, 0, owner(1)), 1, 0))
+            await sequencer.flush()
+            l1.is_down = True
+            with pytest.raises(ChainUnavailableError):
+                await sequencer.follower.look()
+            await sequencer.submit(transfer(1))
+            l1.now_s += 10
+            l1.is_down = False
+            await until_paid(sequencer, owner(1))
+
     async def test_a_sequencer_that_does_not_operate_follows_another_finalizer(self, start, l1, quick):
         async with start(replace(quick, operate=False)) as sequencer:
             await sequencer.create_account(owner(1))
@@ -411,6 +427,35 @@ async def fast_forward(start, l1) -> None:
     await start(name="slow.db").start()
 
 
+async def submit_until_refused(sequencer) -> tuple[bytes, int, StoreError]:
+    nonce = 0
+    while True:
+        root = sequencer.head.state.root()
+        try:
+            await sequencer.submit(transfer(nonce))
+        except StoreError as error:
+            return root, nonce, error
+        nonce += 1
+
+
+class TestTime:
+    async def test_l2_time_moves_on_while_l1_does_not_answer(self, start, l1, monkeypatch):
+        async with start() as sequencer:
+            await sequencer.follower.look_at_clock()
+            l1.is_down = True
+            seen_s = sequencer.l1_time_s
+            now = time.monotonic()
+            monkeypatch.setattr(follower, "time", SimpleNamespace(monotonic=lambda: now + 30))
+            assert sequencer.l1_time_s >= seen_s + 30
+
+    async def test_an_l1_clock_that_goes_back_does_not_take_l2_time_with_it(self, start, l1):
+        async with start() as sequencer:
+            seen_s = sequencer.l1_time_s
+            l1.now_s -= 500
+            await sequencer.follower.look_at_clock()
+            assert sequencer.l1_time_s >= seen_s
+
+
 class TestDisk:
     async def test_what_the_disk_refuses_is_not_acknowledged_and_leaves_no_trace(self, start, l1, monkeypatch):
         async with start() as sequencer:
@@ -433,6 +478,51 @@ class TestDisk:
             await until(lambda: sequencer.queries.account(owner(2)).balance_nano == 1_000_008)
             await sequencer.flush()
             assert (await rebuild_state(l1)).root() == sequencer.head.state.root()
+
+    async def test_a_full_disk_refuses_and_is_recovered_from(self, start, l1):
+        async with start() as sequencer:
+            await two_accounts(sequencer, l1)
+            [(pages,)] = await sequencer.store._all("PRAGMA page_count")
+            await sequencer.store._all(f"PRAGMA max_page_count = {pages}")
+            root, nonce, error = await submit_until_refused(sequencer)
+            assert "disk" in error.line()
+            assert sequencer.head.state.root() == root
+            assert sequencer.queries.account(owner(1)).nonce == nonce
+            await sequencer.store._all("PRAGMA max_page_count = 1000000")
+            await sequencer.submit(transfer(nonce))
+            await sequencer.flush()
+            assert (await rebuild_state(l1)).root() == sequencer.head.state.root()
+
+    async def test_kept_leaves_that_contradict_a_posted_root_stop_the_sequencer(self, start, l1):
+        async with start() as sequencer:
+            await two_accounts(sequencer, l1)
+            await sequencer.flush()
+            await sequencer.store.commit([("UPDATE batch_leaf SET data = NULL WHERE key = ?", (1,))])
+            l1.now_s += 60
+            await until(lambda: sequencer.halted)
+            assert "don't lead to its root" in sequencer.halted
+            assert sequencer.final.state.root() != l1.posted[0].post_root
+
+    async def test_a_value_that_sqlite_cannot_hold_is_a_refused_change(self, start):
+        async with start() as sequencer:
+            for statement in (("INSERT INTO fact VALUES (?, ?)", ("x", 2**70)), ("NO SQL", ())):
+                with pytest.raises(StoreError):
+                    await sequencer.store.commit([set_fact("before", b"1"), statement])
+            assert await sequencer.store.fact("before") is None
+            with pytest.raises(StoreError):
+                await sequencer.store._all("NO SQL")
+            await sequencer.store.commit([set_fact("after", b"1")])
+            assert await sequencer.store.fact("after") == b"1"
+
+    async def test_a_cancelled_change_is_whole_and_blocks_nobody(self, start):
+        async with start() as sequencer:
+            task = asyncio.ensure_future(sequencer.store.commit([set_fact("a", b"1"), set_fact("b", b"2")]))
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            await sequencer.store.commit([set_fact("c", b"3")])
+            facts = [await sequencer.store.fact(name) for name in "abc"]
+            assert facts in ([b"1", b"2", b"3"], [None, None, b"3"])
 
     async def test_a_file_that_is_no_database_is_said_plainly(self, start, tmp_path):
         (tmp_path / "l2.db").write_bytes(b"not a database, but long enough to be looked at" * 100)
