@@ -155,7 +155,11 @@ class Form(Dialog[Values | None]):
     def _widget(one: Field) -> ComposeResult:
         if one.options:
             yield Select(
-                list(one.options), value=one.value or one.options[0][1], allow_blank=False, id=one.key, compact=True
+                [(Content(label), value) for label, value in one.options],
+                value=one.value or one.options[0][1],
+                allow_blank=False,
+                id=one.key,
+                compact=True,
             )
         elif one.lines:
             yield TextArea(one.value, id=one.key, tab_behavior="focus")

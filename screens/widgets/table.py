@@ -44,6 +44,16 @@ def fit_columns(columns: Sequence[Column[Row]], width: int) -> list[tuple[Column
     return [(column, column.width + (room // len(growing) if column.grow else 0)) for column in kept]
 
 
+def distinct(keys: Sequence[str]) -> list[str]:
+    """The same keys, the later of two equal ones numbered: what peers send may repeat itself."""
+    counted: dict[str, int] = {}
+    found: list[str] = []
+    for key in keys:
+        counted[key] = counted.get(key, 0) + 1
+        found.append(key if counted[key] == 1 else f"{key}\0{counted[key]}")
+    return found
+
+
 class NodeTable(DataTable[Text], Generic[Row]):
     """Rows of values behind a row cursor; every cell is plain text, whatever the strings hold."""
 
@@ -91,7 +101,7 @@ class NodeTable(DataTable[Text], Generic[Row]):
     def _draw(self, *, force: bool) -> None:
         if not self._room():
             return
-        keys = [self.row_key(row) for row in self.rows_shown]
+        keys = distinct([self.row_key(row) for row in self.rows_shown])
         same_rows = keys == [row.value for row in self.rows] and self._fitted and not force
         if same_rows:
             self._update_cells()

@@ -25,14 +25,16 @@ async def until(pilot, condition, timeout_s=20.0):
     """Let the app work until the condition holds."""
     async with asyncio.timeout(timeout_s):
         while not condition():
-            await pilot.pause(0.01)
+            await pilot.pause(0.02)
 
 
 async def until_seen(pilot, *texts):
     try:
         await until(pilot, lambda: all(text in seen(pilot.app) for text in texts))
     except TimeoutError:
-        raise AssertionError(f"never saw {[text for text in texts if text not in seen(pilot.app)]} on\n{seen(pilot.app)}") from None
+        raise AssertionError(
+            f"never saw {[text for text in texts if text not in seen(pilot.app)]} on\n{seen(pilot.app)}"
+        ) from None
 
 
 def told(app):

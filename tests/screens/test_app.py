@@ -10,7 +10,9 @@ from tests.screens.support import NARROW, WIDE, make_app, seen, until, until_see
 
 
 def test_every_binding_has_an_id_so_that_keymaps_can_move_it():
-    bindings = [binding for kind in (IdlewattApp, *(screen for _, screen in SCREENS.values())) for binding in kind.BINDINGS]
+    bindings = [
+        binding for kind in (IdlewattApp, *(screen for _, screen in SCREENS.values())) for binding in kind.BINDINGS
+    ]
     assert [binding for binding in bindings if not binding.id and not binding.system] == []
 
 
@@ -22,7 +24,14 @@ def test_no_two_bindings_share_an_id_and_a_screen():
 
 async def test_digits_change_the_screen_and_models_network_and_settings_stay_unbound():
     async with make_app().run_test(size=NARROW) as pilot:
-        for key, mode in (("2", "jobs"), ("4", "market"), ("6", "wallet"), ("7", "chain"), ("9", "logs"), ("1", "dashboard")):
+        for key, mode in (
+            ("2", "jobs"),
+            ("4", "market"),
+            ("6", "wallet"),
+            ("7", "chain"),
+            ("9", "logs"),
+            ("1", "dashboard"),
+        ):
             await pilot.press(key)
             await until(pilot, lambda mode=mode: pilot.app.current_mode == mode)
         await pilot.press("3", "8", "f2")
@@ -80,7 +89,9 @@ async def test_going_offline_needs_one_key():
 
 async def test_a_failure_to_go_online_is_one_line():
     node = FakeNode(snapshot(phase=Phase.OFF, provider=None))
-    node.errors["go_online"] = IdlewattError("The model does not fit.", code="model_too_big", fix="Choose a smaller one.")
+    node.errors["go_online"] = IdlewattError(
+        "The model does not fit.", code="model_too_big", fix="Choose a smaller one."
+    )
     async with make_app(node).run_test(size=NARROW, notifications=True) as pilot:
         await pilot.press("f3")
         await until_seen(pilot, "Rent out this machine?")
@@ -121,7 +132,12 @@ async def test_a_screen_that_cannot_load_says_so_and_lives_on(mode, call, error)
     node = FakeNode()
     node.errors[call] = error
     async with make_app(node, first_mode=mode).run_test(size=NARROW, notifications=True) as pilot:
-        await until_told(pilot, "The node is gone. Start it." if isinstance(error, IdlewattError) else "Something failed inside (RuntimeError)")
+        await until_told(
+            pilot,
+            "The node is gone. Start it."
+            if isinstance(error, IdlewattError)
+            else "Something failed inside (RuntimeError)",
+        )
         node.errors.clear()
         await pilot.press("r") if mode != "wallet" else node.change("wallet")
         wanted = {"market": "Qwen3-8B-Instruct", "wallet": "total $11.85", "chain": "#5"}[mode]

@@ -52,7 +52,9 @@ async def test_a_second_question_carries_the_conversation():
 async def test_before_the_first_token_the_line_says_what_happens_and_for_how_long():
     node = FakeNode()
     node.hold = asyncio.Event()
-    node.script = lambda: [ChatStage(stage="opening_channel", detail="deposit $0.10"), *chat_script()][0:1] + list(chat_script())[-1:]
+    node.script = lambda: (
+        [ChatStage(stage="opening_channel", detail="deposit $0.10"), *chat_script()][0:1] + list(chat_script())[-1:]
+    )
     async with make_app(node, first_mode="chat").run_test(size=NARROW) as pilot:
         await ask(pilot, "hello")
         await until_seen(pilot, "opening a payment channel: deposit $0.10 · 0 s · esc stops")

@@ -231,7 +231,12 @@ async def test_an_import_takes_words_keys_and_files():
         await until_seen(pilot, "Import a wallet")
         pilot.app.screen.query_one("#kind", Select).value = "v3"
         await until(pilot, lambda: pilot.app.screen.query_one("#field-file_passphrase").display)
-        for field, text in (("secret", "{}"), ("file_passphrase", "old"), ("passphrase", "long enough"), ("again", "long enough")):
+        for field, text in (
+            ("secret", "{}"),
+            ("file_passphrase", "old"),
+            ("passphrase", "long enough"),
+            ("again", "long enough"),
+        ):
             await write(pilot, text, f"#{field}")
         await pilot.press("enter")
         await until(pilot, lambda: node.called("import_wallet") == [("main", "v3", "{}", "long enough", "old")])
