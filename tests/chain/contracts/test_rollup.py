@@ -298,7 +298,7 @@ class TestClaims:
         "change", [{"to": ALICE}, {"index": withdrawal_key(1)}, {"amount": 4 * NANO}, {"sibling": 0}, {"sibling": 31}]
     )
     def test_a_proof_of_anything_else_is_refused(self, rollup: Handle, tree: Tree, change: dict[str, Any]) -> None:
-        siblings = tree.proof(withdrawal_key(0))
+        change, siblings = dict(change), tree.proof(withdrawal_key(0))
         if "sibling" in change:
             siblings[change.pop("sibling")] = b"\x01" * 32
 
