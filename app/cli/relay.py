@@ -34,7 +34,7 @@ async def command(home_path: str | None, host: str, port: int, as_json: bool, wi
     log_to(home.logs, "relay", Config.load(home.config_path).log_level)
 
     async def serve(stop: asyncio.Event) -> None:
-        server = RelayServer(host, port)
+        server = RelayServer(host, port, identity_dir=home.root)
         await server.start()
         try:
             text = f"The relay listens at {server.url} (ctrl-c stops it)."

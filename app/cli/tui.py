@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
-
-import click
 
 from app.cli.common import passphrase
 from app.cli.node_access import any_node, configured
@@ -77,7 +76,7 @@ async def _show(
     node: Callable[[], AbstractAsyncContextManager[NodeApi]], *, demo: bool, onboarding: bool, why: str
 ) -> None:
     """Paint first, then start the node; end the app when the node can't go on, and the node when the app ends."""
-    if not click.get_text_stream("stdout").isatty():
+    if not sys.stdout.isatty():
         raise UsageError(
             "The terminal app needs a terminal.", fix="Use a command such as `idlewatt serve` without one."
         )
