@@ -1,0 +1,186 @@
+"""Documentation is part of the feature: every command, path, link, setting and code in it exists."""
+
+import contextlib
+import re
+from functools import cache
+
+import click
+import pytest
+
+from app.cli import COMMANDS, cli
+from app.config import Config
+from app.home import HOME_VARIABLE
+from chain.contracts.build import DEPLOYED, SOURCES
+from chain.rpc import methods
+from chain.txs import TX_SIZES
+from node.market.offers import OFFER_TYPE
+from tests.docs.pages import (
+    PAGES,
+    ROOT,
+    Command,
+    code_words,
+    inline_commands,
+    links,
+    shell_commands,
+    source,
+    table_under,
+    text_of,
+)
+from wallet.receipts import RECEIPT_TYPE
+
+README = ROOT / "README.md"
+OPERATING = ROOT / "docs" / "operating.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+PROTOCOL = ROOT / "docs" / "protocol.md"
+ROLLUP = ROOT / "docs" / "rollup.md"
+PROGRAMS = {"idlewatt", "make", "sudo", "uv", "pipx", ".venv/bin/python", ".venv/bin/keyring"}
+ROOT_FILES = re.compile(r"[\w./-]+\.(?:py|md|toml|sol|tcss)|requirements[\w-]*\.lock")
+NOT_OURS = {"config.toml", "backup.json", "deployment.json"}
+"""Files of a user's home, not of this repository."""
+
+all_source = cache(source)
+in_blocks = [command for command in shell_commands() if command.words[0] == "idlewatt"]
+
+
+def parse(command: Command) -> None:
+    """Parse as the command line would, running nothing."""
+    descend(cli, "idlewatt", command.words[1:], None)
+
+
+def descend(command: click.Command, name: str | None, words: list[str], parent: click.Context | None) -> None:
+    context = command.make_context(name, words, parent=parent)
+    left = [*context._protected_args, *context.args] if isinstance(command, click.Group) else []
+    if isinstance(command, click.Group) and left:
+        name, child, words = command.resolve_command(context, left)
+        assert child is not None
+        descend(child, name, words, context)
+
+
+@pytest.mark.parametrize("command", in_blocks, ids=str)
+def test_a_documented_command_parses(command):
+    parse(command)
+
+
+@pytest.mark.parametrize("command", inline_commands(), ids=str)
+def test_a_command_named_in_running_text_exists(command):
+    # Its required options may be left out there.
+    with contextlib.suppress(click.MissingParameter):
+        parse(command)
+
+
+def test_the_parser_of_this_test_refuses_what_the_command_line_refuses():
+    with pytest.raises(click.UsageError):
+        parse(Command("here", "idlewatt serve --no-such-option"))
+    with pytest.raises(click.UsageError):
+        parse(Command("here", "idlewatt wallet no-such-command"))
+
+
+@pytest.mark.parametrize("command", shell_commands(), ids=str)
+def test_a_shell_block_uses_known_programs_only(command):
+    assert command.words[0] in PROGRAMS
+
+
+@pytest.mark.parametrize("command", [c for c in shell_commands() if c.words[0] == "make"], ids=str)
+def test_a_documented_make_target_exists(command):
+    targets = set(re.findall(r"^([a-z]+):", text_of(ROOT / "Makefile"), re.MULTILINE))
+    wanted = {word for word in command.words[1:] if "=" not in word}
+    assert wanted
+    assert wanted <= targets
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_is_documented(name):
+    assert any(f"idlewatt {name}" in text_of(page) or f"make {name}" in text_of(page) for page in (README, OPERATING))
+
+
+def test_the_walk_through_is_what_the_separate_processes_test_runs():
+    tested = text_of(ROOT / "tests" / "e2e" / "test_separate_processes.py")
+    words = {word for command in shell_commands() if command.page == "README.md" for word in command.words}
+    walked = {word for word in words if "iw/" in word or word.startswith("--price") or word in {"0.10", "0.20", "0.01"}}
+    assert {"iw/net", "iw/relay", "iw/seller", "iw/buyer", "--price-in", "--price-out"} <= walked
+    assert {word for word in walked if f'"{word}"' not in tested} == set()
+    for command in ("devnet", "relay", "serve", "market", "chat", "channels", "faucet", "withdraw"):
+        assert command in words
+        assert f'"{command}"' in tested
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_in_backticks_exists(page):
+    named = [word.split(":")[0] for word in code_words(page)]
+    paths = [
+        word
+        for word in named
+        if (ROOT_FILES.fullmatch(word) and word not in NOT_OURS)
+        or re.fullmatch(r"(?:app|node|screens|wallet|chain|tests|bench|docs)/[\w./-]*", word)
+    ]
+    missing = [path for path in paths if not (ROOT / path).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_internal_link_resolves(page):
+    inside = [link.partition("#")[0] for link in links(page) if not link.startswith(("http://", "https://"))]
+    assert [link for link in inside if link and not (page.parent / link).exists()] == []
+
+
+def test_the_documented_settings_are_the_settings():
+    documented = {row[0].strip("`"): row[1] for row in table_under(OPERATING, "| Key |")}
+    assert documented.keys() == Config.model_fields.keys()
+    for name, field in Config.model_fields.items():
+        shown = documented[name].strip("`").strip('"')
+        if field.default is not None:
+            assert shown == str(field.default).replace("False", "false")
+
+
+def test_every_documented_variable_is_read_somewhere():
+    settings = {f"IDLEWATT_{name.upper()}" for name in Config.model_fields}
+    documented = {word for page in PAGES for word in re.findall(r"IDLEWATT_[A-Z_]*[A-Z]", text_of(page))}
+    assert HOME_VARIABLE in documented
+    assert [name for name in documented - settings if f'"{name}"' not in all_source()] == []
+
+
+def documented_codes() -> set[str]:
+    codes = {row[0].strip("`") for row in table_under(OPERATING, "| Code |")}
+    for row in table_under(ARCHITECTURE, "| Where | Codes |"):
+        codes |= set(re.findall(r"`([a-z0-9_]+)`", row[1]))
+    return codes
+
+
+def test_every_documented_error_code_exists():
+    assert [code for code in sorted(documented_codes()) if f'"{code}"' not in all_source()] == []
+
+
+def test_every_code_that_stands_in_the_troubleshooting_table_stands_in_the_list_of_codes():
+    listed = {code for row in table_under(ARCHITECTURE, "| Where | Codes |") for code in re.findall(r"`(\w+)`", row[1])}
+    assert {row[0].strip("`") for row in table_under(OPERATING, "| Code |")} <= listed
+
+
+def test_every_rpc_method_is_documented_and_every_documented_one_exists():
+    text = text_of(ROLLUP)
+    known = set(re.findall(r'"((?:eth|net|web3|rollup|devnet)_\w+)"', (ROOT / methods.__file__).read_text()))
+    assert len(known) > 20
+    assert known == set(re.findall(r"`((?:eth|net|web3|rollup|devnet)_\w+)`", text))
+
+
+def test_the_documented_sizes_of_transactions_are_the_real_ones():
+    rows = table_under(ROLLUP, "| Type | Body |")
+    assert {int(row[0].split()[0]): int(row[2]) for row in rows} == TX_SIZES
+
+
+def test_the_documented_structs_are_what_is_signed():
+    protocol, rollup = text_of(PROTOCOL), text_of(ROLLUP)
+    assert f"`{OFFER_TYPE.decode()}`" in protocol
+    assert f"`{RECEIPT_TYPE.decode()}`" in protocol
+    signed = set(
+        re.findall(r'b"((?:Transfer|Withdraw|OpenChannel|TopUp|StartClose|CloseTogether)\([^"]*\))"', all_source())
+    )
+    assert len(signed) == 6
+    assert [struct for struct in signed if f"`{struct}`" not in rollup] == []
+
+
+def test_the_documented_contract_functions_exist():
+    rows = table_under(ROLLUP, "| Contract |")
+    assert {row[0].strip("`") for row in rows if row[0]} == set(DEPLOYED)
+    sources = "\n".join(path.read_text() for path in SOURCES.glob("*.sol"))
+    named = {name for row in rows for name in re.findall(r"`(\w+)", row[1])}
+    assert [name for name in named if not re.search(rf"\b{name}\b", sources)] == []
