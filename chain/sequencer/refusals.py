@@ -6,8 +6,7 @@ from chain.errors import ChainRejectedError
 from chain.stf import Code
 
 _WORDS: dict[Code, tuple[str, str, str]] = {
-    Code.MALFORMED: ("malformed", "The transaction's bytes don't fit its type.", ""),
-    Code.UNKNOWN_TYPE: ("unknown_type", "The rollup doesn't know this type of transaction.", ""),
+    Code.MALFORMED: ("malformed", "These bytes are no transaction of this rollup.", ""),
     Code.MISSING_SENDER: ("missing_sender", "The sender has no account on the rollup.", "Create or fund it first."),
     Code.MALLEABLE_SIGNATURE: ("malleable_signature", "The signature has a high s value.", "Sign again with low s."),
     Code.BAD_SIGNATURE: (

@@ -27,6 +27,7 @@ from chain.sequencer.poster import Poster
 from chain.sequencer.queries import Queries, soft_receipt
 from chain.sequencer.store import Store, TxRow, set_fact
 from chain.state import GENESIS_ROOT, State
+from chain.stf import Code
 from chain.txs import CreateAccount, TxFormatError, TxType, decode, tx_id
 from chain.types import decode_leaf
 from chain.views import SoftReceipt
@@ -264,7 +265,7 @@ class Sequencer:
         try:
             tx, _ = decode(raw)
         except TxFormatError as error:
-            raise ChainRejectedError(error.message, code="malformed") from error
+            raise refusals.refusal(Code.MALFORMED) from error
         fee_nano = getattr(tx, "fee_nano", None)
         if fee_nano is not None and fee_nano < self.config.min_fee_nano:
             raise refusals.low_fee(self.config.min_fee_nano)
