@@ -10,10 +10,22 @@ import pytest
 from app.cli import COMMANDS, cli
 from app.config import Config
 from app.home import HOME_VARIABLE
+from chain.codec import MAX_BLOB_BYTES
 from chain.contracts.build import DEPLOYED, SOURCES
+from chain.devnet.faucet import L1_GRANT_NANO, L2_GRANT_NANO
+from chain.devnet.service import L1_CHAIN_ID, L2_CHAIN_ID, DevnetParams
+from chain.money import NANO_PER_USD
 from chain.rpc import methods
+from chain.sequencer.config import SequencerConfig
 from chain.txs import TX_SIZES
-from node.market.offers import OFFER_TYPE
+from node.market.offers import MAX_OFFER_BYTES, MAX_VALIDITY_MS, OFFER_TYPE, VALIDITY_MS
+from node.relay.limits import RelayLimits
+from node.services.provider_session import PAYMENT_TIMEOUT_S
+from node.session.buyer import VOUCHER_STEP_TOKENS
+from node.session.provider import ProviderPolicy
+from node.session.sealed import PAD_BLOCK_BYTES
+from node.session.terms import DEFAULT_CREDIT_TOKENS, TEMPLATE_TOKENS, TEMPLATE_TOKENS_PER_MESSAGE
+from node.wire.messages import FRAME_COST_BYTES
 from tests.docs.pages import (
     PAGES,
     ROOT,
@@ -184,3 +196,46 @@ def test_the_documented_contract_functions_exist():
     sources = "\n".join(path.read_text() for path in SOURCES.glob("*.sol"))
     named = {name for row in rows for name in re.findall(r"`(\w+)", row[1])}
     assert [name for name in named if not re.search(rf"\b{name}\b", sources)] == []
+
+
+def test_the_numbers_of_the_protocol_page_are_those_of_the_code():
+    limits, text = RelayLimits(), text_of(PROTOCOL)
+    said = (
+        f"`max(1, min({VOUCHER_STEP_TOKENS}, credit_tokens / 2))`",
+        f"The default is {DEFAULT_CREDIT_TOKENS} tokens.",
+        f"`bytes sent + {TEMPLATE_TOKENS} + {TEMPLATE_TOKENS_PER_MESSAGE} · messages`",
+        f"blocks of {PAD_BLOCK_BYTES} bytes",
+        f"{PAYMENT_TIMEOUT_S:.0f} s without payment",
+        f"no sooner than {ProviderPolicy.__dataclass_fields__['expiry_margin_s'].default} s",
+        f"| frame {limits.frame_bytes:,} bytes |",
+        f"| window {limits.window_bytes:,} bytes",
+        f"| {limits.circuits_per_node} circuits a node |",
+        f"| {limits.offers_per_node} offers a node, {limits.offer_bytes:,} bytes each |",
+        f"| {limits.nodes:,} sessions |",
+        f"| {limits.connections_per_ip} TCP connections",
+        f"| handshake {limits.handshake_s:.0f} s |",
+        f"| silence {limits.idle_s:.0f} s |",
+        f"plus {FRAME_COST_BYTES} bytes",
+        f"at most {MAX_OFFER_BYTES:,} bytes",
+        f"for more than {MAX_VALIDITY_MS // 60_000} minutes",
+        f"Providers sign offers for {VALIDITY_MS // 60_000} minutes",
+    )
+    assert [line for line in said if line not in text] == []
+
+
+def test_the_numbers_of_the_rollup_page_are_those_of_the_code():
+    config, params, text = SequencerConfig(), DevnetParams(), text_of(ROLLUP)
+    said = (
+        f"a fee of at least {config.min_fee_nano:,} nano",
+        f"at most {config.max_batch_txs:,} transactions or {config.max_batch_bytes:,} bytes",
+        f"at most {config.accounts_per_minute} a minute",
+        f"waits at most {config.batch_interval_s:.0f} s",
+        f"at most {MAX_BLOB_BYTES:,} bytes",
+        f"| challenge window | {params.challenge_window_s} s",
+        f"| {params.force_delay_s} s |",
+        f"| close delay, on L2 | {params.close_delay_s} s |",
+        f"{L2_GRANT_NANO // NANO_PER_USD} USD on L2",
+        f"{L1_GRANT_NANO // NANO_PER_USD} USD and 0.1 ether on L1",
+        f"L1 chain id {L1_CHAIN_ID}, L2 chain id {L2_CHAIN_ID}",
+    )
+    assert [line for line in said if line not in text] == []
