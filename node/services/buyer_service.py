@@ -13,7 +13,6 @@ from chain.errors import IdlewattError
 from node.market.choice import candidates
 from node.market.offers import Offer
 from node.pricing import cost_nano
-from node.relay.circuit import NodeId
 from node.services.buyer_session import BuyerSession, Patience
 from node.services.buyer_turn import TurnView
 from node.services.chain_desk import ChainDesk
@@ -23,16 +22,15 @@ from node.services.market_desk import Market, MarketDesk
 from node.services.paying_channels import Need, PayingChannel, PayingChannels
 from node.services.purse import Purse
 from node.services.relay_desk import RelayDesk
+from node.services.settling import Settling
 from node.session import buyer as machine
 from node.session import buyer_io as io
 from node.session import messages as m
 from node.session.link import SealedLink
-from node.store.records import BuyerChannel, ChannelState
 from node.store.store import Store
 from node.values import ChatEvent, ChatTurn, OfferView
 from node.wire.text import plain
 from wallet.addresses import checksum_address
-from wallet.errors import WalletError
 from wallet.receipts import verify_receipt
 
 log = logging.getLogger(__name__)
@@ -94,7 +92,7 @@ class BuyerService:
         self._hub = hub
         self.markets = MarketDesk(relay, chain)
         self.channels = PayingChannels(purse, chain, store, lambda: hub.changed("wallet"))
-        self._settling: set[asyncio.Task[None]] = set()
+        self.settling = Settling(relay, self.markets, self.channels, purse, chain, store, hub)
         self._reconcile_due = asyncio.Event()
 
     async def market(self) -> tuple[OfferView, ...]:
@@ -120,7 +118,7 @@ class BuyerService:
             yield events()
         finally:
             view.cancel()
-            await _wind_up(task, waiting)
+            await _wind_up(view, task, waiting)
 
     async def run(self) -> None:
         """Reconcile channels with the chain, again and again, until cancelled."""
@@ -130,7 +128,7 @@ class BuyerService:
                 try:
                     if self._chain.reachable:
                         await self.channels.reconcile()
-                        await self._finish_closes()
+                        await self.settling.finish_closes()
                 except IdlewattError as error:
                     log.warning("channels were not looked after: %s", error.line())
                 try:
@@ -139,9 +137,7 @@ class BuyerService:
                 except TimeoutError:
                     continue
         finally:
-            for task in self._settling:
-                task.cancel()
-            await asyncio.gather(*self._settling, return_exceptions=True)
+            await self.settling.stop()
 
     def reconcile_soon(self) -> None:
         """The chain came, or the wallet was unlocked: look at the channels now."""
@@ -181,7 +177,7 @@ class BuyerService:
                 return
             log.info("offer %s failed: %s %s", chosen.offer_id, failure.code, failure.message)
             view.failure = failure
-            if view.cancelled or failure.code in NO_FAILOVER:
+            if view.cancelled or view.delivered or failure.code in NO_FAILOVER:
                 break
             if failure.code in CHANNEL_REFUSED:
                 self.reconcile_soon()
@@ -197,7 +193,7 @@ class BuyerService:
         """Try one offer; ``None`` when the turn is over, else why it failed before anything was delivered."""
         try:
             await view.stage("connecting", f"Connecting to {chosen.provider}.")
-            link = await self._connect(offer)
+            link = await self.settling.connect(offer)
         except (IdlewattError, TimeoutError) as error:
             return _failed(error)
         try:
@@ -208,15 +204,6 @@ class BuyerService:
             return _failed(error)
         finally:
             await link.close("done")
-
-    async def _connect(self, offer: Offer) -> SealedLink:
-        client = await self._relay.client()
-        circuit = await client.connect(NodeId(offer.node_id), timeout_s=CONNECT_TIMEOUT_S)
-        try:
-            return await SealedLink.connect(circuit, offer.transport_key, timeout_s=CONNECT_TIMEOUT_S)
-        except BaseException:
-            await circuit.close("protocol")
-            raise
 
     async def _ask(self, view: TurnView, link: SealedLink, offer: Offer, channel: PayingChannel) -> io.Failed | None:
         rollup = await self._chain.rollup(1.0)
@@ -258,7 +245,11 @@ class BuyerService:
         )
         await view.stage("asking", f"Asking {offer_name(offer)}.")
         view.attach(session)
-        outcome = await session.run()
+        try:
+            outcome = await session.run()
+        except BaseException:
+            await view.abandon(self._jobs)
+            raise
         if isinstance(outcome, io.Failed) and not session.state.output_tokens and outcome.receipt is None:
             if outcome.code in CHANNEL_REFUSED:
                 self.channels.avoid(channel.channel_id)
@@ -286,113 +277,14 @@ class BuyerService:
                 self._hub.notice("error", f"{checksum_address(offer.provider)} signed two receipts for one request.")
         record = await self._store.buyer_channel(channel.channel_id) or channel.record
         if not session.settled and session.state.cost_nano:
-            self._settle_later(offer, record)
+            self.settling.settle_later(offer, record)
         await view.conclude(session, outcome, record, self._jobs)
         self._hub.changed("wallet")
-
-    # Paying what a broken session left open
-
-    def _settle_later(self, offer: Offer, record: BuyerChannel) -> None:
-        task = asyncio.create_task(self._settle(offer, record), name="settle")
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
-
-    async def _settle(self, offer: Offer, record: BuyerChannel) -> None:
-        """Hand the newest voucher in again; if that fails too, the next request on the channel carries it."""
-        for pause_s in SETTLE_PAUSES_S:
-            await asyncio.sleep(pause_s)
-            try:
-                voucher = await self.channels.newest_voucher(record)
-                if voucher is None:
-                    return
-                answer = await self._say(offer, m.Pay(voucher=voucher))
-                log.info("channel %s was settled later: %s", record.channel_id, type(answer).__name__)
-                return
-            except (IdlewattError, TimeoutError) as error:
-                log.info("channel %s is not settled yet: %s", record.channel_id, error)
-
-    async def _say(self, offer: Offer, message: m.Message) -> m.Message:
-        """Open a session, say one thing, and take the answer."""
-        link = await self._connect(offer)
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S * 2):
-                await link.send(message)
-                answer = await link.receive()
-        finally:
-            await link.close("done")
-        if isinstance(answer, m.Fault):
-            raise view_error(answer.code, answer.message, answer.fix)
-        return answer
-
-    # Closing
-
-    async def close_channel(self, channel_id: int, *, alone: bool) -> str:
-        """Close a channel this node pays through; returns the L2 transaction.
-
-        Raises:
-            IdlewattError: ``bad_channel`` if it is not ours; ``peer_away`` if together and the provider is not there.
-        """
-        record = await self._store.buyer_channel(channel_id)
-        if record is None:
-            raise WalletError("That channel is not paid by this wallet.", code="bad_channel", fix="List the open ones.")
-        service = await self._purse.service()
-        if alone:
-            receipt = await service.start_close(channel_id)
-            await self._store.set_buyer_channel_state(channel_id, ChannelState.CLOSING)
-            self._hub.changed("wallet")
-            return receipt.l2_tx
-        agreed = await self._agree(record)
-        if agreed.cumulative_nano > record.signed_nano:
-            raise WalletError("The provider wants to close above what was signed.", code="overbilled")
-        receipt = await service.close_together(channel_id, agreed.cumulative_nano, agreed.signature)
-        await self._store.set_buyer_channel_state(channel_id, ChannelState.CLOSED)
-        await self._purse.drop_voucher_key(record.signer)
-        self._hub.changed("wallet")
-        return receipt.l2_tx
-
-    async def _agree(self, record: BuyerChannel) -> m.CloseSignature:
-        market = await self.markets.read(mine=self._purse.address, fresh=True)
-        offer = next((offer for offer in market.offers.values() if offer.provider == record.provider), None)
-        fix = "Close it alone instead; the rest comes back after the delay."
-        if offer is None:
-            raise IdlewattError("That provider is not on the relay now.", code="peer_away", fix=fix)
-        assert record.channel_id is not None
-        voucher = await self.channels.newest_voucher(record)
-        try:
-            answer = await self._say(offer, m.CloseRequest(channel_id=record.channel_id, voucher=voucher))
-        except TimeoutError:
-            raise IdlewattError("The provider did not answer.", code="peer_away", fix=fix) from None
-        if not isinstance(answer, m.CloseSignature) or answer.channel_id != record.channel_id:
-            raise IdlewattError("The provider did not agree to close.", code="peer_away", fix=fix)
-        return answer
-
-    async def _finish_closes(self) -> None:
-        """Take back what lone closes and expiries have set free."""
-        for record in await self._store.buyer_channels(live_only=True):
-            if record.channel_id is None:
-                continue
-            is_over = record.expiry_s <= self._chain.now_s()
-            if record.state is not ChannelState.CLOSING and not is_over:
-                continue
-            view = await self._chain.channel(record.channel_id, fresh=True)
-            if view is None or min(view.expiry_s, view.closing_at_s or view.expiry_s) > self._chain.now_s():
-                continue
-            try:
-                await (await self._purse.service()).expire(record.channel_id)
-                log.info("channel %d ended and its rest came back", record.channel_id)
-            except IdlewattError as error:
-                if error.code not in {"too_early", "wallet_locked"}:
-                    log.warning("channel %d could not be ended: %s", record.channel_id, error.line())
 
 
 def offer_name(offer: Offer) -> str:
     """The offer's model, harmless."""
     return plain(offer.model, 96)
-
-
-def view_error(code: str, message: str, fix: str) -> IdlewattError:
-    """A peer's coded error as one of ours, harmless."""
-    return IdlewattError(plain(message, 300) or "The provider refused.", code=plain(code, 48), fix=plain(fix, 300))
 
 
 def _choose(market: Market, turn: ChatTurn, failed: frozenset[str]) -> OfferView:
@@ -427,12 +319,14 @@ def _failed(error: IdlewattError | TimeoutError) -> io.Failed:
     return io.Failed("provider_silent", "The provider did not answer in time.", "Ask again, or choose another offer.")
 
 
-async def _wind_up(task: asyncio.Task[None], waiting: asyncio.Queue[ChatEvent | None]) -> None:
+async def _wind_up(view: TurnView, task: asyncio.Task[None], waiting: asyncio.Queue[ChatEvent | None]) -> None:
     """Let a turn that nobody reads any more end properly: cancelled, paid, receipted; then end it in any case."""
     drain = asyncio.create_task(_drain(waiting))
     try:
-        await asyncio.wait({task}, timeout=CANCEL_TIMEOUT_S)
+        if view.is_asking or task.done():
+            await asyncio.wait({task}, timeout=CANCEL_TIMEOUT_S)
     finally:
+        # Before a provider was asked nothing is owed; an opening that is cut off here is found again by its signer.
         drain.cancel()
         task.cancel()
         await asyncio.gather(task, drain, return_exceptions=True)

@@ -45,6 +45,8 @@ class TurnView:
         self.turn = turn
         self.failure: io.Failed | None = None
         self.cancelled = False
+        self.delivered = False
+        """Whether a token came: from then on no other offer is tried."""
         self._emit = emit
         self._session: BuyerSession | None = None
         self._offer: Offer | None = None
@@ -54,6 +56,11 @@ class TurnView:
         self._began_s = time.monotonic()
         self._asked_s = 0.0
         self._first_s = 0.0
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a provider was asked, so that the turn ends with a receipt or a reason."""
+        return self._session is not None
 
     def cancel(self) -> None:
         """The reader wants no more."""
@@ -115,6 +122,7 @@ class TurnView:
                 self._update(state, JobStage.QUEUED)
                 await self.stage("queued", f"Place {position} in line, about {eta_ms / 1000:.0f} s.")
             case m.Delta(text=text):
+                self.delivered = True
                 self._first_s = self._first_s or time.monotonic()
                 self._update(state, JobStage.STREAMING)
                 shown = plain(text, 4 * len(text) + 4, lines=True)

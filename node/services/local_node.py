@@ -106,7 +106,7 @@ class LocalNode:
                     ("chain", node._guarded(node._chain.run())),
                     ("buying relay", node._guarded(node._buying_relay.run())),
                     ("channels", node._guarded(node._buyer.run())),
-                    ("vouchers", node._guarded(node._provider.watch_money())),
+                    ("vouchers", node._guarded(node._provider.earnings.watch())),
                     ("devices", node._guarded(node._watch_devices())),
                     ("balance", node._guarded(node._watch_balance())),
                     ("history", node._guarded(node._sample_history())),
@@ -165,7 +165,7 @@ class LocalNode:
 
     async def go_online(self, model: str = "", prices: Prices | None = None) -> None:
         """See ``NodeApi``."""
-        await self._provider.load_totals()
+        await self._provider.earnings.load_totals()
         await self._provider.go_online(model, prices)
 
     async def go_offline(self) -> None:
@@ -261,7 +261,7 @@ class LocalNode:
         recipient = parse_address(to) if to else None
         service = await self._purse.service()
         if amount_nano is None:
-            await self._provider.redeem_all()
+            await self._provider.earnings.redeem_all()
         receipt = await service.withdraw(amount_nano, recipient)
         self._wallet_changed()
         return receipt.l2_tx
@@ -273,16 +273,16 @@ class LocalNode:
     async def redeem(self, channel_id: int) -> str:
         """See ``NodeApi``."""
         l2_tx = await self._purse.redeem(channel_id)
-        await self._provider.load_totals()
+        await self._provider.earnings.load_totals()
         return l2_tx
 
     async def close_channel(self, channel_id: int, *, alone: bool = False) -> str:
         """See ``NodeApi``."""
         if await self._store.buyer_channel(channel_id) is not None:
-            return await self._buyer.close_channel(channel_id, alone=alone)
+            return await self._buyer.settling.close(channel_id, alone=alone)
         if await self._store.provider_channel(channel_id) is None:
             raise WalletError("That channel is not known here.", code="bad_channel", fix="List the open ones.")
-        return await self._provider.close_channel(channel_id)
+        return await self._provider.earnings.close_channel(channel_id)
 
     # What happens
 

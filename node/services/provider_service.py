@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from pathlib import Path
 from typing import Final, Literal
 
@@ -12,15 +11,16 @@ import msgspec
 
 from chain.errors import IdlewattError
 from node.engine.llama import LlamaEngine
-from node.engine.protocol import EngineInfo
 from node.market.offers import VALIDITY_MS, Offer, encode_offer, sign_offer
 from node.models.catalog import resolve
 from node.relay.circuit import Circuit
 from node.relay.client import RelayClient
 from node.services.chain_desk import ChainDesk
+from node.services.earnings import Earnings
 from node.services.events import EventHub
 from node.services.jobs import JobBook, ended, now_ms
 from node.services.provider_host import ProviderHost, SkipCount
+from node.services.provider_jobs import JobTracker
 from node.services.provider_session import ProviderSession
 from node.services.purse import Purse
 from node.services.relay_desk import RelayDesk
@@ -28,10 +28,8 @@ from node.services.settings import NodeSettings
 from node.session import provider as machine
 from node.session.link import SealedLink
 from node.session.sealed import generate_transport_key, transport_public_key
-from node.store.records import ChannelState
 from node.store.store import Store
-from node.values import JobStage, JobView, Prices, ProviderView
-from wallet.addresses import checksum_address, parse_address
+from node.values import Prices, ProviderView
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +39,7 @@ REFRESH_S: Final = 60.0
 LEAST_REFRESH_S: Final = 0.5
 """Free slots change with every job; the offer follows, but no faster than this."""
 READY_TIMEOUT_S: Final = 10.0
-DRAIN_S: Final = 60.0
-WATCH_S: Final = 10.0
-WORTH_REDEEMING_NANO: Final = 100_000_000
-"""Claimable amounts above this are redeemed at once; smaller ones before expiry, at a close, and when going offline."""
-EXPIRY_MARGIN_S: Final = 1_800
+DRAIN_S: Final = 20.0
 SPEED_WEIGHT: Final = 0.3
 MEASURED_TOKENS: Final = 16
 
@@ -73,6 +67,7 @@ class ProviderService:
         self._hub = hub
         self.relay = RelayDesk(settings.relay_url, self._relay_changed)
         self.skips = SkipCount()
+        self.earnings = Earnings(purse, chain, store, hub)
         self.wanted = False
         self.starting = False
         self.stopping = False
@@ -94,10 +89,6 @@ class ProviderService:
         self._tokens_per_s = 0.0
         self._ttft_ms = 0.0
         self._job_ms = 5_000.0
-        self._earned_today_nano = 0
-        self._earned_total_nano = 0
-        self._jobs_today = 0
-        self._claimable_nano = 0
 
     # Going on and off
 
@@ -178,7 +169,7 @@ class ProviderService:
         try:
             self._offer_due.set()
             await self._drain()
-            await self._redeem_all("going offline")
+            await self.earnings.redeem_what_is_claimable("going offline")
             if self._online_task is not None:
                 self._online_task.cancel()
                 await asyncio.gather(self._online_task, return_exceptions=True)
@@ -236,6 +227,9 @@ class ProviderService:
                 was, self.published = self.published, offer is not None and self.relay.is_online
             except IdlewattError as error:
                 log.warning("the offer was not published: %s", error.line())
+                was, self.published = self.published, False
+            except Exception:
+                log.exception("the offer could not be made")
                 was, self.published = self.published, False
             if self.published:
                 self._first_offer.set()
@@ -312,7 +306,7 @@ class ProviderService:
             credit_tokens=self._settings.credit_tokens,
             min_deposit_nano=self._settings.min_deposit_nano,
         )
-        tracker = _JobTracker(self._jobs, host.info)
+        tracker = JobTracker(self._jobs, host.info)
         session = ProviderSession(link, policy, host, tracker.follow)
         self._sessions.add(session)
         self._offer_due.set()
@@ -325,7 +319,7 @@ class ProviderService:
                 self.skips.add(code)
             await self._account_for(session, tracker, host)
 
-    async def _account_for(self, session: ProviderSession, tracker: _JobTracker, host: ProviderHost) -> None:
+    async def _account_for(self, session: ProviderSession, tracker: JobTracker, host: ProviderHost) -> None:
         state, end = session.state, session.end
         if state.channel is not None and end is not None and state.output_tokens:
             host.write_off(state.channel.channel_id, end.unpaid_nano)
@@ -343,86 +337,7 @@ class ProviderService:
         self._job_ms += SPEED_WEIGHT * ((finished.finished_ms or 0) - job.started_ms - self._job_ms)
         finished = msgspec.structs.replace(finished, exposure_nano=state.exposure_nano)
         await self._jobs.finish(finished, state.channel.payer, code)
-        await self.load_totals()
-
-    # Money
-
-    async def load_totals(self) -> None:
-        """Read today's and all earnings, and what is claimable, from the store."""
-        day_ms = 24 * 3_600_000
-        today = await self._store.earnings(now_ms() // day_ms * day_ms)
-        total = await self._store.earnings()
-        claimable = await self._store.provider_channels(claimable_only=True)
-        self._earned_today_nano, self._jobs_today = today.amount_nano, today.jobs
-        self._earned_total_nano = total.amount_nano
-        self._claimable_nano = sum(channel.claimable_nano for channel in claimable)
-        self._hub.changed("jobs")
-
-    async def watch_money(self) -> None:
-        """Redeem what is worth it, what expires and what a buyer closes; until cancelled."""
-        while True:
-            try:
-                await self._watch_once()
-            except IdlewattError as error:
-                log.warning("vouchers were not looked after: %s", error.line())
-            rollup = self._chain.known
-            # Often enough to see a lone close well before its delay ends.
-            await asyncio.sleep(min(WATCH_S, rollup.info.params.close_delay_s / 4) if rollup else 1.0)
-
-    async def _watch_once(self) -> None:
-        address = self._purse.address
-        live = await self._store.provider_channels(live_only=True)
-        if address is None or not live or self._chain.known is None or not self._chain.reachable:
-            return
-        rollup = await self._chain.rollup()
-        views = {view.channel_id: view for view in await rollup.client.channels_of(address)}
-        for channel in live:
-            view = views.get(channel.channel_id) or await self._chain.channel(channel.channel_id, fresh=True)
-            if view is None:
-                await self._store.set_provider_channel_state(channel.channel_id, ChannelState.CLOSED)
-                continue
-            if view.redeemed_nano > channel.redeemed_nano and parse_address(view.payee) == address:
-                channel = await self._store.record_redeemed(channel.channel_id, view.redeemed_nano)  # noqa: PLW2901
-            urgent = view.closing_at_s or view.expiry_s - self._chain.now_s() < EXPIRY_MARGIN_S
-            if channel.claimable_nano and (urgent or channel.claimable_nano >= WORTH_REDEEMING_NANO):
-                await self._redeem(channel.channel_id, "closing" if urgent else "worth it")
-        await self.load_totals()
-
-    async def _redeem_all(self, why: str) -> None:
-        try:
-            for channel in await self._store.provider_channels(claimable_only=True, live_only=True):
-                await self._redeem(channel.channel_id, why)
-            await self.load_totals()
-        except IdlewattError as error:
-            log.warning("vouchers were not redeemed: %s", error.line())
-
-    async def redeem_all(self) -> None:
-        """Redeem whatever is claimable; what the chain refuses is logged and kept.
-
-        Raises:
-            IdlewattError: If the wallet is locked or the chain was never reached.
-        """
-        await self._purse.service()
-        await self._redeem_all("on demand")
-
-    async def close_channel(self, channel_id: int) -> str:
-        """As payee, redeem and close at once; returns the L2 transaction.
-
-        Raises:
-            IdlewattError: If the channel is gone, or wallet or chain can't.
-        """
-        cumulative_nano, signature = await self._purse.agree_close(channel_id)
-        receipt = await (await self._purse.service()).close_together(channel_id, cumulative_nano, signature)
-        await self._store.set_provider_channel_state(channel_id, ChannelState.CLOSED)
-        await self.load_totals()
-        return receipt.l2_tx
-
-    async def _redeem(self, channel_id: int, why: str) -> None:
-        try:
-            await self._purse.redeem(channel_id)
-            log.info("channel %d was redeemed: %s", channel_id, why)
-        except IdlewattError as error:
-            log.warning("channel %d was not redeemed (%s): %s", channel_id, why, error.line())
+        await self.earnings.load_totals()
 
     # Looking
 
@@ -465,10 +380,10 @@ class ProviderService:
             tokens_per_s=self._tokens_per_s,
             ttft_ms=self._ttft_ms,
             engine_state=self.engine_state,
-            earned_today_nano=self._earned_today_nano,
-            earned_total_nano=self._earned_total_nano,
-            jobs_today=self._jobs_today,
-            claimable_nano=self._claimable_nano,
+            earned_today_nano=self.earnings.earned_today_nano,
+            earned_total_nano=self.earnings.earned_total_nano,
+            jobs_today=self.earnings.jobs_today,
+            claimable_nano=self.earnings.claimable_nano,
         )
 
     def chain_changed(self) -> None:
@@ -489,58 +404,3 @@ class ProviderService:
             self.published = False
         self._offer_due.set()
         self._hub.changed("relay")
-
-
-class _JobTracker:
-    """Turns a session's states into the job that screens show."""
-
-    def __init__(self, jobs: JobBook, info: EngineInfo) -> None:
-        self._jobs = jobs
-        self._info = info
-        self._first_text_s = 0.0
-        self.job: JobView | None = None
-
-    def follow(self, state: machine.ProviderState) -> None:
-        """Take a session's newest state."""
-        if state.ask is None or state.channel is None or state.stage is machine.Stage.ENDED:
-            if self.job is not None:
-                self.job = self._view(state)
-            return
-        if state.stage in {machine.Stage.CHECKING, machine.Stage.COUNTING}:
-            return
-        self.job = self._view(state)
-        self._jobs.update(self.job)
-
-    def _view(self, state: machine.ProviderState) -> JobView:
-        assert state.ask is not None
-        assert state.channel is not None
-        speed = 0.0
-        if state.output_tokens:
-            self._first_text_s = self._first_text_s or time.monotonic()
-            elapsed_s = time.monotonic() - self._first_text_s
-            speed = state.output_tokens / elapsed_s if elapsed_s > 0.02 else 0.0
-        before = self.job
-        return JobView(
-            job_id=before.job_id if before else f"{state.ask.request_id[:40]}-{now_ms():x}",
-            role="provider",
-            model=self._info.model_name,
-            peer=checksum_address(state.channel.payer),
-            stage=_stage(state),
-            channel_id=state.channel.channel_id,
-            input_tokens=state.input_tokens,
-            output_tokens=state.output_tokens,
-            tokens_per_s=(before.tokens_per_s if before and state.ended else speed),
-            amount_nano=max(0, state.paid_nano - state.base_nano),
-            exposure_nano=state.exposure_nano,
-            credit_window_nano=state.window_nano,
-            started_ms=before.started_ms if before else now_ms(),
-            finished_ms=None,
-        )
-
-
-def _stage(state: machine.ProviderState) -> JobStage:
-    if state.stalled:
-        return JobStage.UNPAID
-    if state.output_tokens:
-        return JobStage.STREAMING
-    return JobStage.PREFILL if state.started_ms else JobStage.QUEUED

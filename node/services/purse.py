@@ -206,7 +206,13 @@ class Purse:
             if not channel.claimable_nano:
                 raise WalletError("Nothing is left to redeem in that channel.", code="nothing_to_redeem")
             voucher = Voucher(channel_id, channel.voucher_nano, channel.voucher_signature)
-            receipt = await self._hand_in(voucher)
+            try:
+                receipt = await self._hand_in(voucher)
+            except WalletError as error:
+                if error.code == "nothing_to_redeem":
+                    # It was redeemed before a crash could be written down.
+                    await self._store.record_redeemed(channel_id, voucher.cumulative_nano)
+                raise
             await self._store.record_redeemed(channel_id, voucher.cumulative_nano)
             self._chain.forget_channel(channel_id)
         log.info("redeemed channel %d up to %d nano", channel_id, voucher.cumulative_nano)

@@ -135,7 +135,7 @@ async def hostile(pair: Pair):
         pass
 
     async with buyer.channels.reserve(need, silent) as channel:
-        link = await buyer._connect(offer)
+        link = await buyer.settling.connect(offer)
         try:
             yield link, offer, channel, buyer
         finally:
@@ -226,7 +226,7 @@ async def test_a_channel_that_pays_somebody_else_or_nobody_is_refused(pair: Pair
         said = await answers(link)
         assert [message.code for message in said] == ["unknown_channel"]
         # The same channel can't serve two requests at once.
-        first, second = await buyer._connect(offer), await buyer._connect(offer)
+        first, second = await buyer.settling.connect(offer), await buyer.settling.connect(offer)
         await first.send(asking(offer, channel))
         assert isinstance(await first.receive(), m.Quote)
         await second.send(asking(offer, channel))
@@ -254,7 +254,7 @@ async def test_garbage_on_the_wire_ends_that_session_only(pair: Pair):
         circuit = await client.connect(NodeId(offer.node_id))
         with pytest.raises(CircuitClosedError):
             await asyncio.wait_for(babble(circuit, frames), 20)
-    link = await buyer._connect(offer)
+    link = await buyer.settling.connect(offer)
     await link._circuit.send(link._channel.seal(b"\x00not msgpack at all"))
     said = await answers(link)
     assert [message.code for message in said] == ["protocol"]
