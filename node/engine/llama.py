@@ -299,7 +299,9 @@ class LlamaEngine:
                 watchdog.cancel()
         finally:
             self._worker = None
-            await (worker.stop() if self._state.name == "closed" else worker.kill())
+            # One that still loads would not look up to hear that it should quit.
+            orderly = self._state.name == "closed" and self._ready is not None
+            await (worker.stop() if orderly else worker.kill())
         self._last_end = worker.describe_end()
         return self._ready is not None
 

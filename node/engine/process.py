@@ -16,7 +16,7 @@ from node.engine import frames as wire
 from node.engine.protocol import EngineError
 
 MAX_LOG_BYTES = 4 * 1024 * 1024
-QUIT_SECONDS = 3.0
+QUIT_SECONDS = 5.0
 _SECRET_PREFIX = "IDLEWATT_"  # noqa: S105 - the prefix of variables that may hold a passphrase
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _SOCKET_BYTES = 1 << 20

@@ -36,6 +36,7 @@ def serve(sock: socket.socket) -> None:
             pass
         if not isinstance(frames[0], wire.Load):
             raise SystemExit(2)
+        link.keep(frames[1:])
         _serve_model(link, frames[0])
     except ParentGoneError:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-import llama_cpp.llama_cpp as llama
+from node.engine.worker.native import llama
 
 
 class Batch:

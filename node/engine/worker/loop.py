@@ -9,12 +9,11 @@ from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 
-import llama_cpp.llama_cpp as llama
-
 from node.engine import frames as wire
 from node.engine.protocol import EngineError, FinishReason
 from node.engine.worker.batch import Batch
 from node.engine.worker.model import LoadedModel
+from node.engine.worker.native import llama
 from node.engine.worker.prompt import PromptBuilder
 from node.engine.worker.sampler import build_chain
 from node.engine.worker.scheduler import BATCH_TOKENS, Scheduler, share_prefill
@@ -37,6 +36,7 @@ class Link:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._decoder = wire.FrameDecoder()
+        self._kept: list[wire.ToWorker] = []
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
 
@@ -46,6 +46,9 @@ class Link:
         Raises:
             ParentGoneError: If none will ever come.
         """
+        if self._kept:
+            kept, self._kept = self._kept, []
+            return kept
         if not self._poll.poll(None if block else 0):
             return []
         try:
@@ -55,6 +58,10 @@ class Link:
         if not data:
             raise ParentGoneError
         return self._decoder.feed_to_worker(data)
+
+    def keep(self, items: list[wire.ToWorker]) -> None:
+        """Have the next `receive` return these."""
+        self._kept = items
 
     def send(self, items: Items[wire.FromWorker]) -> None:
         """Send frames.
@@ -216,6 +223,8 @@ class Loop:
             )
 
         self._answer(frame.ticket, begin)
+        # At once: of two requests that arrive together, the first must not look like a queue to the second.
+        self._admit()
 
     def _answer(self, ticket: int, work: Callable[[], wire.FromWorker | None]) -> None:
         try:

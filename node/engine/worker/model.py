@@ -6,12 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
-import llama_cpp.llama_cpp as llama
-
 from node.engine.backend import backend_of
 from node.engine.frames import Load
 from node.engine.protocol import EngineError
+from node.engine.worker.native import build, llama, quiet_log
 from node.engine.worker.scheduler import BATCH_TOKENS
 from node.engine.worker.vocabulary import Vocabulary
 
@@ -28,11 +26,10 @@ class LoadedModel:
     """
 
     def __init__(self, config: Load, on_progress: Callable[[float], bool]) -> None:
-        # A null callback sends llama.cpp's log to stderr without a detour through Python.
-        llama.llama_log_set(llama.llama_log_callback(), None)
+        quiet_log()
         llama.llama_backend_init()
         self.backend = backend_of(llama.llama_print_system_info().decode("utf-8", "replace"))
-        self.build = f"llama.cpp {llama.llama_version().decode()} (llama-cpp-python {llama_cpp.__version__})"
+        self.build = build()
         self.model = _load(config, on_progress)
         try:
             self.vocabulary = Vocabulary(self.model)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import llama_cpp.llama_cpp as llama
-
 from node.engine.protocol import Sampling
+from node.engine.worker.native import llama
 
 
 def build_chain(sampling: Sampling, *, seed: int, vocabulary_size: int, max_tokens: int) -> int:

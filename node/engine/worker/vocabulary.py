@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ctypes
 
-import llama_cpp.llama_cpp as llama
-
 from node.engine.protocol import EngineError
+from node.engine.worker.native import llama
 
 _PIECE_BYTES = 256
 

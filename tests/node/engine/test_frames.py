@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.engine import frames as wire
 from node.engine.protocol import ChatMessage, EngineError, Sampling
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 TO_WORKER = [
     wire.Load("/m.gguf", None, 10, 20, 128, False, 1, 2, 3, -1, 256, 4.0),
@@ -31,6 +33,7 @@ FROM_WORKER = [
 ]
 
 
+@UNHURRIED
 @given(st.lists(st.integers(1, 40), max_size=30))
 def test_frames_arrive_as_sent_however_the_stream_is_cut(cuts):
     stream = wire.encode(FROM_WORKER[:4]) + wire.encode([]) + wire.encode(FROM_WORKER[4:])

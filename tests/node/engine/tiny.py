@@ -67,9 +67,12 @@ def write_tiny(
     template: str | None = CHATML,
     silent: tuple[int, ...] = (END, TURN_END),
     emphasis: dict[int, float] | None = None,
+    bos: bool = False,
+    extra_tokens: tuple[str, ...] = (),
 ) -> Path:
     """Write the model; `silent` tokens are unlikely, so that answers run to their length; `emphasis` favours others."""
     tokens, merges = vocabulary()
+    tokens += extra_tokens
     random = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("Tiny test model")
@@ -92,7 +95,9 @@ def write_tiny(
     writer.add_token_merges(merges)
     writer.add_eos_token_id(END)
     writer.add_eot_token_id(TURN_END)
-    writer.add_add_bos_token(False)
+    writer.add_add_bos_token(bos)
+    if bos:
+        writer.add_bos_token_id(END)
     if template is not None:
         writer.add_chat_template(template)
 

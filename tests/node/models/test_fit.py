@@ -4,11 +4,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.models.fit import CONTEXT_STEP_TOKENS, available_memory_bytes, plan
 from node.models.gguf import GgufInfo, ModelError
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 GIB = 1 << 30
 EIGHT_B = GgufInfo(
@@ -65,6 +67,7 @@ def test_a_gpu_saves_the_scores_by_flash_attention():
     assert on_gpu.micro_batch_tokens > plan(EIGHT_B, available_bytes=64 * GIB, slots=1).micro_batch_tokens
 
 
+@UNHURRIED
 @given(st.integers(0, 1 << 40), st.integers(1, 64), st.none() | st.integers(-5, 1 << 20), st.integers(0, 1 << 20))
 def test_a_plan_always_fits_and_holds_a_whole_request(available: int, slots: int, wanted: int | None, trained: int):
     info = msgspec.structs.replace(EIGHT_B, context_length=trained)

@@ -3,13 +3,15 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.engine.protocol import ChatMessage, EngineError
 from node.engine.worker.prompt import ControlTextGuard, PromptBuilder
 from node.engine.worker.template import ChatTemplate
 from tests.node.engine.tiny import CHATML
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 CONTROLS = ("<|im_start|>", "<|im_end|>", "<s>")
 GUARD = ControlTextGuard([*CONTROLS, ""])
@@ -38,6 +40,7 @@ hostile = st.lists(
 ).map("".join)
 
 
+@UNHURRIED
 @given(st.lists(hostile, min_size=1, max_size=3))
 def test_no_message_can_add_a_control_token(contents: list[str]):
     tokens = build(*contents)

@@ -3,11 +3,13 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.engine.protocol import EngineError
 from node.engine.worker.scheduler import BATCH_TOKENS, SHARED_PREFILL_TOKENS, Scheduler, share_prefill
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def scheduler(slots=2, context=100, cells=200, queue=2) -> Scheduler:
@@ -68,6 +70,7 @@ def test_a_waiting_request_can_be_released():
     assert plan.idle
 
 
+@UNHURRIED
 @given(
     st.lists(st.tuples(st.sampled_from(["submit", "release"]), st.integers(0, 12), st.integers(1, 120)), max_size=60)
 )
@@ -95,6 +98,7 @@ def test_slots_and_cells_are_never_given_twice_and_all_come_back(steps):
     assert plan.free_cells == 160
 
 
+@UNHURRIED
 @given(st.lists(st.integers(0, 2000), max_size=8), st.integers(0, 8))
 def test_a_batch_is_shared_out_completely_and_fairly(pending, decoding):
     shares = share_prefill(pending, decoding=decoding)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from node.engine.worker.text import TextAssembler
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 STOPS = st.lists(st.text("abc\n😀", min_size=1, max_size=4), max_size=3).map(tuple)
 
@@ -23,6 +25,7 @@ def run(pieces: list[bytes], stops: tuple[str, ...]) -> tuple[str, int, bool, li
     return "".join(parts), total + tokens, assembler.stopped, parts
 
 
+@UNHURRIED
 @given(st.text("abc\n😀é", max_size=40), st.data(), STOPS)
 def test_text_is_cut_at_the_first_stop_string_wherever_the_tokens_end(text, data, stops):
     raw = text.encode()
@@ -39,6 +42,7 @@ def test_text_is_cut_at_the_first_stop_string_wherever_the_tokens_end(text, data
         assert not any(stop in got for stop in stops)
 
 
+@UNHURRIED
 @given(st.lists(st.binary(max_size=5), max_size=30), STOPS)
 @example([b"\xf0\x9f", b"\x98", b"\x80"], ())
 @example([b"\xf0", b"\xf0", b"a"], ())

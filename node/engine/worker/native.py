@@ -1,0 +1,60 @@
+"""llama-cpp-python's low-level API by itself.
+
+Importing the package runs its high-level part too, which loads NumPy and half a web framework: a quarter of a second at
+every start of a worker, for things that are never called here. So the package is registered without running it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from typing import Any
+
+from node.engine.protocol import EngineError
+
+_PACKAGE = "llama_cpp"
+
+
+def _import_low_level() -> Any:
+    if _PACKAGE not in sys.modules:
+        spec = importlib.util.find_spec(_PACKAGE)
+        if spec is None:
+            raise EngineError(
+                "llama-cpp-python is not installed.",
+                code="engine_failed",
+                fix="Install Idlewatt with its dependencies.",
+            )
+        sys.modules[_PACKAGE] = importlib.util.module_from_spec(spec)
+    return importlib.import_module(f"{_PACKAGE}.llama_cpp")
+
+
+llama: Any = _import_low_level()
+
+
+_DEBUG, _CONTINUED = 1, 5
+_last_level = _DEBUG
+
+
+def _log(level: int, text: bytes, _data: Any) -> None:
+    """llama.cpp's log without its debug lines, of which a single start writes hundreds."""
+    global _last_level  # noqa: PLW0603 - llama.cpp has one log a process, and this is its state
+    if level != _CONTINUED:
+        _last_level = level
+    if _last_level != _DEBUG:
+        sys.stderr.write(text.decode("utf-8", "replace"))
+
+
+_log_callback = llama.llama_log_callback(_log)
+
+
+def quiet_log() -> None:
+    """Send llama.cpp's log, less what only its developers read, to stderr."""
+    llama.llama_log_set(_log_callback, None)
+
+
+def build() -> str:
+    """The versions of llama.cpp and of its binding, as offers and receipts name them."""
+    binding = importlib.metadata.version("llama-cpp-python")
+    return f"llama.cpp {llama.llama_version().decode()} (llama-cpp-python {binding})"

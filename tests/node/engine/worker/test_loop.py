@@ -1,0 +1,217 @@
+"""The worker's loop in this process, with a real model and a real socket, for what a separate worker seldom meets."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node.engine import frames as wire
+from node.engine.protocol import ChatMessage, EngineError, Sampling
+from node.engine.worker import __main__ as worker
+from node.engine.worker.batch import Batch
+from node.engine.worker.loop import Link, Loop, ParentGoneError
+from node.engine.worker.model import LoadedModel
+from node.engine.worker.prompt import ControlTextGuard, PromptBuilder
+from node.engine.worker.template import ChatTemplate
+from tests.node.engine.tiny import CHATML, write_tiny
+
+HELLO = (ChatMessage("user", "hello"),)
+
+
+def load(path: Path) -> wire.Load:
+    return wire.Load(str(path), CHATML, 256, 512, 128, False, 2, 1, 1, -1, 64, 0.0)
+
+
+def generate(ticket: int, **sampling: float) -> wire.Generate:
+    return wire.Generate(ticket, HELLO, 8, Sampling(**{"temperature": 0, **sampling}), 1, ())
+
+
+class Engine:
+    """The other end of the socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._decoder = wire.FrameDecoder()
+
+    def send(self, *frames: wire.ToWorker) -> None:
+        self.sock.sendall(wire.encode(frames))
+
+    def read_all(self) -> list[wire.FromWorker]:
+        frames: list[wire.FromWorker] = []
+        self.sock.settimeout(30)
+        while data := self.sock.recv(65536):
+            frames += self._decoder.feed_from_worker(data)
+        return frames
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Engine, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield Engine(ours), theirs
+
+
+@pytest.fixture
+def model(tiny_model: Path) -> Iterator[LoadedModel]:
+    loaded = LoadedModel(load(tiny_model), lambda _progress: True)
+    yield loaded
+    loaded.close()
+
+
+def make_loop(model: LoadedModel, sock: socket.socket, path: Path) -> Loop:
+    prompts = PromptBuilder(ChatTemplate(CHATML), model.vocabulary, ControlTextGuard(model.vocabulary.control_texts()))
+    return Loop(Link(sock), model, prompts, load(path))
+
+
+def run(loop: Loop, engine: Engine, theirs: socket.socket, *frames: wire.ToWorker) -> list[wire.FromWorker]:
+    engine.send(*frames)
+    loop.run()
+    theirs.shutdown(socket.SHUT_WR)
+    return engine.read_all()
+
+
+def test_a_batch_that_fails_ends_its_requests_and_the_loop_goes_on(pair, model, tiny_model, monkeypatch):
+    loop = make_loop(model, pair[1], tiny_model)
+    decode = Batch.decode
+    monkeypatch.setattr(Batch, "decode", lambda self, context: 1 + abs(decode(self, context)))
+    loop._take(generate(1))
+    loop._take(generate(2))
+    loop._admit()
+    assert loop._step()
+    frames = list(loop._out)
+    assert [(frame.ticket, frame.code) for frame in frames if isinstance(frame, wire.Refused)] == [
+        (1, "engine_failed"),
+        (2, "engine_failed"),
+    ]
+    monkeypatch.undo()
+    loop._take(generate(3))
+    while loop._step():
+        pass
+    assert [frame.ticket for frame in loop._out if isinstance(frame, wire.Ended)] == [3]
+
+
+def test_every_sampling_parameter_reaches_llama_cpp(pair, model, tiny_model):
+    loop = make_loop(model, pair[1], tiny_model)
+    for ticket, sampling in enumerate(
+        [
+            {"temperature": 1.0, "top_k": 5, "top_p": 0.9, "min_p": 0.1, "repeat_penalty": 1.1},
+            {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0},
+            {"temperature": 0.0, "presence_penalty": 1.0},
+        ]
+    ):
+        loop._take(generate(ticket, **sampling))
+        loop._admit()
+        while loop._step():
+            pass
+    ended = [frame for frame in loop._out if isinstance(frame, wire.Ended)]
+    assert [frame.output_tokens for frame in ended] == [8, 8, 8]
+
+
+def test_questions_beside_requests_are_answered(pair, model, tiny_model):
+    engine, theirs = pair
+    loop = make_loop(model, theirs, tiny_model)
+    frames = run(
+        loop,
+        engine,
+        theirs,
+        wire.Count(1, HELLO),
+        wire.Measure(2),
+        wire.Ping(),
+        wire.Credit(99, 5),
+        wire.Cancel(99),
+        wire.Quit(),
+    )
+    counted, measured, pong = frames
+    assert counted.tokens > 0
+    assert measured.tokens_per_s > 0
+    assert isinstance(pong, wire.Pong)
+
+
+def test_a_second_model_is_a_mistake(pair, model, tiny_model):
+    engine, theirs = pair
+    loop = make_loop(model, theirs, tiny_model)
+    with pytest.raises(EngineError):
+        run(loop, engine, theirs, load(tiny_model))
+
+
+def test_a_model_that_can_not_be_decoded_is_unusable(pair, model, tiny_model, monkeypatch):
+    monkeypatch.setattr(Batch, "decode", lambda _self, _context: -3)
+    with pytest.raises(EngineError) as error:
+        make_loop(model, pair[1], tiny_model)
+    assert error.value.code == "model_unusable"
+
+
+def test_a_link_notices_that_its_engine_is_gone(pair):
+    engine, theirs = pair
+    link = Link(theirs)
+    assert link.receive(block=False) == []
+    engine.sock.close()
+    with pytest.raises(ParentGoneError):
+        link.receive(block=True)
+    with pytest.raises(ParentGoneError):
+        link.send([wire.Pong()])
+
+
+def test_a_worker_serves_from_load_to_quit(pair, tiny_model):
+    engine, theirs = pair
+    engine.send(load(tiny_model))
+    engine.send(wire.Quit())
+    worker.serve(theirs)
+    theirs.shutdown(socket.SHUT_WR)
+    frames = engine.read_all()
+    assert isinstance(frames[0], wire.Loading)
+    assert isinstance(frames[-1], wire.Ready)
+
+
+def test_a_worker_whose_engine_leaves_ends_quietly(pair, tiny_model):
+    engine, theirs = pair
+    engine.send(load(tiny_model))
+    engine.sock.close()
+    worker.serve(theirs)
+
+
+def test_a_worker_without_an_engine_ends_quietly(pair):
+    engine, theirs = pair
+    engine.sock.close()
+    worker.serve(theirs)
+
+
+def test_a_worker_wants_a_model_first(pair):
+    engine, theirs = pair
+    engine.send(wire.Ping())
+    with pytest.raises(SystemExit):
+        worker.serve(theirs)
+
+
+def test_a_file_that_llama_cpp_refuses_is_reported(pair, tmp_path):
+    engine, theirs = pair
+    (tmp_path / "rubbish.gguf").write_bytes(b"rubbish")
+    engine.send(load(tmp_path / "rubbish.gguf"))
+    worker.serve(theirs)
+    theirs.shutdown(socket.SHUT_WR)
+    (failed,) = engine.read_all()
+    assert (type(failed), failed.code) == (wire.LoadFailed, "model_unusable")
+
+
+def test_a_worker_dies_only_with_its_own_parent():
+    with pytest.raises(SystemExit):
+        worker.die_with(1 << 30)
+
+
+def test_a_vocabulary_with_a_leading_token_and_a_long_one(tmp_path):
+    path = write_tiny(tmp_path / "m.gguf", bos=True, extra_tokens=("x" * 400,))
+    model = LoadedModel(load(path), lambda _progress: True)
+    vocabulary = model.vocabulary
+    assert vocabulary.leading_tokens == [0]
+    assert vocabulary.bos_text == "<|endoftext|>"
+    assert vocabulary.piece(vocabulary.size - 1) == b"x" * 400
+    assert vocabulary.piece(0) is None
+    assert vocabulary.piece(1) == b""
+    assert vocabulary._text(-1) == ""
+    guard = ControlTextGuard(vocabulary.control_texts())
+    tokens = PromptBuilder(ChatTemplate(CHATML), vocabulary, guard).tokens(HELLO)
+    assert tokens[:2] == [0, 1]
+    model.close()
