@@ -14,6 +14,10 @@ from node.models.gguf import GgufInfo, ModelError, inspect, printable
 from tests.node.engine.tiny import CHATML, vocabulary
 
 ALLOW_FIXTURES = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=100,
+    deadline=None,
+)
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=100, deadline=None
 )
 
