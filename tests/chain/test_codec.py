@@ -24,7 +24,7 @@ FRAMES = st.lists(
 )
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(st.builds(BatchHeader, l2_time_s=u64, inbox_to=u64), FRAMES)
 def test_a_batch_reads_back(header, frames):
     batch = decode_batch(encode_batch(header, frames))
@@ -32,7 +32,7 @@ def test_a_batch_reads_back(header, frames):
     assert list(batch.frames) == frames
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.one_of(st.binary(max_size=300), st.binary(max_size=300).map(lambda rest: b"\1" + bytes(16) + rest)))
 def test_bytes_are_a_batch_or_refused(blob):
     try:

@@ -406,13 +406,13 @@ class TestInbox:
 
 
 class TestTotality:
-    @settings(max_examples=200)
+    @settings(max_examples=100)
     @given(st.integers(0, 15), st.binary(max_size=130))
     def test_any_bytes_come_to_a_code_and_a_refusal_changes_nothing(self, kind, rest):
         state = funded_state(accounts=1)
         code_of(state, bytes([kind]) + rest)
 
-    @settings(max_examples=150)
+    @settings(max_examples=100)
     @given(st.sampled_from(sorted(TX_SIZES)), st.data())
     def test_well_sized_rubbish_comes_to_a_code(self, kind, data):
         state = funded_state(accounts=2)

@@ -130,5 +130,5 @@ class Ledger(RuleBasedStateMachine):
         assert State.from_leaves(self.state.items()).root() == self.state.root()
 
 
-Ledger.TestCase.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+Ledger.TestCase.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
 TestLedger = Ledger.TestCase

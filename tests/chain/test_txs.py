@@ -37,7 +37,7 @@ SIGNED = st.one_of(
 UNSIGNED = st.one_of(st.builds(CreateAccount, address), st.builds(Expire, u32))
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(SIGNED, signature)
 def test_a_signed_transaction_reads_back(tx, sig):
     raw = tx.encode(sig)
@@ -60,7 +60,7 @@ ANY_BYTES = st.one_of(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(ANY_BYTES)
 def test_bytes_are_a_transaction_or_refused(raw):
     if raw and len(raw) == TX_SIZES.get(raw[0]):

@@ -42,7 +42,7 @@ METAS = st.builds(
 LEAVES = st.one_of(ACCOUNTS, CHANNELS, WITHDRAWALS, METAS)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(LEAVES)
 def test_a_leaf_reads_back_and_is_never_as_long_as_two_nodes(leaf):
     data = leaf.encode()
@@ -50,13 +50,13 @@ def test_a_leaf_reads_back_and_is_never_as_long_as_two_nodes(leaf):
     assert len(data) != 64
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(LEAVES, LEAVES)
 def test_different_leaves_have_different_bytes(one, other):
     assert (one.encode() == other.encode()) == (one == other)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.binary(max_size=90))
 def test_bytes_are_a_leaf_or_refused(data):
     try:

@@ -32,7 +32,7 @@ def start(l1, quick, tmp_path):
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that happens soon, looking whenever the loop had a turn."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 

@@ -60,7 +60,7 @@ async def run_and_kill(arguments: list[str], at_least: int) -> list[str]:
     assert process.stdout is not None
     lines: list[bytes] = []
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while len(lines) < at_least:
                 line = await process.stdout.readline()
                 assert line, "the sequencer ended by itself"
@@ -81,7 +81,7 @@ async def test_a_killed_sequencer_loses_nothing_acknowledged_and_posts_nothing_t
         assert await sequencer.create_account(owner(2)) == 2
         await deposit(l1, owner(1), hint=1)
         sequencer.poke()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not sequencer.queries.account(owner(1)).balance_nano:
                 await asyncio.sleep(0.01)
     acknowledged: list[str] = []

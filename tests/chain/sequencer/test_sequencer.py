@@ -307,7 +307,7 @@ class TestFinality:
 
 
 async def until_paid(sequencer, recipient: bytes) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (await sequencer.queries.withdrawals_of(recipient))[0].claim_l1_tx:
             await asyncio.sleep(0.005)
 
