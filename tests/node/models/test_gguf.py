@@ -18,8 +18,6 @@ ALLOW_FIXTURES = settings(
     max_examples=100,
     deadline=None,
 )
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=100, deadline=None
-)
 
 
 def text(value: str | bytes) -> bytes:
