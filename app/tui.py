@@ -169,10 +169,6 @@ class IdlewattApp(App[None], inherit_bindings=False):
         if self.current_mode != mode and (self.current_mode != ONBOARDING or mode in SCREENS):
             self.switch_mode(mode)
 
-    def action_press(self, key: str) -> None:
-        """Do what a key does; clicks in the footer come here."""
-        self.simulate_key(key)
-
     def action_help(self) -> None:
         """Explain this screen and its keys."""
         screen = self.screen
@@ -287,7 +283,7 @@ async def run_tui(
     theme: str = DEFAULT_THEME,
     keymap: dict[str, str] | None = None,
 ) -> int:
-    """Show the node until the person quits; returns the exit code (130 after ctrl+c kills the loop is the caller's)."""
+    """Show the node until the person quits; returns the exit code."""
     app = IdlewattApp(api, title=title, first_mode=first_mode, onboarding=onboarding, theme=theme, keymap=keymap)
     await app.run_async()
     return app.return_code or 0

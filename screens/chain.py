@@ -102,10 +102,10 @@ def batch_content(batch: BatchView, now_ms: int) -> Content:
 def events_content(events: Sequence[ChainEvent]) -> Content:
     """What happened, newest first."""
     if not events:
-        return Content.styled("Nothing yet. A deposit, or the first batch, shows here.", "$text-muted")
+        return Content.styled("Nothing yet. A deposit, or the first batch, shows here.", "dim")
     lines = [
         Content.assemble(
-            (clock(event.at_s * 1000), "$text-muted"),
+            (clock(event.at_s * 1000), "dim"),
             "  ",
             (f"{_EVENT_MARKS.get(event.kind, '·')} {plain(event.kind, 10):<10}", "$primary"),
             " ",
@@ -183,7 +183,7 @@ class ChainScreen(NodeScreen):
         chain = self.chain
         head = self.query_one("#chain-head", Static)
         if chain is None:
-            head.update(Content.styled("Asking the chain…", "$text-muted"))
+            head.update(Content.styled("Asking the chain…", "dim"))
         elif not chain.reachable:
             head.update(
                 Content.assemble(
@@ -216,9 +216,7 @@ class ChainScreen(NodeScreen):
     @on(DataTable.RowHighlighted)
     def _show_detail(self) -> None:
         batch = self._table.selected
-        detail = (
-            batch_content(batch, self.chain_now_ms()) if batch else Content.styled("No batch selected.", "$text-muted")
-        )
+        detail = batch_content(batch, self.chain_now_ms()) if batch else Content.styled("No batch selected.", "dim")
         self.query_one("#batch-detail", Static).update(detail)
 
     @on(DataTable.RowSelected)

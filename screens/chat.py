@@ -163,7 +163,7 @@ class ChatScreen(NodeScreen):
         receipt = (
             receipt_facts(self.receipt)
             if self.receipt
-            else Content.styled("A complete answer ends in a signed receipt.", "$text-muted")
+            else Content.styled("A complete answer ends in a signed receipt.", "dim")
         )
         self.query_one("#receipt-facts", Static).update(receipt)
         self.keep_ticking(self.running and self.looked_at)
@@ -178,7 +178,7 @@ class ChatScreen(NodeScreen):
         model = plain(self.hub.chat_model or self.model_seen, 30) or "best offer"
         rate = f"{speed(self.speed_seen)} tok/s · " if self.speed_seen else ""
         left = f" · deposit left {usd(self.deposit_left_nano)}" if self.deposit_left_nano is not None else ""
-        return Content.assemble((model, "bold"), (f" · {rate}spent {usd(self.spent_nano)}{left}", "$text-muted"))
+        return Content.assemble((model, "bold"), (f" · {rate}spent {usd(self.spent_nano)}{left}", "dim"))
 
     # Asking
 
@@ -462,5 +462,5 @@ def offer_line(offer: OfferView) -> Content:
         (plain(offer.model, 22).ljust(22), "bold"),
         f" {usd(offer.prices.input_nano_per_mtok)}/{usd(offer.prices.output_nano_per_mtok)} · "
         f"{speed(offer.tokens_per_s)} tok/s · {offer.free_slots}/{offer.slots} free ",
-        (short_address(offer.provider), "$text-muted"),
+        (short_address(offer.provider), "dim"),
     )

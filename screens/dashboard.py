@@ -38,13 +38,13 @@ def phase_content(snapshot: NodeSnapshot) -> Content:
         jobs = f"{provider.jobs_today} job{'s' if provider.jobs_today != 1 else ''}"
         lines.append(
             Content.assemble(
-                ("today ", "$text-muted"),
+                ("today ", "dim"),
                 (usd(provider.earned_today_nano), "bold"),
                 f" · {jobs}   ",
-                ("total ", "$text-muted"),
+                ("total ", "dim"),
                 usd(provider.earned_total_nano),
                 "   ",
-                ("claimable ", "$text-muted"),
+                ("claimable ", "dim"),
                 usd(provider.claimable_nano),
             )
         )
@@ -55,7 +55,7 @@ def offer_content(snapshot: NodeSnapshot) -> Content:
     """What is rented out."""
     provider = snapshot.provider
     if provider is None:
-        return Content.styled("Nothing is rented out. F3 goes online.", "$text-muted")
+        return Content.styled("Nothing is rented out. F3 goes online.", "dim")
     return facts(
         [
             ("model", f"{provider.model} · {provider.quantization}"),
@@ -90,7 +90,7 @@ def device_line(device: DeviceView, width: int) -> Content:
 def devices_content(devices: Sequence[DeviceView], width: int) -> Content:
     """A row a device."""
     if not devices:
-        return Content.styled("No hardware was read yet.", "$text-muted")
+        return Content.styled("No hardware was read yet.", "dim")
     return Content("\n").join(device_line(device, width) for device in devices)
 
 
@@ -100,7 +100,7 @@ def speed_content(snapshot: NodeSnapshot, width: int) -> Content:
     now = history[-1] if history else 0.0
     peak = max(history, default=0.0)
     label = f" now {now:5.1f} · peak {peak:.1f}"
-    return Content.assemble((sparkline(history, max(0, width - len(label))), "$primary"), (label, "$text-muted"))
+    return Content.assemble((sparkline(history, max(0, width - len(label))), "$primary"), (label, "dim"))
 
 
 def checklist_content(items: Sequence[HealthItem]) -> Content:
@@ -111,7 +111,7 @@ def checklist_content(items: Sequence[HealthItem]) -> Content:
         lines.append(Content.assemble((f"{mark} ", style), (plain(item.name, 40), "bold"), "  ", plain(item.detail)))
         if item.health is not Health.OK and item.fix:
             lines.append(Content.assemble(("  → ", "$primary"), plain(item.fix)))
-    return Content("\n").join(lines) if lines else Content.styled("Nothing to check yet.", "$text-muted")
+    return Content("\n").join(lines) if lines else Content.styled("Nothing to check yet.", "dim")
 
 
 def skipped_content(skipped: Sequence[SkippedView]) -> Content:
@@ -128,6 +128,7 @@ class DashboardScreen(NodeScreen):
     """The first thing a provider looks at."""
 
     TITLE_TEXT = "Dashboard"
+    AUTO_FOCUS = "#jobs-table"
     HELP_TEXT = (
         "Whether this machine earns, and if not, why, with the fix. F3 goes online or offline. "
         "Skipped requests are counted by reason. 2 opens the jobs, 6 the money."

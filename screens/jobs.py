@@ -55,7 +55,7 @@ def job_content(job: JobView, now_ms: int) -> Content:
     if job.receipt is not None:
         parts += [Content.styled("Receipt, signed by the provider", "bold $primary"), receipt_facts(job.receipt)]
     else:
-        parts.append(Content.styled("No receipt: one follows when the answer is complete.", "$text-muted"))
+        parts.append(Content.styled("No receipt: one follows when the answer is complete.", "dim"))
     return Content("\n\n").join(parts)
 
 
@@ -121,7 +121,7 @@ class JobsScreen(NodeScreen):
     @on(DataTable.RowHighlighted)
     def _show_detail(self) -> None:
         job = self._table.selected
-        detail = job_content(job, self.hub.now_ms()) if job else Content.styled("No job selected.", "$text-muted")
+        detail = job_content(job, self.hub.now_ms()) if job else Content.styled("No job selected.", "dim")
         self.query_one("#job-detail", Static).update(detail)
 
     @on(DataTable.RowSelected)

@@ -160,9 +160,7 @@ class MarketScreen(NodeScreen):
     @on(DataTable.RowHighlighted)
     def _show_detail(self) -> None:
         offer = self._table.selected
-        detail = (
-            offer_content(offer, self.hub.now_ms()) if offer else Content.styled("No offer selected.", "$text-muted")
-        )
+        detail = offer_content(offer, self.hub.now_ms()) if offer else Content.styled("No offer selected.", "dim")
         self.query_one("#offer-detail", Static).update(detail)
 
     def action_filter(self) -> None:

@@ -29,9 +29,9 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 DEFAULT_PRICE_IN = "0.10"
 DEFAULT_PRICE_OUT = "0.20"
 ROLES: tuple[tuple[str, str, str], ...] = (
-    ("rent", "Rent out", "my machine answers strangers' prompts, and I am paid by the token"),
-    ("buy", "Buy", "I chat with models on strangers' machines, and pay by the token"),
-    ("both", "Both", "my machine earns while I do not use it, and I spend it elsewhere"),
+    ("rent", "Rent out", "my machine answers strangers, and I am paid by the token"),
+    ("buy", "Buy", "I chat with models on strangers' machines, and pay for it"),
+    ("both", "Both", "it earns while it is idle, and I spend that elsewhere"),
 )
 
 
@@ -193,7 +193,7 @@ class OnboardingScreen(NodeScreen):
             "This is what would work, and what it would ask for. You can change it later, and F3 stops it at any time."
         )
         yield Static(devices_content(snapshot.devices, 66), markup=False, id="hardware")
-        yield Static(Content.assemble(("model  ", "$text-muted"), (model, "bold")), markup=False, id="rent-model")
+        yield Static(Content.assemble(("model  ", "dim"), (model, "bold")), markup=False, id="rent-model")
         yield _label("Dollars a million tokens, in and out")
         yield Horizontal(
             Input(DEFAULT_PRICE_IN, id="price-in"), Input(DEFAULT_PRICE_OUT, id="price-out"), classes="row"

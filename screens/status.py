@@ -10,7 +10,7 @@ from node.values import NodeSnapshot, Phase, WalletState
 from screens.text import DASH, milliseconds, plain, usd_short
 
 PHASE_MARKS: dict[Phase, tuple[str, str]] = {
-    Phase.OFF: ("○", "$text-muted"),
+    Phase.OFF: ("○", "dim"),
     Phase.STARTING: ("◐", "$warning"),
     Phase.IDLE: ("●", "$success"),
     Phase.SERVING: ("▶", "$success"),
@@ -58,7 +58,7 @@ def _segments(snapshot: NodeSnapshot) -> list[Segment]:
     rtt = f" {milliseconds(relay.rtt_ms)}" if relay_ok and relay.rtt_ms else ""
     segments.append(Segment(f"relay {_RELAY_MARKS[relay.state]}", "" if relay_ok else "$warning", 2))
     if rtt:
-        segments.append(Segment(f"rtt{rtt}", "$text-muted", 7))
+        segments.append(Segment(f"rtt{rtt}", "dim", 7))
     reachable = snapshot.chain_reachable
     segments.append(Segment(f"chain {'✓' if reachable else '✗'}", "" if reachable else "$error", 3))
     segments.append(Segment(_balance(snapshot), "", 4))

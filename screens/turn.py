@@ -101,7 +101,7 @@ def failed_content(failed: ChatFailed) -> Content:
     if failed.fix:
         parts += [("\n→ ", "$primary"), plain(failed.fix, 600)]
     cost = f"{usd(failed.cost_nano)} was paid, for what was delivered" if failed.cost_nano else "It cost nothing"
-    parts.append((f"\n{cost}. ctrl+r asks again.", "$text-muted"))
+    parts.append((f"\n{cost}. ctrl+r asks again.", "dim"))
     return Content.assemble(*parts)
 
 

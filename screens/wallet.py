@@ -37,7 +37,7 @@ from screens.widgets.table import Column, NodeTable
 
 PLACE_MARKS = {"wallet": "■", "channel": "⇄", "claimable": "✓", "withdrawing": "↗", "l1": "□"}
 _STATE_MARKS = {
-    WalletState.NONE: ("○", "$text-muted"),
+    WalletState.NONE: ("○", "dim"),
     WalletState.LOCKED: ("▲", "$warning"),
     WalletState.UNLOCKED: ("●", "$success"),
 }

@@ -150,7 +150,7 @@ def export_form(wallet: WalletView) -> FormSpec:
 def words_content(words: str) -> Content:
     """Recovery words, numbered, a few a line."""
     cells = [
-        Content.assemble((f"{number:>2} ", "$text-muted"), (word.ljust(11), "bold"))
+        Content.assemble((f"{number:>2} ", "dim"), (word.ljust(11), "bold"))
         for number, word in enumerate(words.split(), start=1)
     ]
     lines = [Content("").join(cells[at : at + _WORDS_A_LINE]) for at in range(0, len(cells), _WORDS_A_LINE)]

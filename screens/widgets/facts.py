@@ -19,9 +19,7 @@ def facts(rows: Iterable[Fact], label_width: int = 12) -> Content:
     for label, value, *style in rows:
         if value:
             shown = plain(value) if len(value) < 400 else plain(value, 400)
-            lines.append(
-                Content.assemble((label.ljust(label_width), "$text-muted"), (shown, style[0] if style else ""))
-            )
+            lines.append(Content.assemble((label.ljust(label_width), "dim"), (shown, style[0] if style else "")))
     return Content("\n").join(lines)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from textual import events
-from textual.app import ComposeResult
 from textual.content import Content
 from textual.screen import Screen
 from textual.style import Style
@@ -54,12 +53,13 @@ def key_line(hints: list[KeyHint], width: int) -> Content:
     while kept and cells() > width:
         spare = [hint for hint in kept if not hint.ours and hint.key not in {"f1", ""}]
         own = [hint for hint in kept if hint.ours]
-        kept.remove(spare[-1] if spare else own[-1] if own else kept[-1])
+        grouped = [hint for hint in kept if not hint.key]
+        kept.remove([*kept[:1], *grouped[:1], *own, *spare][-1])
     parts: list[str | Content | tuple[str, Style | str]] = [" "]
     for hint in kept:
         entry = Content.assemble((hint.shown, "bold $primary"), f" {hint.what}")
         if hint.key:
-            entry = entry.stylize(Style.from_meta({"@click": f"app.press('{hint.key}')"}))
+            entry = entry.stylize(Style.from_meta({"key": hint.key}))
         parts += [entry, "  "]
     return Content.assemble(*parts)
 
@@ -69,17 +69,12 @@ class KeyBar(Static):
 
     DEFAULT_CSS = """
     KeyBar { dock: bottom; height: 1; background: $panel; color: $foreground; text-wrap: nowrap; }
-    KeyBar { link-style: none; link-color: $foreground; link-background: transparent; }
     KeyBar:ansi { background: ansi_default; }
     """
 
     def __init__(self) -> None:
         super().__init__(id="keys", markup=False)
         self._hints: list[KeyHint] = []
-
-    def compose(self) -> ComposeResult:
-        """Nothing inside: one widget, one line."""
-        yield from ()
 
     def on_mount(self) -> None:
         """Follow focus and modes."""
@@ -90,6 +85,12 @@ class KeyBar(Static):
         """Choose again what fits."""
         self._hints = []
         self.show()
+
+    def on_click(self, event: events.Click) -> None:
+        """A click on an entry is its key."""
+        key = event.style.meta.get("key")
+        if key:
+            self.app.simulate_key(str(key))
 
     def show(self) -> None:
         """Draw the line, if it changed."""

@@ -13,7 +13,7 @@ from tests.screens.support import BOTH, make_app, seen, until, write
 
 HOSTILE = {
     "markup": "[/x] [/] [ [bold red blink]loud[/] [link=file:///etc/passwd]x[/link] [@click=app.quit]quit[/]",
-    "controls": "\x1b[31mred\x1b]0;t\x07\x1b[2J\x9b31m\x00\x7f \u202etxt.exe\u2066\u200f\u061c one\r\ntwo\n\n\tx\u2028y\x0bz",
+    "controls": "\x1b[31mr\x1b]0;t\x07\x9b31m\x00\x7f \u202etxt.exe\u2066\u200f\u061c one\r\ntwo\n\n x\u2028y\x0bz",
     "endless": "A" * 10_000,
     "zalgo and wide": ("z" + "\u0301\u0316\u0334" * 300 + "漢字🏳️‍🌈👩‍👩‍👧‍👦") * 20,
     "markdown": "> " * 300
