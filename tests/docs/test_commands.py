@@ -100,6 +100,12 @@ def test_a_documented_make_target_exists(command):
     assert wanted <= targets
 
 
+@pytest.mark.parametrize("command", [c for c in shell_commands() if " ARGS=" in c.line], ids=str)
+def test_arguments_handed_through_make_parse(command):
+    given = next(word.removeprefix("ARGS=") for word in command.words if word.startswith("ARGS="))
+    parse(Command(command.page, f"idlewatt {command.words[1]} {given}"))
+
+
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_is_documented(name):
     assert any(f"idlewatt {name}" in text_of(page) or f"make {name}" in text_of(page) for page in (README, OPERATING))
