@@ -67,7 +67,7 @@ class Model:
         threads: CPU threads for llama.cpp.
     """
 
-    def __init__(self, path: Path, threads: int = 2) -> None:
+    def __init__(self, path: Path, threads: int = 1) -> None:
         self._llama = Llama(str(path), n_ctx=512, n_threads=threads, seed=0, verbose=False)
         self._template = Environment(autoescape=False).from_string(self._llama.metadata["tokenizer.chat_template"])  # noqa: S701
         self.tokens = 0

@@ -34,7 +34,7 @@ class Shape:
     width: int = 128
     layers: int = 4
     heads: int = 4
-    hidden: int = 384
+    hidden: int = 256
     rope_base: float = 10_000.0
     norm_epsilon: float = 1e-5
 

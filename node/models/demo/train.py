@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.multiprocessing import spawn
 from torch.nn import functional
 
 from node.models.demo import tokenizer as bpe
@@ -26,17 +28,20 @@ from node.models.demo.corpus import conversations
 from node.models.demo.corpus.arithmetic import DIFFERENCE, KINDS, SUM, ask, draw, problems_below
 from node.models.demo.export import Shape, write_gguf
 
+PROCESSES = 2
+"""How many processes share the work of a step. Part of the recipe: another number adds in another order."""
+
 
 @dataclass(frozen=True)
 class Recipe:
     """How the training runs."""
 
-    steps: int = 3000
+    steps: int = 1500
     tokens_per_step: int = 4096
-    parts: int = 3
-    long_step_every: int = 10
+    part_tokens: int = 1024
+    long_step_every: int = 25
     warmup_steps: int = 60
-    decay_from: float = 0.4
+    decay_from: float = 0.35
     matrix_rate: float = 0.02
     vector_rate: float = 0.004
     short_share: float = 0.7
@@ -203,7 +208,7 @@ def steps_of(seed: int, recipe: Recipe, shape: Shape, vocabulary: bpe.Tokenizer)
             drawn.append((ids[:cut], learned[:cut]))
             left -= len(drawn[-1][0])
         drawn.sort(key=lambda one: len(one[0]))
-        yield [_padded(part) for part in _parts(drawn, recipe.tokens_per_step // recipe.parts)]
+        yield [_padded(part) for part in _parts(drawn, recipe.part_tokens)]
 
 
 def _cut_in_last_answer(learned: list[bool], tokens: int) -> int:
@@ -218,7 +223,7 @@ def _drill(rng: random.Random, vocabulary: bpe.Tokenizer) -> tuple[list[int], li
     """Write sums and differences line after line as answers state them; only the results are learned."""
     ids = [bpe.TURN_START_ID, *vocabulary.encode("assistant\n")]
     learned = [False] * len(ids)
-    for _ in range(12):
+    for _ in range(6):
         problem = draw(rng, (SUM, DIFFERENCE))
         stated, result = problem.stated().split("=", 1)
         for text, learn in ((stated + "=", False), (result, True), ("\n", False)):
@@ -231,10 +236,10 @@ def _drill(rng: random.Random, vocabulary: bpe.Tokenizer) -> tuple[list[int], li
 def _parts(drawn: list[tuple[list[int], list[bool]]], tokens: int) -> Iterator[list[tuple[list[int], list[bool]]]]:
     part: list[tuple[list[int], list[bool]]] = []
     for one in drawn:
-        part.append(one)
-        if len(part) * len(one[0]) >= tokens:
+        if part and ((len(part) + 1) * len(one[0]) > tokens or len(one[0]) > 1.3 * len(part[0][0])):
             yield part
             part = []
+        part.append(one)
     if part:
         yield part
 
@@ -254,11 +259,19 @@ def rate_at(step: int, recipe: Recipe) -> float:
     return max(0.005, min(1.0, left))
 
 
-def train(seed: int, recipe: Recipe, shape: Shape) -> tuple[Network, bpe.Tokenizer]:
-    """Train tokenizer and network from one seed."""
+def train(seed: int, recipe: Recipe, shape: Shape, save: Callable[[Network, bpe.Tokenizer], None]) -> None:
+    """Train tokenizer and network from one seed.
+
+    Args:
+        seed: Decides everything that is left to chance.
+        recipe: How the training runs.
+        shape: The network's measures.
+        save: Called now and then, and at the end, with what has been learned.
+    """
     torch.manual_seed(seed)
-    # One thread: sums in floating point then never depend on how many cores there are.
+    # One thread a process: sums in floating point then never depend on how many cores there are.
     torch.set_num_threads(1)
+    rank = distributed.get_rank()
     torch.use_deterministic_algorithms(True)
     sample = islice(conversations(random.Random(f"{seed} tokenizer"), longest=4), 20_000)
     vocabulary = bpe.train((f"{role}\n{content}" for turns in sample for role, content in turns), shape.vocabulary)
@@ -278,21 +291,33 @@ def train(seed: int, recipe: Recipe, shape: Shape) -> tuple[Network, bpe.Tokeniz
         network.zero_grad(set_to_none=True)
         words = sum(int(part.learned.sum()) for part in parts)
         loss = 0.0
-        for part in parts:
+        for part in parts[rank :: distributed.get_world_size()]:
             logits = network(part.tokens, part.learned)
             share = functional.cross_entropy(logits, part.targets[part.learned], reduction="sum") / words
             share.backward()
             loss += share.item()
-            seen += part.tokens.numel()
+        loss = _add_up(network, loss)
+        seen += sum(part.tokens.numel() for part in parts)
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
-        if step % 50 == 0 or step + 1 == recipe.steps:
+        if rank == 0 and (step % 50 == 0 or step + 1 == recipe.steps):
             took = time.monotonic() - began
             print(f"step {step:5d}  loss {loss:.4f}  {took:6.0f} s  {seen / took:7.0f} tokens/s", flush=True)
-        if step % 250 == 249 or step + 1 == recipe.steps:
+        if rank == 0 and (step % 200 == 199 or step + 1 == recipe.steps):
             print(f"reserved problems answered right: {probe(network, vocabulary)}", flush=True)
-    return network, vocabulary
+            save(network, vocabulary)
+
+
+def _add_up(network: Network, loss: float) -> float:
+    """Add the processes' shares of the gradient, and of the loss, which is given back."""
+    parameters = list(network.parameters())
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    together = torch.cat([*(gradient.flatten() for gradient in gradients), torch.tensor([loss])])
+    distributed.all_reduce(together)
+    for parameter, gradient in zip(parameters, together[:-1].split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = gradient.view_as(parameter)
+    return together[-1].item()
 
 
 def gguf_weights(network: Network) -> dict[str, NDArray[np.float32]]:
@@ -315,7 +340,7 @@ def probe(network: Network, vocabulary: bpe.Tokenizer) -> dict[str, float]:
         reserved = [problem for problem in problems_below(100, kind) if problem.reserved]
         chats = [
             [("user", question), ("assistant", answer)]
-            for question, answer in (ask(problem, rng) for problem in rng.sample(reserved, 200))
+            for question, answer in (ask(problem, rng) for problem in rng.sample(reserved, 60))
         ]
         right = 0
         for turns in chats:
@@ -332,12 +357,24 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("demo.gguf"))
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as meeting:
+        spawn(_work, (options, f"file://{meeting}/ranks"), nprocs=PROCESSES)
+
+
+def _work(rank: int, options: argparse.Namespace, meeting: str) -> None:
+    """Be one of the processes that share each step's batches."""
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=PROCESSES)
     shape, recipe = Shape(), Recipe(steps=options.steps)
-    print(f"{asdict(shape)}\n{asdict(recipe)}\nseed {options.seed}, torch {torch.__version__}", flush=True)
-    network, vocabulary = train(options.seed, recipe, shape)
-    digest = write_gguf(options.out, shape, gguf_weights(network), vocabulary)
-    options.out.with_suffix(".gguf.sha256").write_text(f"{digest}  {options.out.name}\n")
-    print(f"{options.out}: {options.out.stat().st_size} bytes, sha256 {digest}")
+    if rank == 0:
+        print(f"{asdict(shape)}\n{asdict(recipe)}\nseed {options.seed}, torch {torch.__version__}", flush=True)
+
+    def save(network: Network, vocabulary: bpe.Tokenizer) -> None:
+        digest = write_gguf(options.out, shape, gguf_weights(network), vocabulary)
+        options.out.with_suffix(".gguf.sha256").write_text(f"{digest}  {options.out.name}\n")
+        print(f"{options.out}: {options.out.stat().st_size} bytes, sha256 {digest}", flush=True)
+
+    train(options.seed, recipe, shape, save)
+    distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

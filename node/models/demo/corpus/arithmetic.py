@@ -137,12 +137,14 @@ def problems_below(limit: int, kind: str) -> Iterator[Problem]:
             yield Problem(kind, left, right)
 
 
-def draw(rng: random.Random, kinds: tuple[str, ...] = (SUM, SUM, DIFFERENCE, DIFFERENCE, COMPARISON)) -> Problem:
+def draw(rng: random.Random, kinds: tuple[str, ...] = (SUM, DIFFERENCE, COMPARISON)) -> Problem:
     """Draw a problem that training may use."""
     while True:
         kind = rng.choice(kinds)
         limit = LARGEST_COMPARED + 1 if kind == COMPARISON and rng.random() < 0.3 else LARGEST + 1
         left, right = rng.randrange(limit), rng.randrange(limit)
+        if rng.random() < 0.15:
+            left, right = rng.sample((left, right % 10), 2)
         if kind == COMPARISON and rng.random() < 0.3:
             right = min(max(left + rng.randint(-9, 9), 0), LARGEST_COMPARED)
         problem = Problem(kind, left, right)
@@ -180,27 +182,24 @@ def _compare(problem: Problem, rng: random.Random) -> tuple[str, str]:
     roll = rng.random()
     if roll < 0.1:
         question = _fill(rng.choice(_EQUAL_WORDINGS), values, rng)
-        return question, f"Yes, {x} and {y} are equal." if x == y else f"No, {_relation(x, y)}."
+        return question, f"{_relation(x, y)}, so {'yes' if x == y else 'no'}."
     more = rng.random() < 0.5
-    word = rng.choice(_MORE if more else _LESS)
-    values["word"] = word
+    word = values["word"] = rng.choice(_MORE if more else _LESS)
     if roll < 0.55:
-        question = _fill(rng.choice(_YES_NO_WORDINGS), values, rng)
-        if x == y:
-            return question, f"No, {x} and {y} are equal."
-        holds = (x > y) == more
-        return question, f"{'Yes' if holds else 'No'}, {_relation(x, y)}."
+        holds = x > y if more else x < y
+        return _fill(rng.choice(_YES_NO_WORDINGS), values, rng), f"{_relation(x, y)}, so {'yes' if holds else 'no'}."
     pattern = rng.choice(_WHICH_WORDINGS)
     if "{=word} {of" in pattern:
         values["word"] = {"more": "larger", "less": "smaller"}.get(word, word)
     question = _fill(pattern, values, rng)
-    if x == y:
-        return question, f"{x} and {y} are equal."
-    first, second = (max(x, y), min(x, y)) if more or pattern.startswith("compare") else (min(x, y), max(x, y))
-    return question, f"{_relation(first, second)}."
+    if x == y or pattern.startswith("compare"):
+        return question, f"{_relation(x, y)}."
+    return question, f"{_relation(x, y)}, so {max(x, y) if more else min(x, y)}."
 
 
 def _relation(x: int, y: int) -> str:
+    if x == y:
+        return f"{x} and {y} are equal"
     return f"{x} is {'greater' if x > y else 'smaller'} than {y}"
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from node.models.demo.corpus.facts_topics import FRAMES, TOPICS
 from node.models.demo.corpus.wording import every, say, typed
 
 _SHORTHAND = {
     "<app>": "{idlewatt|idlewatt|idlewatt|this app|the app|this program}",
     "<what>": "{what is|what's|what is|explain|describe|tell me about|define|what does one mean by|what exactly is}",
     "<how>": "{how do i|how do i|how can i|how do you|how does one|how would i|how should i|how to|show me how to|"
-    "what do i do to|what must i do to|explain how to|is there a way to|where do i|i want to|i would like to|steps to}",
+    "what do i do to|what must i do to|explain how to|is there a way to|where do i|i want to|i would like to|steps to|"
+    "in what way do i|which command do i need to|is it possible to|what steps do i take to|how might i|"
+    "i need to|what is the right way to|help me to}",
     "<works>": "{how does|how do|explain how|tell me how|in what way does|can you say how}",
     "<meaning>": "{what does|what do you mean by|what is meant by|meaning of|what is the meaning of}",
     "<use>": "{what is|what's|tell me} the {purpose|point|job|role|use} of",
@@ -39,7 +42,13 @@ class Fact:
 
     def ask(self, rng: random.Random) -> str:
         """Draw a training question as somebody might type it."""
-        return typed(say(_expand(rng.choice(self.asked)), rng), rng)
+        return typed(say(_expand(rng.choice(self._patterns(rng))), rng), rng)
+
+    def _patterns(self, rng: random.Random) -> tuple[str, ...]:
+        topic = TOPICS.get(self.name)
+        if topic is None or rng.random() < 0.65:
+            return self.asked
+        return (rng.choice(FRAMES).replace("{=t}", topic),)
 
     def wordings(self) -> list[str]:
         """List every training wording before typing noise."""

@@ -107,8 +107,10 @@ def typed(text: str, rng: random.Random, *, question: bool = True, wordy: bool =
         text = f"{rng.choice(_OPENERS)} {text}"
     if wordy and rng.random() < 0.05:
         text = f"{text} {rng.choice(_CLOSERS)}"
-    if wordy and rng.random() < 0.12:
+    if wordy and rng.random() < 0.2:
         text = _drop_small_words(text, rng)
+    if wordy and rng.random() < 0.05:
+        text = " ".join(rng.sample(text.split(), len(text.split())))
     if wordy and rng.random() < 0.05:
         text = _misspell(text, rng)
     case = rng.random()

@@ -113,7 +113,7 @@ def test_yes_and_no_agree_with_the_question(left, right, word, yes):
     for _ in range(500):
         question, answer = arithmetic.ask(Problem(COMPARISON, left, right), rng)
         if f"{left} is {word} than {right}" in question.lower() or f"is {left} {word} than {right}" in question.lower():
-            assert answer.startswith("Yes" if yes else "No")
+            assert answer.endswith("so yes." if yes else "so no.")
 
 
 def test_no_wording_of_one_fact_asks_for_another():
