@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 
@@ -58,7 +58,7 @@ async def impostor(pair: Pair, devnet, *, funded: bool = True, sign: bool = True
 
 async def test_a_dead_cheap_offer_is_skipped_for_one_that_answers(pair: Pair, devnet):
     async with impostor(pair, devnet, takes=True) as offer:
-        assert [view.offer_id for view in await pair.buyer.market()][0] == offer.offer_id
+        assert (await pair.buyer.market())[0].offer_id == offer.offer_id
         events = await ask(pair.buyer, turn())
         assert isinstance(events[-1], ChatDone), events[-1]
         connecting = [e for e in events if isinstance(e, ChatStage) and e.stage == "connecting"]
@@ -104,10 +104,20 @@ async def test_an_unknown_model_names_what_there_is(pair: Pair):
     assert "tiny" in events[-1].message
 
 
-async def test_more_requests_than_slots_wait_in_line_and_are_told(pair: Pair):
-    answers = await asyncio.gather(*(ask(pair.buyer, turn(**LONG)) for _ in range(3)))
-    assert all(isinstance(events[-1], ChatDone) for events in answers), [events[-1] for events in answers]
-    stages = [event.stage for events in answers for event in events if isinstance(event, ChatStage)]
+async def test_a_request_that_finds_every_slot_taken_waits_in_line_and_is_told(pair: Pair):
+    slots = pair.seller._provider._host.slots
+    stages = []
+    async with AsyncExitStack() as taken:
+        for _ in range(slots.count):
+            await taken.enter_async_context(slots.take(lambda position, eta_ms: None))
+        async with pair.buyer.chat(turn()) as stream:
+            async for event in stream:
+                if isinstance(event, ChatStage):
+                    stages.append(event.stage)
+                if stages[-1] == "queued":
+                    await taken.aclose()
+                last = event
+    assert isinstance(last, ChatDone), last
     assert "queued" in stages
 
 
@@ -157,9 +167,12 @@ async def test_prices_and_model_change_while_online(pair: Pair):
 
 
 async def test_leaving_before_anybody_was_asked_ends_at_once(pair: Pair, devnet):
-    async with impostor(pair, devnet) as offer, asyncio.timeout(8):
-        async with pair.buyer.chat(turn(offer_id=offer.offer_id)) as stream:
-            async for event in stream:
-                if isinstance(event, ChatStage) and event.stage == "connecting":
-                    break
+    async with (
+        impostor(pair, devnet) as offer,
+        asyncio.timeout(8),
+        pair.buyer.chat(turn(offer_id=offer.offer_id)) as stream,
+    ):
+        async for event in stream:
+            if isinstance(event, ChatStage) and event.stage == "connecting":
+                break
     assert pair.buyer.snapshot().active_jobs == ()
