@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -10,10 +11,14 @@ from typing import Any
 
 import aiohttp
 import pytest
+from eth_account import Account
 
+from chain.codec import BatchHeader, Frame, encode_batch
+from chain.l1.bridge import Bridge
+from chain.l1.connection import checksum
 from chain.l1.embedded.evm import EmbeddedEvm
 from chain.l1.embedded.server import L1Server
-from chain.l1.protocol import Deployment
+from chain.l1.protocol import Deployment, PostedBatch
 from chain.l1.rollup_l1 import DeployParams, JsonRpcRollupL1, deploy
 from chain.signing import address_of, keccak256
 from chain.state import GENESIS_ROOT
@@ -23,6 +28,8 @@ ALICE_KEY = keccak256(b"alice of the tests")
 CHAIN_ID = 1337
 WINDOW_S = 60
 ETHER = 10**18
+NANO = 10**9
+OPERATOR, ALICE, BOB = address_of(OPERATOR_KEY), address_of(ALICE_KEY), b"\xbb" * 20
 
 
 @dataclass
@@ -100,3 +107,32 @@ class Rpc:
 async def rpc(l1: L1Server) -> AsyncIterator[Rpc]:
     async with aiohttp.ClientSession() as session:
         yield Rpc(session, l1.url)
+
+
+def sign(fields: dict[str, Any]) -> bytes:
+    """What a wallet does for Alice."""
+    return bytes(Account.sign_transaction(fields, ALICE_KEY).raw_transaction)
+
+
+@pytest.fixture
+async def bridge(rollup: JsonRpcRollupL1, deployment: Deployment) -> AsyncIterator[Bridge]:
+    """Alice's, who has ten dollars and one ether."""
+    assert rollup.signer is not None
+    asset = rollup.connection.contract("TestUSD", deployment.asset_address)
+    await rollup.signer.send(asset.functions.mint(checksum(ALICE), 10 * NANO * NANO))
+    url = rollup.connection._provider._url
+    bridge = Bridge(url, inbox_address=deployment.inbox_address, asset_address=deployment.asset_address)
+    yield bridge
+    await bridge.aclose()
+
+
+def make_batch(clock: Clock, root: bytes | None = None, inbox_to: int = 0, size: int = 100) -> tuple[bytes, bytes]:
+    frame = Frame(post_root=root or secrets.token_bytes(32), body=secrets.token_bytes(size))
+    return encode_batch(BatchHeader(l2_time_s=int(clock.now_s), inbox_to=inbox_to), [frame]), frame.post_root
+
+
+async def post(rollup: JsonRpcRollupL1, clock: Clock, **fields: Any) -> PostedBatch:
+    """Post the next batch."""
+    count = await rollup.batch_count()
+    before = (await rollup.batches(count - 1, 1))[0].post_root if count else GENESIS_ROOT
+    return await rollup.submit_batch(count, before, make_batch(clock, **fields)[0])

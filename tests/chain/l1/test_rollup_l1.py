@@ -4,75 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import msgspec
 import pytest
-from aiohttp import web
-from eth_account import Account
 
 from chain.codec import BatchHeader, Frame, encode_batch
-from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.errors import ChainRejectedError
 from chain.l1.bridge import NO_INDEX_HINT, Bridge
-from chain.l1.connection import MAX_ANSWER_BYTES, L1Connection, checksum
+from chain.l1.connection import checksum
 from chain.l1.embedded.server import L1Server
-from chain.l1.protocol import Deployment, PostedBatch, RollupL1
+from chain.l1.protocol import Deployment, RollupL1
 from chain.l1.rollup_l1 import DeployParams, JsonRpcRollupL1, deploy
-from chain.signing import address_of, keccak256
+from chain.signing import keccak256
 from chain.state import GENESIS_ROOT
 from chain.tree import Tree
 from chain.types import Withdrawal, withdrawal_key
-from tests.chain.l1.conftest import ALICE_KEY, CHAIN_ID, ETHER, OPERATOR_KEY, WINDOW_S, Clock, Rpc, open_evm
-
-OPERATOR, ALICE, BOB = address_of(OPERATOR_KEY), address_of(ALICE_KEY), b"\xbb" * 20
-NANO = 10**9
-SOMEWHERE = Deployment(
-    l1_chain_id=CHAIN_ID,
-    l2_chain_id=4242,
-    rollup_address=b"\x01" * 20,
-    inbox_address=b"\x02" * 20,
-    asset_address=b"\x03" * 20,
-    block_number=2,
-    block_hash=b"\x04" * 32,
-    challenge_window_s=WINDOW_S,
-    force_delay_s=20,
-    close_delay_s=30,
-    genesis_root=GENESIS_ROOT,
+from tests.chain.l1.conftest import (
+    ALICE,
+    BOB,
+    CHAIN_ID,
+    ETHER,
+    NANO,
+    OPERATOR_KEY,
+    WINDOW_S,
+    Clock,
+    Rpc,
+    make_batch,
+    open_evm,
+    post,
+    sign,
 )
-"""A deployment for an L1 that has none."""
-
-
-def sign(fields: dict[str, Any]) -> bytes:
-    """What a wallet does for Alice."""
-    return bytes(Account.sign_transaction(fields, ALICE_KEY).raw_transaction)
-
-
-@pytest.fixture
-async def bridge(rollup: JsonRpcRollupL1, deployment: Deployment) -> AsyncIterator[Bridge]:
-    """Alice's, who has ten dollars and one ether."""
-    assert rollup.signer is not None
-    asset = rollup.connection.contract("TestUSD", deployment.asset_address)
-    await rollup.signer.send(asset.functions.mint(checksum(ALICE), 10 * NANO * NANO))
-    url = rollup.connection._provider._url
-    bridge = Bridge(url, inbox_address=deployment.inbox_address, asset_address=deployment.asset_address)
-    yield bridge
-    await bridge.aclose()
-
-
-def make_batch(clock: Clock, root: bytes | None = None, inbox_to: int = 0, size: int = 100) -> tuple[bytes, bytes]:
-    frame = Frame(post_root=root or secrets.token_bytes(32), body=secrets.token_bytes(size))
-    return encode_batch(BatchHeader(l2_time_s=int(clock.now_s), inbox_to=inbox_to), [frame]), frame.post_root
-
-
-async def post(rollup: JsonRpcRollupL1, clock: Clock, **fields: Any) -> PostedBatch:
-    """Post the next batch."""
-    count = await rollup.batch_count()
-    before = (await rollup.batches(count - 1, 1))[0].post_root if count else GENESIS_ROOT
-    return await rollup.submit_batch(count, before, make_batch(clock, **fields)[0])
 
 
 class TestDeployment:
@@ -327,161 +289,3 @@ class TestDeposits:
             await bridge.deposit(sign, BOB, BOB, 1)
 
         assert refused.value.code == "no_gas"
-
-
-@asynccontextmanager
-async def lying_l1(answer: Callable[[dict[str, Any]], Any]) -> AsyncIterator[str]:
-    """An L1 that answers what the test wants it to."""
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        result = answer(await request.json())
-        if isinstance(result, web.Response):
-            return result
-        return web.json_response(result)
-
-    app = web.Application()
-    app.router.add_post("/", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
-def result(value: Any) -> Callable[[dict[str, Any]], Any]:
-    """Answer every request with the same result."""
-    return lambda request: {"jsonrpc": "2.0", "id": request["id"], "result": value}
-
-
-NONSENSE: list[Callable[[dict[str, Any]], Any]] = [
-    lambda _: web.Response(text="<html>hello</html>"),
-    lambda _: web.Response(status=500, text="oops"),
-    lambda _: web.Response(body=b"\xff\xfe\x00"),
-    lambda _: web.Response(text="[" * 200_000),
-    lambda _: web.Response(status=302, headers={"Location": "http://127.0.0.1:9/"}),
-    lambda _: [],
-    lambda _: "0x1",
-    lambda _: {},
-    lambda _: {"jsonrpc": "2.0", "id": 1, "error": "no"},
-    lambda _: {"jsonrpc": "2.0", "id": 1, "error": {"code": "x", "message": ["y"]}},
-    result(None),
-    result("0x"),
-    result("0x01"),
-    result("0x" + "zz" * 32),
-    result(7),
-    result({"timestamp": "soon"}),
-    result([1, 2, 3]),
-    result("0x" + "ff" * 4_096),
-]
-
-
-class TestHostileL1:
-    @pytest.mark.parametrize("answer", NONSENSE)
-    async def test_nonsense_is_one_of_our_errors(self, answer: Callable[[dict[str, Any]], Any]) -> None:
-        async with lying_l1(answer) as url:
-            rollup = JsonRpcRollupL1(url, SOMEWHERE, OPERATOR_KEY)
-            try:
-                for ask in (
-                    rollup.time_s,
-                    lambda: rollup.batches(0, 5),
-                    lambda: rollup.inbox_messages(0, 5),
-                    lambda: rollup.submit_batch(0, bytes(32), b""),
-                    rollup.check_chain,
-                ):
-                    with pytest.raises((ChainUnavailableError, ChainRejectedError)) as refused:
-                        await ask()
-                    assert len(refused.value.line()) < 400
-            finally:
-                await rollup.aclose()
-
-    async def test_an_endless_answer_is_cut_off(self) -> None:
-        def endless(_: dict[str, Any]) -> web.Response:
-            return web.Response(body=b" " * (MAX_ANSWER_BYTES + 1))
-
-        async with lying_l1(endless) as url:
-            rollup = JsonRpcRollupL1(url, SOMEWHERE)
-            with pytest.raises(ChainUnavailableError, match="too long"):
-                await rollup.batch_count()
-            await rollup.aclose()
-
-    async def test_a_silent_l1_is_not_waited_for_without_end(self) -> None:
-        async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.read()
-            writer.close()
-            await writer.wait_closed()
-            ended.set()
-
-        ended = asyncio.Event()
-        server = await asyncio.start_server(nothing, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        connection = L1Connection(f"http://127.0.0.1:{port}", timeout_s=0.05)
-        with pytest.raises(ChainUnavailableError, match="in time"):
-            await connection.next_nonce(ALICE)
-        await connection.aclose()
-        await ended.wait()
-        server.close()
-        await server.wait_closed()
-
-    async def test_a_missing_l1_says_what_to_do(self, unused_tcp_port: int) -> None:
-        rollup = JsonRpcRollupL1(f"http://127.0.0.1:{unused_tcp_port}", SOMEWHERE)
-        with pytest.raises(ChainUnavailableError) as refused:
-            await rollup.batch_count()
-        await rollup.aclose()
-
-        assert refused.value.code == "chain_unreachable"
-        assert refused.value.fix
-
-    @pytest.mark.parametrize(
-        ("method", "change"),
-        [
-            ("eth_getLogs", lambda logs: []),
-            ("eth_getLogs", lambda logs: [log | {"data": log["data"][:129] + "7" + log["data"][130:]} for log in logs]),
-            ("eth_getTransactionByHash", lambda transaction: None),
-            ("eth_getTransactionByHash", lambda transaction: transaction | {"to": "0x" + "11" * 20}),
-            ("eth_getTransactionByHash", lambda transaction: transaction | {"input": "0x" + "12" * 40}),
-            (
-                "eth_getTransactionByHash",
-                lambda transaction: transaction | {"input": transaction["input"][:9] + "0" * 64},
-            ),
-        ],
-    )
-    async def test_what_contradicts_the_contracts_is_not_believed(
-        self,
-        rollup: JsonRpcRollupL1,
-        bridge: Bridge,
-        deployment: Deployment,
-        clock: Clock,
-        l1: L1Server,
-        method: str,
-        change: Callable[[Any], Any],
-    ) -> None:
-        await bridge.deposit(sign, ALICE, ALICE, NANO)
-        await post(rollup, clock, inbox_to=1)
-        async with aiohttp.ClientSession() as session:
-
-            async def relay(request: web.Request) -> web.Response:
-                asked = await request.json()
-                async with session.post(l1.url, json=asked) as response:
-                    answered = await response.json()
-                if asked["method"] == method:
-                    answered["result"] = change(answered["result"])
-                return web.json_response(answered)
-
-            app = web.Application()
-            app.router.add_post("/", relay)
-            runner = web.AppRunner(app)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            reader = JsonRpcRollupL1(f"http://127.0.0.1:{runner.addresses[0][1]}", deployment)
-            ask = reader.inbox_messages if method == "eth_getLogs" else reader.batches
-            try:
-                with pytest.raises(ChainUnavailableError) as refused:
-                    await ask(0, 10)
-            finally:
-                await reader.aclose()
-                await runner.cleanup()
-
-        assert refused.value.code == "chain_bad_answer"
