@@ -19,7 +19,7 @@ from screens.widgets.prompt import Prompt
 
 FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
 SIZE = (120, 36)
-QUESTIONS = ("What is 17 + 25?", "What is Idlewatt?", "Who can read my prompts?")
+QUESTIONS = ("What is 17 + 25?", "Who can read my prompts?", "How do I back up my wallet?")
 PATIENCE_S = 120.0
 PAINTED_S = 1.5
 
