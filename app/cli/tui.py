@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -30,6 +31,7 @@ def open_terminal_app(home_path: str | None, relay: str | None, chain: str | Non
 
     @asynccontextmanager
     async def node() -> AsyncIterator[NodeApi]:
+        await _load("app.wiring", "node.services.local_node")
         async with any_node(home, config) as api:
             wallet = api.snapshot().wallets[0]
             if with_passphrase is not None and wallet.state is WalletState.LOCKED:
@@ -50,10 +52,12 @@ def _passphrase_if_given(fresh: bool) -> str | None:
 
 async def show_demo(home: Home, config: Config) -> None:
     """Open the terminal app at once, and bring the demo's network up behind it."""
-    from app.demo import prepare, running_demo
 
     @asynccontextmanager
     async def node() -> AsyncIterator[NodeApi]:
+        await _load("app.demo", "node.services.local_node")
+        from app.demo import prepare, running_demo
+
         async with running_demo(home, config) as demo, asyncio.TaskGroup() as tasks:
             preparing = tasks.create_task(prepare(demo, home))
             watching = tasks.create_task(_raise_when_broken(demo))
@@ -66,6 +70,12 @@ async def show_demo(home: Home, config: Config) -> None:
     await _show(
         node, demo=True, onboarding=False, why="Starting a chain, a relay, a node that rents and one that buys."
     )
+
+
+async def _load(*modules: str) -> None:
+    """Import what the node needs beside the running app: on the loop it would hold up the first screen."""
+    for module in modules:
+        await asyncio.to_thread(importlib.import_module, module)
 
 
 async def _raise_when_broken(demo: Demo) -> None:
