@@ -81,9 +81,7 @@ def test_the_largest_low_s_is_accepted_where_the_curve_has_the_point():
     assert recover(DIGEST, compact(r, SECP256K1_N // 2)) is not None
 
 
-@pytest.mark.parametrize(
-    ("r", "s"), [(0, 1), (1, 0), (0, 0), (SECP256K1_N, 1), (2**256 - 1, 1), (5, 1)], ids=str
-)
+@pytest.mark.parametrize(("r", "s"), [(0, 1), (1, 0), (0, 0), (SECP256K1_N, 1), (2**256 - 1, 1), (5, 1)], ids=str)
 def test_degenerate_signatures_recover_nobody(r, s):
     assert recover(DIGEST, compact(r, s)) is None
 
