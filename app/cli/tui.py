@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from app.cli.common import passphrase
+from app.cli.common import PASSPHRASE_VARIABLE
 from app.cli.node_access import any_node, configured
 from app.config import Config
 from app.home import Home
@@ -27,27 +28,18 @@ def open_terminal_app(home_path: str | None, relay: str | None, chain: str | Non
     """Open the terminal app on a home; with no wallet yet it begins with onboarding."""
     home, config = configured(home_path, relay=relay, chain=chain)
     fresh = not any(home.keystore.glob("*.json"))
-    with_passphrase = _passphrase_if_given(fresh)
+    given = os.environ.get(PASSPHRASE_VARIABLE)  # otherwise the app itself asks, when it needs it
 
     @asynccontextmanager
     async def node() -> AsyncIterator[NodeApi]:
         await _load("app.wiring", "node.services.local_node")
         async with any_node(home, config) as api:
             wallet = api.snapshot().wallets[0]
-            if with_passphrase is not None and wallet.state is WalletState.LOCKED:
-                await api.unlock(wallet.wallet_id, with_passphrase)
+            if given is not None and wallet.state is WalletState.LOCKED:
+                await api.unlock(wallet.wallet_id, given)
             yield api
 
     asyncio.run(_show(node, demo=False, onboarding=fresh, why="Starting the node."))
-
-
-def _passphrase_if_given(fresh: bool) -> str | None:
-    """The passphrase from the environment; at a terminal the app itself asks, when it is needed."""
-    from os import environ
-
-    from app.cli.common import PASSPHRASE_VARIABLE
-
-    return passphrase() if not fresh and PASSPHRASE_VARIABLE in environ else None
 
 
 async def show_demo(home: Home, config: Config) -> None:
