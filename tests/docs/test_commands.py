@@ -199,7 +199,7 @@ def test_the_documented_structs_are_what_is_signed():
 def test_the_documented_contract_functions_exist():
     rows = table_under(ROLLUP, "| Contract |")
     assert {row[0].strip("`") for row in rows if row[0]} == set(DEPLOYED)
-    sources = "\n".join(path.read_text() for path in SOURCES.glob("*.sol"))
+    sources = solidity()
     named = {name for row in rows for name in re.findall(r"`(\w+)", row[1])}
     assert [name for name in named if not re.search(rf"\b{name}\b", sources)] == []
 
@@ -245,3 +245,20 @@ def test_the_numbers_of_the_rollup_page_are_those_of_the_code():
         f"L1 chain id {L1_CHAIN_ID}, L2 chain id {L2_CHAIN_ID}",
     )
     assert [line for line in said if line not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_function_that_is_named_exists(page):
+    named = [word for word in code_words(page) if re.fullmatch(r"[A-Z]\w+\.\w+|[\w/]+\.py: \w+", word)]
+    missing = []
+    for word in named:
+        place, name = word.split(": ") if ": " in word else word.split(".")
+        text = text_of(ROOT / place) if ": " in word else all_source() + solidity()
+        is_known = re.search(rf"\bclass {place}\b|\bcontract {place}\b", text) if ": " not in word else True
+        if not is_known or not re.search(rf"\b(?:def|function) {name}\b|\b{name}(?::| =)", text):
+            missing.append(word)
+    assert missing == []
+
+
+def solidity() -> str:
+    return "\n".join(path.read_text() for path in SOURCES.glob("*.sol"))
