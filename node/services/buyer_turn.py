@@ -56,6 +56,8 @@ class TurnView:
         self._began_s = time.monotonic()
         self._asked_s = 0.0
         self._first_s = 0.0
+        self._last_s = 0.0
+        self._first_tokens = 0
 
     @property
     def is_asking(self) -> bool:
@@ -86,7 +88,7 @@ class TurnView:
     def begin(self, job_id: str, offer: Offer, channel: PayingChannel, jobs: JobBook) -> None:
         """A provider is about to be asked."""
         self._offer, self._channel, self._jobs = offer, channel, jobs
-        self._asked_s, self._first_s = time.monotonic(), 0.0
+        self._asked_s, self._first_s, self._last_s, self._first_tokens = time.monotonic(), 0.0, 0.0, 0
         self._job = JobView(
             job_id=job_id,
             role="buyer",
@@ -123,7 +125,9 @@ class TurnView:
                 await self.stage("queued", f"Place {position} in line, about {eta_ms / 1000:.0f} s.")
             case m.Delta(text=text):
                 self.delivered = True
-                self._first_s = self._first_s or time.monotonic()
+                self._last_s = time.monotonic()
+                if not self._first_s:
+                    self._first_s, self._first_tokens = self._last_s, state.output_tokens
                 self._update(state, JobStage.STREAMING)
                 shown = plain(text, 4 * len(text) + 4, lines=True)
                 if shown:
@@ -186,13 +190,14 @@ class TurnView:
 
     def _update(self, state: machine.BuyerState, stage: JobStage) -> None:
         assert self._job is not None
-        elapsed_s = time.monotonic() - self._first_s if self._first_s else 0.0
+        # Decoding speed alone: neither the prompt's time nor the settling's, and the first chunk starts the clock.
+        elapsed_s = self._last_s - self._first_s
         self._job = msgspec.structs.replace(
             self._job,
             stage=stage,
             input_tokens=state.quote.input_tokens if state.quote else 0,
             output_tokens=state.output_tokens,
-            tokens_per_s=state.output_tokens / elapsed_s if elapsed_s > 0.001 else 0.0,
+            tokens_per_s=(state.output_tokens - self._first_tokens) / elapsed_s if elapsed_s > 0.001 else 0.0,
             amount_nano=state.cost_nano,
             exposure_nano=max(0, state.base_nano + state.bill_nano - state.signed_nano),
         )

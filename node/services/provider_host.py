@@ -145,12 +145,12 @@ class ProviderHost:
 
     async def issue_receipt(self, facts: IssueReceipt) -> Receipt:
         """See ``SessionHost``."""
-        rollup = await self._chain.rollup(0.0)
+        domain = self.domain()
         account = self._purse.unlocked()
         await self._store.raise_charged(facts.channel_id, facts.cumulative_nano)
         receipt = sign_receipt(
             account,
-            rollup.domain,
+            domain,
             Receipt(
                 channel_id=facts.channel_id,
                 sequence=await self._store.next_receipt_sequence(facts.channel_id),

@@ -18,6 +18,9 @@ class JobTracker:
         self._jobs = jobs
         self._info = info
         self._first_text_s = 0.0
+        self._last_text_s = 0.0
+        self._first_tokens = 0
+        self._tokens = 0
         self.job: JobView | None = None
 
     def follow(self, state: machine.ProviderState) -> None:
@@ -34,11 +37,12 @@ class JobTracker:
     def _view(self, state: machine.ProviderState) -> JobView:
         assert state.ask is not None
         assert state.channel is not None
-        speed = 0.0
-        if state.output_tokens:
-            self._first_text_s = self._first_text_s or time.monotonic()
-            elapsed_s = time.monotonic() - self._first_text_s
-            speed = state.output_tokens / elapsed_s if elapsed_s > 0.02 else 0.0
+        if state.output_tokens > self._tokens:
+            self._tokens, self._last_text_s = state.output_tokens, time.monotonic()
+            if not self._first_text_s:
+                self._first_text_s, self._first_tokens = self._last_text_s, self._tokens
+        elapsed_s = self._last_text_s - self._first_text_s
+        speed = (self._tokens - self._first_tokens) / elapsed_s if elapsed_s > 0.001 else 0.0
         before = self.job
         return JobView(
             job_id=before.job_id if before else f"{state.ask.request_id[:40]}-{now_ms():x}",
@@ -49,7 +53,7 @@ class JobTracker:
             channel_id=state.channel.channel_id,
             input_tokens=state.input_tokens,
             output_tokens=state.output_tokens,
-            tokens_per_s=(before.tokens_per_s if before and state.ended else speed),
+            tokens_per_s=speed,
             amount_nano=max(0, state.paid_nano - state.base_nano),
             exposure_nano=state.exposure_nano,
             credit_window_nano=state.window_nano,

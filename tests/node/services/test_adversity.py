@@ -323,3 +323,45 @@ async def test_both_sides_go_on_after_a_restart(run_node, relay, devnet):
         (channel,) = await seller.channels()
         paid = first.cost_nano + second.cost_nano
         assert (channel.spent_nano, channel.redeemed_nano) == (paid, paid)
+
+
+async def test_a_voucher_that_a_broken_session_swallowed_is_handed_in_later(pair: Pair, monkeypatch):
+    monkeypatch.setattr("node.services.settling.SETTLE_PAUSES_S", (0.0, 0.0))
+    async with hostile(pair) as (link, offer, channel, buyer):
+        await link.close()
+        await buyer.channels.sign(channel, 700_000)
+        record = await buyer._store.buyer_channel(channel.channel_id)
+        assert await held_nano(pair.seller) == 0
+        buyer.settling.settle_later(offer, record)
+        await asyncio.gather(*buyer.settling._settling)
+    assert await held_nano(pair.seller) == 700_000
+    # With the provider gone it gives up quietly: the next request carries the voucher.
+    await pair.seller.go_offline()
+    buyer.settling.settle_later(offer, record)
+    await asyncio.gather(*buyer.settling._settling)
+
+
+async def test_a_locked_wallet_still_redeems_what_it_earned(pair: Pair, devnet):
+    (before,) = await balances(devnet.l2_url, pair.seller)
+    done = (await ask(pair.buyer, turn()))[-1]
+    pair.seller._purse.forget()
+    assert pair.seller.snapshot().wallets[0].state is WalletState.LOCKED
+    assert await pair.seller.redeem(done.receipt.channel_id)
+    assert await balances(devnet.l2_url, pair.seller) == [before + done.cost_nano]
+    with pytest.raises(IdlewattError) as refused:
+        await pair.seller.redeem(done.receipt.channel_id)
+    assert refused.value.code == "nothing_to_redeem"
+    # A provider that can't sign receipts is not rentable, and says why.
+    await until(pair.seller, lambda s: s.phase is Phase.DEGRADED)
+    assert "locked" in pair.seller.snapshot().why
+
+
+async def test_a_disk_that_refuses_a_voucher_ends_the_request_without_signing_more(pair: Pair, monkeypatch):
+    async def refuse(*args, **kwargs):
+        raise IdlewattError("The disk is full.", code="disk_full", fix="Free some space.")
+
+    monkeypatch.setattr(pair.buyer._store, "raise_signed", refuse)
+    events = await ask(pair.buyer, turn())
+    assert isinstance(events[-1], ChatFailed)
+    assert (events[-1].code, events[-1].fix) == ("disk_full", "Free some space.")
+    assert await signed_nano(pair.buyer) == 0 == await held_nano(pair.seller)
