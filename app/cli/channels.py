@@ -10,8 +10,9 @@ from node.values import ChannelSummary, format_usd
 
 
 @click.group("channels", help="List, redeem and close payment channels.")
-def command() -> None:
-    """The group; its commands follow."""
+@home_option
+def command(home_path: str | None) -> None:
+    """The group; its commands follow, and read its ``--home``."""
 
 
 @command.command("list", help="Every channel of this home, newest first.")

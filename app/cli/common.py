@@ -23,8 +23,18 @@ R = TypeVar("R")
 PASSPHRASE_VARIABLE = "IDLEWATT_PASSPHRASE"  # noqa: S105 - a variable's name, not its value
 KEYRING_SERVICE = "idlewatt"
 
+
+def _home_of_group(ctx: click.Context, _: click.Parameter, given: str | None) -> str | None:
+    """``idlewatt channels --home H list`` means the same as ``idlewatt channels list --home H``."""
+    return given or (ctx.parent.params.get("home_path") if ctx.parent else None)
+
+
 home_option = click.option(
-    "--home", "home_path", type=click.Path(file_okay=False), help="Where this node keeps everything it owns."
+    "--home",
+    "home_path",
+    type=click.Path(file_okay=False),
+    callback=_home_of_group,
+    help="Where this node keeps everything it owns.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 relay_option = click.option("--relay", help="The relay's address, e.g. ws://127.0.0.1:9000; remembered.")

@@ -42,8 +42,9 @@ class Amount(Dollars):
 
 
 @click.group("wallet", help="Keys and money: create, import, show, export, deposit, withdraw.")
-def command() -> None:
-    """The group; its commands follow."""
+@home_option
+def command(home_path: str | None) -> None:
+    """The group; its commands follow, and read its ``--home``."""
 
 
 @command.command("new", help="Create a wallet, encrypted with a passphrase, and show its recovery words once.")

@@ -36,7 +36,7 @@ def test_a_model_is_rented_asked_paid_and_the_earnings_withdrawn(commands):
     done = commands.facts(*chat, "What is 17 + 25?")
     assert "42" in done["answer"]
 
-    (channel,) = commands.facts("channels", "list", "--home", "iw/buyer")["channels"]
+    (channel,) = commands.facts("channels", "--home", "iw/buyer", "list")["channels"]
     spent = nano(channel["spent_nano"])
     assert spent == nano(done["done"]["receipt"]["cumulative_nano"])
     assert 0 < spent < 10_000_000
@@ -48,7 +48,7 @@ def test_a_model_is_rented_asked_paid_and_the_earnings_withdrawn(commands):
 
     assert withdrawn["recipient"] == seller
     assert withdrawn["claim_l1_tx"].startswith("0x")
-    (channel,) = commands.facts("channels", "list", "--home", "iw/buyer")["channels"]
+    (channel,) = commands.facts("channels", "--home", "iw/buyer", "list")["channels"]
     assert nano(channel["redeemed_nano"]) == spent
     seller_has = commands.facts("wallet", "show", "--home", "iw/seller", "--chain", chain)
     assert place(seller_has, "l1") == nano(withdrawn["amount_nano"])
