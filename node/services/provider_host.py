@@ -148,6 +148,9 @@ class ProviderHost:
         domain = self.domain()
         account = self._purse.unlocked()
         await self._store.raise_charged(facts.channel_id, facts.cumulative_nano)
+        # A request that was cancelled, or never began, ends when its receipt is made.
+        started_ms = facts.started_ms or now_ms()
+        finished_ms = facts.finished_ms if facts.finished_ms > started_ms else now_ms()
         receipt = sign_receipt(
             account,
             domain,
@@ -163,8 +166,8 @@ class ProviderHost:
                 cumulative_nano=facts.cumulative_nano,
                 seed=facts.seed,
                 fingerprint_hash=facts.fingerprint_hash,
-                started_ms=facts.started_ms,
-                finished_ms=facts.finished_ms,
+                started_ms=started_ms,
+                finished_ms=max(started_ms, finished_ms),
                 provider=account.address,
             ),
         )
