@@ -113,6 +113,8 @@ async def ask(node: NodeApi, turn: ChatTurn, *, as_json: bool) -> str:
             if not as_json:
                 _show(event)
             if isinstance(event, ChatFailed):
+                if answer and not as_json:
+                    click.echo()
                 paid = f" {format_usd(event.cost_nano)} was paid for what arrived." if event.cost_nano else ""
                 raise IdlewattError(event.message + paid, code=event.code, fix=event.fix)
             if isinstance(event, ChatDone):
@@ -142,4 +144,4 @@ def _show(event: ChatEvent) -> None:
                 f"{format_usd(event.deposit_left_nano)} left in the channel; receipt {event.receipt.sequence} signed"
             )
         case ChatFailed():
-            click.echo()
+            pass  # the command ends with its line
