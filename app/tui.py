@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 COALESCE_S = 0.1
 """Screens redraw at most this often, however fast the node talks."""
+INTERRUPT_AGAIN_S = 3.0
+"""A second ctrl+c within this time quits."""
 ONBOARDING = "onboarding"
 SCREENS: dict[str, tuple[str, type[NodeScreen]]] = {
     "dashboard": ("1", DashboardScreen),
@@ -103,8 +106,18 @@ class IdlewattApp(App[None], inherit_bindings=False):
         self._changed: set[str] = set()
         self._logged: list[LogLine] = []
         self._publish_soon = False
+        self._interrupted_at = -INTERRUPT_AGAIN_S
         if keymap:
             self.set_keymap(keymap)
+
+    def action_help_quit(self) -> None:
+        """Quit on a second ctrl+c; the first says so, since a first may have been meant to copy."""
+        now = time.monotonic()
+        if now - self._interrupted_at < INTERRUPT_AGAIN_S:
+            self.exit()
+            return
+        self._interrupted_at = now
+        self.tell("Press ctrl+c again to quit.", "information")
 
     def on_mount(self) -> None:
         """Themes, modes, the first screen, and listening to the node."""
@@ -272,18 +285,3 @@ def _check_prices(values: Values) -> str:
 
 def _read_prices(values: Values) -> Prices:
     return Prices(input_nano_per_mtok=parse_usd(values["input"]), output_nano_per_mtok=parse_usd(values["output"]))
-
-
-async def run_tui(
-    api: NodeApi,
-    *,
-    title: str = "Idlewatt",
-    first_mode: str = "dashboard",
-    onboarding: bool = False,
-    theme: str = DEFAULT_THEME,
-    keymap: dict[str, str] | None = None,
-) -> int:
-    """Show the node until the person quits; returns the exit code."""
-    app = IdlewattApp(api, title=title, first_mode=first_mode, onboarding=onboarding, theme=theme, keymap=keymap)
-    await app.run_async()
-    return app.return_code or 0

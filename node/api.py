@@ -116,7 +116,9 @@ class NodeApi(Protocol):
         ...
 
     async def withdraw(self, wallet_id: str, amount_nano: int | None, to: str = "") -> str:
-        """Move money to L1 (``None``: redeem what is claimable, then everything), to the wallet's own address unless given.
+        """Move money to L1, to the wallet's own address unless another is given.
+
+        ``None`` redeems what is claimable, then takes everything.
 
         Returns the L2 transaction; the claim follows when its batch is final.
         """

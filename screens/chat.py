@@ -17,7 +17,17 @@ from textual.widgets import Markdown, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import Worker
 
-from node.values import ChatDone, ChatFailed, ChatMessage, ChatSession, ChatTurn, IdlewattError, OfferView, ReceiptView
+from node.values import (
+    ChatDone,
+    ChatFailed,
+    ChatMessage,
+    ChatSession,
+    ChatTurn,
+    IdlewattError,
+    OfferView,
+    ReceiptView,
+    Sampling,
+)
 from screens.base import NodeScreen
 from screens.clipboard import copy_text
 from screens.dialogs import Choice, Confirm, Picker, Reveal
@@ -31,6 +41,8 @@ from screens.widgets.prompt import Prompt
 MAX_MOUNTED = 60
 """Messages further up than this leave the screen; they stay in the saved chat."""
 MAX_TITLE_CHARS = 48
+SAMPLING = Sampling(temperature=0.2, min_p=0.1)
+"""Close to a model's best guess: a small one does not gamble with digits, and a large one still does not loop."""
 BEST_OFFER = "best"
 _CODE_BLOCK = re.compile(r"```[^\n]*\n(.*?)```", re.DOTALL)
 _WEB_SCHEMES = ("http://", "https://")
@@ -209,6 +221,7 @@ class ChatScreen(NodeScreen):
             messages=(*self.messages, ChatMessage("user", question)),
             model=self.hub.chat_model,
             offer_id=self.hub.chat_offer_id,
+            sampling=SAMPLING,
         )
         outcome = Content("The node ended the answer without saying why.")
         try:

@@ -39,6 +39,15 @@ async def test_digits_change_the_screen_and_models_network_and_settings_stay_unb
         assert pilot.app.current_mode == "dashboard"
 
 
+async def test_ctrl_c_twice_quits_and_once_says_so():
+    async with make_app().run_test(size=NARROW, notifications=True) as pilot:
+        await pilot.press("ctrl+c")
+        await until_told(pilot, "Press ctrl+c again to quit.")
+        assert pilot.app.is_running
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: not pilot.app.is_running)
+
+
 async def test_a_keymap_moves_a_key():
     app = make_app(keymap={"go.wallet": "ctrl+w"})
     async with app.run_test(size=NARROW) as pilot:
