@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -357,8 +359,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("demo.gguf"))
     options = parser.parse_args()
+    # A polite end of this process ends its workers: Python stops daemonic children on its way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory() as meeting:
-        spawn(_work, (options, f"file://{meeting}/ranks"), nprocs=PROCESSES)
+        spawn(_work, (options, f"file://{meeting}/ranks"), nprocs=PROCESSES, daemon=True)
 
 
 def _work(rank: int, options: argparse.Namespace, meeting: str) -> None:
