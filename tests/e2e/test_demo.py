@@ -55,10 +55,13 @@ def test_nothing_is_left_behind_when_the_demo_is_stopped(commands, number):
         stderr=subprocess.PIPE,
         text=True,
     ) as demo:
-        assert "42" in demo.stdout.readline()
-        family = processes_marked(commands.mark)
-        assert len(family) >= 4, "the demo, its devnet, its relay and its engine"
-        os.kill(demo.pid, number)
-        demo.communicate(timeout=60)
+        try:
+            assert "42" in demo.stdout.readline()
+            family = processes_marked(commands.mark)
+            assert len(family) >= 4, "the demo, its devnet, its relay and its engine"
+            os.kill(demo.pid, number)
+            demo.communicate(timeout=60)
+        finally:
+            demo.kill()
     _, alive = psutil.wait_procs(family, timeout=30)
     assert alive == []
