@@ -22,10 +22,8 @@ class Prompt(TextArea):
     Prompt:ansi { border: round ansi_bright_black; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "send", "Send", priority=True, id="prompt.send"),
-        Binding(
-            "ctrl+j,shift+enter,alt+enter", "new_line", "New line", priority=True, id="prompt.newline", key_display="^j"
-        ),
+        Binding("enter", "send", "Send", id="prompt.send"),
+        Binding("ctrl+j,shift+enter,alt+enter", "new_line", "New line", id="prompt.newline", key_display="^j"),
     ]
 
     class Sent(Message):
@@ -56,6 +54,12 @@ class Prompt(TextArea):
         self._replace_via_keyboard("\n", start, end)
 
     async def _on_key(self, event: events.Key) -> None:
+        # Keys with a meaning of their own are left to the bindings, which come after this in the same order as the
+        # text:
+        # bindings with priority would overtake what was typed just before them.
+        if event.key == "enter" or event.key.startswith("alt+"):
+            event.prevent_default()
+            return
         if event.character == "/" and not self.text:
             event.stop()
             event.prevent_default()
