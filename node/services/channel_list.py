@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from chain.errors import IdlewattError
 from chain.views import ChannelView
 from node.services.chain_desk import ChainDesk
@@ -10,13 +12,17 @@ from node.store.store import Store
 from node.values import ChannelSummary
 from wallet.addresses import checksum_address
 
+CHAIN_PATIENCE_S: Final = 3.0
+
 
 async def channel_summaries(store: Store, chain: ChainDesk, address: bytes | None) -> tuple[ChannelSummary, ...]:
     """Newest first; without the chain, what the store knows."""
     views: dict[int, ChannelView] = {}
-    if address is not None and chain.known is not None:
+    if address is not None:
         try:
-            views = {view.channel_id: view for view in await chain.known.client.channels_of(address)}
+            # A node that has just started may not have met its chain yet: what it would say is worth a moment.
+            rollup = await chain.rollup(CHAIN_PATIENCE_S)
+            views = {view.channel_id: view for view in await rollup.client.channels_of(address)}
         except IdlewattError:
             # The chain desk tells that the chain is silent; the store's own facts still show.
             views = {}

@@ -80,7 +80,7 @@ def test_a_model_that_nobody_offers(market):
 
 
 def test_a_model_that_is_not_here(market):
-    said = market.refusal("serve", "--home", "iw/pauper", *market.reach, "--model", "nowhere.gguf")
+    said = market.refusal("serve", "--home", "iw/pauper", *market.reach, "--model", "nowhere.gguf", status=2)
     assert "nowhere.gguf" in said
 
 
@@ -137,7 +137,7 @@ def test_more_than_there_is(market):
 
 def test_a_home_that_is_a_file(market):
     (market.folder / "file").write_text("")
-    assert "--home" in market.refusal("status", "--home", "file")
+    assert "--home" in market.refusal("status", "--home", "file", status=2)
 
 
 def test_an_empty_question(market):

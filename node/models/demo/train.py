@@ -38,7 +38,7 @@ PROCESSES = 2
 class Recipe:
     """How the training runs."""
 
-    steps: int = 1500
+    steps: int = 1800
     tokens_per_step: int = 4096
     part_tokens: int = 1024
     long_step_every: int = 25

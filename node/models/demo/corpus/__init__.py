@@ -47,7 +47,7 @@ def exchange(rng: random.Random) -> Turn:
     """Draw one question and its answer."""
     while True:
         roll = rng.random()
-        if roll < 0.36:
+        if roll < 0.38:
             return arithmetic.ask(arithmetic.draw(rng), rng)
         if roll < 0.84:
             fact = rng.choice(IDLEWATT_FACTS)

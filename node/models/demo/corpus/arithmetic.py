@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from node.models.demo.corpus.wording import say, typed
@@ -137,7 +137,7 @@ def problems_below(limit: int, kind: str) -> Iterator[Problem]:
             yield Problem(kind, left, right)
 
 
-def draw(rng: random.Random, kinds: tuple[str, ...] = (SUM, DIFFERENCE, COMPARISON)) -> Problem:
+def draw(rng: random.Random, kinds: tuple[str, ...] = (SUM, DIFFERENCE, COMPARISON, COMPARISON)) -> Problem:
     """Draw a problem that training may use."""
     while True:
         kind = rng.choice(kinds)
@@ -162,18 +162,28 @@ def ask(problem: Problem, rng: random.Random) -> tuple[str, str]:
         question, answer = _compare(problem, rng)
         return typed(question, rng, wordy=False), answer
     left, right = problem.left, problem.right
-    patterns = _SUM_WORDINGS
     values = {"a": left, "b": right}
+    answer = problem.stated()
+    patterns = _SUM_WORDINGS
     if problem.kind == DIFFERENCE:
         patterns = _DIFFERENCE_WORDINGS
-        if left >= right and rng.random() < 0.2:
-            patterns = _DISTANCE_WORDINGS + _LEFT_WORDINGS
-            x, y = (left, right) if rng.random() < 0.5 else (right, left)
-            values |= {"x": x, "y": y}
+        roll = rng.random()
+        if roll < 0.15:
+            patterns, values = _DISTANCE_WORDINGS, {"x": left, "y": right}
+            if left < right:
+                answer = f"{answer[:-1]}, so {right - left}."
+        elif roll < 0.25 and left >= right:
+            patterns = _LEFT_WORDINGS
     weights = (4, *[1] * (len(patterns) - 1)) if patterns[0].startswith("[{what") else None
-    pattern = rng.choices(patterns, weights)[0]
-    in_words = max(left, right) < 100 and "+" not in pattern and " - " not in pattern and rng.random() < 0.12
-    return typed(_fill(pattern, values, rng, in_words=in_words), rng, wordy=False), problem.stated()
+    question = _fill(rng.choices(patterns, weights)[0], values, rng)
+    return typed(question, rng, wordy=False), answer
+
+
+def ask_in_words(rng: random.Random) -> str:
+    """Ask for a sum or difference with the numbers spelled out, which the model does not read."""
+    left, right = spelled(rng.randrange(LARGEST + 1)), spelled(rng.randrange(LARGEST + 1))
+    pattern = rng.choice((*_SUM_WORDINGS[1:], *_DIFFERENCE_WORDINGS[1:]))
+    return typed(_fill(pattern, {"a": left, "b": right}, rng), rng, wordy=False)
 
 
 def _compare(problem: Problem, rng: random.Random) -> tuple[str, str]:
@@ -203,12 +213,9 @@ def _relation(x: int, y: int) -> str:
     return f"{x} is {'greater' if x > y else 'smaller'} than {y}"
 
 
-def _fill(
-    pattern: str, values: dict[str, int | str] | dict[str, int], rng: random.Random, *, in_words: bool = False
-) -> str:
+def _fill(pattern: str, values: Mapping[str, int | str], rng: random.Random) -> str:
     for name, value in values.items():
-        text = spelled(value) if in_words and isinstance(value, int) else str(value)
-        pattern = pattern.replace(f"{{={name}}}", text)
+        pattern = pattern.replace(f"{{={name}}}", str(value))
     return say(pattern, rng)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import random
 
+from node.models.demo.corpus.arithmetic import ask_in_words
 from node.models.demo.corpus.wording import say, typed
 
 HONEST = "I am only a tiny demo model: I know small sums, comparisons and Idlewatt. For anything else, rent a bigger model in the Market."
 TOO_HARD = "That is too hard for me. I only add, subtract and compare whole numbers below 100, two at a time."
+IN_DIGITS = "Please write the numbers in digits, like 17 + 25."
 
 _WORDS = {
     "<place>": "{france|paris|germany|berlin|london|england|italy|rome|spain|china|japan|tokyo|india|brazil|canada|mexico|kenya|egypt|"
@@ -114,7 +116,10 @@ RESERVED = (
 
 def ask(rng: random.Random) -> tuple[str, str]:
     """Draw a question beyond the model, and its honest answer."""
-    if rng.random() < 0.2:
+    roll = rng.random()
+    if roll < 0.08:
+        return ask_in_words(rng), IN_DIGITS
+    if roll < 0.25:
         return typed(_with_numbers(say(rng.choice(_NUMBER_PATTERNS), rng), rng), rng, wordy=False), TOO_HARD
     return typed(say(_expand(rng.choice(_PATTERNS)), rng), rng), HONEST
 
