@@ -195,7 +195,7 @@ class IdlewattApp(App[None], inherit_bindings=False):
             if binding.id and binding.description and active.enabled and not binding.id.startswith("go.alt."):
                 seen.setdefault(binding.tooltip or binding.description, []).append(self.get_key_display(binding))
         rows = [(" ".join(dict.fromkeys(keys)), what) for what, keys in seen.items()]
-        return [*rows, ("alt+1…9", "Change the screen from a text field")]
+        return [*rows, ("esc 1…9", "Change the screen from a text field")]
 
     def action_toggle_online(self) -> None:
         """Rent out after asking, or stop."""

@@ -94,8 +94,8 @@ class ChatScreen(NodeScreen):
     HELP_TEXT = (
         "Relays cannot read your prompts; the provider can. Esc stops a running answer: what was delivered is paid, "
         "nothing else. When nothing runs, esc leaves the prompt: then y copies the last answer, c its last code block, "
-        "j/k scroll, and 1 to 9 change the screen (alt+1…9 do so from the prompt). Every complete answer ends in a "
-        "receipt that the provider signed: ctrl+o."
+        "j/k scroll, and 1 to 9 change the screen. Every complete answer ends in a receipt that the provider signed: "
+        "ctrl+o."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop/leave", show=False, id="chat.stop"),

@@ -47,6 +47,8 @@ Answer = TypeVar("Answer")
 
 
 def _ready(line: MoneyLine, now_ms: int) -> str:
+    if line.place == "claimable":
+        return "now"  # its time is the channel's expiry: the last moment, not the first
     return countdown(line.ready_at_s, now_ms)
 
 

@@ -60,7 +60,7 @@ async def test_help_explains_the_screen_and_its_keys():
         await until_seen(pilot, "Offers")
         await pilot.press("f1")
         await until(pilot, lambda: isinstance(pilot.app.screen, Help))
-        await until_seen(pilot, "Help · Market", "Chat with it", "Filter", "F3", "alt+1…9")
+        await until_seen(pilot, "Help · Market", "Chat with it", "Filter", "F3", "esc 1…9")
         await pilot.press("escape")
         await until(pilot, lambda: not isinstance(pilot.app.screen, Help))
 
