@@ -18,7 +18,8 @@ _PACKAGE = "llama_cpp"
 
 
 def _import_low_level() -> Any:
-    if _PACKAGE not in sys.modules:
+    whole = sys.modules.get(_PACKAGE)
+    if whole is None:
         spec = importlib.util.find_spec(_PACKAGE)
         if spec is None:
             raise EngineError(
@@ -27,7 +28,12 @@ def _import_low_level() -> Any:
                 fix="Install Idlewatt with its dependencies.",
             )
         sys.modules[_PACKAGE] = importlib.util.module_from_spec(spec)
-    return importlib.import_module(f"{_PACKAGE}.llama_cpp")
+    try:
+        return importlib.import_module(f"{_PACKAGE}.llama_cpp")
+    finally:
+        if whole is None:
+            # Whoever imports the package later gets all of it.
+            del sys.modules[_PACKAGE]
 
 
 llama: Any = _import_low_level()
