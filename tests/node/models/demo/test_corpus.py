@@ -16,7 +16,7 @@ from node.models.demo.corpus import (
 from node.models.demo.corpus.arithmetic import COMPARISON, DIFFERENCE, KINDS, SUM, Problem
 from node.models.demo.corpus.wording import every, parse, say, typed, words_of
 
-_EQUATION = re.compile(r"(\d+) ([+-]) (\d+) = (?:(-?\d+ [+-] \d+) = )?(-?\d+)\.")
+_EQUATION = re.compile(r"(\d+) ([+-]) (\d+) = (?:(-?\d+ [+-] \d+) = )?(-?\d+)(?:, so (\d+))?\.")
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +83,9 @@ def test_reserved_is_blind_to_order_case_and_punctuation():
 def test_stated_equations_are_right(drawn):
     for _, answer in drawn:
         if match := _EQUATION.fullmatch(answer):
-            left, sign, right, steps, result = match.groups()
+            left, sign, right, steps, result, distance = match.groups()
             assert int(result) == (int(left) + int(right) if sign == "+" else int(left) - int(right))
+            assert distance is None or int(distance) == abs(int(result))
             if steps:
                 tens, sign, ones = steps.split()
                 assert int(tens) % 10 == 0
@@ -129,7 +130,11 @@ def test_questions_leave_no_pattern_signs_behind(drawn):
 
 def test_unknown_things_get_an_honest_answer():
     rng = random.Random(4)
-    assert {out_of_scope.ask(rng)[1] for _ in range(200)} == {out_of_scope.HONEST, out_of_scope.TOO_HARD}
+    assert {out_of_scope.ask(rng)[1] for _ in range(300)} == {
+        out_of_scope.HONEST,
+        out_of_scope.TOO_HARD,
+        out_of_scope.IN_DIGITS,
+    }
 
 
 def test_numbers_below_a_hundred_can_be_spelled():

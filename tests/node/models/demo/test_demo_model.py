@@ -22,7 +22,7 @@ def model():
 @pytest.fixture(scope="module")
 def asked():
     """A few dozen questions of each kind: `evaluate.py` asks them all."""
-    drawn = questions(seed=2, each=50)
+    drawn = questions(seed=2, each=40)
     about_idlewatt = [question for question in drawn if question.category == "idlewatt"]
     return [question for question in drawn if question.category != "idlewatt"] + about_idlewatt[::3]
 
@@ -67,6 +67,7 @@ def test_the_evaluation_asks_only_what_training_excludes(asked):
 
 
 def test_held_out_questions_are_answered_as_well_as_promised(model, asked):
+    asked = [question for question in asked if question.category in AIMS]
     total = Counter(question.category for question in asked)
     wrong = Counter(question.category for question, _ in wrong_answers(model, asked))
     accuracy = {category: 1 - wrong[category] / total[category] for category in total}
