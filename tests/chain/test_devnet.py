@@ -283,8 +283,13 @@ class TestHome:
         assert not list(home.path.glob(".deployment*"))
 
 
+def _evm_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("l1-evm")}
+
+
 class TestRunning:
     async def test_it_runs_until_it_is_told_to_stop_and_leaves_nothing(self, tmp_path: Path) -> None:
+        before = _evm_threads()
         stop, seen = asyncio.Event(), asyncio.get_running_loop().create_future()
         service = asyncio.create_task(run_devnet(tmp_path, l1_port=0, l2_port=0, on_ready=seen.set_result, stop=stop))
         ready: DevnetReady = await seen
@@ -295,7 +300,7 @@ class TestRunning:
         stop.set()
         await service
 
-        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("l1-evm")]
+        assert _evm_threads() <= before
         for url in (ready.l1_url, ready.l2_url):
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1]))).close()
@@ -303,6 +308,7 @@ class TestRunning:
 
     @pytest.mark.parametrize("which", ["l1_port", "l2_port"])
     async def test_a_port_in_use_is_one_clear_line_and_lets_go_of_everything(self, tmp_path: Path, which: str) -> None:
+        before = _evm_threads()
         with socket.create_server(("127.0.0.1", 0)) as taken:
             ports = {"l1_port": 0, "l2_port": 0, which: taken.getsockname()[1]}
 
@@ -310,7 +316,7 @@ class TestRunning:
                 await run_devnet(tmp_path, **ports, on_ready=lambda _: pytest.fail("ready"), stop=asyncio.Event())
 
         assert refused.value.code == "port_in_use"
-        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("l1-evm")]
+        assert _evm_threads() <= before
         DevnetHome(tmp_path).release()
 
     async def test_cancelling_it_is_a_clean_stop(self, tmp_path: Path) -> None:
