@@ -23,7 +23,7 @@ from node.models.demo.corpus import IDLEWATT_FACTS, SMALLTALK, arithmetic, out_o
 from node.models.demo.corpus.arithmetic import COMPARISON, DIFFERENCE, SUM
 from node.models.demo.tokenizer import TURN_END_ID
 
-AIMS = {"sums": 0.95, "differences": 0.95, "idlewatt": 0.90}
+AIMS = {"sums": 0.95, "differences": 0.95, "comparisons": 0.95, "idlewatt": 0.90}
 _LONGEST_ANSWER_TOKENS = 120
 
 

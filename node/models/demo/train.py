@@ -39,7 +39,7 @@ PROCESSES = 2
 class Recipe:
     """How the training runs."""
 
-    steps: int = 1800
+    steps: int = 1600
     tokens_per_step: int = 4096
     part_tokens: int = 1024
     long_step_every: int = 25

@@ -187,24 +187,20 @@ def ask_in_words(rng: random.Random) -> str:
 
 
 def _compare(problem: Problem, rng: random.Random) -> tuple[str, str]:
+    """Ask how two numbers compare; whatever the question, the answer states how, which answers it."""
     x, y = problem.left, problem.right
+    answer = f"{_relation(x, y)}."
     values: dict[str, int | str] = {"x": x, "y": y}
     roll = rng.random()
     if roll < 0.1:
-        question = _fill(rng.choice(_EQUAL_WORDINGS), values, rng)
-        return question, f"{_relation(x, y)}, so {'yes' if x == y else 'no'}."
-    more = rng.random() < 0.5
-    word = values["word"] = rng.choice(_MORE if more else _LESS)
+        return _fill(rng.choice(_EQUAL_WORDINGS), values, rng), answer
+    word = values["word"] = rng.choice(rng.choice((_MORE, _LESS)))
     if roll < 0.55:
-        holds = x > y if more else x < y
-        return _fill(rng.choice(_YES_NO_WORDINGS), values, rng), f"{_relation(x, y)}, so {'yes' if holds else 'no'}."
+        return _fill(rng.choice(_YES_NO_WORDINGS), values, rng), answer
     pattern = rng.choice(_WHICH_WORDINGS)
     if "{=word} {of" in pattern:
         values["word"] = {"more": "larger", "less": "smaller"}.get(word, word)
-    question = _fill(pattern, values, rng)
-    if x == y or pattern.startswith("compare"):
-        return question, f"{_relation(x, y)}."
-    return question, f"{_relation(x, y)}, so {max(x, y) if more else min(x, y)}."
+    return _fill(pattern, values, rng), answer
 
 
 def _relation(x: int, y: int) -> str:
