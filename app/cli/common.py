@@ -16,12 +16,14 @@ import msgspec
 from app.home import Home
 from chain.errors import IdlewattError, UsageError
 from chain.money import parse_usd
+from node.values import Health
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 PASSPHRASE_VARIABLE = "IDLEWATT_PASSPHRASE"  # noqa: S105 - a variable's name, not its value
 KEYRING_SERVICE = "idlewatt"
+HEALTH_MARKS = {Health.OK: "ok  ", Health.WARN: "warn", Health.FAIL: "FAIL"}
 
 
 def _home_of_group(ctx: click.Context, _: click.Parameter, given: str | None) -> str | None:

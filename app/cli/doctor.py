@@ -5,12 +5,10 @@ from __future__ import annotations
 import click
 
 from app.cli import EXIT_FAILED
-from app.cli.common import as_coroutine, chain_option, emit, home_option, json_option, relay_option
+from app.cli.common import HEALTH_MARKS, as_coroutine, chain_option, emit, home_option, json_option, relay_option
 from app.config import Config
 from app.home import Home
 from node.values import Health
-
-MARKS = {Health.OK: "ok  ", Health.WARN: "warn", Health.FAIL: "FAIL"}
 
 
 @click.command("doctor", help="Check what newcomers trip over, and print the fixes.")
@@ -30,7 +28,7 @@ async def command(home_path: str | None, relay: str | None, chain: str | None, a
         items.append(item)
         if not as_json:
             click.echo(
-                f"{MARKS[item.health]}  {item.name}: {item.detail}" + (f"\n      {item.fix}" if item.fix else "")
+                f"{HEALTH_MARKS[item.health]}  {item.name}: {item.detail}" + (f"\n      {item.fix}" if item.fix else "")
             )
     failed = any(item.health is Health.FAIL for item in items)
     if as_json:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import click
 
-from app.cli.common import as_coroutine, emit, home_option, json_option
+from app.cli.common import HEALTH_MARKS, as_coroutine, emit, home_option, json_option
 from app.cli.node_access import any_node, configured
-from node.values import Health, NodeSnapshot, format_usd
-
-MARKS = {Health.OK: "ok  ", Health.WARN: "warn", Health.FAIL: "FAIL"}
+from node.values import NodeSnapshot, format_usd
 
 
 @click.command("status", help="Say how the node on this home is doing, and why.")
@@ -34,7 +32,9 @@ def _text(snapshot: NodeSnapshot, running: bool) -> str:
             f"renting out {provider.model}: {provider.free_slots}/{provider.slots} slots free, "
             f"{format_usd(provider.earned_today_nano)} today, {format_usd(provider.claimable_nano)} claimable"
         )
-    lines += [f"{MARKS[item.health]}  {item.name}: {item.detail} {item.fix}".rstrip() for item in snapshot.checklist]
+    lines += [
+        f"{HEALTH_MARKS[item.health]}  {item.name}: {item.detail} {item.fix}".rstrip() for item in snapshot.checklist
+    ]
     lines += [f"not taken: {skipped.count} x {skipped.reason}. {skipped.fix}" for skipped in snapshot.skipped]
     for wallet in snapshot.wallets:
         balance = format_usd(wallet.balance_nano) if wallet.balance_nano is not None else "balance unknown"
