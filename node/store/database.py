@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import tempfile
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +26,8 @@ APPLICATION_ID = 0x49574154
 BUSY_TIMEOUT_MS = 5_000
 MAX_INTEGER = 2**63 - 1
 """What a SQLite integer holds."""
+
+_WAL_RETRY_S = 0.01
 
 _FULL_CHECK_BELOW_BYTES = 64 * 1024 * 1024
 """Files below this are checked whole on opening, in well under a second."""
@@ -140,7 +144,7 @@ class Database:
 
     async def _configure(self, *, check_all: bool) -> None:
         await self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        await self._connection.execute("PRAGMA journal_mode = WAL")
+        await self._enter_wal_mode()
         await self._connection.execute("PRAGMA synchronous = FULL")
         await self._connection.execute("PRAGMA foreign_keys = ON")
         await self._connection.execute("PRAGMA trusted_schema = OFF")
@@ -151,10 +155,23 @@ class Database:
                 fix=f"Put a backup in the place of {self._path}, or move it away: the chain still has the channels.",
             )
 
+    async def _enter_wal_mode(self) -> None:
+        # SQLite refuses this at once, without its busy timeout, while another connection does the same to a new file.
+        deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1_000
+        while True:
+            try:
+                await self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(_WAL_RETRY_S)
+
     async def _migrate(self) -> None:
-        version = int(await self._value("PRAGMA user_version"))
-        application_id = int(await self._value("PRAGMA application_id"))
+        # In this order: another process may commit the first schema between the reads, with its application id.
         is_empty = int(await self._value("SELECT count(*) FROM sqlite_schema")) == 0
+        application_id = int(await self._value("PRAGMA application_id"))
+        version = int(await self._value("PRAGMA user_version"))
         if not is_empty and application_id != APPLICATION_ID:
             raise StoreError(
                 "That file is another program's database.", code="store_foreign", fix=f"Move {self._path} away."
@@ -183,10 +200,18 @@ class Database:
 
 
 def _prepare_file(path: Path) -> int:
-    """Make the folder and an empty private file where there is none (SQLite would use the umask); returns its size."""
+    """Make the folder and an empty private file where there is none (SQLite would use the umask); returns its size.
+
+    The file itself is never opened here: closing it would drop every POSIX lock that this process holds on it through
+    SQLite (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        return os.fstat(descriptor).st_size
-    finally:
+    if not path.exists():
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
         os.close(descriptor)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.link(name, path)
+        finally:
+            os.unlink(name)
+    return path.stat().st_size
