@@ -213,5 +213,5 @@ def _prepare_file(path: Path) -> int:
             with contextlib.suppress(FileExistsError):
                 os.link(name, path)
         finally:
-            os.unlink(name)
+            Path(name).unlink()
     return path.stat().st_size
