@@ -5,8 +5,11 @@ Source: https://eips.ethereum.org/EIPS/eip-712. eth-account is the oracle this i
 
 from __future__ import annotations
 
+import re
+import struct
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from chain.signing import keccak256
 
@@ -16,6 +19,13 @@ DOMAIN_VERSION = b"1"
 
 VOUCHER_TYPE = b"Voucher(uint32 channel,uint64 cumulative)"
 """``cumulative`` is nano since the channel's opening, never an increment."""
+
+RECEIPT_TYPE = (
+    b"Receipt(uint32 channel,uint32 sequence,bytes32 model,bytes32 engineBuild,bytes32 promptHash,bytes32 outputHash,"
+    b"uint32 inputTokens,uint32 outputTokens,uint64 cumulative,uint64 seed,bytes32 fingerprint,"
+    b"uint64 startedMs,uint64 finishedMs,address provider)"
+)
+"""What a provider signs about one request; two different ones for one number are what its stake is slashed for."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,34 @@ def word(value: int | bytes) -> bytes:
 def hash_struct(type_string: bytes, *fields: int | bytes) -> bytes:
     """``keccak(keccak(type) ‖ word…)`` for a struct of atomic fields (hash dynamic ones before passing them)."""
     return keccak256(keccak256(type_string) + b"".join(map(word, fields)))
+
+
+class StructType:
+    """An EIP-712 struct of atomic fields, compiled so that hashing one is a single packing and a single keccak.
+
+    Args:
+        type_string: For example ``b"Voucher(uint32 channel,uint64 cumulative)"``; members may be ``uint32``,
+            ``uint64``, ``address`` and ``bytes32``.
+    """
+
+    _WORDS: ClassVar[dict[bytes, str]] = {b"uint32": "28xI", b"uint64": "24xQ", b"address": "12x20s", b"bytes32": "32s"}
+    _PACKED: ClassVar[dict[bytes, str]] = {b"uint32": "I", b"uint64": "Q", b"address": "20s", b"bytes32": "32s"}
+
+    def __init__(self, type_string: bytes) -> None:
+        members = re.findall(rb"[(,](\w+) (\w+)", type_string)
+        self.names = tuple(name.decode() for _, name in members)
+        self.packed_formats = tuple(self._PACKED[kind] for kind, _ in members)
+        """How each member stands in packed big-endian bytes, as :mod:`struct` writes it."""
+        self._encoding = struct.Struct(">32s" + "".join(self._WORDS[kind] for kind, _ in members))
+        self._type_hash = keccak256(type_string)
+
+    def hash(self, *values: int | bytes) -> bytes:
+        """``hashStruct`` of the values, in the members' order.
+
+        Raises:
+            struct.error: If an integer does not fit its member, or values are missing.
+        """
+        return keccak256(self._encoding.pack(self._type_hash, *values))
 
 
 def voucher_digest(domain: SigningDomain, channel_id: int, cumulative_nano: int) -> bytes:

@@ -46,6 +46,7 @@ def rules_of(deployment: Deployment) -> Rules:
     return Rules(
         domain=SigningDomain(deployment.l2_chain_id, deployment.rollup_address),
         close_delay_s=deployment.close_delay_s,
+        unstake_delay_s=deployment.unstake_delay_s,
     )
 
 

@@ -24,12 +24,16 @@ from chain.txs import (
     CloseTogether,
     CreateAccount,
     Expire,
+    FinishUnstake,
     OpenChannel,
     Redeem,
+    Slash,
+    Stake,
     StartClose,
     TopUp,
     Transfer,
     TxFormatError,
+    Unstake,
     Withdraw,
     decode,
 )
@@ -77,6 +81,12 @@ class Rules:
 
     domain: SigningDomain
     close_delay_s: int
+    unstake_delay_s: int
+    """How long a stake on its way out stays slashable."""
+
+
+BURN_ADDRESS = bytes.fromhex("000000000000000000000000000000000000dead")
+"""Nobody's: what a slash burns is withdrawn to it, so that the money stays counted."""
 
 
 class Outcome(NamedTuple):
@@ -123,17 +133,25 @@ def execute_frame(
 ) -> Code:
     """Re-execute one frame on the state before it, as a fraud proof does; without ``OK`` nothing changes."""
     mark = state.mark()
-    state.write(META_KEY, replace(state.meta, l2_time_s=header.l2_time_s))
-    if is_inbox_body(frame.body):
-        code = _execute_inbox_body(state, header, frame.body, rules, inbox)
-    else:
-        code = _execute_tx_body(state, header, frame.body, rules)
-    if code is Code.OK and is_last and state.meta.inbox_cursor != header.inbox_to:
-        code = Code.WRONG_CURSOR
+    code = execute_body(state, header, frame.body, rules, inbox, is_last=is_last)
     if code is Code.OK and state.root() != frame.post_root:
         code = Code.WRONG_ROOT
     if code is not Code.OK:
         state.rollback(mark)
+    return code
+
+
+def execute_body(
+    state: State, header: BatchHeader, body: bytes, rules: Rules, inbox: InboxReader, *, is_last: bool
+) -> Code:
+    """Execute a frame's body whatever root it claims to reach; without ``OK`` the caller rolls the state back."""
+    open_batch(state, header.l2_time_s)
+    if is_inbox_body(body):
+        code = _execute_inbox_body(state, header, body, rules, inbox)
+    else:
+        code = _execute_tx_body(state, header, body, rules)
+    if code is Code.OK and is_last and state.meta.inbox_cursor != header.inbox_to:
+        code = Code.WRONG_CURSOR
     return code
 
 
@@ -190,8 +208,11 @@ def _deposit(state: State, message: InboxMessage) -> Outcome:
         state.write(META_KEY, replace(meta, supply_nano=supply))
         return _OK
     number = meta.next_account
-    if number >= REGION_CAPACITY or supply > MAX_U128:
+    if supply > MAX_U128:
         return Outcome(Code.OVERFLOW)
+    code = _check_free(state, number, account_key(number))
+    if code is not Code.OK:
+        return Outcome(code)
     state.write(account_key(number), Account(owner=message.owner, balance_nano=message.amount_nano))
     state.write(META_KEY, replace(meta, next_account=number + 1, supply_nano=supply))
     return Outcome(Code.OK, number)
@@ -202,8 +223,9 @@ def _create_account(state: State, tx: CreateAccount, _signature: bytes, _rules: 
     number = meta.next_account
     if tx.owner == ZERO_ADDRESS:
         return Outcome(Code.MISSING_RECEIVER)
-    if number >= REGION_CAPACITY:
-        return Outcome(Code.OVERFLOW)
+    code = _check_free(state, number, account_key(number))
+    if code is not Code.OK:
+        return Outcome(code)
     state.write(account_key(number), Account(owner=tx.owner))
     state.write(META_KEY, replace(meta, next_account=number + 1))
     return Outcome(Code.OK, number)
@@ -232,13 +254,7 @@ def _withdraw(state: State, tx: Withdraw, signature: bytes, rules: Rules) -> Out
         return Outcome(code)
     if tx.recipient == ZERO_ADDRESS:
         return Outcome(Code.MISSING_RECEIVER)
-    meta = state.meta
-    number = meta.next_withdrawal
-    if number >= REGION_CAPACITY:
-        return Outcome(Code.OVERFLOW)
-    state.write(withdrawal_key(number), Withdrawal(recipient=tx.recipient, amount_nano=tx.amount_nano))
-    state.write(META_KEY, replace(meta, next_withdrawal=number + 1))
-    return Outcome(Code.OK, number)
+    return _withdraw_to(state, tx.recipient, tx.amount_nano)
 
 
 def _open_channel(state: State, tx: OpenChannel, signature: bytes, rules: Rules) -> Outcome:
@@ -256,8 +272,9 @@ def _open_channel(state: State, tx: OpenChannel, signature: bytes, rules: Rules)
     if tx.expiry_s <= meta.l2_time_s:
         return Outcome(Code.CHANNEL_UNAVAILABLE)
     number = meta.next_channel
-    if number >= REGION_CAPACITY:
-        return Outcome(Code.OVERFLOW)
+    code = _check_free(state, number, channel_key(number))
+    if code is not Code.OK:
+        return Outcome(code)
     channel = Channel(
         payer=tx.sender, payee=tx.payee, signer=tx.signer, deposit_nano=tx.amount_nano, expiry_s=tx.expiry_s
     )
@@ -341,6 +358,118 @@ def _expire(state: State, tx: Expire, _signature: bytes, _rules: Rules) -> Outco
     return _end_channel(state, tx.channel, channel)
 
 
+def _stake(state: State, tx: Stake, signature: bytes, rules: Rules) -> Outcome:
+    sender = state.account(tx.sender)
+    if sender is None:
+        return Outcome(Code.MISSING_SENDER)
+    code = _check_signer(sender.owner, tx.digest(rules.domain, sender.nonce), signature)
+    if code is Code.OK and tx.amount_nano == 0:
+        code = Code.STAKE_VIOLATION
+    if code is Code.OK:
+        code = _spend(state, tx.sender, sender, tx.amount_nano, tx.fee_nano)
+    if code is not Code.OK:
+        return Outcome(code)
+    stake = sender.stake_nano + tx.amount_nano
+    if stake > MAX_U128:
+        return Outcome(Code.OVERFLOW)
+    _change_account(state, tx.sender, stake_nano=stake)
+    return _OK
+
+
+def _unstake(state: State, tx: Unstake, signature: bytes, rules: Rules) -> Outcome:
+    sender = state.account(tx.sender)
+    if sender is None:
+        return Outcome(Code.MISSING_SENDER)
+    code = _check_signer(sender.owner, tx.digest(rules.domain, sender.nonce), signature)
+    if code is Code.OK and (not 0 < tx.amount_nano <= sender.stake_nano or sender.unlocking_nano):
+        code = Code.STAKE_VIOLATION
+    if code is Code.OK:
+        code = _spend(state, tx.sender, sender, 0, tx.fee_nano)
+    if code is not Code.OK:
+        return Outcome(code)
+    unlock_at_s = state.meta.l2_time_s + rules.unstake_delay_s
+    if unlock_at_s > MAX_U64:
+        return Outcome(Code.OVERFLOW)
+    _change_account(
+        state,
+        tx.sender,
+        stake_nano=sender.stake_nano - tx.amount_nano,
+        unlocking_nano=tx.amount_nano,
+        unlock_at_s=unlock_at_s,
+    )
+    return _OK
+
+
+def _finish_unstake(state: State, tx: FinishUnstake, _signature: bytes, _rules: Rules) -> Outcome:
+    account = state.account(tx.sender)
+    if account is None:
+        return Outcome(Code.MISSING_SENDER)
+    if account.unlocking_nano == 0 or state.meta.l2_time_s < account.unlock_at_s:
+        return Outcome(Code.STAKE_VIOLATION)
+    balance = account.balance_nano + account.unlocking_nano
+    if balance > MAX_U128:
+        return Outcome(Code.OVERFLOW)
+    _change_account(state, tx.sender, balance_nano=balance, unlocking_nano=0, unlock_at_s=0)
+    return _OK
+
+
+def _slash(state: State, tx: Slash, _signature: bytes, rules: Rules) -> Outcome:
+    provider = state.account(tx.provider)
+    if provider is None:
+        return Outcome(Code.MISSING_SENDER)
+    if state.account(tx.reporter) is None:
+        return Outcome(Code.MISSING_RECEIVER)
+    code = _check_evidence(tx, provider.owner, rules)
+    if code is not Code.OK:
+        return Outcome(code)
+    taken = provider.stake_nano + provider.unlocking_nano
+    if taken == 0:
+        return Outcome(Code.STAKE_VIOLATION)
+    _change_account(state, tx.provider, stake_nano=0, unlocking_nano=0, unlock_at_s=0)
+    reward = taken // 2
+    code = _credit(state, tx.reporter, reward)
+    if code is Code.OK and taken - reward > MAX_U64:
+        code = Code.OVERFLOW  # L1 pays claims of u64, and this leaf is one like any other
+    if code is not Code.OK:
+        return Outcome(code)
+    return _withdraw_to(state, BURN_ADDRESS, taken - reward)
+
+
+def _check_evidence(tx: Slash, owner: bytes, rules: Rules) -> Code:
+    """Whether the two receipts differ, and ``owner`` signed both."""
+    receipts = [(tx.receipt_hash(evidence, owner), evidence.signature) for evidence in (tx.first, tx.second)]
+    if receipts[0][0] == receipts[1][0]:
+        return Code.BAD_SLASH_EVIDENCE
+    if any(is_malleable(signature) for _, signature in receipts):
+        return Code.MALLEABLE_SIGNATURE
+    is_signed = all(recover(rules.domain.digest(receipt), signature) == owner for receipt, signature in receipts)
+    return Code.OK if is_signed else Code.BAD_SLASH_EVIDENCE
+
+
+def _check_free(state: State, number: int, key: int) -> Code:
+    """Whether the number that an allocation would get is in its region and names nothing yet."""
+    if number >= REGION_CAPACITY:
+        return Code.OVERFLOW
+    return Code.OK if state.leaf(key) is None else Code.BAD_ALLOCATION
+
+
+def _withdraw_to(state: State, recipient: bytes, amount_nano: int) -> Outcome:
+    meta = state.meta
+    number = meta.next_withdrawal
+    code = _check_free(state, number, withdrawal_key(number))
+    if code is not Code.OK:
+        return Outcome(code)
+    state.write(withdrawal_key(number), Withdrawal(recipient=recipient, amount_nano=amount_nano))
+    state.write(META_KEY, replace(meta, next_withdrawal=number + 1))
+    return Outcome(Code.OK, number)
+
+
+def _change_account(state: State, number: int, **changes: int) -> None:
+    account = state.account(number)
+    assert account is not None
+    state.write(account_key(number), replace(account, **changes))
+
+
 def _check_signer(address: bytes, digest: bytes, signature: bytes) -> Code:
     if is_malleable(signature):
         return Code.MALLEABLE_SIGNATURE
@@ -387,4 +516,8 @@ _EXECUTORS: dict[type, Callable[[State, Any, bytes, Rules], Outcome]] = {
     CloseTogether: _close_together,
     StartClose: _start_close,
     Expire: _expire,
+    Stake: _stake,
+    Unstake: _unstake,
+    FinishUnstake: _finish_unstake,
+    Slash: _slash,
 }

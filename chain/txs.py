@@ -1,7 +1,8 @@
 """L2 transactions: their bodies, what their senders sign, and their bytes.
 
 Every body is ``type1 ‖ fields (big-endian) ‖ signature64`` as the table in ``docs/rollup.md`` has it. What is signed
-is an EIP-712 struct with the sender's nonce in it; the nonce itself is not sent, since the state leaf has it.
+is an EIP-712 struct of the same fields in the same order, mostly with the sender's nonce after them; the nonce itself
+is not sent, since the state leaf has it. So a class names its struct and its fields once, and the rest follows.
 
 A client builds a transaction in three steps::
 
@@ -18,15 +19,18 @@ for, and a later redeem voids an unused close.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import struct
 from enum import IntEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, get_args
 
-from chain.eip712 import SigningDomain, hash_struct, voucher_digest
+import msgspec
+from msgspec.structs import astuple
+
+from chain.eip712 import RECEIPT_TYPE, VOUCHER_TYPE, SigningDomain, StructType
 from chain.errors import UsageError
 from chain.signing import SIGNATURE_BYTES, keccak256
-from chain.types import MAX_U32, MAX_U64
+
+_SIGNATURE = f"{SIGNATURE_BYTES}s"
 
 
 class TxType(IntEnum):
@@ -45,7 +49,6 @@ class TxType(IntEnum):
     UNSTAKE = 11
     FINISH_UNSTAKE = 12
     SLASH = 13
-    """10 to 13 are reserved for provider stakes; executing one is code 2, an unknown type."""
 
 
 class TxFormatError(UsageError):
@@ -58,15 +61,59 @@ class TxFormatError(UsageError):
         self.is_unknown_type = is_unknown_type
 
 
-@dataclass(frozen=True, slots=True)
-class CreateAccount:
-    """Allocate an account for ``owner`` (20 bytes); needs no signature. 21 bytes."""
+class _Body(msgspec.Struct, frozen=True):
+    """The fields of a transaction in the order in which they are sent."""
 
-    KIND: ClassVar[str] = "create_account"
-    TYPE: ClassVar[int] = TxType.CREATE_ACCOUNT
-    SIZE: ClassVar[int] = 21
+    KIND: ClassVar[str]
+    TYPE: ClassVar[TxType]
+    SIZE: ClassVar[int]
+    """Bytes of the whole transaction."""
 
-    owner: bytes
+    FORMATS: ClassVar[tuple[str, ...]]
+    """The packed forms of the fields, and of the signature where there is one, as :mod:`struct` writes them."""
+    LAYOUT: ClassVar[struct.Struct]
+
+    def __init_subclass__(cls) -> None:
+        if "FORMATS" in cls.__dict__:
+            cls._lay_out()
+
+    @classmethod
+    def _lay_out(cls) -> None:
+        cls.LAYOUT = struct.Struct(">B" + "".join(cls.FORMATS))
+        cls.SIZE = cls.LAYOUT.size
+
+    def _values(self) -> tuple[Any, ...]:
+        """The fields as they are sent."""
+        return astuple(self)
+
+    @classmethod
+    def read(cls, raw: bytes) -> tuple[Self, bytes]:
+        """The body and the signature (empty where there is none) of as many bytes as ``SIZE`` says."""
+        return cls._of(cls.LAYOUT.unpack(raw)[1:]), b""
+
+    @classmethod
+    def _of(cls, values: tuple[Any, ...]) -> Self:
+        """The body of the fields as they were sent."""
+        return cls(*values)
+
+    def _pack(self, *tail: bytes) -> bytes:
+        values = (*self._values(), *tail)
+        for form, value in zip(self.FORMATS, values, strict=True):
+            # struct pads and cuts bytes without a word.
+            if form == "20s" and len(value) != 20:
+                raise UsageError("An address has 20 bytes.", code="bad_address")
+            if form == "32s" and len(value) != 32:
+                raise UsageError("A hash has 32 bytes.", code="bad_hash")
+            if form == _SIGNATURE and len(value) != SIGNATURE_BYTES:
+                raise UsageError("A signature has 64 bytes.", code="bad_signature")
+        try:
+            return self.LAYOUT.pack(self.TYPE, *values)
+        except struct.error:
+            raise _does_not_fit() from None
+
+
+class _Unsigned(_Body, frozen=True):
+    """A transaction that anyone may send, since nothing in it needs anyone's word."""
 
     def encode(self) -> bytes:
         """The transaction's bytes.
@@ -74,94 +121,112 @@ class CreateAccount:
         Raises:
             UsageError: If a field does not fit its width.
         """
-        return _pack(self.TYPE, _address(self.owner))
+        return self._pack()
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+class _Signed(_Body, frozen=True):
+    """A transaction that ends in a signature over an EIP-712 struct of its fields."""
+
+    STRUCT: ClassVar[bytes]
+    TYPED: ClassVar[StructType]
+
+    def __init_subclass__(cls) -> None:
+        if "STRUCT" in cls.__dict__:
+            cls.TYPED = StructType(cls.STRUCT)
+            members = zip(cls.TYPED.names, cls.TYPED.packed_formats, strict=True)
+            cls.FORMATS = (*(form for name, form in members if name != "nonce"), _SIGNATURE)
+            cls._lay_out()
+
+    def encode(self, signature: bytes) -> bytes:
+        """The transaction's bytes.
+
+        Raises:
+            UsageError: If a field or the signature does not fit its width.
+        """
+        return self._pack(signature)
+
+    @classmethod
+    def read(cls, raw: bytes) -> tuple[Self, bytes]:
+        """The body and the signature of as many bytes as ``SIZE`` says."""
+        *values, signature = cls.LAYOUT.unpack(raw)
+        return cls(*values[1:]), signature
+
+    def _digest(self, domain: SigningDomain, *nonce: int) -> bytes:
+        try:
+            return domain.digest(self.TYPED.hash(*astuple(self), *nonce))
+        except struct.error:
+            raise _does_not_fit() from None
+
+
+class _Nonced(_Signed, frozen=True):
+    """Signed together with the nonce of the account that pays for it."""
+
+    def digest(self, domain: SigningDomain, nonce: int) -> bytes:
+        """What the sender (of a channel's transaction: the payer) signs.
+
+        Raises:
+            UsageError: If a field does not fit its width.
+        """
+        return self._digest(domain, nonce)
+
+
+class _Once(_Signed, frozen=True):
+    """Signed without a nonce, since the channel's state lets it count once."""
+
+    def digest(self, domain: SigningDomain) -> bytes:
+        """What the channel's voucher key or its payee signs.
+
+        Raises:
+            UsageError: If a field does not fit its width.
+        """
+        return self._digest(domain)
+
+
+class CreateAccount(_Unsigned, frozen=True):
+    """Allocate an account for ``owner`` (20 bytes); needs no signature. 21 bytes."""
+
+    KIND = "create_account"
+    TYPE = TxType.CREATE_ACCOUNT
+    FORMATS = ("20s",)
+
+    owner: bytes
+
+
+class Transfer(_Nonced, frozen=True):
     """Move ``amount_nano`` from account number ``sender`` to account number ``receiver``. 85 bytes."""
 
-    KIND: ClassVar[str] = "transfer"
-    TYPE: ClassVar[int] = TxType.TRANSFER
-    SIZE: ClassVar[int] = 85
-    STRUCT: ClassVar[bytes] = b"Transfer(uint32 from,uint32 to,uint64 amount,uint32 fee,uint64 nonce)"
+    KIND = "transfer"
+    TYPE = TxType.TRANSFER
+    STRUCT = b"Transfer(uint32 from,uint32 to,uint64 amount,uint32 fee,uint64 nonce)"
 
     sender: int
     receiver: int
     amount_nano: int
     fee_nano: int
 
-    def digest(self, domain: SigningDomain, nonce: int) -> bytes:
-        """What the sender signs."""
-        return domain.digest(
-            hash_struct(self.STRUCT, self.sender, self.receiver, self.amount_nano, self.fee_nano, nonce)
-        )
 
-    def encode(self, signature: bytes) -> bytes:
-        """The transaction's bytes.
-
-        Raises:
-            UsageError: If a field or the signature does not fit its width.
-        """
-        return _pack(
-            self.TYPE,
-            _u32(self.sender),
-            _u32(self.receiver),
-            _u64(self.amount_nano),
-            _u32(self.fee_nano),
-            _signature(signature),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Withdraw:
+class Withdraw(_Nonced, frozen=True):
     """Move ``amount_nano`` from account number ``sender`` to the L1 address ``recipient`` (20 bytes). 101 bytes."""
 
-    KIND: ClassVar[str] = "withdraw"
-    TYPE: ClassVar[int] = TxType.WITHDRAW
-    SIZE: ClassVar[int] = 101
-    STRUCT: ClassVar[bytes] = b"Withdraw(uint32 from,uint64 amount,uint32 fee,address to,uint64 nonce)"
+    KIND = "withdraw"
+    TYPE = TxType.WITHDRAW
+    STRUCT = b"Withdraw(uint32 from,uint64 amount,uint32 fee,address to,uint64 nonce)"
 
     sender: int
     amount_nano: int
     fee_nano: int
     recipient: bytes
 
-    def digest(self, domain: SigningDomain, nonce: int) -> bytes:
-        """What the sender signs."""
-        return domain.digest(
-            hash_struct(self.STRUCT, self.sender, self.amount_nano, self.fee_nano, self.recipient, nonce)
-        )
 
-    def encode(self, signature: bytes) -> bytes:
-        """The transaction's bytes.
-
-        Raises:
-            UsageError: If a field or the signature does not fit its width.
-        """
-        return _pack(
-            self.TYPE,
-            _u32(self.sender),
-            _u64(self.amount_nano),
-            _u32(self.fee_nano),
-            _address(self.recipient),
-            _signature(signature),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class OpenChannel:
+class OpenChannel(_Nonced, frozen=True):
     """Put ``amount_nano`` of account ``sender`` into a channel to account ``payee``. 113 bytes.
 
     Vouchers are signed by the key of ``signer`` (20-byte address), and redeemed before ``expiry_s`` of L2 time.
     """
 
-    KIND: ClassVar[str] = "open_channel"
-    TYPE: ClassVar[int] = TxType.OPEN_CHANNEL
-    SIZE: ClassVar[int] = 113
-    STRUCT: ClassVar[bytes] = (
-        b"OpenChannel(uint32 from,uint32 payee,address signer,uint64 amount,uint64 expiry,uint32 fee,uint64 nonce)"
-    )
+    KIND = "open_channel"
+    TYPE = TxType.OPEN_CHANNEL
+    STRUCT = b"OpenChannel(uint32 from,uint32 payee,address signer,uint64 amount,uint64 expiry,uint32 fee,uint64 nonce)"
 
     sender: int
     payee: int
@@ -170,184 +235,186 @@ class OpenChannel:
     expiry_s: int
     fee_nano: int
 
-    def digest(self, domain: SigningDomain, nonce: int) -> bytes:
-        """What the payer signs."""
-        return domain.digest(
-            hash_struct(
-                self.STRUCT,
-                self.sender,
-                self.payee,
-                self.signer,
-                self.amount_nano,
-                self.expiry_s,
-                self.fee_nano,
-                nonce,
-            )
-        )
 
-    def encode(self, signature: bytes) -> bytes:
-        """The transaction's bytes.
-
-        Raises:
-            UsageError: If a field or the signature does not fit its width.
-        """
-        return _pack(
-            self.TYPE,
-            _u32(self.sender),
-            _u32(self.payee),
-            _address(self.signer),
-            _u64(self.amount_nano),
-            _u64(self.expiry_s),
-            _u32(self.fee_nano),
-            _signature(signature),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class TopUp:
+class TopUp(_Nonced, frozen=True):
     """Add ``amount_nano`` of the payer's balance to its channel. 81 bytes."""
 
-    KIND: ClassVar[str] = "top_up"
-    TYPE: ClassVar[int] = TxType.TOP_UP
-    SIZE: ClassVar[int] = 81
-    STRUCT: ClassVar[bytes] = b"TopUp(uint32 channel,uint64 amount,uint32 fee,uint64 nonce)"
+    KIND = "top_up"
+    TYPE = TxType.TOP_UP
+    STRUCT = b"TopUp(uint32 channel,uint64 amount,uint32 fee,uint64 nonce)"
 
     channel: int
     amount_nano: int
     fee_nano: int
 
-    def digest(self, domain: SigningDomain, nonce: int) -> bytes:
-        """What the payer signs."""
-        return domain.digest(hash_struct(self.STRUCT, self.channel, self.amount_nano, self.fee_nano, nonce))
 
-    def encode(self, signature: bytes) -> bytes:
-        """The transaction's bytes.
+class Redeem(_Once, frozen=True):
+    """Credit the payee with what a voucher promises beyond what was redeemed before. 77 bytes; anyone may send it.
 
-        Raises:
-            UsageError: If a field or the signature does not fit its width.
-        """
-        return _pack(self.TYPE, _u32(self.channel), _u64(self.amount_nano), _u32(self.fee_nano), _signature(signature))
-
-
-@dataclass(frozen=True, slots=True)
-class Redeem:
-    """Credit the payee with what a voucher promises beyond what was redeemed before. 77 bytes; anyone may send it."""
-
-    KIND: ClassVar[str] = "redeem"
-    TYPE: ClassVar[int] = TxType.REDEEM
-    SIZE: ClassVar[int] = 77
-
-    channel: int
-    cumulative_nano: int
-
-    def digest(self, domain: SigningDomain) -> bytes:
-        """The voucher: what the channel's voucher key signed. It has no nonce, since ``cumulative_nano`` only grows."""
-        return voucher_digest(domain, self.channel, self.cumulative_nano)
-
-    def encode(self, voucher_signature: bytes) -> bytes:
-        """The transaction's bytes.
-
-        Raises:
-            UsageError: If a field or the signature does not fit its width.
-        """
-        return _pack(self.TYPE, _u32(self.channel), _u64(self.cumulative_nano), _signature(voucher_signature))
-
-
-@dataclass(frozen=True, slots=True)
-class CloseTogether:
-    """End a channel at once by the payee's signature. 77 bytes; anyone may send it.
-
-    ``cumulative_nano`` must equal the channel's redeemed amount; the rest returns to the payer.
+    Its signature is the voucher's own, by the channel's voucher key; ``cumulative_nano`` only grows.
     """
 
-    KIND: ClassVar[str] = "close_together"
-    TYPE: ClassVar[int] = TxType.CLOSE_TOGETHER
-    SIZE: ClassVar[int] = 77
-    STRUCT: ClassVar[bytes] = b"CloseTogether(uint32 channel,uint64 cumulative)"
+    KIND = "redeem"
+    TYPE = TxType.REDEEM
+    STRUCT = VOUCHER_TYPE
 
     channel: int
     cumulative_nano: int
 
-    def digest(self, domain: SigningDomain) -> bytes:
-        """What the payee's account key signs; without a nonce, since a channel closes once and its id dies with it."""
-        return domain.digest(hash_struct(self.STRUCT, self.channel, self.cumulative_nano))
 
-    def encode(self, payee_signature: bytes) -> bytes:
-        """The transaction's bytes.
+class CloseTogether(_Once, frozen=True):
+    """End a channel at once by the payee's signature. 77 bytes; anyone may send it.
 
-        Raises:
-            UsageError: If a field or the signature does not fit its width.
-        """
-        return _pack(self.TYPE, _u32(self.channel), _u64(self.cumulative_nano), _signature(payee_signature))
+    ``cumulative_nano`` must equal the channel's redeemed amount; the rest returns to the payer. A channel closes once,
+    and its id dies with it.
+    """
+
+    KIND = "close_together"
+    TYPE = TxType.CLOSE_TOGETHER
+    STRUCT = b"CloseTogether(uint32 channel,uint64 cumulative)"
+
+    channel: int
+    cumulative_nano: int
 
 
-@dataclass(frozen=True, slots=True)
-class StartClose:
+class StartClose(_Nonced, frozen=True):
     """Begin a close by the payer alone; ``Expire`` ends it after the close delay, redeems win until then. 69 bytes."""
 
-    KIND: ClassVar[str] = "start_close"
-    TYPE: ClassVar[int] = TxType.START_CLOSE
-    SIZE: ClassVar[int] = 69
-    STRUCT: ClassVar[bytes] = b"StartClose(uint32 channel,uint64 nonce)"
+    KIND = "start_close"
+    TYPE = TxType.START_CLOSE
+    STRUCT = b"StartClose(uint32 channel,uint64 nonce)"
 
     channel: int
 
-    def digest(self, domain: SigningDomain, nonce: int) -> bytes:
-        """What the payer signs."""
-        return domain.digest(hash_struct(self.STRUCT, self.channel, nonce))
 
-    def encode(self, signature: bytes) -> bytes:
-        """The transaction's bytes.
-
-        Raises:
-            UsageError: If a field or the signature does not fit its width.
-        """
-        return _pack(self.TYPE, _u32(self.channel), _signature(signature))
-
-
-@dataclass(frozen=True, slots=True)
-class Expire:
+class Expire(_Unsigned, frozen=True):
     """Return the remainder of a channel whose time has run out to its payer. 5 bytes; anyone may send it."""
 
-    KIND: ClassVar[str] = "expire"
-    TYPE: ClassVar[int] = TxType.EXPIRE
-    SIZE: ClassVar[int] = 5
+    KIND = "expire"
+    TYPE = TxType.EXPIRE
+    FORMATS = ("I",)
 
     channel: int
 
-    def encode(self) -> bytes:
-        """The transaction's bytes.
 
-        Raises:
-            UsageError: If the channel id does not fit its width.
-        """
-        return _pack(self.TYPE, _u32(self.channel))
+class Stake(_Nonced, frozen=True):
+    """Move ``amount_nano`` of an account's balance into its stake, which stands behind its receipts. 81 bytes."""
+
+    KIND = "stake"
+    TYPE = TxType.STAKE
+    STRUCT = b"Stake(uint32 from,uint64 amount,uint32 fee,uint64 nonce)"
+
+    sender: int
+    amount_nano: int
+    fee_nano: int
 
 
-Tx = CreateAccount | Transfer | Withdraw | OpenChannel | TopUp | Redeem | CloseTogether | StartClose | Expire
+class Unstake(_Nonced, frozen=True):
+    """Start to take ``amount_nano`` out of an account's stake; it stays slashable for the unstake delay. 81 bytes."""
 
-_FIELDS: dict[int, tuple[Callable[..., Tx], tuple[int, ...]]] = {
-    TxType.CREATE_ACCOUNT: (CreateAccount, (20,)),
-    TxType.TRANSFER: (Transfer, (4, 4, 8, 4)),
-    TxType.WITHDRAW: (Withdraw, (4, 8, 4, 20)),
-    TxType.OPEN_CHANNEL: (OpenChannel, (4, 4, 20, 8, 8, 4)),
-    TxType.TOP_UP: (TopUp, (4, 8, 4)),
-    TxType.REDEEM: (Redeem, (4, 8)),
-    TxType.CLOSE_TOGETHER: (CloseTogether, (4, 8)),
-    TxType.START_CLOSE: (StartClose, (4,)),
-    TxType.EXPIRE: (Expire, (4,)),
-}
-"""Widths of the fields in bytes, in order; 20 is an address, everything else an unsigned integer."""
+    KIND = "unstake"
+    TYPE = TxType.UNSTAKE
+    STRUCT = b"Unstake(uint32 from,uint64 amount,uint32 fee,uint64 nonce)"
 
-TX_SIZES: dict[int, int] = {
-    tx.TYPE: tx.SIZE
-    for tx in (CreateAccount, Transfer, Withdraw, OpenChannel, TopUp, Redeem, CloseTogether, StartClose, Expire)
-}
-"""Bytes of a transaction by its type; the types of provider stakes are not executed yet and so are absent."""
+    sender: int
+    amount_nano: int
+    fee_nano: int
+
+
+class FinishUnstake(_Unsigned, frozen=True):
+    """Return what an account has been unstaking to its balance, once the delay is over. 5 bytes; anyone may send it."""
+
+    KIND = "finish_unstake"
+    TYPE = TxType.FINISH_UNSTAKE
+    FORMATS = ("I",)
+
+    sender: int
+
+
+class ReceiptEvidence(msgspec.Struct, frozen=True):
+    """What one signed receipt says besides its channel, sequence and provider; hashes have 32 bytes."""
+
+    model: bytes
+    engine_build: bytes
+    """The keccak of the build's text."""
+    prompt_hash: bytes
+    output_hash: bytes
+    input_tokens: int
+    output_tokens: int
+    cumulative_nano: int
+    seed: int
+    fingerprint: bytes
+    started_ms: int
+    finished_ms: int
+    signature: bytes
+
+
+_RECEIPT = StructType(RECEIPT_TYPE)
+_EVIDENCE_FORMATS = (*_RECEIPT.packed_formats[2:-1], _SIGNATURE)
+_HEAD_FIELDS = 4
+
+
+class Slash(_Unsigned, frozen=True):
+    """Take the stake of a provider that signed two different receipts for one request. 545 bytes; anyone may send it.
+
+    Half goes to account number ``reporter``, half is burnt. It is longer than a forced transaction may be.
+    """
+
+    KIND = "slash"
+    TYPE = TxType.SLASH
+    FORMATS = ("I",) * _HEAD_FIELDS + _EVIDENCE_FORMATS * 2
+
+    provider: int
+    reporter: int
+    channel: int
+    sequence: int
+    first: ReceiptEvidence
+    second: ReceiptEvidence
+
+    def receipt_hash(self, evidence: ReceiptEvidence, owner: bytes) -> bytes:
+        """EIP-712's ``hashStruct`` of one of the two receipts, where the provider's account is ``owner``'s."""
+        return _RECEIPT.hash(self.channel, self.sequence, *astuple(evidence)[:-1], owner)
+
+    def _values(self) -> tuple[Any, ...]:
+        return (
+            self.provider,
+            self.reporter,
+            self.channel,
+            self.sequence,
+            *astuple(self.first),
+            *astuple(self.second),
+        )
+
+    @classmethod
+    def _of(cls, values: tuple[Any, ...]) -> Self:
+        provider, reporter, channel, sequence = values[:_HEAD_FIELDS]
+        middle = _HEAD_FIELDS + len(_EVIDENCE_FORMATS)
+        first, second = ReceiptEvidence(*values[_HEAD_FIELDS:middle]), ReceiptEvidence(*values[middle:])
+        return cls(provider, reporter, channel, sequence, first, second)
+
+
+Tx = (
+    CreateAccount
+    | Transfer
+    | Withdraw
+    | OpenChannel
+    | TopUp
+    | Redeem
+    | CloseTogether
+    | StartClose
+    | Expire
+    | Stake
+    | Unstake
+    | FinishUnstake
+    | Slash
+)
+
+_BODIES: dict[int, type[Tx]] = {body.TYPE: body for body in get_args(Tx)}
+
+TX_SIZES: dict[int, int] = {tx_type: body.SIZE for tx_type, body in _BODIES.items()}
+"""Bytes of a transaction by its type."""
 
 MAX_TX_BYTES = max(TX_SIZES.values())
-
-_UNSIGNED = {TxType.CREATE_ACCOUNT, TxType.EXPIRE}
 
 
 def decode(raw: bytes) -> tuple[Tx, bytes]:
@@ -358,19 +425,12 @@ def decode(raw: bytes) -> tuple[Tx, bytes]:
     """
     if not raw:
         raise TxFormatError("An empty transaction has no type.")
-    size = TX_SIZES.get(raw[0])
-    if size is None:
+    body = _BODIES.get(raw[0])
+    if body is None:
         raise TxFormatError("This transaction's type is unknown.", is_unknown_type=True)
-    if len(raw) != size:
+    if len(raw) != body.SIZE:
         raise TxFormatError("This transaction's length does not fit its type.")
-    build, widths = _FIELDS[raw[0]]
-    values: list[Any] = []
-    offset = 1
-    for width in widths:
-        chunk = raw[offset : offset + width]
-        values.append(chunk if width == 20 else int.from_bytes(chunk, "big"))
-        offset += width
-    return build(*values), raw[offset:]
+    return body.read(raw)
 
 
 def tx_id(raw: bytes) -> bytes:
@@ -385,32 +445,8 @@ def inbox_tx_id(message_index: int) -> bytes:
 
 def is_signed(tx_type: int) -> bool:
     """Whether transactions of this type end in a signature."""
-    return tx_type not in _UNSIGNED
+    return issubclass(_BODIES[tx_type], _Signed)
 
 
-def _pack(tx_type: int, *fields: bytes) -> bytes:
-    return bytes([tx_type]) + b"".join(fields)
-
-
-def _u32(value: int) -> bytes:
-    if not 0 <= value <= MAX_U32:
-        raise UsageError("A number of this transaction does not fit 32 bits.", code="out_of_range")
-    return value.to_bytes(4, "big")
-
-
-def _u64(value: int) -> bytes:
-    if not 0 <= value <= MAX_U64:
-        raise UsageError("An amount or time of this transaction does not fit 64 bits.", code="out_of_range")
-    return value.to_bytes(8, "big")
-
-
-def _address(value: bytes) -> bytes:
-    if len(value) != 20:
-        raise UsageError("An address has 20 bytes.", code="bad_address")
-    return value
-
-
-def _signature(value: bytes) -> bytes:
-    if len(value) != SIGNATURE_BYTES:
-        raise UsageError("A signature has 64 bytes.", code="bad_signature")
-    return value
+def _does_not_fit() -> UsageError:
+    return UsageError("A number, amount or time of this transaction does not fit its width.", code="out_of_range")

@@ -53,30 +53,38 @@ def withdrawal_key(withdrawal: int) -> int:
     return 2 << 30 | withdrawal
 
 
+_ACCOUNT = struct.Struct(">B20s16sQ16s16sQ")
+_CHANNEL = struct.Struct(">BII20s16s16sQQ")
+_WITHDRAWAL = struct.Struct(">B20s16s")
+_META = struct.Struct(">BIIIQQ16s16s")
+
+
 def _u128(value: int) -> bytes:
     return value.to_bytes(16, "big")
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """One account; ``stake_nano`` and ``unlock_at_s`` belong to provider stakes."""
+    """One account, with the provider's stake that stands behind its receipts."""
 
     owner: bytes
     balance_nano: int = 0
     nonce: int = 0
     stake_nano: int = 0
+    unlocking_nano: int = 0
+    """The part of the stake on its way out; slashable until it is back in the balance."""
     unlock_at_s: int = 0
+    """When ``unlocking_nano`` may return to the balance; 0 while nothing is on its way."""
 
     def encode(self) -> bytes:
-        """``0x01 ‖ owner20 ‖ balance16 ‖ nonce8 ‖ stake16 ‖ unlockAt8``."""
-        return b"".join(
-            (
-                b"\x01",
-                self.owner,
-                _u128(self.balance_nano),
-                self.nonce.to_bytes(8, "big"),
-                _u128(self.stake_nano),
-                self.unlock_at_s.to_bytes(8, "big"),
-            )
+        """``0x01 ‖ owner20 ‖ balance16 ‖ nonce8 ‖ stake16 ‖ unlocking16 ‖ unlockAt8``."""
+        return _ACCOUNT.pack(
+            1,
+            self.owner,
+            _u128(self.balance_nano),
+            self.nonce,
+            _u128(self.stake_nano),
+            _u128(self.unlocking_nano),
+            self.unlock_at_s,
         )
 
 
@@ -94,17 +102,15 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
 
     def encode(self) -> bytes:
         """``0x02 ‖ payer4 ‖ payee4 ‖ signer20 ‖ deposit16 ‖ redeemed16 ‖ expiry8 ‖ closingAt8``."""
-        return b"".join(
-            (
-                b"\x02",
-                self.payer.to_bytes(4, "big"),
-                self.payee.to_bytes(4, "big"),
-                self.signer,
-                _u128(self.deposit_nano),
-                _u128(self.redeemed_nano),
-                self.expiry_s.to_bytes(8, "big"),
-                self.closing_at_s.to_bytes(8, "big"),
-            )
+        return _CHANNEL.pack(
+            2,
+            self.payer,
+            self.payee,
+            self.signer,
+            _u128(self.deposit_nano),
+            _u128(self.redeemed_nano),
+            self.expiry_s,
+            self.closing_at_s,
         )
 
     def is_over(self, l2_time_s: int) -> bool:
@@ -120,7 +126,7 @@ class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
 
     def encode(self) -> bytes:
         """``0x03 ‖ recipient20 ‖ amount16``."""
-        return b"\x03" + self.recipient + _u128(self.amount_nano)
+        return _WITHDRAWAL.pack(3, self.recipient, _u128(self.amount_nano))
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,26 +147,19 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
 
     def encode(self) -> bytes:
         """``0x04 ‖ nextAccount4 ‖ nextChannel4 ‖ nextWithdrawal4 ‖ inboxCursor8 ‖ l2Time8 ‖ feePool16 ‖ supply16``."""
-        return b"".join(
-            (
-                b"\x04",
-                self.next_account.to_bytes(4, "big"),
-                self.next_channel.to_bytes(4, "big"),
-                self.next_withdrawal.to_bytes(4, "big"),
-                self.inbox_cursor.to_bytes(8, "big"),
-                self.l2_time_s.to_bytes(8, "big"),
-                _u128(self.fee_pool_nano),
-                _u128(self.supply_nano),
-            )
+        return _META.pack(
+            4,
+            self.next_account,
+            self.next_channel,
+            self.next_withdrawal,
+            self.inbox_cursor,
+            self.l2_time_s,
+            _u128(self.fee_pool_nano),
+            _u128(self.supply_nano),
         )
 
 
 Leaf = Account | Channel | Withdrawal | Meta
-
-_ACCOUNT = struct.Struct(">x20s16sQ16sQ")
-_CHANNEL = struct.Struct(">xII20s16s16sQQ")
-_WITHDRAWAL = struct.Struct(">x20s16s")
-_META = struct.Struct(">xIIIQQ16s16s")
 
 
 def decode_leaf(data: bytes) -> Leaf:
@@ -171,12 +170,17 @@ def decode_leaf(data: bytes) -> Leaf:
     """
     tag = data[0] if data else 0
     if tag == 1 and len(data) == _ACCOUNT.size:
-        owner, balance, nonce, stake, unlock_at = _ACCOUNT.unpack(data)
+        _, owner, balance, nonce, stake, unlocking, unlock_at = _ACCOUNT.unpack(data)
         return Account(
-            owner=owner, balance_nano=_int(balance), nonce=nonce, stake_nano=_int(stake), unlock_at_s=unlock_at
+            owner=owner,
+            balance_nano=_int(balance),
+            nonce=nonce,
+            stake_nano=_int(stake),
+            unlocking_nano=_int(unlocking),
+            unlock_at_s=unlock_at,
         )
     if tag == 2 and len(data) == _CHANNEL.size:
-        payer, payee, signer, deposit, redeemed, expiry, closing_at = _CHANNEL.unpack(data)
+        _, payer, payee, signer, deposit, redeemed, expiry, closing_at = _CHANNEL.unpack(data)
         return Channel(
             payer=payer,
             payee=payee,
@@ -187,10 +191,10 @@ def decode_leaf(data: bytes) -> Leaf:
             closing_at_s=closing_at,
         )
     if tag == 3 and len(data) == _WITHDRAWAL.size:
-        recipient, amount = _WITHDRAWAL.unpack(data)
+        _, recipient, amount = _WITHDRAWAL.unpack(data)
         return Withdrawal(recipient=recipient, amount_nano=_int(amount))
     if tag == 4 and len(data) == _META.size:
-        next_account, next_channel, next_withdrawal, cursor, l2_time, fees, supply = _META.unpack(data)
+        _, next_account, next_channel, next_withdrawal, cursor, l2_time, fees, supply = _META.unpack(data)
         return Meta(
             next_account=next_account,
             next_channel=next_channel,

@@ -30,6 +30,8 @@ class ChainParams(msgspec.Struct, frozen=True, kw_only=True):
     force_delay_s: int
     close_delay_s: int
     """How long a payer who closes alone must wait; the payee's redeem still wins meanwhile."""
+    unstake_delay_s: int = 60
+    """How long a stake on its way out stays slashable."""
     min_fee_nano: int
     """The least fee the sequencer takes for a signed L2 transaction that carries one."""
 
@@ -61,6 +63,12 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     balance_nano: int
     nonce: int
+    stake_nano: int = 0
+    """What stands behind the receipts that it signs as a provider."""
+    unlocking_nano: int = 0
+    """The part of the stake on its way out; slashable until it is back in the balance."""
+    unlock_at_s: int = 0
+    """When that part may return to the balance; 0 while nothing is on its way."""
 
 
 class ChannelView(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,18 +16,13 @@ from typing import Annotated
 
 import msgspec
 
-from chain.eip712 import SigningDomain, hash_struct
+from chain.eip712 import RECEIPT_TYPE, SigningDomain, hash_struct
 from chain.money import MAX_NANO
 from chain.signing import SIGNATURE_BYTES, keccak256, recover
 from wallet.addresses import ADDRESS_BYTES, checksum_address
 from wallet.errors import WalletError
 from wallet.vouchers import MAX_CHANNEL_ID, DigestSigner
 
-RECEIPT_TYPE = (
-    b"Receipt(uint32 channel,uint32 sequence,bytes32 model,bytes32 engineBuild,bytes32 promptHash,bytes32 outputHash,"
-    b"uint32 inputTokens,uint32 outputTokens,uint64 cumulative,uint64 seed,bytes32 fingerprint,"
-    b"uint64 startedMs,uint64 finishedMs,address provider)"
-)
 MAX_ENGINE_BUILD_CHARS = 200
 
 _U32 = 2**32 - 1

@@ -25,6 +25,10 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     force_delay_s: int
     close_delay_s: int
     genesis_root: bytes
+    takeover_delay_s: int = 40
+    freeze_delay_s: int = 120
+    unstake_delay_s: int = 60
+    reveal_delay_blocks: int = 10
 
 
 class InboxMessage(msgspec.Struct, frozen=True, kw_only=True):

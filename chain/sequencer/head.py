@@ -168,7 +168,7 @@ class Head:
         )
         self.next_sequence += 1
         self._statements.append(insert_tx(row))
-        if kind == "withdraw" and outcome.allocated is not None:
+        if kind in ("withdraw", "slash") and outcome.allocated is not None:
             self._record_withdrawal(outcome.allocated, row, batch.l2_time_s)
         for key in self.state.settle():
             leaf = self.state.leaf(key)
@@ -180,7 +180,11 @@ class Head:
         leaf = self.state.withdrawal(number)
         assert leaf is not None
         self._statements.append(insert_withdrawal(number, leaf.recipient, leaf.amount_nano, row.sequence, row.batch_id))
-        text = f"Withdrawal of {format_usd(leaf.amount_nano)} to 0x{leaf.recipient.hex()} asked for."
+        money = format_usd(leaf.amount_nano)
+        if row.kind == "slash":
+            text = f"A provider's stake was slashed; {money} of it is burnt."
+        else:
+            text = f"Withdrawal of {money} to 0x{leaf.recipient.hex()} asked for."
         self._statements += insert_event("withdrawal", at_s, text, "0x" + row.hash.hex())
 
     def _index(self, key: int, leaf: Leaf | None) -> None:

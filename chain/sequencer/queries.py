@@ -69,6 +69,7 @@ class Queries:
                 challenge_window_s=deployment.challenge_window_s,
                 force_delay_s=deployment.force_delay_s,
                 close_delay_s=deployment.close_delay_s,
+                unstake_delay_s=deployment.unstake_delay_s,
                 min_fee_nano=sequencer.config.min_fee_nano,
             ),
             has_faucet=has_faucet,
@@ -97,6 +98,9 @@ class Queries:
             address=checksum_address(leaf.owner),
             balance_nano=leaf.balance_nano,
             nonce=leaf.nonce,
+            stake_nano=leaf.stake_nano,
+            unlocking_nano=leaf.unlocking_nano,
+            unlock_at_s=leaf.unlock_at_s,
         )
 
     async def channel(self, channel_id: int) -> ChannelView | None:

@@ -23,6 +23,16 @@ _WORDS: dict[Code, tuple[str, str, str]] = {
         "Read the channel again.",
     ),
     Code.TOO_EARLY: ("too_early", "The channel's time hasn't run out yet.", "Wait for its expiry or close delay."),
+    Code.STAKE_VIOLATION: (
+        "stake_unavailable",
+        "The account has no such stake to move, or its unstake delay isn't over.",
+        "Read the account's stake and its unlock time again.",
+    ),
+    Code.BAD_SLASH_EVIDENCE: (
+        "bad_evidence",
+        "These receipts don't contradict each other, or the provider didn't sign both.",
+        "",
+    ),
     Code.OVERFLOW: ("overflow", "An amount, nonce or index would grow too large.", ""),
 }
 

@@ -15,7 +15,7 @@ from chain.txs import CloseTogether, CreateAccount, OpenChannel, Redeem, StartCl
 from chain.types import Channel
 
 DOMAIN = SigningDomain(7001, b"\x11" * 20)
-RULES = Rules(domain=DOMAIN, close_delay_s=30)
+RULES = Rules(domain=DOMAIN, close_delay_s=30, unstake_delay_s=60)
 FUNDS_NANO = 1_000_000
 NO_HINT = 2**32 - 1
 

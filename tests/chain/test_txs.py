@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from chain.errors import UsageError
 from chain.txs import (
@@ -8,19 +9,25 @@ from chain.txs import (
     CloseTogether,
     CreateAccount,
     Expire,
+    FinishUnstake,
     OpenChannel,
+    ReceiptEvidence,
     Redeem,
+    Slash,
+    Stake,
     StartClose,
     TopUp,
     Transfer,
     TxFormatError,
     TxType,
+    Unstake,
     Withdraw,
     decode,
     inbox_tx_id,
     is_signed,
     tx_id,
 )
+from tests.chain.support import DOMAIN
 
 u32, u64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 address = st.binary(min_size=20, max_size=20)
@@ -33,8 +40,17 @@ SIGNED = st.one_of(
     st.builds(Redeem, u32, u64),
     st.builds(CloseTogether, u32, u64),
     st.builds(StartClose, u32),
+    st.builds(Stake, u32, u64, u32),
+    st.builds(Unstake, u32, u64, u32),
 )
-UNSIGNED = st.one_of(st.builds(CreateAccount, address), st.builds(Expire, u32))
+hash32 = st.binary(min_size=32, max_size=32)
+EVIDENCE = st.builds(ReceiptEvidence, hash32, hash32, hash32, hash32, u32, u32, u64, u64, hash32, u64, u64, signature)
+UNSIGNED = st.one_of(
+    st.builds(CreateAccount, address),
+    st.builds(Expire, u32),
+    st.builds(FinishUnstake, u32),
+    st.builds(Slash, u32, u32, u32, u32, EVIDENCE, EVIDENCE),
+)
 
 
 @settings(max_examples=80)
@@ -52,6 +68,11 @@ def test_an_unsigned_transaction_reads_back(tx):
     raw = tx.encode()
     assert decode(raw) == (tx, b"")
     assert not is_signed(raw[0])
+
+
+def evidence(**changes) -> ReceiptEvidence:
+    word = bytes(32)
+    return replace(ReceiptEvidence(word, word, word, word, 1, 2, 3, 4, word, 5, 6, bytes(64)), **changes)
 
 
 ANY_BYTES = st.one_of(
@@ -83,15 +104,20 @@ def test_sizes_are_the_documented_ones():
         CloseTogether: 77,
         StartClose: 69,
         Expire: 5,
+        Stake: 81,
+        Unstake: 81,
+        FinishUnstake: 5,
+        Slash: 545,
     }
     assert {tx: tx.SIZE for tx in sizes} == sizes
 
 
-@pytest.mark.parametrize("kind", [TxType.STAKE, TxType.UNSTAKE, TxType.FINISH_UNSTAKE, TxType.SLASH])
-def test_types_of_stakes_are_reserved_and_unknown_yet(kind):
-    with pytest.raises(TxFormatError) as caught:
-        decode(bytes([kind]) + bytes(80))
-    assert caught.value.is_unknown_type
+def test_every_type_has_a_body_and_no_other_byte_has():
+    assert set(TX_SIZES) == set(TxType)
+    for kind in sorted(set(range(256)) - set(TxType)):
+        with pytest.raises(TxFormatError) as caught:
+            decode(bytes([kind]) + bytes(80))
+        assert caught.value.is_unknown_type
 
 
 @pytest.mark.parametrize(
@@ -103,6 +129,11 @@ def test_types_of_stakes_are_reserved_and_unknown_yet(kind):
         lambda: Transfer(1, 1, 1, 1).encode(bytes(65)),
         lambda: Withdraw(1, 1, 1, bytes(19)).encode(bytes(64)),
         lambda: CreateAccount(bytes(21)).encode(),
+        lambda: Transfer(2**32, 1, 1, 1).digest(DOMAIN, 0),
+        lambda: CloseTogether(1, 2**64).digest(DOMAIN),
+        lambda: Slash(1, 2, 3, 4, evidence(model=bytes(31)), evidence()).encode(),
+        lambda: Slash(1, 2, 3, 4, evidence(), evidence(signature=bytes(63))).encode(),
+        lambda: Slash(1, 2, 3, 4, evidence(), evidence(seed=2**64)).encode(),
     ],
 )
 def test_what_does_not_fit_is_refused_before_it_is_sent(build):

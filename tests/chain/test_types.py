@@ -17,7 +17,9 @@ from chain.types import (
 
 u32, u64, u128 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**128 - 1)
 address = st.binary(min_size=20, max_size=20)
-ACCOUNTS = st.builds(Account, owner=address, balance_nano=u128, nonce=u64, stake_nano=u128, unlock_at_s=u64)
+ACCOUNTS = st.builds(
+    Account, owner=address, balance_nano=u128, nonce=u64, stake_nano=u128, unlocking_nano=u128, unlock_at_s=u64
+)
 CHANNELS = st.builds(
     Channel,
     payer=u32,
@@ -73,8 +75,8 @@ def test_regions_never_meet(number):
 
 
 def test_the_encodings_are_the_documented_bytes():
-    account = Account(owner=b"\xaa" * 20, balance_nano=1, nonce=2, stake_nano=3, unlock_at_s=4)
-    expected = "01" + "aa" * 20 + f"{1:032x}{2:016x}{3:032x}{4:016x}"
+    account = Account(owner=b"\xaa" * 20, balance_nano=1, nonce=2, stake_nano=3, unlocking_nano=4, unlock_at_s=5)
+    expected = "01" + "aa" * 20 + f"{1:032x}{2:016x}{3:032x}{4:032x}{5:016x}"
     assert account.encode().hex() == expected
     channel = Channel(
         payer=1, payee=2, signer=b"\xbb" * 20, deposit_nano=3, redeemed_nano=4, expiry_s=5, closing_at_s=6

@@ -14,6 +14,7 @@ from chain.codec import MAX_BLOB_BYTES
 from chain.contracts.build import DEPLOYED, SOURCES
 from chain.devnet.faucet import L1_GRANT_NANO, L2_GRANT_NANO
 from chain.devnet.service import L1_CHAIN_ID, L2_CHAIN_ID, DevnetParams
+from chain.eip712 import RECEIPT_TYPE
 from chain.money import NANO_PER_USD
 from chain.rpc import methods
 from chain.sequencer.config import SequencerConfig
@@ -38,7 +39,6 @@ from tests.docs.pages import (
     table_under,
     text_of,
 )
-from wallet.receipts import RECEIPT_TYPE
 
 README = ROOT / "README.md"
 OPERATING = ROOT / "docs" / "operating.md"

@@ -100,7 +100,7 @@ WRONG_PARAMETERS = [
     ("rollup_channel", [1.5]),
     ("rollup_channel", ["1"]),
     ("rollup_submit", ["0x"]),
-    ("rollup_submit", ["0x" + "00" * 200]),
+    ("rollup_submit", ["0x" + "00" * 546]),
     ("rollup_submit", ["0xabc"]),
     ("rollup_submit", ["００"]),
     ("rollup_submit", [[]]),
