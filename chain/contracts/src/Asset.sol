@@ -21,22 +21,26 @@ error AssetTransferFailed();
 library Asset {
     /// @notice Pays units held by the calling contract.
     function pay(IERC20 asset, address to, uint256 units) internal {
-        _call(asset, abi.encodeCall(IERC20.transfer, (to, units)));
+        if (!tryPay(asset, to, units)) revert AssetTransferFailed();
+    }
+
+    /// @notice Pays units held by the calling contract, and says whether the asset took the order.
+    function tryPay(IERC20 asset, address to, uint256 units) internal returns (bool) {
+        return _call(asset, abi.encodeCall(IERC20.transfer, (to, units)));
     }
 
     /// @notice Pulls units from an owner who approved the calling contract.
     /// @dev A token that keeps a fee on transfer would leave the rollup short, so the received amount is measured.
     function pull(IERC20 asset, address from, address to, uint256 units) internal {
         uint256 before = asset.balanceOf(to);
-        _call(asset, abi.encodeCall(IERC20.transferFrom, (from, to, units)));
-        if (asset.balanceOf(to) - before != units) revert AssetTransferFailed();
+        bool isDone = _call(asset, abi.encodeCall(IERC20.transferFrom, (from, to, units)));
+        if (!isDone || asset.balanceOf(to) - before != units) revert AssetTransferFailed();
     }
 
-    function _call(IERC20 asset, bytes memory data) private {
+    function _call(IERC20 asset, bytes memory data) private returns (bool) {
         (bool success, bytes memory result) = address(asset).call(data);
-        if (!success || (result.length != 0 && (result.length < 32 || abi.decode(result, (uint256)) != 1))) {
-            revert AssetTransferFailed();
-        }
-        if (result.length == 0 && address(asset).code.length == 0) revert AssetTransferFailed();
+        if (!success) return false;
+        if (result.length == 0) return address(asset).code.length != 0;
+        return result.length >= 32 && abi.decode(result, (uint256)) == 1;
     }
 }

@@ -93,6 +93,26 @@ library Frames {
         }
     }
 
+    /// @notice Whether a leaf stands at a place under a root of `merkleize`.
+    /// @param root The root over all frames.
+    /// @param count How many frames there are; it fixes how long the proof is.
+    /// @param index The leaf's place.
+    /// @param leaf Its hash.
+    /// @param siblings The proof's siblings, from the leaf up.
+    function contains(bytes32 root, uint256 count, uint256 index, bytes32 leaf, bytes32[] calldata siblings)
+        internal
+        pure
+        returns (bool)
+    {
+        uint256 depth;
+        while ((1 << depth) < count) ++depth;
+        if (index >= count || siblings.length != depth) return false;
+        for (uint256 level = 0; level < depth; ++level) {
+            leaf = (index >> level) & 1 == 0 ? node(leaf, siblings[level]) : node(siblings[level], leaf);
+        }
+        return leaf == root;
+    }
+
     /// @notice A tree's inner node: `keccak(left ‖ right)`, except that two empty children make an empty parent.
     /// @param left The left child.
     /// @param right The right child.

@@ -3,6 +3,12 @@ pragma solidity ^0.8.28;
 
 import {Asset, IERC20} from "./Asset.sol";
 
+/// @title What the inbox asks of the rollup
+interface IFreezable {
+    /// @notice When the rollup froze, in seconds; 0 while it runs.
+    function frozenAt() external view returns (uint64);
+}
+
 /// @title The rollup's L1 inbox: an append-only list of messages that every sequencer must execute in order
 /// @notice A deposit's money goes straight to the rollup contract, which alone can pay it out; the inbox holds nothing.
 /// An invalid message is a no-op on L2, so nothing here depends on L2 state.
@@ -15,7 +21,7 @@ contract Inbox {
     /// @param hash Of its whole content, see `depositHash`.
     /// @param timestamp When it arrived, in seconds.
     /// @param blockNumber The block whose log carries its content.
-    /// @param kind What it asks for: `DEPOSIT`.
+    /// @param kind What it asks for: `DEPOSIT` or `FORCED`.
     struct Message {
         bytes32 hash;
         uint64 timestamp;
@@ -23,8 +29,12 @@ contract Inbox {
         uint8 kind;
     }
 
-    /// @notice The kind of a deposit. Kind 2 belongs to forced transactions of at most 128 bytes.
+    /// @notice The kind of a deposit.
     uint8 public constant DEPOSIT = 1;
+    /// @notice The kind of an L2 transaction that no sequencer can leave out.
+    uint8 public constant FORCED = 2;
+    /// @notice The longest transaction that can be forced, so that every message can be re-executed in a proof.
+    uint256 public constant MAX_FORCED_BYTES = 128;
 
     /// @notice The settlement asset.
     IERC20 public immutable asset;
@@ -51,6 +61,17 @@ contract Inbox {
         uint64 timestamp
     );
 
+    /// @notice An L2 transaction must be executed.
+    /// @param index The message's place in the inbox.
+    /// @param sender Who sent it on L1; it needs nobody's leave.
+    /// @param body The transaction's bytes.
+    /// @param timestamp When, in seconds.
+    event Forced(uint64 indexed index, address indexed sender, bytes body, uint64 timestamp);
+
+    /// @notice A forced transaction has 1 to `MAX_FORCED_BYTES` bytes.
+    error WrongBodyLength(uint256 length);
+    /// @notice The rollup froze, and executes nothing any more.
+    error RollupFrozen();
     /// @notice A deposit of nothing would grow the inbox for free.
     error ZeroAmount();
     /// @notice No key owns the zero address, so its money would be lost.
@@ -72,18 +93,22 @@ contract Inbox {
     function deposit(address owner, uint32 indexHint, uint64 amountNano) external returns (uint64 index) {
         if (amountNano == 0) revert ZeroAmount();
         if (owner == address(0)) revert ZeroOwner();
-        index = uint64(_messages.length);
         uint64 timestamp = uint64(block.timestamp);
-        _messages.push(
-            Message({
-                hash: depositHash(index, timestamp, owner, indexHint, amountNano),
-                timestamp: timestamp,
-                blockNumber: uint64(block.number),
-                kind: DEPOSIT
-            })
-        );
+        index = uint64(_messages.length);
+        _append(DEPOSIT, depositHash(index, timestamp, owner, indexHint, amountNano));
         emit Deposited(index, owner, msg.sender, indexHint, amountNano, timestamp);
         asset.pull(msg.sender, rollup, uint256(amountNano) * unitsPerNano);
+    }
+
+    /// @notice Makes every sequencer execute an L2 transaction, or at least move past it if it is invalid by then.
+    /// @param body The transaction's bytes, signed as for any sequencer; 1 to `MAX_FORCED_BYTES`.
+    /// @return index The message's place in the inbox.
+    function forceTx(bytes calldata body) external returns (uint64 index) {
+        if (body.length == 0 || body.length > MAX_FORCED_BYTES) revert WrongBodyLength(body.length);
+        uint64 timestamp = uint64(block.timestamp);
+        index = uint64(_messages.length);
+        _append(FORCED, forcedHash(index, timestamp, body));
+        emit Forced(index, msg.sender, body, timestamp);
     }
 
     /// @notice How many messages ever arrived; the next one's index.
@@ -117,5 +142,56 @@ contract Inbox {
         returns (bytes32)
     {
         return keccak256(abi.encodePacked(DEPOSIT, index, timestamp, owner, indexHint, amountNano));
+    }
+
+    /// @notice The hash that stands for a forced transaction: `keccak(kind1 ‖ index8 ‖ timestamp8 ‖ keccak(body))`.
+    /// @param index The message's place in the inbox.
+    /// @param timestamp When it arrived, in seconds.
+    /// @param body The transaction's bytes.
+    function forcedHash(uint64 index, uint64 timestamp, bytes calldata body) public pure returns (bytes32) {
+        return keccak256(abi.encodePacked(FORCED, index, timestamp, keccak256(body)));
+    }
+
+    /// @notice When a message arrived, in seconds; 0 for one that hasn't yet.
+    /// @param index The message's place in the inbox.
+    function arrivedAt(uint256 index) external view returns (uint64) {
+        return index < _messages.length ? _messages[index].timestamp : 0;
+    }
+
+    /// @notice Whether packed contents are exactly those of consecutive messages.
+    /// @param from The first message's index.
+    /// @param count How many there are.
+    /// @param packed Their contents, one after the other: `01 owner20 hint4 amount8`, or `02 length1 body`.
+    function holds(uint256 from, uint256 count, bytes calldata packed) external view returns (bool) {
+        if (from + count > _messages.length) return false;
+        uint256 offset;
+        for (uint256 i = from; i < from + count; ++i) {
+            Message storage message = _messages[i];
+            uint256 end = offset + 33;
+            if (message.kind == FORCED) {
+                if (packed.length < offset + 2) return false;
+                end = offset + 2 + uint8(packed[offset + 1]);
+            }
+            if (packed.length < end || uint8(packed[offset]) != message.kind) return false;
+            bytes calldata content = packed[offset + 1:end];
+            bytes32 hash = message.kind == FORCED
+                ? forcedHash(uint64(i), message.timestamp, content[1:])
+                : keccak256(abi.encodePacked(DEPOSIT, uint64(i), message.timestamp, content));
+            if (hash != message.hash) return false;
+            offset = end;
+        }
+        return offset == packed.length;
+    }
+
+    function _append(uint8 kind, bytes32 hash) private {
+        if (IFreezable(rollup).frozenAt() != 0) revert RollupFrozen();
+        _messages.push(
+            Message({
+                hash: hash,
+                timestamp: uint64(block.timestamp),
+                blockNumber: uint64(block.number),
+                kind: kind
+            })
+        );
     }
 }

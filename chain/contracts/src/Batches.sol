@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {IERC20} from "./Asset.sol";
+import {Frames} from "./Frames.sol";
+import {Inbox} from "./Inbox.sol";
+import {IStf} from "./IStf.sol";
+
+/// @title The rollup's batches: bonds, submission, finality and the freeze
+/// @dev Batches below `finalCount` never change. Those from there to `count` stand on their submitter's bond, and taking
+/// them back is `count = id`: no loop, and the inbox cursor returns with it, since it lives in the batches.
+abstract contract Batches {
+    /// @notice What a rollup is deployed with, for good.
+    /// @param asset The settlement asset, with 9 to 27 decimals.
+    /// @param stf The state transition that disputes are decided by.
+    /// @param genesisRoot The L2 state root before the first batch.
+    /// @param challengeWindow How long a batch can be challenged, in seconds.
+    /// @param forceDelay How long a batch may leave an inbox message waiting, in seconds.
+    /// @param takeoverDelay How long a message waits before anyone with a bond may sequence, in seconds.
+    /// @param freezeDelay How long a message waits before anyone may freeze the rollup, in seconds.
+    /// @param closeDelay How long a payer who closes a channel alone must wait, in L2 seconds.
+    /// @param unstakeDelay How long a stake on its way out stays slashable, in L2 seconds.
+    /// @param revealDelay How many L1 blocks lie between a fraud proof's commitment and its reveal, at least.
+    /// @param l2ChainId The L2's chain id, part of what its users sign.
+    struct Parameters {
+        IERC20 asset;
+        IStf stf;
+        bytes32 genesisRoot;
+        uint64 challengeWindow;
+        uint64 forceDelay;
+        uint64 takeoverDelay;
+        uint64 freezeDelay;
+        uint64 closeDelay;
+        uint64 unstakeDelay;
+        uint64 revealDelay;
+        uint64 l2ChainId;
+    }
+
+    /// @notice One batch as posted.
+    /// @param framesRoot The Merkle root of its frames (see `Frames`).
+    /// @param postRoot The L2 state root after it.
+    /// @param submitter Whose bond answers for it.
+    /// @param submittedAt When it was posted, in seconds; its window starts here.
+    /// @param frameCount How many frames it has; fixes the depth of their tree.
+    /// @param l2Time The second that its transactions see.
+    /// @param inboxTo How far the inbox is executed after it.
+    /// @param blockNumber The block whose transactions carry its data.
+    struct Batch {
+        bytes32 framesRoot;
+        bytes32 postRoot;
+        address submitter;
+        uint64 submittedAt;
+        uint32 frameCount;
+        uint64 l2Time;
+        uint64 inboxTo;
+        uint64 blockNumber;
+    }
+
+    /// @notice What a sequencer put up.
+    /// @param amount In wei.
+    /// @param batchesTo One past its newest batch; the bond stays until that many are final, or taken back.
+    struct Bond {
+        uint128 amount;
+        uint64 batchesTo;
+    }
+
+    /// @notice The least bond of a submitter.
+    uint256 public constant MIN_BOND = 1 ether;
+    /// @notice The longest blob that is taken, so that one transaction can always carry and frame it.
+    uint256 public constant MAX_BLOB_BYTES = 110_000;
+    /// @notice How far a batch's L2 time may run ahead of the L1 block's, in seconds.
+    uint256 public constant MAX_TIME_AHEAD = 60;
+    /// @notice A batch that executes this many inbox messages need not reach those that wait too long behind them: else
+    /// more messages than fit into one batch would stop the rollup.
+    uint256 public constant AMPLE_MESSAGES = 512;
+
+    /// @notice The settlement asset.
+    IERC20 public immutable asset;
+    /// @notice The state transition that disputes are decided by.
+    IStf public immutable stf;
+    /// @notice Where deposits and forced transactions arrive.
+    Inbox public immutable inbox;
+    /// @notice The asset's smallest units in one nano.
+    uint256 public immutable unitsPerNano;
+    /// @notice The state root before the first batch.
+    bytes32 public immutable genesisRoot;
+    /// @notice How long a batch can be challenged, in seconds.
+    uint64 public immutable challengeWindow;
+    /// @notice How long a batch may leave an inbox message waiting, in seconds.
+    uint64 public immutable forceDelay;
+    /// @notice How long a message waits before anyone with a bond may sequence, in seconds.
+    uint64 public immutable takeoverDelay;
+    /// @notice How long a message waits before anyone may freeze the rollup, in seconds.
+    uint64 public immutable freezeDelay;
+    /// @notice How long a payer who closes a channel alone must wait, in L2 seconds.
+    uint64 public immutable closeDelay;
+    /// @notice How long a stake on its way out stays slashable, in L2 seconds.
+    uint64 public immutable unstakeDelay;
+    /// @notice How many L1 blocks lie between a fraud proof's commitment and its reveal, at least.
+    uint64 public immutable revealDelay;
+    /// @notice The L2's chain id, part of what its users sign.
+    uint64 public immutable l2ChainId;
+    /// @notice The EIP-712 domain of everything signed for this deployment.
+    bytes32 public immutable domainSeparator;
+
+    /// @notice How many batches stand; the next one's id.
+    uint256 public count;
+    /// @notice How many of them are final.
+    uint256 public finalCount;
+    /// @notice Who posted the newest standing batch; 0 before the first one and after a fraud.
+    address public leader;
+    /// @notice When the rollup froze, in seconds; 0 while it runs.
+    uint64 public frozenAt;
+    /// @notice What each sequencer put up.
+    mapping(address sequencer => Bond bond) public bonds;
+    mapping(uint256 id => Batch batch) internal _batches;
+
+    /// @notice A batch was posted; its data is the posting transaction's own calldata.
+    event BatchSubmitted(
+        uint256 indexed id,
+        address indexed submitter,
+        bytes32 prevRoot,
+        bytes32 postRoot,
+        bytes32 framesRoot,
+        uint32 frameCount,
+        uint64 l2Time,
+        uint64 inboxTo
+    );
+    /// @notice Another sequencer leads; nobody does if it is 0.
+    event LeaderChanged(address indexed leader);
+    /// @notice Every batch below `count` is final now.
+    event Finalized(uint256 count, bytes32 root);
+    /// @notice A sequencer added to its bond.
+    event BondDeposited(address indexed sequencer, uint256 amount, uint256 total);
+    /// @notice A sequencer took its bond back.
+    event BondWithdrawn(address indexed sequencer, uint256 amount);
+    /// @notice The rollup froze, since nobody executed this inbox message.
+    event Frozen(uint256 indexed messageIndex, uint64 messageArrivedAt);
+
+    /// @notice The asset's decimals leave no whole number of units to a nano, or too many.
+    error UnsupportedDecimals(uint8 decimals);
+    /// @notice The delays contradict each other, or no state transition lives at its address.
+    error InvalidParameters();
+    /// @notice Another batch took this id, or it lies ahead.
+    error WrongBatchId(uint256 expected);
+    /// @notice The batch builds on another state than the newest one.
+    error WrongPreviousRoot(bytes32 expected);
+    /// @notice Batch data must be the calldata of a transaction signed by its sender, so that everyone can read it there.
+    error NotSentDirectly();
+    /// @notice The sender's bond is below `MIN_BOND`.
+    error BondTooSmall(uint256 bonded);
+    /// @notice Another sequencer leads, has its bond, and is not overdue.
+    error NotLeader(address leader);
+    /// @notice The blob is longer than `MAX_BLOB_BYTES`.
+    error BlobTooLong(uint256 length);
+    /// @notice L2 time lies before the previous batch's.
+    error L2TimeBackwards(uint64 previous);
+    /// @notice L2 time runs more than `MAX_TIME_AHEAD` before this block's.
+    error L2TimeAhead(uint256 blockTime);
+    /// @notice The batch executes less of the inbox than the one before it.
+    error InboxBackwards(uint64 previous);
+    /// @notice The batch claims more inbox messages than have arrived.
+    error InboxBeyondEnd(uint256 length);
+    /// @notice The batch leaves out this inbox message, which has waited longer than `forceDelay`.
+    error InboxIgnored(uint64 index);
+    /// @notice Nothing new would become final, or batches would that don't exist.
+    error NothingToFinalize(uint256 finalCount, uint256 count);
+    /// @notice The newest of these batches can still be challenged.
+    error WindowOpen(uint256 until);
+    /// @notice The sender has no bond.
+    error NoBond();
+    /// @notice The sender's newest batch is not final.
+    error BondLocked(uint256 untilFinalCount);
+    /// @notice The receiver refused its ether.
+    error EtherRefused();
+    /// @notice No batch has this id.
+    error NoSuchBatch(uint256 count);
+    /// @notice The rollup froze: it takes no batch any more.
+    error AlreadyFrozen();
+    /// @notice No inbox message has waited longer than `freezeDelay`.
+    error NotOverdue();
+
+    constructor(Parameters memory parameters) {
+        if (
+            parameters.challengeWindow == 0 || parameters.revealDelay == 0
+                || parameters.forceDelay > parameters.takeoverDelay || parameters.takeoverDelay > parameters.freezeDelay
+                || address(parameters.stf).code.length == 0
+        ) revert InvalidParameters();
+        uint8 decimals = parameters.asset.decimals();
+        if (decimals < 9 || decimals > 27) revert UnsupportedDecimals(decimals);
+        asset = parameters.asset;
+        stf = parameters.stf;
+        unitsPerNano = 10 ** (decimals - 9);
+        genesisRoot = parameters.genesisRoot;
+        challengeWindow = parameters.challengeWindow;
+        forceDelay = parameters.forceDelay;
+        takeoverDelay = parameters.takeoverDelay;
+        freezeDelay = parameters.freezeDelay;
+        closeDelay = parameters.closeDelay;
+        unstakeDelay = parameters.unstakeDelay;
+        revealDelay = parameters.revealDelay;
+        l2ChainId = parameters.l2ChainId;
+        inbox = new Inbox(parameters.asset, 10 ** (decimals - 9));
+        domainSeparator = keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256("Idlewatt"),
+                keccak256("1"),
+                uint256(parameters.l2ChainId),
+                address(this)
+            )
+        );
+    }
+
+    // ---------------------------------------------------------------------------------------------- sequencing
+
+    /// @notice Adds to the sender's bond.
+    function depositBond() external payable {
+        Bond storage bond = bonds[msg.sender];
+        bond.amount += uint128(msg.value);
+        emit BondDeposited(msg.sender, msg.value, bond.amount);
+    }
+
+    /// @notice Returns the sender's whole bond, once its newest batch is final or taken back.
+    function withdrawBond() external {
+        Bond storage bond = bonds[msg.sender];
+        uint256 amount = bond.amount;
+        if (amount == 0) revert NoBond();
+        // Batches beyond `count` were taken back: their submitter was slashed if guilty, and is free if only cut off.
+        uint256 answersTo = bond.batchesTo < count ? bond.batchesTo : count;
+        if (answersTo > finalCount) revert BondLocked(answersTo);
+        bond.amount = 0;
+        emit BondWithdrawn(msg.sender, amount);
+        _payEther(msg.sender, amount);
+    }
+
+    /// @notice Posts the next batch.
+    /// @param id Its id: the number of batches before it.
+    /// @param prevRoot The state root it builds on, so that a batch meant for another history never lands.
+    /// @param blob Its data (see `Frames`).
+    function submitBatch(uint256 id, bytes32 prevRoot, bytes calldata blob) external {
+        if (msg.sender != tx.origin || msg.sender.code.length != 0) revert NotSentDirectly();
+        if (frozenAt != 0) revert AlreadyFrozen();
+        if (id != count) revert WrongBatchId(count);
+        if (prevRoot != headRoot()) revert WrongPreviousRoot(headRoot());
+        _checkSender();
+        if (blob.length > MAX_BLOB_BYTES) revert BlobTooLong(blob.length);
+        Batch memory posted = _read(blob);
+        _checkOrder(id, posted.l2Time, posted.inboxTo);
+        bonds[msg.sender].batchesTo = uint64(id + 1);
+        _batches[id] = posted;
+        count = id + 1;
+        if (leader != msg.sender) {
+            leader = msg.sender;
+            emit LeaderChanged(msg.sender);
+        }
+        emit BatchSubmitted(
+            id,
+            msg.sender,
+            prevRoot,
+            posted.postRoot,
+            posted.framesRoot,
+            posted.frameCount,
+            posted.l2Time,
+            posted.inboxTo
+        );
+    }
+
+    // ------------------------------------------------------------------------------------------------ finality
+
+    /// @notice Makes every batch below `upTo` final, where the newest of them is past its window; anyone may call.
+    /// @param upTo One past the newest batch to make final.
+    function finalize(uint256 upTo) external {
+        if (upTo <= finalCount || upTo > count) revert NothingToFinalize(finalCount, count);
+        // Later batches were posted later, so the newest one's window is the last to end.
+        uint256 until = uint256(_batches[upTo - 1].submittedAt) + challengeWindow;
+        if (block.timestamp < until) revert WindowOpen(until);
+        finalCount = upTo;
+        emit Finalized(upTo, _batches[upTo - 1].postRoot);
+    }
+
+    /// @notice Ends the rollup where nobody executes the inbox: no batch, deposit or forced transaction comes any more, and
+    /// once every batch that stands is final, everyone takes out what the last state gives them. Anyone may call.
+    function freeze() external {
+        if (frozenAt != 0) revert AlreadyFrozen();
+        (uint256 index, uint64 arrivedAt) = oldestPending();
+        if (!_waitsLonger(arrivedAt, freezeDelay)) revert NotOverdue();
+        frozenAt = uint64(block.timestamp);
+        emit Frozen(index, arrivedAt);
+    }
+
+    // ------------------------------------------------------------------------------------------------- reading
+
+    /// @notice The newest batch's state root, final or not; the next batch builds on it.
+    function headRoot() public view returns (bytes32) {
+        return count == 0 ? genesisRoot : _batches[count - 1].postRoot;
+    }
+
+    /// @notice The oldest inbox message that no standing batch executes.
+    /// @return index Its place in the inbox.
+    /// @return arrivedAt When it arrived, in seconds; 0 if every message is executed.
+    function oldestPending() public view returns (uint256 index, uint64 arrivedAt) {
+        index = _inboxTo();
+        arrivedAt = inbox.arrivedAt(index);
+    }
+
+    /// @notice Whether anyone with a bond may post now, because the leader leaves the inbox waiting.
+    function isOverdue() public view returns (bool) {
+        (, uint64 arrivedAt) = oldestPending();
+        return _waitsLonger(arrivedAt, takeoverDelay);
+    }
+
+    /// @notice One batch that stands.
+    /// @param id Its id.
+    function batch(uint256 id) external view returns (Batch memory) {
+        if (id >= count) revert NoSuchBatch(count);
+        return _batches[id];
+    }
+
+    /// @notice Up to `limit` batches from `start` on; fewer at the end, none beyond it.
+    /// @param start The first batch's id.
+    /// @param limit How many at most.
+    /// @return page The batches in their order.
+    function batches(uint256 start, uint256 limit) external view returns (Batch[] memory page) {
+        uint256 total = count;
+        if (start >= total) return page;
+        uint256 size = total - start < limit ? total - start : limit;
+        page = new Batch[](size);
+        for (uint256 i = 0; i < size; ++i) {
+            page[i] = _batches[start + i];
+        }
+    }
+
+    /// @notice How many batches `finalize` would make final in this block: its argument, if greater than `finalCount`.
+    /// @param limit How many batches to look at, at most.
+    function finalizable(uint256 limit) external view returns (uint256 upTo) {
+        upTo = finalCount;
+        for (uint256 i = 0; i < limit && upTo < count; ++i) {
+            if (block.timestamp < uint256(_batches[upTo].submittedAt) + challengeWindow) break;
+            ++upTo;
+        }
+    }
+
+    /// @dev How far the standing batches execute the inbox.
+    function _inboxTo() internal view returns (uint64) {
+        return count == 0 ? 0 : _batches[count - 1].inboxTo;
+    }
+
+    /// @dev Pays ether, after every change of state.
+    function _payEther(address to, uint256 amount) internal {
+        (bool success,) = to.call{value: amount}("");
+        if (!success) revert EtherRefused();
+    }
+
+    function _checkSender() private view {
+        uint256 bonded = bonds[msg.sender].amount;
+        if (bonded < MIN_BOND) revert BondTooSmall(bonded);
+        address leads = leader;
+        if (leads != msg.sender && leads != address(0) && bonds[leads].amount >= MIN_BOND && !isOverdue()) {
+            revert NotLeader(leads);
+        }
+    }
+
+    function _read(bytes calldata blob) private view returns (Batch memory read) {
+        (read.l2Time, read.inboxTo) = Frames.header(blob);
+        (read.framesRoot, read.postRoot, read.frameCount) = Frames.digest(blob);
+        read.submitter = msg.sender;
+        read.submittedAt = uint64(block.timestamp);
+        read.blockNumber = uint64(block.number);
+    }
+
+    function _checkOrder(uint256 id, uint64 l2Time, uint64 inboxTo) private view {
+        uint64 inboxFrom = _inboxTo();
+        if (id != 0 && l2Time < _batches[id - 1].l2Time) revert L2TimeBackwards(_batches[id - 1].l2Time);
+        if (inboxTo < inboxFrom) revert InboxBackwards(inboxFrom);
+        if (l2Time > block.timestamp + MAX_TIME_AHEAD) revert L2TimeAhead(block.timestamp);
+        uint256 arrived = inbox.length();
+        if (inboxTo > arrived) revert InboxBeyondEnd(arrived);
+        if (inboxTo - inboxFrom < AMPLE_MESSAGES && _waitsLonger(inbox.arrivedAt(inboxTo), forceDelay)) {
+            revert InboxIgnored(inboxTo);
+        }
+    }
+
+    function _waitsLonger(uint64 arrivedAt, uint64 delay) private view returns (bool) {
+        return arrivedAt != 0 && block.timestamp > uint256(arrivedAt) + delay;
+    }
+}

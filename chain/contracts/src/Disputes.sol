@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Batches} from "./Batches.sol";
+import {Frames} from "./Frames.sol";
+import {IStf} from "./IStf.sol";
+
+/// @title Fraud proofs: one transaction re-executes one frame, and a wrong one takes its batch and every later one back
+/// @notice A proof is committed to first and revealed some L1 blocks later, so that nobody who sees it in the mempool can
+/// take its reward.
+abstract contract Disputes is Batches {
+    /// @notice The frame before the disputed one, whose root the disputed one starts from; ignored for a batch's first frame,
+    /// which starts from the batch before.
+    /// @param postRoot The state root that was posted for it.
+    /// @param bodyHash The hash of its body.
+    /// @param siblings Its Merkle proof in the batch, from the leaf up.
+    struct PreviousFrame {
+        bytes32 postRoot;
+        bytes32 bodyHash;
+        bytes32[] siblings;
+    }
+
+    /// @notice The disputed frame.
+    /// @param postRoot The state root that was posted for it.
+    /// @param body Its body.
+    /// @param siblings Its Merkle proof in the batch, from the leaf up.
+    struct DisputedFrame {
+        bytes32 postRoot;
+        bytes body;
+        bytes32[] siblings;
+    }
+
+    /// @notice Where the half of a slashed bond goes that nobody gets.
+    address public constant BURNT = 0x000000000000000000000000000000000000dEaD;
+    /// @notice The code of a frame that executes but was posted with another root.
+    uint8 public constant WRONG_ROOT = 8;
+
+    /// @notice The block in which a prover committed to a proof; 0 if it didn't.
+    mapping(address prover => mapping(bytes32 commitment => uint256 blockNumber)) public fraudCommittedAt;
+
+    /// @notice Somebody will prove a fraud.
+    event FraudCommitted(address indexed prover, bytes32 indexed commitment);
+    /// @notice A fraud was proven: `batchId` and every later batch are taken back.
+    /// @param batchId The guilty batch.
+    /// @param submitter Who posted it.
+    /// @param prover Who proved it.
+    /// @param frameIndex The wrong frame.
+    /// @param code The rule it breaks.
+    /// @param batchesBefore How many batches stood.
+    event FraudProven(
+        uint256 indexed batchId,
+        address indexed submitter,
+        address indexed prover,
+        uint256 frameIndex,
+        uint8 code,
+        uint256 batchesBefore
+    );
+    /// @notice A sequencer lost its whole bond.
+    event BondSlashed(address indexed sequencer, address indexed prover, uint256 toProver, uint256 burnt);
+
+    /// @notice The sender committed to this before.
+    error AlreadyCommitted(uint256 blockNumber);
+    /// @notice The sender did not commit to this proof.
+    error NotCommitted(bytes32 commitment);
+    /// @notice The commitment is not old enough.
+    error RevealTooEarly(uint256 fromBlock);
+    /// @notice The batch is final already, or doesn't stand.
+    error NotChallengeable(uint256 finalCount, uint256 count);
+    /// @notice The frame, or the one before it, is not in the batch at this place.
+    error WrongFrame(uint256 frameIndex);
+    /// @notice The contents are not those of the inbox messages that the frame names.
+    error WrongMessages();
+    /// @notice The frame is right.
+    error NotFraud();
+
+    /// @notice Announces a fraud proof without showing it.
+    /// @param commitment `keccak(abi.encode(sender, batchId, frameIndex, keccak(witness), salt))`.
+    function commitFraud(bytes32 commitment) external {
+        uint256 known = fraudCommittedAt[msg.sender][commitment];
+        if (known != 0) revert AlreadyCommitted(known);
+        fraudCommittedAt[msg.sender][commitment] = block.number;
+        emit FraudCommitted(msg.sender, commitment);
+    }
+
+    /// @notice Proves that a frame is wrong. The batch and every later one are taken back, its submitter's bond goes to the
+    /// sender and to nobody, half each.
+    /// @param batchId A batch that stands and is not final.
+    /// @param frameIndex The wrong frame's place in it.
+    /// @param previous The frame before it.
+    /// @param frame The wrong frame.
+    /// @param messages The contents of the inbox messages that the frame names, see `IStf`.
+    /// @param witness The part of the state that the frame touches, see `IStf`.
+    /// @param salt What the commitment was salted with.
+    function proveFraud(
+        uint256 batchId,
+        uint256 frameIndex,
+        PreviousFrame calldata previous,
+        DisputedFrame calldata frame,
+        bytes calldata messages,
+        bytes calldata witness,
+        bytes32 salt
+    ) external {
+        _checkReveal(keccak256(abi.encode(msg.sender, batchId, frameIndex, keccak256(witness), salt)));
+        if (batchId < finalCount || batchId >= count) revert NotChallengeable(finalCount, count);
+        bytes32 prevRoot = _checkFrames(batchId, frameIndex, previous, frame);
+        _checkMessages(frame.body, _batches[batchId].inboxTo, messages);
+        (uint8 code, bytes32 root) =
+            stf.execute(_context(batchId, frameIndex), prevRoot, frame.body, messages, witness);
+        if (code == 0) {
+            if (root == frame.postRoot) revert NotFraud();
+            code = WRONG_ROOT;
+        }
+        _takeBack(batchId, frameIndex, code);
+    }
+
+    function _checkReveal(bytes32 commitment) private view {
+        uint256 committed = fraudCommittedAt[msg.sender][commitment];
+        if (committed == 0) revert NotCommitted(commitment);
+        if (block.number < committed + revealDelay) revert RevealTooEarly(committed + revealDelay);
+    }
+
+    function _checkFrames(
+        uint256 batchId,
+        uint256 frameIndex,
+        PreviousFrame calldata previous,
+        DisputedFrame calldata frame
+    ) private view returns (bytes32 prevRoot) {
+        bytes32 framesRoot = _batches[batchId].framesRoot;
+        uint256 frameCount = _batches[batchId].frameCount;
+        bytes32 leaf = keccak256(abi.encode(frame.postRoot, keccak256(frame.body)));
+        if (!Frames.contains(framesRoot, frameCount, frameIndex, leaf, frame.siblings)) revert WrongFrame(frameIndex);
+        if (frameIndex == 0) return batchId == 0 ? genesisRoot : _batches[batchId - 1].postRoot;
+        leaf = keccak256(abi.encode(previous.postRoot, previous.bodyHash));
+        if (!Frames.contains(framesRoot, frameCount, frameIndex - 1, leaf, previous.siblings)) {
+            revert WrongFrame(frameIndex - 1);
+        }
+        return previous.postRoot;
+    }
+
+    /// @dev Whatever a sequencer posted passes: only contents that the sender made up are refused.
+    function _checkMessages(bytes calldata body, uint256 inboxTo, bytes calldata messages) private view {
+        if (body.length == 10 && body[0] == 0) {
+            uint256 from = uint64(bytes8(body[1:9]));
+            uint256 size = uint8(body[9]);
+            if (size != 0 && size <= 8 && from + size <= inboxTo) {
+                if (!inbox.holds(from, size, messages)) revert WrongMessages();
+                return;
+            }
+        }
+        if (messages.length != 0) revert WrongMessages();
+    }
+
+    function _context(uint256 batchId, uint256 frameIndex) private view returns (IStf.Context memory) {
+        Batch storage disputed = _batches[batchId];
+        return IStf.Context({
+            domainSeparator: domainSeparator,
+            closeDelay: closeDelay,
+            unstakeDelay: unstakeDelay,
+            l2Time: disputed.l2Time,
+            inboxTo: disputed.inboxTo,
+            isLast: frameIndex + 1 == disputed.frameCount
+        });
+    }
+
+    function _takeBack(uint256 batchId, uint256 frameIndex, uint8 code) private {
+        address guilty = _batches[batchId].submitter;
+        uint256 lost = bonds[guilty].amount;
+        uint256 reward = lost / 2;
+        emit FraudProven(batchId, guilty, msg.sender, frameIndex, code, count);
+        emit BondSlashed(guilty, msg.sender, reward, lost - reward);
+        emit LeaderChanged(address(0));
+        bonds[guilty].amount = 0;
+        count = batchId;
+        leader = address(0);
+        _payEther(BURNT, lost - reward);
+        _payEther(msg.sender, reward);
+    }
+}
