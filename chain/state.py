@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from chain.signing import keccak256
 from chain.tree import EMPTY, Tree
@@ -19,11 +20,39 @@ from chain.types import (
 )
 
 
+class _Watched:
+    """Leaves that note every state index which is read or written. They stand in only while somebody records."""
+
+    def __init__(self, leaves: dict[int, Leaf]) -> None:
+        self.leaves = leaves
+        self.keys: set[int] = set()
+
+    def get(self, key: int) -> Leaf | None:
+        self.keys.add(key)
+        return self.leaves.get(key)
+
+    def __getitem__(self, key: int) -> Leaf:
+        self.keys.add(key)
+        return self.leaves[key]
+
+    def __setitem__(self, key: int, leaf: Leaf) -> None:
+        self.keys.add(key)
+        self.leaves[key] = leaf
+
+    def pop(self, key: int, default: None) -> Leaf | None:
+        self.keys.add(key)
+        return self.leaves.pop(key, default)
+
+    def items(self) -> Iterable[tuple[int, Leaf]]:
+        self.keys.update(self.leaves)
+        return self.leaves.items()
+
+
 class State:
     """Every leaf of one L2 state. Writes are journaled: ``rollback`` undoes back to a ``mark``."""
 
     def __init__(self) -> None:
-        self._leaves: dict[int, Leaf] = {}
+        self._leaves: dict[int, Leaf] | _Watched = {}
         self._tree = Tree()
         self._journal: list[tuple[int, Leaf | None]] = []
 
@@ -96,6 +125,17 @@ class State:
         self._journal.clear()
         return written
 
+    @contextmanager
+    def recording(self) -> Iterator[set[int]]:
+        """Note every state index that is read or written inside, absent leaves included; one recording at a time."""
+        leaves = self._leaves
+        assert isinstance(leaves, dict)
+        watched = self._leaves = _Watched(leaves)
+        try:
+            yield watched.keys
+        finally:
+            self._leaves = leaves
+
     def root(self) -> bytes:
         """The state root."""
         return self._tree.root()
@@ -103,6 +143,10 @@ class State:
     def proof(self, key: int) -> list[bytes]:
         """The 32 siblings of a leaf, from the bottom up; also for an absent leaf."""
         return self._tree.proof(key)
+
+    def multiproof(self, keys: Sequence[int]) -> list[bytes]:
+        """The siblings that lead from several leaves, given by ascending state index, to the root together."""
+        return self._tree.multiproof(keys)
 
     def _place(self, key: int, leaf: Leaf | None) -> None:
         if leaf is None:

@@ -43,6 +43,21 @@ class Tree:
         self._settle()
         return [self._levels[level].get(index >> level ^ 1, EMPTY) for level in range(DEPTH)]
 
+    def multiproof(self, indices: Sequence[int]) -> list[bytes]:
+        """The siblings on the way from several leaves, given in ascending order, up to the root.
+
+        They stand level by level from the bottom up, in each from left to right, and only where the walk from those
+        leaves doesn't compute them itself.
+        """
+        self._settle()
+        siblings: list[bytes] = []
+        nodes = list(indices)
+        for level in range(DEPTH):
+            at_level, known = self._levels[level], set(nodes)
+            siblings += [at_level.get(index ^ 1, EMPTY) for index in nodes if index ^ 1 not in known]
+            nodes = list(dict.fromkeys(index >> 1 for index in nodes))
+        return siblings
+
     def _settle(self) -> None:
         dirty = self._dirty
         if not dirty:
