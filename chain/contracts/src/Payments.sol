@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.28;
+
+import {Codes} from "./Codes.sol";
+import {Leaf, Leaves} from "./Leaves.sol";
+import {Machine, Machines, Tx} from "./Machine.sol";
+
+/// @title Accounts, transfers and withdrawals: transaction types 1 to 3, and deposits
+library Payments {
+    using Leaves for Leaf;
+    using Machines for Machine;
+    using Machines for Leaf;
+    using Machines for Tx;
+
+    bytes32 private constant TRANSFER =
+        keccak256("Transfer(uint32 from,uint32 to,uint64 amount,uint32 fee,uint64 nonce)");
+    bytes32 private constant WITHDRAW =
+        keccak256("Withdraw(uint32 from,uint64 amount,uint32 fee,address to,uint64 nonce)");
+
+    /// @notice Credits what was paid into the inbox to the hinted account, if it is the owner's, or else to a new one.
+    /// @param machine What is executed with.
+    /// @param message Where `owner20 hint4 amount8` starts in calldata.
+    function deposit(Machine memory machine, Tx message) internal pure returns (uint8 code) {
+        uint256 owner = message.read(0, 160);
+        uint256 amount = message.read(24, 64);
+        Leaf receiver = machine.account(message.read(20, 32));
+        bool isOwners = !receiver.isNone() && receiver.get(Leaves.OWNER) == owner;
+        code = machine.meta.add(Leaves.SUPPLY, amount);
+        if (code != Codes.OK) return code;
+        if (!isOwners) {
+            (code, receiver) = machine.allocate(Leaves.NEXT_ACCOUNT, 0);
+            if (code != Codes.OK) return code;
+            receiver.put(Leaves.OWNER, owner);
+        }
+        return receiver.add(Leaves.BALANCE, amount);
+    }
+
+    /// @notice Type 1: `owner20`.
+    /// @param machine What is executed with.
+    /// @param tx_ The transaction.
+    function createAccount(Machine memory machine, Tx tx_) internal pure returns (uint8 code) {
+        uint256 owner = tx_.read(1, 160);
+        if (owner == 0) return Codes.MISSING_RECEIVER;
+        Leaf created;
+        (code, created) = machine.allocate(Leaves.NEXT_ACCOUNT, 0);
+        if (code != Codes.OK) return code;
+        created.put(Leaves.OWNER, owner);
+    }
+
+    /// @notice Type 2: `from4 to4 amount8 fee4 sig64`.
+    /// @param machine What is executed with.
+    /// @param tx_ The transaction.
+    function transfer(Machine memory machine, Tx tx_) internal pure returns (uint8 code) {
+        uint256 from = tx_.read(1, 32);
+        uint256 to = tx_.read(5, 32);
+        uint256 amount = tx_.read(9, 64);
+        uint256 fee = tx_.read(17, 32);
+        Leaf sender = machine.account(from);
+        if (sender.isNone()) return Codes.MISSING_SENDER;
+        bytes32 signed = keccak256(abi.encode(TRANSFER, from, to, amount, fee, sender.get(Leaves.NONCE)));
+        code = machine.checkSigner(tx_, 21, signed, sender.get(Leaves.OWNER));
+        if (code != Codes.OK) return code;
+        code = machine.spend(sender, amount, fee);
+        if (code != Codes.OK) return code;
+        return machine.credit(to, amount);
+    }
+
+    /// @notice Type 3: `from4 amount8 fee4 to20 sig64`.
+    /// @param machine What is executed with.
+    /// @param tx_ The transaction.
+    function withdraw(Machine memory machine, Tx tx_) internal pure returns (uint8 code) {
+        uint256 from = tx_.read(1, 32);
+        uint256 amount = tx_.read(5, 64);
+        uint256 fee = tx_.read(13, 32);
+        uint256 to = tx_.read(17, 160);
+        Leaf sender = machine.account(from);
+        if (sender.isNone()) return Codes.MISSING_SENDER;
+        bytes32 signed = keccak256(abi.encode(WITHDRAW, from, amount, fee, to, sender.get(Leaves.NONCE)));
+        code = machine.checkSigner(tx_, 37, signed, sender.get(Leaves.OWNER));
+        if (code != Codes.OK) return code;
+        code = machine.spend(sender, amount, fee);
+        if (code != Codes.OK) return code;
+        if (to == 0) return Codes.MISSING_RECEIVER;
+        return addWithdrawal(machine, to, amount);
+    }
+
+    /// @notice Appends a withdrawal.
+    /// @param machine What is executed with.
+    /// @param to Who is paid on L1.
+    /// @param amount In nano.
+    function addWithdrawal(Machine memory machine, uint256 to, uint256 amount) internal pure returns (uint8 code) {
+        Leaf created;
+        (code, created) = machine.allocate(Leaves.NEXT_WITHDRAWAL, Leaves.WITHDRAWALS_FROM);
+        if (code != Codes.OK) return code;
+        created.put(Leaves.RECIPIENT, to);
+        created.put(Leaves.AMOUNT, amount);
+    }
+}
