@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,8 +24,9 @@ from chain.errors import IdlewattError
 CONTRACTS = Path(__file__).resolve().parent
 ARTIFACTS = CONTRACTS / "artifacts"
 SOURCES = CONTRACTS / "src"
-DEPLOYED = ("Inbox", "Rollup", "TestUSD")
+DEPLOYED = ("Inbox", "Rollup", "Stf", "TestUSD")
 EVM_VERSION = "prague"
+_IMPORT = re.compile(r'^import .*"\./(\w+\.sol)";$', re.MULTILINE)
 NPM_TIMEOUT_S = 120
 COMPILE_TIMEOUT_S = 120
 
@@ -48,14 +50,24 @@ def build(cache: Path | None = None) -> dict[str, str]:
         ContractBuildError: If node or npm is missing, the compiler can't be installed, or the sources don't compile.
     """
     sources = read_sources(SOURCES)
-    contracts, compiler = compile_sources(sources, cache)
-    digest = source_hash(sources)
-    return {f"{name}.json": _artifact(name, contracts[f"{name}.sol"][name], compiler, digest) for name in DEPLOYED}
+    return {f"{name}.json": _build_one(name, sources_of(name, sources), cache) for name in DEPLOYED}
 
 
 def read_sources(folder: Path) -> dict[str, str]:
     """A folder's Solidity files by name."""
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sol"))}
+
+
+def sources_of(name: str, sources: dict[str, str]) -> dict[str, str]:
+    """A contract's file and everything that it imports, so that an artifact depends on nothing else."""
+    found: dict[str, str] = {}
+    waiting = [f"{name}.sol"]
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found[file] = sources[file]
+            waiting += _IMPORT.findall(sources[file])
+    return dict(sorted(found.items()))
 
 
 def compile_sources(sources: dict[str, str], cache: Path | None = None) -> tuple[dict[str, Any], str]:
@@ -108,6 +120,11 @@ def _standard_json(sources: dict[str, str]) -> dict[str, Any]:
             "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object"]}},
         },
     }
+
+
+def _build_one(name: str, sources: dict[str, str], cache: Path | None) -> str:
+    contracts, compiler = compile_sources(sources, cache)
+    return _artifact(name, contracts[f"{name}.sol"][name], compiler, source_hash(sources))
 
 
 def _artifact(name: str, contract: dict[str, Any], compiler: str, digest: str) -> str:

@@ -1,0 +1,162 @@
+"""The contract ``Stf`` on revm, fast enough to compare it with the Python state transition by the hundred a second.
+
+revm is asked for answers alone: what it says about gas across calls is wrong, and py-evm is measured for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import msgspec
+from pyrevm import EVM, AccountInfo
+
+from chain.contracts import build
+from chain.l1.artifacts import artifact
+from chain.signing import keccak256
+from chain.stf import Code
+from chain.witness import build_witness, encode_messages, named_messages
+from tests.fuzz.world import Case
+
+CONTRACT = "0x" + "5f" * 20
+CALLER = "0x" + "ca" * 20
+SELECTOR = keccak256(b"execute((bytes32,uint64,uint64,uint64,uint64,bool),bytes32,bytes,bytes,bytes)")[:4]
+HEAD_WORDS = 10
+
+
+class Reverted(Exception):
+    """The contract refused its caller's part: ``name`` is its custom error."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that ``Stf.execute`` is told."""
+
+    domain_separator: bytes
+    close_delay_s: int
+    unstake_delay_s: int
+    l2_time_s: int
+    inbox_to: int
+    is_last: bool
+    prev_root: bytes
+    frame: bytes
+    messages: bytes
+    witness: bytes
+
+    def encode(self) -> bytes:
+        """The calldata."""
+        numbers = (self.close_delay_s, self.unstake_delay_s, self.l2_time_s, self.inbox_to, self.is_last)
+        head = [
+            SELECTOR,
+            self.domain_separator,
+            *(int(number).to_bytes(32, "big") for number in numbers),
+            self.prev_root,
+        ]
+        tail: list[bytes] = []
+        offset = HEAD_WORDS * 32
+        for data in (self.frame, self.messages, self.witness):
+            head.append(offset.to_bytes(32, "big"))
+            tail += [len(data).to_bytes(32, "big"), data, bytes(-len(data) % 32)]
+            offset += 32 + len(data) + -len(data) % 32
+        return b"".join(head + tail)
+
+
+class Prover:
+    """One deployed ``Stf``."""
+
+    def __init__(self, runtime: bytes) -> None:
+        self._evm = EVM(spec_id="PRAGUE")
+        self._evm.insert_account_info(CONTRACT, AccountInfo(code=runtime))
+        self._errors = error_names()
+
+    def execute(self, call: Call) -> tuple[Code, bytes]:
+        """The code and the root that the contract answers.
+
+        Raises:
+            Reverted: If it refuses the witness or the messages.
+        """
+        try:
+            answer = self._evm.message_call(CALLER, CONTRACT, calldata=call.encode(), is_static=True)
+        except RuntimeError as error:
+            raise Reverted(self._reason(str(error))) from None
+        return Code(int.from_bytes(answer[:32], "big")), bytes(answer[32:64])
+
+    def _reason(self, text: str) -> str:
+        return next((name for selector, name in self._errors.items() if f"0x{selector.hex()}" in text), text)
+
+
+def call_of(case: Case) -> Call:
+    """What a fraud prover would tell the contract about a case."""
+    state, inbox = case.state(), case.inbox()
+    witness = build_witness(state, case.header, case.frame, case.rules, inbox.__getitem__)
+    return Call(
+        domain_separator=case.rules.domain.separator,
+        close_delay_s=case.rules.close_delay_s,
+        unstake_delay_s=case.rules.unstake_delay_s,
+        l2_time_s=case.header.l2_time_s,
+        inbox_to=case.header.inbox_to,
+        is_last=case.is_last,
+        prev_root=state.root(),
+        frame=case.frame.body,
+        messages=encode_messages(named_messages(case.frame.body, inbox)),
+        witness=witness.encode(),
+    )
+
+
+@cache
+def error_names() -> dict[bytes, str]:
+    """The contract's custom errors by selector."""
+    return {
+        keccak256(f"{entry['name']}({','.join(argument['type'] for argument in entry['inputs'])})".encode())[:4]: entry[
+            "name"
+        ]
+        for entry in artifact("Stf").abi
+        if entry["type"] == "error"
+    }
+
+
+def runtime_of(creation: str) -> bytes:
+    """The code that creation code without a constructor of its own deploys."""
+    evm = EVM(spec_id="PRAGUE")
+    address = evm.deploy(CALLER, bytes.fromhex(creation.removeprefix("0x")))
+    return bytes(evm.get_code(address))
+
+
+def shipped() -> Prover:
+    """The committed artifact's contract."""
+    return Prover(runtime_of(artifact("Stf").bytecode))
+
+
+def stf_sources() -> dict[str, str]:
+    """The contract's Solidity files by name."""
+    return build.sources_of("Stf", build.read_sources(build.SOURCES))
+
+
+def compiled(sources: dict[str, str]) -> Prover:
+    """The contract that these sources compile to."""
+    contracts: dict[str, Any] = build.compile_sources(sources)[0]
+    return Prover(runtime_of(contracts["Stf.sol"]["Stf"]["evm"]["bytecode"]["object"]))
+
+
+def disagreement(prover: Prover, case: Case) -> str | None:
+    """How the contract differs from Python about a case; ``None`` where it doesn't."""
+    code, root = case.run()
+    try:
+        answer = prover.execute(call_of(case))
+    except Reverted as reverted:
+        return f"python {code.name} {root.hex()}, the contract reverts: {reverted.name}"
+    if answer[0] is not code:
+        return f"python {code.name}, the contract {answer[0].name}"
+    if code is Code.OK and answer[1] != root:
+        return f"roots differ: python {root.hex()}, the contract {answer[1].hex()}"
+    return None
+
+
+def disagreements(prover: Prover, cases: Sequence[Case]) -> list[tuple[Case, str]]:
+    """Every case that Python and the contract differ about."""
+    found = ((case, disagreement(prover, case)) for case in cases)
+    return [(case, how) for case, how in found if how is not None]
