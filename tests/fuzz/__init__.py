@@ -1,0 +1,1 @@
+"""Cases for comparing every implementation of the state transition with each other."""
