@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from chain.codec import decode_batch
 from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError
@@ -11,7 +13,20 @@ from chain.l1.protocol import Deployment, InboxMessage, PostedBatch
 from chain.signing import address_of, keccak256, sign_digest
 from chain.state import GENESIS_ROOT, State
 from chain.stf import Outcome, Rules, apply, apply_inbox
-from chain.txs import CloseTogether, CreateAccount, OpenChannel, Redeem, StartClose, TopUp, Transfer, Withdraw
+from chain.txs import (
+    CloseTogether,
+    CreateAccount,
+    OpenChannel,
+    ReceiptEvidence,
+    Redeem,
+    Slash,
+    Stake,
+    StartClose,
+    TopUp,
+    Transfer,
+    Unstake,
+    Withdraw,
+)
 from chain.types import Channel
 
 DOMAIN = SigningDomain(7001, b"\x11" * 20)
@@ -19,7 +34,7 @@ RULES = Rules(domain=DOMAIN, close_delay_s=30, unstake_delay_s=60)
 FUNDS_NANO = 1_000_000
 NO_HINT = 2**32 - 1
 
-Signed = Transfer | Withdraw | OpenChannel | TopUp | StartClose
+Signed = Transfer | Withdraw | OpenChannel | TopUp | StartClose | Stake | Unstake
 
 
 def key(number: int) -> bytes:
@@ -83,6 +98,20 @@ def channel_of(state: State, channel_id: int) -> Channel:
 
 def create(state: State, number: int) -> Outcome:
     return apply(state, CreateAccount(owner(number)).encode(), RULES)
+
+
+def signed_receipt(signer: int, channel: int, sequence: int, output: bytes) -> ReceiptEvidence:
+    """A receipt of the provider ``owner(signer)``, by its key, about an output of this content."""
+    word = bytes(32)
+    unsigned = ReceiptEvidence(word, word, word, keccak256(output), 1, 2, 3, 4, word, 5, 6, bytes(64))
+    struct_hash = Slash(0, 0, channel, sequence, unsigned, unsigned).receipt_hash(unsigned, owner(signer))
+    return replace(unsigned, signature=sign_digest(key(signer), DOMAIN.digest(struct_hash)))
+
+
+def slash(provider: int, reporter: int, signer: int | None = None) -> bytes:
+    """A slash of account ``provider`` by two receipts of ``key(signer)``, its own where none is named."""
+    by = provider if signer is None else signer
+    return Slash(provider, reporter, 7, 3, *(signed_receipt(by, 7, 3, text) for text in (b"one", b"other"))).encode()
 
 
 class MemoryL1:

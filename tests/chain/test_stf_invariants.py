@@ -6,9 +6,22 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from chain.state import State
 from chain.stf import apply, apply_inbox, open_batch
-from chain.txs import CloseTogether, CreateAccount, Expire, OpenChannel, Redeem, StartClose, TopUp, Transfer, Withdraw
+from chain.txs import (
+    CloseTogether,
+    CreateAccount,
+    Expire,
+    FinishUnstake,
+    OpenChannel,
+    Redeem,
+    Stake,
+    StartClose,
+    TopUp,
+    Transfer,
+    Unstake,
+    Withdraw,
+)
 from chain.types import Account, Channel, Withdrawal
-from tests.chain.support import RULES, deposit, forced, owner, signed, signed_once
+from tests.chain.support import RULES, deposit, forced, owner, signed, signed_once, slash
 
 people = st.integers(1, 4)
 numbers = st.integers(0, 6)
@@ -94,6 +107,19 @@ class Ledger(RuleBasedStateMachine):
     def expire(self, channel):
         self.run_tx(Expire(channel).encode(), False)
 
+    @rule(sender=numbers, amount=amounts, fee=fees, signer=people, by_force=st.booleans(), back=st.booleans())
+    def move_stake(self, sender, amount, fee, signer, by_force, back):
+        tx = (Unstake if back else Stake)(sender, amount, fee)
+        self.run_tx(signed(tx, signer, self.nonce(sender)), by_force)
+
+    @rule(sender=numbers)
+    def finish_unstake(self, sender):
+        self.run_tx(FinishUnstake(sender).encode(), False)
+
+    @rule(provider=numbers, reporter=numbers, signer=people)
+    def slash(self, provider, reporter, signer):
+        self.run_tx(slash(provider, reporter, signer), False)
+
     @rule(seconds=st.integers(0, 60))
     def pass_time(self, seconds):
         self.last_time_s += seconds
@@ -105,7 +131,7 @@ class Ledger(RuleBasedStateMachine):
         total = meta.fee_pool_nano
         for _, leaf in self.state.items():
             if isinstance(leaf, Account):
-                total += leaf.balance_nano + leaf.stake_nano
+                total += leaf.balance_nano + leaf.stake_nano + leaf.unlocking_nano
             elif isinstance(leaf, Channel):
                 total += leaf.deposit_nano - leaf.redeemed_nano
             elif isinstance(leaf, Withdrawal):
