@@ -11,7 +11,7 @@ import msgspec
 
 from chain.signing import keccak256
 
-CONTRACT_NAMES = ("Inbox", "Rollup", "TestUSD")
+CONTRACT_NAMES = ("Inbox", "Rollup", "Stf", "TestUSD")
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):

@@ -65,6 +65,17 @@ class L1Connection:
         async with l1_errors():
             return await function.call({"from": checksum(sender)} if sender else {})
 
+    async def call_pending(self, function: Any) -> Any:
+        """A contract function's answer in a block mined now, for what depends on the time; see `call`.
+
+        An L1 that shows no pending block answers for its newest one.
+        """
+        async with l1_errors():
+            try:
+                return await function.call({}, "pending")
+            except Web3RPCError:
+                return await function.call({})
+
     async def request(self, make: Callable[[], Any]) -> Any:
         """Await what ``make`` starts, with errors as in `call`."""
         async with l1_errors():

@@ -1,4 +1,4 @@
-"""What the rollup needs of its L1, as one typed protocol: the inbox, the batches, finality and claims.
+"""What the rollup needs of its L1, as one typed protocol: inbox, batches, finality, disputes, the freeze and ways out.
 
 One implementation speaks JSON-RPC (``chain.l1.rollup_l1``), to the embedded EVM or to any other chain.
 """
@@ -10,6 +10,11 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from chain.signing import keccak256
+from chain.types import Account, Channel
+
+DEPOSIT_KIND = 1
+FORCED_KIND = 2
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """Where the contracts are, and the parameters they were deployed with."""
@@ -25,10 +30,12 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     force_delay_s: int
     close_delay_s: int
     genesis_root: bytes
-    takeover_delay_s: int = 40
-    freeze_delay_s: int = 120
-    unstake_delay_s: int = 60
-    reveal_delay_blocks: int = 10
+    stf_address: bytes
+    """The contract that re-executes a disputed frame."""
+    takeover_delay_s: int
+    freeze_delay_s: int
+    unstake_delay_s: int
+    reveal_delay_blocks: int
 
 
 class InboxMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +52,18 @@ class InboxMessage(msgspec.Struct, frozen=True, kw_only=True):
     at_s: int
     l1_block: int
 
+    def commitment(self) -> bytes:
+        """The hash that the inbox keeps of it.
+
+        ``keccak(kind1 ‖ index8 ‖ timestamp8 ‖ …)``, then a deposit's ``owner20 ‖ hint4 ‖ amount8``, or the hash of a
+        forced transaction's body.
+        """
+        head = self.index.to_bytes(8, "big") + self.at_s.to_bytes(8, "big")
+        if self.kind == "deposit":
+            hint, amount = self.index_hint.to_bytes(4, "big"), self.amount_nano.to_bytes(8, "big")
+            return keccak256(bytes([DEPOSIT_KIND]) + head + self.owner + hint + amount)
+        return keccak256(bytes([FORCED_KIND]) + head + keccak256(self.body))
+
 
 class PostedBatch(msgspec.Struct, frozen=True, kw_only=True):
     """One batch as L1 calldata has it."""
@@ -56,6 +75,135 @@ class PostedBatch(msgspec.Struct, frozen=True, kw_only=True):
     l1_tx: bytes
     l1_block: int
     submitted_at_s: int
+    submitter: bytes = b""
+    """20 bytes: whose bond answers for it."""
+
+
+class FramePlace(msgspec.Struct, frozen=True, kw_only=True):
+    """The frame before a disputed one, as its leaf with the proof that it is in the batch."""
+
+    post_root: bytes
+    body_hash: bytes
+    siblings: tuple[bytes, ...]
+
+
+NO_FRAME = FramePlace(post_root=bytes(32), body_hash=bytes(32), siblings=())
+"""What stands before a batch's first frame."""
+
+
+class FraudProof(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one L1 transaction needs to re-execute a wrong frame."""
+
+    batch_id: int
+    frame_index: int
+    previous: FramePlace
+    post_root: bytes
+    """What was posted for the frame."""
+    body: bytes
+    siblings: tuple[bytes, ...]
+    messages: bytes
+    """The packed contents of the inbox messages that the frame executes, see ``chain.witness.encode_messages``."""
+    witness: bytes
+    salt: bytes
+    """32 random bytes, so that nobody can guess what a commitment is about."""
+
+    def commitment(self, prover: bytes) -> bytes:
+        """What the prover's address commits to before it shows the proof."""
+        fields = (
+            prover.rjust(32, b"\0"),
+            self.batch_id.to_bytes(32, "big"),
+            self.frame_index.to_bytes(32, "big"),
+            keccak256(self.witness),
+            self.salt,
+        )
+        return keccak256(b"".join(fields))
+
+
+class FraudCommitted(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody announced a fraud proof."""
+
+    prover: bytes
+    commitment: bytes
+    l1_block: int
+    l1_tx: bytes
+
+
+class FraudProven(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch and every later one were taken back, and their submitter's bond was slashed."""
+
+    batch_id: int
+    submitter: bytes
+    prover: bytes
+    frame_index: int
+    code: int
+    """The rule that the frame breaks, see ``chain.stf.Code``."""
+    batches_before: int
+    to_prover_wei: int
+    burnt_wei: int
+    l1_block: int
+    l1_tx: bytes
+
+
+class RollupFrozen(msgspec.Struct, frozen=True, kw_only=True):
+    """Nobody executed an inbox message, and the rollup ended."""
+
+    message_index: int
+    message_at_s: int
+    l1_block: int
+    l1_tx: bytes
+
+
+L1Event = FraudCommitted | FraudProven | RollupFrozen
+
+
+class Bond(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sequencer put up, and one past its newest batch."""
+
+    amount_wei: int
+    batches_to: int
+
+
+class PendingMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """The oldest inbox message that no standing batch executes."""
+
+    index: int
+    at_s: int
+
+
+class AccountProof(msgspec.Struct, frozen=True, kw_only=True):
+    """An account of the last state, with its Merkle proof from the leaf up."""
+
+    number: int
+    account: Account
+    siblings: tuple[bytes, ...]
+
+
+class ChannelProof(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel of the last state with both its accounts."""
+
+    channel_id: int
+    channel: Channel
+    siblings: tuple[bytes, ...]
+    payer: AccountProof
+    payee: AccountProof
+
+
+class SignedVoucher(msgspec.Struct, frozen=True, kw_only=True):
+    """The highest voucher of a channel that somebody holds."""
+
+    cumulative_nano: int
+    signature: bytes
+    """64 bytes."""
+
+
+class ChannelExit(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel on its way out after a freeze; amounts are 0 once paid."""
+
+    payer: bytes
+    payee: bytes
+    settle_at_s: int
+    to_payer_nano: int
+    to_payee_nano: int
 
 
 class RollupL1(Protocol):
@@ -111,4 +259,88 @@ class RollupL1(Protocol):
 
     async def is_claimed(self, index: int) -> bool:
         """Whether the withdrawal at this state index was paid."""
+        ...
+
+    # ------------------------------------------------------------------------------- sequencers, disputes, the freeze
+
+    async def block_number(self) -> int:
+        """The newest L1 block's number."""
+        ...
+
+    async def leader(self) -> bytes | None:
+        """Who alone may post while it isn't overdue; ``None`` before the first batch and after a fraud."""
+        ...
+
+    async def bond(self, sequencer: bytes) -> Bond:
+        """What an address put up."""
+        ...
+
+    async def deposit_bond(self, amount_wei: int) -> bytes:
+        """Add to one's own bond; returns the L1 transaction's hash, as everything does that sends and isn't said to."""
+        ...
+
+    async def withdraw_bond(self) -> bytes:
+        """Take one's own bond back, once one's newest batch is final or taken back."""
+        ...
+
+    async def oldest_pending(self) -> PendingMessage | None:
+        """The oldest inbox message that no standing batch executes."""
+        ...
+
+    async def is_overdue(self) -> bool:
+        """Whether anyone with a bond may post now."""
+        ...
+
+    async def frozen_at_s(self) -> int | None:
+        """When the rollup froze; ``None`` while it runs."""
+        ...
+
+    async def freeze(self) -> bytes:
+        """End a rollup whose inbox nobody executes."""
+        ...
+
+    async def force_tx(self, body: bytes) -> bytes:
+        """Make every sequencer execute a signed L2 transaction."""
+        ...
+
+    async def fraud_committed_at(self, prover: bytes, commitment: bytes) -> int | None:
+        """The L1 block in which an address committed to a proof; ``None`` if it didn't."""
+        ...
+
+    async def commit_fraud(self, commitment: bytes) -> bytes:
+        """Announce a fraud proof without showing it."""
+        ...
+
+    async def prove_fraud(self, proof: FraudProof) -> FraudProven:
+        """Show it, once its commitment is old enough."""
+        ...
+
+    async def events(self, from_block: int, to_block: int) -> Sequence[L1Event]:
+        """Commitments, proven frauds and the freeze in these L1 blocks, in order."""
+        ...
+
+    # ------------------------------------------------------------------------------------------- out after the freeze
+
+    async def exit_account(self, proof: AccountProof) -> bytes:
+        """Pay an account out to its owner."""
+        ...
+
+    async def exit_channel(self, proof: ChannelProof, voucher: SignedVoucher | None = None) -> bytes:
+        """Begin a channel's exit, or raise it where somebody began it."""
+        ...
+
+    async def channel_exit(self, channel_id: int) -> ChannelExit | None:
+        """How far a channel's exit is; ``None`` if nobody began it."""
+        ...
+
+    async def settle_channel_exit(self, channel_id: int) -> bytes:
+        """Pay a channel's rest to both parties."""
+        ...
+
+    async def refund_deposit(self, message: InboxMessage) -> bytes:
+        """Pay a deposit that no batch executed back to its owner."""
+        ...
+
+    async def is_refunded(self, message_index: int) -> bool:
+        """Whether the deposit in this inbox message was paid back."""
         ...

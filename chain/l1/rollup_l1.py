@@ -7,35 +7,21 @@ its calldata) before anybody acts on it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
-
-import msgspec
+from typing import Any
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
-from chain.l1.connection import L1Connection, L1Signer, checksum
-from chain.l1.protocol import Deployment, InboxMessage, PostedBatch
-from chain.signing import keccak256
+from chain.l1.connection import checksum
+from chain.l1.contracts import contradiction, integer
+from chain.l1.disputes import DisputesL1
+from chain.l1.exits import ExitsL1
+from chain.l1.inbox import InboxL1
+from chain.l1.protocol import PostedBatch
 
-MAX_PAGE_MESSAGES = 500
 MAX_PAGE_BATCHES = 16
 MAX_FINALIZED_AT_ONCE = 512
-DEPOSIT_KIND = 1
-SEQUENCER_BOND_WEI = 10**18
 
 
-class DeployParams(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new rollup is deployed with."""
-
-    l2_chain_id: int
-    genesis_root: bytes
-    challenge_window_s: int
-    force_delay_s: int
-    close_delay_s: int
-    asset_address: bytes | None = None
-    """An ERC-20 with 9 to 27 decimals; a new `TestUSD` if not given."""
-
-
-class JsonRpcRollupL1:
+class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1):
     """`RollupL1` over an L1's JSON-RPC.
 
     Args:
@@ -43,21 +29,6 @@ class JsonRpcRollupL1:
         deployment: The contracts to talk to.
         operator_key: Signs and pays for what is sent; without it this instance only reads.
     """
-
-    def __init__(self, url: str, deployment: Deployment, operator_key: bytes | None = None) -> None:
-        self.connection = L1Connection(url)
-        self.signer = L1Signer(self.connection, operator_key) if operator_key is not None else None
-        self._deployment = deployment
-        self._rollup = self.connection.contract("Rollup", deployment.rollup_address)
-        self._inbox = self.connection.contract("Inbox", deployment.inbox_address)
-
-    async def aclose(self) -> None:
-        """Close the connection."""
-        await self.connection.aclose()
-
-    async def deployment(self) -> Deployment:
-        """The contracts this instance talks to."""
-        return self._deployment
 
     async def check_chain(self) -> None:
         """Make sure that the L1 is the one this deployment lives on.
@@ -86,57 +57,24 @@ class JsonRpcRollupL1:
             block = await self.connection.request(lambda: eth.get_block("pending"))
         except ChainRejectedError:
             block = await self.connection.request(lambda: eth.get_block("latest"))
-        return _integer(block["timestamp"])
+        return integer(block["timestamp"])
 
     # -------------------------------------------------------------------------------------------------------- reading
 
-    async def inbox_messages(self, start: int, limit: int) -> Sequence[InboxMessage]:
-        """Messages from index ``start`` on, in order."""
-        records = await self.connection.call(self._inbox.functions.messages(start, min(limit, MAX_PAGE_MESSAGES)))
-        if not records:
-            return []
-        blocks = [_integer(record[2]) for record in records]
-        logs = await self._logs(
-            self._inbox.events.Deposited, min(blocks), max(blocks), range(start, start + len(records))
-        )
-        by_index = {log["args"]["index"]: log for log in logs}
-        return [self._deposit(start + i, record, by_index.get(start + i)) for i, record in enumerate(records)]
-
-    def _deposit(self, index: int, record: Any, log: Any) -> InboxMessage:
-        commitment, timestamp, block, kind = record
-        if log is None or kind != DEPOSIT_KIND:
-            _contradiction(f"inbox message {index} has no event")
-        fields = log["args"]
-        owner = bytes.fromhex(fields["owner"][2:])
-        hint, amount = fields["indexHint"], fields["amountNano"]
-        content = bytes([kind]) + index.to_bytes(8, "big") + timestamp.to_bytes(8, "big") + owner
-        if keccak256(content + hint.to_bytes(4, "big") + amount.to_bytes(8, "big")) != commitment:
-            _contradiction(f"inbox message {index} differs from its hash")
-        return InboxMessage(
-            index=index,
-            kind="deposit",
-            owner=owner,
-            index_hint=hint,
-            amount_nano=amount,
-            body=b"",
-            at_s=timestamp,
-            l1_block=block,
-        )
-
     async def batch_count(self) -> int:
         """How many batches stand on L1; the next one's id."""
-        return _integer(await self.connection.call(self._rollup.functions.count()))
+        return integer(await self._call(self._rollup.functions.count()))
 
     async def final_count(self) -> int:
         """How many of them are final."""
-        return _integer(await self.connection.call(self._rollup.functions.finalCount()))
+        return integer(await self._call(self._rollup.functions.finalCount()))
 
     async def batches(self, start: int, limit: int) -> Sequence[PostedBatch]:
         """Batches from id ``start`` on, blobs read back from the transactions that posted them."""
-        records = await self.connection.call(self._rollup.functions.batches(start, min(limit, MAX_PAGE_BATCHES)))
+        records = await self._call(self._rollup.functions.batches(start, min(limit, MAX_PAGE_BATCHES)))
         if not records:
             return []
-        blocks = [_integer(record[7]) for record in records]
+        blocks = [integer(record[7]) for record in records]
         ids = range(start, start + len(records))
         logs = await self._logs(self._rollup.events.BatchSubmitted, min(blocks), max(blocks), ids)
         # A batch that was taken back leaves its event behind; the record tells the one that stands.
@@ -148,17 +86,17 @@ class JsonRpcRollupL1:
 
     async def _posted(self, batch_id: int, record: Any, log: Any) -> PostedBatch:
         if log is None:
-            _contradiction(f"batch {batch_id} has no event")
+            contradiction(f"batch {batch_id} has no event")
         transaction = await self.connection.transaction(log["transactionHash"])
         if transaction is None or transaction["to"] != self._rollup.address:
-            _contradiction(f"batch {batch_id} has no transaction")
+            contradiction(f"batch {batch_id} has no transaction")
         try:
             function, arguments = self._rollup.decode_function_input(transaction["input"])
         except Exception as error:
             raise ChainUnavailableError("The L1's batch data can't be read.", code="chain_bad_answer") from error
         is_submission = function.fn_name == "submitBatch" and arguments["id"] == batch_id
         if not is_submission or arguments["prevRoot"] != log["args"]["prevRoot"]:
-            _contradiction(f"batch {batch_id} was posted by another call")
+            contradiction(f"batch {batch_id} was posted by another call")
         return PostedBatch(
             batch_id=batch_id,
             prev_root=arguments["prevRoot"],
@@ -167,11 +105,12 @@ class JsonRpcRollupL1:
             l1_tx=bytes(log["transactionHash"]),
             l1_block=record[7],
             submitted_at_s=record[3],
+            submitter=bytes.fromhex(record[2][2:]),
         )
 
     async def is_claimed(self, index: int) -> bool:
         """Whether the withdrawal at this state index was paid."""
-        return bool(await self.connection.call(self._rollup.functions.claimed(index)))
+        return bool(await self._call(self._rollup.functions.claimed(index)))
 
     async def claim_tx(self, index: int) -> bytes | None:
         """The L1 transaction that paid the withdrawal at this state index; ``None`` if none did."""
@@ -180,24 +119,8 @@ class JsonRpcRollupL1:
         event = self._rollup.events.WithdrawalClaimed
         logs = await self._logs(event, self._deployment.block_number, "latest", [index])
         if not logs:
-            _contradiction(f"the claim of withdrawal {index} has no event")
+            contradiction(f"the claim of withdrawal {index} has no event")
         return bytes(logs[0]["transactionHash"])
-
-    async def _logs(self, event: Any, from_block: int, to_block: int | str, indexes: Sequence[int]) -> list[Any]:
-        """A contract's events of one kind whose first indexed field is one of ``indexes``."""
-        contract_event = event()
-        query = {
-            "address": contract_event.address,
-            "fromBlock": from_block,
-            "toBlock": to_block,
-            "topics": [contract_event.topic, ["0x" + index.to_bytes(32, "big").hex() for index in indexes]],
-        }
-        logs = await self.connection.request(lambda: self.connection.web3.eth.get_logs(query))
-
-        async def decoded() -> list[Any]:
-            return [contract_event.process_log(log) for log in logs]
-
-        return list(await self.connection.request(decoded))
 
     # -------------------------------------------------------------------------------------------------------- sending
 
@@ -214,7 +137,7 @@ class JsonRpcRollupL1:
                     raise
             standing = standing or await self._standing(batch_id, prev_root, blob)
         if standing is None:
-            _contradiction(f"batch {batch_id} was mined but doesn't stand")
+            contradiction(f"batch {batch_id} was mined but doesn't stand")
         return standing
 
     async def _standing(self, batch_id: int, prev_root: bytes, blob: bytes) -> PostedBatch | None:
@@ -232,7 +155,7 @@ class JsonRpcRollupL1:
     async def finalize(self) -> int:
         """Make every batch past its window final; returns the new final count."""
         final = await self.final_count()
-        ready = _integer(await self.connection.call(self._rollup.functions.finalizable(MAX_FINALIZED_AT_ONCE)))
+        ready = integer(await self.connection.call_pending(self._rollup.functions.finalizable(MAX_FINALIZED_AT_ONCE)))
         if ready <= final:
             return final
         await self._signer().send(self._rollup.functions.finalize(ready))
@@ -256,65 +179,3 @@ class JsonRpcRollupL1:
                 raise
             return paid
         return bytes(receipt["transactionHash"])
-
-    def _signer(self) -> L1Signer:
-        if self.signer is None:
-            raise ChainRejectedError("This L1 connection only reads: it has no key to send with.", code="read_only")
-        return self.signer
-
-
-async def deploy(url: str, operator_key: bytes, params: DeployParams) -> Deployment:
-    """Deploy the rollup, its inbox and, if no asset is given, a `TestUSD`; put up the operator's sequencer bond.
-
-    Raises:
-        ChainUnavailableError: If L1 can't be reached.
-        ChainRejectedError: If L1 refuses, for example because the operator has no ether.
-    """
-    connection = L1Connection(url)
-    try:
-        signer = L1Signer(connection, operator_key)
-        asset = params.asset_address
-        if asset is None:
-            asset = _created(await signer.send(connection.contract("TestUSD").constructor()))
-        constructor = connection.contract("Rollup").constructor(
-            checksum(asset),
-            params.genesis_root,
-            params.challenge_window_s,
-            params.force_delay_s,
-            params.close_delay_s,
-            params.l2_chain_id,
-        )
-        receipt = await signer.send(constructor)
-        rollup = connection.contract("Rollup", _created(receipt))
-        await signer.send(rollup.functions.depositBond(), value_wei=SEQUENCER_BOND_WEI)
-        return Deployment(
-            l1_chain_id=_integer(await connection.request(lambda: connection.web3.eth.chain_id)),
-            l2_chain_id=params.l2_chain_id,
-            rollup_address=_created(receipt),
-            inbox_address=bytes.fromhex((await connection.call(rollup.functions.inbox()))[2:]),
-            asset_address=asset,
-            block_number=receipt["blockNumber"],
-            block_hash=bytes(receipt["blockHash"]),
-            challenge_window_s=params.challenge_window_s,
-            force_delay_s=params.force_delay_s,
-            close_delay_s=params.close_delay_s,
-            genesis_root=params.genesis_root,
-        )
-    finally:
-        await connection.aclose()
-
-
-def _created(receipt: Any) -> bytes:
-    return bytes.fromhex(receipt["contractAddress"][2:])
-
-
-def _integer(value: Any) -> int:
-    if not isinstance(value, int) or value < 0:
-        _contradiction("a number is missing")
-    return value
-
-
-def _contradiction(what: str) -> NoReturn:
-    raise ChainUnavailableError(
-        f"The L1 contradicts itself: {what}.", code="chain_bad_answer", fix="Use an L1 node that you trust."
-    )

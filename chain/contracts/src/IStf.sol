@@ -25,9 +25,9 @@ interface IStf {
     /// @param context What the execution depends on besides the state.
     /// @param prevRoot The state root before the frame.
     /// @param frame The frame's body.
-    /// @param messages For an inbox frame of 10 bytes with 1 <= count <= 8 and from + count <= inboxTo (in 256 bits): the packed
-    /// contents of exactly the messages that it names, in order, as the inbox holds them. Each is `01 owner20 hint4 amount8`
-    /// (a deposit) or `02 length1 body` (a forced transaction, 1 to 128 bytes). Empty for every other frame.
+    /// @param messages For an inbox frame of 10 bytes with 1 <= count <= 8 and from + count <= inboxTo: the packed contents of
+    /// exactly the messages that it names, in order. Each is `kind1 timestamp8`, then for a deposit `owner20 hint4 amount8`,
+    /// for a forced transaction `length1 body`. Not looked at for any other frame.
     /// @param witness The leaves that the execution touches and the siblings that lead from them to `prevRoot`.
     /// @return code 0, or the first rule that the frame breaks.
     /// @return root The state root after the frame; meaningless where `code` isn't 0.

@@ -161,23 +161,26 @@ contract Inbox {
     /// @notice Whether packed contents are exactly those of consecutive messages.
     /// @param from The first message's index.
     /// @param count How many there are.
-    /// @param packed Their contents, one after the other: `01 owner20 hint4 amount8`, or `02 length1 body`.
+    /// @param packed Their contents, one after the other: `kind1 timestamp8`, then `owner20 hint4 amount8` of a deposit, or
+    /// `length1 body` of a forced transaction.
     function holds(uint256 from, uint256 count, bytes calldata packed) external view returns (bool) {
         if (from + count > _messages.length) return false;
         uint256 offset;
         for (uint256 i = from; i < from + count; ++i) {
             Message storage message = _messages[i];
-            uint256 end = offset + 33;
-            if (message.kind == FORCED) {
-                if (packed.length < offset + 2) return false;
-                end = offset + 2 + uint8(packed[offset + 1]);
-            }
-            if (packed.length < end || uint8(packed[offset]) != message.kind) return false;
-            bytes calldata content = packed[offset + 1:end];
-            bytes32 hash = message.kind == FORCED
-                ? forcedHash(uint64(i), message.timestamp, content[1:])
+            bool isForced = message.kind == FORCED;
+            // The one byte beyond a deposit's head lies within its content.
+            if (packed.length < offset + 10) return false;
+            bytes calldata head = packed[offset:offset + 9];
+            uint256 start = isForced ? offset + 10 : offset + 9;
+            uint256 end = isForced ? start + uint8(packed[offset + 9]) : start + 32;
+            if (packed.length < end) return false;
+            bytes calldata content = packed[start:end];
+            bytes9 expected = bytes9(abi.encodePacked(message.kind, message.timestamp));
+            bytes32 hash = isForced
+                ? forcedHash(uint64(i), message.timestamp, content)
                 : keccak256(abi.encodePacked(DEPOSIT, uint64(i), message.timestamp, content));
-            if (hash != message.hash) return false;
+            if (bytes9(head) != expected || hash != message.hash) return false;
             offset = end;
         }
         return offset == packed.length;

@@ -1,0 +1,149 @@
+"""Sequencers, fraud proofs and the freeze, as the rollup's contract has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from chain.l1.connection import checksum
+from chain.l1.contracts import ContractsL1, contradiction, integer
+from chain.l1.protocol import Bond, FraudCommitted, FraudProof, FraudProven, L1Event, RollupFrozen
+from chain.signing import ZERO_ADDRESS
+
+MAX_BATCHES = 2**63
+"""No batch has a greater number; the contract's own type would allow one that SQLite can't keep."""
+
+
+class DisputesL1(ContractsL1):
+    """The part of `RollupL1` that is about who sequences, who lied, and when it ended."""
+
+    async def block_number(self) -> int:
+        """The newest L1 block's number."""
+        eth = self.connection.web3.eth
+        return integer(await self.connection.request(lambda: eth.block_number))
+
+    async def leader(self) -> bytes | None:
+        """Who alone may post while it isn't overdue; ``None`` before the first batch and after a fraud."""
+        leader = _address(await self._call(self._rollup.functions.leader()))
+        return None if leader == ZERO_ADDRESS else leader
+
+    async def is_overdue(self) -> bool:
+        """Whether anyone with a bond may post now."""
+        return bool(await self.connection.call_pending(self._rollup.functions.isOverdue()))
+
+    async def frozen_at_s(self) -> int | None:
+        """When the rollup froze; ``None`` while it runs."""
+        return integer(await self._call(self._rollup.functions.frozenAt())) or None
+
+    async def freeze(self) -> bytes:
+        """End a rollup whose inbox nobody executes; returns the L1 transaction's hash."""
+        return await self._send(self._rollup.functions.freeze())
+
+    async def bond(self, sequencer: bytes) -> Bond:
+        """What an address put up."""
+        amount, batches_to = await self._call(self._rollup.functions.bonds(checksum(sequencer)))
+        return Bond(amount_wei=amount, batches_to=batches_to)
+
+    async def deposit_bond(self, amount_wei: int) -> bytes:
+        """Add to one's own bond; returns the L1 transaction's hash."""
+        return await self._send(self._rollup.functions.depositBond(), value_wei=amount_wei)
+
+    async def withdraw_bond(self) -> bytes:
+        """Take one's own bond back, once one's newest batch is final or taken back; returns the transaction's hash."""
+        return await self._send(self._rollup.functions.withdrawBond())
+
+    async def fraud_committed_at(self, prover: bytes, commitment: bytes) -> int | None:
+        """The L1 block in which an address committed to a proof; ``None`` if it didn't."""
+        block = await self._call(self._rollup.functions.fraudCommittedAt(checksum(prover), commitment))
+        return integer(block) or None
+
+    async def commit_fraud(self, commitment: bytes) -> bytes:
+        """Announce a fraud proof without showing it; returns the L1 transaction's hash."""
+        return await self._send(self._rollup.functions.commitFraud(commitment))
+
+    async def prove_fraud(self, proof: FraudProof) -> FraudProven:
+        """Show it, once its commitment is old enough; returns what it did.
+
+        Raises:
+            ChainUnavailableError: If L1 can't be reached.
+            ChainRejectedError: If the contract refuses it; ``not_fraud`` where the frame is right.
+        """
+        previous = proof.previous
+        call = self._rollup.functions.proveFraud(
+            proof.batch_id,
+            proof.frame_index,
+            (previous.post_root, previous.body_hash, list(previous.siblings)),
+            (proof.post_root, proof.body, list(proof.siblings)),
+            proof.messages,
+            proof.witness,
+            proof.salt,
+        )
+        receipt = await self._signer().send(call)
+        block, l1_tx = receipt["blockNumber"], bytes(receipt["transactionHash"])
+        for event in await self.events(block, block):
+            if isinstance(event, FraudProven) and event.l1_tx == l1_tx:
+                return event
+        contradiction("a proven fraud has no event")
+
+    async def events(self, from_block: int, to_block: int) -> Sequence[L1Event]:
+        """Commitments, proven frauds and the freeze in these L1 blocks, in order."""
+        kinds = self._rollup.events
+        commitments = await self._logs(kinds.FraudCommitted, from_block, to_block)
+        frauds = await self._logs(kinds.FraudProven, from_block, to_block)
+        slashes = await self._logs(kinds.BondSlashed, from_block, to_block) if frauds else []
+        freezes = await self._logs(kinds.Frozen, from_block, to_block)
+        events = [(_place(log), _committed(log)) for log in commitments]
+        events += [(_place(log), _proven(log, slashes)) for log in frauds]
+        events += [(_place(log), _frozen(log)) for log in freezes]
+        if len(freezes) > 1:
+            contradiction("a rollup froze twice")
+        return [event for _, event in sorted(events, key=lambda placed: placed[0])]
+
+
+def _committed(log: Any) -> L1Event:
+    fields = log["args"]
+    return FraudCommitted(
+        prover=_address(fields["prover"]), commitment=bytes(fields["commitment"]), **_where(log)
+    )
+
+
+def _proven(log: Any, slashes: list[Any]) -> L1Event:
+    fields = log["args"]
+    place = _place(log)
+    # The contract writes the bond's fate right behind the fraud.
+    slash = next((other["args"] for other in slashes if _place(other) == (place[0], place[1] + 1)), None)
+    parties = fields["submitter"], fields["prover"]
+    if slash is None or (slash["sequencer"], slash["prover"]) != parties:
+        contradiction("a fraud has no slash")
+    if not 0 <= slash["burnt"] - slash["toProver"] <= 1:
+        contradiction("a bond was not halved")
+    if not fields["batchId"] < fields["batchesBefore"] < MAX_BATCHES or not fields["code"]:
+        contradiction("a fraud took no batch back")
+    return FraudProven(
+        batch_id=fields["batchId"],
+        submitter=_address(fields["submitter"]),
+        prover=_address(fields["prover"]),
+        frame_index=fields["frameIndex"],
+        code=fields["code"],
+        batches_before=fields["batchesBefore"],
+        to_prover_wei=slash["toProver"],
+        burnt_wei=slash["burnt"],
+        **_where(log),
+    )
+
+
+def _frozen(log: Any) -> L1Event:
+    fields = log["args"]
+    return RollupFrozen(message_index=fields["messageIndex"], message_at_s=fields["messageArrivedAt"], **_where(log))
+
+
+def _where(log: Any) -> dict[str, Any]:
+    return {"l1_block": integer(log["blockNumber"]), "l1_tx": bytes(log["transactionHash"])}
+
+
+def _place(log: Any) -> tuple[int, int]:
+    return integer(log["blockNumber"]), integer(log["logIndex"])
+
+
+def _address(text: str) -> bytes:
+    return bytes.fromhex(text[2:])
