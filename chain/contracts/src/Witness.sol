@@ -168,64 +168,57 @@ library Witness {
         return computed;
     }
 
-    /// @dev Each of the 32 rounds replaces the nodes by their parents in place. Where before and after agree on both
-    /// children they agree on the parent, which is then hashed once. Reading beyond the witness is harmless, and noticed at
-    /// the end, where neither a bit nor a byte may be left or lacking.
+    /// @dev Each of the 32 rounds replaces the nodes by their parents in place. A hash is multiplied by 0 where both children
+    /// are empty, which is cheaper than a branch. Reading beyond the witness is harmless, and noticed at the end, where
+    /// neither a bit nor a byte may be left or lacking.
     function _walk(State memory state) private pure returns (bytes32 pre, bytes32 post, bool isExact) {
         assembly ("memory-safe") {
             let nodes := mload(add(state, 0x40))
             let end := add(nodes, mul(mload(add(state, 0x20)), 0x60))
             let bits := add(mload(add(state, 0x60)), 2)
-            let bitCount := shr(240, calldataload(mload(add(state, 0x60))))
-            let hashes := add(bits, shr(3, add(bitCount, 7)))
+            let hashes := add(bits, shr(3, add(shr(240, calldataload(sub(bits, 2))), 7)))
             let bit := 0
             for { let level := 0 } lt(level, 32) { level := add(level, 1) } {
                 let to := nodes
-                for { let from := nodes } lt(from, end) { to := add(to, 0x60) } {
+                for { let from := nodes } lt(from, end) { from := add(from, 0x60) } {
                     let index := mload(from)
                     let side := shl(5, and(index, 1))
                     let before := mload(add(from, 0x20))
                     let after := mload(add(from, 0x40))
-                    let siblingBefore := 0
-                    let siblingAfter := 0
-                    from := add(from, 0x60)
-                    switch and(and(iszero(side), lt(from, end)), eq(mload(from), or(index, 1)))
+                    mstore(to, shr(1, index))
+                    // A left child whose right sibling is the next node: both children are known, before and after.
+                    switch and(lt(add(from, 0x60), end), eq(mload(add(from, 0x60)), add(index, iszero(side))))
                     case 0 {
-                        if and(shr(sub(255, and(bit, 7)), calldataload(add(bits, shr(3, bit)))), 1) {
-                            siblingBefore := calldataload(hashes)
-                            siblingAfter := siblingBefore
-                            hashes := add(hashes, 0x20)
-                        }
+                        // One bit, and a hash where it is set: the sibling before and after.
+                        let sibling := shr(255, shl(and(bit, 7), calldataload(add(bits, shr(3, bit)))))
                         bit := add(bit, 1)
+                        let next := add(hashes, shl(5, sibling))
+                        sibling := mul(sibling, calldataload(hashes))
+                        hashes := next
+                        mstore(xor(side, 0x20), sibling)
+                        mstore(side, before)
+                        mstore(add(to, 0x20), mul(keccak256(0x00, 0x40), iszero(iszero(or(before, sibling)))))
+                        mstore(side, after)
+                        mstore(add(to, 0x40), mul(keccak256(0x00, 0x40), iszero(iszero(or(after, sibling)))))
                     }
                     default {
-                        siblingBefore := mload(add(from, 0x20))
-                        siblingAfter := mload(add(from, 0x40))
                         from := add(from, 0x60)
+                        mstore(0x00, before)
+                        mstore(0x20, mload(add(from, 0x20)))
+                        before := or(before, mload(0x20))
+                        mstore(add(to, 0x20), mul(keccak256(0x00, 0x40), iszero(iszero(before))))
+                        mstore(0x00, after)
+                        mstore(0x20, mload(add(from, 0x40)))
+                        after := or(after, mload(0x20))
+                        mstore(add(to, 0x40), mul(keccak256(0x00, 0x40), iszero(iszero(after))))
                     }
-                    let parent := 0
-                    if or(before, siblingBefore) {
-                        mstore(side, before)
-                        mstore(xor(side, 0x20), siblingBefore)
-                        parent := keccak256(0x00, 0x40)
-                    }
-                    mstore(to, shr(1, index))
-                    mstore(add(to, 0x20), parent)
-                    if or(xor(before, after), xor(siblingBefore, siblingAfter)) {
-                        parent := 0
-                        if or(after, siblingAfter) {
-                            mstore(side, after)
-                            mstore(xor(side, 0x20), siblingAfter)
-                            parent := keccak256(0x00, 0x40)
-                        }
-                    }
-                    mstore(add(to, 0x40), parent)
+                    to := add(to, 0x60)
                 }
                 end := to
             }
             pre := mload(add(nodes, 0x20))
             post := mload(add(nodes, 0x40))
-            isExact := and(eq(bit, bitCount), eq(hashes, mload(add(state, 0x80))))
+            isExact := and(eq(bit, shr(240, calldataload(sub(bits, 2)))), eq(hashes, mload(add(state, 0x80))))
         }
     }
 
