@@ -1,4 +1,4 @@
-"""``idlewatt devnet``: an embedded L1 with the rollup, its sequencer, its RPC and a faucet on it."""
+"""``idlewatt devnet``: an L1, embedded or another, with the rollup, its sequencer, its RPC and a faucet on it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from app.cli.common import (
 )
 from app.config import Config
 from app.logs import log_to
+from chain.errors import UsageError
 
 
 @click.command("devnet", help="Run an embedded L1 with the rollup on it. Its money is test money.")
@@ -25,20 +26,34 @@ from app.logs import log_to
 @click.option("--l1-port", default=8545, show_default=True, type=click.IntRange(0, 65535), help="L1 JSON-RPC.")
 @click.option("--l2-port", default=8547, show_default=True, type=click.IntRange(0, 65535), help="Rollup RPC.")
 @click.option("--challenge-window-s", type=click.IntRange(1, 31_536_000), help="Of a new chain; 60 unless given.")
+@click.option("--l1", "l1_url", help="Deploy to and sequence on this L1, e.g. http://127.0.0.1:8545.")
+@click.option(
+    "--l1-dev-funds",
+    is_flag=True,
+    envvar="IDLEWATT_L1_DEV_FUNDS",
+    help="With --l1: take ether from a development chain's own account.",
+)
 @json_option
 @with_parent_option
 @as_coroutine
-async def command(
+async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
     home_path: str | None,
     host: str,
     l1_port: int,
     l2_port: int,
     challenge_window_s: int | None,
+    l1_url: str | None,
+    l1_dev_funds: bool,
     as_json: bool,
     with_parent: bool,
 ) -> None:
     """Serve until told to stop; the same home resumes the same chain."""
-    from chain.devnet import DevnetReady, run_devnet
+    from chain.devnet import DevnetReady, OtherL1, run_devnet
+
+    if l1_url is not None and not l1_url.startswith(("http://", "https://")):
+        raise UsageError("--l1 takes the URL of an L1's JSON-RPC.", code="bad_url", fix="Give http://host:port.")
+    if l1_dev_funds and l1_url is None:
+        raise UsageError("--l1-dev-funds is about another L1.", fix="Give --l1 as well, or leave it away.")
 
     home = prepared_home(home_path)
     log_to(home.logs, "devnet", Config.load(home.config_path).log_level)
@@ -59,6 +74,7 @@ async def command(
             on_ready=ready,
             stop=stop,
             challenge_window_s=challenge_window_s,
+            other_l1=None if l1_url is None else OtherL1(url=l1_url, use_dev_account=l1_dev_funds),
         )
 
     await until_stopped(serve, with_parent=with_parent)

@@ -3,6 +3,6 @@
 Importing this package is cheap; what it runs is imported when it runs.
 """
 
-from chain.devnet.service import Devnet, DevnetReady, run_devnet
+from chain.devnet.service import Devnet, DevnetReady, OtherL1, run_devnet
 
-__all__ = ["Devnet", "DevnetReady", "run_devnet"]
+__all__ = ["Devnet", "DevnetReady", "OtherL1", "run_devnet"]

@@ -17,11 +17,18 @@ from chain.signing import SECP256K1_N
 _KEY_BYTES = 32
 
 
+class L1Identity(msgspec.Struct, frozen=True):
+    """What tells one foreign L1 from another: an anvil that was started anew is another chain."""
+
+    chain_id: int
+    genesis_hash: bytes
+
+
 class DevnetHome:
     """A devnet's files, held by one process at a time.
 
     ``l1.db`` is the embedded chain; ``operator.key`` funds, deploys and sequences on it; ``deployment.json`` says where
-    the contracts are; ``l2-….db`` is the sequencer's, one a deployment.
+    the contracts are, and ``l1-….json`` where they are on another L1; ``l2-….db`` is the sequencer's, one a deployment.
 
     Args:
         path: The directory; made with mode 0700 if it isn't there.
@@ -81,40 +88,69 @@ class DevnetHome:
             ) from None
         return key
 
-    def deployment(self) -> Deployment | None:
-        """The contracts deployed on this home's L1, or ``None`` before the first start.
+    def deployment(self, l1: L1Identity | None = None) -> Deployment | None:
+        """The contracts deployed on the home's own L1, or on another one; ``None`` before the first start there.
 
         Raises:
-            IdlewattError: If the file is damaged.
+            IdlewattError: If the file is damaged; with code ``old_devnet`` if an older version wrote it.
         """
-        file = self.path / "deployment.json"
+        file = self._deployment_file(l1)
         try:
-            return msgspec.json.decode(file.read_bytes(), type=Deployment)
+            content = file.read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise _unusable(self.path, error) from error
+        try:
+            return msgspec.json.decode(content, type=Deployment)
         except msgspec.MsgspecError as error:
+            if _is_old(content):
+                raise IdlewattError(
+                    "This devnet was made by an older version of Idlewatt, whose rollup can't be disputed.",
+                    code="old_devnet",
+                    fix=f"Choose another --home, or remove {self.path}; what it holds is test money.",
+                ) from error
             raise IdlewattError(
                 f"{file} is damaged.", code="devnet_damaged", fix="Move the devnet's directory away."
             ) from error
 
-    def keep_deployment(self, deployment: Deployment) -> None:
+    def keep_deployment(self, deployment: Deployment, l1: L1Identity | None = None) -> None:
         """Remember a deployment, durably.
 
         Raises:
             IdlewattError: If it can't be written.
         """
         try:
-            _write_durably(self.path / "deployment.json", msgspec.json.encode(deployment))
+            _write_durably(self._deployment_file(l1), msgspec.json.encode(deployment))
         except OSError as error:
             raise _unusable(self.path, error) from error
 
     def archive_deployment(self, deployment: Deployment) -> Path:
         """Put a deployment aside whose L1 is gone; returns where it went."""
         target = self.path / f"deployment-{deployment.block_hash[:8].hex()}.json"
-        (self.path / "deployment.json").replace(target)
+        self._deployment_file(None).replace(target)
         return target
+
+    def _deployment_file(self, l1: L1Identity | None) -> Path:
+        name = "deployment" if l1 is None else f"l1-{l1.chain_id}-{l1.genesis_hash[:8].hex()}"
+        return self.path / f"{name}.json"
+
+
+class _OldDeployment(msgspec.Struct):
+    """What versions kept whose contracts knew no fraud proofs."""
+
+    rollup_address: bytes
+    inbox_address: bytes
+    genesis_root: bytes
+
+
+def _is_old(content: bytes) -> bool:
+    try:
+        msgspec.json.decode(content, type=_OldDeployment)
+        fields = msgspec.json.decode(content, type=dict)
+    except msgspec.MsgspecError:
+        return False
+    return "stf_address" not in fields
 
 
 def _new_key() -> bytes:

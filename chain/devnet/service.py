@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 L1_CHAIN_ID = 31_337
 L2_CHAIN_ID = 31_338
 OPERATOR_ETHER_WEI = 10**9 * 10**18
+REVEAL_BLOCK_S = 1.0
+"""How often an empty block is mined while a fraud commitment waits for its reveal."""
 POLL_S = 0.5
 """How often the sequencer looks at L1; the faucet's deposits are announced to it besides."""
 
@@ -37,7 +39,20 @@ class DevnetParams(msgspec.Struct, frozen=True, kw_only=True):
 
     challenge_window_s: int = 60
     force_delay_s: int = 20
+    takeover_delay_s: int = 40
+    freeze_delay_s: int = 120
     close_delay_s: int = 30
+    unstake_delay_s: int = 60
+    reveal_delay_blocks: int = 10
+
+
+class OtherL1(msgspec.Struct, frozen=True, kw_only=True):
+    """An L1 to deploy to and sequence on, instead of an embedded one."""
+
+    url: str
+    """Its JSON-RPC over HTTP."""
+    use_dev_account: bool = False
+    """Whether to take ether from an account that it signs for itself, as development chains do."""
 
 
 class DevnetReady(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +70,7 @@ class DevnetReady(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Devnet:
-    """An embedded L1 with the rollup on it, its sequencer, RPC and faucet; an async context manager.
+    """An L1, embedded or another, with the rollup on it, its sequencer, RPC and faucet; an async context manager.
 
     Args:
         home: Its directory; the same one resumes the same chain.
@@ -64,6 +79,7 @@ class Devnet:
         l2_port: For the rollup's RPC; 0 picks a free port.
         params: For a new chain.
         sequencer: The sequencer's limits and rhythms, if they should be others than usual.
+        other_l1: An L1 to deploy to and sequence on, instead of an embedded one.
     """
 
     def __init__(
@@ -75,7 +91,10 @@ class Devnet:
         l2_port: int = 0,
         params: DevnetParams | None = None,
         sequencer: SequencerConfig | None = None,
+        other_l1: OtherL1 | None = None,
     ) -> None:
+        self._other_l1 = other_l1
+        self._l1_url = other_l1.url if other_l1 else ""
         self._path = home
         self._host = host
         self._ports = l1_port, l2_port
@@ -100,6 +119,11 @@ class Devnet:
         home = DevnetHome(self._path)
         stack.callback(home.release)
         key = home.operator_key()
+        if self._other_l1 is not None:
+            deployment, is_new = await self._deployment_on_other_l1(home, key, self._other_l1)
+            await self._start_l2(stack, home, key, deployment, is_new=is_new)
+            return
+        home.deployment()  # a home that can't be used is told before a chain is opened in it
         self.l1 = L1Server(lambda: _open_evm(home.l1_database, address_of(key)))
         # Both load for a second, off the loop: py-evm in the L1's thread, web3 in another.
         client = asyncio.ensure_future(asyncio.to_thread(_load_client))
@@ -108,8 +132,19 @@ class Devnet:
             stack.push_async_callback(self.l1.aclose)
         finally:
             await client
+        self._l1_url = self.l1.url
         deployment, is_new = await self._deployment(home, key)
+        miner = asyncio.create_task(self._mine_for_reveals(deployment), name="devnet-reveals")
+        stack.push_async_callback(_end, miner)
         await self._start_l2(stack, home, key, deployment, is_new=is_new)
+
+    async def _mine_for_reveals(self, deployment: Deployment) -> None:
+        while True:
+            await asyncio.sleep(REVEAL_BLOCK_S)
+            try:
+                await self.l1.mine_for_reveal(deployment.rollup_address, deployment.reveal_delay_blocks)
+            except Exception:
+                log.exception("no empty block could be mined for a fraud proof that waits")
 
     async def _start_l2(
         self, stack: AsyncExitStack, home: DevnetHome, key: bytes, deployment: Deployment, *, is_new: bool
@@ -120,18 +155,22 @@ class Devnet:
         from chain.sequencer import Sequencer
         from chain.sequencer.sequencer import deployment_id
 
-        self.rollup = JsonRpcRollupL1(self.l1.url, deployment, key)
+        self.rollup = JsonRpcRollupL1(self._l1_url, deployment, key)
         stack.push_async_callback(self.rollup.aclose)
         identity = deployment_id(deployment)
         self.sequencer = Sequencer(self.rollup, home.l2_database(identity), config=self._sequencer_config)
         await stack.enter_async_context(self.sequencer)
-        faucet = Faucet(self.rollup, self._account_number, self.sequencer.poke)
-        await faucet.prepare()
-        rpc = RpcServer(self.sequencer, l1_rpc_url=self.l1.url, faucet=faucet.grant, is_devnet=True)
+        grant = None
+        if self._other_l1 is None or self._other_l1.use_dev_account:
+            # Ether that somebody paid for is not given away.
+            faucet = Faucet(self.rollup, self._account_number, self.sequencer.poke)
+            await faucet.prepare()
+            grant = faucet.grant
+        rpc = RpcServer(self.sequencer, l1_rpc_url=self._l1_url, faucet=grant, is_devnet=True)
         await stack.enter_async_context(rpc)
         await rpc.start(self._host, self._ports[1])
         self.ready = DevnetReady(
-            l1_url=self.l1.url,
+            l1_url=self._l1_url,
             l2_url=rpc.url,
             deployment="0x" + identity.hex(),
             rollup_address="0x" + deployment.rollup_address.hex(),
@@ -146,12 +185,11 @@ class Devnet:
 
     async def _deployment(self, home: DevnetHome, key: bytes) -> tuple[Deployment, bool]:
         """The home's deployment, checked against its L1; a new one where there is none."""
-        from chain.l1.rollup_l1 import DeployParams, JsonRpcRollupL1, deploy
-        from chain.state import GENESIS_ROOT
+        from chain.l1.rollup_l1 import JsonRpcRollupL1
 
         known = home.deployment()
         if known is not None:
-            reader = JsonRpcRollupL1(self.l1.url, known)
+            reader = JsonRpcRollupL1(self._l1_url, known)
             try:
                 await reader.check_chain()
             except ChainRejectedError as error:
@@ -162,16 +200,53 @@ class Devnet:
                 return known, False
             finally:
                 await reader.aclose()
+        deployment = await self._deploy(key)
+        home.keep_deployment(deployment)
+        return deployment, True
+
+    async def _deployment_on_other_l1(self, home: DevnetHome, key: bytes, other_l1: OtherL1) -> tuple[Deployment, bool]:
+        """The home's deployment on somebody else's L1; a new one where it has none there and can pay for it."""
+        await asyncio.to_thread(_load_client)
+        from chain.devnet.foreign import check_funds, identify
+        from chain.l1.connection import L1Connection
+        from chain.l1.rollup_l1 import JsonRpcRollupL1
+
+        connection = L1Connection(self._l1_url)
+        try:
+            identity = await identify(connection)
+            known = home.deployment(identity)
+            await check_funds(
+                connection, address_of(key), is_new=known is None, use_dev_account=other_l1.use_dev_account
+            )
+        finally:
+            await connection.aclose()
+        if known is not None:
+            reader = JsonRpcRollupL1(self._l1_url, known)
+            try:
+                await reader.check_chain()
+            finally:
+                await reader.aclose()
+            return known, False
+        deployment = await self._deploy(key)
+        home.keep_deployment(deployment, identity)
+        return deployment, True
+
+    async def _deploy(self, key: bytes) -> Deployment:
+        from chain.l1.deploy import DeployParams, deploy
+        from chain.state import GENESIS_ROOT
+
         params = DeployParams(
             l2_chain_id=L2_CHAIN_ID,
             genesis_root=GENESIS_ROOT,
             challenge_window_s=self._params.challenge_window_s,
             force_delay_s=self._params.force_delay_s,
+            takeover_delay_s=self._params.takeover_delay_s,
+            freeze_delay_s=self._params.freeze_delay_s,
             close_delay_s=self._params.close_delay_s,
+            unstake_delay_s=self._params.unstake_delay_s,
+            reveal_delay_blocks=self._params.reveal_delay_blocks,
         )
-        deployment = await deploy(self.l1.url, key, params)
-        home.keep_deployment(deployment)
-        return deployment, True
+        return await deploy(self._l1_url, key, params)
 
 
 async def run_devnet(
@@ -183,6 +258,7 @@ async def run_devnet(
     on_ready: Callable[[DevnetReady], None],
     stop: asyncio.Event,
     challenge_window_s: int | None = None,
+    other_l1: OtherL1 | None = None,
 ) -> None:
     """Run a devnet until ``stop`` is set; the same home resumes the same chain.
 
@@ -194,12 +270,14 @@ async def run_devnet(
         on_ready: Called once both answer.
         stop: Ends it.
         challenge_window_s: Of a new chain; an existing one keeps its own.
+        other_l1: An L1 to deploy to and sequence on, instead of an embedded one.
 
     Raises:
-        IdlewattError: With code ``port_in_use``, ``devnet_running``, ``home_unusable`` or ``devnet_damaged``.
+        IdlewattError: With code ``port_in_use``, ``devnet_running``, ``home_unusable``, ``devnet_damaged`` or
+            ``old_devnet``; on another L1 also ``operator_unfunded``, ``no_dev_account`` or ``foreign_chain``.
     """
     params = DevnetParams() if challenge_window_s is None else DevnetParams(challenge_window_s=challenge_window_s)
-    async with Devnet(home, host=host, l1_port=l1_port, l2_port=l2_port, params=params) as devnet:
+    async with Devnet(home, host=host, l1_port=l1_port, l2_port=l2_port, params=params, other_l1=other_l1) as devnet:
         on_ready(devnet.ready)
         await stop.wait()
 
@@ -208,6 +286,12 @@ def _open_evm(path: Path, operator: bytes) -> EmbeddedEvm:
     from chain.l1.embedded.evm import EmbeddedEvm
 
     return EmbeddedEvm(path, chain_id=L1_CHAIN_ID, genesis_balances_wei={operator: OPERATOR_ETHER_WEI})
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _load_client() -> Any:

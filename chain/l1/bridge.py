@@ -1,4 +1,7 @@
-"""A user's way between L1 and the rollup: L1 balances, and deposits signed by the user's own wallet."""
+"""A user's way between L1 and the rollup, every step signed by the user's own wallet.
+
+Deposits in, transactions forced past a sequencer that ignores them, and after a freeze the ways out.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,14 @@ from typing import Any
 
 from chain.errors import ChainRejectedError
 from chain.l1.connection import L1Connection, checksum
+from chain.l1.exits import exit_account_call, exit_channel_call, raise_exit_call, refund_call
+from chain.l1.inbox import check_forced
+from chain.l1.protocol import AccountProof, ChannelProof, InboxMessage, SignedVoucher
 from chain.money import ASSET_WEI_PER_NANO, MAX_NANO
+from chain.types import channel_key
+
+SignTransaction = Callable[[dict[str, Any]], bytes]
+"""Signs one transaction's fields as eth-account takes them; returns it raw."""
 
 NO_INDEX_HINT = 0xFFFFFFFF
 """A deposit's hint where the owner's L2 account is unknown or doesn't exist yet: the rollup allocates one."""
@@ -44,7 +54,7 @@ class Bridge:
 
     async def deposit(
         self,
-        sign_transaction: Callable[[dict[str, Any]], bytes],
+        sign_transaction: SignTransaction,
         sender: bytes,
         owner: bytes,
         amount_nano: int,
@@ -79,10 +89,6 @@ class Bridge:
                 code="insufficient_funds",
                 fix="Deposit less, or move the asset to the account first.",
             )
-        if await self.ether_balance_wei(sender) == 0:
-            raise ChainRejectedError(
-                "The L1 account has no ether to pay for gas.", code="no_gas", fix="Send it a little ether first."
-            )
         spender = checksum(self._inbox_address)
         allowed = await self._connection.call(self._asset.functions.allowance(checksum(sender), spender))
         if allowed < units:
@@ -91,7 +97,69 @@ class Bridge:
         deposit = self._inbox.functions.deposit(checksum(owner), hint, amount_nano)
         return await self._send(sign_transaction, sender, deposit)
 
-    async def _send(self, sign_transaction: Callable[[dict[str, Any]], bytes], sender: bytes, function: Any) -> str:
+    async def force_tx(self, sign_transaction: SignTransaction, sender: bytes, body: bytes) -> str:
+        """Put a signed L2 transaction into the L1 inbox, which no sequencer can leave out for long.
+
+        Args:
+            sign_transaction: Signs one L1 transaction.
+            sender: Who pays the gas; 20 bytes.
+            body: The L2 transaction, at most 128 bytes.
+
+        Returns:
+            The L1 transaction's hash, once it is mined.
+
+        Raises:
+            UsageError: If the transaction is empty or too long to be forced.
+            ChainUnavailableError: If L1 can't be reached.
+            ChainRejectedError: If L1 refuses; ``rollup_frozen`` after a freeze.
+        """
+        check_forced(body)
+        return await self._send(sign_transaction, sender, self._inbox.functions.forceTx(body))
+
+    async def freeze(self, sign_transaction: SignTransaction, sender: bytes) -> str:
+        """End a rollup whose inbox nobody executes; returns and raises as `force_tx`, ``not_overdue`` if too early."""
+        return await self._send(sign_transaction, sender, (await self._rollup()).functions.freeze())
+
+    async def exit_account(self, sign_transaction: SignTransaction, sender: bytes, proof: AccountProof) -> str:
+        """After a freeze, pay an account out to its owner; returns and raises as `force_tx`."""
+        return await self._send(sign_transaction, sender, exit_account_call(await self._rollup(), proof))
+
+    async def exit_channel(
+        self,
+        sign_transaction: SignTransaction,
+        sender: bytes,
+        proof: ChannelProof,
+        voucher: SignedVoucher | None = None,
+    ) -> str:
+        """After a freeze, begin a channel's exit or raise it with a voucher; returns and raises as `force_tx`."""
+        rollup = await self._rollup()
+        has_begun = await self._connection.call(rollup.functions.claimed(channel_key(proof.channel_id)))
+        if has_begun and voucher is not None:
+            return await self._send(sign_transaction, sender, raise_exit_call(rollup, proof.channel_id, voucher))
+        return await self._send(sign_transaction, sender, exit_channel_call(rollup, proof, voucher))
+
+    async def settle_channel_exit(self, sign_transaction: SignTransaction, sender: bytes, channel_id: int) -> str:
+        """After its window, pay a channel's rest to both parties; returns and raises as `force_tx`."""
+        settle = (await self._rollup()).functions.settleChannelExit(channel_id)
+        return await self._send(sign_transaction, sender, settle)
+
+    async def refund_deposit(self, sign_transaction: SignTransaction, sender: bytes, message: InboxMessage) -> str:
+        """After a freeze, pay a deposit that no batch executed back to its owner; returns and raises as `force_tx`."""
+        return await self._send(sign_transaction, sender, refund_call(await self._rollup(), message))
+
+    async def _rollup(self) -> Any:
+        # The inbox has known its rollup from its first block on, and nobody can change that.
+        address = await self._connection.call(self._inbox.functions.rollup())
+        return self._connection.contract("Rollup", bytes.fromhex(address[2:]))
+
+    async def _check_gas(self, sender: bytes) -> None:
+        if await self.ether_balance_wei(sender) == 0:
+            raise ChainRejectedError(
+                "The L1 account has no ether to pay for gas.", code="no_gas", fix="Send it a little ether first."
+            )
+
+    async def _send(self, sign_transaction: SignTransaction, sender: bytes, function: Any) -> str:
+        await self._check_gas(sender)
         nonce = await self._connection.next_nonce(sender)
         fields = await self._connection.prepare(sender, function, nonce=nonce)
         # eth-account derives the sender from the key and refuses to be told.

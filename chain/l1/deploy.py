@@ -1,4 +1,4 @@
-"""Deploying the rollup on any L1: `TestUSD` where no asset is given, the state transition, and the rollup with its inbox."""
+"""Deploying on any L1: `TestUSD` where no asset is given, the state transition, and the rollup with its inbox."""
 
 from __future__ import annotations
 

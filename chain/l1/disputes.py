@@ -80,10 +80,11 @@ class DisputesL1(ContractsL1):
         )
         receipt = await self._signer().send(call)
         block, l1_tx = receipt["blockNumber"], bytes(receipt["transactionHash"])
-        for event in await self.events(block, block):
-            if isinstance(event, FraudProven) and event.l1_tx == l1_tx:
-                return event
-        contradiction("a proven fraud has no event")
+        events = await self.events(block, block)
+        proven = [event for event in events if isinstance(event, FraudProven) and event.l1_tx == l1_tx]
+        if len(proven) != 1:
+            contradiction("a proven fraud has no event")
+        return proven[0]
 
     async def events(self, from_block: int, to_block: int) -> Sequence[L1Event]:
         """Commitments, proven frauds and the freeze in these L1 blocks, in order."""
@@ -102,9 +103,7 @@ class DisputesL1(ContractsL1):
 
 def _committed(log: Any) -> L1Event:
     fields = log["args"]
-    return FraudCommitted(
-        prover=_address(fields["prover"]), commitment=bytes(fields["commitment"]), **_where(log)
-    )
+    return FraudCommitted(prover=_address(fields["prover"]), commitment=bytes(fields["commitment"]), **_where(log))
 
 
 def _proven(log: Any, slashes: list[Any]) -> L1Event:

@@ -16,6 +16,7 @@ from chain.types import Account, Channel
 DEPOSIT_KIND = 1
 FORCED_KIND = 2
 
+
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """Where the contracts are, and the parameters they were deployed with."""
 

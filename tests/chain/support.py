@@ -139,6 +139,11 @@ class MemoryL1:
             force_delay_s=20,
             close_delay_s=30,
             genesis_root=GENESIS_ROOT,
+            stf_address=b"\x15" * 20,
+            takeover_delay_s=40,
+            freeze_delay_s=120,
+            unstake_delay_s=60,
+            reveal_delay_blocks=10,
         )
 
     def deposit(self, to: bytes, amount_nano: int, hint: int = NO_HINT) -> None:

@@ -19,6 +19,7 @@ import msgspec
 from aiohttp import web
 
 from chain.errors import IdlewattError
+from chain.signing import keccak256
 
 if TYPE_CHECKING:
     from chain.l1.embedded.evm import EmbeddedEvm
@@ -28,6 +29,8 @@ MAX_BATCH = 100
 MAX_WAITING = 256
 """Calls that may wait for the EVM's thread; more are told to come back."""
 MAX_METHOD_CHARS = 100
+MAX_LOOKED_AT_LOGS = 10_000
+FRAUD_COMMITTED_TOPIC = keccak256(b"FraudCommitted(address,bytes32)")
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -80,6 +83,14 @@ class L1Server:
         """Move the chain's clock forward; for tests of what waits for a challenge window."""
         assert self._evm is not None
         await self._in_thread(self._evm.advance_time, seconds)
+
+    async def mine_for_reveal(self, rollup: bytes, reveal_delay_blocks: int) -> bool:
+        """Mine an empty block if a fraud commitment still waits for its reveal; returns whether it did.
+
+        Blocks come with transactions only, so that on a quiet chain a proof would wait for ever.
+        """
+        assert self._evm is not None
+        return await self._in_thread(_mine_for_reveal, self._evm, rollup, reveal_delay_blocks)
 
     def _open(self) -> EmbeddedEvm:
         from chain.l1.embedded.methods import L1Methods
@@ -139,6 +150,17 @@ class L1Server:
         except Exception:
             _log.exception("the embedded L1 failed to answer a request")
             return _error(identity, -32603, "internal error: see the devnet's log")
+
+
+def _mine_for_reveal(evm: EmbeddedEvm, rollup: bytes, reveal_delay_blocks: int) -> bool:
+    head = evm.head().block_number
+    # One committed in this block or later can't be revealed in the next block yet.
+    first = max(0, head + 2 - reveal_delay_blocks)
+    rows = evm.logs(first, head, [rollup], MAX_LOOKED_AT_LOGS)
+    if not any(row.topics and row.topics[0] == FRAUD_COMMITTED_TOPIC for row in rows):
+        return False
+    evm.mine()
+    return True
 
 
 def is_local_name(host: str) -> bool:

@@ -13,7 +13,8 @@ from chain.l1.bridge import NO_INDEX_HINT
 from chain.l1.connection import L1Signer, checksum
 from chain.l1.embedded.evm import EmbeddedEvm
 from chain.l1.embedded.server import L1Server
-from chain.l1.rollup_l1 import DeployParams, JsonRpcRollupL1, deploy
+from chain.l1.deploy import DeployParams, deploy
+from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.replay import rebuild_state
 from chain.sequencer import Sequencer
 from chain.signing import address_of
@@ -32,7 +33,15 @@ async def rollup(tmp_path):
     server = L1Server(lambda: EmbeddedEvm(tmp_path / "l1.db", chain_id=1337, genesis_balances_wei=balances))
     await server.start("127.0.0.1", 0)
     params = DeployParams(
-        l2_chain_id=7001, genesis_root=GENESIS_ROOT, challenge_window_s=60, force_delay_s=20, close_delay_s=5
+        l2_chain_id=7001,
+        genesis_root=GENESIS_ROOT,
+        challenge_window_s=60,
+        force_delay_s=20,
+        takeover_delay_s=40,
+        freeze_delay_s=120,
+        close_delay_s=5,
+        unstake_delay_s=60,
+        reveal_delay_blocks=10,
     )
     deployment = await deploy(server.url, key(0), params)
     l1 = JsonRpcRollupL1(server.url, deployment, key(0))
