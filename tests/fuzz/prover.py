@@ -5,7 +5,6 @@ revm is asked for answers alone: what it says about gas across calls is wrong, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -15,7 +14,7 @@ from pyrevm import EVM, AccountInfo
 from chain.contracts import build
 from chain.l1.artifacts import artifact
 from chain.signing import keccak256
-from chain.stf import Code
+from chain.stf import Code, execute_body
 from chain.witness import build_witness, encode_messages, named_messages
 from tests.fuzz.world import Case
 
@@ -89,22 +88,25 @@ class Prover:
         return next((name for selector, name in self._errors.items() if f"0x{selector.hex()}" in text), text)
 
 
-def call_of(case: Case) -> Call:
-    """What a fraud prover would tell the contract about a case."""
+def examine(case: Case) -> tuple[Call, Code, bytes]:
+    """What a fraud prover would tell the contract about a case, and the code and root that Python comes to."""
     state, inbox = case.state(), case.inbox()
+    prev_root = state.root()
     witness = build_witness(state, case.header, case.frame, case.rules, inbox.__getitem__)
-    return Call(
+    call = Call(
         domain_separator=case.rules.domain.separator,
         close_delay_s=case.rules.close_delay_s,
         unstake_delay_s=case.rules.unstake_delay_s,
         l2_time_s=case.header.l2_time_s,
         inbox_to=case.header.inbox_to,
         is_last=case.is_last,
-        prev_root=state.root(),
+        prev_root=prev_root,
         frame=case.frame.body,
         messages=encode_messages(named_messages(case.frame.body, inbox)),
         witness=witness.encode(),
     )
+    code = execute_body(state, case.header, case.frame.body, case.rules, inbox.__getitem__, is_last=case.is_last)
+    return call, code, state.root() if code is Code.OK else prev_root
 
 
 @cache
@@ -142,21 +144,14 @@ def compiled(sources: dict[str, str]) -> Prover:
     return Prover(runtime_of(contracts["Stf.sol"]["Stf"]["evm"]["bytecode"]["object"]))
 
 
-def disagreement(prover: Prover, case: Case) -> str | None:
-    """How the contract differs from Python about a case; ``None`` where it doesn't."""
-    code, root = case.run()
+def difference(prover: Prover, call: Call, code: Code, root: bytes) -> str | None:
+    """How the contract's answer differs from Python's code and root; ``None`` where it doesn't."""
     try:
-        answer = prover.execute(call_of(case))
+        answered, answered_root = prover.execute(call)
     except Reverted as reverted:
         return f"python {code.name} {root.hex()}, the contract reverts: {reverted.name}"
-    if answer[0] is not code:
-        return f"python {code.name}, the contract {answer[0].name}"
-    if code is Code.OK and answer[1] != root:
-        return f"roots differ: python {root.hex()}, the contract {answer[1].hex()}"
+    if answered is not code:
+        return f"python {code.name}, the contract {answered.name}"
+    if code is Code.OK and answered_root != root:
+        return f"roots differ: python {root.hex()}, the contract {answered_root.hex()}"
     return None
-
-
-def disagreements(prover: Prover, cases: Sequence[Case]) -> list[tuple[Case, str]]:
-    """Every case that Python and the contract differ about."""
-    found = ((case, disagreement(prover, case)) for case in cases)
-    return [(case, how) for case, how in found if how is not None]
