@@ -1,4 +1,8 @@
-"""The L2 state in memory: leaves, the tree over them, and a journal that takes back what failed."""
+"""The L2 state in memory: leaves, the tree over them, and a journal that takes back what failed.
+
+A write only notes its leaf. Leaves are hashed when a root or a proof is asked for, so that one which is written many
+times in a frame, as the meta leaf is, is hashed once.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +58,7 @@ class State:
     def __init__(self) -> None:
         self._leaves: dict[int, Leaf] | _Watched = {}
         self._tree = Tree()
+        self._unhashed: set[int] = set()
         self._journal: list[tuple[int, Leaf | None]] = []
 
     @classmethod
@@ -138,23 +143,29 @@ class State:
 
     def root(self) -> bytes:
         """The state root."""
-        return self._tree.root()
+        return self._hashed_tree().root()
 
     def proof(self, key: int) -> list[bytes]:
         """The 32 siblings of a leaf, from the bottom up; also for an absent leaf."""
-        return self._tree.proof(key)
+        return self._hashed_tree().proof(key)
 
     def multiproof(self, keys: Sequence[int]) -> list[bytes]:
         """The siblings that lead from several leaves, given by ascending state index, to the root together."""
-        return self._tree.multiproof(keys)
+        return self._hashed_tree().multiproof(keys)
 
     def _place(self, key: int, leaf: Leaf | None) -> None:
         if leaf is None:
             self._leaves.pop(key, None)
-            self._tree.set(key, EMPTY)
         else:
             self._leaves[key] = leaf
-            self._tree.set(key, keccak256(leaf.encode()))
+        self._unhashed.add(key)
+
+    def _hashed_tree(self) -> Tree:
+        for key in self._unhashed:
+            leaf = self._leaves.get(key)
+            self._tree.set(key, EMPTY if leaf is None else keccak256(leaf.encode()))
+        self._unhashed.clear()
+        return self._tree
 
 
 GENESIS_ROOT = State.genesis().root()

@@ -27,10 +27,13 @@ class Tree:
 
     def set(self, index: int, leaf_hash: bytes) -> None:
         """Write a leaf's hash; 32 zero bytes remove it."""
+        leaves = self._levels[0]
+        if leaf_hash == leaves.get(index, EMPTY):
+            return
         if leaf_hash == EMPTY:
-            self._levels[0].pop(index, None)
+            del leaves[index]
         else:
-            self._levels[0][index] = leaf_hash
+            leaves[index] = leaf_hash
         self._dirty.add(index)
 
     def root(self) -> bytes:
