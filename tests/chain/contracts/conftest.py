@@ -16,6 +16,8 @@ from tests.chain.contracts.harness import KEYS, Handle, Ledger
 
 GENESIS = keccak256(b"genesis")
 WINDOW_S = 60
+FORCE_S, TAKEOVER_S, FREEZE_S = 20, 40, 120
+REVEAL_BLOCKS = 10
 NANO = 10**9
 
 
@@ -32,9 +34,37 @@ def asset(ledger: Ledger) -> Handle:
 
 
 @pytest.fixture
-def rollup(ledger: Ledger, asset: Handle) -> Handle:
+def stf(ledger: Ledger) -> Handle:
+    return ledger.deploy("Stf")
+
+
+@pytest.fixture
+def deploy_rollup(ledger: Ledger, asset: Handle, stf: Handle) -> Callable[..., Handle]:
+    """Deploys a rollup, with the usual parameters unless told otherwise; nobody is bonded."""
+
+    def deploy(token: Handle = asset, **changes: Any) -> Handle:
+        parameters = {
+            "asset": token.contract.address,
+            "stf": stf.contract.address,
+            "genesisRoot": GENESIS,
+            "challengeWindow": WINDOW_S,
+            "forceDelay": FORCE_S,
+            "takeoverDelay": TAKEOVER_S,
+            "freezeDelay": FREEZE_S,
+            "closeDelay": 30,
+            "unstakeDelay": 61,
+            "revealDelay": REVEAL_BLOCKS,
+            "l2ChainId": 31_338,
+        }
+        return ledger.deploy("Rollup", tuple((parameters | changes).values()))
+
+    return deploy
+
+
+@pytest.fixture
+def rollup(deploy_rollup: Callable[..., Handle]) -> Handle:
     """A rollup whose deployer is bonded."""
-    rollup = ledger.deploy("Rollup", asset.contract.address, GENESIS, WINDOW_S, 20, 30, 31_338)
+    rollup = deploy_rollup()
     rollup.send("depositBond", value_wei=10**18)
     return rollup
 
@@ -42,10 +72,7 @@ def rollup(ledger: Ledger, asset: Handle) -> Handle:
 @pytest.fixture
 def inbox(ledger: Ledger, rollup: Handle, asset: Handle) -> Handle:
     """Its inbox, which may take everything that the deployer has."""
-    inbox = ledger.at(artifact("Inbox").abi, bytes.fromhex(rollup.call("inbox")[2:]))
-    asset.send("mint", Account.from_key(KEYS[0]).address, 1_000 * NANO * NANO)
-    asset.send("approve", inbox.contract.address, 2**256 - 1)
-    return inbox
+    return inbox_of(ledger, rollup, asset)
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +93,14 @@ def odd(ledger: Ledger, odd_contracts: dict[str, Any]) -> Callable[..., Handle]:
         return ledger.deploy_compiled(compiled["abi"], "0x" + compiled["evm"]["bytecode"]["object"], *arguments)
 
     return deploy
+
+
+def inbox_of(ledger: Ledger, rollup: Handle, asset: Handle) -> Handle:
+    """A rollup's inbox, which may take everything that the deployer has."""
+    inbox = ledger.at(artifact("Inbox").abi, bytes.fromhex(rollup.call("inbox")[2:]))
+    asset.send("mint", Account.from_key(KEYS[0]).address, 1_000 * NANO * NANO)
+    asset.send("approve", inbox.contract.address, 2**256 - 1)
+    return inbox
 
 
 def person(number: int) -> bytes:

@@ -10,7 +10,7 @@ from eth_account import Account
 from web3 import Web3
 from web3.contract import Contract
 
-from chain.l1.artifacts import artifact
+from chain.l1.artifacts import CONTRACT_NAMES, artifact
 from chain.l1.embedded.evm import CallRequest, EmbeddedEvm, ExecutionFailedError, MinedTransaction
 from chain.signing import address_of, keccak256
 
@@ -40,7 +40,7 @@ class Ledger:
             genesis_balances_wei={address_of(key): 10**24 for key in KEYS},
             clock=lambda: self.now_s,
         )
-        for name in ("Inbox", "Rollup", "TestUSD"):
+        for name in CONTRACT_NAMES:
             self._learn_errors(artifact(name).abi)
 
     def deploy(self, name: str, *arguments: Any, key: bytes = KEYS[0]) -> Handle:
@@ -80,6 +80,11 @@ class Ledger:
         mined = self.evm.transaction(self.evm.send_raw(bytes(signed.raw_transaction)))
         assert mined is not None
         return mined
+
+    def mine(self, blocks: int) -> None:
+        """Let the chain grow by empty blocks."""
+        for _ in range(blocks):
+            self.evm.mine()
 
     def _learn_errors(self, abi: Sequence[Any]) -> None:
         for entry in abi:
@@ -132,11 +137,16 @@ class Sent:
 
     def event(self, name: str) -> dict[str, Any]:
         """The one event of this name that the contract emitted."""
+        found = self.events(name)
+        assert len(found) == 1
+        return found[0]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The events of this name that the contract emitted."""
         event = self._handle.contract.events[name]()
         rows = self._handle._ledger.evm.logs(self._number, self._number, [self._handle.address], 100)
         found = [row for row in rows if row.topics[0].hex() == event.topic.removeprefix("0x")]
-        assert len(found) == 1
-        return dict(event.process_log(_log(found[0]))["args"])
+        return [dict(event.process_log(_log(row))["args"]) for row in found]
 
 
 def _log(row: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import pytest
 
 from chain.l1.connection import checksum
 from chain.signing import keccak256
-from tests.chain.contracts.conftest import GENESIS, NANO, person
-from tests.chain.contracts.harness import START_S, Handle, Ledger, Reverted
+from tests.chain.contracts.conftest import FREEZE_S, NANO, person
+from tests.chain.contracts.harness import KEYS, START_S, Handle, Ledger, Reverted
 
 ALICE, BOB = checksum(person(0)), checksum(person(1))
 
@@ -67,10 +67,10 @@ def test_a_deposit_without_the_money_changes_nothing(inbox: Handle) -> None:
 
 @pytest.mark.parametrize(("mode", "accepted"), [(0, True), (1, False), (2, True), (3, False), (4, False), (5, False)])
 def test_a_deposit_counts_only_what_really_arrived(
-    ledger: Ledger, odd: Callable[..., Handle], mode: int, accepted: bool
+    ledger: Ledger, odd: Callable[..., Handle], deploy_rollup: Callable[..., Handle], mode: int, accepted: bool
 ) -> None:
     token = odd("OddToken", 18)
-    rollup = ledger.deploy("Rollup", token.contract.address, GENESIS, 60, 20, 30, 1)
+    rollup = deploy_rollup(token)
     odd_inbox = ledger.at(_inbox_abi(), bytes.fromhex(rollup.call("inbox")[2:]))
     token.send("mint", ALICE, 10 * NANO)
     token.send("set", mode)
@@ -84,19 +84,101 @@ def test_a_deposit_counts_only_what_really_arrived(
 
 
 @pytest.mark.parametrize(("decimals", "units"), [(9, 1), (12, 1_000), (27, 10**18)])
-def test_other_decimals_scale_a_nano(ledger: Ledger, odd: Callable[..., Handle], decimals: int, units: int) -> None:
+def test_other_decimals_scale_a_nano(
+    odd: Callable[..., Handle], deploy_rollup: Callable[..., Handle], decimals: int, units: int
+) -> None:
     token = odd("OddToken", decimals)
-    rollup = ledger.deploy("Rollup", token.contract.address, GENESIS, 60, 20, 30, 1)
+    rollup = deploy_rollup(token)
 
     assert rollup.call("unitsPerNano") == units
 
 
 @pytest.mark.parametrize("decimals", [0, 6, 8, 28, 255])
-def test_decimals_without_a_whole_nano_are_refused(ledger: Ledger, odd: Callable[..., Handle], decimals: int) -> None:
+def test_decimals_without_a_whole_nano_are_refused(
+    odd: Callable[..., Handle], deploy_rollup: Callable[..., Handle], decimals: int
+) -> None:
     token = odd("OddToken", decimals)
 
     with pytest.raises(Reverted, match="UnsupportedDecimals"):
-        ledger.deploy("Rollup", token.contract.address, GENESIS, 60, 20, 30, 1)
+        deploy_rollup(token)
+
+
+class TestForcedTransactions:
+    def test_a_forced_transaction_joins_the_same_order_with_its_body_in_the_event(
+        self, inbox: Handle, ledger: Ledger
+    ) -> None:
+        inbox.send("deposit", BOB, 7, 1)
+        ledger.now_s += 3
+
+        sent = inbox.send("forceTx", b"some transaction", key=KEYS[1])
+
+        assert sent.event("Forced") == {
+            "index": 1, "sender": BOB, "body": b"some transaction", "timestamp": START_S + 3,
+        }  # fmt: skip
+        commitment = keccak256(
+            b"\x02" + (1).to_bytes(8, "big") + (START_S + 3).to_bytes(8, "big") + keccak256(b"some transaction")
+        )
+        record = inbox.call("messages", 1, 1)[0]
+        assert (record[0], record[1], record[3]) == (commitment, START_S + 3, 2)
+        assert inbox.call("forcedHash", 1, START_S + 3, b"some transaction") == commitment
+        assert [inbox.call("arrivedAt", index) for index in (0, 1, 2)] == [START_S, START_S + 3, 0]
+
+    @pytest.mark.parametrize(("size", "is_taken"), [(0, False), (1, True), (128, True), (129, False)])
+    def test_only_what_fits_a_proof_is_taken(self, inbox: Handle, size: int, is_taken: bool) -> None:
+        if is_taken:
+            inbox.send("forceTx", bytes(size))
+            return
+        with pytest.raises(Reverted) as refused:
+            inbox.send("forceTx", bytes(size))
+        assert (refused.value.name, refused.value.arguments) == ("WrongBodyLength", (size,))
+
+    def test_nothing_arrives_after_a_freeze(self, rollup: Handle, inbox: Handle, asset: Handle, ledger: Ledger) -> None:
+        inbox.send("forceTx", b"ignored")
+        ledger.now_s += FREEZE_S + 1
+        rollup.send("freeze")
+
+        for call in (("deposit", BOB, 0, 1), ("forceTx", b"too late")):
+            with pytest.raises(Reverted, match="RollupFrozen"):
+                inbox.send(*call)
+        assert inbox.call("length") == 1
+        assert asset.call("balanceOf", rollup.contract.address) == 0
+
+
+class TestContents:
+    """What a fraud proof claims about messages is held against their hashes, byte for byte."""
+
+    @pytest.fixture
+    def contents(self, inbox: Handle, ledger: Ledger) -> list[bytes]:
+        inbox.send("deposit", BOB, 7, 5)
+        ledger.now_s += 1
+        inbox.send("forceTx", b"f" * 128)
+        inbox.send("forceTx", b"g")
+        at = [(START_S + late).to_bytes(8, "big") for late in (0, 1, 1)]
+        return [
+            b"\x01" + at[0] + person(1) + (7).to_bytes(4, "big") + (5).to_bytes(8, "big"),
+            b"\x02" + at[1] + b"\x80" + b"f" * 128,
+            b"\x02" + at[2] + b"\x01g",
+        ]
+
+    def test_the_true_contents_are_held(self, inbox: Handle, contents: list[bytes]) -> None:
+        assert inbox.call("holds", 0, 3, b"".join(contents))
+        assert inbox.call("holds", 1, 1, contents[1])
+        assert inbox.call("holds", 3, 0, b"")
+
+    def test_any_other_byte_is_not(self, inbox: Handle, contents: list[bytes]) -> None:
+        packed = b"".join(contents)
+        for place in (0, 1, 8, 9, 28, 29, 32, 33, 40, 41, 42, 49, 50, 51, 178, 179, len(packed) - 1):
+            changed = bytearray(packed)
+            changed[place] ^= 1
+            assert not inbox.call("holds", 0, 3, bytes(changed)), place
+
+    def test_nor_is_too_little_too_much_or_what_never_arrived(self, inbox: Handle, contents: list[bytes]) -> None:
+        packed = b"".join(contents)
+        for size in (0, 8, 9, 10, 40, 41, 50, 51, len(packed) - 1):
+            assert not inbox.call("holds", 0, 3, packed[:size]), size
+        assert not inbox.call("holds", 0, 3, packed + b"\0")
+        assert not inbox.call("holds", 0, 4, packed)
+        assert not inbox.call("holds", 1, 2, packed)
 
 
 def _inbox_abi() -> list[object]:
