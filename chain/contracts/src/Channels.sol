@@ -23,10 +23,10 @@ library Channels {
     /// @notice Type 4: `from4 payee4 signer20 amount8 expiry8 fee4 sig64`.
     /// @param machine What is executed with.
     /// @param tx_ The transaction.
-    function open(Machine memory machine, Tx tx_) internal pure returns (uint8 code) {
+    function open(Machine memory machine, Tx tx_) internal pure returns (uint8) {
         Leaf sender = machine.account(tx_.read(1, 32));
         if (sender.isNone()) return Codes.MISSING_SENDER;
-        code = machine.checkSigner(tx_, 49, _hashOpening(tx_, sender.get(Leaves.NONCE)), sender.get(Leaves.OWNER));
+        uint8 code = machine.checkSigner(tx_, 49, _hashOpening(tx_, sender.get(Leaves.NONCE)), sender.get(Leaves.OWNER));
         if (code != Codes.OK) return code;
         uint256 amount = tx_.read(29, 64);
         code = machine.spend(sender, amount, tx_.read(45, 32));
@@ -43,12 +43,13 @@ library Channels {
         created.put(Leaves.SIGNER, tx_.read(9, 160));
         created.put(Leaves.DEPOSIT, amount);
         created.put(Leaves.EXPIRY, expiry);
+        return Codes.OK;
     }
 
     /// @notice Type 5: `channel4 amount8 fee4 sig64`.
     /// @param machine What is executed with.
     /// @param tx_ The transaction.
-    function topUp(Machine memory machine, Tx tx_) internal pure returns (uint8 code) {
+    function topUp(Machine memory machine, Tx tx_) internal pure returns (uint8) {
         uint256 id = tx_.read(1, 32);
         uint256 amount = tx_.read(5, 64);
         uint256 fee = tx_.read(13, 32);
@@ -59,7 +60,7 @@ library Channels {
         Leaf payer = machine.account(channel.get(Leaves.PAYER));
         if (payer.isNone()) return Codes.MISSING_SENDER;
         bytes32 signed = keccak256(abi.encode(TOP_UP, id, amount, fee, payer.get(Leaves.NONCE)));
-        code = machine.checkSigner(tx_, 17, signed, payer.get(Leaves.OWNER));
+        uint8 code = machine.checkSigner(tx_, 17, signed, payer.get(Leaves.OWNER));
         if (code != Codes.OK) return code;
         code = machine.spend(payer, amount, fee);
         if (code != Codes.OK) return code;
@@ -69,7 +70,7 @@ library Channels {
     /// @notice Type 6: `channel4 cumulative8 sig64`.
     /// @param machine What is executed with.
     /// @param tx_ The transaction.
-    function redeem(Machine memory machine, Tx tx_) internal pure returns (uint8 code) {
+    function redeem(Machine memory machine, Tx tx_) internal pure returns (uint8) {
         uint256 id = tx_.read(1, 32);
         uint256 cumulative = tx_.read(5, 64);
         Leaf channel = machine.channel(id);
@@ -90,7 +91,7 @@ library Channels {
     /// @notice Type 7: `channel4 cumulative8 sig64`.
     /// @param machine What is executed with.
     /// @param tx_ The transaction.
-    function closeTogether(Machine memory machine, Tx tx_) internal pure returns (uint8 code) {
+    function closeTogether(Machine memory machine, Tx tx_) internal pure returns (uint8) {
         uint256 id = tx_.read(1, 32);
         uint256 cumulative = tx_.read(5, 64);
         Leaf channel = machine.channel(id);
@@ -99,7 +100,7 @@ library Channels {
         Leaf payee = machine.account(channel.get(Leaves.PAYEE));
         if (payee.isNone()) return Codes.MISSING_SENDER;
         bytes32 signed = keccak256(abi.encode(CLOSE_TOGETHER, id, cumulative));
-        code = machine.checkSigner(tx_, 13, signed, payee.get(Leaves.OWNER));
+        uint8 code = machine.checkSigner(tx_, 13, signed, payee.get(Leaves.OWNER));
         if (code != Codes.OK) return code;
         return _end(machine, channel);
     }
@@ -107,7 +108,7 @@ library Channels {
     /// @notice Type 8: `channel4 sig64`.
     /// @param machine What is executed with.
     /// @param tx_ The transaction.
-    function startClose(Machine memory machine, Tx tx_) internal pure returns (uint8 code) {
+    function startClose(Machine memory machine, Tx tx_) internal pure returns (uint8) {
         uint256 id = tx_.read(1, 32);
         Leaf channel = machine.channel(id);
         if (channel.isNone()) return Codes.CHANNEL_UNAVAILABLE;
@@ -116,7 +117,7 @@ library Channels {
         Leaf payer = machine.account(channel.get(Leaves.PAYER));
         if (payer.isNone()) return Codes.MISSING_SENDER;
         bytes32 signed = keccak256(abi.encode(START_CLOSE, id, payer.get(Leaves.NONCE)));
-        code = machine.checkSigner(tx_, 5, signed, payer.get(Leaves.OWNER));
+        uint8 code = machine.checkSigner(tx_, 5, signed, payer.get(Leaves.OWNER));
         if (code != Codes.OK) return code;
         code = machine.spend(payer, 0, 0);
         if (code != Codes.OK) return code;
@@ -125,6 +126,7 @@ library Channels {
             if (closingAt > type(uint64).max) return Codes.OVERFLOW;
             channel.put(Leaves.CLOSING_AT, closingAt);
         }
+        return Codes.OK;
     }
 
     /// @notice Type 9: `channel4`.

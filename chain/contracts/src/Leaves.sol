@@ -72,10 +72,9 @@ library Leaves {
     /// @notice Everything ever deposited, in nano.
     Field internal constant SUPPLY = Field.wrap((0x4d << 8) | 128);
 
-    /// @notice The length of the leaves in a state index's region; 0 where no leaf may be.
+    /// @notice The length of the leaves in a state index's region.
     /// @param key The state index.
     function lengthAt(uint256 key) internal pure returns (uint256) {
-        if (key > META_KEY) return 0;
         // Account 85, channel 77, withdrawal 37, meta 61: the region picks a byte.
         return (0x3d254d55 >> ((key >> 30) << 3)) & 0xff;
     }

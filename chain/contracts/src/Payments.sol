@@ -20,12 +20,12 @@ library Payments {
     /// @notice Credits what was paid into the inbox to the hinted account, if it is the owner's, or else to a new one.
     /// @param machine What is executed with.
     /// @param message Where `owner20 hint4 amount8` starts in calldata.
-    function deposit(Machine memory machine, Tx message) internal pure returns (uint8 code) {
+    function deposit(Machine memory machine, Tx message) internal pure returns (uint8) {
         uint256 owner = message.read(0, 160);
         uint256 amount = message.read(24, 64);
         Leaf receiver = machine.account(message.read(20, 32));
         bool isOwners = !receiver.isNone() && receiver.get(Leaves.OWNER) == owner;
-        code = machine.meta.add(Leaves.SUPPLY, amount);
+        uint8 code = machine.meta.add(Leaves.SUPPLY, amount);
         if (code != Codes.OK) return code;
         if (!isOwners) {
             (code, receiver) = machine.allocate(Leaves.NEXT_ACCOUNT, 0);
@@ -38,19 +38,19 @@ library Payments {
     /// @notice Type 1: `owner20`.
     /// @param machine What is executed with.
     /// @param tx_ The transaction.
-    function createAccount(Machine memory machine, Tx tx_) internal pure returns (uint8 code) {
+    function createAccount(Machine memory machine, Tx tx_) internal pure returns (uint8) {
         uint256 owner = tx_.read(1, 160);
         if (owner == 0) return Codes.MISSING_RECEIVER;
-        Leaf created;
-        (code, created) = machine.allocate(Leaves.NEXT_ACCOUNT, 0);
+        (uint8 code, Leaf created) = machine.allocate(Leaves.NEXT_ACCOUNT, 0);
         if (code != Codes.OK) return code;
         created.put(Leaves.OWNER, owner);
+        return Codes.OK;
     }
 
     /// @notice Type 2: `from4 to4 amount8 fee4 sig64`.
     /// @param machine What is executed with.
     /// @param tx_ The transaction.
-    function transfer(Machine memory machine, Tx tx_) internal pure returns (uint8 code) {
+    function transfer(Machine memory machine, Tx tx_) internal pure returns (uint8) {
         uint256 from = tx_.read(1, 32);
         uint256 to = tx_.read(5, 32);
         uint256 amount = tx_.read(9, 64);
@@ -58,7 +58,7 @@ library Payments {
         Leaf sender = machine.account(from);
         if (sender.isNone()) return Codes.MISSING_SENDER;
         bytes32 signed = keccak256(abi.encode(TRANSFER, from, to, amount, fee, sender.get(Leaves.NONCE)));
-        code = machine.checkSigner(tx_, 21, signed, sender.get(Leaves.OWNER));
+        uint8 code = machine.checkSigner(tx_, 21, signed, sender.get(Leaves.OWNER));
         if (code != Codes.OK) return code;
         code = machine.spend(sender, amount, fee);
         if (code != Codes.OK) return code;
@@ -68,7 +68,7 @@ library Payments {
     /// @notice Type 3: `from4 amount8 fee4 to20 sig64`.
     /// @param machine What is executed with.
     /// @param tx_ The transaction.
-    function withdraw(Machine memory machine, Tx tx_) internal pure returns (uint8 code) {
+    function withdraw(Machine memory machine, Tx tx_) internal pure returns (uint8) {
         uint256 from = tx_.read(1, 32);
         uint256 amount = tx_.read(5, 64);
         uint256 fee = tx_.read(13, 32);
@@ -76,7 +76,7 @@ library Payments {
         Leaf sender = machine.account(from);
         if (sender.isNone()) return Codes.MISSING_SENDER;
         bytes32 signed = keccak256(abi.encode(WITHDRAW, from, amount, fee, to, sender.get(Leaves.NONCE)));
-        code = machine.checkSigner(tx_, 37, signed, sender.get(Leaves.OWNER));
+        uint8 code = machine.checkSigner(tx_, 37, signed, sender.get(Leaves.OWNER));
         if (code != Codes.OK) return code;
         code = machine.spend(sender, amount, fee);
         if (code != Codes.OK) return code;
@@ -88,11 +88,11 @@ library Payments {
     /// @param machine What is executed with.
     /// @param to Who is paid on L1.
     /// @param amount In nano.
-    function addWithdrawal(Machine memory machine, uint256 to, uint256 amount) internal pure returns (uint8 code) {
-        Leaf created;
-        (code, created) = machine.allocate(Leaves.NEXT_WITHDRAWAL, Leaves.WITHDRAWALS_FROM);
+    function addWithdrawal(Machine memory machine, uint256 to, uint256 amount) internal pure returns (uint8) {
+        (uint8 code, Leaf created) = machine.allocate(Leaves.NEXT_WITHDRAWAL, Leaves.WITHDRAWALS_FROM);
         if (code != Codes.OK) return code;
         created.put(Leaves.RECIPIENT, to);
         created.put(Leaves.AMOUNT, amount);
+        return Codes.OK;
     }
 }

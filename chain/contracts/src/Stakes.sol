@@ -30,10 +30,10 @@ library Stakes {
     /// @notice Type 10: `from4 amount8 fee4 sig64`.
     /// @param machine What is executed with.
     /// @param tx_ The transaction.
-    function stake(Machine memory machine, Tx tx_) internal pure returns (uint8 code) {
+    function stake(Machine memory machine, Tx tx_) internal pure returns (uint8) {
         Leaf sender = machine.account(tx_.read(1, 32));
         if (sender.isNone()) return Codes.MISSING_SENDER;
-        code = _checkStaker(machine, tx_, STAKE, sender);
+        uint8 code = _checkStaker(machine, tx_, STAKE, sender);
         if (code != Codes.OK) return code;
         uint256 amount = tx_.read(5, 64);
         if (amount == 0) return Codes.STAKE_VIOLATION;
@@ -45,10 +45,10 @@ library Stakes {
     /// @notice Type 11: `from4 amount8 fee4 sig64`.
     /// @param machine What is executed with.
     /// @param tx_ The transaction.
-    function unstake(Machine memory machine, Tx tx_) internal pure returns (uint8 code) {
+    function unstake(Machine memory machine, Tx tx_) internal pure returns (uint8) {
         Leaf sender = machine.account(tx_.read(1, 32));
         if (sender.isNone()) return Codes.MISSING_SENDER;
-        code = _checkStaker(machine, tx_, UNSTAKE, sender);
+        uint8 code = _checkStaker(machine, tx_, UNSTAKE, sender);
         if (code != Codes.OK) return code;
         uint256 amount = tx_.read(5, 64);
         uint256 staked = sender.get(Leaves.STAKE);
@@ -64,21 +64,23 @@ library Stakes {
             sender.put(Leaves.UNLOCKING, amount);
             sender.put(Leaves.UNLOCK_AT, unlockAt);
         }
+        return Codes.OK;
     }
 
     /// @notice Type 12: `from4`.
     /// @param machine What is executed with.
     /// @param tx_ The transaction.
-    function finishUnstake(Machine memory machine, Tx tx_) internal pure returns (uint8 code) {
+    function finishUnstake(Machine memory machine, Tx tx_) internal pure returns (uint8) {
         Leaf sender = machine.account(tx_.read(1, 32));
         if (sender.isNone()) return Codes.MISSING_SENDER;
         uint256 unlocking = sender.get(Leaves.UNLOCKING);
         if (unlocking == 0) return Codes.STAKE_VIOLATION;
         if (machine.l2Time < sender.get(Leaves.UNLOCK_AT)) return Codes.STAKE_VIOLATION;
-        code = sender.add(Leaves.BALANCE, unlocking);
+        uint8 code = sender.add(Leaves.BALANCE, unlocking);
         if (code != Codes.OK) return code;
         sender.put(Leaves.UNLOCKING, 0);
         sender.put(Leaves.UNLOCK_AT, 0);
+        return Codes.OK;
     }
 
     /// @notice Type 13: `provider4 reporter4 channel4 sequence4`, then twice `model32 engineBuild32 prompt32 output32
@@ -86,12 +88,12 @@ library Stakes {
     /// @dev Half of the whole stake goes to the reporter, the rest is burnt by a withdrawal that nobody can spend on L1.
     /// @param machine What is executed with.
     /// @param tx_ The transaction.
-    function slash(Machine memory machine, Tx tx_) internal pure returns (uint8 code) {
+    function slash(Machine memory machine, Tx tx_) internal pure returns (uint8) {
         Leaf provider = machine.account(tx_.read(1, 32));
         if (provider.isNone()) return Codes.MISSING_SENDER;
         Leaf reporter = machine.account(tx_.read(5, 32));
         if (reporter.isNone()) return Codes.MISSING_RECEIVER;
-        code = _checkEvidence(machine, tx_, provider.get(Leaves.OWNER));
+        uint8 code = _checkEvidence(machine, tx_, provider.get(Leaves.OWNER));
         if (code != Codes.OK) return code;
         unchecked {
             uint256 taken = provider.get(Leaves.STAKE) + provider.get(Leaves.UNLOCKING);

@@ -14,7 +14,8 @@ import {State, Witness} from "./Witness.sol";
 /// @notice A total function over what a sequencer posted: every frame comes back as a code and a root. Only a wrong witness
 /// or other inbox messages than the frame names, which are the caller's choice, revert. It agrees with `chain/stf.py` on
 /// the code and on the root, in the same order of checks.
-/// @dev Every check stands on a line of its own as `if (…) return …` or `if (…) revert …`.
+/// @dev Every check stands on a line of its own as `if (…) return …;` or `if (…) revert …;`, so that a tool can remove each in
+/// turn and see that the tests notice (`tests/fuzz/mutate.py`).
 contract Stf is IStf {
     using Leaves for Leaf;
     using Machines for Tx;
@@ -63,13 +64,14 @@ contract Stf is IStf {
         bytes calldata messages,
         uint256 inboxTo,
         bool isLast
-    ) private pure returns (uint8 code) {
+    ) private pure returns (uint8) {
         bool isInbox = frame.length != 0 && frame[0] == 0;
-        code = isInbox
+        uint8 code = isInbox
             ? _executeInbox(machine, frame, messages, inboxTo)
             : _executeTransactions(machine, frame, inboxTo);
         if (code != Codes.OK) return code;
         if (isLast && machine.meta.get(Leaves.INBOX_CURSOR) != inboxTo) return Codes.WRONG_CURSOR;
+        return Codes.OK;
     }
 
     // --------------------------------------------------------------------------------------------- transactions
@@ -77,7 +79,7 @@ contract Stf is IStf {
     function _executeTransactions(Machine memory machine, bytes calldata frame, uint256 inboxTo)
         private
         pure
-        returns (uint8 code)
+        returns (uint8)
     {
         unchecked {
             if (machine.meta.get(Leaves.INBOX_CURSOR) != inboxTo) return Codes.INBOX_ORDER;
@@ -88,10 +90,11 @@ contract Stf is IStf {
                 uint256 size = _size(Tx.wrap(offset));
                 if (size == 0) return Codes.UNKNOWN_TYPE;
                 if (offset + size > end) return Codes.MALFORMED;
-                code = _apply(machine, Tx.wrap(offset));
+                uint8 code = _apply(machine, Tx.wrap(offset));
                 if (code != Codes.OK) return code;
                 offset += size;
             }
+            return Codes.OK;
         }
     }
 
@@ -167,7 +170,6 @@ contract Stf is IStf {
     }
 
     function _applyForced(Machine memory machine, Tx tx_, uint256 length) private pure returns (uint8) {
-        if (length == 0) return Codes.MALFORMED;
         uint256 size = _size(tx_);
         if (size == 0) return Codes.UNKNOWN_TYPE;
         if (size != length) return Codes.MALFORMED;

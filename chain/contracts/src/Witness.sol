@@ -58,7 +58,6 @@ library Witness {
             }
             (state.records, state.count, state.nodes) = (records, count, nodes);
             state.end = _end(witness);
-            if (count == 0) revert MetaLeafMissing();
             uint256 key;
             for (uint256 i = 0; i < count; ++i) {
                 uint256 length;
@@ -88,6 +87,7 @@ library Witness {
                 }
             }
             state.proof = offset;
+            // The last index of all, so that nothing can stand behind it.
             if (key != Leaves.META_KEY) revert MetaLeafMissing();
             if (!meta(state).isPresent()) revert MetaLeafMissing();
         }
@@ -162,16 +162,23 @@ library Witness {
                 }
             }
         }
-        (bytes32 pre, bytes32 computed, bool wasExact) = _walk(state);
-        if (!wasExact) revert WrongWitnessLength();
+        bytes32 pre;
+        uint256 bitsLeft;
+        uint256 reached;
+        (pre, post, bitsLeft, reached) = _walk(state);
+        if (bitsLeft != 0) revert WrongWitnessLength();
+        if (reached != state.end) revert WrongWitnessLength();
         if (pre != prevRoot) revert WrongPreviousState(pre);
-        return computed;
     }
 
     /// @dev Each of the 32 rounds replaces the nodes by their parents in place. A hash is multiplied by 0 where both children
     /// are empty, which is cheaper than a branch. Reading beyond the witness is harmless, and noticed at the end, where
     /// neither a bit nor a byte may be left or lacking.
-    function _walk(State memory state) private pure returns (bytes32 pre, bytes32 post, bool isExact) {
+    function _walk(State memory state)
+        private
+        pure
+        returns (bytes32 pre, bytes32 post, uint256 bitsLeft, uint256 reached)
+    {
         assembly ("memory-safe") {
             let nodes := mload(add(state, 0x40))
             let end := add(nodes, mul(mload(add(state, 0x20)), 0x60))
@@ -218,7 +225,8 @@ library Witness {
             }
             pre := mload(add(nodes, 0x20))
             post := mload(add(nodes, 0x40))
-            isExact := and(eq(bit, shr(240, calldataload(sub(bits, 2)))), eq(hashes, mload(add(state, 0x80))))
+            bitsLeft := sub(shr(240, calldataload(sub(bits, 2))), bit)
+            reached := hashes
         }
     }
 
