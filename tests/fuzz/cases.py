@@ -19,7 +19,7 @@ from chain.l1.protocol import InboxMessage
 from chain.stf import Code
 from chain.types import MAX_U32, MAX_U64, MAX_U128, META_KEY, REGION_CAPACITY, Account, account_key
 from tests.chain import support
-from tests.fuzz import allocating, slashing  # noqa: F401 - they register their scenarios
+from tests.fuzz import allocating, channels, slashing  # noqa: F401 - they register their scenarios
 from tests.fuzz.scenarios import SCENARIOS, Scenario
 from tests.fuzz.world import Case, World, owner
 
@@ -28,37 +28,38 @@ _Make = Callable[[Random], Case]
 
 def cases(count: int, seed: int) -> Iterator[Case]:
     """``count`` cases; every kind comes before any comes twice."""
-    kinds: list[tuple[str, _Make]] = []
+    waiting: list[tuple[str, _Make]] = []
     rng = Random(seed)
     for number in range(count):
-        if not kinds:
-            kinds = _kinds()
-            rng.shuffle(kinds)
-        name, make = kinds.pop()
+        if not waiting:
+            waiting = kinds()
+            rng.shuffle(waiting)
+        name, make = waiting.pop()
         case = make(Random(f"{seed}/{number}/{name}"))
         yield replace(case, name=name)
 
 
 def case_kinds() -> int:
     """How many kinds of cases there are; as many cases have every code at every place."""
-    return len(_kinds())
+    return len(kinds())
 
 
-def _kinds() -> list[tuple[str, _Make]]:
-    kinds: list[tuple[str, _Make]] = []
-    for one in SCENARIOS:
+def kinds() -> list[tuple[str, Callable[[Random], Case]]]:
+    """Every kind of case: its name, and what makes one."""
+    found: list[tuple[str, _Make]] = []
+    for one in sorted(SCENARIOS, key=lambda one: one.name):
         for place in range(MAX_FRAME_ITEMS):
-            kinds.append((f"{one.name}@{place}", _bind(_sequenced, one, place)))
+            found.append((f"{one.name}@{place}", _bind(_sequenced, one, place)))
         for place in (0, 3, MAX_FRAME_ITEMS - 1):
-            kinds.append((f"forced/{one.name}@{place}", _bind(_forced, one, place)))
-            kinds.append((f"truncated/{one.name}@{place}", _bind(_truncated, one, place)))
-        kinds.append((f"flipped/{one.name}", _bind(_flipped, one)))
-        kinds.append((f"lied/{one.name}", _bind(_lied, one)))
+            found.append((f"forced/{one.name}@{place}", _bind(_forced, one, place)))
+            found.append((f"truncated/{one.name}@{place}", _bind(_truncated, one, place)))
+        found.append((f"flipped/{one.name}", _bind(_flipped, one)))
+        found.append((f"lied/{one.name}", _bind(_lied, one)))
     for name, deposit in DEPOSITS.items():
         for place in (0, 5, MAX_FRAME_ITEMS - 1):
-            kinds.append((f"deposit/{name}@{place}", _bind(_deposited, deposit, place)))
-    kinds += [(f"frame/{make.__name__.lstrip('_')}/{number}", make) for make in FRAMES for number in range(8)]
-    return kinds
+            found.append((f"deposit/{name}@{place}", _bind(_deposited, deposit, place)))
+    found += [(f"frame/{make.__name__.lstrip('_')}/{number}", make) for make in FRAMES for number in range(8)]
+    return found
 
 
 def _bind(make: Callable[..., Case], *given: object) -> _Make:
@@ -180,6 +181,11 @@ def _onto_a_leaf(world: World, rng: Random, index: int) -> InboxMessage:
     return support.deposit(index, owner(7), 5)
 
 
+def _to_nobody(world: World, rng: Random, index: int) -> InboxMessage:
+    """L1 takes no deposit for the zero address; a hint that names no account is still no match for it."""
+    return support.deposit(index, bytes(20), 5, hint=rng.choice([0, REGION_CAPACITY, MAX_U32]))
+
+
 DEPOSITS: dict[str, Callable[[World, Random, int], InboxMessage]] = {
     make.__name__.lstrip("_"): make
     for make in (
@@ -190,6 +196,7 @@ DEPOSITS: dict[str, Callable[[World, Random, int], InboxMessage]] = {
         _beyond_the_supply,
         _into_a_full_region,
         _onto_a_leaf,
+        _to_nobody,
     )
 }
 
@@ -289,6 +296,13 @@ def _inbox_of_rubbish(rng: Random) -> Case:
     return _finish(world, encode_inbox_body(cursor, len(bodies)), Code.OK, messages=messages, cursor=cursor)
 
 
+def _inbox_of_nothing(rng: Random) -> Case:
+    """The last forced transaction has no byte at all."""
+    world, cursor = World(rng), _cursor(rng)
+    messages = (world.filler_message(cursor), support.forced(cursor + 1, b""))
+    return _finish(world, encode_inbox_body(cursor, 2), Code.OK, messages=messages, cursor=cursor)
+
+
 FRAMES: tuple[_Make, ...] = (
     _empty,
     _empty_before_the_inbox,
@@ -304,4 +318,5 @@ FRAMES: tuple[_Make, ...] = (
     _inbox_at_the_end_of_all_messages,
     _inbox_stops_short,
     _inbox_of_rubbish,
+    _inbox_of_nothing,
 )
