@@ -46,11 +46,13 @@ contract Forwarder {
             assembly { revert(add(result, 0x20), mload(result)) }
         }
     }
+
+    receive() external payable virtual {}
 }
 
 /// A sequencer that can't be paid back.
 contract RefusesEther is Forwarder {
-    receive() external payable { revert("no"); }
+    receive() external payable override { revert("no"); }
 }
 
 /// The libraries' own functions, to compare with other implementations.
@@ -62,4 +64,65 @@ contract Libraries {
     function merkleize(bytes32[] memory leaves) external pure returns (bytes32) { return Frames.merkleize(leaves); }
 
     function pay(IERC20 asset, address to, uint256 units) external { Asset.pay(asset, to, units); }
+}
+
+/// Paid ether, it tries the armed call once more from within.
+contract CallsBack is Forwarder {
+    address private _target;
+    bytes private _data;
+    uint256 public attempts;
+    uint256 public successes;
+
+    function arm(address target, bytes calldata data) external { (_target, _data) = (target, data); }
+
+    receive() external payable override {
+        if (_data.length == 0) return;
+        ++attempts;
+        (bool success,) = _target.call(_data);
+        if (success) ++successes;
+    }
+}
+
+/// A token that calls back into a contract whenever it moves, and refuses whom it is told to.
+contract HookToken {
+    uint8 public constant decimals = 18;
+    mapping(address => uint256) public balanceOf;
+    mapping(address => bool) public refuses;
+    address private _target;
+    bytes private _data;
+    uint256 public attempts;
+    uint256 public successes;
+
+    function mint(address to, uint256 value) external { balanceOf[to] += value; }
+
+    function refuse(address who, bool does) external { refuses[who] = does; }
+
+    function arm(address target, bytes calldata data) external { (_target, _data) = (target, data); }
+
+    function transfer(address to, uint256 value) external returns (bool) { return _move(msg.sender, to, value); }
+
+    function transferFrom(address from, address to, uint256 value) external returns (bool) {
+        return _move(from, to, value);
+    }
+
+    function _move(address from, address to, uint256 value) private returns (bool) {
+        require(!refuses[to], "refused");
+        balanceOf[from] -= value;
+        balanceOf[to] += value;
+        if (_data.length != 0) {
+            ++attempts;
+            (bool success,) = _target.call(_data);
+            if (success) ++successes;
+        }
+        return true;
+    }
+}
+
+interface IForce { function forceTx(bytes calldata body) external returns (uint64); }
+
+/// Fills the inbox faster than any sequencer empties it.
+contract Flood {
+    function force(IForce inbox, uint256 messages) external {
+        for (uint256 i = 0; i < messages; ++i) inbox.forceTx(hex"ff");
+    }
 }

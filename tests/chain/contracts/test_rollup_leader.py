@@ -1,0 +1,200 @@
+"""Who may sequence, what a batch owes the inbox, and when anyone may end it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from chain.l1.connection import checksum
+from tests.chain.contracts.conftest import FORCE_S, FREEZE_S, TAKEOVER_S, WINDOW_S, person
+from tests.chain.contracts.harness import KEYS, START_S, Handle, Ledger, Reverted
+from tests.chain.contracts.test_rollup import ETHER, blob
+
+ALICE, BOB = checksum(person(0)), checksum(person(1))
+NOBODY = "0x" + "00" * 20
+
+
+@pytest.fixture
+def rollup(rollup: Handle) -> Handle:
+    """Keys 0 and 1 are bonded."""
+    rollup.send("depositBond", key=KEYS[1], value_wei=ETHER)
+    return rollup
+
+
+def post(rollup: Handle, ledger: Ledger, *, key: bytes = KEYS[0], inbox_to: int = 0) -> None:
+    data, _ = blob(l2_time_s=ledger.now_s, inbox_to=inbox_to)
+    rollup.send("submitBatch", rollup.call("count"), rollup.call("headRoot"), data, key=key)
+
+
+class TestParameters:
+    def test_everything_that_was_chosen_can_be_read(self, rollup: Handle, stf: Handle) -> None:
+        names = ("takeoverDelay", "freezeDelay", "unstakeDelay", "revealDelay", "leader", "frozenAt")
+
+        assert [rollup.call(name) for name in names] == [TAKEOVER_S, FREEZE_S, 61, 10, NOBODY, 0]
+        assert rollup.call("stf") == stf.contract.address.lower()
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"challengeWindow": 0},
+            {"revealDelay": 0},
+            {"forceDelay": TAKEOVER_S + 1},
+            {"takeoverDelay": FREEZE_S + 1},
+            {"stf": "0x" + "11" * 20},
+        ],
+    )
+    def test_what_could_never_work_is_not_deployed(
+        self, deploy_rollup: Callable[..., Handle], change: dict[str, object]
+    ) -> None:
+        with pytest.raises(Reverted, match="InvalidParameters"):
+            deploy_rollup(**change)
+
+    def test_the_code_is_short_enough_to_be_deployed_anywhere(
+        self, ledger: Ledger, rollup: Handle, stf: Handle
+    ) -> None:
+        """EIP-170's limit."""
+        assert len(ledger.evm.code(rollup.address)) <= 24_576
+        assert len(ledger.evm.code(stf.address)) <= 24_576
+
+
+class TestLeader:
+    def test_the_first_to_post_leads_and_nobody_else_posts(self, rollup: Handle, ledger: Ledger) -> None:
+        data, _ = blob()
+        first = rollup.send("submitBatch", 0, rollup.call("headRoot"), data)
+        assert first.event("LeaderChanged") == {"leader": ALICE}
+        assert rollup.call("leader") == ALICE.lower()
+
+        with pytest.raises(Reverted) as refused:
+            post(rollup, ledger, key=KEYS[1])
+
+        assert (refused.value.name, refused.value.arguments) == ("NotLeader", (ALICE.lower(),))
+        data, _ = blob()
+        again = rollup.send("submitBatch", 1, rollup.call("headRoot"), data)
+        assert again.events("LeaderChanged") == []
+
+    def test_an_overdue_leader_is_taken_over_from(self, rollup: Handle, inbox: Handle, ledger: Ledger) -> None:
+        post(rollup, ledger)
+        inbox.send("forceTx", b"ignored")
+        ledger.now_s += TAKEOVER_S
+        assert rollup.call("isOverdue") is False
+        with pytest.raises(Reverted, match="NotLeader"):
+            post(rollup, ledger, key=KEYS[1], inbox_to=1)
+
+        ledger.now_s += 1
+
+        assert rollup.call("isOverdue") is True
+        post(rollup, ledger, key=KEYS[1], inbox_to=1)
+        assert rollup.call("leader") == BOB.lower()
+        with pytest.raises(Reverted, match="NotLeader"):
+            post(rollup, ledger, inbox_to=1)
+
+    def test_an_overdue_leader_may_still_catch_up(self, rollup: Handle, inbox: Handle, ledger: Ledger) -> None:
+        post(rollup, ledger)
+        inbox.send("forceTx", b"late")
+        ledger.now_s += TAKEOVER_S + 1
+
+        post(rollup, ledger, inbox_to=1)
+
+        assert rollup.call("isOverdue") is False
+
+    def test_a_leader_without_its_bond_leads_no_more(self, rollup: Handle, ledger: Ledger) -> None:
+        post(rollup, ledger)
+        ledger.now_s += WINDOW_S
+        rollup.send("finalize", 1)
+        rollup.send("withdrawBond")
+
+        post(rollup, ledger, key=KEYS[1])
+
+        assert rollup.call("leader") == BOB.lower()
+
+    def test_an_empty_inbox_makes_nobody_overdue(self, rollup: Handle, inbox: Handle, ledger: Ledger) -> None:
+        inbox.send("forceTx", b"executed")
+        post(rollup, ledger, inbox_to=1)
+        ledger.now_s += 100 * TAKEOVER_S
+
+        assert rollup.call("isOverdue") is False
+        assert rollup.call("oldestPending") == (1, 0)
+
+
+class TestForceDelay:
+    def test_a_batch_covers_every_message_that_waited_long_enough(
+        self, rollup: Handle, inbox: Handle, ledger: Ledger
+    ) -> None:
+        inbox.send("forceTx", b"first")
+        ledger.now_s += 1
+        inbox.send("forceTx", b"second")
+        ledger.now_s += FORCE_S - 1
+        post(rollup, ledger)
+        ledger.now_s += 1
+        with pytest.raises(Reverted) as refused:
+            post(rollup, ledger)
+        assert (refused.value.name, refused.value.arguments) == ("InboxIgnored", (0,))
+
+        post(rollup, ledger, inbox_to=1)
+
+        ledger.now_s += 1
+        with pytest.raises(Reverted) as refused:
+            post(rollup, ledger, inbox_to=1)
+        assert refused.value.arguments == (1,)
+
+    def test_more_messages_than_a_batch_takes_cannot_stop_it(
+        self, deploy_rollup: Callable[..., Handle], ledger: Ledger, odd: Callable[..., Handle]
+    ) -> None:
+        rollup = deploy_rollup()
+        rollup.send("depositBond", value_wei=ETHER)
+        ample = rollup.call("AMPLE_MESSAGES")
+        flood = odd("Flood")
+        for _ in range(3):
+            flood.send("force", rollup.call("inbox"), 200)
+        ledger.now_s += FORCE_S + 1
+        with pytest.raises(Reverted, match="InboxIgnored"):
+            post(rollup, ledger, inbox_to=ample - 1)
+
+        post(rollup, ledger, inbox_to=ample)
+
+        post(rollup, ledger, inbox_to=600)
+
+
+class TestFreeze:
+    def test_anyone_ends_a_rollup_whose_inbox_nobody_executes(
+        self, rollup: Handle, inbox: Handle, ledger: Ledger
+    ) -> None:
+        post(rollup, ledger)
+        inbox.send("forceTx", b"ignored")
+        ledger.now_s += FREEZE_S
+        with pytest.raises(Reverted, match="NotOverdue"):
+            rollup.send("freeze", key=KEYS[3])
+        ledger.now_s += 1
+
+        sent = rollup.send("freeze", key=KEYS[3])
+
+        assert sent.event("Frozen") == {"messageIndex": 0, "messageArrivedAt": START_S}
+        assert rollup.call("frozenAt") == ledger.now_s
+        with pytest.raises(Reverted, match="AlreadyFrozen"):
+            post(rollup, ledger, inbox_to=1)
+        with pytest.raises(Reverted, match="AlreadyFrozen"):
+            rollup.send("freeze")
+
+    def test_an_executed_inbox_is_never_frozen(self, rollup: Handle, inbox: Handle, ledger: Ledger) -> None:
+        with pytest.raises(Reverted, match="NotOverdue"):
+            rollup.send("freeze")
+        inbox.send("forceTx", b"executed")
+        post(rollup, ledger, inbox_to=1)
+        ledger.now_s += 10 * FREEZE_S
+
+        with pytest.raises(Reverted, match="NotOverdue"):
+            rollup.send("freeze")
+
+    def test_what_stands_becomes_final_after_a_freeze_and_bonds_come_back(
+        self, rollup: Handle, inbox: Handle, ledger: Ledger
+    ) -> None:
+        inbox.send("forceTx", b"ignored")
+        ledger.now_s += FORCE_S
+        post(rollup, ledger)
+        ledger.now_s += FREEZE_S
+        rollup.send("freeze")
+
+        rollup.send("finalize", 1)
+
+        assert rollup.send("withdrawBond").event("BondWithdrawn") == {"sequencer": ALICE, "amount": ETHER}
