@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from chain.errors import IdlewattError
-from chain.sequencer.store import Statement, Store, finalize_leaves, insert_event, put_final_leaf, set_fact
+from chain.sequencer.store import Statement, Store, finalize_leaves, insert_event, put_final_leaf, read_leaf, set_fact
 from chain.state import State
-from chain.types import META_KEY, Meta, decode_leaf
+from chain.types import META_KEY, Meta
 
 
 class FinalState:
@@ -22,7 +22,7 @@ class FinalState:
         fact = await store.fact("final_count")
         if fact is None:
             await store.commit([put_final_leaf(META_KEY, Meta().encode()), set_fact("final_count", bytes(8))])
-        leaves = [(key, decode_leaf(data)) for key, data in await store.final_leaves()]
+        leaves = [(key, read_leaf(data)) for key, data in await store.final_leaves()]
         return cls(State.from_leaves(leaves), int.from_bytes(fact or b"", "big"))
 
     async def advance(self, store: Store, count: int, at_s: int) -> None:
@@ -57,4 +57,4 @@ class FinalState:
 
     def _write(self, leaves: list[tuple[int, bytes | None]]) -> None:
         for key, data in leaves:
-            self.state.write(key, decode_leaf(data) if data is not None else None)
+            self.state.write(key, read_leaf(data) if data is not None else None)

@@ -25,11 +25,10 @@ from chain.sequencer.head import Head, Refused, chain_digest
 from chain.sequencer.operator import Operator
 from chain.sequencer.poster import Poster
 from chain.sequencer.queries import Queries, soft_receipt
-from chain.sequencer.store import Store, TxRow, set_fact
+from chain.sequencer.store import Store, TxRow, read_leaf, set_fact
 from chain.state import GENESIS_ROOT, State
 from chain.stf import Code
 from chain.txs import CreateAccount, TxFormatError, TxType, decode, tx_id
-from chain.types import decode_leaf
 from chain.views import SoftReceipt
 
 log = logging.getLogger(__name__)
@@ -224,7 +223,7 @@ class Sequencer:
                 leaves.pop(key, None)
             else:
                 leaves[key] = data
-        state = State.from_leaves((key, decode_leaf(data)) for key, data in leaves.items())
+        state = State.from_leaves((key, read_leaf(data)) for key, data in leaves.items())
         open_row = await self.store.open_batch()
         next_batch = open_row.batch_id if open_row else await self.store.batch_count()
         self.head = Head(self.rules, state, next_sequence=await self.store.next_sequence(), next_batch=next_batch)

@@ -20,6 +20,7 @@ import msgspec
 
 from chain.errors import IdlewattError
 from chain.sequencer.schema import MIGRATIONS
+from chain.types import Leaf, decode_leaf
 
 Statement = tuple[str, tuple[Any, ...]]
 
@@ -370,6 +371,20 @@ def set_fact(name: str, value: bytes) -> Statement:
 def put_final_leaf(key: int, data: bytes) -> Statement:
     """The statement that writes a leaf of the final state itself; for the genesis state."""
     return "INSERT OR REPLACE INTO final_leaf (key, data) VALUES (?, ?)", (key, data)
+
+
+def read_leaf(data: bytes) -> Leaf:
+    """A leaf as this database keeps it.
+
+    Raises:
+        StoreError: If it is none of this version's.
+    """
+    try:
+        return decode_leaf(data)
+    except ValueError as error:
+        raise StoreError(
+            "The sequencer's database is another version's, or damaged.", fix="Move it away to rebuild it from L1."
+        ) from error
 
 
 async def _migrate(connection: aiosqlite.Connection) -> None:

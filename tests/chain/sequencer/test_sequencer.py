@@ -539,6 +539,18 @@ class TestDisk:
         with pytest.raises(StoreError, match="newer"):
             await start().start()
 
+    async def test_leaves_of_another_version_are_said_plainly(self, start, tmp_path):
+        import sqlite3
+
+        async with start():
+            pass
+        with sqlite3.connect(tmp_path / "l2.db") as db:
+            db.execute("INSERT INTO final_leaf (key, data) VALUES (1, ?)", (b"\1" + bytes(68),))
+        db.close()
+        with pytest.raises(StoreError, match="another version") as caught:
+            await start().start()
+        assert "Move it away" in caught.value.fix
+
 
 async def test_closing_twice_and_closing_while_submitting_is_clean(start, l1):
     sequencer = start()
