@@ -180,7 +180,7 @@ class TestProof:
         posted = l2.post(*(create(number) for number in range(3)))
         stale = replace(posted.proof(2), witness=posted.witnesses[1])
 
-        with pytest.raises(Reverted, match="WrongWitness"):
+        with pytest.raises(Reverted, match="WrongPreviousState"):
             l2.prove(stale)
 
         assert rollup.call("count") == 1
@@ -324,7 +324,7 @@ class TestSlashing:
         first = l2.post(create(0), lies={0: LIE})
         second = l2.post(create(1), lies={0: LIE})
         # Nobody has a state whose root is the lie, so nothing after it can be re-executed.
-        with pytest.raises(Reverted, match="WrongWitness"):
+        with pytest.raises(Reverted, match="WrongPreviousState"):
             l2.prove(second.proof(0))
 
         l2.prove(first.proof(0))

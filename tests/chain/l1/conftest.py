@@ -16,10 +16,11 @@ from eth_account import Account
 from chain.codec import BatchHeader, Frame, encode_batch
 from chain.l1.bridge import Bridge
 from chain.l1.connection import checksum
+from chain.l1.deploy import DeployParams, deploy
 from chain.l1.embedded.evm import EmbeddedEvm
 from chain.l1.embedded.server import L1Server
 from chain.l1.protocol import Deployment, PostedBatch
-from chain.l1.rollup_l1 import DeployParams, JsonRpcRollupL1, deploy
+from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.signing import address_of, keccak256
 from chain.state import GENESIS_ROOT
 
@@ -29,6 +30,18 @@ CHAIN_ID = 1337
 WINDOW_S = 60
 ETHER = 10**18
 NANO = 10**9
+FORCE_S, TAKEOVER_S, FREEZE_S, REVEAL_BLOCKS = 20, 40, 120, 3
+PARAMS = DeployParams(
+    l2_chain_id=4242,
+    genesis_root=GENESIS_ROOT,
+    challenge_window_s=WINDOW_S,
+    force_delay_s=FORCE_S,
+    takeover_delay_s=TAKEOVER_S,
+    freeze_delay_s=FREEZE_S,
+    close_delay_s=30,
+    unstake_delay_s=60,
+    reveal_delay_blocks=REVEAL_BLOCKS,
+)
 OPERATOR, ALICE, BOB = address_of(OPERATOR_KEY), address_of(ALICE_KEY), b"\xbb" * 20
 
 
@@ -67,10 +80,7 @@ async def l1(tmp_path: Path, clock: Clock) -> AsyncIterator[L1Server]:
 
 @pytest.fixture
 async def deployment(l1: L1Server) -> Deployment:
-    params = DeployParams(
-        l2_chain_id=4242, genesis_root=GENESIS_ROOT, challenge_window_s=WINDOW_S, force_delay_s=20, close_delay_s=30
-    )
-    return await deploy(l1.url, OPERATOR_KEY, params)
+    return await deploy(l1.url, OPERATOR_KEY, PARAMS)
 
 
 @pytest.fixture

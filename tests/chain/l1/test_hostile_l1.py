@@ -41,6 +41,11 @@ SOMEWHERE = Deployment(
     force_delay_s=20,
     close_delay_s=30,
     genesis_root=GENESIS_ROOT,
+    stf_address=b"\x05" * 20,
+    takeover_delay_s=40,
+    freeze_delay_s=120,
+    unstake_delay_s=60,
+    reveal_delay_blocks=10,
 )
 """A deployment for an L1 that has none."""
 

@@ -13,9 +13,10 @@ from chain.codec import BatchHeader, Frame, encode_batch
 from chain.errors import ChainRejectedError
 from chain.l1.bridge import NO_INDEX_HINT, Bridge
 from chain.l1.connection import checksum
+from chain.l1.deploy import deploy
 from chain.l1.embedded.server import L1Server
 from chain.l1.protocol import Deployment, RollupL1
-from chain.l1.rollup_l1 import DeployParams, JsonRpcRollupL1, deploy
+from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.signing import keccak256
 from chain.state import GENESIS_ROOT
 from chain.tree import Tree
@@ -27,6 +28,7 @@ from tests.chain.l1.conftest import (
     ETHER,
     NANO,
     OPERATOR_KEY,
+    PARAMS,
     WINDOW_S,
     Clock,
     Rpc,
@@ -50,10 +52,7 @@ class TestDeployment:
         )
 
     async def test_an_existing_asset_is_used(self, l1: L1Server, deployment: Deployment) -> None:
-        params = DeployParams(
-            l2_chain_id=1, genesis_root=bytes(32), challenge_window_s=1, force_delay_s=1, close_delay_s=1,
-            asset_address=deployment.asset_address,
-        )  # fmt: skip
+        params = msgspec.structs.replace(PARAMS, asset_address=deployment.asset_address)
 
         second = await deploy(l1.url, OPERATOR_KEY, params)
 
@@ -61,12 +60,8 @@ class TestDeployment:
         assert second.rollup_address != deployment.rollup_address
 
     async def test_a_deployer_without_ether_is_told_so(self, l1: L1Server) -> None:
-        params = DeployParams(
-            l2_chain_id=1, genesis_root=bytes(32), challenge_window_s=1, force_delay_s=1, close_delay_s=1
-        )
-
         with pytest.raises(ChainRejectedError) as refused:
-            await deploy(l1.url, keccak256(b"a pauper"), params)
+            await deploy(l1.url, keccak256(b"a pauper"), PARAMS)
 
         assert refused.value.code == "no_gas"
 

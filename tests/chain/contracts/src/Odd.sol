@@ -83,7 +83,7 @@ contract CallsBack is Forwarder {
     }
 }
 
-/// A token that calls back into a contract whenever it moves, and refuses whom it is told to.
+/// A token that calls back into a contract when it moves, once armed, and refuses whom it is told to.
 contract HookToken {
     uint8 public constant decimals = 18;
     mapping(address => uint256) public balanceOf;
@@ -109,9 +109,11 @@ contract HookToken {
         require(!refuses[to], "refused");
         balanceOf[from] -= value;
         balanceOf[to] += value;
-        if (_data.length != 0) {
+        bytes memory data = _data;
+        if (data.length != 0) {
+            delete _data;
             ++attempts;
-            (bool success,) = _target.call(_data);
+            (bool success,) = _target.call(data);
             if (success) ++successes;
         }
         return true;
