@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from app.tui import SCREENS
+from app.modes import SCREENS
 from node.values import ChatDelta, IdlewattError, LogLine, Notice
 from screens import base
 from screens.chat import ChatScreen
