@@ -80,14 +80,22 @@ class IdlewattApp(App[None], inherit_bindings=False):
         keymap: dict[str, str] | None = None,
         now_ms: Callable[[], int] = system_now_ms,
     ) -> None:
+        # The first mode is the default one, and its theme set before the start: a default screen mounted only to be
+        # switched away from, and a theme changed while running, would each make Textual parse all styles again.
+        first_mode = ONBOARDING if onboarding else first_mode if first_mode in SCREENS else "dashboard"
+        self.DEFAULT_MODE = first_mode  # type: ignore[misc]
         super().__init__()
+        for mode in ALL_MODES:
+            self.add_mode(mode, partial(self._new_screen, mode))
+        for ours in OUR_THEMES:
+            self.register_theme(ours)
+        if theme in self.available_themes:
+            self.theme = theme
         self.title = title
         self.api = api
         self.hub = Hub(api, self, now_ms)
         self.painted = asyncio.Event()
         """Set after the first frame: what that frame does not need should wait for it."""
-        self._first_mode = ONBOARDING if onboarding else first_mode
-        self._wanted_theme = theme
         self._changed: set[str] = set()
         self._logged: list[LogLine] = []
         self._publish_soon = False
@@ -105,14 +113,7 @@ class IdlewattApp(App[None], inherit_bindings=False):
         self.tell("Press ctrl+c again to quit.", "information")
 
     def on_mount(self) -> None:
-        """Themes, modes, the first screen, and listening to the node."""
-        for theme in OUR_THEMES:
-            self.register_theme(theme)
-        if self._wanted_theme in self.available_themes:
-            self.theme = self._wanted_theme
-        for mode in ALL_MODES:
-            self.add_mode(mode, partial(self._new_screen, mode))
-        self.switch_mode(self._first_mode if self._first_mode in ALL_MODES else "dashboard")
+        """Listen to the node."""
         self.call_after_refresh(self.painted.set)
         self.run_worker(self._listen(), group="node", exit_on_error=False)
 
