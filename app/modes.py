@@ -31,8 +31,8 @@ SCREENS = {
     "dashboard": Mode("1", "Dashboard", "screens.dashboard", "DashboardScreen"),
     "jobs": Mode("2", "Jobs", "screens.jobs", "JobsScreen"),
     "market": Mode("4", "Market", "screens.market", "MarketScreen"),
-    "chat": Mode("5", "Chat", "screens.chat", "ChatScreen"),
-    "wallet": Mode("6", "Wallet", "screens.wallet", "WalletScreen"),
+    "chat": Mode("5", "Chat", "screens.chat.screen", "ChatScreen"),
+    "wallet": Mode("6", "Wallet", "screens.wallet.screen", "WalletScreen"),
     "chain": Mode("7", "Chain", "screens.chain", "ChainScreen"),
     "logs": Mode("9", "Logs", "screens.logs", "LogsScreen"),
 }
