@@ -1,20 +1,26 @@
-"""What a home remembers in ``config.toml``: one declarative schema, validated on reading, comments kept on writing."""
+"""What a home remembers in ``config.toml``: one declarative schema, validated on reading, comments kept on writing.
+
+Every command reads it before anything else, the terminal app before its first frame: so it loads in milliseconds, and
+what only writing needs is imported on writing.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-import tomlkit
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
-from tomlkit.exceptions import ParseError
+import msgspec
 
 from chain.errors import IdlewattError
-from chain.money import MAX_NANO
+
+VARIABLE_PREFIX = "IDLEWATT_"
+ADDRESS_SCHEMES = {"relay": ("ws", "wss"), "chain": ("http", "https")}
+Nano = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class ConfigError(IdlewattError):
@@ -23,11 +29,8 @@ class ConfigError(IdlewattError):
     default_code = "bad_config"
 
 
-class Config(BaseSettings):
+class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of one home; ``IDLEWATT_<NAME>`` variables win over the file, command-line options over both."""
-
-    model_config = SettingsConfigDict(env_prefix="IDLEWATT_", extra="ignore", frozen=True)
-    toml_path: ClassVar[Path | None] = None
 
     relay: str | None = None
     """The relay's websocket address."""
@@ -35,46 +38,22 @@ class Config(BaseSettings):
     """The rollup's RPC address."""
     model: str = "demo"
     """What ``serve`` and F3 rent out."""
-    price_in_nano: int = Field(default=100_000_000, ge=0, le=MAX_NANO)
+    price_in_nano: Nano = 100_000_000
     """Nano per million input tokens."""
-    price_out_nano: int = Field(default=200_000_000, ge=0, le=MAX_NANO)
+    price_out_nano: Nano = 200_000_000
     """Nano per million output tokens."""
-    slots: int = Field(default=4, ge=1, le=64)
+    slots: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     """Requests served at once."""
-    context_length: int | None = Field(default=None, ge=64)
+    context_length: Annotated[int, msgspec.Meta(ge=64)] | None = None
     """Tokens of context a slot has; the model's own when absent."""
-    threads: int | None = Field(default=None, ge=1, le=1024)
+    threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     """Threads of the engine; the physical cores when absent."""
-    gpu_layers: int = Field(default=-1, ge=-1)
+    gpu_layers: Annotated[int, msgspec.Meta(ge=-1)] = -1
     """Layers put on the GPU; -1 for all of them."""
     keyring: bool = False
     """Whether the passphrase is looked for in the system's keyring."""
-    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    log_level: Annotated[str, msgspec.Meta(pattern="^(debug|info|warning|error)$")] = "info"
     """The least level that reaches the log files."""
-
-    @field_validator("relay", "chain")
-    @classmethod
-    def _is_an_address(cls, value: str | None, info: Any) -> str | None:
-        if value is None:
-            return None
-        schemes = ("ws", "wss") if info.field_name == "relay" else ("http", "https")
-        parts = urlsplit(value)
-        if parts.scheme not in schemes or not parts.hostname:
-            raise ValueError(f"should look like {schemes[0]}://host:port")
-        return value.rstrip("/")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Options first, then the environment, then the file."""
-        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
-        return (*sources, TomlConfigSettingsSource(settings_cls, cls.toml_path)) if cls.toml_path else sources
 
     @classmethod
     def load(cls, path: Path, **options: object) -> Self:
@@ -84,17 +63,44 @@ class Config(BaseSettings):
             ConfigError: If the file or a value can't be used; the line names which.
         """
         given = {name: value for name, value in options.items() if value is not None}
-        reader = type("HomeConfig", (cls,), {"toml_path": path, "__module__": __name__})
+        settings = {**_in_file(path), **_in_environment(cls.__struct_fields__), **given}
         try:
-            return reader(**given)  # type: ignore[no-any-return]
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            name = ".".join(map(str, first["loc"]))
+            for name, schemes in ADDRESS_SCHEMES.items():
+                if isinstance(address := settings.get(name), str):
+                    settings[name] = _address(name, address, schemes)
+            # Not strict: variables are text, whatever the setting is.
+            return msgspec.convert(settings, cls, strict=False)
+        except msgspec.ValidationError as error:
+            said, _, place = str(error).partition(" - at `$.")
             raise ConfigError(
-                f"The setting {name} is not usable: {first['msg']}.", fix=f"Mend it in {path} or on the command line."
+                f"The setting {place.rstrip('`')} is not usable: {said}.",
+                fix=f"Mend it in {path} or on the command line.",
             ) from None
-        except (ParseError, ValueError, OSError) as error:
-            raise ConfigError(f"The file {path} can't be read: {error}.", fix="Mend or remove it.") from None
+
+
+def _in_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"The file {path} can't be read: {error}.", fix="Mend or remove it.") from None
+
+
+def _in_environment(names: tuple[str, ...]) -> Mapping[str, str]:
+    variables = {name: os.environ.get(f"{VARIABLE_PREFIX}{name.upper()}") for name in names}
+    return {name: value for name, value in variables.items() if value is not None}
+
+
+def _address(name: str, value: str, schemes: tuple[str, ...]) -> str:
+    wrong = msgspec.ValidationError(f"Should look like {schemes[0]}://host:port - at `$.{name}`")
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        raise wrong from None
+    if parts.scheme not in schemes or not parts.hostname:
+        raise wrong
+    return value.rstrip("/")
 
 
 def remember(path: Path, **values: str | int | None) -> None:
@@ -104,6 +110,11 @@ def remember(path: Path, **values: str | int | None) -> None:
         ConfigError: If the file can't be read or written.
     """
     changes = {name: value for name, value in values.items() if value is not None}
+    if not changes:
+        return
+    import tomlkit
+    from tomlkit.exceptions import ParseError
+
     try:
         document = tomlkit.parse(path.read_text()) if path.exists() else tomlkit.document()
         if all(document.get(name) == value for name, value in changes.items()):

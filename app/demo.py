@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import msgspec
+
 from app.both_sides import BothSides
 from app.children import Child, child
 from app.config import Config
@@ -73,7 +75,7 @@ async def running_demo(home: Home, config: Config) -> AsyncIterator[Demo]:
             ]
         devnet, relay = (start.result() for start in starting)
         urls = {"chain": str(devnet.ready["l2"]), "relay": str(relay.ready["relay"])}
-        settings = config.model_copy(update={**urls, "model": "demo"})
+        settings = msgspec.structs.replace(config, **urls, model="demo")
         seller, buyer = [
             await stack.enter_async_context(local_node(home.below(name).prepare(), settings, demo=True))
             for name in ("seller", "buyer")

@@ -1,16 +1,40 @@
-"""A ``NodeApi`` for a node that is still starting: screens paint at once, and calls wait until it is there."""
+"""What comes after the terminal app's first frame: the node's code, the screens not looked at yet, and the node.
+
+A ``LateNode`` is a ``NodeApi`` for a node that is still starting: screens paint at once, and calls wait for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from typing import Any, cast
 
 from node.api import NodeApi
 from node.values import NodeChanged, NodeEvent, NodeSnapshot, Phase, RelayView
+
+NODE_MODULES = ("app.wiring", "node.services.local_node", "app.control.server", "app.control.client", "structlog")
+"""What a node needs: half a second of imports that no frame shows."""
+SCREEN_MODULES = (
+    "screens.dialogs",
+    "screens.onboarding",
+    "screens.chat.screen",
+    "screens.wallet.screen",
+    "screens.market",
+    "screens.jobs",
+    "screens.chain",
+    "screens.logs",
+    "app.online",
+)
+"""Screens and dialogs that a key opens; whoever presses it before they are here waits for that one alone."""
+
+
+async def load(*modules: str) -> None:
+    """Import beside the running app: on the loop it would hold up what is painted and typed."""
+    for module in modules:
+        await asyncio.to_thread(importlib.import_module, module)
 
 
 class LateNode:
@@ -35,7 +59,7 @@ class LateNode:
         if self._node.done():
             return self._node.result().snapshot()
         return NodeSnapshot(
-            version=version("idlewatt"),
+            version="",
             demo=self._demo,
             phase=Phase.STARTING,
             why=self._why,

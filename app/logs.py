@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-
-import structlog
 
 MAX_LOG_BYTES = 5_000_000
 KEPT_LOGS = 3
@@ -17,28 +16,7 @@ def log_to(folder: Path, name: str, level: str = "info") -> Path:
     """Send this process's logging to ``folder/name.log``; returns the file's path."""
     path = folder / f"{name}.log"
     handler = _OwnerOnlyHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=KEPT_LOGS, encoding="utf-8", delay=True)
-    shared: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.PositionalArgumentsFormatter(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
+    handler.setFormatter(_JsonLines())
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -56,3 +34,29 @@ class _OwnerOnlyHandler(RotatingFileHandler):
     def _open(self):  # type: ignore[no-untyped-def]  # noqa: ANN202 - the stream type is logging's own
         Path(self.baseFilename).touch(mode=0o600)
         return super()._open()
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a record; structlog, which brings rich along, is imported by the first record only."""
+
+    @cached_property
+    def _lines(self) -> logging.Formatter:
+        import structlog
+
+        return structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.PositionalArgumentsFormatter(),
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.format_exc_info,
+            ],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as JSON."""
+        return self._lines.format(record)

@@ -7,28 +7,23 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from app.modes import ALL_MODES, ONBOARDING, SCREENS
 from app.themes import DEFAULT_THEME, OUR_THEMES
 from node.api import NodeApi
-from node.values import IdlewattError, LogLine, NodeChanged, Notice, Phase, Prices, parse_usd
+from node.values import IdlewattError, LogLine, NodeChanged, Notice, Phase
 from screens.base import NodeScreen, stylesheets
-from screens.chain import ChainScreen
-from screens.chat import ChatScreen
-from screens.dashboard import DashboardScreen
-from screens.dialogs import Field, Form, FormSpec, Help, Values
 from screens.hub import Hub, system_now_ms
-from screens.jobs import JobsScreen
-from screens.logs import LogsScreen
-from screens.market import MarketScreen
-from screens.onboarding import DEFAULT_PRICE_IN, DEFAULT_PRICE_OUT, OnboardingScreen
 from screens.text import plain
-from screens.wallet import WalletScreen
+
+if TYPE_CHECKING:
+    from screens.market import MarketScreen
+    from screens.onboarding import OnboardingScreen
 
 logger = logging.getLogger(__name__)
 
@@ -36,26 +31,14 @@ COALESCE_S = 0.1
 """Screens redraw at most this often, however fast the node talks."""
 INTERRUPT_AGAIN_S = 3.0
 """A second ctrl+c within this time quits."""
-ONBOARDING = "onboarding"
-SCREENS: dict[str, tuple[str, type[NodeScreen]]] = {
-    "dashboard": ("1", DashboardScreen),
-    "jobs": ("2", JobsScreen),
-    "market": ("4", MarketScreen),
-    "chat": ("5", ChatScreen),
-    "wallet": ("6", WalletScreen),
-    "chain": ("7", ChainScreen),
-    "logs": ("9", LogsScreen),
-}
-"""Each main screen is a mode: its key, and its class."""
 _SCREENS_GROUP = Binding.Group("screens", compact=True)
 
 
 def _mode_bindings() -> list[BindingType]:
     bindings: list[BindingType] = []
-    for mode, (key, screen) in SCREENS.items():
-        name = screen.TITLE_TEXT
-        bindings.append(Binding(key, f"go('{mode}')", name, id=f"go.{mode}", group=_SCREENS_GROUP))
-        bindings.append(Binding(f"alt+{key}", f"go('{mode}')", name, show=False, id=f"go.alt.{mode}"))
+    for name, mode in SCREENS.items():
+        bindings.append(Binding(mode.key, f"go('{name}')", mode.title, id=f"go.{name}", group=_SCREENS_GROUP))
+        bindings.append(Binding(f"alt+{mode.key}", f"go('{name}')", mode.title, show=False, id=f"go.alt.{name}"))
     return bindings
 
 
@@ -65,7 +48,7 @@ class IdlewattApp(App[None], inherit_bindings=False):
     Args:
         api: The node; the app neither starts nor stops it.
         title: What the terminal's title says.
-        first_mode: The screen to begin with: a key of :data:`SCREENS`.
+        first_mode: The screen to begin with: a key of :data:`app.modes.SCREENS`.
         onboarding: Begin with onboarding instead.
         theme: A theme's name; unknown ones are left out.
         keymap: Binding ids to keys, as in the configuration.
@@ -97,12 +80,22 @@ class IdlewattApp(App[None], inherit_bindings=False):
         keymap: dict[str, str] | None = None,
         now_ms: Callable[[], int] = system_now_ms,
     ) -> None:
+        # The first mode is the default one, and its theme set before the start: a default screen mounted only to be
+        # switched away from, and a theme changed while running, would each make Textual parse all styles again.
+        first_mode = ONBOARDING if onboarding else first_mode if first_mode in SCREENS else "dashboard"
+        self.DEFAULT_MODE = first_mode  # type: ignore[misc]
         super().__init__()
+        for mode in ALL_MODES:
+            self.add_mode(mode, partial(self._new_screen, mode))
+        for ours in OUR_THEMES:
+            self.register_theme(ours)
+        if theme in self.available_themes:
+            self.theme = theme
         self.title = title
         self.api = api
         self.hub = Hub(api, self, now_ms)
-        self._first_mode = ONBOARDING if onboarding else first_mode
-        self._wanted_theme = theme
+        self.painted = asyncio.Event()
+        """Set after the first frame: what that frame does not need should wait for it."""
         self._changed: set[str] = set()
         self._logged: list[LogLine] = []
         self._publish_soon = False
@@ -120,16 +113,12 @@ class IdlewattApp(App[None], inherit_bindings=False):
         self.tell("Press ctrl+c again to quit.", "information")
 
     def on_mount(self) -> None:
-        """Themes, modes, the first screen, and listening to the node."""
-        for theme in OUR_THEMES:
-            self.register_theme(theme)
-        if self._wanted_theme in self.available_themes:
-            self.theme = self._wanted_theme
-        for mode, (_, screen) in SCREENS.items():
-            self.add_mode(mode, partial(screen, self.hub))
-        self.add_mode(ONBOARDING, partial(OnboardingScreen, self.hub))
-        self.switch_mode(self._first_mode if self._first_mode in {*SCREENS, ONBOARDING} else "dashboard")
+        """Listen to the node."""
+        self.call_after_refresh(self.painted.set)
         self.run_worker(self._listen(), group="node", exit_on_error=False)
+
+    def _new_screen(self, mode: str) -> NodeScreen:
+        return ALL_MODES[mode].screen()(self.hub)
 
     # The node's events
 
@@ -186,6 +175,8 @@ class IdlewattApp(App[None], inherit_bindings=False):
         """Explain this screen and its keys."""
         screen = self.screen
         if isinstance(screen, NodeScreen):
+            from screens.dialogs import Help
+
             self.push_screen(Help(f"Help · {screen.TITLE_TEXT}", screen.HELP_TEXT, self._keys_here(screen)))
 
     def _keys_here(self, screen: Screen[Any]) -> list[tuple[str, str]]:
@@ -213,48 +204,33 @@ class IdlewattApp(App[None], inherit_bindings=False):
             self.tell(f"Something failed inside ({type(error).__name__}). The log (9) has the details.", "error")
 
     async def _go_online(self) -> None:
-        models = await self.api.models()
-        provider = self.hub.snapshot.provider
-        prices = provider.prices if provider is not None else None
-        options = tuple((plain(model, 60), model) for model in models)
-        fields = (Field("model", "Model", options=options),) if options else ()
-        spec = FormSpec(
-            title="Rent out this machine?",
-            fields=(
-                *fields,
-                Field("input", "Dollars a million input tokens", _dollars(prices, False)),
-                Field("output", "Dollars a million output tokens", _dollars(prices, True)),
-            ),
-            verb="Go online",
-            note="The model is loaded and the offer published. Strangers' prompts run here until F3 stops it.",
-            check=_check_prices,
-        )
-        values = await self.push_screen_wait(Form(spec))
-        if values is not None:
-            await self.api.go_online(values.get("model", ""), _read_prices(values))
-            self.hub.refresh(frozenset({"phase"}))
+        from app.online import go_online
+
+        await go_online(self, self.hub)
 
     async def _go_offline(self) -> None:
         self.tell("Going offline: the offer is withdrawn, running jobs end first.")
         await self.api.go_offline()
         self.hub.refresh(frozenset({"phase"}))
 
-    @on(MarketScreen.ChatWith)
-    async def _chat_with(self, event: MarketScreen.ChatWith) -> None:
+    # Handlers by name: their screens are imported late, so ``@on`` has no class to be told of.
+
+    async def on_market_screen_chat_with(self, event: MarketScreen.ChatWith) -> None:
+        """Chat with the offer that was chosen in the market."""
         self.hub.chat_offer_id, self.hub.chat_model = event.offer.offer_id, event.offer.model
         await self.switch_mode("chat")
-        if isinstance(self.screen, ChatScreen):
-            self.screen.use_offer(event.offer)
+        screen: Any = self.screen
+        screen.use_offer(event.offer)
 
-    @on(OnboardingScreen.Finished)
-    async def _onboarded(self, event: OnboardingScreen.Finished) -> None:
+    async def on_onboarding_screen_finished(self, event: OnboardingScreen.Finished) -> None:
+        """Go where onboarding leads."""
         self.hub.refresh(frozenset({"wallet"}))
         await self.switch_mode(event.mode)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Everything that a key does here, the other screens, and themes."""
-        for mode, (key, kind) in SCREENS.items():
-            yield SystemCommand(f"Go to {kind.TITLE_TEXT}", f"key {key}", partial(self.action_go, mode))
+        for name, mode in SCREENS.items():
+            yield SystemCommand(f"Go to {mode.title}", f"key {mode.key}", partial(self.action_go, name))
         seen: set[str] = set()
         for active in screen.active_bindings.values():
             binding = active.binding
@@ -269,19 +245,3 @@ class IdlewattApp(App[None], inherit_bindings=False):
                 run = partial(self.run_action, binding.action, active.node)
                 yield SystemCommand(binding.tooltip or binding.description, f"key {self.get_key_display(binding)}", run)
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
-
-
-def _dollars(prices: Prices | None, output: bool) -> str:
-    if prices is None:
-        return DEFAULT_PRICE_OUT if output else DEFAULT_PRICE_IN
-    nano = prices.output_nano_per_mtok if output else prices.input_nano_per_mtok
-    return f"{nano / 1_000_000_000:.9f}".rstrip("0").rstrip(".")
-
-
-def _check_prices(values: Values) -> str:
-    _read_prices(values)
-    return ""
-
-
-def _read_prices(values: Values) -> Prices:
-    return Prices(input_nano_per_mtok=parse_usd(values["input"]), output_nano_per_mtok=parse_usd(values["output"]))

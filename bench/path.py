@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from app.config import Config
@@ -133,7 +134,7 @@ def through_market(buyer: NodeApi, tokens: int) -> Callable[[str], AsyncIterator
 async def buyers(demo: Demo, home: Home, config: Config) -> AsyncIterator[list[NodeApi]]:
     """As many buyers as there are slots, each with a wallet of its own."""
     async with AsyncExitStack() as stack:
-        urls = config.model_copy(update={"relay": demo.relay_url, "chain": demo.chain_url})
+        urls = msgspec.structs.replace(config, relay=demo.relay_url, chain=demo.chain_url)
         nodes: list[NodeApi] = [demo.buyer]
         for number in range(1, SLOTS):
             nodes.append(

@@ -20,7 +20,7 @@ import psutil
 
 from bench.report import Result, median_of, report
 
-RUNS = 3
+RUNS = 5
 PROMPT = "What is 17 + 25?"
 SCREEN = struct.pack("HHHH", 48, 160, 0, 0)
 PAINTED = b"DEMO"

@@ -31,7 +31,7 @@ RELOAD_PAUSE_S = 0.3
 def stylesheets() -> list[str | PurePath]:
     """Every screen's TCSS, the common one first: the app reads them once, so that no first visit stalls on parsing."""
     common = PACKAGE / "base.tcss"
-    return [common, *sorted(sheet for sheet in PACKAGE.glob("*.tcss") if sheet != common)]
+    return [common, *sorted(sheet for sheet in PACKAGE.rglob("*.tcss") if sheet != common)]
 
 
 class NodeScreen(Screen[None]):

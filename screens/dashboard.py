@@ -16,6 +16,7 @@ from screens.jobs_table import job_columns
 from screens.status import PHASE_MARKS
 from screens.text import meter, milliseconds, percent, plain, price, size, sparkline, speed, usd
 from screens.widgets.facts import facts
+from screens.widgets.panel import Panel
 from screens.widgets.table import NodeTable
 
 _HEALTH_MARKS = {Health.OK: ("✓", "$success"), Health.WARN: ("▲", "$warning"), Health.FAIL: ("✗", "$error")}
@@ -146,7 +147,7 @@ class DashboardScreen(NodeScreen):
                 yield self._panel("devices", "Hardware")
                 yield self._panel("speed", "Tokens per second, two minutes")
                 with VerticalScroll(id="skipped-box", classes="panel", can_focus=True):
-                    yield Static(id="skipped", markup=False)
+                    yield Panel(id="skipped", markup=False)
                 with Vertical(id="jobs-box", classes="panel grow"):
                     yield NodeTable[JobView](self._columns, lambda job: f"{job.role}:{job.job_id}", id="jobs-table")
                     yield Static(
@@ -160,8 +161,8 @@ class DashboardScreen(NodeScreen):
                 yield self._panel("checks", "Checklist")
 
     @staticmethod
-    def _panel(name: str, title: str) -> Static:
-        panel = Static(id=name, classes="panel", markup=False)
+    def _panel(name: str, title: str) -> Panel:
+        panel = Panel(id=name, classes="panel", markup=False)
         panel.border_title = title
         return panel
 

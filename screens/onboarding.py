@@ -23,7 +23,7 @@ from screens.dashboard import devices_content
 from screens.dialogs import Form
 from screens.hub import Hub
 from screens.text import plain
-from screens.wallet_forms import import_form, passphrase_problem, words_content
+from screens.wallet.forms import import_form, passphrase_problem, words_content
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 DEFAULT_PRICE_IN = "0.10"

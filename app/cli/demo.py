@@ -7,7 +7,6 @@ import time
 from collections.abc import Coroutine
 
 import click
-import psutil
 
 from app.cli.common import as_coroutine, emit, home_option, json_option, note, prepared_home, until_stopped
 from app.config import Config
@@ -61,6 +60,8 @@ async def _until(stop: asyncio.Event, work: Coroutine[object, object, None]) -> 
 async def _ask_and_settle(
     home: Home, config: Config, prompt: str, *, stay: asyncio.Event | None, as_json: bool
 ) -> None:
+    import psutil
+
     from app.demo import prepare, running_demo
     from app.demo_run import ask_and_settle
 

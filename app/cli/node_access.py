@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 
 from app.cli.common import passphrase, prepared_home
 from app.config import Config, remember
-from app.control.client import attach
-from app.control.protocol import ControlError
 from app.home import Home, HomeBusyError
 from app.logs import log_to
 from chain.errors import IdlewattError
@@ -48,6 +46,9 @@ async def own_node(home: Home, config: Config) -> AsyncIterator[NodeApi]:
 @asynccontextmanager
 async def any_node(home: Home, config: Config) -> AsyncIterator[NodeApi]:
     """The node running on this home, else one of our own."""
+    from app.control.client import attach
+    from app.control.protocol import ControlError
+
     for attempt in range(ATTACH_ATTEMPTS):
         if home.is_locked():
             try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 import signal
 import sys
@@ -15,7 +14,7 @@ from app.cli.common import PASSPHRASE_VARIABLE
 from app.cli.node_access import any_node, configured
 from app.config import Config
 from app.home import Home
-from app.late import LateNode
+from app.late import NODE_MODULES, SCREEN_MODULES, LateNode, load
 from chain.errors import IdlewattError, UsageError
 from node.api import NodeApi
 from node.values import WalletState
@@ -32,7 +31,7 @@ def open_terminal_app(home_path: str | None, relay: str | None, chain: str | Non
 
     @asynccontextmanager
     async def node() -> AsyncIterator[NodeApi]:
-        await _load("app.wiring", "node.services.local_node")
+        await load(*NODE_MODULES)
         async with any_node(home, config) as api:
             wallet = api.snapshot().wallets[0]
             if given is not None and wallet.state is WalletState.LOCKED:
@@ -47,7 +46,7 @@ async def show_demo(home: Home, config: Config) -> None:
 
     @asynccontextmanager
     async def node() -> AsyncIterator[NodeApi]:
-        await _load("app.demo", "node.services.local_node")
+        await load("app.demo", *NODE_MODULES)
         from app.demo import prepare, running_demo
 
         async with running_demo(home, config) as demo, asyncio.TaskGroup() as tasks:
@@ -62,12 +61,6 @@ async def show_demo(home: Home, config: Config) -> None:
     await _show(
         node, demo=True, onboarding=False, why="Starting a chain, a relay, a node that rents and one that buys."
     )
-
-
-async def _load(*modules: str) -> None:
-    """Import what the node needs beside the running app: on the loop it would hold up the first screen."""
-    for module in modules:
-        await asyncio.to_thread(importlib.import_module, module)
 
 
 async def _raise_when_broken(demo: Demo) -> None:
@@ -92,10 +85,13 @@ async def _show(
     failure: list[BaseException] = []
 
     async def hold_node() -> None:
+        await app.painted.wait()  # imports beside it would take the interpreter from the first frame
         try:
-            async with node() as api:
-                late.arrived(api)
-                await asyncio.Event().wait()
+            async with asyncio.TaskGroup() as beside:
+                beside.create_task(load(*SCREEN_MODULES))
+                async with node() as api:
+                    late.arrived(api)
+                    await asyncio.Event().wait()
         except* IdlewattError as errors:
             failure.append(errors)
             app.exit()

@@ -14,7 +14,7 @@ from app.demo import prepare, running_demo
 from app.home import Home
 from app.tui import IdlewattApp
 from node.values import Phase
-from screens.chat import ChatScreen
+from screens.chat.screen import ChatScreen
 from screens.widgets.prompt import Prompt
 
 FOLDER = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent

@@ -34,7 +34,8 @@ DEFAULT_SLOTS = 4
 MAX_SLOTS = 64
 DEFAULT_QUEUE = 16
 WINDOW_TOKENS = 256
-FLUSH_MS = 4.0
+FLUSH_MS = 50.0
+"""Text is gathered for so long: each piece is sealed, relayed, opened and drawn at a price, and eyes need no more."""
 STALL_SECONDS = 120.0
 LOAD_STALL_SECONDS = 120.0
 MAX_BACKOFF_SECONDS = 30.0

@@ -75,14 +75,19 @@ class BuyerSession:
         self.state, self._first = machine.start(terms, ask)
         self.outcome: io.Finished | io.Failed | None = None
         self.settled = False
-        self._inbox: asyncio.Queue[io.Event] = asyncio.Queue(BUFFERED_MESSAGES)
-        self._cancel_wanted = asyncio.Event()
-        self._cancel_seen = False
+        self._inbox: deque[io.Event] = deque()
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._cancelled = False
         self._gone = False
 
     def cancel(self) -> None:
         """Ask the provider to stop; what was delivered is paid and receipted."""
-        self._cancel_wanted.set()
+        if not self._cancelled:
+            self._cancelled = True
+            # Before what is buffered: the person wants no more of it.
+            self._inbox.appendleft(io.CancelWanted())
+            self._wake.set()
 
     async def run(self) -> io.Finished | io.Failed:
         """Ask, receive, pay; returns how it ended. The circuit is closed afterwards."""
@@ -99,26 +104,15 @@ class BuyerSession:
         return self.outcome
 
     async def _next(self) -> io.Event:
-        if not self._cancel_seen and self._cancel_wanted.is_set():
-            self._cancel_seen = True
-            return io.CancelWanted()
-        get = asyncio.ensure_future(self._inbox.get()) if self._inbox.empty() else None
-        if get is None:
-            return self._inbox.get_nowait()
-        cancelled = asyncio.ensure_future(self._cancel_wanted.wait()) if not self._cancel_seen else None
-        waiting = {get} if cancelled is None else {get, cancelled}
-        try:
-            await asyncio.wait(waiting, timeout=self._patience_s(), return_when=asyncio.FIRST_COMPLETED)
-            if get.done():
-                return get.result()
-            if cancelled is not None and cancelled.done():
-                self._cancel_seen = True
-                return io.CancelWanted()
-            return io.Silence()
-        finally:
-            for task in (get, cancelled):
-                if task is not None and not task.done():
-                    task.cancel()
+        if not self._inbox:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(self._patience_s()):
+                    await self._wake.wait()
+            except TimeoutError:
+                return io.Silence()
+        self._room.set()
+        return self._inbox.popleft()
 
     def _patience_s(self) -> float:
         match self.state.stage:
@@ -183,8 +177,15 @@ class BuyerSession:
     async def _read(self) -> None:
         try:
             while True:
-                await self._inbox.put(io.Received(await self._link.receive()))
+                self._post(io.Received(await self._link.receive()))
+                while len(self._inbox) >= BUFFERED_MESSAGES:
+                    self._room.clear()
+                    await self._room.wait()
         except m.MessageError as error:
-            await self._inbox.put(io.PeerGone("protocol", error.message))
+            self._post(io.PeerGone("protocol", error.message))
         except IdlewattError as error:
-            await self._inbox.put(io.PeerGone(error.code, error.message))
+            self._post(io.PeerGone(error.code, error.message))
+
+    def _post(self, event: io.Event) -> None:
+        self._inbox.append(event)
+        self._wake.set()

@@ -59,7 +59,6 @@ def _state(state: ChannelState, view: ChannelView | None, *, foreign: bool) -> C
 
 def _bought(record: BuyerChannel, view: ChannelView | None, *, foreign: bool = False) -> ChannelSummary:
     assert record.channel_id is not None
-    closed = record.state is ChannelState.CLOSED and view is None
     return ChannelSummary(
         channel_id=record.channel_id,
         role="buyer",
@@ -67,8 +66,7 @@ def _bought(record: BuyerChannel, view: ChannelView | None, *, foreign: bool = F
         state=str(_state(record.state, view, foreign=foreign)),  # type: ignore[arg-type]
         deposit_nano=view.deposit_nano if view else record.deposit_nano,
         spent_nano=record.signed_nano,
-        # A channel that was closed together was redeemed up to what had been signed.
-        redeemed_nano=view.redeemed_nano if view else record.signed_nano if closed else 0,
+        redeemed_nano=max(record.redeemed_nano, view.redeemed_nano if view else 0),
         expiry_s=view.expiry_s if view else record.expiry_s,
         closing_at_s=view.closing_at_s if view else 0,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Final, Literal
 
@@ -100,28 +100,30 @@ class LocalNode:
             stack.enter_context(node._ring.attached())
             await node._purse.load()
             await node._jobs.load()
-            tasks = [
-                asyncio.create_task(work, name=f"node {name}")
-                for name, work in (
-                    ("chain", node._guarded(node._chain.run())),
-                    ("buying relay", node._guarded(node._buying_relay.run())),
-                    ("channels", node._guarded(node._buyer.run())),
-                    ("vouchers", node._guarded(node._provider.earnings.watch())),
-                    ("devices", node._guarded(node._watch_devices())),
-                    ("balance", node._guarded(node._watch_balance())),
-                    ("history", node._guarded(node._sample_history())),
-                )
-            ]
-            stack.push_async_callback(node._end, tasks)
+            background = asyncio.create_task(node._work(), name="node")
+            stack.push_async_callback(node._end, background)
             yield node
 
-    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+    async def _work(self) -> None:
+        """What goes on in the background, all of it owned by one group, until it is cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for name, service in (
+                ("chain", self._chain.run),
+                ("buying relay", self._buying_relay.run),
+                ("channels", self._buyer.run),
+                ("vouchers", self._provider.earnings.watch),
+                ("devices", self._watch_devices),
+                ("balance", self._watch_balance),
+                ("history", self._sample_history),
+            ):
+                tasks.create_task(self._guarded(service), name=f"node {name}")
+
+    async def _end(self, background: asyncio.Task[None]) -> None:
         try:
             await self._provider.go_offline()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            background.cancel()
+            await asyncio.wait([background])
             await self._chain.close()
             self._purse.forget()
 
@@ -380,10 +382,10 @@ class LocalNode:
             await asyncio.sleep(1.0)
             self._jobs.sample()
 
-    async def _guarded(self, work: Awaitable[None]) -> None:
+    async def _guarded(self, service: Callable[[], Awaitable[None]]) -> None:
         """A background service that breaks is told of, and takes nothing else with it."""
         try:
-            await work
+            await service()
         except Exception:
             log.exception("a service of this node failed")
             self._hub.notice("error", "A part of this node failed; the log says what. Restart it.")

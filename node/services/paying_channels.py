@@ -257,6 +257,8 @@ class PayingChannels:
             return
         if view.deposit_nano > record.deposit_nano:
             await self._store.raise_deposit(record.channel_id, view.deposit_nano)
+        if view.redeemed_nano > record.redeemed_nano:
+            await self._store.record_paid_out(record.channel_id, view.redeemed_nano)
         if view.closing_at_s and record.state is ChannelState.OPEN:
             await self._store.set_buyer_channel_state(record.channel_id, ChannelState.CLOSING)
 
@@ -269,6 +271,9 @@ class PayingChannels:
         if record.state in {ChannelState.CLOSED, ChannelState.ABANDONED} or record.channel_id is None:
             return
         if await self._chain.channel(record.channel_id, fresh=True) is None:
+            if record.state is ChannelState.OPEN and record.expiry_s > self._chain.now_s():
+                # Only the payee can have ended it before its time, and it redeems its best voucher first.
+                await self._store.record_paid_out(record.channel_id, record.signed_nano)
             await self._store.set_buyer_channel_state(record.channel_id, ChannelState.CLOSED)
             await self._purse.drop_voucher_key(record.signer)
             self._on_change()

@@ -48,7 +48,7 @@ class JobTracker:
             job_id=before.job_id if before else f"{state.ask.request_id[:40]}-{now_ms():x}",
             role="provider",
             model=self._info.model_name,
-            peer=checksum_address(state.channel.payer),
+            peer=before.peer if before else checksum_address(state.channel.payer),
             stage=_stage(state),
             channel_id=state.channel.channel_id,
             input_tokens=state.input_tokens,

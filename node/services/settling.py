@@ -127,6 +127,7 @@ class Settling:
         if agreed.cumulative_nano > record.signed_nano:
             raise WalletError("The provider wants to close above what was signed.", code="overbilled")
         receipt = await service.close_together(channel_id, agreed.cumulative_nano, agreed.signature)
+        await self._store.record_paid_out(channel_id, agreed.cumulative_nano)
         await self._store.set_buyer_channel_state(channel_id, ChannelState.CLOSED)
         await self._purse.drop_voucher_key(record.signer)
         self._hub.changed("wallet")
@@ -160,6 +161,8 @@ class Settling:
             if view is None or min(view.expiry_s, view.closing_at_s or view.expiry_s) > self._chain.now_s():
                 continue
             try:
+                # Nothing can be redeemed any more, and once it has ended the chain no longer tells what was.
+                await self._store.record_paid_out(record.channel_id, view.redeemed_nano)
                 await (await self._purse.service()).expire(record.channel_id)
                 log.info("channel %d ended and its rest came back", record.channel_id)
             except IdlewattError as error:

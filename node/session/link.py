@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import re
 from typing import Final
 
-from node.relay.circuit import Circuit
+from chain.errors import IdlewattError
+from node.relay.circuit import Circuit, CircuitClosedError
 from node.session.messages import MAX_MESSAGE_BYTES, Message, MessageError, decode, encode
 from node.session.sealed import MAX_PLAINTEXT_BYTES, SealedInitiator, SealedResponder
+from node.wire.messages import CODE_PATTERN
 
+log = logging.getLogger(__name__)
+
+FAREWELL_TIMEOUT_S: Final = 1.0
+"""How long an end waits for a peer that takes no more frames."""
 _LAST: Final = b"\x00"
 _MORE: Final = b"\x01"
+_END: Final = b"\x02"
 _PIECE_BYTES: Final = MAX_PLAINTEXT_BYTES - 1
+_CODE: Final = re.compile(CODE_PATTERN)
 
 
 class SealedLink:
     """One end of an open sealed session; made by :meth:`connect` or :meth:`accept`.
 
-    One task sends and one receives; each frame begins with a byte that says whether the message goes on.
+    One task sends and one receives; each frame begins with a byte that says whether the message goes on. The last
+    frame of a side carries the code of the end under the seal, so that a relay that ends a session by itself is told
+    from a peer that does: see ``cut``.
     """
 
     def __init__(self, circuit: Circuit, channel: SealedInitiator | SealedResponder) -> None:
         self._circuit = circuit
         self._channel = channel
+        self._sending = False
+        self._closing = False
+        self.cut = False
+        """Whether the circuit ended without the peer's last frame: something that it sent may be missing."""
 
     @classmethod
     async def connect(cls, circuit: Circuit, transport_key: bytes, *, timeout_s: float) -> SealedLink:
@@ -62,24 +79,28 @@ class SealedLink:
             CircuitClosedError: If the circuit ended.
         """
         data = encode(message)
+        self._sending = True
         for start in range(0, len(data), _PIECE_BYTES):
             piece = data[start : start + _PIECE_BYTES]
             flag = _MORE if start + _PIECE_BYTES < len(data) else _LAST
             await self._circuit.send(self._channel.seal(flag + piece))
+        self._sending = False
 
     async def receive(self) -> Message:
         """The peer's next message.
 
         Raises:
             MessageError: If it is no message of ours.
-            SealError: If a frame was forged, lost or replayed.
-            CircuitClosedError: When the circuit has ended.
+            SealError: If a frame was forged, lost or replayed, or an end that claims to be orderly was not the peer's.
+            CircuitClosedError: When the peer has ended the session, or the circuit broke.
         """
         pieces: list[bytes] = []
         length = 0
         while True:
-            plaintext = self._channel.open(await self._circuit.receive())
+            plaintext = self._channel.open(await self._frame())
             flag, piece = plaintext[:1], plaintext[1:]
+            if self._channel.closed:
+                raise _ended(flag, piece) if not pieces else MessageError("The peer ended within a message.")
             length += len(piece)
             if flag not in {_LAST, _MORE} or not piece or length > MAX_MESSAGE_BYTES:
                 raise MessageError("The peer sent a malformed message frame.")
@@ -88,5 +109,30 @@ class SealedLink:
                 return decode(b"".join(pieces))
 
     async def close(self, code: str = "done", reason: str = "") -> None:
-        """End the circuit; harmless when repeated."""
+        """Say under the seal that nothing follows, and end the circuit; harmless when repeated."""
+        self._closing = True
+        code = code if _CODE.fullmatch(code) else "failed"
+        if not self._sending and not self._channel.ended:
+            with contextlib.suppress(IdlewattError, TimeoutError):  # a circuit that has ended needs no farewell
+                async with asyncio.timeout(FAREWELL_TIMEOUT_S):
+                    await self._circuit.send(self._channel.seal(_END + code.encode(), final=True))
         await self._circuit.close(code, reason)
+
+    async def _frame(self) -> bytes:
+        try:
+            return await self._circuit.receive()
+        except CircuitClosedError as error:
+            if self._closing or self._channel.closed:
+                raise
+            self.cut = True
+            log.warning("a session was cut: its circuit ended (%s) before the peer's last frame", error.code)
+            if error.code == "done":
+                self._channel.expect_closed()
+            raise
+
+
+def _ended(flag: bytes, said: bytes) -> IdlewattError:
+    code = said.decode("ascii", errors="replace")
+    if flag != _END or not _CODE.fullmatch(code):
+        return MessageError("The peer ended the session with a malformed frame.")
+    return CircuitClosedError("The peer ended the session.", code=code)

@@ -92,6 +92,11 @@ class _SealedChannel:
         """Whether the peer's final frame was read: nothing of what it sent is missing."""
         return self._read_final
 
+    @property
+    def ended(self) -> bool:
+        """Whether this side has sealed its final frame: nothing can follow."""
+        return self._sent_final
+
     def seal(self, plaintext: bytes, *, final: bool = False) -> bytes:
         """Seal the next frame of this direction.
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import aiosqlite
+import msgspec
 
-from node.store.base import LIFE, LIVE, StorePart, check_range, first_row, marks
-from node.store.database import MAX_INTEGER, Row
+from node.store.base import StorePart, check_range, marks
+from node.store.channel_table import ChannelTable
+from node.store.database import MAX_INTEGER
 from node.store.errors import StoreError
 from node.store.records import BuyerChannel, ChannelState
 
-_COLUMNS = "deployment, channel_id, provider, signer, salt, deposit_nano, signed_nano, expiry_s, state, opened_at_ms"
+_TABLE = ChannelTable("buyer_channels", BuyerChannel)
 
 
 class BuyerChannels(StorePart):
@@ -39,32 +41,19 @@ class BuyerChannels(StorePart):
             salt=salt,
             deposit_nano=deposit_nano,
             signed_nano=0,
+            redeemed_nano=0,
             expiry_s=min(expiry_s, MAX_INTEGER),
             state=ChannelState.OPENING,
             opened_at_ms=opened_at_ms,
         )
 
         async def insert(connection: aiosqlite.Connection) -> None:
-            if await first_row(
-                connection,
-                "SELECT 1 FROM buyer_channels WHERE deployment = ? AND signer = ?",
-                (channel.deployment, signer),
-            ):
+            if await _TABLE.find(connection, channel.deployment, "signer", signer):
                 raise StoreError("That voucher key already has a channel.", code="signer_in_use")
+            fields = msgspec.structs.asdict(channel) | {"state": channel.state.value}
             await connection.execute(
-                f"INSERT INTO buyer_channels ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    channel.deployment,
-                    None,
-                    provider,
-                    signer,
-                    salt,
-                    deposit_nano,
-                    0,
-                    channel.expiry_s,
-                    channel.state.value,
-                    opened_at_ms,
-                ),
+                f"INSERT INTO buyer_channels ({', '.join(fields)}) VALUES ({marks(tuple(fields))})",
+                tuple(fields.values()),
             )
 
         await self._database.write(insert)
@@ -84,14 +73,9 @@ class BuyerChannels(StorePart):
         check_range(channel_id=channel_id, deposit_nano=deposit_nano or 0)
 
         async def confirm(connection: aiosqlite.Connection) -> BuyerChannel:
-            row = await first_row(
-                connection,
-                f"SELECT {_COLUMNS} FROM buyer_channels WHERE deployment = ? AND signer = ?",
-                (deployment, signer),
-            )
-            if row is None:
+            known = await _TABLE.find(connection, deployment, "signer", signer)
+            if known is None:
                 raise StoreError("No channel was opened with that voucher key.", code="unknown_channel")
-            known = _channel(row)
             if known.channel_id not in (None, channel_id):
                 raise StoreError("That voucher key belongs to another channel.", code="bad_record")
             state = known.state
@@ -109,7 +93,7 @@ class BuyerChannels(StorePart):
                     signer,
                 ),
             )
-            return await _one(connection, deployment, channel_id)
+            return await _TABLE.one(connection, deployment, channel_id)
 
         return await self._database.write(confirm)
 
@@ -139,7 +123,7 @@ class BuyerChannels(StorePart):
         check_range(cumulative_nano=cumulative_nano)
 
         async def advance(connection: aiosqlite.Connection) -> bool:
-            channel = await _one(connection, deployment, channel_id)
+            channel = await _TABLE.one(connection, deployment, channel_id)
             if channel.state is not ChannelState.OPEN:
                 raise StoreError("That channel is not open any more.", code="channel_not_open", fix="Open another one.")
             if cumulative_nano > channel.deposit_nano:
@@ -167,14 +151,21 @@ class BuyerChannels(StorePart):
         deployment = self._bound()
         check_range(deposit_nano=deposit_nano)
 
-        async def advance(connection: aiosqlite.Connection) -> BuyerChannel:
-            await connection.execute(
-                "UPDATE buyer_channels SET deposit_nano = max(deposit_nano, ?) WHERE deployment = ? AND channel_id = ?",
-                (deposit_nano, deployment, channel_id),
-            )
-            return await _one(connection, deployment, channel_id)
+        return await self._database.write(
+            lambda connection: _TABLE.raise_to(connection, deployment, channel_id, "deposit_nano", deposit_nano)
+        )
 
-        return await self._database.write(advance)
+    async def record_paid_out(self, channel_id: int, redeemed_nano: int) -> BuyerChannel:
+        """Note what the chain has paid out of the channel in all; never lowered.
+
+        Raises:
+            StoreError: ``unknown_channel`` or ``bad_record``.
+        """
+        deployment = self._bound()
+        check_range(redeemed_nano=redeemed_nano)
+        return await self._database.write(
+            lambda connection: _TABLE.raise_to(connection, deployment, channel_id, "redeemed_nano", redeemed_nano)
+        )
 
     async def set_buyer_channel_state(self, channel_id: int, state: ChannelState) -> BuyerChannel:
         """Move a channel on in its life; a state already passed is left as it is.
@@ -183,44 +174,26 @@ class BuyerChannels(StorePart):
             StoreError: ``unknown_channel``.
         """
         deployment = self._bound()
-
-        async def advance(connection: aiosqlite.Connection) -> BuyerChannel:
-            known = await _one(connection, deployment, channel_id)
-            if LIFE.index(state) > LIFE.index(known.state):
-                await connection.execute(
-                    "UPDATE buyer_channels SET state = ? WHERE deployment = ? AND channel_id = ?",
-                    (state.value, deployment, channel_id),
-                )
-            return await _one(connection, deployment, channel_id)
-
-        return await self._database.write(advance)
+        return await self._database.write(lambda connection: _TABLE.move_on(connection, deployment, channel_id, state))
 
     async def buyer_channels(self, *, live_only: bool = False, deployment: str | None = None) -> list[BuyerChannel]:
         """This deployment's channels (or an archived one's), newest first; empty before the first binding."""
-        states = LIVE if live_only else LIFE
-        rows = await self._database.rows(
-            f"SELECT {_COLUMNS} FROM buyer_channels WHERE deployment = ? AND state IN ({marks(states)}) "
-            "ORDER BY opened_at_ms DESC, rowid DESC",
-            (deployment or self._deployment or "", *(state.value for state in states)),
-        )
-        return [_channel(row) for row in rows]
+        return await _TABLE.channels(self._database, deployment or self._deployment, live_only=live_only)
 
     async def buyer_channel(self, channel_id: int) -> BuyerChannel | None:
         """One channel by its number."""
-        rows = await self._database.rows(
-            f"SELECT {_COLUMNS} FROM buyer_channels WHERE deployment = ? AND channel_id = ?",
-            (self._deployment or "", channel_id),
-        )
-        return _channel(rows[0]) if rows else None
+        return await _TABLE.get(self._database, self._deployment, channel_id)
 
     async def open_channel_with(self, provider: bytes) -> BuyerChannel | None:
         """The open channel with most left to spend on one provider."""
-        rows = await self._database.rows(
-            f"SELECT {_COLUMNS} FROM buyer_channels WHERE deployment = ? AND provider = ? AND state = 'open' "
-            "ORDER BY deposit_nano - signed_nano DESC LIMIT 1",
-            (self._deployment or "", provider),
+        channels = await _TABLE.channels(
+            self._database,
+            self._deployment,
+            where="provider = ? AND state = 'open'",
+            values=(provider,),
+            order="deposit_nano - signed_nano DESC LIMIT 1",
         )
-        return _channel(rows[0]) if rows else None
+        return channels[0] if channels else None
 
     async def next_voucher_index(self) -> int:
         """A voucher key counter that no channel of this deployment has used (``UnlockedAccount.voucher_key_at``)."""
@@ -228,20 +201,3 @@ class BuyerChannels(StorePart):
             "SELECT salt FROM buyer_channels WHERE deployment = ? AND length(salt) = 8", (self._bound(),)
         )
         return max((int.from_bytes(row[0], "big") for row in rows), default=-1) + 1
-
-
-async def _one(connection: aiosqlite.Connection, deployment: str, channel_id: int) -> BuyerChannel:
-    row = await first_row(
-        connection,
-        f"SELECT {_COLUMNS} FROM buyer_channels WHERE deployment = ? AND channel_id = ?",
-        (deployment, channel_id),
-    )
-    if row is None:
-        raise StoreError("That channel is not known here.", code="unknown_channel")
-    return _channel(row)
-
-
-def _channel(row: Row) -> BuyerChannel:
-    values = dict(zip(_COLUMNS.split(", "), row, strict=True))
-    values["state"] = ChannelState(values["state"])
-    return BuyerChannel(**values)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import aiosqlite
 
-from node.store.base import LIFE, LIVE, StorePart, check_range, first_row, marks
-from node.store.database import MAX_INTEGER, Row
+from node.store.base import StorePart, check_range, first_row
+from node.store.channel_table import ChannelTable, unknown_channel
+from node.store.database import MAX_INTEGER
 from node.store.errors import StoreError
 from node.store.records import ChannelState, ProviderChannel
 from wallet.vouchers import Voucher
 
-_COLUMNS = (
-    "deployment, channel_id, payer, signer, deposit_nano, expiry_s, voucher_nano, voucher_signature, charged_nano, "
-    "redeemed_nano, state, opened_at_ms"
-)
+_TABLE = ChannelTable("provider_channels", ProviderChannel)
 
 
 class ProviderChannels(StorePart):
@@ -68,7 +66,7 @@ class ProviderChannels(StorePart):
                     opened_at_ms,
                 ),
             )
-            channel = await _one(connection, deployment, channel_id)
+            channel = await _TABLE.one(connection, deployment, channel_id)
             if (channel.payer, channel.signer) != (payer, signer):
                 raise StoreError("That channel number belongs to another payer.", code="bad_record")
             return channel
@@ -88,7 +86,7 @@ class ProviderChannels(StorePart):
         check_range(cumulative_nano=voucher.cumulative_nano)
 
         async def accept(connection: aiosqlite.Connection) -> bool:
-            channel = await _one(connection, deployment, voucher.channel_id)
+            channel = await _TABLE.one(connection, deployment, voucher.channel_id)
             if channel.state in (ChannelState.CLOSED, ChannelState.ABANDONED):
                 raise StoreError("That channel is closed.", code="channel_not_open")
             if voucher.cumulative_nano > channel.deposit_nano:
@@ -127,17 +125,7 @@ class ProviderChannels(StorePart):
             StoreError: ``unknown_channel``.
         """
         deployment = self._bound()
-
-        async def advance(connection: aiosqlite.Connection) -> ProviderChannel:
-            known = await _one(connection, deployment, channel_id)
-            if LIFE.index(state) > LIFE.index(known.state):
-                await connection.execute(
-                    "UPDATE provider_channels SET state = ? WHERE deployment = ? AND channel_id = ?",
-                    (state.value, deployment, channel_id),
-                )
-            return await _one(connection, deployment, channel_id)
-
-        return await self._database.write(advance)
+        return await self._database.write(lambda connection: _TABLE.move_on(connection, deployment, channel_id, state))
 
     async def next_receipt_sequence(self, channel_id: int) -> int:
         """Take the channel's next receipt number, from 0; it is never given twice, whatever crashes.
@@ -155,7 +143,7 @@ class ProviderChannels(StorePart):
                 (deployment, channel_id),
             )
             if row is None:
-                raise StoreError("That channel is not known here.", code="unknown_channel")
+                raise unknown_channel()
             return int(row[0])
 
         return await self._database.write(take)
@@ -164,48 +152,20 @@ class ProviderChannels(StorePart):
         self, *, live_only: bool = False, claimable_only: bool = False, deployment: str | None = None
     ) -> list[ProviderChannel]:
         """This deployment's channels (or an archived one's), newest first; empty before the first binding."""
-        states = LIVE if live_only else LIFE
-        rows = await self._database.rows(
-            f"SELECT {_COLUMNS} FROM provider_channels WHERE deployment = ? AND state IN ({marks(states)}) "
-            f"{'AND voucher_nano > redeemed_nano ' if claimable_only else ''}ORDER BY opened_at_ms DESC, rowid DESC",
-            (deployment or self._deployment or "", *(state.value for state in states)),
+        return await _TABLE.channels(
+            self._database,
+            deployment or self._deployment,
+            live_only=live_only,
+            where="voucher_nano > redeemed_nano" if claimable_only else "TRUE",
         )
-        return [_channel(row) for row in rows]
 
     async def provider_channel(self, channel_id: int) -> ProviderChannel | None:
         """One channel by its number."""
-        rows = await self._database.rows(
-            f"SELECT {_COLUMNS} FROM provider_channels WHERE deployment = ? AND channel_id = ?",
-            (self._deployment or "", channel_id),
-        )
-        return _channel(rows[0]) if rows else None
+        return await _TABLE.get(self._database, self._deployment, channel_id)
 
     async def _raise(self, column: str, channel_id: int, value: int) -> ProviderChannel:
         deployment = self._bound()
         check_range(**{column: value})
-
-        async def advance(connection: aiosqlite.Connection) -> ProviderChannel:
-            await connection.execute(
-                f"UPDATE provider_channels SET {column} = max({column}, ?) WHERE deployment = ? AND channel_id = ?",
-                (value, deployment, channel_id),
-            )
-            return await _one(connection, deployment, channel_id)
-
-        return await self._database.write(advance)
-
-
-async def _one(connection: aiosqlite.Connection, deployment: str, channel_id: int) -> ProviderChannel:
-    row = await first_row(
-        connection,
-        f"SELECT {_COLUMNS} FROM provider_channels WHERE deployment = ? AND channel_id = ?",
-        (deployment, channel_id),
-    )
-    if row is None:
-        raise StoreError("That channel is not known here.", code="unknown_channel")
-    return _channel(row)
-
-
-def _channel(row: Row) -> ProviderChannel:
-    values = dict(zip(_COLUMNS.split(", "), row, strict=True))
-    values["state"] = ChannelState(values["state"])
-    return ProviderChannel(**values)
+        return await self._database.write(
+            lambda connection: _TABLE.raise_to(connection, deployment, channel_id, column, value)
+        )

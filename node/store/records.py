@@ -39,6 +39,8 @@ class BuyerChannel(msgspec.Struct, frozen=True, kw_only=True):
     deposit_nano: int
     signed_nano: int
     """The highest cumulative that may have been signed; never lowered, never above the deposit."""
+    redeemed_nano: int
+    """What the chain has paid out, as far as this home has seen it."""
     expiry_s: int
     state: ChannelState
     opened_at_ms: int

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from textual import events
-from textual.widgets import Static
 
 from screens.hub import Hub
 from screens.status import status_line
+from screens.widgets.panel import Panel
 
 
-class StatusBar(Static):
+class StatusBar(Panel):
     """Shows :func:`screens.status.status_line` and follows the node."""
 
     DEFAULT_CSS = """
@@ -35,4 +35,5 @@ class StatusBar(Static):
     def show(self) -> None:
         """Draw the newest snapshot."""
         if self.screen in self.app.screen_stack:
-            self.update(status_line(self.hub.snapshot, self.screen_title, self.size.width or self.app.size.width))
+            width = self.size.width or self.app.size.width
+            self.update(status_line(self.hub.snapshot, self.screen_title, width), layout=False)  # ever one line

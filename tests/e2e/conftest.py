@@ -41,6 +41,8 @@ class Commands:
     """Runs ``idlewatt`` as a person would, from the folder that holds their homes."""
 
     folder: Path
+    prefix: tuple[str, ...] = ()
+    """What runs each command, e.g. within another view of the file system."""
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     services: list[subprocess.Popen] = field(default_factory=list)
 
@@ -48,9 +50,23 @@ class Commands:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "IDLEWATT_PASSPHRASE": PASSPHRASE, MARK: self.mark}
 
+    def argv(self, *arguments: str) -> list[str]:
+        return [*self.prefix, sys.executable, "-m", "app.cli", *arguments]
+
+    def begin(self, *arguments: str) -> subprocess.Popen:
+        """Start a command, and leave it to the caller: its output, unbuffered, and its end."""
+        return subprocess.Popen(
+            self.argv(*arguments),
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
     def run(self, *arguments: str, status: int = 0, **environment: str) -> subprocess.CompletedProcess:
         done = subprocess.run(
-            [sys.executable, "-m", "app.cli", *arguments],
+            self.argv(*arguments),
             cwd=self.folder,
             env={**self.environment, **environment},
             stdin=subprocess.DEVNULL,
@@ -76,7 +92,7 @@ class Commands:
         """Start a service, and wait until it says that it is ready."""
         with (self.folder / f"{arguments[0]}.err").open("ab") as log:
             service = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", *arguments, "--json"],
+                self.argv(*arguments, "--json"),
                 cwd=self.folder,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -88,6 +104,13 @@ class Commands:
         line = service.stdout.readline()
         assert line, (self.folder / f"{arguments[0]}.err").read_text()
         return json.loads(line)
+
+    def kill(self, service: subprocess.Popen) -> None:
+        """End a service without a warning, as a power cut would."""
+        service.kill()
+        service.wait(timeout=30)
+        service.stdout.close()
+        self.services.remove(service)
 
     def stop(self) -> None:
         for service in reversed(self.services):

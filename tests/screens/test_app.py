@@ -2,7 +2,8 @@
 
 import pytest
 
-from app.tui import SCREENS, IdlewattApp
+from app.modes import ALL_MODES
+from app.tui import IdlewattApp
 from node.values import IdlewattError, Notice, Phase
 from screens.dialogs import Help
 from tests.screens.fake_node import PRICES, FakeNode, snapshot
@@ -11,13 +12,19 @@ from tests.screens.support import NARROW, WIDE, make_app, seen, until, until_see
 
 def test_every_binding_has_an_id_so_that_keymaps_can_move_it():
     bindings = [
-        binding for kind in (IdlewattApp, *(screen for _, screen in SCREENS.values())) for binding in kind.BINDINGS
+        binding for kind in (IdlewattApp, *(mode.screen() for mode in ALL_MODES.values())) for binding in kind.BINDINGS
     ]
     assert [binding for binding in bindings if not binding.id and not binding.system] == []
 
 
+def test_a_screen_is_called_the_same_by_its_mode_and_by_itself():
+    assert {name: mode.title for name, mode in ALL_MODES.items()} == {
+        name: mode.screen().TITLE_TEXT for name, mode in ALL_MODES.items()
+    }
+
+
 def test_no_two_bindings_share_an_id_and_a_screen():
-    for _, screen in SCREENS.values():
+    for screen in (mode.screen() for mode in ALL_MODES.values()):
         ids = [binding.id for binding in (*screen.BINDINGS, *IdlewattApp.BINDINGS) if binding.id]
         assert len(ids) == len(set(ids))
 

@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 
-from app.tui import SCREENS
+from app.modes import SCREENS
 from node.values import ChatDelta, IdlewattError, LogLine, Notice
 from screens import base
-from screens.chat import ChatScreen
+from screens.chat.screen import ChatScreen
 from screens.dialogs import Picker, Reveal
 from tests.screens.fake_node import NOW_MS, FakeNode, chat_script, snapshot
 from tests.screens.support import BOTH, make_app, seen, until, write

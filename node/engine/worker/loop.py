@@ -20,6 +20,8 @@ from node.engine.worker.scheduler import BATCH_TOKENS, Scheduler, share_prefill
 from node.engine.worker.text import TextAssembler
 
 _RECEIVE_BYTES = 1 << 18
+_LOOK_UP_SECONDS = 0.004
+"""How often to look up from computing for what the engine asks: a cancellation is seen between two tokens."""
 _MEASURE_PROMPT_TOKENS = 16
 _MEASURE_TOKENS = 32
 _MEASURE_MIN_TOKENS = 4
@@ -139,14 +141,18 @@ class Loop:
         Raises:
             ParentGoneError: If the engine is gone.
         """
-        clock, busy = time.perf_counter, False
+        clock, busy, looked_at = time.perf_counter, False, 0.0
         while not self._quit:
-            # Once every few milliseconds is often enough to look up from computing; at once if there is nothing else.
             if not busy or self._urgent or clock() - self._flushed_at >= self._flush_s:
                 self._flush()
+            if not busy or clock() - looked_at >= _LOOK_UP_SECONDS:
                 for frame in self._link.receive(block=not busy):
                     self._take(frame)
                 self._admit()
+                looked_at = clock()
+                if self._urgent:
+                    # An answer does not wait until the next batch is computed.
+                    self._flush()
             busy = self._step()
         self._flush()
 

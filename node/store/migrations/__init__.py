@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from node.store.migrations import v001
+from node.store.migrations import v001, v002
 
-MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = ((v001.VERSION, v001.STATEMENTS),)
+MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = (
+    (v001.VERSION, v001.STATEMENTS),
+    (v002.VERSION, v002.STATEMENTS),
+)
 """Ascending; a released one never changes."""
 
 LATEST = MIGRATIONS[-1][0]

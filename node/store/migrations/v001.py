@@ -11,7 +11,8 @@ VERSION = 1
 _STATES = "('opening','open','closing','closed','abandoned')"
 
 
-def _never_falls(table: str, column: str) -> str:
+def never_falls(table: str, column: str) -> str:
+    """The trigger that keeps an amount from going down."""
     return (
         f"CREATE TRIGGER {table}_{column}_never_falls BEFORE UPDATE OF {column} ON {table} "
         f"WHEN NEW.{column} < OLD.{column} BEGIN SELECT RAISE(ABORT, '{column} never falls'); END"
@@ -47,7 +48,7 @@ STATEMENTS: tuple[str, ...] = (
         UNIQUE (deployment, channel_id)
     ) STRICT
     """,
-    _never_falls("buyer_channels", "signed_nano"),
+    never_falls("buyer_channels", "signed_nano"),
     _never_deleted("buyer_channels"),
     f"""
     CREATE TABLE provider_channels (
@@ -69,7 +70,7 @@ STATEMENTS: tuple[str, ...] = (
     ) STRICT
     """,
     *(
-        _never_falls("provider_channels", column)
+        never_falls("provider_channels", column)
         for column in ("deposit_nano", "voucher_nano", "charged_nano", "redeemed_nano", "next_sequence")
     ),
     _never_deleted("provider_channels"),

@@ -11,7 +11,7 @@ from chain.client import RollupClient
 from chain.devnet.service import Devnet
 from chain.errors import IdlewattError
 from chain.sequencer import SequencerConfig
-from node.values import ChatDone, ChatStage, Inclusion, WalletState
+from node.values import ChannelSummary, ChatDone, ChatStage, Inclusion, WalletState
 from tests.node.services.conftest import PASSPHRASE, Pair
 from tests.node.services.test_adversity import until
 from tests.node.services.test_market_path import FEE_NANO, ask, balances, turn
@@ -44,17 +44,36 @@ async def test_a_buyer_closes_alone_and_the_provider_still_gets_what_it_earned(p
     with pytest.raises(IdlewattError):
         await pair.buyer.close_channel(done.receipt.channel_id, alone=True)
 
-    async def over() -> bool:
-        (channel,) = await pair.buyer.channels()
-        return channel.state == "closed"
-
-    async with asyncio.timeout(40):
-        async with pair.buyer.subscribe() as events:
-            while not await over():
-                await anext(events)
+    channel = await closed(pair)
+    assert (channel.spent_nano, channel.redeemed_nano) == (done.cost_nano, done.cost_nano)
     buyer_after, seller_after = await balances(devnet.l2_url, pair.buyer, pair.seller)
     assert seller_after - seller_before == done.cost_nano
     assert buyer_before - buyer_after == done.cost_nano + FEE_NANO
+
+
+async def closed(pair: Pair) -> ChannelSummary:
+    """The buyer's only channel, once it is closed."""
+    async with asyncio.timeout(40):
+        async with pair.buyer.subscribe() as events:
+            while (channel := (await pair.buyer.channels())[0]).state != "closed":
+                await anext(events)
+    return channel
+
+
+async def test_a_channel_that_its_payer_closed_alone_shows_what_was_redeemed_and_not_what_was_signed(
+    pair: Pair, devnet, monkeypatch
+):
+    async def forget(*_args) -> None:
+        """As a seller that never comes back."""
+
+    monkeypatch.setattr("node.services.buyer_service.RECONCILE_S", 0.2)
+    monkeypatch.setattr("node.services.earnings.Earnings._redeem", forget)
+    before = await balances(devnet.l2_url, pair.buyer, pair.seller)
+    done = await one_answer(pair)
+    await pair.buyer.close_channel(done.receipt.channel_id, alone=True)
+    channel = await closed(pair)
+    assert (channel.spent_nano, channel.redeemed_nano) == (done.cost_nano, 0)
+    assert await balances(devnet.l2_url, pair.buyer, pair.seller) == [before[0] - FEE_NANO, before[1]]
 
 
 async def test_a_provider_closes_a_channel_by_itself(pair: Pair, devnet):
@@ -65,6 +84,8 @@ async def test_a_provider_closes_a_channel_by_itself(pair: Pair, devnet):
     # The buyer's next question finds the channel gone, and opens another.
     again = await one_answer(pair)
     assert again.receipt.channel_id != done.receipt.channel_id
+    ended = next(c for c in await pair.buyer.channels() if c.channel_id == done.receipt.channel_id)
+    assert ended.redeemed_nano == done.cost_nano
 
 
 async def test_closing_together_needs_the_provider_and_says_so(pair: Pair):

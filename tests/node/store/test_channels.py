@@ -296,3 +296,14 @@ async def money(store: Store) -> tuple[int, ...]:
         provided.charged_nano,
         provided.redeemed_nano,
     )
+
+
+async def test_what_was_paid_out_of_a_channel_we_pay_through_never_falls(store: Store) -> None:
+    await open_buyer_channel(store)
+    assert (await store.record_paid_out(1, 60)).redeemed_nano == 60
+    assert (await store.record_paid_out(1, 40)).redeemed_nano == 60
+    with pytest.raises(StoreError) as caught:
+        await store.record_paid_out(2, 40)
+    assert caught.value.code == "unknown_channel"
+    with pytest.raises(StoreError):
+        await store._database.rows("UPDATE buyer_channels SET redeemed_nano = 1")

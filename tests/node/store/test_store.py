@@ -9,7 +9,7 @@ import pytest
 from node.store import Store, StoreError
 from node.store.database import APPLICATION_ID, Database
 from node.store.errors import path_error, store_error
-from node.store.migrations import LATEST
+from node.store.migrations import LATEST, v001
 
 FIRST, SECOND = "0x" + "AA" * 32, "0x" + "bb" * 32
 
@@ -137,6 +137,29 @@ async def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         await Store.open(path)
     assert caught.value.code == "store_foreign"
+
+
+async def test_a_database_of_the_first_version_goes_on_with_its_channels(tmp_path: Path) -> None:
+    path = tmp_path / "node.db"
+    connection = sqlite3.connect(path)
+    for statement in v001.STATEMENTS:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 1")
+    connection.execute("INSERT INTO deployments VALUES (?, NULL)", (FIRST,))
+    for number, state in enumerate(("open", "closing", "closed"), start=1):
+        connection.execute(
+            "INSERT INTO buyer_channels VALUES (?, ?, x'', ?, ?, 1000, 70, 9, ?, ?)",
+            (FIRST, number.to_bytes(20, "big"), number, b"p" * 20, state, number),
+        )
+    connection.commit()
+    connection.close()
+    async with await Store.open(path) as store:
+        assert [(c.channel_id, c.signed_nano, c.redeemed_nano) for c in await store.buyer_channels()] == [
+            (3, 70, 70),
+            (2, 70, 0),
+            (1, 70, 0),
+        ]
 
 
 async def test_a_newer_database_is_not_touched(tmp_path: Path) -> None:

@@ -29,11 +29,11 @@ from node.values import (
     Sampling,
 )
 from screens.base import NodeScreen
+from screens.chat.turn import TurnProgress, done_content, failed_content, stopped_content
 from screens.clipboard import copy_text
 from screens.dialogs import Choice, Confirm, Picker, Reveal
 from screens.hub import Hub
 from screens.text import plain, short_address, speed, usd
-from screens.turn import TurnProgress, done_content, failed_content, stopped_content
 from screens.widgets.facts import receipt_facts
 from screens.widgets.messages import Answer, Question
 from screens.widgets.prompt import Prompt

@@ -1,0 +1,55 @@
+"""Going online from the terminal app: ask which model at what prices, then rent it out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual.app import App
+
+from node.values import Prices, parse_usd
+from screens.dialogs import Field, Form, FormSpec, Values
+from screens.hub import Hub
+from screens.onboarding import DEFAULT_PRICE_IN, DEFAULT_PRICE_OUT
+from screens.text import plain
+
+
+async def go_online(app: App[Any], hub: Hub) -> None:
+    """Rent out what the person chooses, unless they change their mind."""
+    models = await hub.api.models()
+    provider = hub.snapshot.provider
+    values = await app.push_screen_wait(Form(_form(models, provider.prices if provider is not None else None)))
+    if values is not None:
+        await hub.api.go_online(values.get("model", ""), _read_prices(values))
+        hub.refresh(frozenset({"phase"}))
+
+
+def _form(models: tuple[str, ...], prices: Prices | None) -> FormSpec:
+    options = tuple((plain(model, 60), model) for model in models)
+    fields = (Field("model", "Model", options=options),) if options else ()
+    return FormSpec(
+        title="Rent out this machine?",
+        fields=(
+            *fields,
+            Field("input", "Dollars a million input tokens", _dollars(prices, False)),
+            Field("output", "Dollars a million output tokens", _dollars(prices, True)),
+        ),
+        verb="Go online",
+        note="The model is loaded and the offer published. Strangers' prompts run here until F3 stops it.",
+        check=_check_prices,
+    )
+
+
+def _dollars(prices: Prices | None, output: bool) -> str:
+    if prices is None:
+        return DEFAULT_PRICE_OUT if output else DEFAULT_PRICE_IN
+    nano = prices.output_nano_per_mtok if output else prices.input_nano_per_mtok
+    return f"{nano / 1_000_000_000:.9f}".rstrip("0").rstrip(".")
+
+
+def _check_prices(values: Values) -> str:
+    _read_prices(values)
+    return ""
+
+
+def _read_prices(values: Values) -> Prices:
+    return Prices(input_nano_per_mtok=parse_usd(values["input"]), output_nano_per_mtok=parse_usd(values["output"]))

@@ -1,0 +1,87 @@
+"""How the provider hands over text: in pieces that the credit window allows, counted as a buyer can re-count them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from node.session import messages as m
+from node.session.provider_io import Action, AwaitPayment, EngineEnded, IssueReceipt, Send
+from node.session.provider_state import ProviderState, Stage, Step
+from node.session.terms import bill_nano, fingerprint_hash, prompt_hash, window_nano
+
+
+def deliver(state: ProviderState) -> Step:
+    """Hand over what the credit window allows, then finish if the engine has nothing more."""
+    actions: list[Action] = []
+    while state.pending_text or state.pending_tokens:
+        piece = _next_piece(state)
+        if piece is None:
+            if not state.stalled:
+                state = replace(state, stalled=True)
+                actions += [Send(m.Stalled(owed_nano=state.owed_nano)), AwaitPayment(state.owed_nano)]
+            return state, tuple(actions)
+        state, delta = _hand_over(state, *piece)
+        actions.append(Send(delta))
+    state = replace(state, stalled=False)
+    if state.ended is None:
+        return state, tuple(actions)
+    reason = state.ended.reason
+    return finish(state, reason, state.ended.at_ms, tuple(actions))
+
+
+def _next_piece(state: ProviderState) -> tuple[str, int] | None:
+    """The text to hand over next and the tokens it stands for; ``None`` when the window is full."""
+    text, tokens = state.pending_text, state.pending_tokens
+    step_tokens = max(1, state.policy.credit_tokens // 2)
+    pieces = max(1, -(-tokens // step_tokens), -(-len(text) // m.MAX_DELTA_CHARS))
+    if pieces > 1:
+        text, tokens = text[: -(-len(text) // pieces)], min(tokens, -(-tokens // pieces))
+    billed = _billable(state, text, tokens)
+    after = bill_nano(state.policy.prices, state.input_tokens, state.output_tokens + billed)
+    unpaid = state.base_nano + after - state.paid_nano
+    begun = state.paid_nano > state.base_nano
+    allowed = window_nano(state.policy.prices, 0 if begun else state.input_tokens, state.policy.credit_tokens)
+    return None if unpaid > allowed else (text, tokens)
+
+
+def _billable(state: ProviderState, text: str, tokens: int) -> int:
+    """Bill what the buyer can re-count: never more tokens in all than bytes handed over, nor than were quoted."""
+    byte_room = state.output_bytes + len(text.encode()) - state.output_tokens
+    return max(0, min(tokens, byte_room, state.max_output_tokens - state.output_tokens))
+
+
+def _hand_over(state: ProviderState, text: str, tokens: int) -> tuple[ProviderState, m.Delta]:
+    billed = _billable(state, text, tokens)
+    digest = state.output_hash.copy()
+    digest.update(text.encode())
+    delivered = replace(
+        state,
+        output_tokens=state.output_tokens + billed,
+        output_bytes=state.output_bytes + len(text.encode()),
+        output_hash=digest,
+        pending_text=state.pending_text[len(text) :],
+        pending_tokens=state.pending_tokens - tokens,
+    )
+    return delivered, m.Delta(text=text, tokens=billed)
+
+
+def finish(state: ProviderState, reason: str, at_ms: int, before: tuple[Action, ...] = ()) -> Step:
+    """Nothing more is handed over: have the receipt of what was issued."""
+    ask = state.ask
+    assert ask is not None
+    receipt = IssueReceipt(
+        channel_id=ask.channel_id,
+        prompt_hash=prompt_hash(ask.messages),
+        output_hash=state.output_hash.digest(),
+        fingerprint_hash=fingerprint_hash(ask.sampling, ask.stop, state.max_output_tokens, state.seed),
+        input_tokens=state.input_tokens,
+        output_tokens=state.output_tokens,
+        cumulative_nano=state.owed_nano,
+        seed=state.seed,
+        started_ms=state.started_ms,
+        finished_ms=max(at_ms, state.started_ms),
+    )
+    ended = EngineEnded("cancelled", at_ms) if reason == "cancelled" or state.ended is None else state.ended
+    if reason == "cancelled" and not state.cancelled:
+        ended = EngineEnded("failed", at_ms, "engine_stopped", "The provider stopped the request.")
+    return replace(state, stage=Stage.RECEIPTING, ended=ended), (*before, receipt)

@@ -1,0 +1,110 @@
+"""What the provider's side of one metered session knows: its policy, its state, and what follows from both."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from chain.eip712 import SigningDomain
+from chain.views import Inclusion
+from node.session import messages as m
+from node.session.provider_io import Action, EngineEnded
+from node.session.terms import DEFAULT_CREDIT_TOKENS, ChannelFacts, bill_nano, window_nano
+from node.values import Prices
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderPolicy:
+    """What this provider offers and insists on; constant during a session."""
+
+    domain: SigningDomain
+    account: bytes
+    model_sha256: bytes
+    context_length: int
+    prices: Prices
+    credit_tokens: int = DEFAULT_CREDIT_TOKENS
+    min_deposit_nano: int = 0
+    expiry_margin_s: int = 600
+    """A channel this close to its expiry gets no new request: its vouchers must be redeemed before."""
+    accept: Inclusion = Inclusion.SOFT
+    """How final a channel's opening must be before it is worth credit."""
+
+
+class Stage(StrEnum):
+    """Where the session stands."""
+
+    IDLE = "idle"
+    CHECKING = "checking"
+    COUNTING = "counting"
+    RUNNING = "running"
+    RECEIPTING = "receipting"
+    SETTLING = "settling"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderState:
+    """Everything a session knows; made by :func:`start`, replaced by :func:`step`."""
+
+    policy: ProviderPolicy
+    stage: Stage = Stage.IDLE
+    ask: m.Ask | None = None
+    first: m.Pay | m.CloseRequest | None = None
+    """What opened the session when it was no request."""
+    channel: ChannelFacts | None = None
+    seen_nano: int = 0
+    """The highest verified voucher, on disk or on its way there."""
+    paid_nano: int = 0
+    """The highest voucher on disk."""
+    base_nano: int = 0
+    """What was promised before this request."""
+    input_tokens: int = 0
+    max_output_tokens: int = 0
+    output_tokens: int = 0
+    output_bytes: int = 0
+    output_hash: _Hash = field(default_factory=hashlib.sha256)
+    seed: int = 0
+    started_ms: int = 0
+    pending_text: str = ""
+    pending_tokens: int = 0
+    stalled: bool = False
+    ended: EngineEnded | None = None
+    cancelled: bool = False
+
+    @property
+    def bill_nano(self) -> int:
+        """What was delivered costs."""
+        return bill_nano(self.policy.prices, self.input_tokens, self.output_tokens)
+
+    @property
+    def owed_nano(self) -> int:
+        """The cumulative amount that a voucher must reach to pay for everything delivered."""
+        return self.base_nano + self.bill_nano
+
+    @property
+    def exposure_nano(self) -> int:
+        """Delivered and not paid for."""
+        return max(0, self.owed_nano - self.paid_nano)
+
+    @property
+    def window_nano(self) -> int:
+        """The bound of ``exposure_nano``."""
+        return window_nano(self.policy.prices, self.input_tokens, self.policy.credit_tokens)
+
+    @property
+    def awaits_payment(self) -> bool:
+        """Whether the timer of the last ``AwaitPayment`` still runs; a partial payment does not restart it."""
+        return self.stalled or self.stage is Stage.SETTLING
+
+    @property
+    def wants_chunks(self) -> bool:
+        """Whether the shell should read on from the engine; ``False`` while text waits for a voucher."""
+        return self.stage is Stage.RUNNING and not self.pending_text and not self.pending_tokens and self.ended is None
+
+
+Step = tuple[ProviderState, tuple[Action, ...]]

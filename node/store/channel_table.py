@@ -1,0 +1,117 @@
+"""What the two channel tables share: reading their rows, and moving amounts up and lives on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+import aiosqlite
+import msgspec
+
+from node.store.base import LIFE, LIVE, first_row, marks
+from node.store.database import Database, Row
+from node.store.errors import StoreError
+from node.store.records import BuyerChannel, ChannelState, ProviderChannel
+
+Record = TypeVar("Record", bound=BuyerChannel | ProviderChannel)
+
+
+class ChannelTable(Generic[Record]):
+    """One of the tables.
+
+    Args:
+        name: Its name.
+        record: What a row becomes; its fields are the columns that are read.
+    """
+
+    def __init__(self, name: str, record: type[Record]) -> None:
+        self._name = name
+        self._record = record
+        self._columns = ", ".join(record.__struct_fields__)
+
+    async def get(self, database: Database, deployment: str | None, channel_id: int) -> Record | None:
+        """One channel by its number."""
+        rows = await self.channels(database, deployment, where="channel_id = ?", values=(channel_id,))
+        return rows[0] if rows else None
+
+    async def channels(
+        self,
+        database: Database,
+        deployment: str | None,
+        *,
+        live_only: bool = False,
+        where: str = "TRUE",
+        values: Sequence[object] = (),
+        order: str = "opened_at_ms DESC, rowid DESC",
+    ) -> list[Record]:
+        """A deployment's channels that fulfil a condition, newest first; empty before the first binding."""
+        states = LIVE if live_only else LIFE
+        rows = await database.rows(
+            f"SELECT {self._columns} FROM {self._name} WHERE deployment = ? AND state IN ({marks(states)}) "
+            f"AND {where} ORDER BY {order}",
+            (deployment or "", *(state.value for state in states), *values),
+        )
+        return [self._read(row) for row in rows]
+
+    async def find(
+        self, connection: aiosqlite.Connection, deployment: str, column: str, value: object
+    ) -> Record | None:
+        """Within a transaction, the channel with this value in a unique column."""
+        row = await first_row(
+            connection,
+            f"SELECT {self._columns} FROM {self._name} WHERE deployment = ? AND {column} = ?",
+            (deployment, value),
+        )
+        return None if row is None else self._read(row)
+
+    async def one(self, connection: aiosqlite.Connection, deployment: str, channel_id: int) -> Record:
+        """Within a transaction, the channel with this number.
+
+        Raises:
+            StoreError: ``unknown_channel``.
+        """
+        channel = await self.find(connection, deployment, "channel_id", channel_id)
+        if channel is None:
+            raise unknown_channel()
+        return channel
+
+    async def raise_to(
+        self, connection: aiosqlite.Connection, deployment: str, channel_id: int, column: str, value: int
+    ) -> Record:
+        """Within a transaction, lift an amount, never lower it.
+
+        Raises:
+            StoreError: ``unknown_channel``.
+        """
+        await connection.execute(
+            f"UPDATE {self._name} SET {column} = max({column}, ?) WHERE deployment = ? AND channel_id = ?",
+            (value, deployment, channel_id),
+        )
+        return await self.one(connection, deployment, channel_id)
+
+    async def move_on(
+        self, connection: aiosqlite.Connection, deployment: str, channel_id: int, state: ChannelState
+    ) -> Record:
+        """Within a transaction, move a channel on in its life; a state already passed is left as it is.
+
+        Raises:
+            StoreError: ``unknown_channel``.
+        """
+        known = await self.one(connection, deployment, channel_id)
+        if LIFE.index(state) <= LIFE.index(known.state):
+            return known
+        await connection.execute(
+            f"UPDATE {self._name} SET state = ? WHERE deployment = ? AND channel_id = ?",
+            (state.value, deployment, channel_id),
+        )
+        return msgspec.structs.replace(known, state=state)
+
+    def _read(self, row: Row) -> Record:
+        values = dict(zip(self._record.__struct_fields__, row, strict=True))
+        values["state"] = ChannelState(values["state"])
+        return self._record(**values)
+
+
+def unknown_channel() -> StoreError:
+    """A number that no channel here has."""
+    return StoreError("That channel is not known here.", code="unknown_channel")
