@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from pyrevm import EVM, AccountInfo
+from pyrevm import EVM, AccountInfo, BlockEnv
 
 from chain.contracts import build
 from chain.l1.artifacts import artifact
@@ -83,6 +83,10 @@ class Prover:
         except RuntimeError as error:
             raise Reverted(self._reason(str(error))) from None
         return Code(int.from_bytes(answer[:32], "big")), bytes(answer[32:64])
+
+    def set_block(self, number: int) -> None:
+        """The number of the block in which calls run, which only instrumented code asks for."""
+        self._evm.set_block_env(BlockEnv(number=number))
 
     def _reason(self, text: str) -> str:
         return next((name for selector, name in self._errors.items() if f"0x{selector.hex()}" in text), text)
