@@ -1,66 +1,103 @@
-"""What re-executing a frame costs on py-evm under Prague, the calldata floor of EIP-7623 included."""
+"""What a whole fraud proof costs on py-evm under Prague, the calldata floor of EIP-7623 included."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
-from chain.codec import BatchHeader, Frame
+from chain.codec import Batch, BatchHeader, Frame, encode_batch
+from chain.eip712 import SigningDomain
 from chain.signing import sign_digest
 from chain.state import State
-from chain.stf import Code
-from chain.tree import DEPTH
+from chain.tree import DEPTH, EMPTY
 from chain.txs import CloseTogether, Transfer
 from chain.types import META_KEY, Account, Channel, Leaf, Meta, channel_key
 from chain.witness import Witness, root_of_witness
+from tests.chain.contracts.conftest import inbox_of
 from tests.chain.contracts.harness import Handle, Ledger
-from tests.chain.support import DOMAIN, RULES, key, owner, signed
-from tests.fuzz.prover import Call, examine
-from tests.fuzz.world import Case
+from tests.chain.contracts.l2 import L2, Posted
+from tests.chain.support import key, owner
 
 FRAME_ITEMS = 8
-NOW_S = 1_800_000_000
+FRAMES = 125
+"""Frames of a batch of 1,000 transactions."""
+LIE = b"\x66" * 32
+
+Deploy = Callable[..., Handle]
 
 
-def sent(stf: Handle, call: Call) -> int:
-    """The gas of a transaction that asks for this, which must come to OK."""
-    context = (
-        call.domain_separator,
-        call.close_delay_s,
-        call.unstake_delay_s,
-        call.l2_time_s,
-        call.inbox_to,
-        call.is_last,
-    )
-    arguments = (context, call.prev_root, call.frame, call.messages, call.witness)
-    assert stf.call("execute", *arguments)[0] == Code.OK
-    return stf.send("execute", *arguments).gas_used
+def bonded(deploy_rollup: Deploy, genesis_root: bytes) -> Handle:
+    rollup = deploy_rollup(genesisRoot=genesis_root)
+    rollup.send("depositBond", value_wei=10**18)
+    return rollup
 
 
-def test_eight_transfers_among_2000_accounts_cost_at_most_300_000(ledger: Ledger) -> None:
-    rng = Random(1)
-    leaves: dict[int, Leaf] = {
-        number: Account(owner=owner(number), balance_nano=10**9 + number, nonce=5) for number in range(1, 2_001)
-    }
-    leaves[META_KEY] = Meta(next_account=2_001, l2_time_s=NOW_S, fee_pool_nano=10**9, supply_nano=10**13)
-    picked = rng.sample(range(1, 2_001), 2 * FRAME_ITEMS)
-    pairs = list(zip(picked[::2], picked[1::2], strict=True))
-    body = b"".join(signed(Transfer(sender, to, 12_345, 1_000), sender, 5) for sender, to in pairs)
-    case = Case(
-        name="transfers",
-        leaves=tuple(leaves.items()),
-        rules=RULES,
-        header=BatchHeader(l2_time_s=NOW_S + 5, inbox_to=0),
-        frame=Frame(post_root=bytes(32), body=body),
-    )
-    call, _, _ = examine(case)
+def test_proving_eight_transfers_among_2000_accounts_wrong_costs_at_most_350_000(
+    ledger: Ledger, deploy_rollup: Deploy, asset: Handle
+) -> None:
+    leaves: list[tuple[int, Leaf]] = [
+        (number, Account(owner=owner(number), balance_nano=10**9 + number, nonce=5)) for number in range(1, 2_001)
+    ]
+    leaves.append((META_KEY, Meta(next_account=2_001, fee_pool_nano=10**9, supply_nano=10**13)))
+    state = State.from_leaves(leaves)
+    rollup = bonded(deploy_rollup, state.root())
+    l2 = L2(ledger, rollup, inbox_of(ledger, rollup, asset))
+    l2.state = state
+    senders = Random(1).sample(range(1, 2_001), FRAME_ITEMS * FRAMES)
+    receivers = Random(2).sample(range(1, 2_001), FRAME_ITEMS * FRAMES)
+    raw = [
+        tx.encode(sign_digest(key(tx.sender), tx.digest(l2.domain, 5)))
+        for tx in (Transfer(sender, to, 12_345, 1_000) for sender, to in zip(senders, receivers, strict=True))
+    ]
+    bodies = [b"".join(raw[start : start + FRAME_ITEMS]) for start in range(0, len(raw), FRAME_ITEMS)]
+    posted = l2.post(*bodies, lies={FRAMES - 1: LIE})
 
-    assert sent(ledger.deploy("Stf"), call) <= 300_000
+    gas = l2.prove(posted.proof(FRAMES - 1)).gas_used
+
+    print(f"8 transfers at 2,000 accounts: {gas:,} gas, witness {len(posted.witnesses[-1]):,} bytes")
+    assert rollup.call("count") == 0
+    assert gas <= 350_000
 
 
-def test_the_worst_frame_on_full_regions_costs_less_than_950_000(ledger: Ledger) -> None:
+def test_proving_the_worst_frame_on_full_regions_wrong_costs_less_than_a_million(
+    ledger: Ledger, deploy_rollup: Deploy, asset: Handle
+) -> None:
     """Eight closes touch 24 leaves that share no path, and every sibling is a hash."""
     rng = Random(2)
-    accounts = rng.sample(range(1, 1 << 30), 2 * FRAME_ITEMS)
+    closes = [(channel, *rng.sample(range(1, 1 << 30), 2), rng.getrandbits(62)) for channel in _channels(rng)]
+    leaves = _crowd(closes, rng)
+    witness = crowded(leaves, rng)
+    genesis_root = root_of_witness(witness)
+    rollup = bonded(deploy_rollup, genesis_root)
+    l2 = L2(ledger, rollup, inbox_of(ledger, rollup, asset))
+    body = b"".join(_close(channel, payee, redeemed, l2.domain) for channel, _, payee, redeemed in closes)
+    # The first frame claims to change nothing, so that the second stands on a root proven by a path of its own.
+    frames = [Frame(post_root=genesis_root, body=b""), Frame(post_root=LIE, body=body)]
+    frames += [Frame(post_root=LIE, body=bytes([number])) for number in range(FRAMES - 2)]
+    batch = Batch(header=BatchHeader(l2_time_s=ledger.now_s, inbox_to=0), frames=tuple(frames))
+    rollup.send("submitBatch", 0, genesis_root, encode_batch(batch.header, frames))
+    nothing = (b"",) * FRAMES
+    posted = Posted(batch_id=0, batch=batch, witnesses=(b"", witness.encode(), *nothing), messages=(b"", *nothing))
+
+    sent = l2.prove(posted.proof(1))
+
+    hashes = sum(sibling != EMPTY for sibling in witness.siblings)
+    print(f"worst frame: {sent.gas_used:,} gas, {hashes} hashes, witness {len(witness.encode()):,} bytes")
+    assert sent.event("FraudProven")["code"] == 8
+    assert len(leaves) == 3 * FRAME_ITEMS + 1
+    assert sent.gas_used < 1_000_000
+
+
+def _channels(rng: Random) -> list[int]:
+    return rng.sample(range(1, 1 << 30), FRAME_ITEMS)
+
+
+def _close(channel: int, payee: int, redeemed: int, domain: SigningDomain) -> bytes:
+    tx = CloseTogether(channel, redeemed)
+    return tx.encode(sign_digest(key(payee), tx.digest(domain)))
+
+
+def _crowd(closes: list[tuple[int, int, int, int]], rng: Random) -> dict[int, Leaf | None]:
     leaves: dict[int, Leaf | None] = {
         number: Account(
             owner=owner(number),
@@ -70,12 +107,10 @@ def test_the_worst_frame_on_full_regions_costs_less_than_950_000(ledger: Ledger)
             unlocking_nano=rng.getrandbits(100),
             unlock_at_s=rng.getrandbits(60),
         )
-        for number in accounts
+        for _, payer, payee, _ in closes
+        for number in (payer, payee)
     }
-    body = b""
-    for place, channel in enumerate(rng.sample(range(1, 1 << 30), FRAME_ITEMS)):
-        payer, payee = accounts[2 * place : 2 * place + 2]
-        redeemed = rng.getrandbits(62)
+    for channel, payer, payee, redeemed in closes:
         leaves[channel_key(channel)] = Channel(
             payer=payer,
             payee=payee,
@@ -84,34 +119,9 @@ def test_the_worst_frame_on_full_regions_costs_less_than_950_000(ledger: Ledger)
             redeemed_nano=redeemed,
             expiry_s=rng.getrandbits(62),
         )
-        tx = CloseTogether(channel, redeemed)
-        body += tx.encode(sign_digest(key(payee), tx.digest(DOMAIN)))
-    cursor = rng.getrandbits(60)
-    leaves[META_KEY] = Meta(
-        next_account=2**30 - 7,
-        next_channel=2**30 - 9,
-        next_withdrawal=2**30 - 1,
-        inbox_cursor=cursor,
-        l2_time_s=NOW_S,
-        fee_pool_nano=rng.getrandbits(120),
-        supply_nano=rng.getrandbits(126),
-    )
-    witness = crowded(leaves, rng)
-    call = Call(
-        domain_separator=DOMAIN.separator,
-        close_delay_s=30,
-        unstake_delay_s=60,
-        l2_time_s=NOW_S,
-        inbox_to=cursor,
-        is_last=True,
-        prev_root=root_of_witness(witness),
-        frame=body,
-        messages=b"",
-        witness=witness.encode(),
-    )
-
-    assert len(leaves) == 3 * FRAME_ITEMS + 1
-    assert sent(ledger.deploy("Stf"), call) < 950_000
+    counters = {"next_account": 2**30 - 7, "next_channel": 2**30 - 9, "next_withdrawal": 2**30 - 1}
+    leaves[META_KEY] = Meta(**counters, fee_pool_nano=rng.getrandbits(120), supply_nano=rng.getrandbits(126))
+    return leaves
 
 
 def crowded(leaves: dict[int, Leaf | None], rng: Random) -> Witness:
@@ -124,6 +134,6 @@ def crowded(leaves: dict[int, Leaf | None], rng: Random) -> Witness:
         for index in nodes:
             if index ^ 1 not in present:
                 is_metas = level < DEPTH - 2 and index == META_KEY >> level
-                siblings.append(State().root() if is_metas else rng.randbytes(32))
+                siblings.append(EMPTY if is_metas else rng.randbytes(32))
         nodes = sorted({index >> 1 for index in nodes})
     return Witness(leaves=tuple((index, leaves[index]) for index in order), siblings=tuple(siblings))
