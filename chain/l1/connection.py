@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+from eth_abi.exceptions import DecodingError
 from eth_account import Account
 from web3 import AsyncWeb3, Web3
 from web3.exceptions import ContractLogicError, TimeExhausted, TransactionNotFound, Web3Exception, Web3RPCError
@@ -237,6 +238,7 @@ async def l1_errors() -> AsyncIterator[None]:
         raise ChainRejectedError(f"The L1 refused: {_brief(error)}", code=_rpc_code(error)) from error
     except (
         Web3Exception,
+        DecodingError,
         ValueError,
         TypeError,
         LookupError,
