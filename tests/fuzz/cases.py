@@ -296,6 +296,12 @@ def _inbox_of_rubbish(rng: Random) -> Case:
     return _finish(world, encode_inbox_body(cursor, len(bodies)), Code.OK, messages=messages, cursor=cursor)
 
 
+def _inbox_of_no_message(rng: Random) -> Case:
+    """A frame must do something, even where nothing is left to do."""
+    cursor = _cursor(rng)
+    return _finish(World(rng), encode_inbox_body(cursor, 0), Code.INBOX_ORDER, cursor=cursor)
+
+
 def _inbox_of_nothing(rng: Random) -> Case:
     """The last forced transaction has no byte at all."""
     world, cursor = World(rng), _cursor(rng)
@@ -319,4 +325,5 @@ FRAMES: tuple[_Make, ...] = (
     _inbox_stops_short,
     _inbox_of_rubbish,
     _inbox_of_nothing,
+    _inbox_of_no_message,
 )

@@ -1,25 +1,23 @@
 """Remove every check of the contract ``Stf`` in turn and see that something notices: ``python -m tests.fuzz.mutate``.
 
 All mutants are compiled as one contract: each check is rewritten to hold only while the block's number isn't the
-mutant's, so that revm runs one after another without compiling again. What kills a mutant is a published vector, a
-wrong witness, or one of the constructed cases of ``tests/fuzz/cases.py``. Prints the table of checks and what kills
-their absence, and exits 1 if one survives. ``--boundaries`` also moves every comparison by one.
+mutant's, so that revm runs one after another without compiling again. Comparisons are also moved by one. What has to
+kill each mutant are the published vectors. Prints the table that stands in ``docs/mutants.md``, and exits 1 if one
+survives.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
-from collections.abc import Iterator
-from random import Random
+import sys
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
 from chain.contracts import build
 from chain.stf import Code
-from tests.fuzz.cases import kinds
-from tests.fuzz.prover import Call, Prover, Reverted, examine, stf_sources
+from tests.fuzz.prover import Call, Prover, Reverted, stf_sources
 from tests.fuzz.vectors import FOLDER, read_call
 
 NO_MUTANT = 0
@@ -27,7 +25,6 @@ _CHECK = re.compile(r"^(?P<lead>\s*(?:\} else )?if \()(?P<condition>.+)(?P<tail>
 _ALL_OF = re.compile(r"^(?P<lead>\s*bool \w+ = )(?P<condition>.+ && .+)(?P<tail>;)$")
 _COMPARISON = re.compile(r" (<=|>=|<|>) ")
 _MOVED = {"<": "<=", "<=": "<", ">": ">=", ">=": ">"}
-_DISPATCH = re.compile(r"^kind == \d+$")
 
 
 class Mutant(NamedTuple):
@@ -48,7 +45,7 @@ class Probe(NamedTuple):
     expected: tuple[Code, bytes | None] | str
 
 
-def instrument(sources: dict[str, str], *, boundaries: bool) -> tuple[dict[str, str], list[Mutant]]:
+def instrument(sources: dict[str, str]) -> tuple[dict[str, str], list[Mutant]]:
     """The sources with a switch at every check, and what the switches do."""
     mutants: list[Mutant] = []
     changed = {}
@@ -60,7 +57,7 @@ def instrument(sources: dict[str, str], *, boundaries: bool) -> tuple[dict[str, 
             if depth or "assembly (" in line:
                 depth += line.count("{") - line.count("}")
             elif not line.strip().startswith("//"):
-                switched = _switch(line, f"{file} {function}", mutants, boundaries=boundaries)
+                switched = _switch(line, f"{file} {function}", mutants)
                 # Asking for the block's number takes `view`.
                 lines.append(re.sub(r"\bpure\b", "view", switched))
                 continue
@@ -69,7 +66,7 @@ def instrument(sources: dict[str, str], *, boundaries: bool) -> tuple[dict[str, 
     return changed, mutants
 
 
-def _switch(line: str, place: str, mutants: list[Mutant], *, boundaries: bool) -> str:
+def _switch(line: str, place: str, mutants: list[Mutant]) -> str:
     found = _CHECK.match(line) or _ALL_OF.match(line)
     if found is None:
         return line
@@ -85,8 +82,7 @@ def _switch(line: str, place: str, mutants: list[Mutant], *, boundaries: bool) -
     if len(terms) > 1:
         held = [f"(block.number == {add(f'without `{term}`')} || {term})" for term in terms]
         changed = " && ".join(held)
-    moved = list(_COMPARISON.finditer(condition)) if boundaries and not _DISPATCH.match(condition) else []
-    for one in moved:
+    for one in _COMPARISON.finditer(condition):
         other = f"{condition[: one.start(1)]}{_MOVED[one[1]]}{condition[one.end(1) :]}"
         changed = f"(block.number == {add(f'`{_MOVED[one[1]]}`')} ? {other} : ({changed}))"
     if "if (" in found["lead"]:
@@ -105,16 +101,13 @@ def compile_switched(sources: dict[str, str]) -> bytes:
     return bytes.fromhex(output["contracts"]["Stf.sol"]["Stf"]["evm"]["deployedBytecode"]["object"])
 
 
-def probes(*, with_cases: bool = True) -> Iterator[Probe]:
-    """The published vectors, then one constructed case of every kind."""
+def probes() -> Iterator[Probe]:
+    """The published vectors."""
     for file in sorted(FOLDER.glob("*.json")):
         for vector in msgspec.json.decode(file.read_bytes()):
             root = bytes.fromhex(vector["root"][2:]) if vector.get("root") else None
             expected = vector["refused"] if "refused" in vector else (Code(vector["code"]), root)
             yield Probe(f"{file.stem}: {vector['name']}", read_call(vector), expected)
-    for name, make in kinds() if with_cases else ():
-        call, code, case_root = examine(make(Random(f"mutate {name}")))
-        yield Probe(f"fuzz: {name}", call, (code, case_root if code is Code.OK else None))
 
 
 def holds(prover: Prover, probe: Probe) -> bool:
@@ -126,9 +119,9 @@ def holds(prover: Prover, probe: Probe) -> bool:
     return (code, root if code is Code.OK else None) == probe.expected
 
 
-def hunt(*, boundaries: bool) -> Iterator[tuple[Mutant, str | None]]:
+def hunt() -> Iterator[tuple[Mutant, str | None]]:
     """Every mutant and what kills it."""
-    sources, mutants = instrument(stf_sources(), boundaries=boundaries)
+    sources, mutants = instrument(stf_sources())
     prover, suite = Prover(compile_switched(sources)), list(probes())
     prover.set_block(NO_MUTANT)
     wrong = [probe.name for probe in suite if not holds(prover, probe)]
@@ -139,19 +132,18 @@ def hunt(*, boundaries: bool) -> Iterator[tuple[Mutant, str | None]]:
         yield mutant, next((probe.name for probe in suite if not holds(prover, probe)), None)
 
 
+def table(found: Iterable[tuple[Mutant, str | None]]) -> str:
+    """The mutants as a Markdown table."""
+    rows = [f"| {mutant.place} | `{mutant.check}` | {mutant.change} | {killer} |" for mutant, killer in found]
+    return "\n".join(["| Where | Check | Change | Killed by |", "|---|---|---|---|", *rows, ""])
+
+
 def main() -> int:
     """Print the table; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.mutate", description=__doc__)
-    parser.add_argument("--boundaries", action="store_true")
-    given = parser.parse_args()
-    total = survivors = 0
-    print("| Where | Check | Change | Killed by |\n|---|---|---|---|")
-    for mutant, killer in hunt(boundaries=given.boundaries):
-        total += 1
-        survivors += killer is None
-        check = mutant.check.replace("|", "\\|")
-        print(f"| {mutant.place} | `{check}` | {mutant.change} | {killer or '**nothing**'} |", flush=True)
-    print(f"\n{total} mutants, {survivors} survive.")
+    found = list(hunt())
+    survivors = sum(killer is None for _, killer in found)
+    sys.stdout.write(table(found))
+    sys.stderr.write(f"{len(found)} mutants, {survivors} survive.\n")
     return 1 if survivors else 0
 
 

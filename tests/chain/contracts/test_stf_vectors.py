@@ -15,10 +15,11 @@ from chain.state import State
 from chain.stf import Code, Rules, execute_body
 from chain.types import META_KEY, Meta, decode_leaf
 from chain.witness import execute_witness, read_witness, root_of_witness
-from tests.fuzz.mutate import holds, instrument, probes, stf_sources
+from tests.fuzz.mutate import holds, hunt, instrument, probes, stf_sources, table
 from tests.fuzz.prover import Prover, shipped
 from tests.fuzz.vectors import FOLDER, files
 
+ROOT = FOLDER.parent.parent
 NAMES = ("frames", "inbox", "transactions", "witnesses")
 
 
@@ -96,7 +97,7 @@ def test_python_comes_to_what_the_vectors_say_from_the_leaves_and_from_the_witne
 
 
 def test_the_contract_comes_to_what_the_vectors_say(prover: Prover) -> None:
-    published = list(probes(with_cases=False))
+    published = list(probes())
 
     assert [probe.name for probe in published if not holds(prover, probe)] == []
     assert len(published) == sum(len(load(name)) for name in NAMES)
@@ -109,7 +110,7 @@ def test_every_code_that_a_frame_can_come_to_has_a_vector() -> None:
 
 
 def test_no_check_of_the_contract_escapes_the_tool_that_removes_them() -> None:
-    sources, mutants = instrument(stf_sources(), boundaries=False)
+    sources, mutants = instrument(stf_sources())
     left = [
         line
         for source in sources.values()
@@ -119,3 +120,11 @@ def test_no_check_of_the_contract_escapes_the_tool_that_removes_them() -> None:
 
     assert left == []
     assert len(mutants) > 120
+
+
+@pytest.mark.timeout(600)  # it compiles the contract
+def test_the_vectors_notice_the_absence_of_every_check_as_the_published_table_says() -> None:
+    found = list(hunt())
+
+    assert [mutant for mutant, killer in found if killer is None] == []
+    assert table(found) in (ROOT / "docs" / "mutants.md").read_text(encoding="utf-8")
