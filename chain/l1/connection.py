@@ -74,6 +74,8 @@ class L1Connection:
         async with l1_errors():
             try:
                 return await function.call({}, "pending")
+            except ContractLogicError:
+                raise
             except Web3RPCError:
                 return await function.call({})
 
@@ -91,7 +93,13 @@ class L1Connection:
         """
         fields = {"from": checksum(sender), "value": value_wei, "nonce": nonce}
         async with l1_errors():
-            gas = await function.estimate_gas(fields)
+            try:
+                # On the pending block: what waits for a time passes there, while the newest block may be old.
+                gas = await function.estimate_gas(fields, "pending")
+            except ContractLogicError:
+                raise
+            except Web3RPCError:
+                gas = await function.estimate_gas(fields)
             return dict(await function.build_transaction(fields | await self.fees() | {"gas": with_margin(gas)}))
 
     async def fees(self) -> dict[str, int]:
