@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from chain.client import RollupClient
@@ -330,3 +331,51 @@ class TestRunning:
         with pytest.raises(asyncio.CancelledError):
             await service
         DevnetHome(tmp_path).release()
+
+
+class TestOldHomes:
+    async def test_a_home_without_fraud_proofs_is_refused_before_anything_is_touched(self, tmp_path: Path) -> None:
+        async with running(tmp_path):
+            pass
+        file = tmp_path / "deployment.json"
+        kept = msgspec.json.decode(file.read_bytes())
+        file.write_bytes(msgspec.json.encode({key: value for key, value in kept.items() if key != "stf_address"}))
+
+        with pytest.raises(IdlewattError) as refused:
+            async with Devnet(tmp_path):
+                pytest.fail("started on an old home")
+
+        assert refused.value.code == "old_devnet"
+        assert "--home" in refused.value.fix
+        assert str(tmp_path) in refused.value.fix
+        DevnetHome(tmp_path).release()
+
+
+class TestReveals:
+    async def test_blocks_come_by_themselves_while_a_commitment_waits_and_stop_then(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("chain.devnet.service.REVEAL_BLOCK_S", 0.01)
+        async with running(tmp_path) as (devnet, _):
+            rollup = devnet.rollup
+            assert rollup.signer is not None
+            await rollup.commit_fraud(b"\x01" * 32)
+            committed = await rollup.fraud_committed_at(rollup.signer.address, b"\x01" * 32)
+            assert committed is not None
+            last = committed + (await rollup.deployment()).reveal_delay_blocks - 1
+
+            async with asyncio.timeout(PATIENCE_S):
+                while await rollup.block_number() < last:
+                    await asyncio.sleep(0.01)
+
+            assert not await devnet.l1.mine_for_reveal((await rollup.deployment()).rollup_address, 10)
+            assert await rollup.block_number() == last
+
+    async def test_a_quiet_chain_stays_quiet(self, tmp_path: Path) -> None:
+        async with running(tmp_path) as (devnet, _):
+            before = await devnet.rollup.block_number()
+
+            mined = await devnet.l1.mine_for_reveal((await devnet.rollup.deployment()).rollup_address, 10)
+
+            assert not mined
+            assert await devnet.rollup.block_number() == before
