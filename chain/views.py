@@ -88,12 +88,14 @@ class ChannelView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SoftReceipt(msgspec.Struct, frozen=True, kw_only=True):
-    """The sequencer's promise to include a transaction, given after it was executed and persisted."""
+    """The sequencer's promise to include a transaction, given after it was executed and persisted.
+
+    It names no state root: one is taken for each frame, and `TxStatus` tells its batch's.
+    """
 
     l2_tx: str
     sequence: int
     """Position in the sequencer's order, from 0."""
-    state_root: str
     allocated_index: int | None
     """The account, channel or withdrawal index that the transaction created."""
 
@@ -107,7 +109,8 @@ class TxStatus(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
     batch_id: int | None
     l1_tx: str | None
-    state_root: str
+    state_root: str | None
+    """The state root after its batch; ``None`` before it is batched."""
     final_at_s: int | None
     """When its batch's challenge window ends (L1 time); ``None`` before it is batched."""
 
@@ -169,3 +172,84 @@ class ChainEvent(msgspec.Struct, frozen=True, kw_only=True):
     at_s: int
     text: str
     reference: str
+
+
+class DisputeStage(StrEnum):
+    """How far a dispute about a wrong batch has come."""
+
+    FOUND = "found"
+    """A watchtower re-executed it and came to something else."""
+    COMMITTED = "committed"
+    """A proof is announced on L1 and waits for its reveal."""
+    PROVEN = "proven"
+    """The contract accepted the proof."""
+    REVERTED = "reverted"
+    """The batch and every later one are gone, and the sequencer's bond with them."""
+    VANISHED = "vanished"
+    """L1 was reorganized, and the batch is not there any more."""
+    MISSED = "missed"
+    """It became final before anybody proved it."""
+    REFUSED = "refused"
+    """The contract came to another result than this program."""
+
+
+class DisputeView(msgspec.Struct, frozen=True, kw_only=True):
+    """One dispute as it unfolds."""
+
+    stage: DisputeStage
+    batch_id: int
+    frame: int
+    code: int
+    """The rule that the frame breaks, as numbered in ``docs/rollup.md``."""
+    rule: str
+    """The same in words."""
+    submitter: str = ""
+    """Whose bond answers for the batch."""
+    prover: str = ""
+    """Who proved it, or is about to."""
+    commit_gas: int | None = None
+    prove_gas: int | None = None
+    reward_wei: int = 0
+    """What the prover got of the bond."""
+    l1_tx: str = ""
+    """The L1 transaction of the newest stage."""
+    batch_block: int | None = None
+    """The L1 block in which the batch was posted."""
+    reveal_block: int | None = None
+    """The first L1 block that takes the proof, once it is committed."""
+    reverted_block: int | None = None
+
+
+class WatchEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a watchtower saw or did.
+
+    ``kind`` is ``verified`` (a batch was re-executed and is right), a ``DisputeStage``, ``announced`` (somebody else
+    committed to a proof), ``overdue``, ``freezable``, ``frozen``, ``rewound`` (L1 was reorganized), ``trouble`` (L1 or
+    the key make work impossible for now) or ``recovered``.
+    """
+
+    kind: str
+    text: str
+    at_s: int
+    """L1's time."""
+    batch_id: int | None = None
+    dispute: DisputeView | None = None
+    code: str = ""
+    """The error's, for ``trouble``."""
+
+
+class WatchView(msgspec.Struct, frozen=True, kw_only=True):
+    """How a watchtower is doing."""
+
+    verified_batches: int
+    """Batches that were re-executed and found right, from the first on."""
+    state_root: str
+    l1_block: int
+    is_proving: bool
+    disputes: tuple[DisputeView, ...]
+    """The newest last."""
+    pending_since_s: int | None
+    """When the oldest inbox message arrived that no batch executes."""
+    frozen_at_s: int | None
+    trouble: str
+    """What keeps it from working now; empty if nothing does."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
+
+from web3.exceptions import BlockNotFound, TransactionNotFound
 
 from chain.l1.connection import checksum
 from chain.l1.contracts import ContractsL1, contradiction, integer
@@ -21,6 +23,30 @@ class DisputesL1(ContractsL1):
         """The newest L1 block's number."""
         eth = self.connection.web3.eth
         return integer(await self.connection.request(lambda: eth.block_number))
+
+    async def block_hash(self, number: int) -> bytes | None:
+        """The hash of the L1 block of this number; ``None`` if there is none."""
+        eth = self.connection.web3.eth
+
+        async def read() -> bytes | None:
+            try:
+                return bytes((await eth.get_block(number))["hash"])
+            except BlockNotFound:
+                return None
+
+        return cast("bytes | None", await self.connection.request(read))
+
+    async def gas_used(self, l1_tx: bytes) -> int | None:
+        """The gas that an L1 transaction took; ``None`` if L1 doesn't have it."""
+        eth = self.connection.web3.eth
+
+        async def read() -> int | None:
+            try:
+                return integer((await eth.get_transaction_receipt(l1_tx))["gasUsed"])
+            except TransactionNotFound:
+                return None
+
+        return cast("int | None", await self.connection.request(read))
 
     async def leader(self) -> bytes | None:
         """Who alone may post while it isn't overdue; ``None`` before the first batch and after a fraud."""

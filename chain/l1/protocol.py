@@ -65,6 +65,11 @@ class InboxMessage(msgspec.Struct, frozen=True, kw_only=True):
             return keccak256(bytes([DEPOSIT_KIND]) + head + self.owner + hint + amount)
         return keccak256(bytes([FORCED_KIND]) + head + keccak256(self.body))
 
+    def content_hash(self) -> bytes:
+        """A hash of what executing it depends on: not of when it arrived, which an L1 reorg may change."""
+        fields = self.owner + self.index_hint.to_bytes(4, "big") + self.amount_nano.to_bytes(8, "big")
+        return keccak256(self.kind.encode() + fields + self.body)
+
 
 class PostedBatch(msgspec.Struct, frozen=True, kw_only=True):
     """One batch as L1 calldata has it."""
@@ -266,6 +271,14 @@ class RollupL1(Protocol):
 
     async def block_number(self) -> int:
         """The newest L1 block's number."""
+        ...
+
+    async def block_hash(self, number: int) -> bytes | None:
+        """The hash of the L1 block of this number; ``None`` if there is none. Another hash than before is a reorg."""
+        ...
+
+    async def gas_used(self, l1_tx: bytes) -> int | None:
+        """The gas that an L1 transaction took; ``None`` if L1 doesn't have it."""
         ...
 
     async def leader(self) -> bytes | None:

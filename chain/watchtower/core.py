@@ -1,0 +1,154 @@
+"""What a watchtower does next, given what L1 shows and what it has re-derived: values in, a value out.
+
+One decision is about one look at L1. Nothing is assumed to have worked because it was sent: a commitment counts once L1
+shows it, and a batch is gone once L1 doesn't show it any more, whoever took it back.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from chain.l1.protocol import PendingMessage, PostedBatch
+from chain.signing import keccak256
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What a watchtower may do, and the deployment's delays."""
+
+    proves: bool
+    freezes: bool
+    reveal_delay_blocks: int
+    takeover_delay_s: int
+    freeze_delay_s: int
+
+
+class Sight(msgspec.Struct, frozen=True, kw_only=True):
+    """What L1 shows now."""
+
+    l1_block: int
+    now_s: int
+    batch_count: int
+    final_count: int
+    tip_hash: bytes | None = None
+    """The hash that L1 now has for the block of the newest verified batch."""
+    disputed: bytes | None = None
+    """`identity` of the batch that stands under the disputed number, if one does."""
+    committed_at: int | None = None
+    """The L1 block that has our commitment to the dispute's proof."""
+    pending: PendingMessage | None = None
+    frozen_at_s: int | None = None
+
+
+class Dispute(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch that was found wrong."""
+
+    batch_id: int
+    identity: bytes
+    is_given_up: bool = False
+    """Whether proving it is pointless: it is final, or the contract refused the proof."""
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What was re-derived so far."""
+
+    verified: int = 0
+    """Batches found right, from the first on."""
+    tip_hash: bytes | None = None
+    """The hash of the L1 block of the newest of them, as it was when that was read."""
+    dispute: Dispute | None = None
+    rolled_back_at_s: int = 0
+    """When batches were last taken back: what they executed waits again, through no honest sequencer's fault."""
+
+
+class Rewind(msgspec.Struct, frozen=True):
+    """Batches that were verified are gone or moved: go back to the last that L1 still has."""
+
+
+class Follow(msgspec.Struct, frozen=True):
+    """Read and re-execute the batches from this one on."""
+
+    batch_id: int
+
+
+class Close(msgspec.Struct, frozen=True):
+    """The disputed batch doesn't stand any more."""
+
+
+class GiveUp(msgspec.Struct, frozen=True):
+    """The disputed batch is final: no proof can reach it."""
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """Announce the proof."""
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Wait until L1 has this block."""
+
+    until_block: int
+
+
+class Reveal(msgspec.Struct, frozen=True):
+    """Show the proof."""
+
+
+class Freeze(msgspec.Struct, frozen=True):
+    """End the rollup: nobody executes its inbox."""
+
+
+class Rest(msgspec.Struct, frozen=True):
+    """Nothing is to be done."""
+
+
+Step = Rewind | Follow | Close | GiveUp | Commit | Wait | Reveal | Freeze | Rest
+
+
+def decide(sight: Sight, known: Known, policy: Policy) -> Step:
+    """The next step; the same look at the same knowledge always gives the same one."""
+    if sight.batch_count < known.verified or sight.tip_hash != known.tip_hash:
+        return Rewind()
+    dispute = known.dispute
+    if dispute is not None and sight.disputed != dispute.identity:
+        return Close()
+    if policy.freezes and is_freezable(sight, known, policy):
+        return Freeze()
+    if dispute is not None:
+        return _pursue(dispute, sight, policy)
+    return Follow(known.verified) if sight.batch_count > known.verified else Rest()
+
+
+def _pursue(dispute: Dispute, sight: Sight, policy: Policy) -> Step:
+    if dispute.is_given_up:
+        return Rest()
+    if sight.final_count > dispute.batch_id:
+        return GiveUp()
+    if not policy.proves:
+        return Rest()
+    if sight.committed_at is None:
+        return Commit()
+    reveal_block = sight.committed_at + policy.reveal_delay_blocks
+    # A proof that is sent now comes into the next block at the earliest.
+    return Reveal() if sight.l1_block + 1 >= reveal_block else Wait(reveal_block - 1)
+
+
+def is_overdue(sight: Sight, policy: Policy) -> bool:
+    """Whether an inbox message waits for so long that any bonded sequencer may take over."""
+    return sight.pending is not None and sight.now_s > sight.pending.at_s + policy.takeover_delay_s
+
+
+def is_freezable(sight: Sight, known: Known, policy: Policy) -> bool:
+    """Whether the rollup should end because nobody executes its inbox.
+
+    After batches were taken back an honest sequencer first gets the time that it has to take over in, although the
+    messages of those batches may be old.
+    """
+    if sight.pending is None or sight.frozen_at_s is not None:
+        return False
+    is_old = sight.now_s > sight.pending.at_s + policy.freeze_delay_s
+    return is_old and sight.now_s > known.rolled_back_at_s + policy.takeover_delay_s
+
+
+def identity(posted: PostedBatch) -> bytes:
+    """What tells one posted batch from another under the same number: place on L1, submitter and content."""
+    parts = posted.l1_tx, posted.l1_block.to_bytes(8, "big"), posted.submitter, posted.prev_root, posted.blob
+    return keccak256(b"".join(keccak256(part) for part in parts))

@@ -1,0 +1,191 @@
+"""What a watchtower tells: disputes as they unfold, whoever proves them, and an inbox that nobody executes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from chain.l1.protocol import FraudCommitted, FraudProven, L1Event, RollupFrozen, RollupL1
+from chain.signing import checksum_address
+from chain.stf import Code
+from chain.views import DisputeStage, DisputeView, WatchEvent
+from chain.watchtower.core import Sight
+
+LOOKBACK_BLOCKS = 5_000
+"""How far back the first look at L1's events reaches."""
+PAGE_BLOCKS = 1_000
+REORG_BLOCKS = 64
+"""How far the events are read again after L1 went back."""
+MAX_DISPUTES = 50
+MAX_TOLD = 10_000
+
+
+class Journal:
+    """Reads L1's events in order, each once, and turns them and the watchtower's own steps into events.
+
+    Args:
+        l1: Where they are read.
+        on_event: Told of each.
+        prover: This watchtower's own address, if it proves.
+    """
+
+    def __init__(self, l1: RollupL1, on_event: Callable[[WatchEvent], None], prover: bytes | None) -> None:
+        self._l1 = l1
+        self._on_event = on_event
+        self._prover = prover
+        self._next_block: int | None = None
+        self._seen: tuple[int, bytes | None] = (-1, None)
+        self._told: dict[tuple[str, bytes], None] = {}
+        self._disputes: list[DisputeView] = []
+        self._is_open = False
+        self._inbox_told: dict[str, int] = {}
+
+    @property
+    def disputes(self) -> tuple[DisputeView, ...]:
+        """The newest last."""
+        return tuple(self._disputes)
+
+    def tell(
+        self,
+        kind: str,
+        text: str,
+        at_s: int,
+        *,
+        batch_id: int | None = None,
+        dispute: DisputeView | None = None,
+        code: str = "",
+    ) -> None:
+        """Hand out one event."""
+        self._on_event(WatchEvent(kind=kind, text=text, at_s=at_s, batch_id=batch_id, dispute=dispute, code=code))
+
+    # --------------------------------------------------------------------------------------------------- own disputes
+
+    def open(self, view: DisputeView, text: str, at_s: int) -> None:
+        """A wrong batch was found."""
+        self._disputes = [*self._disputes[-MAX_DISPUTES + 1 :], view]
+        self._is_open = True
+        self.tell(view.stage, text, at_s, batch_id=view.batch_id, dispute=view)
+
+    def committed(self, l1_tx: bytes, gas: int | None, sight: Sight, reveal_delay_blocks: int) -> None:
+        """Our commitment is on L1."""
+        block = sight.l1_block + 1 + reveal_delay_blocks
+        self.advance(
+            DisputeStage.COMMITTED,
+            f"A proof is committed; it can be revealed from about L1 block {block} on.",
+            sight.now_s,
+            commit_gas=gas,
+            l1_tx="0x" + l1_tx.hex(),
+            reveal_block=block,
+        )
+
+    def advance(self, stage: DisputeStage, text: str, at_s: int, **changes: object) -> None:
+        """The open dispute came to another stage."""
+        view = self._disputes[-1] = msgspec.structs.replace(self._disputes[-1], stage=stage, **changes)
+        self.tell(stage, text, at_s, batch_id=view.batch_id, dispute=view)
+
+    def close(self, sight: Sight) -> None:
+        """The disputed batch is gone; where no proof took it back, L1 was reorganized."""
+        if self._is_open:
+            batch_id = self._disputes[-1].batch_id
+            self.advance(DisputeStage.VANISHED, f"Batch {batch_id} is not on L1 any more.", sight.now_s)
+            self._is_open = False
+
+    # ------------------------------------------------------------------------------------------------------ L1's events
+
+    async def read(self, head: int, now_s: int, first_block: int) -> bool:
+        """Read L1's events up to its head; returns whether batches were taken back.
+
+        Raises:
+            ChainUnavailableError: If L1 does not answer, or contradicts itself; nothing is lost.
+        """
+        if self._next_block is None:
+            self._next_block = max(first_block, head - LOOKBACK_BLOCKS)
+        number, seen_hash = self._seen
+        if seen_hash is not None and await self._l1.block_hash(number) != seen_hash:
+            self._next_block = max(first_block, min(number, head) - REORG_BLOCKS)
+        is_rolled_back = False
+        while self._next_block <= head:
+            end = min(head, self._next_block + PAGE_BLOCKS - 1)
+            for event in await self._l1.events(self._next_block, end):
+                is_rolled_back |= await self._take(event, now_s)
+            self._next_block = end + 1
+        self._seen = head, await self._l1.block_hash(head)
+        return is_rolled_back
+
+    async def _take(self, event: L1Event, now_s: int) -> bool:
+        mark = type(event).__name__, event.l1_tx
+        if mark in self._told:
+            return False
+        match event:
+            case FraudCommitted() if event.prover != self._prover:
+                who = checksum_address(event.prover)
+                self.tell("announced", f"{who} announced a fraud proof in L1 block {event.l1_block}.", now_s)
+            case FraudProven():
+                await self._proven(event, now_s)
+            case RollupFrozen():
+                self.tell(
+                    "frozen", f"The rollup froze: message {event.message_index} was left out for too long.", now_s
+                )
+            case _:
+                pass
+        self._told[mark] = None
+        if len(self._told) > MAX_TOLD:
+            del self._told[next(iter(self._told))]
+        return isinstance(event, FraudProven)
+
+    async def _proven(self, event: FraudProven, now_s: int) -> None:
+        prover, gas = checksum_address(event.prover), await self._l1.gas_used(event.l1_tx)
+        if not self._is_open or event.batch_id > self._disputes[-1].batch_id:
+            self._disputes = [*self._disputes[-MAX_DISPUTES + 1 :], _seen_late(event)]
+        about = self._disputes[-1]
+        changes = {
+            "prover": prover,
+            "prove_gas": gas,
+            "reward_wei": event.to_prover_wei,
+            "l1_tx": "0x" + event.l1_tx.hex(),
+            "submitter": checksum_address(event.submitter),
+        }
+        if event.batch_id == about.batch_id:
+            # The contract names the frame that was proven, which another prover may have chosen differently.
+            changes |= {"frame": event.frame_index, "code": event.code, "rule": rule_name(event.code)}
+        who = "Our proof" if event.prover == self._prover else f"The proof of {prover}"
+        self.advance(DisputeStage.PROVEN, f"{who} about batch {event.batch_id} was accepted.", now_s, **changes)
+        gone = event.batches_before - event.batch_id
+        text = f"{gone} batches were taken back, and {checksum_address(event.submitter)} lost its bond."
+        self.advance(DisputeStage.REVERTED, text, now_s, reverted_block=event.l1_block)
+        self._is_open = False
+
+    # -------------------------------------------------------------------------------------------------------- the inbox
+
+    def note_inbox(self, sight: Sight, *, is_overdue: bool, is_freezable: bool) -> None:
+        """Tell once of each message that waits for too long."""
+        if sight.pending is None:
+            return
+        index, waited_s = sight.pending.index, sight.now_s - sight.pending.at_s
+        if is_overdue and self._inbox_told.get("overdue", -1) < index:
+            text = f"Inbox message {index} waits for {waited_s} s: any bonded sequencer may take over."
+            self._inbox_told["overdue"] = index
+            self.tell("overdue", text, sight.now_s)
+        if is_freezable and self._inbox_told.get("freezable", -1) < index:
+            text = f"Inbox message {index} waits for {waited_s} s: anyone may freeze the rollup."
+            self._inbox_told["freezable"] = index
+            self.tell("freezable", text, sight.now_s)
+
+
+def _seen_late(event: FraudProven) -> DisputeView:
+    return DisputeView(
+        stage=DisputeStage.FOUND,
+        batch_id=event.batch_id,
+        frame=event.frame_index,
+        code=event.code,
+        rule=rule_name(event.code),
+    )
+
+
+def rule_name(code: int) -> str:
+    """A code in words."""
+    try:
+        return Code(code).name.lower().replace("_", " ")
+    except ValueError:
+        return "unknown rule"

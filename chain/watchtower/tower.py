@@ -1,0 +1,344 @@
+"""The watchtower as a service: looks at L1, asks the core what to do, does it, and tells what happened."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+
+from chain.errors import ChainRejectedError, ChainUnavailableError, IdlewattError
+from chain.frames import fraud_proof
+from chain.l1.protocol import Deployment, FraudProof, RollupL1
+from chain.signing import address_of, checksum_address, keccak256
+from chain.views import DisputeStage, DisputeView, WatchEvent, WatchView
+from chain.watchtower import core
+from chain.watchtower.derive import Deriver, WrongBatch
+from chain.watchtower.journal import Journal, rule_name
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_SALT_LABEL = b"idlewatt fraud proof salt"
+_LOST_RACES = frozenset(
+    {
+        "not_challengeable",
+        "already_committed",
+        "not_committed",
+        "reveal_too_early",
+        "already_frozen",
+        "not_overdue",
+        "nonce",
+    }
+)
+"""Refusals that the next look at L1 explains: somebody was faster, or L1 moved."""
+_NOT_THE_CONTRACT = frozenset({"no_gas", "chain_rejected", "read_only", "foreign_chain"})
+MAX_REFUSALS = 3
+"""How often the contract may refuse a proof of a batch that stands on, before it isn't tried any more."""
+
+
+class WatchtowerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Rhythms and deadlines of a watchtower."""
+
+    poll_s: float = 1.0
+    """How often L1 is looked at while nothing happens."""
+    step_timeout_s: float = 240.0
+    """How long one step may take, a transaction that waits to be mined included."""
+    retry_s: float = 0.5
+    """First pause after L1 failed; doubles up to ``max_retry_s``."""
+    max_retry_s: float = 30.0
+    freezes: bool = False
+    """Whether to freeze a rollup whose inbox nobody executes."""
+
+
+class Prover:
+    """Who proves: an L1 account, and the salts of its commitments, which a restarted watchtower finds again.
+
+    Args:
+        private_key: 32 bytes; the L1 connection signs with the same one. Never shown.
+    """
+
+    def __init__(self, private_key: bytes) -> None:
+        self.address = address_of(private_key)
+        self._secret = keccak256(_SALT_LABEL + private_key)
+
+    def salt(self, rollup: bytes, identity: bytes, frame: int) -> bytes:
+        """The salt for a frame of a batch: 32 bytes that nobody else can guess."""
+        return keccak256(self._secret + rollup + identity + frame.to_bytes(4, "big"))
+
+    def __repr__(self) -> str:
+        return f"<Prover {checksum_address(self.address)}>"
+
+
+class Watchtower:
+    """Follows one rollup for as long as it runs; everything that it knows comes from L1 and can be read there again.
+
+    Args:
+        l1: The contracts; with the prover's key where there is a prover.
+        prover: Who commits and reveals; without one wrong batches are only told of.
+        config: Rhythms and deadlines.
+        on_event: Told of everything that happens.
+    """
+
+    def __init__(
+        self,
+        l1: RollupL1,
+        *,
+        prover: Prover | None = None,
+        config: WatchtowerConfig | None = None,
+        on_event: Callable[[WatchEvent], None] = lambda _: None,
+    ) -> None:
+        self._l1 = l1
+        self._prover = prover
+        self._config = config or WatchtowerConfig()
+        self._journal = Journal(l1, on_event, prover.address if prover else None)
+        self._deployment: Deployment
+        self._deriver: Deriver | None = None
+        self._policy: core.Policy
+        self._dispute: core.Dispute | None = None
+        self._proof: FraudProof | None = None
+        self._sight: core.Sight | None = None
+        self._rolled_back_at_s = 0
+        self._refusals = 0
+        self._trouble = ""
+
+    def view(self) -> WatchView:
+        """How it is doing."""
+        sight, deriver = self._sight, self._deriver
+        return WatchView(
+            verified_batches=deriver.verified if deriver else 0,
+            state_root="0x" + deriver.root.hex() if deriver else "",
+            l1_block=sight.l1_block if sight else 0,
+            is_proving=self._prover is not None,
+            disputes=self._journal.disputes,
+            pending_since_s=sight.pending.at_s if sight and sight.pending else None,
+            frozen_at_s=sight.frozen_at_s if sight else None,
+            trouble=self._trouble,
+        )
+
+    async def run(self) -> None:
+        """Watch until cancelled; an L1 that fails is asked again, with longer and longer pauses.
+
+        Raises:
+            ReplayError: If the rollup starts from another genesis state than this program's.
+        """
+        pause_s = self._config.retry_s
+        while True:
+            try:
+                step = await self.step()
+            except (ChainUnavailableError, ChainRejectedError) as error:
+                self._tell_trouble(error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, self._config.max_retry_s)
+                continue
+            pause_s = self._config.retry_s
+            self._tell_trouble(None)
+            if isinstance(step, core.Rest | core.Wait):
+                await asyncio.sleep(self._config.poll_s)
+
+    async def step(self) -> core.Step:
+        """Look once, decide, and do it; returns what was done.
+
+        Raises:
+            ChainUnavailableError: If L1 does not answer in time, or contradicts itself.
+            ChainRejectedError: If L1 refuses what was sent, for want of ether for example.
+            ReplayError: If the rollup starts from another genesis state than this program's.
+        """
+        try:
+            async with asyncio.timeout(self._config.step_timeout_s):
+                return await self._step()
+        except TimeoutError:
+            raise ChainUnavailableError("The L1 did not answer in time.", code="l1_slow") from None
+
+    async def settle(self) -> core.Step:
+        """Step until there is nothing left to do on L1 as it is now; returns the last step.
+
+        Raises:
+            ChainUnavailableError: As `step`, as are the others.
+        """
+        while True:
+            step = await self.step()
+            if isinstance(step, core.Rest | core.Wait):
+                return step
+
+    # ---------------------------------------------------------------------------------------------------------- looking
+
+    async def _step(self) -> core.Step:
+        deriver = await self._ready()
+        sight = self._sight = await self._look(deriver)
+        known = core.Known(
+            verified=deriver.verified,
+            tip_hash=deriver.tip_hash,
+            dispute=self._dispute,
+            rolled_back_at_s=self._rolled_back_at_s,
+        )
+        self._journal.note_inbox(
+            sight,
+            is_overdue=core.is_overdue(sight, self._policy),
+            is_freezable=core.is_freezable(sight, known, self._policy),
+        )
+        step = core.decide(sight, known, self._policy)
+        is_done = await self._act(step, sight, deriver)
+        return step if is_done else core.Wait(sight.l1_block + 1)
+
+    async def _ready(self) -> Deriver:
+        if self._deriver is None:
+            deployment = self._deployment = await self._l1.deployment()
+            self._policy = core.Policy(
+                proves=self._prover is not None,
+                freezes=self._config.freezes,
+                reveal_delay_blocks=deployment.reveal_delay_blocks,
+                takeover_delay_s=deployment.takeover_delay_s,
+                freeze_delay_s=deployment.freeze_delay_s,
+            )
+            self._deriver = Deriver(self._l1, deployment)
+        return self._deriver
+
+    async def _look(self, deriver: Deriver) -> core.Sight:
+        l1, dispute = self._l1, self._dispute
+        head = await l1.block_number()
+        now_s = await l1.time_s()
+        if await self._journal.read(head, now_s, self._deployment.block_number):
+            self._rolled_back_at_s = now_s
+        count = await l1.batch_count()
+        disputed = committed_at = None
+        if dispute is not None and dispute.batch_id < count:
+            standing = await l1.batches(dispute.batch_id, 1)
+            disputed = core.identity(standing[0]) if standing else None
+            if self._prover is not None and self._proof is not None:
+                commitment = self._proof.commitment(self._prover.address)
+                committed_at = await l1.fraud_committed_at(self._prover.address, commitment)
+        return core.Sight(
+            l1_block=head,
+            now_s=now_s,
+            batch_count=count,
+            final_count=await l1.final_count(),
+            tip_hash=None if deriver.tip_block is None else await l1.block_hash(deriver.tip_block),
+            disputed=disputed,
+            committed_at=committed_at,
+            pending=await l1.oldest_pending(),
+            frozen_at_s=await l1.frozen_at_s(),
+        )
+
+    # ----------------------------------------------------------------------------------------------------------- acting
+
+    async def _act(self, step: core.Step, sight: core.Sight, deriver: Deriver) -> bool:
+        """Do it; returns whether that worked, or L1 has to be looked at again a little later."""
+        match step:
+            case core.Rewind():
+                before = deriver.verified
+                left = await deriver.rewind(sight.batch_count)
+                self._drop_dispute()
+                self._rolled_back_at_s = sight.now_s
+                self._journal.tell("rewound", f"L1 went back: {before - left} batches are read again.", sight.now_s)
+            case core.Follow():
+                await self._follow(sight, deriver)
+            case core.Close():
+                self._journal.close(sight)
+                self._drop_dispute()
+            case core.GiveUp():
+                self._give_up(DisputeStage.MISSED, "It is final: no proof can reach it any more.", sight)
+            case core.Commit():
+                return await self._commit(sight)
+            case core.Reveal():
+                return await self._reveal(sight)
+            case core.Freeze():
+                return await _unless_too_late(self._l1.freeze()) is not None
+            case core.Wait() | core.Rest():
+                pass
+        return True
+
+    async def _follow(self, sight: core.Sight, deriver: Deriver) -> None:
+        findings = await deriver.follow(sight.l1_block)
+        for replayed in findings.verified:
+            posted = replayed.posted
+            text = f"Batch {posted.batch_id} is right: {len(replayed.batch.frames)} frames."
+            self._journal.tell("verified", text, sight.now_s, batch_id=posted.batch_id)
+        if findings.wrong is not None:
+            self._open_dispute(findings.wrong, sight)
+
+    def _open_dispute(self, wrong: WrongBatch, sight: core.Sight) -> None:
+        posted = wrong.posted
+        identity = core.identity(posted)
+        self._dispute = core.Dispute(batch_id=posted.batch_id, identity=identity)
+        if self._prover is not None:
+            self._proof = fraud_proof(
+                posted.batch_id,
+                wrong.batch,
+                wrong.frame,
+                messages=wrong.messages,
+                witness=wrong.witness,
+                salt=self._prover.salt(self._deployment.rollup_address, identity, wrong.frame),
+            )
+        view = DisputeView(
+            stage=DisputeStage.FOUND,
+            batch_id=posted.batch_id,
+            frame=wrong.frame,
+            code=wrong.code,
+            rule=rule_name(wrong.code),
+            submitter=checksum_address(posted.submitter) if posted.submitter else "",
+            prover=checksum_address(self._prover.address) if self._prover else "",
+            l1_tx="0x" + posted.l1_tx.hex(),
+            batch_block=posted.l1_block,
+        )
+        text = f"Batch {posted.batch_id} is wrong at frame {wrong.frame}: {view.rule} (code {view.code})."
+        self._journal.open(view, text, sight.now_s)
+
+    async def _commit(self, sight: core.Sight) -> bool:
+        assert self._prover is not None
+        assert self._proof is not None
+        l1_tx = await _unless_too_late(self._l1.commit_fraud(self._proof.commitment(self._prover.address)))
+        if l1_tx is None:
+            return False
+        gas = await self._l1.gas_used(l1_tx)
+        self._journal.committed(l1_tx, gas, sight, self._policy.reveal_delay_blocks)
+        return True
+
+    async def _reveal(self, sight: core.Sight) -> bool:
+        # What it does is read from L1's events at the next look, whoever's proof it was.
+        assert self._proof is not None
+        try:
+            return await _unless_too_late(self._l1.prove_fraud(self._proof)) is not None
+        except ChainRejectedError as error:
+            if error.code in _NOT_THE_CONTRACT:
+                raise
+            # Another batch may stand there by now, which the next look would show.
+            self._refusals += 1
+            if self._refusals >= MAX_REFUSALS:
+                self._give_up(DisputeStage.REFUSED, f"The contract refused the proof. {error.message}", sight)
+            return False
+
+    def _give_up(self, stage: DisputeStage, text: str, sight: core.Sight) -> None:
+        assert self._dispute is not None
+        self._dispute = msgspec.structs.replace(self._dispute, is_given_up=True)
+        self._journal.advance(stage, f"Batch {self._dispute.batch_id} stands although it is wrong. {text}", sight.now_s)
+
+    def _drop_dispute(self) -> None:
+        self._dispute = self._proof = None
+        self._refusals = 0
+
+    def _tell_trouble(self, error: IdlewattError | None) -> None:
+        trouble = "" if error is None else error.line()
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        at_s = self._sight.now_s if self._sight else 0
+        if error is None:
+            self._journal.tell("recovered", "Watching again.", at_s)
+            return
+        log.warning("the watchtower can't work: %s", trouble)
+        if error.code == "no_gas" and self._prover is not None:
+            trouble = f"{checksum_address(self._prover.address)} has too little ether on L1 to prove. Send it some."
+        self._journal.tell("trouble", trouble, at_s, code=error.code)
+
+
+async def _unless_too_late(sending: Awaitable[_T]) -> _T | None:
+    """What sending comes to; ``None`` where L1 refuses it for a reason that the next look at it explains."""
+    try:
+        return await sending
+    except ChainRejectedError as error:
+        if error.code in _LOST_RACES:
+            return None
+        raise
