@@ -30,7 +30,7 @@ from chain.errors import UsageError
 @click.option(
     "--l1-dev-funds",
     is_flag=True,
-    envvar="IDLEWATT_L1_DEV_FUNDS",
+    envvar="IDLEWATT_DEV_FUNDS",
     help="With --l1: take ether from a development chain's own account.",
 )
 @json_option

@@ -11,9 +11,9 @@ import pytest
 from chain.codec import decode_batch, is_inbox_body
 from chain.l1.bridge import NO_INDEX_HINT
 from chain.l1.connection import L1Signer, checksum
+from chain.l1.deploy import DeployParams, deploy
 from chain.l1.embedded.evm import EmbeddedEvm
 from chain.l1.embedded.server import L1Server
-from chain.l1.deploy import DeployParams, deploy
 from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.replay import rebuild_state
 from chain.sequencer import Sequencer
