@@ -24,6 +24,8 @@ from node.values import (
     NodeSnapshot,
     OfferView,
     Prices,
+    SlashView,
+    Step,
     WalletView,
 )
 
@@ -158,6 +160,34 @@ class BothSides:
     async def withdraw(self, wallet_id: str, amount_nano: int | None, to: str = "") -> str:
         """See ``NodeApi``."""
         return await self._side(wallet_id).withdraw(MAIN_WALLET, amount_nano, to)
+
+    def force_withdraw(
+        self, wallet_id: str, amount_nano: int | None, to: str = "", *, wait: bool = True, l1_url: str = ""
+    ) -> AbstractAsyncContextManager[AsyncIterator[Step]]:
+        """See ``NodeApi``."""
+        return self._side(wallet_id).force_withdraw(MAIN_WALLET, amount_nano, to, wait=wait, l1_url=l1_url)
+
+    def leave(
+        self, wallet_id: str, *, freeze: bool = False, wait: bool = True, l1_url: str = ""
+    ) -> AbstractAsyncContextManager[AsyncIterator[Step]]:
+        """See ``NodeApi``."""
+        return self._side(wallet_id).leave(MAIN_WALLET, freeze=freeze, wait=wait, l1_url=l1_url)
+
+    async def stake(self, wallet_id: str, amount_nano: int) -> str:
+        """See ``NodeApi``."""
+        return await self._side(wallet_id).stake(MAIN_WALLET, amount_nano)
+
+    async def unstake(self, wallet_id: str, amount_nano: int | None) -> str:
+        """See ``NodeApi``."""
+        return await self._side(wallet_id).unstake(MAIN_WALLET, amount_nano)
+
+    async def finish_unstake(self, wallet_id: str) -> str:
+        """See ``NodeApi``."""
+        return await self._side(wallet_id).finish_unstake(MAIN_WALLET)
+
+    async def slash(self, wallet_id: str) -> tuple[SlashView, ...]:
+        """See ``NodeApi``; the buyer holds receipts."""
+        return await self._side(wallet_id).slash(MAIN_WALLET)
 
     async def channels(self) -> tuple[ChannelSummary, ...]:
         """See ``NodeApi``; a channel between the two appears once from each side."""

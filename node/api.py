@@ -21,6 +21,8 @@ from node.values import (
     NodeSnapshot,
     OfferView,
     Prices,
+    SlashView,
+    Step,
 )
 
 
@@ -122,6 +124,41 @@ class NodeApi(Protocol):
 
         Returns the L2 transaction; the claim follows when its batch is final.
         """
+        ...
+
+    def force_withdraw(
+        self, wallet_id: str, amount_nano: int | None, to: str = "", *, wait: bool = True, l1_url: str = ""
+    ) -> AbstractAsyncContextManager[AsyncIterator[Step]]:
+        """Withdraw past the sequencer, through the L1 inbox, from L1's data alone; each step as it goes.
+
+        ``None`` takes the whole balance. Without ``wait`` it ends once the deadline is known. ``l1_url`` is an L1 to
+        use instead of the one that the rollup named.
+        """
+        ...
+
+    def leave(
+        self, wallet_id: str, *, freeze: bool = False, wait: bool = True, l1_url: str = ""
+    ) -> AbstractAsyncContextManager[AsyncIterator[Step]]:
+        """Take everything out of a frozen rollup, from L1's data alone; each step as it goes.
+
+        With ``freeze`` a rollup is frozen first, where that is due. Without ``wait`` it ends where a window must pass.
+        """
+        ...
+
+    async def stake(self, wallet_id: str, amount_nano: int) -> str:
+        """Put money behind the receipts that this wallet signs; returns the L2 transaction."""
+        ...
+
+    async def unstake(self, wallet_id: str, amount_nano: int | None) -> str:
+        """Begin to take a part of the stake, or with ``None`` all of it, out; returns the L2 transaction."""
+        ...
+
+    async def finish_unstake(self, wallet_id: str) -> str:
+        """Take the part back whose delay is over; returns the L2 transaction."""
+        ...
+
+    async def slash(self, wallet_id: str) -> tuple[SlashView, ...]:
+        """Hand in every pair of conflicting receipts held, whose provider still has a stake; this wallet gets half."""
         ...
 
     async def channels(self) -> tuple[ChannelSummary, ...]:

@@ -15,6 +15,7 @@ from chain.errors import IdlewattError
 from chain.money import MAX_NANO, NANO_PER_USD, format_usd, parse_usd
 from chain.views import BatchView, ChainEvent, Inclusion
 from node.engine.protocol import ChatMessage, Sampling
+from wallet.steps import Step, StepState
 
 __all__ = [
     "MAX_NANO",
@@ -54,6 +55,9 @@ __all__ = [
     "RelayView",
     "Sampling",
     "SkippedView",
+    "SlashView",
+    "Step",
+    "StepState",
     "WalletState",
     "WalletView",
     "format_usd",
@@ -240,6 +244,22 @@ class WalletView(msgspec.Struct, frozen=True, kw_only=True):
     balance_nano: int | None
     money: MoneyView | None
     backed_up: bool
+    stake_nano: int = 0
+    """What stands behind the receipts that it signs."""
+    unlocking_nano: int = 0
+    """The part of a stake on its way out; slashable until it is back in the balance."""
+    unlock_at_s: int = 0
+
+
+class SlashView(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider that lost its stake for two receipts that contradict each other."""
+
+    provider: str
+    channel_id: int
+    sequence: int
+    reward_nano: int
+    """What this wallet got: half of the stake."""
+    l2_tx: str
 
 
 class ChannelSummary(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chain.recursion import restore_recursion_limit
 from chain.signing import parse_address
@@ -11,6 +11,8 @@ from chain.views import ChainInfo
 
 if TYPE_CHECKING:
     from chain.l1.bridge import Bridge
+    from chain.l1.rollup_l1 import JsonRpcRollupL1
+    from wallet.account import UnlockedAccount
 
 
 async def open_bridge(info: ChainInfo) -> Bridge:
@@ -28,3 +30,34 @@ def _load_bridge() -> type[Bridge]:
 
     restore_recursion_limit()
     return Bridge
+
+
+async def open_rollup(
+    l1_rpc_url: str, rollup_address: bytes, account: UnlockedAccount | None = None
+) -> JsonRpcRollupL1:
+    """The rollup's contracts, read without any sequencer; loads web3, off the loop. The caller closes it.
+
+    Args:
+        l1_rpc_url: The L1's JSON-RPC over HTTP.
+        rollup_address: 20 bytes.
+        account: Who sends and pays gas; without it this only reads.
+
+    Raises:
+        ChainUnavailableError: If L1 can't be reached.
+        ChainRejectedError: If it has no rollup there.
+    """
+    rollup_class, signer_class, read_deployment = await asyncio.to_thread(_load_rollup)
+    deployment = await read_deployment(l1_rpc_url, rollup_address)
+    rollup: JsonRpcRollupL1 = rollup_class(l1_rpc_url, deployment)
+    if account is not None:
+        rollup.signer = signer_class(rollup.connection, account)
+    return rollup
+
+
+def _load_rollup() -> tuple[Any, Any, Any]:
+    from chain.l1.discover import read_deployment
+    from chain.l1.rollup_l1 import JsonRpcRollupL1
+    from wallet.l1_signer import WalletSigner
+
+    restore_recursion_limit()
+    return JsonRpcRollupL1, WalletSigner, read_deployment

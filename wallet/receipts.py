@@ -19,6 +19,7 @@ import msgspec
 from chain.eip712 import RECEIPT_TYPE, SigningDomain, hash_struct
 from chain.money import MAX_NANO
 from chain.signing import SIGNATURE_BYTES, keccak256, recover
+from chain.txs import ReceiptEvidence
 from wallet.addresses import ADDRESS_BYTES, checksum_address
 from wallet.errors import WalletError
 from wallet.vouchers import MAX_CHANNEL_ID, DigestSigner
@@ -111,6 +112,24 @@ def conflicts(first: Receipt, second: Receipt) -> bool:
         second.sequence,
     )
     return same_request and receipt_struct_hash(first) != receipt_struct_hash(second)
+
+
+def receipt_evidence(receipt: Receipt) -> ReceiptEvidence:
+    """The receipt as a slash carries it: what it says besides channel, sequence and provider, and its signature."""
+    return ReceiptEvidence(
+        model=receipt.model_sha256,
+        engine_build=keccak256(receipt.engine_build.encode()),
+        prompt_hash=receipt.prompt_hash,
+        output_hash=receipt.output_hash,
+        input_tokens=receipt.input_tokens,
+        output_tokens=receipt.output_tokens,
+        cumulative_nano=receipt.cumulative_nano,
+        seed=receipt.seed,
+        fingerprint=receipt.fingerprint_hash,
+        started_ms=receipt.started_ms,
+        finished_ms=receipt.finished_ms,
+        signature=receipt.signature,
+    )
 
 
 def receipt_facts(receipt: Receipt) -> dict[str, int | str]:

@@ -24,7 +24,7 @@ COMMANDS = {
     "serve": "Rent out a model, without the terminal app.",
     "chat": "Ask a model on somebody's machine, paying by the token.",
     "market": "List what is rentable now.",
-    "wallet": "Keys and money: create, import, show, export, deposit, withdraw.",
+    "wallet": "Keys and money: create, import, show, export, deposit, withdraw, stake, exit.",
     "channels": "List, redeem and close payment channels.",
     "relay": "Run a relay that joins nodes.",
     "devnet": "Run an embedded L1 with the rollup on it.",

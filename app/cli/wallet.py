@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
@@ -21,6 +21,7 @@ from app.cli.common import (
     passphrase,
 )
 from app.cli.node_access import any_node, configured, unlocked_wallet, wallet_of
+from app.cli.wallet_moves import MOVES, Amount
 from app.config import Config
 from chain.errors import IdlewattError, UsageError
 from chain.views import WithdrawalView
@@ -31,20 +32,14 @@ POLL_S = 0.5
 WAIT_BEYOND_WINDOW_S = 120.0
 
 
-class Amount(Dollars):
-    """Dollars, or ``all``."""
-
-    name = "dollars|all"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read an amount; ``all`` is -1."""
-        return -1 if value == "all" else super().convert(value, param, ctx)
-
-
-@click.group("wallet", help="Keys and money: create, import, show, export, deposit, withdraw.")
+@click.group("wallet", help="Keys and money: create, import, show, export, deposit, withdraw, stake, exit.")
 @home_option
 def command(home_path: str | None) -> None:
     """The group; its commands follow, and read its ``--home``."""
+
+
+for _move in MOVES:
+    command.add_command(_move)
 
 
 @command.command("new", help="Create a wallet, encrypted with a passphrase, and show its recovery words once.")

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from chain.client import RollupClient
 from chain.eip712 import SigningDomain
 from chain.errors import ChainUnavailableError, IdlewattError
@@ -24,6 +26,7 @@ RETRY_S: Final = 1.0
 CHANNEL_FRESH_S: Final = 5.0
 """How long a channel's facts are used again; far less than any closing delay, within which redeeming still wins."""
 CACHED_CHANNELS: Final = 512
+_INFO_SETTING: Final = "chain_info"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,16 @@ class ChainDesk:
         """The chain as last seen, reachable or not."""
         return self._rollup
 
+    async def info_ever(self) -> ChainInfo | None:
+        """What the chain told of itself last, even if that was before this run and nobody answers now."""
+        if self._rollup is not None:
+            return self._rollup.info
+        kept = await self._store.setting(_INFO_SETTING)
+        try:
+            return msgspec.json.decode(kept, type=ChainInfo) if kept else None
+        except msgspec.MsgspecError:
+            return None
+
     def now_s(self) -> int:
         """The chain's time, as well as it is known; 0 before it was ever reached."""
         if self._rollup is None:
@@ -176,6 +189,7 @@ class ChainDesk:
             log.warning("the chain at %s is not the one this home knew: its channels are archived", self.url)
             self._on_reset()
         self._channels.clear()
+        await self._store.save_setting(_INFO_SETTING, msgspec.json.encode(info).decode())
         self._rollup = Rollup(client, info, await client.domain())
         self._ready.set()
         self._on_change()

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Final, Literal
 
 from chain.errors import IdlewattError
+from chain.views import AccountView
 from node.models.catalog import available
 from node.services.buyer_service import BuyerService
 from node.services.chain_desk import ChainDesk
@@ -24,6 +25,8 @@ from node.services.provider_service import ProviderService
 from node.services.purse import Purse
 from node.services.relay_desk import RelayDesk
 from node.services.settings import NodeSettings
+from node.services.stakes import slash_by_evidence
+from node.services.ways_out import WaysOut
 from node.store.store import Store
 from node.values import (
     ChainSnapshot,
@@ -39,6 +42,8 @@ from node.values import (
     OfferView,
     Prices,
     RelayView,
+    SlashView,
+    Step,
     WalletView,
 )
 from wallet.addresses import parse_address
@@ -80,9 +85,11 @@ class LocalNode:
         self._buying_relay = RelayDesk(settings.relay_url, lambda: self._hub.changed("relay"))
         self._buyer = BuyerService(self._buying_relay, self._purse, self._chain, store, self._jobs, self._hub)
         self._provider = ProviderService(settings, self._purse, self._chain, store, self._jobs, self._hub)
+        self._ways_out = WaysOut(self._purse, self._chain, store)
         self._devices: tuple[DeviceView, ...] = ()
         self._money: MoneyView | None = None
         self._balance_nano: int | None = None
+        self._account: AccountView | None = None
         self._balance_due = asyncio.Event()
 
     @classmethod
@@ -268,6 +275,48 @@ class LocalNode:
         self._wallet_changed()
         return receipt.l2_tx
 
+    def force_withdraw(
+        self, wallet_id: str, amount_nano: int | None, to: str = "", *, wait: bool = True, l1_url: str = ""
+    ) -> AbstractAsyncContextManager[AsyncIterator[Step]]:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        return self._ways_out.force_withdraw(amount_nano, to, wait=wait, l1_url=l1_url)
+
+    def leave(
+        self, wallet_id: str, *, freeze: bool = False, wait: bool = True, l1_url: str = ""
+    ) -> AbstractAsyncContextManager[AsyncIterator[Step]]:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        return self._ways_out.leave(freeze=freeze, wait=wait, l1_url=l1_url)
+
+    async def stake(self, wallet_id: str, amount_nano: int) -> str:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        receipt = await (await self._purse.service()).stake(amount_nano)
+        self._wallet_changed()
+        return receipt.l2_tx
+
+    async def unstake(self, wallet_id: str, amount_nano: int | None) -> str:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        receipt = await (await self._purse.service()).unstake(amount_nano)
+        self._wallet_changed()
+        return receipt.l2_tx
+
+    async def finish_unstake(self, wallet_id: str) -> str:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        receipt = await (await self._purse.service()).finish_unstake()
+        self._wallet_changed()
+        return receipt.l2_tx
+
+    async def slash(self, wallet_id: str) -> tuple[SlashView, ...]:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        found = await slash_by_evidence(self._purse, self._store)
+        self._wallet_changed()
+        return found
+
     async def channels(self) -> tuple[ChannelSummary, ...]:
         """See ``NodeApi``."""
         return await channel_summaries(self._store, self._chain, self._purse.address)
@@ -329,6 +378,9 @@ class LocalNode:
             balance_nano=self._balance_nano,
             money=self._money,
             backed_up=self._purse.backed_up,
+            stake_nano=self._account.stake_nano if self._account else 0,
+            unlocking_nano=self._account.unlocking_nano if self._account else 0,
+            unlock_at_s=self._account.unlock_at_s if self._account else 0,
         )
 
     def _check_wallet(self, wallet_id: str) -> None:
@@ -358,8 +410,9 @@ class LocalNode:
                 with contextlib.suppress(IdlewattError):  # the chain desk tells of a chain that is silent
                     account = await rollup.client.account(address)
                     balance_nano = account.balance_nano if account else 0
-                    if balance_nano != self._balance_nano:
-                        self._balance_nano = balance_nano
+                    if balance_nano != self._balance_nano or account != self._account:
+                        self._balance_nano, self._account = balance_nano, account
+                        self._provider.stake_is(account.stake_nano if account else 0)
                         self._hub.changed("wallet")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BALANCE_S):

@@ -73,6 +73,7 @@ class ProviderService:
         self.stopping = False
         self.published = False
         self.account_exists = False
+        self._stake_nano = 0
         self.engine_error = ""
         self.model = ""
         self.prices = settings.prices
@@ -272,7 +273,7 @@ class ProviderService:
             tokens_per_s_milli=int(self._tokens_per_s * 1000),
             ttft_ms=int(self._ttft_ms),
             min_deposit_nano=self._settings.min_deposit_nano,
-            stake_nano=0,
+            stake_nano=self._stake_nano,
             engine_build=info.engine_build[:200],
             issued_ms=issued_ms,
             expires_ms=issued_ms + VALIDITY_MS,
@@ -390,6 +391,12 @@ class ProviderService:
         """The chain was reset or came back: the account is looked for again and the offer signed anew."""
         self.account_exists = False
         self._offer_due.set()
+
+    def stake_is(self, stake_nano: int) -> None:
+        """What the chain says stands behind this wallet's receipts: the offer names it."""
+        if stake_nano != self._stake_nano:
+            self._stake_nano = stake_nano
+            self._offer_due.set()
 
     def _engine_changed(self) -> None:
         engine = self._engine

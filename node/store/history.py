@@ -9,7 +9,7 @@ from node.store.base import StorePart, check_range
 from node.store.database import Row
 from node.store.errors import StoreError
 from node.store.records import DayTotal, JobRecord, JobTotals, ModelTotal, Role
-from wallet.receipts import Receipt, receipt_struct_hash
+from wallet.receipts import Receipt, conflicts, receipt_struct_hash
 
 DAY_MS = 24 * 60 * 60 * 1000
 
@@ -77,6 +77,23 @@ class History(StorePart):
             (self._deployment or "", role, channel_id, sequence),
         )
         return _decode_receipt(rows[0][0]) if rows else None
+
+    async def conflicting_receipts(self, limit: int = 100) -> list[tuple[Receipt, Receipt]]:
+        """Pairs of verified receipts that number one request of this deployment and say different things about it."""
+        rows = await self._database.rows(
+            "SELECT min(rowid), max(rowid) FROM receipts WHERE deployment = ? AND role = 'buyer' "
+            "GROUP BY channel_id, sequence HAVING count(*) > 1 ORDER BY min(rowid) LIMIT ?",
+            (self._deployment or "", limit),
+        )
+        pairs: list[tuple[Receipt, Receipt]] = []
+        for row in rows:
+            both = await self._database.rows(
+                "SELECT receipt FROM receipts WHERE rowid IN (?, ?) ORDER BY rowid", (row[0], row[1])
+            )
+            first, second = (_decode_receipt(one[0]) for one in both)
+            if conflicts(first, second):
+                pairs.append((first, second))
+        return pairs
 
     async def save_job(self, job: JobRecord) -> None:
         """Write a job down, or replace what was known about it (by role and id).

@@ -1,0 +1,63 @@
+"""The rollup's state from L1 alone, kept up to date: what a wallet goes by when no sequencer is there or believed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from chain.l1.protocol import RollupL1
+from chain.replay import ReplayedBatch, Replayer, replay_l1, rules_of
+from chain.state import State
+
+
+class Follower:
+    """Executes every batch that stands on L1, and begins again where one was taken back.
+
+    Args:
+        l1: The rollup's contracts.
+    """
+
+    def __init__(self, l1: RollupL1) -> None:
+        self._l1 = l1
+        self._replayer: Replayer | None = None
+        self._newest_tx = b""
+        self.restarts = -1
+        """How often batches that were executed here turned out to be taken back."""
+
+    @property
+    def state(self) -> State:
+        """The state after the newest batch that was executed."""
+        assert self._replayer is not None, "follow first"
+        return self._replayer.state
+
+    @property
+    def batch_count(self) -> int:
+        """How many batches were executed."""
+        assert self._replayer is not None, "follow first"
+        return self._replayer.next_batch
+
+    async def follow(self) -> AsyncIterator[ReplayedBatch]:
+        """Execute what L1 has beyond what was executed; ``state`` is the one behind the batch just given.
+
+        Raises:
+            ReplayError: At the first batch that is wrong; asked again, it looks again.
+            ChainUnavailableError: If L1 does not answer.
+        """
+        if self._replayer is None or await self._was_taken_back(self._replayer):
+            self._replayer = Replayer(rules_of(await self._l1.deployment()))
+            self._newest_tx = b""
+            self.restarts += 1
+        async for replayed in replay_l1(self._l1, replayer=self._replayer):
+            self._newest_tx = replayed.posted.l1_tx
+            yield replayed
+
+    async def catch_up(self) -> State:
+        """The state behind everything on L1; raises as `follow`."""
+        async for _ in self.follow():
+            pass
+        return self.state
+
+    async def _was_taken_back(self, replayer: Replayer) -> bool:
+        if replayer.next_batch == 0:
+            return False
+        newest = await self._l1.batches(replayer.next_batch - 1, 1)
+        return not newest or newest[0].l1_tx != self._newest_tx

@@ -1,0 +1,272 @@
+"""A withdrawal that no sequencer can ignore: through the L1 inbox, followed until the money is on L1."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from chain.eip712 import SigningDomain
+from chain.l1.protocol import Deployment, InboxMessage, RollupL1
+from chain.money import MAX_NANO, format_usd
+from chain.replay import ReplayedBatch, ReplayError
+from chain.signing import checksum_address, recover
+from chain.state import State
+from chain.txs import TxFormatError, Withdraw, decode
+from chain.types import FIRST_INDEX, Account, withdrawal_key
+from wallet.account import UnlockedAccount
+from wallet.errors import WalletError
+from wallet.following import Follower
+from wallet.sender import check_amount, checked_address
+from wallet.steps import Step, doing, done, waiting
+
+POLL_S = 1.0
+PAGE_MESSAGES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A withdrawal in the inbox."""
+
+    message: InboxMessage
+    tx: Withdraw
+    l1_tx: bytes = b""
+    is_new: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Executed:
+    """The batch that executed it, with the proof of the withdrawal that came of it."""
+
+    batch_id: int
+    final_at_s: int
+    number: int
+    siblings: tuple[bytes, ...]
+
+
+async def force_withdraw(
+    l1: RollupL1,
+    account: UnlockedAccount,
+    amount_nano: int | None,
+    to: bytes | None = None,
+    *,
+    wait: bool = True,
+    poll_s: float = POLL_S,
+) -> AsyncIterator[Step]:
+    """Withdraw through L1's inbox, from L1's data alone, and say each step.
+
+    Called again while such a withdrawal of this account waits in the inbox, it goes on with that one.
+
+    Args:
+        l1: The rollup's contracts; sends as this account.
+        account: Who withdraws, and pays L1's gas.
+        amount_nano: How much; ``None`` for the whole balance. No L2 fee is paid.
+        to: The L1 address; this account's own if not given.
+        wait: Whether to go on until the money is on L1; without it, ends once the deadline is known.
+        poll_s: How often L1 is asked while waiting.
+
+    Raises:
+        WalletError: ``no_funds``, ``bad_amount``, ``bad_address``; ``not_executed`` where nobody executes it in time,
+            ``no_effect`` where its nonce or its money was used before it was executed.
+        ReplayError: If a batch on L1 is wrong and can't be disproven any more.
+        ChainRejectedError: As L1 refuses; ``rollup_frozen`` after a freeze.
+        ChainUnavailableError: If L1 does not answer.
+    """
+    deployment = await l1.deployment()
+    follower = Follower(l1)
+    yield doing("read", "Executing every batch on L1 again, to know this account without asking the sequencer.")
+    state = await follower.catch_up()
+    number, held = _account_of(state, account.address)
+    yield done(
+        "read",
+        f"{follower.batch_count} batches re-executed: account #{number} holds {format_usd(held.balance_nano)} on L2.",
+    )
+    sent = await _waiting_message(l1, state, deployment, number, held, account.address)
+    if sent is None:
+        tx = _withdrawal(number, held, amount_nano, account.address if to is None else checked_address(to))
+        domain = _domain(deployment)
+        body = tx.encode(account.sign_digest(tx.digest(domain, held.nonce)))
+        yield done("sign", f"Signed: {_told(tx)}, nonce {held.nonce}, no L2 fee.", amount_nano=tx.amount_nano)
+        yield doing("send", "Sending it to the inbox on L1; this wallet pays the gas there.")
+        l1_tx = await l1.force_tx(body)
+        sent = await _find_message(l1, state.meta.inbox_cursor, body, tx, l1_tx)
+    else:
+        yield done("sign", f"Signed earlier: {_told(sent.tx)}, nonce {held.nonce}.", amount_nano=sent.tx.amount_nano)
+    message = sent.message
+    was = "" if sent.is_new else "already "
+    yield done("send", f"It is {was}message {message.index} of the L1 inbox.", l1_tx=sent.l1_tx)
+    yield waiting("deadline", _deadline_text(deployment, message), message.at_s + deployment.force_delay_s)
+    if not wait:
+        return
+    async for step in _followed(l1, follower, deployment, sent, poll_s):
+        yield step
+
+
+async def _followed(
+    l1: RollupL1, follower: Follower, deployment: Deployment, sent: _Sent, poll_s: float
+) -> AsyncIterator[Step]:
+    executed: _Executed | None = None
+    told_of = -1
+    is_over = False
+    restarts = follower.restarts
+    while True:
+        before = follower.state.meta.next_withdrawal
+        try:
+            async for replayed in follower.follow():
+                if follower.restarts != restarts:
+                    executed, is_over, restarts, before = None, False, follower.restarts, FIRST_INDEX
+                if sent.message in replayed.messages:
+                    is_over = True
+                    executed = _effect(follower.state, before, replayed, sent.tx, deployment)
+                before = follower.state.meta.next_withdrawal
+        except ReplayError as error:
+            if error.batch_id < await l1.final_count():
+                raise
+            yield waiting("executed", f"{error.message} Whoever watches takes it back; waiting for that.")
+            await asyncio.sleep(poll_s)
+            continue
+        if follower.restarts != restarts:
+            executed, is_over, restarts = None, False, follower.restarts
+        if executed is None:
+            if is_over:
+                raise WalletError(
+                    "The message was executed without effect: another transaction used its nonce or its money first.",
+                    code="no_effect",
+                    fix="Look at the balance, and force it again if it is still there.",
+                )
+            await _check_patience(l1, deployment, sent.message)
+            await asyncio.sleep(poll_s)
+            continue
+        if executed.batch_id != told_of:
+            told_of = executed.batch_id
+            yield done("deadline", "The inbox's deadline was met.")
+            text = f"Executed in batch {executed.batch_id} as withdrawal {executed.number}."
+            yield done("executed", text, amount_nano=sent.tx.amount_nano)
+            yield waiting("final", "Batched; the challenge window must pass before L1 pays.", executed.final_at_s)
+        if await _is_final(l1, executed):
+            break
+        await asyncio.sleep(poll_s)
+    yield done("final", f"Batch {executed.batch_id} is final.")
+    yield doing("claim", "Proving the withdrawal to the contract.")
+    key = withdrawal_key(executed.number)
+    claim_tx = await l1.claim_withdrawal(
+        executed.batch_id, key, sent.tx.recipient, sent.tx.amount_nano, list(executed.siblings)
+    )
+    yield done(
+        "claim",
+        f"{format_usd(sent.tx.amount_nano)} paid to {checksum_address(sent.tx.recipient)} on L1.",
+        l1_tx=claim_tx,
+        amount_nano=sent.tx.amount_nano,
+    )
+
+
+async def _is_final(l1: RollupL1, executed: _Executed) -> bool:
+    if await l1.final_count() > executed.batch_id:
+        return True
+    if await l1.time_s() < executed.final_at_s:
+        return False
+    # Anyone may: a sequencer that ignores this wallet need not be waited for.
+    return await l1.finalize() > executed.batch_id
+
+
+async def _check_patience(l1: RollupL1, deployment: Deployment, message: InboxMessage) -> None:
+    if await l1.frozen_at_s() is None and await l1.time_s() <= message.at_s + deployment.freeze_delay_s:
+        return
+    raise WalletError(
+        "Nobody executed the message in time: this rollup has ended, or may be ended by anyone now.",
+        code="not_executed",
+        fix="Leave with everything: idlewatt wallet exit --freeze.",
+    )
+
+
+def _account_of(state: State, address: bytes) -> tuple[int, Account]:
+    found = [
+        (number, leaf)
+        for number in range(FIRST_INDEX, state.meta.next_account)
+        if (leaf := state.account(number)) is not None and leaf.owner == address
+    ]
+    if not found:
+        raise WalletError("This wallet has no account on the rollup, as L1 has it.", code="no_funds")
+    return max(found, key=lambda entry: entry[1].balance_nano)
+
+
+def _withdrawal(number: int, held: Account, amount_nano: int | None, to: bytes) -> Withdraw:
+    amount = min(held.balance_nano, MAX_NANO) if amount_nano is None else amount_nano
+    if held.balance_nano == 0 or amount > held.balance_nano:
+        raise WalletError(
+            f"Not enough money: the account holds {format_usd(held.balance_nano)} on L1's record.", code="no_funds"
+        )
+    check_amount(amount)
+    return Withdraw(number, amount, 0, to)
+
+
+async def _waiting_message(
+    l1: RollupL1, state: State, deployment: Deployment, number: int, held: Account, owner: bytes
+) -> _Sent | None:
+    """A withdrawal of this account that waits in the inbox already."""
+    start = state.meta.inbox_cursor
+    while page := await l1.inbox_messages(start, PAGE_MESSAGES):
+        for message in page:
+            tx = _own_withdrawal(message, deployment, number, held.nonce, owner)
+            if tx is not None:
+                return _Sent(message, tx, is_new=False)
+        start += len(page)
+    return None
+
+
+def _own_withdrawal(
+    message: InboxMessage, deployment: Deployment, number: int, nonce: int, owner: bytes
+) -> Withdraw | None:
+    if message.kind != "forced":
+        return None
+    try:
+        tx, signature = decode(message.body)
+    except TxFormatError:
+        return None
+    if not isinstance(tx, Withdraw) or tx.sender != number:
+        return None
+    return tx if recover(tx.digest(_domain(deployment), nonce), signature) == owner else None
+
+
+async def _find_message(l1: RollupL1, start: int, body: bytes, tx: Withdraw, l1_tx: bytes) -> _Sent:
+    while page := await l1.inbox_messages(start, PAGE_MESSAGES):
+        for message in page:
+            if message.body == body:
+                return _Sent(message, tx, l1_tx)
+        start += len(page)
+    raise WalletError(
+        "L1 took the transaction, but its inbox doesn't show it.",
+        code="unconfirmed",
+        fix="Try again: a second one is harmless.",
+    )
+
+
+def _effect(
+    state: State, before: int, replayed: ReplayedBatch, tx: Withdraw, deployment: Deployment
+) -> _Executed | None:
+    for number in range(before, state.meta.next_withdrawal):
+        leaf = state.withdrawal(number)
+        if leaf is not None and (leaf.recipient, leaf.amount_nano) == (tx.recipient, tx.amount_nano):
+            return _Executed(
+                batch_id=replayed.posted.batch_id,
+                final_at_s=replayed.posted.submitted_at_s + deployment.challenge_window_s,
+                number=number,
+                siblings=tuple(state.proof(withdrawal_key(number))),
+            )
+    return None
+
+
+def _deadline_text(deployment: Deployment, message: InboxMessage) -> str:
+    return (
+        f"No batch stands that leaves it out after {deployment.force_delay_s} s; after "
+        f"{deployment.takeover_delay_s} s anyone bonded may sequence, after {deployment.freeze_delay_s} s anyone may "
+        f"freeze the rollup and everybody leaves (idlewatt wallet exit)."
+    )
+
+
+def _told(tx: Withdraw) -> str:
+    return f"withdraw {format_usd(tx.amount_nano)} to {checksum_address(tx.recipient)}"
+
+
+def _domain(deployment: Deployment) -> SigningDomain:
+    return SigningDomain(deployment.l2_chain_id, deployment.rollup_address)
