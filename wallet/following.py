@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
+from chain.errors import ChainRejectedError
 from chain.l1.protocol import RollupL1
 from chain.replay import ReplayedBatch, Replayer, replay_l1, rules_of
 from chain.state import State
@@ -61,3 +62,37 @@ class Follower:
             return False
         newest = await self._l1.batches(replayer.next_batch - 1, 1)
         return not newest or newest[0].l1_tx != self._newest_tx
+
+
+async def finalized(l1: RollupL1) -> int:
+    """Make final what is past its window, as anyone may; returns the final count.
+
+    Raises:
+        ChainRejectedError: If L1 refuses for another reason than that somebody was faster.
+        ChainUnavailableError: If L1 does not answer.
+    """
+    before = await l1.final_count()
+    try:
+        return await l1.finalize()
+    except ChainRejectedError:
+        after = await l1.final_count()
+        if after == before:
+            raise
+        return after
+
+
+async def claimed(
+    l1: RollupL1, batch_id: int, index: int, recipient: bytes, amount_nano: int, siblings: Sequence[bytes]
+) -> bytes:
+    """Claim a withdrawal, or find the claim of whoever was faster; returns the hash of the L1 transaction that paid.
+
+    Raises:
+        ChainRejectedError: If L1 refuses, and nobody claimed it.
+        ChainUnavailableError: If L1 does not answer.
+    """
+    try:
+        return await l1.claim_withdrawal(batch_id, index, recipient, amount_nano, siblings)
+    except ChainRejectedError:
+        if not await l1.is_claimed(index):
+            raise
+        return await l1.claim_withdrawal(batch_id, index, recipient, amount_nano, siblings)

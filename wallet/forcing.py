@@ -16,7 +16,7 @@ from chain.txs import TxFormatError, Withdraw, decode
 from chain.types import FIRST_INDEX, Account, withdrawal_key
 from wallet.account import UnlockedAccount
 from wallet.errors import WalletError
-from wallet.following import Follower
+from wallet.following import Follower, claimed, finalized
 from wallet.sender import check_amount, checked_address
 from wallet.steps import Step, doing, done, waiting
 
@@ -149,8 +149,8 @@ async def _followed(
     yield done("final", f"Batch {executed.batch_id} is final.")
     yield doing("claim", "Proving the withdrawal to the contract.")
     key = withdrawal_key(executed.number)
-    claim_tx = await l1.claim_withdrawal(
-        executed.batch_id, key, sent.tx.recipient, sent.tx.amount_nano, list(executed.siblings)
+    claim_tx = await claimed(
+        l1, executed.batch_id, key, sent.tx.recipient, sent.tx.amount_nano, list(executed.siblings)
     )
     yield done(
         "claim",
@@ -166,7 +166,7 @@ async def _is_final(l1: RollupL1, executed: _Executed) -> bool:
     if await l1.time_s() < executed.final_at_s:
         return False
     # Anyone may: a sequencer that ignores this wallet need not be waited for.
-    return await l1.finalize() > executed.batch_id
+    return await finalized(l1) > executed.batch_id
 
 
 async def _check_patience(l1: RollupL1, deployment: Deployment, message: InboxMessage) -> None:

@@ -13,7 +13,7 @@ from chain.signing import checksum_address
 from chain.state import State
 from chain.types import FIRST_INDEX, Account, Channel, Withdrawal, account_key, channel_key, withdrawal_key
 from wallet.errors import WalletError
-from wallet.following import Follower
+from wallet.following import Follower, claimed, finalized
 from wallet.steps import Step, doing, done, waiting
 
 POLL_S = 1.0
@@ -157,7 +157,7 @@ async def _settled(l1: RollupL1, follower: Follower, *, wait: bool, poll_s: floa
         newest = (await l1.batches(count - 1, 1))[0].submitted_at_s if count > final else 0
         ready_at_s = newest + deployment.challenge_window_s
         if wrong is None and count > final and await l1.time_s() >= ready_at_s:
-            await l1.finalize()
+            await finalized(l1)
             continue
         if ready_at_s != told_at_s:
             told_at_s = ready_at_s
@@ -255,9 +255,7 @@ class _Leaving:
         if await self._l1.is_claimed(index):
             return done(key, f"Withdrawal {number} was paid already.")
         siblings = self._state.proof(index)
-        l1_tx = await self._l1.claim_withdrawal(
-            self._batch_count - 1, index, leaf.recipient, leaf.amount_nano, siblings
-        )
+        l1_tx = await claimed(self._l1, self._batch_count - 1, index, leaf.recipient, leaf.amount_nano, siblings)
         text = f"Withdrawal {number} of {format_usd(leaf.amount_nano)} was proven and paid."
         return done(key, text, l1_tx=l1_tx, amount_nano=leaf.amount_nano)
 

@@ -1,0 +1,101 @@
+"""A rollup whose sequencer a test can end while its L1 lives on, with the clock in the test's hands."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Self
+
+from chain.client import RollupClient
+from chain.l1.connection import checksum
+from chain.l1.deploy import deploy
+from chain.l1.embedded.evm import EmbeddedEvm
+from chain.l1.embedded.server import L1Server
+from chain.l1.protocol import Deployment
+from chain.l1.rollup_l1 import JsonRpcRollupL1
+from chain.money import ASSET_WEI_PER_NANO
+from chain.rpc.server import RpcServer
+from chain.sequencer import Sequencer, SequencerConfig
+from tests.chain.l1.conftest import CHAIN_ID, ETHER, OPERATOR, OPERATOR_KEY, PARAMS
+from tests.wallet.network import fresh_account
+from wallet.account import UnlockedAccount
+from wallet.l1 import open_rollup
+from wallet.service import WalletService
+
+QUICK = SequencerConfig(batch_interval_s=0.1, poll_s=0.05)
+
+
+class World:
+    """An L1 process of its own would be the same to whoever talks to it: everything goes over its JSON-RPC."""
+
+    def __init__(self, folder: Path, people: int = 3, config: SequencerConfig = QUICK) -> None:
+        self._folder = folder
+        self._config = config
+        self._sequencer_stack = AsyncExitStack()
+        self._stack = AsyncExitStack()
+        self.people = [fresh_account() for _ in range(people)]
+        self.deployment: Deployment
+        self.operator: JsonRpcRollupL1
+        self.sequencer: Sequencer
+        self.client: RollupClient
+
+    async def __aenter__(self) -> Self:
+        funded = {OPERATOR: 10**9 * ETHER, **{account.address: ETHER for account in self.people}}
+        self.l1 = L1Server(lambda: EmbeddedEvm(self._folder / "l1.db", chain_id=CHAIN_ID, genesis_balances_wei=funded))
+        await self.l1.start("127.0.0.1", 0)
+        self._stack.push_async_callback(self.l1.aclose)
+        self.deployment = await deploy(self.l1.url, OPERATOR_KEY, PARAMS)
+        self.operator = JsonRpcRollupL1(self.l1.url, self.deployment, OPERATOR_KEY)
+        self._stack.push_async_callback(self.operator.aclose)
+        await self.start_sequencer()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop_sequencer()
+        await self._stack.aclose()
+
+    async def start_sequencer(self) -> None:
+        rollup = JsonRpcRollupL1(self.l1.url, self.deployment, OPERATOR_KEY)
+        self._sequencer_stack.push_async_callback(rollup.aclose)
+        self.sequencer = Sequencer(rollup, self._folder / "l2.db", config=self._config)
+        await self._sequencer_stack.enter_async_context(self.sequencer)
+        rpc = RpcServer(self.sequencer, l1_rpc_url=self.l1.url, is_devnet=True)
+        await self._sequencer_stack.enter_async_context(rpc)
+        await rpc.start()
+        self.client = await self._sequencer_stack.enter_async_context(RollupClient(rpc.url))
+
+    async def stop_sequencer(self) -> None:
+        """From here on nobody sequences, answers or claims."""
+        await self._sequencer_stack.aclose()
+
+    def wallet(self, number: int) -> WalletService:
+        return WalletService(self.people[number], self.client)
+
+    async def funded(self, number: int, amount_nano: int) -> WalletService:
+        """A wallet with so much on L2."""
+        await self.mint(number, amount_nano)
+        wallet = self.wallet(number)
+        await wallet.deposit(amount_nano, credit_timeout_s=30)
+        return wallet
+
+    async def mint(self, number: int, amount_nano: int) -> None:
+        asset = self.operator.connection.contract("TestUSD", self.deployment.asset_address)
+        assert self.operator.signer is not None
+        to = checksum(self.people[number].address)
+        await self.operator.signer.send(asset.functions.mint(to, amount_nano * ASSET_WEI_PER_NANO))
+
+    async def l1_nano(self, address: bytes) -> int:
+        """What an address holds on L1; whole nanos only are ever paid."""
+        asset = self.operator.connection.contract("TestUSD", self.deployment.asset_address)
+        units = int(await self.operator.connection.call(asset.functions.balanceOf(checksum(address))))
+        assert units % ASSET_WEI_PER_NANO == 0
+        return units // ASSET_WEI_PER_NANO
+
+    async def rollup_for(self, account: UnlockedAccount) -> JsonRpcRollupL1:
+        """The contracts as a wallet reaches them, knowing nothing but an L1 and an address."""
+        rollup = await open_rollup(self.l1.url, self.deployment.rollup_address, account)
+        self._stack.push_async_callback(rollup.aclose)
+        return rollup
+
+    async def later(self, seconds: int) -> None:
+        await self.l1.advance_time(seconds)
