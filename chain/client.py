@@ -128,7 +128,7 @@ class RollupClient:
                 sequence=-1,
                 batch_id=None,
                 l1_tx=None,
-                state_root="0x" + bytes(32).hex(),
+                state_root=None,
                 final_at_s=None,
             )
         status = from_wire(result, TxStatus)

@@ -12,6 +12,10 @@ from coincurve import PrivateKey, PublicKey
 
 SECP256K1_N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 SIGNATURE_BYTES = 64
+_ZERO_WORD = bytes(32)
+_N_WORD = SECP256K1_N.to_bytes(32, "big")
+_HALF_N_WORD = (SECP256K1_N // 2).to_bytes(32, "big")
+_PARITIES = (b"\0", b"\1")
 ZERO_ADDRESS = bytes(20)
 _ADDRESS = re.compile("0x[0-9a-fA-F]{40}", re.ASCII)
 
@@ -58,15 +62,11 @@ def recover(digest: bytes, signature: bytes) -> bytes | None:
     """Who signed ``digest``: a 20-byte address, or ``None`` for anything the contracts would refuse."""
     if len(signature) != SIGNATURE_BYTES or len(digest) != 32:
         return None
-    r = int.from_bytes(signature[:32], "big")
-    vs = int.from_bytes(signature[32:], "big")
-    parity, s = vs >> 255, vs & ((1 << 255) - 1)
-    if not 0 < r < SECP256K1_N or not 0 < s <= SECP256K1_N // 2:
+    r, parity, s = signature[:32], signature[32] >> 7, _low_bits(signature)
+    if not _ZERO_WORD < r < _N_WORD or not _ZERO_WORD < s <= _HALF_N_WORD:  # big-endian, so bytes compare as numbers
         return None
     try:
-        public_key = PublicKey.from_signature_and_message(
-            signature[:32] + s.to_bytes(32, "big") + bytes([parity]), digest, hasher=None
-        )
+        public_key = PublicKey.from_signature_and_message(r + s + _PARITIES[parity], digest, hasher=None)
     except Exception:
         return None
     signer = _address(public_key)
@@ -75,7 +75,7 @@ def recover(digest: bytes, signature: bytes) -> bytes | None:
 
 def is_malleable(signature: bytes) -> bool:
     """Whether ``s`` is in the upper half of the order, which the contracts refuse before recovering."""
-    return int.from_bytes(signature[32:], "big") & ((1 << 255) - 1) > SECP256K1_N // 2
+    return _low_bits(signature) > _HALF_N_WORD
 
 
 def checksum_address(address: bytes) -> str:
@@ -100,6 +100,12 @@ def parse_address(text: str) -> bytes:
     if digits not in (digits.lower(), digits.upper()) and checksum_address(address) != text:
         raise ValueError("the address's checksum is wrong")
     return address
+
+
+def _low_bits(signature: bytes) -> bytes:
+    """``s`` without the parity bit above it."""
+    s = signature[32:]
+    return s if s[0] < 0x80 else bytes((s[0] - 0x80,)) + s[1:]
 
 
 def _private(private_key: bytes) -> PrivateKey:

@@ -66,15 +66,16 @@ class Tree:
         if not dirty:
             return
         for level in range(DEPTH):
-            below, above = self._levels[level].get, self._levels[level + 1]
+            child, above = self._levels[level].get, self._levels[level + 1]
             dirty = {index >> 1 for index in dirty}
             for index in dirty:
-                # EMPTY is never stored, so an identity test is enough to know a missing child.
-                left, right = below(2 * index, EMPTY), below(2 * index + 1, EMPTY)
-                if left is EMPTY and right is EMPTY:
-                    above.pop(index, None)
+                left, right = child(2 * index), child(2 * index + 1)
+                if left is not None:
+                    above[index] = keccak256(left + (right or EMPTY))
+                elif right is not None:
+                    above[index] = keccak256(EMPTY + right)
                 else:
-                    above[index] = keccak256(left + right)
+                    above.pop(index, None)
         self._dirty.clear()
 
 

@@ -433,6 +433,11 @@ def decode(raw: bytes) -> tuple[Tx, bytes]:
     return body.read(raw)
 
 
+def kind_of(raw: bytes) -> str:
+    """The kind of a transaction that ``decode`` reads, as RPC answers name it."""
+    return _BODIES[raw[0]].KIND
+
+
 def tx_id(raw: bytes) -> bytes:
     """The 32-byte hash by which a sequenced transaction is known; in RPC answers it is ``l2_tx``, as ``0x`` hex."""
     return keccak256(raw)

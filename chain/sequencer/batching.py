@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from chain.codec import (
@@ -18,67 +19,100 @@ from chain.codec import (
 
 @dataclass(slots=True)
 class OpenBatch:
-    """A batch that is still filling; inbox messages come first, so it takes none after its first transaction."""
+    """A batch that is still filling; inbox messages come first, so it takes none after its first transaction.
+
+    Items gather until they fill a frame, or until the batch is sealed. Only then is the state root taken: hashing the
+    tree is most of what a transaction costs beside its signature, and a frame's transactions share it.
+    """
 
     batch_id: int
     l2_time_s: int
     """Fixed when the batch opens, so that what was executed softly is what a replay executes."""
     inbox_from: int
-    inbox_to: int
     prev_root: bytes
-    inbox_roots: list[bytes] = field(default_factory=list)
-    txs: list[bytes] = field(default_factory=list)
-    tx_roots: list[bytes] = field(default_factory=list)
-    tx_bytes: int = 0
+    inbox_to: int = field(init=False)
+    frames: list[Frame] = field(default_factory=list)
+    tx_count: int = 0
+    _messages: int = 0
+    """How many inbox messages wait for their frame to close."""
+    _txs: list[bytes] = field(default_factory=list)
+    """Transactions that wait for their frame to close."""
+    _size_bytes: int = HEADER_BYTES
+
+    def __post_init__(self) -> None:
+        self.inbox_to = self.inbox_from
 
     @property
     def item_count(self) -> int:
         """Inbox messages and transactions so far."""
-        return len(self.inbox_roots) + len(self.txs)
+        return self.inbox_to - self.inbox_from + self.tx_count
 
-    def add_message(self, root: bytes) -> None:
-        """Append the next inbox message, with the state root after it."""
-        assert not self.txs
+    @property
+    def has_waiting_messages(self) -> bool:
+        """Whether an inbox frame has to be closed before a transaction is executed."""
+        return self._messages > 0
+
+    @property
+    def is_frame_due(self) -> bool:
+        """Whether the frame that fills is full."""
+        return MAX_FRAME_ITEMS in (self._messages, len(self._txs))
+
+    def add_message(self) -> None:
+        """Append the next inbox message."""
+        assert not self.tx_count
+        self._messages += 1
         self.inbox_to += 1
-        self.inbox_roots.append(root)
 
-    def add_tx(self, raw: bytes, root: bytes) -> None:
-        """Append a transaction, with the state root after it."""
-        self.txs.append(raw)
-        self.tx_roots.append(root)
-        self.tx_bytes += len(raw)
+    def add_tx(self, raw: bytes) -> None:
+        """Append a transaction; no inbox message waits for its frame then."""
+        assert not self._messages
+        self._txs.append(raw)
+        self.tx_count += 1
+        self._size_bytes += len(raw)
+
+    def close_frame(self, post_root: bytes) -> None:
+        """Make a frame of what waits, with the state root after it."""
+        if self._messages:
+            body = encode_inbox_body(self.inbox_to - self._messages, self._messages)
+            self._size_bytes += len(body)
+        else:
+            body = b"".join(self._txs)
+        assert body
+        self._messages, self._txs = 0, []
+        self._size_bytes += FRAME_HEAD_BYTES
+        self.frames.append(Frame(post_root=post_root, body=body))
+
+    @property
+    def is_frame_open(self) -> bool:
+        """Whether items wait for their frame to close."""
+        return bool(self._messages or self._txs)
 
     def size_with(self, extra_bytes: int) -> int:
-        """Bytes of the blob if one more transaction of this length (or one more inbox message, with 0) joined."""
-        inbox_frames = -(-(len(self.inbox_roots) + 1) // MAX_FRAME_ITEMS)
-        tx_frames = -(-(len(self.txs) + 1) // MAX_FRAME_ITEMS)
-        return (
-            HEADER_BYTES
-            + inbox_frames * (FRAME_HEAD_BYTES + INBOX_BODY_BYTES)
-            + tx_frames * FRAME_HEAD_BYTES
-            + self.tx_bytes
-            + extra_bytes
-        )
+        """The most that the blob would have if one more item joined: a transaction of this length, or a message."""
+        head = FRAME_HEAD_BYTES + INBOX_BODY_BYTES
+        return self._size_bytes + head + max(extra_bytes, head)
 
-    def frames(self) -> list[Frame]:
-        """The batch cut into frames of at most K items: inbox first, then transactions."""
-        frames = []
-        for start in range(0, len(self.inbox_roots), MAX_FRAME_ITEMS):
-            roots = self.inbox_roots[start : start + MAX_FRAME_ITEMS]
-            frames.append(Frame(post_root=roots[-1], body=encode_inbox_body(self.inbox_from + start, len(roots))))
-        for start in range(0, len(self.txs), MAX_FRAME_ITEMS):
-            end = min(start + MAX_FRAME_ITEMS, len(self.txs))
-            frames.append(Frame(post_root=self.tx_roots[end - 1], body=b"".join(self.txs[start:end])))
-        return frames
+    def refill(self, items: Iterable[bytes | None], post_roots: Iterator[bytes]) -> None:
+        """Take up what a database has: transactions (``None`` for an inbox message) and the roots of closed frames."""
+        for raw in items:
+            if raw is None:
+                self.add_message()
+            else:
+                if self._messages:
+                    self.close_frame(next(post_roots))
+                self.add_tx(raw)
+            if self.is_frame_due:
+                self.close_frame(next(post_roots))
 
     def blob(self) -> bytes:
-        """The batch as L1 gets it.
+        """The batch as L1 gets it; every frame is closed then.
 
         Raises:
             BatchFormatError: If it grew beyond what L1 takes.
         """
-        return encode_batch(BatchHeader(l2_time_s=self.l2_time_s, inbox_to=self.inbox_to), self.frames())
+        assert not self.is_frame_open
+        return encode_batch(BatchHeader(l2_time_s=self.l2_time_s, inbox_to=self.inbox_to), self.frames)
 
     def post_root(self) -> bytes:
-        """The state root after the last item."""
-        return (self.tx_roots or self.inbox_roots)[-1]
+        """The state root after the last closed frame."""
+        return self.frames[-1].post_root

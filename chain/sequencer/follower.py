@@ -107,7 +107,7 @@ class Follower:
             if message.index != sequencer.head.state.meta.inbox_cursor:
                 break
             batch = sequencer.head.open
-            if batch is not None and (batch.txs or sequencer.is_full(0)):
+            if batch is not None and (batch.tx_count or sequencer.is_full(0)):
                 sequencer.poster.seal()
             sequencer.head.execute_message(message, self.l1_time_s)
         await sequencer.commit_head()

@@ -2,10 +2,13 @@
 
 Everything here is synchronous and writes nothing: what must become durable collects as statements, and ``drain``
 hands them to the one who commits. After a failed commit the head is thrown away and loaded again.
+
+The state root is taken once a frame and not once a transaction, so a soft receipt carries none.
 """
 
 from __future__ import annotations
 
+from chain.codec import decode_batch
 from chain.errors import IdlewattError
 from chain.l1.protocol import InboxMessage
 from chain.money import format_usd
@@ -16,6 +19,7 @@ from chain.sequencer.store import (
     TxRow,
     insert_batch,
     insert_event,
+    insert_frame,
     insert_tx,
     insert_withdrawal,
     seal_batch,
@@ -25,7 +29,7 @@ from chain.sequencer.store import (
 from chain.signing import keccak256
 from chain.state import State
 from chain.stf import Code, Outcome, Rules, apply, apply_inbox, open_batch
-from chain.txs import TxFormatError, decode, inbox_tx_id, tx_id
+from chain.txs import TxFormatError, decode, inbox_tx_id, kind_of, tx_id
 from chain.types import Account, Channel, Leaf, Region
 
 _NUMBER_MASK = (1 << 30) - 1
@@ -54,25 +58,26 @@ class Head:
         self._channels_of: dict[int, set[int]] = {}
         self._channel_sides: dict[int, tuple[int, int]] = {}
         self._statements: list[Statement] = []
-        self._leaves: dict[tuple[int, int], bytes | None] = {}
+        self._txs: list[Statement] = []
+        self._frames: list[Statement] = []
+        self._leaves: list[Statement] = []
+        self._written: set[int] = set()
+        """State indices that the open batch wrote and that ``drain`` has not handed out yet."""
         for key, leaf in state.items():
             self._index(key, leaf)
 
-    def resume(self, row: BatchRow, txs: list[TxRow]) -> None:
-        """Take up the open batch that the database has; the state is the one after its last item."""
-        batch = OpenBatch(
-            batch_id=row.batch_id,
-            l2_time_s=row.l2_time_s,
-            inbox_from=row.inbox_from,
-            inbox_to=row.inbox_from,
-            prev_root=row.prev_root,
+    def resume(self, row: BatchRow, txs: list[TxRow], post_roots: list[bytes]) -> None:
+        """Take up the open batch that the database has; the state is the one after its last item.
+
+        Args:
+            row: The batch.
+            txs: Its items in their order.
+            post_roots: The state roots after its closed frames.
+        """
+        self.open = OpenBatch(
+            batch_id=row.batch_id, l2_time_s=row.l2_time_s, inbox_from=row.inbox_from, prev_root=row.prev_root
         )
-        for tx in txs:
-            if tx.inbox_index is None:
-                batch.add_tx(tx.raw, tx.state_root)
-            else:
-                batch.add_message(tx.state_root)
-        self.open = batch
+        self.open.refill((tx.raw if tx.inbox_index is None else None for tx in txs), iter(post_roots))
 
     def account_number(self, owner: bytes) -> int | None:
         """The lowest account number of an owner."""
@@ -88,29 +93,43 @@ class Head:
         Raises:
             Refused: If the transition refuses it; nothing has changed then.
         """
-        before, mark = self.state.root(), self.state.mark()
-        if self.open is None:
+        state, batch = self.state, self.open
+        mark, before = state.mark(), None
+        if batch is None or batch.has_waiting_messages:
+            before = state.root()
+        if batch is None:
             self._set_time(l1_time_s)
-        outcome = apply(self.state, raw, self.rules)
+        outcome = apply(state, raw, self.rules)
         if outcome.code is not Code.OK:
-            self.state.rollback(mark)
+            state.rollback(mark)
             raise Refused(outcome.code)
-        batch = self.open or self._open(before)
-        batch.add_tx(raw, self.state.root())
-        tx, _ = decode(raw)
-        return self._record(batch, tx_id(raw), tx.KIND, raw, outcome, inbox_index=None)
+        if before is not None:
+            if batch is None:
+                batch = self._open(before)
+            else:
+                self._close_frame(batch, before)
+        assert batch is not None
+        batch.add_tx(raw)
+        row = self._record(batch, tx_id(raw), kind_of(raw), raw, outcome, inbox_index=None)
+        if batch.is_frame_due:
+            self._close_frame(batch, state.root())
+        return row
 
     def execute_message(self, message: InboxMessage, l1_time_s: int) -> TxRow:
         """Execute the next inbox message; the open batch must have no transaction yet."""
-        before = self.state.root()
-        if self.open is None:
+        batch = self.open
+        if batch is None:
+            before = self.state.root()
             self._set_time(l1_time_s)
-        batch = self.open or self._open(before)
+            batch = self._open(before)
         outcome = apply_inbox(self.state, message, self.rules)
-        batch.add_message(self.state.root())
+        batch.add_message()
         self._statements.append(widen_batch(batch.batch_id, batch.inbox_to))
         kind = "deposit" if message.kind == "deposit" else _forced_kind(message, outcome)
-        row = self._record(batch, inbox_tx_id(message.index), kind, b"", outcome, inbox_index=message.index)
+        tx_hash = inbox_tx_id(message.index)
+        row = self._record(batch, tx_hash, kind, message.content_hash(), outcome, inbox_index=message.index)
+        if batch.is_frame_due:
+            self._close_frame(batch, self.state.root())
         if kind == "deposit" and outcome.code is Code.OK:
             number = message.index_hint if outcome.allocated is None else outcome.allocated
             text = f"Deposit of {format_usd(message.amount_nano)} credited to account {number}."
@@ -121,19 +140,35 @@ class Head:
         """Close the open batch; returns its id. ``blob`` replaces the one built here, for a batch read from L1."""
         batch = self.open
         assert batch is not None
-        frames = batch.frames()
+        if batch.is_frame_open:
+            self._close_frame(batch, self.state.root())
         sealed = blob if blob is not None else batch.blob()
-        self._statements.append(seal_batch(batch.batch_id, sealed, batch.post_root(), batch.item_count, len(frames)))
+        frame_count = len(decode_batch(blob).frames) if blob is not None else len(batch.frames)
+        self._statements.append(
+            seal_batch(batch.batch_id, sealed, batch.post_root(), batch.item_count, frame_count),
+        )
+        self._take_leaves(batch.batch_id)
         self.open = None
         self.next_batch = batch.batch_id + 1
         return batch.batch_id
 
     def drain(self) -> list[Statement]:
-        """What has to become durable since the last time."""
-        leaves = [write_leaf(batch_id, key, data) for (batch_id, key), data in self._leaves.items()]
-        statements = self._statements + leaves
-        self._statements, self._leaves = [], {}
+        """What has to become durable since the last time, statements of one kind side by side."""
+        if self.open is not None:
+            self._take_leaves(self.open.batch_id)
+        statements = self._statements + self._txs + self._frames + self._leaves
+        self._statements, self._txs, self._frames, self._leaves = [], [], [], []
         return statements
+
+    def _close_frame(self, batch: OpenBatch, post_root: bytes) -> None:
+        self._frames.append(insert_frame(batch.batch_id, len(batch.frames), post_root))
+        batch.close_frame(post_root)
+
+    def _take_leaves(self, batch_id: int) -> None:
+        for key in self._written:
+            leaf = self.state.leaf(key)
+            self._leaves.append(write_leaf(batch_id, key, leaf.encode() if leaf is not None else None))
+        self._written.clear()
 
     def _set_time(self, l1_time_s: int) -> None:
         open_batch(self.state, max(self.state.meta.l2_time_s, l1_time_s))
@@ -144,7 +179,6 @@ class Head:
             batch_id=self.next_batch,
             l2_time_s=meta.l2_time_s,
             inbox_from=meta.inbox_cursor,
-            inbox_to=meta.inbox_cursor,
             prev_root=prev_root,
         )
         self._statements.append(
@@ -163,17 +197,16 @@ class Head:
             inbox_index=inbox_index,
             code=int(outcome.code),
             allocated=outcome.allocated,
-            state_root=self.state.root(),
             batch_id=batch.batch_id,
         )
         self.next_sequence += 1
-        self._statements.append(insert_tx(row))
+        self._txs.append(insert_tx(row))
         if kind in ("withdraw", "slash") and outcome.allocated is not None:
             self._record_withdrawal(outcome.allocated, row, batch.l2_time_s)
-        for key in self.state.settle():
-            leaf = self.state.leaf(key)
-            self._leaves[batch.batch_id, key] = leaf.encode() if leaf is not None else None
-            self._index(key, leaf)
+        written = self.state.settle()
+        self._written |= written
+        for key in written:
+            self._index(key, self.state.leaf(key))
         return row
 
     def _record_withdrawal(self, number: int, row: TxRow, at_s: int) -> None:
@@ -190,8 +223,9 @@ class Head:
     def _index(self, key: int, leaf: Leaf | None) -> None:
         number = key & _NUMBER_MASK
         if isinstance(leaf, Account):
-            known = self._account_of.get(leaf.owner, number)
-            self._account_of[leaf.owner] = min(known, number)
+            known = self._account_of.get(leaf.owner)
+            if known is None or number < known:
+                self._account_of[leaf.owner] = number
         elif key >> 30 == Region.CHANNEL:
             for side in self._channel_sides.pop(number, ()):
                 self._channels_of.get(side, set()).discard(number)

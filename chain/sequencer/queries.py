@@ -37,7 +37,6 @@ def soft_receipt(row: TxRow) -> SoftReceipt:
     return SoftReceipt(
         l2_tx=to_hex(row.hash),
         sequence=row.sequence,
-        state_root=to_hex(row.state_root),
         allocated_index=row.allocated,
     )
 
@@ -141,15 +140,15 @@ class Queries:
         if row is None:
             return None
         batch = await self._sequencer.store.batch(row.batch_id)
-        posted = batch is not None and batch.l1_tx is not None
+        posted = batch if batch is not None and batch.l1_tx is not None else None
         return TxStatus(
             l2_tx=to_hex(row.hash),
             kind=row.kind,
             inclusion=self._inclusion_of(batch),
             sequence=row.sequence,
             batch_id=row.batch_id if posted else None,
-            l1_tx=to_hex(batch.l1_tx) if batch is not None and batch.l1_tx is not None else None,
-            state_root=to_hex(row.state_root),
+            l1_tx=to_hex(posted.l1_tx or b"") if posted else None,
+            state_root=to_hex(posted.post_root or b"") if posted else None,
             final_at_s=self._final_at_s(batch),
         )
 

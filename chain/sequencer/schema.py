@@ -20,12 +20,17 @@ MIGRATIONS: tuple[str, ...] = (
         inbox_index INTEGER,
         code INTEGER NOT NULL,
         allocated INTEGER,
-        state_root BLOB NOT NULL,
         batch_id INTEGER NOT NULL
     );
-    -- Not unique: a batch adopted from L1 may create an account for the same owner twice.
+    -- Not unique: the same bytes may end a second unstaking.
     CREATE INDEX tx_hash ON tx (hash);
     CREATE INDEX tx_batch ON tx (batch_id);
+    -- The state root after each closed frame of a batch.
+    CREATE TABLE frame (
+        batch_id INTEGER NOT NULL, number INTEGER NOT NULL, post_root BLOB NOT NULL, PRIMARY KEY (batch_id, number)
+    ) WITHOUT ROWID;
+    -- Acknowledged transactions whose batches L1 replaced by others; they are executed again on top.
+    CREATE TABLE set_aside (position INTEGER PRIMARY KEY, raw BLOB NOT NULL);
     CREATE INDEX tx_opening ON tx (allocated) WHERE kind = 'open_channel';
 
     CREATE TABLE batch (

@@ -40,11 +40,10 @@ class TxRow(msgspec.Struct, frozen=True, kw_only=True):
     hash: bytes
     kind: str
     raw: bytes
-    """A sequenced transaction's bytes; empty for an inbox message, whose content is on L1."""
+    """A sequenced transaction's bytes; of an inbox message, whose content is on L1, the 32-byte content hash."""
     inbox_index: int | None
     code: int
     allocated: int | None
-    state_root: bytes
     batch_id: int
 
 
@@ -87,6 +86,7 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _TX_COLUMNS = ", ".join(TxRow.__struct_fields__)
+_INSERT_TX = f"INSERT INTO tx ({_TX_COLUMNS}) VALUES ({', '.join('?' * len(TxRow.__struct_fields__))})"
 _BATCH_COLUMNS = ", ".join(BatchRow.__struct_fields__)
 _BATCH_HEAD_COLUMNS = _BATCH_COLUMNS.replace("blob", "NULL")
 
@@ -173,14 +173,21 @@ class Store:
         return [(row[0], row[1]) for row in rows]
 
     async def tx(self, tx_hash: bytes) -> TxRow | None:
-        """One transaction by its hash."""
-        row = await self._one(f"SELECT {_TX_COLUMNS} FROM tx WHERE hash = ? ORDER BY sequence LIMIT 1", (tx_hash,))
+        """The newest transaction of a hash."""
+        row = await self._one(f"SELECT {_TX_COLUMNS} FROM tx WHERE hash = ? ORDER BY sequence DESC LIMIT 1", (tx_hash,))
         return _build(TxRow, row) if row else None
 
     async def batch_txs(self, batch_id: int) -> list[TxRow]:
         """The transactions of a batch in their order."""
         rows = await self._all(f"SELECT {_TX_COLUMNS} FROM tx WHERE batch_id = ? ORDER BY sequence", (batch_id,))
         return [_build(TxRow, row) for row in rows]
+
+    async def frame_roots(self, batch_id: int) -> list[bytes]:
+        """The state roots after the closed frames of a batch."""
+        return [
+            row[0]
+            for row in await self._all("SELECT post_root FROM frame WHERE batch_id = ? ORDER BY number", (batch_id,))
+        ]
 
     async def opening_batch(self, channel_id: int) -> int | None:
         """The batch in which a channel was opened."""
@@ -281,8 +288,12 @@ class Store:
 
 def insert_tx(row: TxRow) -> Statement:
     """The statement that keeps an executed transaction."""
-    marks = ", ".join("?" * len(TxRow.__struct_fields__))
-    return f"INSERT INTO tx ({_TX_COLUMNS}) VALUES ({marks})", tuple(msgspec.structs.astuple(row))
+    return _INSERT_TX, msgspec.structs.astuple(row)
+
+
+def insert_frame(batch_id: int, number: int, post_root: bytes) -> Statement:
+    """The statement that keeps the root after a closed frame."""
+    return "INSERT INTO frame (batch_id, number, post_root) VALUES (?, ?, ?)", (batch_id, number, post_root)
 
 
 def insert_batch(batch_id: int, l2_time_s: int, inbox_from: int, inbox_to: int, prev_root: bytes) -> Statement:

@@ -117,7 +117,7 @@ def result(value):
 
 
 ACCOUNT = {"index": 1, "address": ADDRESS, "balance_nano": "5", "nonce": 0}
-RECEIPT = {"l2_tx": HASH, "sequence": 0, "state_root": HASH, "allocated_index": None}
+RECEIPT = {"l2_tx": HASH, "sequence": 0, "allocated_index": None}
 CHANNEL = {
     "channel_id": 1,
     "payer": ADDRESS,

@@ -28,14 +28,18 @@ async def two_accounts(sequencer, l1) -> None:
 
 
 class TestSoftReceipts:
-    async def test_a_transaction_is_answered_with_its_place_and_root(self, start, l1):
+    async def test_a_transaction_is_answered_with_its_place_and_once_batched_with_its_root(self, start, l1):
         async with start() as sequencer:
             await two_accounts(sequencer, l1)
             receipt = await sequencer.submit(transfer(0))
-            assert receipt.state_root == "0x" + sequencer.head.state.root().hex()
             assert receipt.sequence == sequencer.head.next_sequence - 1
             status = await sequencer.queries.transaction(bytes.fromhex(receipt.l2_tx[2:]))
             assert (status.kind, status.inclusion, status.batch_id) == ("transfer", Inclusion.SOFT, None)
+            assert status.state_root is None
+            await sequencer.flush()
+            status = await sequencer.queries.transaction(bytes.fromhex(receipt.l2_tx[2:]))
+            assert (status.inclusion, status.batch_id) == (Inclusion.BATCHED, len(l1.posted) - 1)
+            assert status.state_root == "0x" + sequencer.head.state.root().hex()
 
     async def test_the_same_transaction_gets_the_same_receipt(self, start, l1):
         async with start() as sequencer:
