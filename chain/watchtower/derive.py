@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from chain.codec import Batch, BatchFormatError, decode_batch
+from chain.codec import MAX_FRAME_ITEMS, Batch, BatchFormatError, decode_batch, decode_inbox_body, is_inbox_body
 from chain.errors import ChainUnavailableError
 from chain.l1.protocol import Deployment, InboxMessage, PostedBatch, RollupL1
 from chain.replay import PAGE_BATCHES, PAGE_MESSAGES, ReplayedBatch, Replayer, ReplayError, rules_of
@@ -110,7 +110,8 @@ class Deriver:
                 # Off the loop: a full batch takes a tenth of a second.
                 replayed = await asyncio.to_thread(self._replayer.advance, posted)
             except ReplayError as error:
-                wrong = await asyncio.to_thread(self._wrong, posted, error, messages)
+                named = await self._named(posted, error, messages)
+                wrong = await asyncio.to_thread(self._wrong, posted, error, messages | named)
                 return Findings(verified=tuple(verified), wrong=wrong)
             self._verified.append(_Verified(posted.l1_block, hashes[posted.l1_block], mark))
             verified.append(replayed)
@@ -165,6 +166,20 @@ class Deriver:
             following += len(found)
         self._replayer.add_messages(list(messages.values()))
         return messages
+
+    async def _named(
+        self, posted: PostedBatch, error: ReplayError, known: dict[int, InboxMessage]
+    ) -> dict[int, InboxMessage]:
+        """The inbox messages that a wrong frame names, which may be any: the contract wants to see them all."""
+        batch = decode_batch(posted.blob)
+        body = batch.frames[error.frame].body if error.frame is not None else b""
+        decoded = decode_inbox_body(body) if is_inbox_body(body) else None
+        if decoded is None or decoded[1] > MAX_FRAME_ITEMS or sum(decoded) > batch.header.inbox_to:
+            return {}
+        start, count = decoded
+        if all(index in known for index in range(start, start + count)):
+            return {}
+        return {message.index: message for message in await self._l1.inbox_messages(start, count)}
 
     def _wrong(self, posted: PostedBatch, error: ReplayError, messages: dict[int, InboxMessage]) -> WrongBatch:
         if error.frame is None or error.tx_code is None:

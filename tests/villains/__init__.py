@@ -1,0 +1,1 @@
+"""Every villain against one honest watchtower, on the embedded L1 with its real contracts."""
