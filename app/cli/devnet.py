@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +20,9 @@ from app.config import Config
 from app.logs import log_to
 from chain.errors import UsageError
 
+if TYPE_CHECKING:
+    from chain.villains import Villain
+
 
 @click.command("devnet", help="Run an embedded L1 with the rollup on it. Its money is test money.")
 @home_option
@@ -33,6 +37,7 @@ from chain.errors import UsageError
     envvar="IDLEWATT_DEV_FUNDS",
     help="With --l1: take ether from a development chain's own account.",
 )
+@click.option("--villain", "villain_name", metavar="KIND", help="Make its sequencer misbehave, e.g. bad-signature.")
 @json_option
 @with_parent_option
 @as_coroutine
@@ -44,6 +49,7 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
     challenge_window_s: int | None,
     l1_url: str | None,
     l1_dev_funds: bool,
+    villain_name: str | None,
     as_json: bool,
     with_parent: bool,
 ) -> None:
@@ -55,15 +61,17 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
     if l1_dev_funds and l1_url is None:
         raise UsageError("--l1-dev-funds is about another L1.", fix="Give --l1 as well, or leave it away.")
 
+    villain = None if villain_name is None else _villain(villain_name)
     home = prepared_home(home_path)
     log_to(home.logs, "devnet", Config.load(home.config_path).log_level)
 
     def ready(devnet: DevnetReady) -> None:
-        announce(
-            {"l1": devnet.l1_url, "l2": devnet.l2_url, "deployment": devnet.deployment},
-            as_json=as_json,
-            text=f"L1 JSON-RPC at {devnet.l1_url}, rollup RPC at {devnet.l2_url} (ctrl-c stops both).",
-        )
+        facts = {"l1": devnet.l1_url, "l2": devnet.l2_url, "deployment": devnet.deployment}
+        text = f"L1 JSON-RPC at {devnet.l1_url}, rollup RPC at {devnet.l2_url} (ctrl-c stops both)."
+        if villain is not None:
+            facts["villain"] = villain.name
+            text += f" Its sequencer {villain.does}: don't send it anything that you want to keep."
+        announce(facts, as_json=as_json, text=text)
 
     async def serve(stop: asyncio.Event) -> None:
         await run_devnet(
@@ -75,6 +83,17 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
             stop=stop,
             challenge_window_s=challenge_window_s,
             other_l1=None if l1_url is None else OtherL1(url=l1_url, use_dev_account=l1_dev_funds),
+            villain=villain,
         )
 
     await until_stopped(serve, with_parent=with_parent)
+
+
+def _villain(name: str) -> Villain:
+    from chain.villains import VILLAINS
+
+    if name not in VILLAINS:
+        raise UsageError(
+            f"There is no villain {name!r}.", code="unknown_villain", fix=f"Choose one of: {', '.join(VILLAINS)}."
+        )
+    return VILLAINS[name]

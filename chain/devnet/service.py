@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chain.l1.embedded.evm import EmbeddedEvm
     from chain.l1.rollup_l1 import JsonRpcRollupL1
     from chain.sequencer import Sequencer
+    from chain.villains import Villain
 
 L1_CHAIN_ID = 31_337
 L2_CHAIN_ID = 31_338
@@ -80,6 +81,7 @@ class Devnet:
         params: For a new chain.
         sequencer: The sequencer's limits and rhythms, if they should be others than usual.
         other_l1: An L1 to deploy to and sequence on, instead of an embedded one.
+        villain: How the sequencer misbehaves, if it should.
     """
 
     def __init__(
@@ -92,8 +94,10 @@ class Devnet:
         params: DevnetParams | None = None,
         sequencer: SequencerConfig | None = None,
         other_l1: OtherL1 | None = None,
+        villain: Villain | None = None,
     ) -> None:
         self._other_l1 = other_l1
+        self._villain = villain
         self._l1_url = other_l1.url if other_l1 else ""
         self._path = home
         self._host = host
@@ -155,7 +159,13 @@ class Devnet:
         from chain.sequencer import Sequencer
         from chain.sequencer.sequencer import deployment_id
 
-        self.rollup = JsonRpcRollupL1(self._l1_url, deployment, key)
+        if self._villain is None:
+            self.rollup = JsonRpcRollupL1(self._l1_url, deployment, key)
+        else:
+            from chain.villains.sequencer import VillainL1
+
+            self.rollup = VillainL1(self._l1_url, deployment, key, self._villain)
+            await self.rollup.prepare()
         stack.push_async_callback(self.rollup.aclose)
         identity = deployment_id(deployment)
         self.sequencer = Sequencer(self.rollup, home.l2_database(identity), config=self._sequencer_config)
@@ -249,7 +259,7 @@ class Devnet:
         return await deploy(self._l1_url, key, params)
 
 
-async def run_devnet(
+async def run_devnet(  # noqa: PLR0913 - one for each option of the command
     home: Path,
     *,
     host: str = "127.0.0.1",
@@ -259,6 +269,7 @@ async def run_devnet(
     stop: asyncio.Event,
     challenge_window_s: int | None = None,
     other_l1: OtherL1 | None = None,
+    villain: Villain | None = None,
 ) -> None:
     """Run a devnet until ``stop`` is set; the same home resumes the same chain.
 
@@ -271,13 +282,16 @@ async def run_devnet(
         stop: Ends it.
         challenge_window_s: Of a new chain; an existing one keeps its own.
         other_l1: An L1 to deploy to and sequence on, instead of an embedded one.
+        villain: How the sequencer misbehaves, if it should.
 
     Raises:
         IdlewattError: With code ``port_in_use``, ``devnet_running``, ``home_unusable``, ``devnet_damaged`` or
             ``old_devnet``; on another L1 also ``operator_unfunded``, ``no_dev_account`` or ``foreign_chain``.
     """
     params = DevnetParams() if challenge_window_s is None else DevnetParams(challenge_window_s=challenge_window_s)
-    async with Devnet(home, host=host, l1_port=l1_port, l2_port=l2_port, params=params, other_l1=other_l1) as devnet:
+    async with Devnet(
+        home, host=host, l1_port=l1_port, l2_port=l2_port, params=params, other_l1=other_l1, villain=villain
+    ) as devnet:
         on_ready(devnet.ready)
         await stop.wait()
 
