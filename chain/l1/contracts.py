@@ -26,6 +26,11 @@ class ContractsL1:
         self._rollup = self.connection.contract("Rollup", deployment.rollup_address)
         self._inbox = self.connection.contract("Inbox", deployment.inbox_address)
 
+    @property
+    def sender(self) -> bytes | None:
+        """Who sends; ``None`` where this instance only reads."""
+        return self.signer.address if self.signer is not None else None
+
     async def aclose(self) -> None:
         """Close the connection."""
         await self.connection.aclose()

@@ -13,6 +13,8 @@ import msgspec
 from chain.signing import keccak256
 from chain.types import Account, Channel
 
+MIN_BOND_WEI = 10**18
+"""What the contract asks of a sequencer."""
 DEPOSIT_KIND = 1
 FORCED_KIND = 2
 
@@ -218,6 +220,11 @@ class RollupL1(Protocol):
     Every method may raise ``chain.errors.ChainUnavailableError`` (unreachable, retry) or ``ChainRejectedError``
     (reverted).
     """
+
+    @property
+    def sender(self) -> bytes | None:
+        """Who sends; ``None`` where this instance only reads."""
+        ...
 
     async def deployment(self) -> Deployment:
         """The contracts this instance talks to."""

@@ -12,6 +12,9 @@ class SequencerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The longest a transaction waits for its batch to be sealed."""
     poll_s: float = 0.25
     """How often L1 is asked for inbox messages and finality."""
+    inbox_confirmations: int = 0
+    """How many L1 blocks must stand on an inbox message's before it is executed. An L1 that reorganizes swaps messages
+    under a posted batch, which is then wrong; one that mines only when asked to needs 0."""
     min_fee_nano: int = 1_000
     """The least fee of a signed transaction that carries one: a millionth of a dollar."""
     max_pending_txs: int = 10_000

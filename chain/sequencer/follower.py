@@ -1,4 +1,4 @@
-"""Following L1: its clock, its inbox and its finality."""
+"""Following L1: its clock, its history, who leads, its inbox and its finality."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
-from chain.l1.protocol import InboxMessage
+from chain.l1.protocol import MIN_BOND_WEI, InboxMessage
 from chain.sequencer.store import StoreError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Follower:
         self._sequencer = sequencer
         self._poked = asyncio.Event()
         self._seen_time = (0, time.monotonic())
+        self._seen_block: tuple[int, bytes] | None = None
 
     @property
     def l1_time_s(self) -> int:
@@ -66,12 +67,44 @@ class Follower:
         """
         sequencer = self._sequencer
         await self.look_at_clock()
-        messages = await sequencer.l1.inbox_messages(sequencer.head.state.meta.inbox_cursor, INBOX_PAGE)
-        if messages:
-            async with sequencer.writing:
-                await self._execute(messages)
+        await self._look_at_history()
+        if sequencer.leads:
+            await self.take_messages()
         if await self.is_final_due():
             await self.take_finality(await sequencer.l1.final_count())
+
+    async def look_at_leader(self) -> None:
+        """See whether this sequencer may post.
+
+        Raises:
+            ChainUnavailableError: If L1 does not answer.
+        """
+        sequencer = self._sequencer
+        leads = await self._may_post()
+        if leads != sequencer.leads:
+            log.warning("this sequencer %s", "leads now" if leads else "stands by now")
+            sequencer.leads = leads
+            sequencer.poster.look_again(is_reorg=False)
+
+    async def take_messages(self) -> None:
+        """Execute every inbox message that is deep enough in L1.
+
+        Raises:
+            ChainUnavailableError: If L1 does not answer.
+            StoreError: If it could not be kept.
+        """
+        sequencer = self._sequencer
+        cursor = -1
+        while cursor != sequencer.head.state.meta.inbox_cursor:
+            cursor = sequencer.head.state.meta.inbox_cursor
+            messages = await sequencer.l1.inbox_messages(cursor, INBOX_PAGE)
+            if sequencer.config.inbox_confirmations and messages:
+                newest = await sequencer.l1.block_number() - sequencer.config.inbox_confirmations
+                messages = [message for message in messages if message.l1_block <= newest]
+            if not messages:
+                return
+            async with sequencer.writing:
+                await self._execute(messages)
 
     async def look_at_clock(self) -> None:
         """See what time it is on L1.
@@ -100,6 +133,34 @@ class Follower:
         sequencer = self._sequencer
         async with sequencer.writing:
             await sequencer.final.advance(sequencer.store, final_count, self.l1_time_s)
+
+    async def _look_at_history(self) -> None:
+        """See whether L1 went on, and whether what it showed before is still its history."""
+        sequencer, seen = self._sequencer, self._seen_block
+        number = await sequencer.l1.block_number()
+        is_reorg = seen is not None and (number < seen[0] or await sequencer.l1.block_hash(seen[0]) != seen[1])
+        is_new = seen is None or is_reorg or number != seen[0]
+        if is_new or not sequencer.leads:
+            await self.look_at_leader()
+            standing = await sequencer.l1.batch_count()
+            if is_reorg or (standing != sequencer.poster.posted_count and not sequencer.poster.is_posting):
+                sequencer.poster.look_again(is_reorg=is_reorg)
+        if is_new:
+            block_hash = await sequencer.l1.block_hash(number)
+            self._seen_block = (number, block_hash) if block_hash is not None else None
+
+    async def _may_post(self) -> bool:
+        sequencer = self._sequencer
+        l1 = sequencer.l1
+        me = l1.sender
+        if sequencer.realigner.wrong_batch is not None or me is None:
+            return False
+        if (await l1.bond(me)).amount_wei < MIN_BOND_WEI:
+            return False
+        leader = await l1.leader()
+        if leader is None or leader == me:
+            return True
+        return (await l1.bond(leader)).amount_wei < MIN_BOND_WEI or await l1.is_overdue()
 
     async def _execute(self, messages: Sequence[InboxMessage]) -> None:
         sequencer = self._sequencer

@@ -7,10 +7,9 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from chain.errors import ChainRejectedError, ChainUnavailableError, IdlewattError
-from chain.l1.protocol import PostedBatch
+from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.sequencer import refusals
-from chain.sequencer.store import BatchRow, StoreError, insert_event, mark_posted, mark_unposted
+from chain.sequencer.store import BatchRow, StoreError, insert_event, mark_posted
 
 if TYPE_CHECKING:
     from chain.sequencer.sequencer import Sequencer
@@ -18,10 +17,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class DivergedError(IdlewattError):
-    """L1 holds another batch than this sequencer executed."""
+_OUTDATED = frozenset({"inbox_ignored", "inbox_beyond_end", "inbox_backwards", "l2_time_backwards"})
+"""L1's refusals of a sealed batch that it will never take: it has to be built anew, with today's inbox and time."""
 
-    default_code = "diverged"
+_MISPLACED = frozenset({"wrong_batch_id", "wrong_previous_root", "batch_taken"})
+"""L1's refusals that say that other batches stand there than we thought."""
 
 
 class Poster:
@@ -32,9 +32,13 @@ class Poster:
         self._awake = asyncio.Event()
         self._progress = asyncio.Event()
         self._flush_below = 0
+        self._is_astray = False
+        self._is_reorg = False
+        self.is_posting = False
+        """Whether a batch is on its way, which L1 may show before this sequencer knows that it stands."""
         self._filling: tuple[int, float] = (-1, 0.0)
         self.unposted_items = 0
-        """Items of the batches that are sealed but not known to stand on L1."""
+        """Items of the batches that are sealed but not known to stand on L1, and transactions set aside."""
         self.posted_count = 0
         """One past the newest batch that is known to stand on L1."""
 
@@ -55,37 +59,17 @@ class Poster:
         self.unposted_items += batch.item_count
         self._awake.set()
 
-    async def reconcile(self) -> None:
-        """Compare what was posted with what stands on L1.
-
-        Raises:
-            DivergedError: If L1 holds another batch under the id of one of ours.
-            ChainUnavailableError: If L1 does not answer.
-        """
-        store, l1 = self._sequencer.store, self._sequencer.l1
-        posted = await store.posted_count()
-        standing = await l1.batch_count()
-        if standing < posted:
-            log.warning("L1 has %d of %d posted batches; the rest is posted again", standing, posted)
-            await store.commit([mark_unposted(standing)])
-        elif posted:
-            await self.compare(posted - 1)
-        await self.recount()
-
-    async def compare(self, batch_id: int) -> None:
-        """Make sure that L1's batch of this id is the one this sequencer executed.
-
-        Raises:
-            DivergedError: If it isn't.
-            ChainUnavailableError: If L1 does not answer.
-        """
-        self._compare(await self._own(batch_id), (await self._sequencer.l1.batches(batch_id, 1))[0])
+    def look_again(self, *, is_reorg: bool) -> None:
+        """Compare with L1 before anything else is posted, since it shows other batches or another history."""
+        self._is_astray = True
+        self._is_reorg |= is_reorg
+        self._awake.set()
 
     async def recount(self) -> None:
         """Read anew what is posted and what is not."""
         store = self._sequencer.store
         self.posted_count = await store.posted_count()
-        self.unposted_items = await store.unposted_items()
+        self.unposted_items = await store.unposted_items() + await store.set_aside_count()
 
     async def run(self) -> None:
         """Seal and post for ever; waits and tries again while L1 or the disk refuses."""
@@ -94,6 +78,7 @@ class Poster:
         while True:
             await self._due()
             try:
+                await self._realign_if_astray()
                 await self._seal_if_due()
                 while (row := await self._sequencer.store.first_unposted()) is not None:
                     await self._post(row)
@@ -116,7 +101,7 @@ class Poster:
         self._awake.set()
         try:
             async with asyncio.timeout(timeout_s):
-                while self.posted_count < target:
+                while self.posted_count < target and self._sequencer.pending_txs():
                     if self._sequencer.halted:
                         raise refusals.halted(self._sequencer.halted)
                     await self._progress.wait()
@@ -129,10 +114,11 @@ class Poster:
         while True:
             self._awake.clear()
             remaining_s = self._remaining_s()
-            if self.unposted_items or remaining_s == 0:
+            is_due = self._sequencer.leads and (self.unposted_items or remaining_s == 0)
+            if is_due or self._is_astray:
                 return
             try:
-                async with asyncio.timeout(remaining_s):
+                async with asyncio.timeout(remaining_s if self._sequencer.leads else None):
                     await self._awake.wait()
             except TimeoutError:
                 return
@@ -149,6 +135,18 @@ class Poster:
             return 0
         return max(0.0, self._filling[1] + self._sequencer.config.batch_interval_s - now)
 
+    async def _realign_if_astray(self) -> None:
+        if self._is_astray:
+            is_reorg = self._is_reorg
+            self._is_astray = self._is_reorg = False
+            try:
+                await self._sequencer.realigner.realign(is_reorg=is_reorg)
+            except BaseException:
+                self.look_again(is_reorg=is_reorg)
+                raise
+            await self._sequencer.follower.look_at_leader()
+            self._made_progress()
+
     async def _seal_if_due(self) -> None:
         async with self._sequencer.writing:
             if self._remaining_s() == 0:
@@ -158,37 +156,30 @@ class Poster:
     async def _post(self, row: BatchRow) -> None:
         sequencer = self._sequencer
         assert row.blob is not None
-        standing = await sequencer.l1.batch_count()
-        if standing < row.batch_id:
-            # L1 went back below what stood there; those batches are posted again, oldest first.
-            await sequencer.store.commit([mark_unposted(standing)])
-            await self.recount()
+        if await sequencer.l1.batch_count() != row.batch_id:
+            await sequencer.realigner.realign()
+            self._made_progress()
             return
-        if standing > row.batch_id:
-            posted = (await sequencer.l1.batches(row.batch_id, 1))[0]
-        else:
+        self.is_posting = True
+        try:
             posted = await sequencer.l1.submit_batch(row.batch_id, row.prev_root, row.blob)
-        self._compare(row, posted)
-        text = f"Batch {row.batch_id} posted: {row.tx_count} transactions in {row.size_bytes} bytes."
-        await sequencer.store.commit(
-            [
-                mark_posted(row.batch_id, posted.l1_tx, posted.l1_block, posted.submitted_at_s),
-                *insert_event("batch", posted.submitted_at_s, text, "0x" + posted.l1_tx.hex()),
-            ]
-        )
-        await self.recount()
+            text = f"Batch {row.batch_id} posted: {row.tx_count} transactions in {row.size_bytes} bytes."
+            await sequencer.store.commit(
+                [
+                    mark_posted(row.batch_id, posted.l1_tx, posted.l1_block, posted.submitted_at_s),
+                    *insert_event("batch", posted.submitted_at_s, text, "0x" + posted.l1_tx.hex()),
+                ]
+            )
+            await self.recount()
+        except ChainRejectedError as error:
+            if error.code in _OUTDATED or error.code in _MISPLACED:
+                await sequencer.realigner.realign(must_rebuild=error.code in _OUTDATED)
+            await sequencer.follower.look_at_leader()
+            raise
+        finally:
+            self.is_posting = False
+        self._made_progress()
+
+    def _made_progress(self) -> None:
         self._progress.set()
         self._progress = asyncio.Event()
-
-    async def _own(self, batch_id: int) -> BatchRow:
-        row = await self._sequencer.store.batch(batch_id, with_blob=True)
-        if row is None or row.blob is None:
-            raise StoreError(f"The database lacks batch {batch_id}.", fix="Move it away to rebuild it from L1.")
-        return row
-
-    def _compare(self, row: BatchRow, posted: PostedBatch) -> None:
-        if row.blob != posted.blob or row.prev_root != posted.prev_root or row.post_root != posted.post_root:
-            raise DivergedError(
-                f"L1 holds another batch {row.batch_id} than this sequencer executed.",
-                fix="Another sequencer posts to this rollup; stop this one and look at both.",
-            )

@@ -138,7 +138,7 @@ class Queries:
         """Where a transaction stands."""
         row = await self._sequencer.store.tx(tx_hash)
         if row is None:
-            return None
+            return await self._set_aside(tx_hash)
         batch = await self._sequencer.store.batch(row.batch_id)
         posted = batch if batch is not None and batch.l1_tx is not None else None
         return TxStatus(
@@ -150,6 +150,22 @@ class Queries:
             l1_tx=to_hex(posted.l1_tx or b"") if posted else None,
             state_root=to_hex(posted.post_root or b"") if posted else None,
             final_at_s=self._final_at_s(batch),
+        )
+
+    async def _set_aside(self, tx_hash: bytes) -> TxStatus | None:
+        """A transaction that L1's history put off: its promise stands, its place is still to come."""
+        kind = await self._sequencer.store.set_aside_kind(tx_hash)
+        if kind is None:
+            return None
+        return TxStatus(
+            l2_tx=to_hex(tx_hash),
+            kind=kind,
+            inclusion=Inclusion.SOFT,
+            sequence=-1,
+            batch_id=None,
+            l1_tx=None,
+            state_root=None,
+            final_at_s=None,
         )
 
     async def batches(self, limit: int) -> list[BatchView]:

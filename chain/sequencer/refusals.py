@@ -57,6 +57,15 @@ def busy() -> ChainRejectedError:
     )
 
 
+def not_leading() -> ChainRejectedError:
+    """Another sequencer posts, or a wrong batch stands on L1."""
+    return ChainRejectedError(
+        "This sequencer stands by: it may not post to L1 now.",
+        code="not_leading",
+        fix="Use the leading sequencer, or try again once this one took over.",
+    )
+
+
 def account_limit() -> ChainRejectedError:
     """Accounts are created without a fee, and so at a limited rate."""
     return ChainRejectedError(

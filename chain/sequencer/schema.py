@@ -30,7 +30,10 @@ MIGRATIONS: tuple[str, ...] = (
         batch_id INTEGER NOT NULL, number INTEGER NOT NULL, post_root BLOB NOT NULL, PRIMARY KEY (batch_id, number)
     ) WITHOUT ROWID;
     -- Acknowledged transactions whose batches L1 replaced by others; they are executed again on top.
-    CREATE TABLE set_aside (position INTEGER PRIMARY KEY, raw BLOB NOT NULL);
+    CREATE TABLE set_aside (
+        position INTEGER PRIMARY KEY, hash BLOB NOT NULL, kind TEXT NOT NULL, raw BLOB NOT NULL
+    );
+    CREATE INDEX set_aside_hash ON set_aside (hash);
     CREATE INDEX tx_opening ON tx (allocated) WHERE kind = 'open_channel';
 
     CREATE TABLE batch (

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -17,7 +18,6 @@ from chain.errors import ChainRejectedError, IdlewattError
 from chain.l1.protocol import Deployment, RollupL1
 from chain.replay import rules_of
 from chain.sequencer import refusals
-from chain.sequencer.adopt import adopt_batches
 from chain.sequencer.config import SequencerConfig
 from chain.sequencer.final import FinalState
 from chain.sequencer.follower import Follower
@@ -25,7 +25,8 @@ from chain.sequencer.head import Head, Refused, chain_digest
 from chain.sequencer.operator import Operator
 from chain.sequencer.poster import Poster
 from chain.sequencer.queries import Queries, soft_receipt
-from chain.sequencer.store import Store, TxRow, read_leaf, set_fact
+from chain.sequencer.realign import Realigner
+from chain.sequencer.store import Statement, Store, TxRow, read_leaf, set_fact
 from chain.state import GENESIS_ROOT, State
 from chain.stf import Code
 from chain.txs import CreateAccount, TxFormatError, TxType, decode, tx_id
@@ -61,6 +62,9 @@ class Sequencer:
         self.poster = Poster(self)
         self.queries = Queries(self)
         self.operator = Operator(self)
+        self.realigner = Realigner(self)
+        self.leads = False
+        """Whether it may post; while another sequencer leads, this one follows what that one posts."""
         self._creations: deque[float] = deque()
         self._main: asyncio.Task[None] | None = None
         self._halted: str = ""
@@ -88,10 +92,10 @@ class Sequencer:
         try:
             await self._check_deployment()
             self.final = await FinalState.load(self.store)
-            await self._load_head()
+            await self.load_head()
             await self.follower.look_at_clock()
-            await adopt_batches(self)
-            await self.poster.reconcile()
+            await self.follower.look_at_leader()
+            await self.realigner.realign(is_reorg=True)
             await self.follower.look()
         except BaseException:
             await self.store.close()
@@ -149,6 +153,8 @@ class Sequencer:
 
     async def _executed_once(self, raw: bytes) -> TxRow:
         self._check_running()
+        if not self.leads:
+            raise refusals.not_leading()
         self._check_policy(raw)
         if self.pending_txs() >= self.config.max_pending_txs:
             raise refusals.busy()
@@ -196,19 +202,19 @@ class Sequencer:
         await self.poster.flush(timeout_s)
 
     def pending_txs(self) -> int:
-        """Transactions and messages executed but not yet posted."""
+        """Transactions and messages acknowledged but not yet posted."""
         return self.poster.unposted_items + (self.head.open.item_count if self.head.open else 0)
 
-    async def commit_head(self) -> None:
-        """Make durable what the head collected; the caller holds ``writing``.
+    async def commit_head(self, further: Sequence[Statement] = ()) -> None:
+        """Make durable what the head collected, and ``further`` with it; the caller holds ``writing``.
 
         Raises:
             StoreError: If it could not be; the head is then as the disk has it.
         """
         try:
-            await self.store.commit(self.head.drain())
+            await self.store.commit([*self.head.drain(), *further])
         except IdlewattError:
-            await self._load_head()
+            await self.load_head()
             await self.poster.recount()
             raise
 
@@ -223,7 +229,12 @@ class Sequencer:
                 fix="Use the home that this chain was started with, or move the database away.",
             )
 
-    async def _load_head(self) -> None:
+    async def load_head(self) -> None:
+        """Build the head from the database; the caller holds ``writing``.
+
+        Raises:
+            StoreError: If it can't be read.
+        """
         leaves = dict(await self.store.final_leaves())
         for key, data in await self.store.batch_leaves(self.final.count, 2**62):
             if data is None:
@@ -301,14 +312,22 @@ class Sequencer:
         for raw, _ in group:
             try:
                 self._check_creation(raw)
-                if self.head.open is not None and self.is_full(len(raw)):
-                    self.poster.seal()
-                results.append(self.head.execute(raw, self.l1_time_s))
+                results.append(self.execute(raw))
             except Refused as error:
                 results.append(refusals.refusal(error.tx_code))
             except ChainRejectedError as error:
                 results.append(error)
         return results
+
+    def execute(self, raw: bytes) -> TxRow:
+        """Execute one transaction on the head; the caller holds ``writing`` and commits.
+
+        Raises:
+            Refused: If the transition refuses it.
+        """
+        if self.head.open is not None and self.is_full(len(raw)):
+            self.poster.seal()
+        return self.head.execute(raw, self.l1_time_s)
 
     def _check_creation(self, raw: bytes) -> None:
         if raw[0] != TxType.CREATE_ACCOUNT:

@@ -232,6 +232,39 @@ class Store:
         row = await self._one("SELECT COALESCE(MAX(batch_id) + 1, 0) FROM batch")
         return int(row[0]) if row else 0
 
+    async def sealed_count(self) -> int:
+        """One past the newest batch that is sealed."""
+        row = await self._one("SELECT COALESCE(MAX(batch_id) + 1, 0) FROM batch WHERE blob IS NOT NULL")
+        return int(row[0]) if row else 0
+
+    async def tx_count(self, from_batch: int) -> int:
+        """Sequenced transactions in batches from this one on."""
+        row = await self._one("SELECT COUNT(*) FROM tx WHERE batch_id >= ? AND inbox_index IS NULL", (from_batch,))
+        return int(row[0]) if row else 0
+
+    async def message_hashes(self, from_batch: int) -> list[tuple[int, bytes]]:
+        """Index and content hash of every inbox message that batches from this one on executed."""
+        rows = await self._all(
+            "SELECT inbox_index, raw FROM tx WHERE batch_id >= ? AND inbox_index IS NOT NULL ORDER BY inbox_index",
+            (from_batch,),
+        )
+        return [(row[0], row[1]) for row in rows]
+
+    async def set_aside(self, limit: int) -> list[tuple[int, bytes]]:
+        """Position and bytes of the oldest transactions that wait to be executed again."""
+        rows = await self._all("SELECT position, raw FROM set_aside ORDER BY position LIMIT ?", (limit,))
+        return [(row[0], row[1]) for row in rows]
+
+    async def set_aside_count(self) -> int:
+        """How many transactions wait to be executed again."""
+        row = await self._one("SELECT COUNT(*) FROM set_aside")
+        return int(row[0]) if row else 0
+
+    async def set_aside_kind(self, tx_hash: bytes) -> str | None:
+        """The kind of a transaction that waits to be executed again."""
+        row = await self._one("SELECT kind FROM set_aside WHERE hash = ?", (tx_hash,))
+        return row[0] if row else None
+
     async def unposted_items(self) -> int:
         """Items in batches that are sealed but not known to stand on L1."""
         row = await self._one("SELECT COALESCE(SUM(tx_count), 0) FROM batch WHERE blob IS NOT NULL AND l1_tx IS NULL")
@@ -364,6 +397,28 @@ def insert_withdrawal(number: int, recipient: bytes, amount_nano: int, sequence:
 def mark_claimed(number: int, l1_tx: bytes) -> Statement:
     """The statement that records a withdrawal's payment."""
     return "UPDATE withdrawal SET claim_l1_tx = ? WHERE number = ?", (l1_tx, number)
+
+
+def set_aside_from(batch_id: int) -> list[Statement]:
+    """The statements that take back every batch from this one on, and keep its transactions to execute them again."""
+    later = (batch_id,)
+    return [
+        (
+            "INSERT INTO set_aside (hash, kind, raw) SELECT hash, kind, raw FROM tx"
+            " WHERE batch_id >= ? AND inbox_index IS NULL ORDER BY sequence",
+            later,
+        ),
+        ("DELETE FROM withdrawal WHERE batch_id >= ?", later),
+        ("DELETE FROM tx WHERE batch_id >= ?", later),
+        ("DELETE FROM frame WHERE batch_id >= ?", later),
+        ("DELETE FROM batch_leaf WHERE batch_id >= ?", later),
+        ("DELETE FROM batch WHERE batch_id >= ?", later),
+    ]
+
+
+def drop_set_aside(position: int) -> Statement:
+    """The statement that forgets a transaction which was executed again, or can't be."""
+    return "DELETE FROM set_aside WHERE position = ?", (position,)
 
 
 def insert_event(kind: str, at_s: int, text: str, reference: str) -> list[Statement]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
 from chain.codec import decode_batch
 from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError
-from chain.l1.protocol import Deployment, InboxMessage, PostedBatch
+from chain.l1.protocol import MIN_BOND_WEI, Bond, Deployment, InboxMessage, PostedBatch
 from chain.signing import address_of, keccak256, sign_digest
 from chain.state import GENESIS_ROOT, State
 from chain.stf import Outcome, Rules, apply, apply_inbox
@@ -124,6 +125,12 @@ class MemoryL1:
         self.final = 0
         self.claims: dict[int, bytes] = {}
         self.submissions = 0
+        self.bonds: dict[bytes, int] = {}
+        """Of those whose bond is another than the least."""
+        self.leads: bytes | None = None
+        self.fork = 0
+        """Raised by an L1 reorg: every block has another hash then."""
+        self.sender: bytes | None = owner(0)
         self.is_down = False
         self.loses_answers = False
         self.refuses_claims_of: set[int] = set()
@@ -150,10 +157,42 @@ class MemoryL1:
         self.messages.append(deposit(len(self.messages), to, amount_nano, hint, self.now_s))
 
     def force(self, body: bytes) -> None:
-        self.messages.append(forced(len(self.messages), body))
+        self.messages.append(replace(forced(len(self.messages), body), at_s=self.now_s))
+
+    def by(self, sender: bytes) -> OtherSender:
+        """The same L1 for another sequencer."""
+        return OtherSender(self, sender)
+
+    def take_back(self, batch_id: int, *, slashed: bytes | None = None) -> None:
+        """What a proven fraud does."""
+        del self.posted[batch_id:]
+        self.leads = None
+        if slashed is not None:
+            self.bonds[slashed] = 0
 
     async def deployment(self) -> Deployment:
         return self._deployment
+
+    async def block_number(self) -> int:
+        self._answer()
+        return 1 + len(self.messages) + len(self.posted)
+
+    async def block_hash(self, number: int) -> bytes | None:
+        self._answer()
+        is_there = number <= 1 + len(self.messages) + len(self.posted)
+        return keccak256(bytes([self.fork]) + number.to_bytes(8, "big")) if is_there else None
+
+    async def leader(self) -> bytes | None:
+        self._answer()
+        return self.leads
+
+    async def bond(self, sequencer: bytes) -> Bond:
+        self._answer()
+        return Bond(amount_wei=self.bonds.get(sequencer, MIN_BOND_WEI), batches_to=0)
+
+    async def is_overdue(self) -> bool:
+        self._answer()
+        return self._waits_longer(self._inbox_to(), self._deployment.takeover_delay_s)
 
     async def time_s(self) -> int:
         self._answer()
@@ -176,12 +215,29 @@ class MemoryL1:
         return self.posted[start : start + limit]
 
     async def submit_batch(self, batch_id: int, prev_root: bytes, blob: bytes) -> PostedBatch:
+        assert self.sender is not None
+        return await self.submit_by(self.sender, batch_id, prev_root, blob)
+
+    async def submit_by(self, sender: bytes, batch_id: int, prev_root: bytes, blob: bytes) -> PostedBatch:
+        """The checks of the contract that a sequencer can run into, in its order."""
         self._answer()
         if batch_id < len(self.posted) and self.posted[batch_id].blob == blob:
             return self.posted[batch_id]
-        head = self.posted[-1].post_root if self.posted else GENESIS_ROOT
-        if batch_id != len(self.posted) or prev_root != head:
+        if batch_id != len(self.posted):
             raise ChainRejectedError("wrong batch", code="wrong_batch_id")
+        if prev_root != (self.posted[-1].post_root if self.posted else GENESIS_ROOT):
+            raise ChainRejectedError("wrong root", code="wrong_previous_root")
+        if self.bonds.get(sender, MIN_BOND_WEI) < MIN_BOND_WEI:
+            raise ChainRejectedError("no bond", code="bond_too_small")
+        is_led = self.leads not in (None, sender) and self.bonds.get(self.leads or b"", MIN_BOND_WEI) >= MIN_BOND_WEI
+        if is_led and not await self.is_overdue():
+            raise ChainRejectedError("another leads", code="not_leader")
+        inbox_to = decode_batch(blob).header.inbox_to
+        if inbox_to > len(self.messages):
+            raise ChainRejectedError("beyond the inbox", code="inbox_beyond_end")
+        if self._waits_longer(inbox_to, self._deployment.force_delay_s):
+            raise ChainRejectedError("leaves a message out", code="inbox_ignored")
+        self.leads = sender
         batch = PostedBatch(
             batch_id=batch_id,
             prev_root=prev_root,
@@ -190,6 +246,7 @@ class MemoryL1:
             l1_tx=keccak256(blob),
             l1_block=batch_id + 2,
             submitted_at_s=self.now_s,
+            submitter=sender,
         )
         self.posted.append(batch)
         self.submissions += 1
@@ -222,6 +279,26 @@ class MemoryL1:
     async def is_claimed(self, index: int) -> bool:
         return index in self.claims
 
+    def _inbox_to(self) -> int:
+        return decode_batch(self.posted[-1].blob).header.inbox_to if self.posted else 0
+
+    def _waits_longer(self, index: int, delay_s: int) -> bool:
+        return index < len(self.messages) and self.now_s > self.messages[index].at_s + delay_s
+
     def _answer(self) -> None:
         if self.is_down:
             raise ChainUnavailableError("L1 is down")
+
+
+class OtherSender:
+    """An L1 in memory as another sequencer meets it."""
+
+    def __init__(self, l1: MemoryL1, sender: bytes) -> None:
+        self._l1 = l1
+        self.sender = sender
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._l1, name)
+
+    async def submit_batch(self, batch_id: int, prev_root: bytes, blob: bytes) -> PostedBatch:
+        return await self._l1.submit_by(self.sender, batch_id, prev_root, blob)

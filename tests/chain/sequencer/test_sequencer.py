@@ -9,7 +9,6 @@ from chain.codec import decode_batch
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.replay import rebuild_state
 from chain.sequencer import follower
-from chain.sequencer.poster import DivergedError
 from chain.sequencer.store import StoreError, set_fact
 from chain.signing import sign_digest
 from chain.txs import CreateAccount, OpenChannel, StartClose, Transfer, Withdraw
@@ -397,38 +396,6 @@ class TestResuming:
         other._deployment = replace(other._deployment, genesis_root=bytes(32))
         with pytest.raises(ChainRejectedError, match="genesis"):
             await start(l1=other).start()
-
-    async def test_an_l1_that_holds_another_batch_than_ours_is_not_built_on(self, start, l1):
-        async with start() as sequencer:
-            await sequencer.create_account(owner(1))
-            await sequencer.flush()
-        l1.posted[0] = replace(l1.posted[0], post_root=b"\1" * 32)
-        with pytest.raises(DivergedError):
-            await start().start()
-
-    async def test_a_second_sequencer_that_was_overtaken_stops_and_says_so(self, start, l1, quick):
-        slow = start(replace(quick, operate=False), name="slow.db")
-        async with slow, start(name="fast.db") as fast:
-            await slow.create_account(owner(1))
-            await fast.create_account(owner(2))
-            await fast.flush()
-            with pytest.raises(ChainRejectedError) as caught:
-                await slow.flush()
-            assert caught.value.code == "sequencer_halted"
-            with pytest.raises(ChainRejectedError) as caught:
-                await slow.submit(CreateAccount(owner(5)).encode())
-            assert caught.value.code == "sequencer_halted"
-            assert "another batch" in slow.halted
-        with pytest.raises(DivergedError):
-            await fast_forward(start, l1)
-
-
-async def fast_forward(start, l1) -> None:
-    """Start the overtaken database again, after L1 went further ahead."""
-    async with start(name="fast.db") as fast:
-        await fast.create_account(owner(3))
-        await fast.flush()
-    await start(name="slow.db").start()
 
 
 async def submit_until_refused(sequencer) -> tuple[bytes, int, StoreError]:

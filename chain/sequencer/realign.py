@@ -1,0 +1,215 @@
+"""Bringing the sequencer into agreement with an L1 that shows something else than it remembers.
+
+L1 wins: batches that stand there are verified and taken in, whoever posted them. What this sequencer had executed in
+their place is set aside, durably, and executed again on top. A batch that doesn't verify is never built on: the
+sequencer waits until somebody has proven it wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from chain.codec import is_inbox_body
+from chain.errors import ChainUnavailableError, IdlewattError
+from chain.l1.protocol import PostedBatch
+from chain.replay import ReplayedBatch, Replayer, ReplayError, replay_l1
+from chain.sequencer.head import Refused
+from chain.sequencer.store import (
+    BatchRow,
+    Statement,
+    StoreError,
+    drop_set_aside,
+    insert_event,
+    mark_posted,
+    mark_unposted,
+    set_aside_from,
+)
+from chain.txs import TX_SIZES, tx_id
+
+if TYPE_CHECKING:
+    from chain.sequencer.sequencer import Sequencer
+
+log = logging.getLogger(__name__)
+
+PAGE_MESSAGES = 256
+GROUP_TXS = 128
+"""Transactions set aside that are executed again in one durable commit."""
+
+
+class DivergedError(IdlewattError):
+    """L1 contradicts what was final already."""
+
+    default_code = "diverged"
+
+
+class Realigner:
+    """Compares this sequencer's batches with those on L1, and follows L1 where they differ."""
+
+    def __init__(self, sequencer: Sequencer) -> None:
+        self._sequencer = sequencer
+        self.wrong_batch: int | None = None
+        """The batch on L1 that doesn't verify, while one stands there."""
+
+    async def realign(self, *, is_reorg: bool = False, must_rebuild: bool = False) -> None:
+        """Agree with L1.
+
+        Args:
+            is_reorg: L1's own history changed, so the inbox may have too.
+            must_rebuild: L1 can't take the batches that were sealed but don't stand; build them anew.
+
+        Raises:
+            DivergedError: If L1 holds another batch where a final one was.
+            ChainUnavailableError: If L1 does not answer, or is behind what was final already.
+            StoreError: If the disk refuses.
+        """
+        sequencer = self._sequencer
+        async with sequencer.writing:
+            standing = await sequencer.l1.batch_count()
+            common = await self._agree(standing)
+            is_cut = standing > common or must_rebuild
+            if is_cut or (is_reorg and not await self._knows_inbox(common)):
+                await self._rewind(common)
+            if standing > common:
+                await self._adopt(common)
+            else:
+                self.wrong_batch = None
+            await sequencer.poster.recount()
+        await self.restore()
+
+    async def restore(self) -> None:
+        """Execute again what was set aside, once this sequencer may post: the inbox first, which has waited too."""
+        sequencer = self._sequencer
+        if not sequencer.leads:
+            return
+        while waiting := await sequencer.store.set_aside(GROUP_TXS):
+            await sequencer.follower.take_messages()
+            async with sequencer.writing:
+                change: list[Statement] = []
+                for position, raw in waiting:
+                    change += await self._execute_again(raw)
+                    change.append(drop_set_aside(position))
+                await sequencer.commit_head(change)
+            await sequencer.poster.recount()
+
+    async def _agree(self, standing: int) -> int:
+        """How many batches L1 and the database share; what is known of where those stand is brought up to date."""
+        store, final = self._sequencer.store, self._sequencer.final.count
+        if standing < final:
+            raise ChainUnavailableError(
+                f"This L1 shows {standing} batches, but {final} were final already.",
+                code="l1_behind",
+                fix="Wait until it caught up, or use an L1 node that follows the chain.",
+            )
+        common = min(standing, await store.sealed_count())
+        change: list[Statement] = []
+        agreed = common
+        while agreed > final:
+            ours = await self._own(agreed - 1)
+            posted = (await self._sequencer.l1.batches(agreed - 1, 1))[0]
+            if not _is_same(ours, posted):
+                # An earlier one's place says nothing about this one, so what was agreed above it is void.
+                common, change = agreed - 1, []
+            elif (ours.l1_tx, ours.l1_block, ours.submitted_at_s) == _place(posted):
+                break
+            else:
+                change.append(mark_posted(posted.batch_id, posted.l1_tx, posted.l1_block, posted.submitted_at_s))
+            agreed -= 1
+        if common == final > 0:
+            await self._check_final(final - 1)
+        await store.commit([mark_unposted(common), *change])
+        return common
+
+    async def _check_final(self, batch_id: int) -> None:
+        posted = (await self._sequencer.l1.batches(batch_id, 1))[0]
+        if not _is_same(await self._own(batch_id), posted):
+            raise DivergedError(
+                f"L1 holds another batch {batch_id} than the one that was final.",
+                fix="Move the sequencer's database away to rebuild it from this L1.",
+            )
+
+    async def _own(self, batch_id: int) -> BatchRow:
+        row = await self._sequencer.store.batch(batch_id, with_blob=True)
+        if row is None or row.blob is None:
+            raise StoreError(f"The database lacks batch {batch_id}.", fix="Move it away to rebuild it from L1.")
+        return row
+
+    async def _knows_inbox(self, from_batch: int) -> bool:
+        """Whether L1's inbox still says what batches from this one on executed."""
+        known = await self._sequencer.store.message_hashes(from_batch)
+        for start in range(0, len(known), PAGE_MESSAGES):
+            page = known[start : start + PAGE_MESSAGES]
+            messages = await self._sequencer.l1.inbox_messages(page[0][0], len(page))
+            if [(message.index, message.content_hash()) for message in messages] != page:
+                return False
+        return True
+
+    async def _rewind(self, from_batch: int) -> None:
+        """Go back to the state before a batch, keeping the transactions from there on for later."""
+        sequencer = self._sequencer
+        count = await sequencer.store.tx_count(from_batch)
+        change = set_aside_from(from_batch)
+        if count:
+            text = f"L1 has another history from batch {from_batch} on: {count} transactions are executed again on it."
+            change += insert_event("reorder", sequencer.l1_time_s, text, "")
+            log.warning("%s", text)
+        await sequencer.store.commit(change)
+        await sequencer.load_head()
+
+    async def _adopt(self, from_batch: int) -> None:
+        """Execute every batch that L1 has from this one on, verifying each before building on it."""
+        sequencer = self._sequencer
+        replayer = Replayer(sequencer.rules, state=sequencer.head.state, next_batch=from_batch)
+        try:
+            async for verified in replay_l1(sequencer.l1, replayer=replayer):
+                sequencer.head.state.rollback(0)  # executed once to verify it, and once more to record it
+                self._record(verified)
+                posted = verified.posted
+                text = f"Batch {posted.batch_id} adopted from L1."
+                await sequencer.commit_head(
+                    [
+                        mark_posted(posted.batch_id, posted.l1_tx, posted.l1_block, posted.submitted_at_s),
+                        *insert_event("batch", posted.submitted_at_s, text, "0x" + posted.l1_tx.hex()),
+                    ]
+                )
+            self.wrong_batch = None
+        except ReplayError as error:
+            if self.wrong_batch != error.batch_id:
+                log.error("batch %d on L1 is wrong and is not built on: %s", error.batch_id, error.line())
+                text = f"Batch {error.batch_id} on L1 is wrong; nothing is built on it. {error.message}"
+                await sequencer.store.commit(insert_event("wrong", sequencer.l1_time_s, text, ""))
+            self.wrong_batch = error.batch_id
+
+    def _record(self, verified: ReplayedBatch) -> None:
+        head, at_s = self._sequencer.head, verified.batch.header.l2_time_s
+        for message in verified.messages:
+            head.execute_message(message, at_s)
+        for frame in verified.batch.frames:
+            offset = 0
+            while not is_inbox_body(frame.body) and offset < len(frame.body):
+                size = TX_SIZES[frame.body[offset]]
+                head.execute(frame.body[offset : offset + size], at_s)
+                offset += size
+        assert head.state.root() == verified.posted.post_root
+        head.seal(verified.posted.blob)
+
+    async def _execute_again(self, raw: bytes) -> list[Statement]:
+        sequencer = self._sequencer
+        try:
+            sequencer.execute(raw)
+        except Refused as error:
+            if await sequencer.store.tx(tx_id(raw)) is not None:
+                return []  # L1's history has it too, or its sender handed it in again
+            l2_tx = "0x" + tx_id(raw).hex()
+            log.error("the acknowledged transaction %s no longer executes: %s", l2_tx, error.tx_code.name.lower())
+            text = f"A transaction doesn't fit L1's history any more ({error.tx_code.name.lower().replace('_', ' ')})."
+            return insert_event("dropped", sequencer.l1_time_s, text, l2_tx)
+        return []
+
+
+def _place(posted: PostedBatch) -> tuple[bytes, int, int]:
+    return posted.l1_tx, posted.l1_block, posted.submitted_at_s
+
+
+def _is_same(ours: BatchRow, posted: PostedBatch) -> bool:
+    return (ours.blob, ours.prev_root, ours.post_root) == (posted.blob, posted.prev_root, posted.post_root)
