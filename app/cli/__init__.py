@@ -28,6 +28,7 @@ COMMANDS = {
     "channels": "List, redeem and close payment channels.",
     "relay": "Run a relay that joins nodes.",
     "devnet": "Run an embedded L1 with the rollup on it.",
+    "watch": "Re-execute the rollup from L1 alone, and prove what is wrong.",
     "status": "Say how the node on this home is doing.",
     "doctor": "Check what newcomers trip over, and print the fixes.",
 }

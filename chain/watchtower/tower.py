@@ -12,7 +12,7 @@ import msgspec
 from chain.errors import ChainRejectedError, ChainUnavailableError, IdlewattError
 from chain.frames import fraud_proof
 from chain.l1.protocol import Deployment, FraudProof, RollupL1
-from chain.signing import address_of, checksum_address, keccak256
+from chain.signing import checksum_address, keccak256
 from chain.views import DisputeStage, DisputeView, WatchEvent, WatchView
 from chain.watchtower import core
 from chain.watchtower.derive import Deriver, WrongBatch
@@ -57,12 +57,13 @@ class Prover:
     """Who proves: an L1 account, and the salts of its commitments, which a restarted watchtower finds again.
 
     Args:
-        private_key: 32 bytes; the L1 connection signs with the same one. Never shown.
+        address: Of the key that the L1 connection sends with; 20 bytes.
+        sign_digest: Signs 32 bytes with that key, always alike; what only it can sign, only it can derive salts from.
     """
 
-    def __init__(self, private_key: bytes) -> None:
-        self.address = address_of(private_key)
-        self._secret = keccak256(_SALT_LABEL + private_key)
+    def __init__(self, address: bytes, sign_digest: Callable[[bytes], bytes]) -> None:
+        self.address = address
+        self._secret = keccak256(sign_digest(keccak256(_SALT_LABEL)))
 
     def salt(self, rollup: bytes, identity: bytes, frame: int) -> bytes:
         """The salt for a frame of a batch: 32 bytes that nobody else can guess."""

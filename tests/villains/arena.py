@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ class Arena:
 
     def tower(self, *, proves: bool = True, config: WatchtowerConfig | None = None) -> Watchtower:
         """A watchtower that knows nothing yet."""
-        prover = Prover(PROVER_KEY) if proves else None
+        prover = Prover(PROVER, partial(sign_digest, PROVER_KEY)) if proves else None
         return Watchtower(self.prover, prover=prover, config=config, on_event=self.events.append)
 
     async def takeover(self) -> Sequencer:

@@ -1,0 +1,173 @@
+"""``idlewatt watch``: a watchtower, which needs nothing but an L1, and a key with a little ether if it is to prove."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from app.cli.common import (
+    announce,
+    as_coroutine,
+    chain_option,
+    home_option,
+    json_option,
+    passphrase,
+    until_stopped,
+    with_parent_option,
+)
+from app.cli.node_access import configured
+from app.config import Config
+from app.home import Home
+from app.logs import log_to
+from chain.errors import IdlewattError, UsageError
+from chain.signing import parse_address
+from chain.views import DisputeStage, DisputeView, WatchEvent
+
+if TYPE_CHECKING:
+    from wallet.account import UnlockedAccount
+
+FIX_WHERE = "Give --chain http://host:port, or --l1 http://host:port together with --rollup 0x…"
+
+
+LAST_DATE_S = 253_402_300_799
+"""The end of the year 9999: an L1 may claim any time, and Python knows no later one."""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """What is watched."""
+
+    l1_url: str
+    rollup_address: bytes
+
+
+@click.command("watch", help="Re-execute the rollup from L1 alone, and prove what is wrong.")
+@home_option
+@chain_option
+@click.option("--l1", "l1_url", help="The L1's JSON-RPC; asked of --chain unless given.")
+@click.option("--rollup", "rollup", help="The rollup contract's address on L1; asked of --chain unless given.")
+@click.option("--prove", is_flag=True, help="Prove wrong batches with the home's wallet, which pays the gas.")
+@click.option("--freeze", is_flag=True, help="With --prove: freeze a rollup whose inbox nobody executes.")
+@click.option("--once", is_flag=True, help="Check what stands and end: 0 if all of it is right, else 1.")
+@json_option
+@with_parent_option
+@as_coroutine
+async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
+    home_path: str | None,
+    chain: str | None,
+    l1_url: str | None,
+    rollup: str | None,
+    prove: bool,
+    freeze: bool,
+    once: bool,
+    as_json: bool,
+    with_parent: bool,
+) -> None:
+    """Watch until told to stop."""
+    if freeze and not prove:
+        raise UsageError("--freeze sends a transaction.", fix="Give --prove as well, so that it is known who pays.")
+    if once and prove:
+        raise UsageError("--once only looks.", fix="Leave --prove away, or --once.")
+    home, config = configured(home_path, chain=chain)
+    log_to(home.logs, "watch", config.log_level)
+    place = await _place(config, l1_url, rollup)
+
+    from chain.watchtower import WatchtowerConfig
+    from chain.watchtower.open import check_funds, open_watchtower
+
+    account = await _account(home, config) if prove else None
+    if account is not None:
+        await check_funds(place.l1_url, account.address)
+
+    def tell(event: WatchEvent) -> None:
+        announce(event, as_json=as_json, text=_line(event))
+
+    async def watch(stop: asyncio.Event) -> None:
+        tower_config = WatchtowerConfig(freezes=freeze)
+        async with open_watchtower(
+            place.l1_url, place.rollup_address, account=account, config=tower_config, on_event=tell
+        ) as tower:
+            who = f", proving as {account.address_hex}" if account else ""
+            facts = {"l1": place.l1_url, "rollup": "0x" + place.rollup_address.hex(), "proving": account is not None}
+            announce({"watching": facts}, as_json=as_json, text=f"Watching {facts['rollup']} on {place.l1_url}{who}.")
+            if once:
+                await tower.settle()
+                _judge(tower.view().disputes)
+                return
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(tower.run())
+                await stop.wait()
+                running.cancel()
+
+    try:
+        await until_stopped(watch, with_parent=with_parent)
+    finally:
+        if account is not None:
+            account.forget()
+
+
+async def _place(config: Config, l1_url: str | None, rollup: str | None) -> Place:
+    """Where to look: as it was given, and what wasn't given as the rollup's RPC says."""
+    if l1_url is not None and not l1_url.startswith(("http://", "https://")):
+        raise UsageError("--l1 takes the URL of an L1's JSON-RPC.", code="bad_url", fix="Give http://host:port.")
+    try:
+        address = parse_address(rollup) if rollup is not None else None
+    except ValueError as error:
+        raise UsageError(f"--rollup: {error}.", code="bad_address", fix="Copy the address again.") from None
+    if l1_url is None or address is None:
+        if config.chain is None:
+            raise UsageError("It isn't known which rollup to watch.", code="no_chain", fix=FIX_WHERE)
+        from chain.client import RollupClient
+
+        async with RollupClient(config.chain) as client:
+            info = await client.info()
+        l1_url = l1_url or info.l1_rpc_url
+        address = address or _told_address(info.rollup_address)
+    return Place(l1_url=l1_url, rollup_address=address)
+
+
+def _told_address(text: str) -> bytes:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise IdlewattError(
+            "The rollup's RPC names no contract.", code="chain_bad_answer", fix="Give --l1 and --rollup yourself."
+        ) from error
+
+
+async def _account(home: Home, config: Config) -> UnlockedAccount:
+    """The home's wallet, unlocked: its key pays for the proofs and gets half of the bond."""
+    from wallet.keystore import Keystore
+
+    keystore = Keystore(home.keystore)
+    entries = await keystore.accounts()
+    if not entries:
+        raise IdlewattError(
+            "This home has no wallet yet.",
+            code="no_wallet",
+            fix="Create one with `idlewatt wallet new`, and send it a little ether on L1.",
+        )
+    words = passphrase(use_keyring=config.keyring, account=entries[0].address_hex)
+    return await keystore.unlock(entries[0].address, words)
+
+
+def _line(event: WatchEvent) -> str:
+    at = datetime.fromtimestamp(min(event.at_s, LAST_DATE_S), UTC).strftime("%Y-%m-%d %H:%M:%S") if event.at_s else "-"
+    gas = [gas for gas in (event.dispute.commit_gas, event.dispute.prove_gas) if gas] if event.dispute else []
+    spent = f" Gas so far: {sum(gas)}." if gas else ""
+    return f"{at}  {event.kind:<10} {event.text}{spent}"
+
+
+def _judge(disputes: tuple[DisputeView, ...]) -> None:
+    """End with a failure where a wrong batch stands."""
+    standing = {DisputeStage.FOUND, DisputeStage.COMMITTED, DisputeStage.MISSED, DisputeStage.REFUSED}
+    for dispute in disputes:
+        if dispute.stage in standing:
+            raise IdlewattError(
+                f"Batch {dispute.batch_id} is wrong at frame {dispute.frame}: {dispute.rule} (code {dispute.code}).",
+                code="fraud_found",
+                fix="Prove it with `idlewatt watch --prove`, and accept nothing from this sequencer.",
+            )

@@ -1,0 +1,92 @@
+"""A watchtower on an L1 that was named by its URL: the contracts found there, the prover's purse looked into."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from chain.errors import IdlewattError
+from chain.l1.connection import checksum
+from chain.l1.discover import read_deployment
+from chain.l1.rollup_l1 import JsonRpcRollupL1
+from chain.signing import checksum_address
+from chain.views import WatchEvent
+from chain.watchtower.signer import WalletL1Signer
+from chain.watchtower.tower import Prover, Watchtower, WatchtowerConfig
+
+PROOF_GAS = 1_100_000
+"""What a commitment and the most expensive proof take together."""
+
+
+class Account(Protocol):
+    """What proves: a wallet's unlocked account."""
+
+    address: bytes
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        """Sign 32 bytes."""
+        ...
+
+    def sign_l1_transaction(self, transaction: Mapping[str, Any]) -> bytes:
+        """Sign one L1 transaction; returns it raw."""
+        ...
+
+
+@asynccontextmanager
+async def open_watchtower(
+    l1_url: str,
+    rollup_address: bytes,
+    *,
+    account: Account | None = None,
+    config: WatchtowerConfig | None = None,
+    on_event: Callable[[WatchEvent], None] = lambda _: None,
+) -> AsyncIterator[Watchtower]:
+    """A watchtower for as long as the block runs; it only tells of wrong batches where no account proves.
+
+    Args:
+        l1_url: The L1's JSON-RPC over HTTP.
+        rollup_address: 20 bytes.
+        account: Who proves and pays the gas.
+        config: Rhythms and deadlines.
+        on_event: Told of everything that happens.
+
+    Raises:
+        ChainUnavailableError: If L1 can't be reached.
+        ChainRejectedError: If it has no rollup there.
+    """
+    deployment = await read_deployment(l1_url, rollup_address)
+    l1 = JsonRpcRollupL1(l1_url, deployment)
+    prover = None
+    if account is not None:
+        prover = Prover(account.address, account.sign_digest)
+        l1.signer = WalletL1Signer(l1.connection, account.address, account.sign_l1_transaction)
+    try:
+        yield Watchtower(l1, prover=prover, config=config, on_event=on_event)
+    finally:
+        await l1.aclose()
+
+
+async def check_funds(l1_url: str, address: bytes) -> None:
+    """Make sure that a prover can pay for a proof at the fees of now.
+
+    Raises:
+        IdlewattError: With code ``prover_unfunded`` if it can't.
+        ChainUnavailableError: If L1 can't be reached.
+    """
+    from chain.l1.connection import L1Connection
+
+    connection = L1Connection(l1_url)
+    try:
+        eth = connection.web3.eth
+        held_wei = int(await connection.request(lambda: eth.get_balance(checksum(address))))
+        needed_wei = PROOF_GAS * (await connection.fees())["maxFeePerGas"]
+    finally:
+        await connection.aclose()
+    if held_wei < needed_wei:
+        raise IdlewattError(
+            f"{checksum_address(address)} holds {held_wei / 10**18:.6f} ether on this L1; a proof may cost "
+            f"{needed_wei / 10**18:.6f}.",
+            code="prover_unfunded",
+            fix="Send it ether there, or watch without --prove.",
+        )
