@@ -50,6 +50,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Threads of the engine; the physical cores when absent."""
     gpu_layers: Annotated[int, msgspec.Meta(ge=-1)] = -1
     """Layers put on the GPU; -1 for all of them."""
+    watch: Annotated[str, msgspec.Meta(pattern="^(auto|on|off)$")] = "auto"
+    """Whether a watchtower runs inside the node; ``auto`` while it has a stake, or channels that it is paid from."""
     keyring: bool = False
     """Whether the passphrase is looked for in the system's keyring."""
     log_level: Annotated[str, msgspec.Meta(pattern="^(debug|info|warning|error)$")] = "info"

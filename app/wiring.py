@@ -33,6 +33,7 @@ def settings_of(home: Home, config: Config, *, demo: bool = False) -> NodeSettin
             threads=config.threads,
             gpu_layers=config.gpu_layers,
         ),
+        watch=config.watch,
         version=version("idlewatt"),
         demo=demo,
         scrypt_n=DEMO_SCRYPT_N if demo else None,

@@ -151,8 +151,9 @@ class Journal:
             changes |= {"frame": event.frame_index, "code": event.code, "rule": rule_name(event.code)}
         who = "Our proof" if event.prover == self._prover else f"The proof of {prover}"
         self.advance(DisputeStage.PROVEN, f"{who} about batch {event.batch_id} was accepted.", now_s, **changes)
-        gone = event.batches_before - event.batch_id
-        text = f"{gone} batches were taken back, and {checksum_address(event.submitter)} lost its bond."
+        last = event.batches_before - 1
+        what = f"Batch {last} was" if last == event.batch_id else f"Batches {event.batch_id} to {last} were"
+        text = f"{what} taken back, and {checksum_address(event.submitter)} lost its bond."
         self.advance(DisputeStage.REVERTED, text, now_s, reverted_block=event.l1_block)
         self._is_open = False
 

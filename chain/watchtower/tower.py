@@ -233,7 +233,9 @@ class Watchtower:
                 left = await deriver.rewind(sight.batch_count)
                 self._drop_dispute()
                 self._rolled_back_at_s = sight.now_s
-                self._journal.tell("rewound", f"L1 went back: {before - left} batches are read again.", sight.now_s)
+                self._journal.tell(
+                    "rewound", f"L1 went back: batches from {left} to {before - 1} are read again.", sight.now_s
+                )
             case core.Follow():
                 await self._follow(sight, deriver)
             case core.Close():

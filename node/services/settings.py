@@ -36,6 +36,8 @@ class NodeSettings:
     min_deposit_nano: int = 100_000
     """The least deposit a channel to this provider must hold."""
     credit_tokens: int = 64
+    watch: str = "auto"
+    """Whether a watchtower runs inside: ``auto``, ``on`` or ``off``."""
     version: str = "0.1.0"
     demo: bool = False
     scrypt_n: int | None = None
