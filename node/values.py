@@ -13,13 +13,14 @@ import msgspec
 
 from chain.errors import IdlewattError
 from chain.money import MAX_NANO, NANO_PER_USD, format_usd, parse_usd
-from chain.views import BatchView, ChainEvent, Inclusion
+from chain.views import BatchView, ChainEvent, DisputeStage, DisputeView, Inclusion
 from node.engine.protocol import ChatMessage, Sampling
 from wallet.steps import Step, StepState
 
 __all__ = [
     "MAX_NANO",
     "NANO_PER_USD",
+    "Alarm",
     "BatchView",
     "ChainEvent",
     "ChainSnapshot",
@@ -34,6 +35,8 @@ __all__ = [
     "ChatStage",
     "ChatTurn",
     "DeviceView",
+    "DisputeStage",
+    "DisputeView",
     "Health",
     "HealthItem",
     "IdlewattError",
@@ -53,11 +56,14 @@ __all__ = [
     "ProviderView",
     "ReceiptView",
     "RelayView",
+    "SafetyView",
     "Sampling",
+    "SequencerView",
     "SkippedView",
     "SlashView",
     "Step",
     "StepState",
+    "WaitingMessage",
     "WalletState",
     "WalletView",
     "format_usd",
@@ -277,6 +283,60 @@ class ChannelSummary(msgspec.Struct, frozen=True, kw_only=True):
     closing_at_s: int
 
 
+class WaitingMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message of the L1 inbox that no batch executes yet, with what its waiting leads to; times are L1's."""
+
+    index: int
+    kind: Literal["deposit", "forced"]
+    at_s: int
+    deadline_s: int
+    """From here on no batch stands that leaves it out."""
+    takeover_at_s: int
+    """From here on anyone bonded may sequence."""
+    freeze_at_s: int
+    """From here on anyone may freeze the rollup."""
+
+
+class SequencerView(msgspec.Struct, frozen=True, kw_only=True):
+    """One sequencer with its bond."""
+
+    address: str
+    bond_wei: int
+    is_leader: bool
+    """Whether it alone may post now."""
+
+
+class SafetyView(msgspec.Struct, frozen=True, kw_only=True):
+    """What L1 says about the rollup's safety, read from the contracts without any sequencer."""
+
+    at_s: int
+    """L1's time."""
+    l1_block: int
+    batch_count: int
+    final_count: int
+    frozen_at_s: int | None
+    is_overdue: bool
+    """Whether anyone bonded may sequence now."""
+    sequencers: tuple[SequencerView, ...]
+    """The leader and whoever posted of late."""
+    waiting: tuple[WaitingMessage, ...]
+    """The oldest of those that wait."""
+    waiting_count: int
+    announced: int
+    """Fraud proofs that somebody announced of late and did not show yet: true or not, nobody knows before."""
+    disputes: tuple[DisputeView, ...]
+    """Newest last: what the contract's events tell, and what a watchtower in this node follows."""
+
+
+class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+    """What every screen says in a line of its own, for as long as it is so."""
+
+    severity: Literal["danger", "warning"]
+    text: str
+    way_out: Literal["", "force", "exit"] = ""
+    """What a wallet can do about it: force a withdrawal through L1, or leave altogether."""
+
+
 class ChainSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The rollup as this node sees it."""
 
@@ -294,6 +354,10 @@ class ChainSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     has_faucet: bool
     batches: tuple[BatchView, ...]
     events: tuple[ChainEvent, ...]
+    safety: SafetyView | None = None
+    """As last read from L1; ``None`` before it was."""
+    l1_error: str = ""
+    """Why L1 can't be read, if it can't."""
 
 
 class OfferView(msgspec.Struct, frozen=True, kw_only=True):
@@ -429,6 +493,8 @@ class NodeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     chain_url: str
     chain_reachable: bool
     wallets: tuple[WalletView, ...]
+    alarm: Alarm | None = None
+    """A fraud or a freeze, while it is on."""
 
 
 class NodeChanged(msgspec.Struct, frozen=True, kw_only=True, tag="changed"):

@@ -18,6 +18,7 @@ from textual.worker import Worker
 from node.values import IdlewattError
 from screens.hub import Hub
 from screens.text import plain
+from screens.widgets.alarm_bar import AlarmBar
 from screens.widgets.key_bar import KeyBar
 from screens.widgets.status_bar import StatusBar
 
@@ -59,6 +60,7 @@ class NodeScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """Header, body, footer."""
         yield StatusBar(self.hub, self.TITLE_TEXT)
+        yield AlarmBar(self.hub)
         with Container(id="body"):
             yield from self.compose_body()
         yield KeyBar()

@@ -15,6 +15,7 @@ from textual.widgets import DataTable, Static
 
 from node.values import BatchView, ChainEvent, ChainSnapshot, Inclusion
 from screens.base import NodeScreen
+from screens.chain_safety import safety_content
 from screens.dialogs import Reveal
 from screens.hub import Hub
 from screens.text import DASH, clock, countdown, duration, plain, short_hex, size
@@ -130,7 +131,8 @@ class ChainScreen(NodeScreen):
     HELP_TEXT = (
         "The rollup that settles payments. soft: the sequencer executed it; batched: it stands on L1 and "
         "can be challenged; final: the window is over. Anyone can rebuild the state from L1 alone and compare the "
-        "state roots. Enter shows a batch in full."
+        "state roots. Enter shows a batch in full. Safety is read from L1's contracts and asks no sequencer: disputes, "
+        "messages that wait in L1's inbox with their deadline, who sequences with what bond, and whether it froze."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "reload", "Refresh", id="chain.reload"),
@@ -140,6 +142,11 @@ class ChainScreen(NodeScreen):
         super().__init__(hub)
         self.chain: ChainSnapshot | None = None
         self._offset_ms = 0
+        self._l1_offset_ms = 0
+
+    def l1_now_ms(self) -> int:
+        """L1's clock: as it told at the last load, gone on since."""
+        return self.hub.now_ms() + self._l1_offset_ms
 
     def chain_now_ms(self) -> int:
         """The chain's clock: as it told at the last load, gone on since."""
@@ -152,6 +159,9 @@ class ChainScreen(NodeScreen):
                 head = Static(id="chain-head", classes="panel", markup=False)
                 head.border_title = "Rollup"
                 yield head
+                safety = Static(id="chain-safety", classes="panel", markup=False)
+                safety.border_title = "Safety, as L1 has it"
+                yield safety
                 with Vertical(id="batches-box", classes="panel grow"):
                     yield BatchTable(
                         batch_columns(self.chain_now_ms), lambda batch: str(batch.batch_id), id="batches-table"
@@ -176,6 +186,7 @@ class ChainScreen(NodeScreen):
         """Read the rollup."""
         chain = await self.hub.api.chain()
         self._offset_ms = chain.chain_time_s * 1000 - self.hub.now_ms() if chain.chain_time_s is not None else 0
+        self._l1_offset_ms = chain.safety.at_s * 1000 - self.hub.now_ms() if chain.safety is not None else 0
         self.chain = chain
 
     def show(self) -> None:
@@ -195,6 +206,7 @@ class ChainScreen(NodeScreen):
             )
         else:
             head.update(head_content(chain))
+        self._show_safety()
         batches = chain.batches if chain is not None else ()
         self._table.show_rows(batches)
         self._table.set_class(not batches, "hidden")
@@ -203,7 +215,18 @@ class ChainScreen(NodeScreen):
         empty.set_class(bool(batches), "hidden")
         self.query_one("#events", Static).update(events_content(chain.events if chain is not None else ()))
         self._show_detail()
-        self.keep_ticking(any(batch.inclusion is not Inclusion.FINAL for batch in batches) and self.looked_at)
+        safety = chain.safety if chain is not None else None
+        counts_down = any(batch.inclusion is not Inclusion.FINAL for batch in batches) or bool(
+            safety and safety.waiting
+        )
+        self.keep_ticking(counts_down and self.looked_at)
+
+    def _show_safety(self) -> None:
+        panel = self.query_one("#chain-safety", Static)
+        chain = self.chain
+        panel.set_class(chain is None or (chain.safety is None and not chain.l1_error), "hidden")
+        is_wide = self.has_class("-wide")
+        panel.update(safety_content(chain, self.l1_now_ms(), wide=is_wide) if chain is not None else "")
 
     def tick(self) -> None:
         """Count down, and read again when a window just ended."""

@@ -38,5 +38,8 @@ def _text(snapshot: NodeSnapshot, running: bool) -> str:
     lines += [f"not taken: {skipped.count} x {skipped.reason}. {skipped.fix}" for skipped in snapshot.skipped]
     for wallet in snapshot.wallets:
         balance = format_usd(wallet.balance_nano) if wallet.balance_nano is not None else "balance unknown"
-        lines.append(f"wallet {wallet.address or '(none)'} {wallet.state}: {balance}")
+        staked = f", {format_usd(wallet.stake_nano)} staked" if wallet.stake_nano else ""
+        lines.append(f"wallet {wallet.address or '(none)'} {wallet.state}: {balance}{staked}")
+    if snapshot.alarm is not None:
+        lines.insert(0, snapshot.alarm.text)
     return "\n".join(lines)

@@ -70,6 +70,11 @@ class DisputesL1(ContractsL1):
         amount, batches_to = await self._call(self._rollup.functions.bonds(checksum(sequencer)))
         return Bond(amount_wei=amount, batches_to=batches_to)
 
+    async def bond_depositors(self, from_block: int, to_block: int) -> list[bytes]:
+        """Who put up a bond in these L1 blocks, each once."""
+        logs = await self._logs(self._rollup.events.BondDeposited, from_block, to_block)
+        return list(dict.fromkeys(_address(log["args"]["sequencer"]) for log in logs))
+
     async def deposit_bond(self, amount_wei: int) -> bytes:
         """Add to one's own bond; returns the L1 transaction's hash."""
         return await self._send(self._rollup.functions.depositBond(), value_wei=amount_wei)

@@ -29,6 +29,10 @@ class InboxL1(ContractsL1):
                 contents |= {log["args"]["index"]: log["args"] for log in logs if log["args"]["index"] in blocks}
         return [_message(start + i, record, contents.get(start + i)) for i, record in enumerate(records)]
 
+    async def inbox_length(self) -> int:
+        """How many messages the inbox ever took."""
+        return integer(await self._call(self._inbox.functions.length()))
+
     async def oldest_pending(self) -> PendingMessage | None:
         """The oldest inbox message that no standing batch executes."""
         index, at_s = await self._call(self._rollup.functions.oldestPending())

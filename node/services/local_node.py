@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Final, Literal
 
+import msgspec
+
 from chain.errors import IdlewattError
 from chain.views import AccountView
 from node.models.catalog import available
@@ -24,8 +26,10 @@ from node.services.money import money_view
 from node.services.provider_service import ProviderService
 from node.services.purse import Purse
 from node.services.relay_desk import RelayDesk
+from node.services.safety import SafetyDesk
 from node.services.settings import NodeSettings
 from node.services.stakes import slash_by_evidence
+from node.services.watch_desk import WatchDesk
 from node.services.ways_out import WaysOut
 from node.store.store import Store
 from node.values import (
@@ -86,6 +90,8 @@ class LocalNode:
         self._buyer = BuyerService(self._buying_relay, self._purse, self._chain, store, self._jobs, self._hub)
         self._provider = ProviderService(settings, self._purse, self._chain, store, self._jobs, self._hub)
         self._ways_out = WaysOut(self._purse, self._chain, store)
+        self._safety = SafetyDesk(self._chain, lambda: self._hub.changed("chain"))
+        self._watchtower = WatchDesk(settings.watch, self._chain, self._purse, store, self._staked_nano, self._hub)
         self._devices: tuple[DeviceView, ...] = ()
         self._money: MoneyView | None = None
         self._balance_nano: int | None = None
@@ -116,6 +122,8 @@ class LocalNode:
         async with asyncio.TaskGroup() as tasks:
             for name, service in (
                 ("chain", self._chain.run),
+                ("safety", self._safety.run),
+                ("watchtower", self._watchtower.run),
                 ("buying relay", self._buying_relay.run),
                 ("channels", self._buyer.run),
                 ("vouchers", self._provider.earnings.watch),
@@ -156,6 +164,7 @@ class LocalNode:
             chain_url=self._chain.url,
             chain_reachable=self._chain.reachable,
             wallets=(self._wallet_view(),),
+            alarm=self._safety.alarm,
         )
 
     def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[NodeEvent]]:
@@ -168,7 +177,8 @@ class LocalNode:
 
     async def chain(self) -> ChainSnapshot:
         """See ``NodeApi``."""
-        return await self._chain.snapshot()
+        snapshot = await self._chain.snapshot()
+        return msgspec.structs.replace(snapshot, safety=self._safety.view, l1_error=self._safety.error)
 
     # Renting out
 
@@ -401,6 +411,9 @@ class LocalNode:
         self._balance_due.set()
         self._buyer.reconcile_soon()
         self._hub.changed("wallet")
+
+    def _staked_nano(self) -> int:
+        return self._account.stake_nano + self._account.unlocking_nano if self._account else 0
 
     async def _watch_balance(self) -> None:
         while True:

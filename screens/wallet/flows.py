@@ -22,6 +22,7 @@ from screens.wallet.forms import (
     word_check_form,
     words_content,
 )
+from screens.wallet.steps import StepsDialog
 
 Answer = TypeVar("Answer")
 About = TypeVar("About", contravariant=True)
@@ -37,6 +38,10 @@ class Desk(Protocol):
 
     def tell(self, text: str, severity: str = "information") -> None:
         """One line to the person."""
+        ...
+
+    def now_ms(self) -> int:
+        """The clock."""
         ...
 
     def pick(self, count: int) -> int:
@@ -99,6 +104,43 @@ async def withdraw(desk: Desk, wallet: WalletView) -> None:
     if await desk.ask(Confirm("Withdraw to L1?", rows, "Withdraw", note)) and await unlocked(desk, wallet):
         l2_tx = await desk.doing("withdrawing…", desk.api.withdraw(wallet.wallet_id, amount_nano, to))
         desk.tell(f"Withdrawal accepted as {short_hex(l2_tx)}; it is claimed by itself when final.")
+
+
+async def force_withdraw(desk: Desk, wallet: WalletView) -> None:
+    """Money to L1 past the sequencer, step by step."""
+    values = await desk.ask(Form(withdraw_form(wallet)))
+    if values is None:
+        return
+    amount_nano, to = read_amount(values["amount"]), values["to"].strip()
+    rows = [
+        ("amount", usd(amount_nano) if amount_nano is not None else "the whole balance", "bold"),
+        ("to", to or wallet.address, "bold"),
+        ("gas", f"is paid in ether by {wallet.address} on L1"),
+    ]
+    note = "It goes through the inbox on L1, where no sequencer can leave it out for long."
+    if await desk.ask(Confirm("Force a withdrawal?", rows, "Force", note)) and await unlocked(desk, wallet):
+        await desk.ask(
+            StepsDialog(
+                "Forced withdrawal",
+                lambda: desk.api.force_withdraw(wallet.wallet_id, amount_nano, to),
+                desk.now_ms,
+            )
+        )
+
+
+async def leave(desk: Desk, wallet: WalletView) -> None:
+    """Everything out of a rollup that ended, step by step."""
+    rows = [
+        ("what", "balance, stake, channels, deposits and withdrawals under way", "bold"),
+        ("to", wallet.address, "bold"),
+        ("gas", f"is paid in ether by {wallet.address} on L1"),
+    ]
+    note = (
+        "Each is proven against the last state that L1 holds; no sequencer is asked. A rollup whose inbox nobody "
+        "serves is frozen first, for everybody. Channels wait one window for a higher voucher."
+    )
+    if await desk.ask(Confirm("Leave the rollup?", rows, "Leave", note, word="leave")) and await unlocked(desk, wallet):
+        await desk.ask(StepsDialog("Leaving", lambda: desk.api.leave(wallet.wallet_id, freeze=True), desk.now_ms))
 
 
 async def deposit(desk: Desk, wallet: WalletView) -> None:

@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from node.api import NodeApi
-from node.values import ChannelSummary, MoneyLine, MoneyView, WalletState, WalletView
+from node.values import ChannelSummary, IdlewattError, MoneyLine, MoneyView, WalletState, WalletView
 from screens.base import NodeScreen
 from screens.clipboard import copy_text
 from screens.dialogs import Reveal
@@ -24,7 +24,19 @@ from screens.wallet.flows import Answer, Flow
 from screens.wallet.tables import channel_columns, empty_text, money_columns, qr_content, wallet_content
 from screens.widgets.table import NodeTable
 
-_MONEY_ACTIONS = {"faucet", "deposit", "withdraw", "redeem", "close_channel", "unlock", "create", "import", "export"}
+_MONEY_ACTIONS = {
+    "force_withdraw",
+    "leave",
+    "faucet",
+    "deposit",
+    "withdraw",
+    "redeem",
+    "close_channel",
+    "unlock",
+    "create",
+    "import",
+    "export",
+}
 
 
 class WalletScreen(NodeScreen):
@@ -35,11 +47,14 @@ class WalletScreen(NodeScreen):
     HELP_TEXT = (
         "Where all of a wallet's money is: on L2, reserved in channels, earned and claimable, on its way to L1, on L1. "
         "A withdrawal waits for its batch's challenge window; the countdown says how long. tab goes to the channels: "
-        "there v redeems and c closes the one under the cursor. Every action that moves money asks first."
+        "there v redeems and c closes the one under the cursor. Every action that moves money asks first. Where the "
+        "sequencer is silent or refuses, p forces a withdrawal through L1; where the rollup ended, e leaves it."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("w", "withdraw", "Withdraw", id="wallet.withdraw"),
         Binding("d", "deposit", "Deposit", id="wallet.deposit"),
+        Binding("p", "force_withdraw", "Force out", id="wallet.force", tooltip="Withdraw past the sequencer, by L1"),
+        Binding("e", "leave", "Leave", id="wallet.leave", tooltip="Take everything out of a rollup that ended"),
         Binding("f", "faucet", "Faucet", id="wallet.faucet"),
         Binding("v", "redeem", "Redeem", id="wallet.redeem"),
         Binding("c", "close_channel", "Close", id="wallet.close", tooltip="Close the channel under the cursor"),
@@ -59,6 +74,7 @@ class WalletScreen(NodeScreen):
         self.channels: tuple[ChannelSummary, ...] = ()
         self._pick = pick
         self._busy = ""
+        self._was_refused = False
         self._available: tuple[object, ...] = ()
 
     @property
@@ -114,7 +130,18 @@ class WalletScreen(NodeScreen):
             return state is not WalletState.NONE
         if action in {"redeem", "close_channel"}:
             return bool(self.channels)
+        if action in {"force_withdraw", "leave"}:
+            return state is not WalletState.NONE and self._way_out() == action
         return super().check_action(action, parameters)
+
+    def _way_out(self) -> str:
+        """The way out that makes sense now: past a sequencer that is silent or ignores L1, or out of what ended."""
+        alarm = self.hub.snapshot.alarm
+        if alarm is not None and alarm.way_out == "exit":
+            return "leave"
+        is_silent = bool(self.hub.snapshot.chain_url) and not self.hub.snapshot.chain_reachable
+        is_ignoring = alarm is not None and alarm.way_out == "force"
+        return "force_withdraw" if is_silent or is_ignoring or self._was_refused else ""
 
     @property
     def _channel_table(self) -> NodeTable[ChannelSummary]:
@@ -158,7 +185,7 @@ class WalletScreen(NodeScreen):
         self.query_one("#channels-empty").set_class(bool(self.channels), "hidden")
         self._show_qr(wallet)
         self.keep_ticking(self.looked_at and any(line.ready_at_s for line in lines))
-        available = (wallet.state if wallet is not None else None, len(self.channels), others)
+        available = (wallet.state if wallet is not None else None, len(self.channels), others, self._way_out())
         if available != self._available:
             self._available = available
             self.refresh_bindings()
@@ -221,6 +248,10 @@ class WalletScreen(NodeScreen):
         """The node."""
         return self.hub.api
 
+    def now_ms(self) -> int:
+        """The clock."""
+        return self.hub.now_ms()
+
     def pick(self, count: int) -> int:
         """Draw a number below ``count``."""
         return self._pick(count)
@@ -254,8 +285,23 @@ class WalletScreen(NodeScreen):
         self._begin(flows.unlock)
 
     def action_withdraw(self) -> None:
-        """Money to L1, after amount and destination were confirmed."""
-        self._begin(flows.withdraw)
+        """Money to L1, after amount and destination were confirmed; refused, the way past the sequencer is offered."""
+        self._begin(self._withdraw)
+
+    async def _withdraw(self, desk: flows.Desk, wallet: WalletView) -> None:
+        try:
+            await flows.withdraw(desk, wallet)
+        except IdlewattError:
+            self._was_refused = True
+            raise
+
+    def action_force_withdraw(self) -> None:
+        """Money to L1 through its inbox, past the sequencer."""
+        self._begin(flows.force_withdraw)
+
+    def action_leave(self) -> None:
+        """Everything out of a rollup that ended."""
+        self._begin(flows.leave)
 
     def action_deposit(self) -> None:
         """Money from L1 to L2."""

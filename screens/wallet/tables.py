@@ -78,6 +78,9 @@ def wallet_content(wallet: WalletView | None) -> Content:
         " on L2",
     )
     lines = [first]
+    if wallet.stake_nano or wallet.unlocking_nano:
+        leaving = f", {usd(wallet.unlocking_nano)} on its way out" if wallet.unlocking_nano else ""
+        lines.append(Content.assemble("stake ", (usd(wallet.stake_nano), "bold"), leaving))
     if wallet.state is WalletState.LOCKED:
         lines.append(Content.assemble(("→ ", "$primary"), "u unlocks it with its passphrase."))
     if not wallet.backed_up:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from node.values import (
+    Alarm,
     BatchView,
     ChainEvent,
     ChainSnapshot,
@@ -17,6 +18,8 @@ from node.values import (
     ChatSession,
     ChatStage,
     DeviceView,
+    DisputeStage,
+    DisputeView,
     Health,
     HealthItem,
     IdlewattError,
@@ -34,7 +37,12 @@ from node.values import (
     ProviderView,
     ReceiptView,
     RelayView,
+    SafetyView,
+    SequencerView,
     SkippedView,
+    Step,
+    StepState,
+    WaitingMessage,
     WalletState,
     WalletView,
 )
@@ -225,6 +233,76 @@ def chain_view(**changes):
     return ChainSnapshot(**(values | changes))
 
 
+def safety_view(**changes):
+    values = {
+        "at_s": NOW_S,
+        "l1_block": 4_321,
+        "batch_count": 6,
+        "final_count": 4,
+        "frozen_at_s": None,
+        "is_overdue": False,
+        "sequencers": (SequencerView(address=SELLER, bond_wei=10**18, is_leader=True),),
+        "waiting": (),
+        "waiting_count": 0,
+        "announced": 0,
+        "disputes": (),
+    }
+    return SafetyView(**(values | changes))
+
+
+def waiting_message(index=7, age_s=5):
+    at_s = NOW_S - age_s
+    return WaitingMessage(
+        index=index,
+        kind="forced",
+        at_s=at_s,
+        deadline_s=at_s + 20,
+        takeover_at_s=at_s + 40,
+        freeze_at_s=at_s + 120,
+    )
+
+
+def dispute(stage=DisputeStage.REVERTED, **changes):
+    values = {
+        "stage": stage,
+        "batch_id": 5,
+        "frame": 2,
+        "code": 8,
+        "rule": "wrong root",
+        "submitter": BUYER,
+        "prover": SELLER,
+        "reward_wei": 5 * 10**17,
+        "reveal_block": 4_330,
+    }
+    return DisputeView(**(values | changes))
+
+
+def fraud():
+    """A chain on which a batch was just proven wrong while a message waits, and what every screen says then."""
+    safety = safety_view(
+        disputes=(dispute(),), waiting=(waiting_message(),), waiting_count=3, announced=1, final_count=4
+    )
+    return chain_view(safety=safety), Alarm(
+        severity="danger", text="FRAUD: batch 5 was proven wrong and taken back (wrong root)"
+    )
+
+
+def frozen():
+    """A chain that ended."""
+    safety = safety_view(frozen_at_s=NOW_S - 60, waiting=(waiting_message(age_s=500),), waiting_count=1, sequencers=())
+    text = "THE ROLLUP IS FROZEN. Leave with everything: idlewatt wallet exit"
+    return chain_view(safety=safety), Alarm(severity="danger", text=text, way_out="exit")
+
+
+def way_out_steps():
+    return [
+        Step(key="read", state=StepState.DOING, text="Executing every batch on L1 again."),
+        Step(key="read", state=StepState.DONE, text="6 batches re-executed."),
+        Step(key="account 1", state=StepState.DONE, text="Account #1: $1.25 balance.", l1_tx=ROOT, amount_nano=1),
+        Step(key="channel 7", state=StepState.WAITING, text="Channel #7 is on its way.", ready_at_s=NOW_S + 42),
+    ]
+
+
 def log_lines():
     texts = (
         ("info", "relay", "connected to ws://127.0.0.1:9000"),
@@ -375,6 +453,7 @@ class FakeNode:
     def __init__(self, first=None):
         self.state = first or snapshot()
         self.calls = []
+        self.steps = way_out_steps()
         self.offers = offers()
         self.chain_state = chain_view()
         self.sessions = [
@@ -542,6 +621,26 @@ class FakeNode:
     async def withdraw(self, wallet_id, amount_nano, to=""):
         self._called("withdraw", wallet_id, amount_nano, to)
         return "0x" + "ee" * 32
+
+    @asynccontextmanager
+    async def force_withdraw(self, wallet_id, amount_nano, to="", *, wait=True, l1_url=""):
+        self._called("force_withdraw", wallet_id, amount_nano, to)
+        yield self._steps()
+
+    @asynccontextmanager
+    async def leave(self, wallet_id, *, freeze=False, wait=True, l1_url=""):
+        self._called("leave", wallet_id, freeze)
+        yield self._steps()
+
+    async def _steps(self):
+        for step in self.steps:
+            if isinstance(step, Exception):
+                raise step
+            yield step
+
+    async def stake(self, wallet_id, amount_nano):
+        self._called("stake", wallet_id, amount_nano)
+        return "0x" + "aa" * 32
 
     async def channels(self):
         return self.channel_views

@@ -3,7 +3,7 @@
 import pytest
 
 from screens.widgets.prompt import Prompt
-from tests.screens.fake_node import FakeNode, first_run
+from tests.screens.fake_node import FakeNode, first_run, fraud, frozen, snapshot
 from tests.screens.support import NARROW, WIDE, make_app, still, until, until_seen, write
 
 SIZES = {"80x24": NARROW, "160x48": WIDE}
@@ -52,6 +52,33 @@ async def answered(pilot):
 @pytest.mark.parametrize("size", SIZES)
 def test_chat(snap_compare, size):
     assert snap_compare(make_app(first_mode="chat"), terminal_size=SIZES[size], run_before=answered)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("state", [fraud, frozen])
+def test_the_chain_in_trouble(snap_compare, state, size):
+    chain, alarm = state()
+    node = FakeNode(snapshot(alarm=alarm))
+    node.chain_state = chain
+    app = make_app(node, first_mode="chain")
+    assert snap_compare(app, terminal_size=SIZES[size], run_before=look_at("message 7"))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_way_out(snap_compare, size):
+    async def run(pilot):
+        await until_seen(pilot, "on L2, free to use")
+        await pilot.press("e")
+        await until_seen(pilot, "Leave the rollup?")
+        await write(pilot, "leave", "#word")
+        await pilot.press("enter")
+        await until_seen(pilot, "come back later")
+        await settle(pilot)
+
+    chain, alarm = frozen()
+    node = FakeNode(snapshot(alarm=alarm))
+    node.chain_state = chain
+    assert snap_compare(make_app(node, first_mode="wallet"), terminal_size=SIZES[size], run_before=run)
 
 
 @pytest.mark.parametrize("size", SIZES)
