@@ -99,6 +99,9 @@ class StructType:
         return keccak256(self._encoding.pack(self._type_hash, *values))
 
 
+_VOUCHER = StructType(VOUCHER_TYPE)
+
+
 def voucher_digest(domain: SigningDomain, channel_id: int, cumulative_nano: int) -> bytes:
     """The 32 bytes that a channel's voucher key signs to promise ``cumulative_nano`` in all."""
-    return domain.digest(hash_struct(VOUCHER_TYPE, channel_id, cumulative_nano))
+    return domain.digest(_VOUCHER.hash(channel_id, cumulative_nano))

@@ -61,7 +61,7 @@ class TxFormatError(UsageError):
         self.is_unknown_type = is_unknown_type
 
 
-class _Body(msgspec.Struct, frozen=True):
+class _Body(msgspec.Struct, frozen=True, gc=False):
     """The fields of a transaction in the order in which they are sent."""
 
     KIND: ClassVar[str]

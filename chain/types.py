@@ -63,7 +63,10 @@ def _u128(value: int) -> bytes:
     return value.to_bytes(16, "big")
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
+# Leaves hold numbers and bytes only, so the garbage collector need not walk a million of them (``gc=False``).
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One account, with the provider's stake that stands behind its receipts."""
 
     owner: bytes
@@ -88,7 +91,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Channel(msgspec.Struct, frozen=True, kw_only=True):
+class Channel(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One payment channel; ``payer`` and ``payee`` are account numbers, ``signer`` is the voucher key's address."""
 
     payer: int
@@ -118,7 +121,7 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
         return l2_time_s >= self.expiry_s or 0 < self.closing_at_s <= l2_time_s
 
 
-class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
+class Withdrawal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Money on its way to L1; the leaf stays, and L1 keeps the nullifier."""
 
     recipient: bytes
@@ -129,7 +132,7 @@ class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
         return _WITHDRAWAL.pack(3, self.recipient, _u128(self.amount_nano))
 
 
-class Meta(msgspec.Struct, frozen=True, kw_only=True):
+class Meta(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the whole state has once.
 
     ``supply_nano`` is every nano ever credited by a deposit and not burnt: accounts + stakes + channel remainders +

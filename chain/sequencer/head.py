@@ -29,10 +29,12 @@ from chain.sequencer.store import (
 from chain.signing import keccak256
 from chain.state import State
 from chain.stf import Code, Outcome, Rules, apply, apply_inbox, open_batch
-from chain.txs import TxFormatError, decode, inbox_tx_id, kind_of, tx_id
+from chain.txs import CloseTogether, Expire, TxFormatError, decode, inbox_tx_id, kind_of, tx_id
 from chain.types import Account, Channel, Leaf, Region
 
 _NUMBER_MASK = (1 << 30) - 1
+_ENDING = frozenset({CloseTogether.KIND, Expire.KIND})
+"""Kinds that remove a channel; who owns what changes with these and with what allocates a number."""
 
 
 class Refused(IdlewattError):
@@ -205,8 +207,9 @@ class Head:
             self._record_withdrawal(outcome.allocated, row, batch.l2_time_s)
         written = self.state.settle()
         self._written |= written
-        for key in written:
-            self._index(key, self.state.leaf(key))
+        if outcome.allocated is not None or kind in _ENDING:
+            for key in written:
+                self._index(key, self.state.leaf(key))
         return row
 
     def _record_withdrawal(self, number: int, row: TxRow, at_s: int) -> None:

@@ -33,7 +33,7 @@ class StoreError(IdlewattError):
     default_code = "sequencer_storage"
 
 
-class TxRow(msgspec.Struct, frozen=True, kw_only=True):
+class TxRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One executed transaction or inbox message."""
 
     sequence: int
