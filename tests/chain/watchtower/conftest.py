@@ -1,0 +1,3 @@
+from tests.villains.fixtures import template
+
+__all__ = ["template"]
