@@ -54,6 +54,12 @@ def message_line(message: WaitingMessage, now_ms: int) -> Content:
     return Content.assemble(f"↓ message {message.index} ({message.kind}) waits: ", (told, style))
 
 
+def ended_line(message: WaitingMessage) -> Content:
+    """One message that a frozen rollup will never execute."""
+    told = "leaving pays it back" if message.kind == "deposit" else "it has no effect any more"
+    return Content.styled(f"↓ message {message.index} ({message.kind}) was never executed: {told}", "dim")
+
+
 def sequencers_line(safety: SafetyView, rows: int) -> Content:
     """Who sequences, and what they put up."""
     parts = [
@@ -78,13 +84,15 @@ def safety_content(chain: ChainSnapshot, now_ms: int, *, wide: bool) -> Content:
     lines += [dispute_line(dispute) for dispute in reversed(safety.disputes[-rows:])]
     if safety.announced:
         lines.append(Content.styled(f"◷ {safety.announced} fraud proof announced, not shown yet", "$warning"))
-    lines += [message_line(message, now_ms) for message in safety.waiting[:rows]]
+    is_frozen = safety.frozen_at_s is not None
+    lines += [ended_line(message) if is_frozen else message_line(message, now_ms) for message in safety.waiting[:rows]]
     if more := safety.waiting_count - len(safety.waiting[:rows]):
         lines.append(Content.styled(f"  and {more} more messages wait", "dim"))
     if not lines:
         final = f"✓ no fraud seen, nothing waits · {safety.final_count} of {safety.batch_count} batches final"
         lines.append(Content.styled(final, "$success"))
-    lines.append(sequencers_line(safety, rows))
+    if not is_frozen:
+        lines.append(sequencers_line(safety, rows))
     if chain.l1_error:
         lines.append(Content.styled(f"✗ L1 doesn't answer now: {plain(chain.l1_error, 120)}", "$error"))
     return Content("\n").join(lines)

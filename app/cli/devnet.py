@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     envvar="IDLEWATT_DEV_FUNDS",
     help="With --l1: take ether from a development chain's own account.",
 )
+@click.option("--rollup", "rollup_text", metavar="ADDRESS", help="With --l1: sequence the rollup that is there.")
 @click.option("--villain", "villain_name", metavar="KIND", help="Make its sequencer misbehave, e.g. bad-signature.")
 @json_option
 @with_parent_option
@@ -49,6 +50,7 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
     challenge_window_s: int | None,
     l1_url: str | None,
     l1_dev_funds: bool,
+    rollup_text: str | None,
     villain_name: str | None,
     as_json: bool,
     with_parent: bool,
@@ -61,6 +63,7 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
     if l1_dev_funds and l1_url is None:
         raise UsageError("--l1-dev-funds is about another L1.", fix="Give --l1 as well, or leave it away.")
 
+    rollup_address = None if rollup_text is None else _rollup(rollup_text, l1_url)
     villain = None if villain_name is None else _villain(villain_name)
     home = prepared_home(home_path)
     log_to(home.logs, "devnet", Config.load(home.config_path).log_level)
@@ -82,11 +85,24 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
             on_ready=ready,
             stop=stop,
             challenge_window_s=challenge_window_s,
-            other_l1=None if l1_url is None else OtherL1(url=l1_url, use_dev_account=l1_dev_funds),
+            other_l1=None
+            if l1_url is None
+            else OtherL1(url=l1_url, use_dev_account=l1_dev_funds, rollup_address=rollup_address),
             villain=villain,
         )
 
     await until_stopped(serve, with_parent=with_parent)
+
+
+def _rollup(text: str, l1_url: str | None) -> bytes:
+    from chain.signing import parse_address
+
+    if l1_url is None:
+        raise UsageError("--rollup is about another L1.", fix="Give --l1 as well, or leave it away.")
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise UsageError(f"--rollup takes a rollup's address: {error}.", code="bad_address") from error
 
 
 def _villain(name: str) -> Villain:

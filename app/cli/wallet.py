@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +26,7 @@ from app.cli.wallet_moves import MOVES, Amount
 from app.config import Config
 from chain.errors import IdlewattError, UsageError
 from chain.views import WithdrawalView
-from node.values import Inclusion, MoneyView, WalletState, format_usd
+from node.values import Inclusion, MoneyLine, MoneyView, WalletState, format_usd
 
 MAX_SECRET_BYTES = 65_536
 POLL_S = 0.5
@@ -128,8 +129,21 @@ async def show(home_path: str | None, chain: str | None, as_json: bool) -> None:
 def _money_lines(money: MoneyView | None) -> list[str]:
     if money is None:
         return ["No chain is set, so no balance is known. Pass --chain once."]
-    lines = [f"  {format_usd(line.amount_nano):>16}  {line.place:<11}  {line.label}" for line in money.lines]
+    now_s = int(time.time())
+    lines = [
+        f"  {format_usd(line.amount_nano):>16}  {line.place:<11}  {line.label}{_how_final(line, now_s)}"
+        for line in money.lines
+    ]
     return [*lines, f"  {format_usd(money.total_nano):>16}  in all"]
+
+
+def _how_final(line: MoneyLine, now_s: int) -> str:
+    """How far the transaction behind a line has come, and how long until it is final."""
+    if line.inclusion is None:
+        return ""
+    left_s = line.ready_at_s - now_s if line.place == "withdrawing" and line.ready_at_s else 0
+    countdown = f", final in {left_s} s" if line.inclusion is Inclusion.BATCHED and left_s > 0 else ""
+    return f" ({line.inclusion}{countdown})"
 
 
 @command.command("unlock", help="Unlock the wallet of the node that runs on this home.")

@@ -92,6 +92,13 @@ def test_every_stage_of_a_dispute_has_a_mark_and_a_word(stage):
     assert stage.value in dispute_line(dispute(stage)).plain
 
 
+def test_what_a_frozen_rollup_never_executed_is_said_so():
+    chain, _ = frozen()
+    told = safety_content(chain, NOW_MS, wide=True).plain
+    assert "message 7 (forced) was never executed" in told
+    assert "bonds" not in told
+
+
 def test_a_committed_proof_says_when_it_is_shown():
     assert "shown from L1 block 4330" in dispute_line(dispute(DisputeStage.COMMITTED)).plain
 

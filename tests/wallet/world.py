@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
 
+from msgspec.structs import replace
+
 from chain.client import RollupClient
 from chain.l1.connection import checksum
 from chain.l1.deploy import deploy
@@ -28,9 +30,10 @@ QUICK = SequencerConfig(batch_interval_s=0.1, poll_s=0.05)
 class World:
     """An L1 process of its own would be the same to whoever talks to it: everything goes over its JSON-RPC."""
 
-    def __init__(self, folder: Path, people: int = 3, config: SequencerConfig = QUICK) -> None:
+    def __init__(self, folder: Path, people: int = 3, config: SequencerConfig = QUICK, **params: int) -> None:
         self._folder = folder
         self._config = config
+        self._params = replace(PARAMS, **params)
         self._sequencer_stack = AsyncExitStack()
         self._stack = AsyncExitStack()
         self.people = [fresh_account() for _ in range(people)]
@@ -44,7 +47,7 @@ class World:
         self.l1 = L1Server(lambda: EmbeddedEvm(self._folder / "l1.db", chain_id=CHAIN_ID, genesis_balances_wei=funded))
         await self.l1.start("127.0.0.1", 0)
         self._stack.push_async_callback(self.l1.aclose)
-        self.deployment = await deploy(self.l1.url, OPERATOR_KEY, PARAMS)
+        self.deployment = await deploy(self.l1.url, OPERATOR_KEY, self._params)
         self.operator = JsonRpcRollupL1(self.l1.url, self.deployment, OPERATOR_KEY)
         self._stack.push_async_callback(self.operator.aclose)
         await self.start_sequencer()
