@@ -1,0 +1,195 @@
+"""What a node knows of the rollup's safety without asking any sequencer, and what it does with evidence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from chain.codec import BatchHeader, Frame, decode_batch, encode_batch
+from chain.frames import fraud_proof
+from chain.replay import rules_of
+from chain.txs import CreateAccount
+from chain.witness import build_witness
+from node.services.local_node import LocalNode
+from node.services.safety import alarm_of
+from node.values import DisputeStage, IdlewattError, NodeSnapshot
+from tests.chain.l1.conftest import FREEZE_S, REVEAL_BLOCKS
+from tests.node.services.conftest import PASSPHRASE, RunNode
+from tests.screens.fake_node import dispute, safety_view, waiting_message
+from tests.wallet.test_stakes import USD, receipt, stakes
+from tests.wallet.world import World
+from wallet.following import Follower
+from wallet.receipts import sign_receipt
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIRST_LOOK_S", "LOOK_S"):
+        monkeypatch.setattr(f"node.services.safety.{name}", 0.05)
+
+
+async def seen(node: LocalNode, is_so: Callable[[NodeSnapshot], bool]) -> NodeSnapshot:
+    """The first snapshot of which it is so."""
+    async with asyncio.timeout(40), node.subscribe() as events:
+        while not is_so(node.snapshot()):
+            await anext(events)
+    return node.snapshot()
+
+
+async def known(node: LocalNode) -> None:
+    """Wait until L1 was read."""
+    async with asyncio.timeout(40), node.subscribe() as events:
+        while (await node.chain()).safety is None:
+            await anext(events)
+
+
+class TestAlarms:
+    def test_all_is_well(self) -> None:
+        assert alarm_of(safety_view()) is None
+
+    def test_a_freeze_says_how_to_leave(self) -> None:
+        alarm = alarm_of(safety_view(frozen_at_s=5, disputes=(dispute(),)))
+        assert alarm is not None
+        assert (alarm.severity, alarm.way_out) == ("danger", "exit")
+
+    @pytest.mark.parametrize("stage", [DisputeStage.FOUND, DisputeStage.COMMITTED, DisputeStage.REVERTED])
+    def test_a_fraud_is_on_until_its_place_is_final(self, stage: DisputeStage) -> None:
+        alarm = alarm_of(safety_view(disputes=(dispute(stage),), final_count=5))
+        assert alarm is not None
+        assert alarm.severity == "danger"
+        assert "FRAUD: batch 5" in alarm.text
+        assert alarm_of(safety_view(disputes=(dispute(stage),), final_count=6)) is None
+
+    def test_what_vanished_is_no_alarm(self) -> None:
+        assert alarm_of(safety_view(disputes=(dispute(DisputeStage.VANISHED),))) is None
+
+    def test_an_announcement_alone_is_a_warning(self) -> None:
+        alarm = alarm_of(safety_view(announced=1))
+        assert alarm is not None
+        assert (alarm.severity, alarm.way_out) == ("warning", "")
+
+    def test_an_inbox_that_is_ignored_offers_to_force_and_then_to_leave(self) -> None:
+        late = alarm_of(safety_view(is_overdue=True, waiting=(waiting_message(age_s=60),), waiting_count=1))
+        assert late is not None
+        assert (late.severity, late.way_out) == ("warning", "force")
+        ended = alarm_of(safety_view(is_overdue=True, waiting=(waiting_message(age_s=121),), waiting_count=1))
+        assert ended is not None
+        assert (ended.severity, ended.way_out) == ("danger", "exit")
+
+
+class TestRead:
+    async def test_a_freeze_is_seen_with_the_sequencer_dead(self, tmp_path: Path, run_node: RunNode) -> None:
+        async with World(tmp_path) as world, run_node("home", chain_url=world.client.url) as node:
+            await known(node)
+            before = await node.chain()
+            assert before.safety is not None
+            assert [one.is_leader for one in before.safety.sequencers] == [False]  # bonded, and nothing posted yet
+            await world.stop_sequencer()
+            await world.operator.force_tx(b"ignored")
+            await world.later(FREEZE_S + 2)
+            await seen(node, lambda snapshot: snapshot.alarm is not None and snapshot.alarm.way_out == "exit")
+
+            await world.operator.freeze()
+
+            found = await seen(node, lambda snapshot: "FROZEN" in (snapshot.alarm.text if snapshot.alarm else ""))
+            assert found.alarm is not None
+            safety = (await node.chain()).safety
+            assert safety is not None
+            assert safety.frozen_at_s is not None
+            assert (safety.waiting_count, safety.waiting[0].kind) == (1, "forced")
+
+    async def test_a_restarted_home_still_knows_which_rollup_to_look_at(
+        self, tmp_path: Path, run_node: RunNode
+    ) -> None:
+        async with World(tmp_path) as world:
+            url = world.client.url
+            async with run_node("home", chain_url=url) as node:
+                await known(node)
+            await world.stop_sequencer()
+            async with run_node("home", chain_url=url) as node:
+                await known(node)
+                assert node.snapshot().chain_reachable is False
+
+    async def test_a_proven_fraud_is_on_every_screen(self, tmp_path: Path, run_node: RunNode) -> None:
+        async with World(tmp_path) as world, run_node("home", chain_url=world.client.url) as node:
+            await world.funded(0, USD)
+            await known(node)
+            await world.client.flush()
+            await world.stop_sequencer()
+            batch_id = await lie_and_prove(world)
+
+            found = await seen(node, lambda snapshot: bool(snapshot.alarm and snapshot.alarm.severity == "danger"))
+
+            assert found.alarm is not None
+            assert f"FRAUD: batch {batch_id} was proven wrong" in found.alarm.text
+            safety = (await node.chain()).safety
+            assert safety is not None
+            (told,) = safety.disputes
+            assert (told.stage, told.code, told.reward_wei) == (DisputeStage.REVERTED, 8, 10**18 // 2)
+            assert safety.announced == 0
+
+
+async def lie_and_prove(world: World) -> int:
+    """Post a batch with a root that nothing leads to, and have it taken back; returns its id."""
+    l1 = world.operator
+    state = await Follower(l1).catch_up()
+    header = BatchHeader(l2_time_s=await l1.time_s(), inbox_to=state.meta.inbox_cursor)
+    frame = Frame(post_root=b"\x66" * 32, body=CreateAccount(b"\x88" * 20).encode())
+    witness = build_witness(state, header, frame, rules_of(world.deployment), {}.__getitem__).encode()
+    batch_id = await l1.batch_count()
+    posted = await l1.submit_batch(batch_id, state.root(), encode_batch(header, [frame]))
+    proof = fraud_proof(batch_id, decode_batch(posted.blob), 0, messages=b"", witness=witness, salt=bytes(32))
+    assert l1.signer is not None
+    await l1.commit_fraud(proof.commitment(l1.signer.address))
+    for _ in range(REVEAL_BLOCKS):
+        await world.l1.mine_for_reveal(world.deployment.rollup_address, REVEAL_BLOCKS)
+    await l1.prove_fraud(proof)
+    return batch_id
+
+
+class TestEvidence:
+    async def test_kept_receipts_that_contradict_each_other_take_the_stake(
+        self, tmp_path: Path, run_node: RunNode
+    ) -> None:
+        async with World(tmp_path) as world, run_node("home", chain_url=world.client.url) as node:
+            provider = await world.funded(0, 10 * USD)
+            await provider.stake(4 * USD)
+            await node.create_wallet("main", PASSPHRASE)
+            with pytest.raises(IdlewattError) as refused:
+                await node.slash("main")
+            assert refused.value.code == "no_evidence"
+            await (await node._purse.service()).ensure_account()
+            domain = await provider.domain()
+            for text in (b"one", b"other"):
+                await node._store.save_receipt(
+                    "buyer", sign_receipt(provider.account, domain, receipt(provider.account, text))
+                )
+
+            (taken,) = await node.slash("main")
+
+            assert (taken.reward_nano, taken.channel_id, taken.sequence) == (2 * USD, 7, 3)
+            assert await stakes(provider) == (0, 0)
+            assert await (await node._purse.service()).balance() == 2 * USD
+            with pytest.raises(IdlewattError) as refused:
+                await node.slash("main")
+            assert refused.value.code == "nothing_to_slash"
+
+    async def test_a_stake_shows_in_the_wallet(self, tmp_path: Path, run_node: RunNode) -> None:
+        async with World(tmp_path) as world, run_node("home", chain_url=world.client.url) as node:
+            await node.create_wallet("main", PASSPHRASE)
+            giver = await world.funded(0, 10 * USD)
+            service = await node._purse.service()
+            await giver.transfer(service.address, 5 * USD)
+
+            await node.stake("main", 3 * USD)
+            await seen(node, lambda snapshot: snapshot.wallets[0].stake_nano == 3 * USD)
+            await node.unstake("main", USD)
+
+            found = await seen(node, lambda snapshot: snapshot.wallets[0].unlocking_nano == USD)
+            assert found.wallets[0].stake_nano == 2 * USD
+            with pytest.raises(IdlewattError) as refused:
+                await node.finish_unstake("main")
+            assert refused.value.code == "too_early"
