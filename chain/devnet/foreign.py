@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from msgspec.structs import replace
+
 from chain.devnet.home import L1Identity
 from chain.errors import ChainRejectedError, IdlewattError
 from chain.l1.connection import L1Connection, checksum
+from chain.l1.contracts import integer
 from chain.l1.deploy import SEQUENCER_BOND_WEI
+from chain.l1.discover import read_deployment
+from chain.l1.protocol import Deployment
+from chain.l1.rollup_l1 import JsonRpcRollupL1
 
 ETHER_WEI = 10**18
 GAS_RESERVE_WEI = ETHER_WEI // 10
@@ -52,6 +60,39 @@ async def check_funds(l1: L1Connection, operator: bytes, *, is_new: bool, use_de
             code="operator_unfunded",
             fix="Send it ether there and start again; on a development chain, --l1-dev-funds takes it from there.",
         )
+
+
+async def join(url: str, rollup_address: bytes, operator_key: bytes) -> Deployment:
+    """Become one of the sequencers of a rollup that is there; puts up the bond where it is missing.
+
+    Raises:
+        ChainUnavailableError: If L1 can't be reached.
+        ChainRejectedError: If it has no rollup there, or refuses the bond.
+    """
+    found = await read_deployment(url, rollup_address)
+    l1 = JsonRpcRollupL1(url, found, operator_key)
+    try:
+        assert l1.sender is not None
+        missing_wei = SEQUENCER_BOND_WEI - (await l1.bond(l1.sender)).amount_wei
+        if missing_wei > 0:
+            await l1.deposit_bond(missing_wei)
+        number = await _created_at(l1.connection, rollup_address)
+        block = await l1.connection.request(lambda: l1.connection.web3.eth.get_block(number))
+        # The block that its deployer knows, so that wallets find one chain behind both sequencers.
+        return replace(found, block_number=number, block_hash=bytes(block["hash"]))
+    finally:
+        await l1.aclose()
+
+
+async def _created_at(l1: L1Connection, address: bytes) -> int:
+    """The block in which a contract came to be, by bisection over L1's history."""
+    eth = l1.web3.eth
+    before, there = -1, integer(await l1.request(lambda: eth.block_number))
+    while there - before > 1:
+        middle = (before + there) // 2
+        code = await l1.request(partial(eth.get_code, checksum(address), middle))
+        before, there = (before, middle) if code else (middle, there)
+    return there
 
 
 async def _take_from_dev_account(l1: L1Connection, operator: bytes) -> None:

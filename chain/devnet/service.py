@@ -54,6 +54,8 @@ class OtherL1(msgspec.Struct, frozen=True, kw_only=True):
     """Its JSON-RPC over HTTP."""
     use_dev_account: bool = False
     """Whether to take ether from an account that it signs for itself, as development chains do."""
+    rollup_address: bytes | None = None
+    """The rollup that is there to be sequenced, beside whoever leads it; a new one is deployed if not given."""
 
 
 class DevnetReady(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,7 +219,7 @@ class Devnet:
     async def _deployment_on_other_l1(self, home: DevnetHome, key: bytes, other_l1: OtherL1) -> tuple[Deployment, bool]:
         """The home's deployment on somebody else's L1; a new one where it has none there and can pay for it."""
         await asyncio.to_thread(_load_client)
-        from chain.devnet.foreign import check_funds, identify
+        from chain.devnet.foreign import check_funds, identify, join
         from chain.l1.connection import L1Connection
         from chain.l1.rollup_l1 import JsonRpcRollupL1
 
@@ -231,12 +233,20 @@ class Devnet:
         finally:
             await connection.aclose()
         if known is not None:
+            if other_l1.rollup_address not in (None, known.rollup_address):
+                raise ChainRejectedError(
+                    "This home sequences another rollup on that L1.", code="foreign_chain", fix="Use another --home."
+                )
             reader = JsonRpcRollupL1(self._l1_url, known)
             try:
                 await reader.check_chain()
             finally:
                 await reader.aclose()
             return known, False
+        if other_l1.rollup_address is not None:
+            deployment = await join(self._l1_url, other_l1.rollup_address, key)
+            home.keep_deployment(deployment, identity)
+            return deployment, False
         deployment = await self._deploy(key)
         home.keep_deployment(deployment, identity)
         return deployment, True

@@ -1,0 +1,101 @@
+"""Two operators on one rollup, each with its own home, on a real EVM: the second takes over when the first is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from chain.client import RollupClient
+from chain.devnet import Devnet, OtherL1
+from chain.devnet.home import DevnetHome
+from chain.errors import ChainRejectedError
+from chain.replay import rebuild_state
+from chain.signing import address_of, sign_digest
+from chain.txs import Transfer, Withdraw
+from tests.chain.sequencer.conftest import until
+from tests.chain.test_devnet import ALICE, ALICE_KEY, BOB, QUICK, funded
+
+ETHER = 10**18
+
+
+async def give_ether(devnet: Devnet, home: Path) -> None:
+    """Pay the operator of another home what its bond and gas cost."""
+    other = DevnetHome(home)
+    operator = address_of(other.operator_key())
+    other.release()
+    assert devnet.rollup.signer is not None
+    await devnet.rollup.signer.send_ether(operator, 2 * ETHER)
+
+
+def joining(devnet: Devnet) -> OtherL1:
+    return OtherL1(url=devnet.ready.l1_url, rollup_address=bytes.fromhex(devnet.ready.rollup_address[2:]))
+
+
+async def pass_time(devnet: Devnet, seconds: int) -> None:
+    provider = devnet.rollup.connection.web3.provider
+    await provider.make_request("evm_increaseTime", [seconds])
+    await provider.make_request("evm_mine", [])
+
+
+async def test_a_second_operator_follows_the_first_and_takes_over_when_it_leaves_a_message_waiting(
+    tmp_path: Path,
+) -> None:
+    async with Devnet(tmp_path / "first", sequencer=QUICK) as first:
+        await give_ether(first, tmp_path / "second")
+        async with RollupClient(first.ready.l2_url) as client:
+            await client.faucet(ALICE)
+            account = await funded(client, ALICE)
+            await client.flush()
+            domain = await client.domain()
+        async with Devnet(tmp_path / "second", sequencer=QUICK, other_l1=joining(first)) as second:
+            assert not second.ready.is_new
+            assert second.ready.deployment == first.ready.deployment
+            assert not second.sequencer.leads
+            transfer = Transfer(account.index, account.index, 5, 1_000)
+            raw = transfer.encode(sign_digest(ALICE_KEY, transfer.digest(domain, account.nonce)))
+            async with RollupClient(second.ready.l2_url) as client:
+                with pytest.raises(ChainRejectedError) as caught:
+                    await client.submit(raw)
+                assert caught.value.code == "not_leading"
+                seen = await client.account(ALICE)
+                assert seen is not None
+                assert seen.balance_nano == account.balance_nano
+            await first.sequencer.close()
+            forced = Withdraw(account.index, 7, 0, BOB)
+            await second.rollup.force_tx(forced.encode(sign_digest(ALICE_KEY, forced.digest(domain, account.nonce))))
+            await pass_time(first, 41)
+            await until(lambda: second.sequencer.leads)
+            await until(lambda: second.sequencer.queries.account(ALICE).nonce == account.nonce + 1)
+            await second.sequencer.flush()
+            posted = (await second.rollup.batches(await second.rollup.batch_count() - 1, 1))[0]
+            assert posted.submitter == second.rollup.sender == await second.rollup.leader()
+            async with RollupClient(second.ready.l2_url) as client:
+                transfer = Transfer(account.index, account.index, 5, 1_000)
+                raw = transfer.encode(sign_digest(ALICE_KEY, transfer.digest(domain, account.nonce + 1)))
+                await client.submit(raw)
+                await client.flush()
+            head = second.sequencer.head.state.root()
+            assert (await rebuild_state(second.rollup)).root() == head
+    async with asyncio.timeout(60), Devnet(tmp_path / "first", sequencer=QUICK) as first:
+        assert not first.sequencer.leads
+        assert first.sequencer.head.state.root() == head
+
+
+async def test_a_home_sequences_one_rollup_of_an_l1(tmp_path: Path) -> None:
+    async with Devnet(tmp_path / "first", sequencer=QUICK) as first:
+        await give_ether(first, tmp_path / "second")
+        async with Devnet(tmp_path / "second", sequencer=QUICK, other_l1=joining(first)):
+            pass
+        async with Devnet(tmp_path / "second", sequencer=QUICK, other_l1=joining(first)) as second:
+            assert second.ready.deployment == first.ready.deployment
+            bond = await second.rollup.bond(second.rollup.sender or b"")
+            assert bond.amount_wei == ETHER
+        elsewhere = OtherL1(url=first.ready.l1_url, rollup_address=bytes(19) + b"\1")
+        with pytest.raises(ChainRejectedError) as caught:
+            await Devnet(tmp_path / "second", sequencer=QUICK, other_l1=elsewhere).__aenter__()
+        assert caught.value.code == "foreign_chain"
+        await give_ether(first, tmp_path / "third")
+        with pytest.raises(ChainRejectedError, match="no rollup"):
+            await Devnet(tmp_path / "third", sequencer=QUICK, other_l1=elsewhere).__aenter__()
