@@ -90,8 +90,10 @@ class LocalNode:
         self._buyer = BuyerService(self._buying_relay, self._purse, self._chain, store, self._jobs, self._hub)
         self._provider = ProviderService(settings, self._purse, self._chain, store, self._jobs, self._hub)
         self._ways_out = WaysOut(self._purse, self._chain, store)
-        self._safety = SafetyDesk(self._chain, lambda: self._hub.changed("chain"))
         self._watchtower = WatchDesk(settings.watch, self._chain, self._purse, store, self._staked_nano, self._hub)
+        self._safety = SafetyDesk(
+            self._chain, lambda: self._hub.changed("chain"), watched=lambda: self._watchtower.disputes
+        )
         self._devices: tuple[DeviceView, ...] = ()
         self._money: MoneyView | None = None
         self._balance_nano: int | None = None

@@ -39,10 +39,17 @@ class SafetyDesk:
     Args:
         chain: Knows, from now or from before, which rollup on which L1.
         on_change: Told when something changed.
+        watched: The disputes that a watchtower in this node follows, proven ones too.
     """
 
-    def __init__(self, chain: ChainDesk, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        chain: ChainDesk,
+        on_change: Callable[[], None],
+        watched: Callable[[], tuple[DisputeView, ...]] = tuple,
+    ) -> None:
         self._chain = chain
+        self._watched = watched
         self._on_change = on_change
         self._l1: JsonRpcRollupL1 | None = None
         self._rollup_address = ""
@@ -110,8 +117,14 @@ class SafetyDesk:
             waiting=tuple(_waiting(message, deployment) for message in messages),
             waiting_count=await l1.inbox_length() - pending.index if pending else 0,
             announced=len(announced),
-            disputes=tuple(_dispute(event) for event in self._proven[-KEPT_EVENTS:]),
+            disputes=self._disputes(),
         )
+
+    def _disputes(self) -> tuple[DisputeView, ...]:
+        """Those that the contract tells of, and what only our own watchtower knows yet."""
+        told = tuple(_dispute(event) for event in self._proven[-KEPT_EVENTS:])
+        unsettled = (one for one in self._watched() if one.stage not in {DisputeStage.PROVEN, DisputeStage.REVERTED})
+        return (*told, *unsettled)
 
     async def _read_events(self, l1: JsonRpcRollupL1, head: int) -> None:
         start = max(0, head - SEARCHED_BLOCKS) if self._next_block is None else self._next_block

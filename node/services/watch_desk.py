@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from chain.errors import IdlewattError
 from chain.signing import parse_address
-from chain.views import ChainInfo, DisputeStage, WatchEvent, WatchView
+from chain.views import ChainInfo, DisputeStage, DisputeView, WatchEvent, WatchView
 from node.services.chain_desk import ChainDesk
 from node.services.events import EventHub
 from node.services.purse import Purse
@@ -77,6 +77,12 @@ class WatchDesk:
     def view(self) -> WatchView | None:
         """How the watchtower is doing; ``None`` while none runs."""
         return self._tower.view() if self._tower is not None else None
+
+    @property
+    def disputes(self) -> tuple[DisputeView, ...]:
+        """What it found wrong since it runs."""
+        view = self.view
+        return view.disputes if view is not None else ()
 
     async def run(self) -> None:
         """Watch whenever that is wanted, until cancelled."""
