@@ -168,7 +168,8 @@ class ChainEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One line of what happens on the chain: a batch posted or final, a deposit credited, a claim paid."""
 
     kind: str
-    """``deposit`` · ``batch`` · ``final`` · ``withdrawal`` · ``claim``."""
+    """``deposit`` · ``batch`` · ``final`` · ``withdrawal`` · ``claim`` · ``wrong`` (a batch that isn't built on) ·
+    ``reorder`` and ``dropped`` (what L1's history made the sequencer execute again, or not any more)."""
     at_s: int
     text: str
     reference: str
