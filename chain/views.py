@@ -54,6 +54,8 @@ class ChainInfo(msgspec.Struct, frozen=True, kw_only=True):
     head_state_root: str
     fee_pool_nano: int
     """Every fee collected so far, as the head's state has it."""
+    leads: bool = True
+    """Whether this sequencer takes transactions; one that stands by only follows."""
 
 
 class AccountView(msgspec.Struct, frozen=True, kw_only=True):

@@ -82,7 +82,7 @@ class Follower:
         sequencer = self._sequencer
         leads = await self._may_post()
         if leads != sequencer.leads:
-            log.warning("this sequencer %s", "leads now" if leads else "stands by now")
+            log.info("this sequencer %s", "leads now" if leads else "stands by now")
             sequencer.leads = leads
             sequencer.poster.look_again(is_reorg=False)
 

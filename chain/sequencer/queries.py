@@ -76,6 +76,7 @@ class Queries:
             head_tx_count=sequencer.head.next_sequence,
             head_state_root=to_hex(sequencer.head.state.root()),
             fee_pool_nano=sequencer.head.state.meta.fee_pool_nano,
+            leads=sequencer.leads,
         )
 
     def l2_time_s(self) -> int:

@@ -6,12 +6,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chain.eip712 import SigningDomain
 from chain.errors import IdlewattError
 from chain.rpc import server as server_module
 from chain.rpc.server import MAX_BATCH, MAX_BODY_BYTES, RpcServer
-from chain.signing import checksum_address
-from chain.txs import CreateAccount
-from tests.chain.support import owner
+from chain.signing import SECP256K1_N, checksum_address
+from chain.txs import CreateAccount, Expire, FinishUnstake, Redeem, Stake, Transfer, Unstake
+from tests.chain.conftest import FAUCET_NANO
+from tests.chain.support import DOMAIN, owner, signed, signed_once, slash
 
 ADDRESS = checksum_address(owner(1))
 
@@ -178,6 +180,73 @@ class TestHostileInput:
         assert (await call(http, server, "eth_chainId"))["error"]["data"]["code"] == "timeout"
         monkeypatch.setattr(server_module, "MAX_RUNNING", 0)
         assert (await call(http, server, "eth_chainId"))["error"]["code"] == -32005
+
+
+def _with_high_s(raw: bytes) -> bytes:
+    return raw[:-32] + (SECP256K1_N // 2 + 1).to_bytes(32, "big")
+
+
+ELSEWHERE = SigningDomain(7_002, DOMAIN.rollup_address)
+REFUSED = [
+    (b"\x63" * 9, "malformed"),
+    (signed(Transfer(1, 1, 5, 10), 1, 0)[:-1], "malformed"),
+    (signed(Transfer(1, 1, 5, 10), 1, 0) + b"\0", "malformed"),
+    (signed(Transfer(1, 1, 5, 10), 1, 0, ELSEWHERE), "bad_signature"),
+    (signed(Transfer(1, 1, 5, 10), 1, 1), "bad_signature"),
+    (signed(Transfer(1, 1, 5, 10), 2, 0), "bad_signature"),
+    (_with_high_s(signed(Transfer(1, 1, 5, 10), 1, 0)), "malleable_signature"),
+    (signed(Transfer(1, 1, FAUCET_NANO, 10), 1, 0), "overdraft"),
+    (signed(Transfer(1, 1, 2**64 - 1, 2**32 - 1), 1, 0), "overdraft"),
+    (signed(Transfer(2**32 - 1, 1, 5, 10), 1, 0), "missing_sender"),
+    (signed(Transfer(1, 2**32 - 1, 5, 10), 1, 0), "missing_receiver"),
+    (signed(Transfer(1, 1, 5, 9), 1, 0), "fee_too_low"),
+    (signed(Stake(1, 0, 10), 1, 0), "stake_unavailable"),
+    (signed(Unstake(1, 1, 10), 1, 0), "stake_unavailable"),
+    (signed(Unstake(1, 1, 9), 1, 0), "fee_too_low"),
+    (FinishUnstake(1).encode(), "stake_unavailable"),
+    (FinishUnstake(0).encode(), "missing_sender"),
+    (slash(1, 1), "stake_unavailable"),
+    (slash(1, 9), "missing_receiver"),
+    (slash(1, 1, signer=2), "bad_evidence"),
+    (signed_once(Redeem(0, 1), 1), "channel_unavailable"),
+    (Expire(2**32 - 1).encode(), "channel_unavailable"),
+]
+
+
+class TestRefusedTransactions:
+    async def test_each_has_a_code_and_changes_nothing(self, http, server, client, sequencer):
+        await client.faucet(owner(1))
+        async with asyncio.timeout(10):
+            while sequencer.queries.account(owner(1)).balance_nano < FAUCET_NANO:
+                await asyncio.sleep(0.01)
+        root = sequencer.head.state.root()
+        for raw, code in REFUSED:
+            error = (await call(http, server, "rollup_submit", "0x" + raw.hex()))["error"]
+            assert error["data"]["code"] == code, (raw.hex(), error)
+            assert "\n" not in error["message"]
+        assert sequencer.head.state.root() == root
+
+    async def test_a_stale_nonce_is_refused_and_the_same_bytes_are_not(self, http, server, client, sequencer):
+        await client.faucet(owner(1))
+        async with asyncio.timeout(10):
+            while sequencer.queries.account(owner(1)).balance_nano < FAUCET_NANO:
+                await asyncio.sleep(0.01)
+        raw = "0x" + signed(Transfer(1, 1, 5, 10), 1, 0).hex()
+        first = await call(http, server, "rollup_submit", raw)
+        assert await call(http, server, "rollup_submit", raw) == first
+        stale = "0x" + signed(Transfer(1, 1, 6, 10), 1, 0).hex()
+        assert (await call(http, server, "rollup_submit", stale))["error"]["data"]["code"] == "bad_signature"
+
+    async def test_one_that_stands_by_says_so(self, http, server, sequencer, l1):
+        l1.leads = owner(9)
+        l1.fork += 1
+        async with asyncio.timeout(10):
+            while sequencer.leads:
+                await asyncio.sleep(0.01)
+        raw = "0x" + CreateAccount(owner(5)).encode().hex()
+        error = (await call(http, server, "rollup_submit", raw))["error"]
+        assert error["data"]["code"] == "not_leading"
+        assert (await call(http, server, "rollup_info"))["result"]["leads"] is False
 
 
 class TestWebPages:
