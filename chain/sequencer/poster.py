@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-_OUTDATED = frozenset({"inbox_ignored", "inbox_beyond_end", "inbox_backwards", "l2_time_backwards"})
+_OUTDATED = frozenset({"inbox_ignored", "inbox_beyond_end", "inbox_backwards", "l2_time_backwards", "l2_time_behind"})
 """L1's refusals of a sealed batch that it will never take: it has to be built anew, with today's inbox and time."""
 
 _MISPLACED = frozenset({"wrong_batch_id", "wrong_previous_root", "batch_taken"})

@@ -192,7 +192,10 @@ def test_the_documented_structs_are_what_is_signed():
     assert f"`{OFFER_TYPE.decode()}`" in protocol
     assert f"`{RECEIPT_TYPE.decode()}`" in protocol
     signed = set(
-        re.findall(r'b"((?:Transfer|Withdraw|OpenChannel|TopUp|StartClose|CloseTogether|Stake|Unstake)\([^"]*\))"', all_source())
+        re.findall(
+            r'b"((?:Transfer|Withdraw|OpenChannel|TopUp|StartClose|CloseTogether|Stake|Unstake)\([^"]*\))"',
+            all_source(),
+        )
     )
     assert len(signed) == 8
     assert [struct for struct in signed if f"`{struct}`" not in rollup] == []

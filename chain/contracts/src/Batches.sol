@@ -157,6 +157,8 @@ abstract contract Batches {
     error L2TimeBackwards(uint64 previous);
     /// @notice L2 time runs more than `MAX_TIME_AHEAD` before this block's.
     error L2TimeAhead(uint256 blockTime);
+    /// @notice L2 time lags this block's by more than `takeoverDelay`: expiries and unlock times would never come.
+    error L2TimeBehind(uint256 blockTime);
     /// @notice The batch executes less of the inbox than the one before it.
     error InboxBackwards(uint64 previous);
     /// @notice The batch claims more inbox messages than have arrived.
@@ -374,6 +376,7 @@ abstract contract Batches {
         if (id != 0 && l2Time < _batches[id - 1].l2Time) revert L2TimeBackwards(_batches[id - 1].l2Time);
         if (inboxTo < inboxFrom) revert InboxBackwards(inboxFrom);
         if (l2Time > block.timestamp + MAX_TIME_AHEAD) revert L2TimeAhead(block.timestamp);
+        if (block.timestamp > uint256(l2Time) + takeoverDelay) revert L2TimeBehind(block.timestamp);
         uint256 arrived = inbox.length();
         if (inboxTo > arrived) revert InboxBeyondEnd(arrived);
         if (inboxTo - inboxFrom < AMPLE_MESSAGES && _waitsLonger(inbox.arrivedAt(inboxTo), forceDelay)) {

@@ -15,7 +15,7 @@ from chain.l1.connection import checksum
 from chain.signing import keccak256
 from chain.tree import Tree
 from chain.types import Withdrawal, withdrawal_key
-from tests.chain.contracts.conftest import GENESIS, NANO, WINDOW_S, person
+from tests.chain.contracts.conftest import GENESIS, NANO, TAKEOVER_S, WINDOW_S, person
 from tests.chain.contracts.harness import CHAIN_ID, KEYS, START_S, Handle, Ledger, Reverted
 
 ETHER = 10**18
@@ -150,6 +150,15 @@ class TestSubmission:
 
         post(rollup, l2_time_s=START_S + 60)
 
+    def test_l2_time_can_not_be_made_to_stand_still(self, ledger: Ledger, rollup: Handle) -> None:
+        ledger.now_s = START_S + TAKEOVER_S + 10
+        now_s = ledger.now_s
+
+        with pytest.raises(Reverted, match="L2TimeBehind"):
+            post(rollup, l2_time_s=now_s - TAKEOVER_S - 1)
+
+        post(rollup, l2_time_s=now_s - TAKEOVER_S)
+
     def test_the_inbox_is_never_unread(self, rollup: Handle, inbox: Handle) -> None:
         inbox.send("deposit", BOB, 0, 5)
         inbox.send("deposit", BOB, 0, 5)
@@ -220,7 +229,7 @@ class TestFinality:
         for _ in range(3):
             post(rollup)
         ledger.now_s += WINDOW_S
-        post(rollup)
+        post(rollup, l2_time_s=ledger.now_s)
 
         assert [rollup.call("finalizable", limit) for limit in (0, 2, 3, 10)] == [0, 2, 3, 3]
         with pytest.raises(Reverted, match="WindowOpen"):
