@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from chain.errors import IdlewattError
 from chain.l1.protocol import Deployment, FraudCommitted, FraudProven, InboxMessage
 from chain.signing import checksum_address, parse_address
@@ -75,7 +77,7 @@ class SafetyDesk:
         info = await self._chain.info_ever()
         if info is None:
             return
-        before = self.view, self.error
+        before = _timeless(self.view), self.alarm, self.error
         try:
             if self._l1 is None or self._rollup_address != info.rollup_address:
                 await self._close()
@@ -84,8 +86,13 @@ class SafetyDesk:
             self.view, self.error = await self._look(self._l1), ""
         except IdlewattError as error:
             self.error = plain(error.message, 300)
-        if (self.view, self.error) != before:
+        if (_timeless(self.view), self.alarm, self.error) != before:
             self._on_change()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the rollup froze, as far as is known."""
+        return self.view is not None and self.view.frozen_at_s is not None
 
     @property
     def alarm(self) -> Alarm | None:
@@ -95,6 +102,8 @@ class SafetyDesk:
     async def _look(self, l1: JsonRpcRollupL1) -> SafetyView:
         deployment = await l1.deployment()
         head = await l1.block_number()
+        if self.view is not None and head == self.view.l1_block and not self.view.waiting:
+            return msgspec.structs.replace(self.view, disputes=self._disputes())
         await self._read_events(l1, head)
         count, final = await l1.batch_count(), await l1.final_count()
         pending = await l1.oldest_pending()
@@ -184,6 +193,11 @@ def alarm_of(safety: SafetyView) -> Alarm | None:
         text = f"The sequencer ignores message {first.index}: anyone bonded may take over."
         return Alarm(severity="warning", text=text, way_out="force")
     return None
+
+
+def _timeless(view: SafetyView | None) -> SafetyView | None:
+    """The same without the time, which passes by itself."""
+    return None if view is None else msgspec.structs.replace(view, at_s=0)
 
 
 def _waiting(message: InboxMessage, deployment: Deployment) -> WaitingMessage:
