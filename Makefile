@@ -63,7 +63,7 @@ pytest: dev
 contracts: dev  ## rebuild the contracts' artifacts
 	$(BIN)/python -m chain.contracts.build
 
-bench: install  ## every measured claim, as JSON, then as a table
+bench: dev  ## every measured claim, as JSON, then as a table
 	@$(BIN)/python -m bench
 
 lock: dev  ## refresh the pinned versions
