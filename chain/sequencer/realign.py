@@ -107,7 +107,7 @@ class Realigner:
         while agreed > final:
             ours = await self._own(agreed - 1)
             posted = (await self._sequencer.l1.batches(agreed - 1, 1))[0]
-            if not _is_same(ours, posted):
+            if not is_same(ours, posted):
                 # An earlier one's place says nothing about this one, so what was agreed above it is void.
                 common, change = agreed - 1, []
             elif (ours.l1_tx, ours.l1_block, ours.submitted_at_s) == _place(posted):
@@ -122,7 +122,7 @@ class Realigner:
 
     async def _check_final(self, batch_id: int) -> None:
         posted = (await self._sequencer.l1.batches(batch_id, 1))[0]
-        if not _is_same(await self._own(batch_id), posted):
+        if not is_same(await self._own(batch_id), posted):
             raise DivergedError(
                 f"L1 holds another batch {batch_id} than the one that was final.",
                 fix="Move the sequencer's database away to rebuild it from this L1.",
@@ -211,5 +211,6 @@ def _place(posted: PostedBatch) -> tuple[bytes, int, int]:
     return posted.l1_tx, posted.l1_block, posted.submitted_at_s
 
 
-def _is_same(ours: BatchRow, posted: PostedBatch) -> bool:
+def is_same(ours: BatchRow, posted: PostedBatch) -> bool:
+    """Whether L1 has the batch that this sequencer executed."""
     return (ours.blob, ours.prev_root, ours.post_root) == (posted.blob, posted.prev_root, posted.post_root)
