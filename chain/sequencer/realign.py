@@ -25,7 +25,7 @@ from chain.sequencer.store import (
     mark_unposted,
     set_aside_from,
 )
-from chain.txs import TX_SIZES, tx_id
+from chain.txs import TX_SIZES, TxType, tx_id
 
 if TYPE_CHECKING:
     from chain.sequencer.sequencer import Sequencer
@@ -155,6 +155,7 @@ class Realigner:
             log.warning("%s", text)
         await sequencer.store.commit(change)
         await sequencer.load_head()
+        sequencer.follower.read_inbox_again()
 
     async def _adopt(self, from_batch: int) -> None:
         """Execute every batch that L1 has from this one on, verifying each before building on it."""
@@ -195,6 +196,8 @@ class Realigner:
 
     async def _execute_again(self, raw: bytes) -> list[Statement]:
         sequencer = self._sequencer
+        if raw[0] == TxType.CREATE_ACCOUNT and sequencer.head.account_number(raw[1:]) is not None:
+            return []  # what it promised is there: somebody else's batch made the account
         try:
             sequencer.execute(raw)
         except Refused as error:

@@ -122,6 +122,21 @@ class TestOthersBatches:
             assert await status_of(ours, raw) is None
             assert "dropped" in {event.kind for event in await ours.queries.events(20)}
 
+    async def test_an_account_that_another_made_meanwhile_is_not_made_twice(self, start, l1):
+        async with start() as ours:
+            await two_accounts(ours, l1)
+            await ours.create_account(owner(7))
+            async with start(l1=l1.by(OTHER), name="other.db") as other:
+                l1.leads = None
+                await until(lambda: other.leads)
+                await other.create_account(owner(7))
+                await other.flush()
+                await until(lambda: ours.poster.posted_count == len(l1.posted))
+            l1.leads = None
+            await until(lambda: ours.leads and not ours.pending_txs())
+            assert ours.head.state.meta.next_account == 4
+            assert ours.queries.account(owner(7)).index == 3
+
     async def test_a_crash_while_transactions_are_set_aside_loses_none(self, start, l1):
         async with start() as ours:
             await two_accounts(ours, l1)
