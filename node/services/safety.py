@@ -56,6 +56,8 @@ class SafetyDesk:
         self._l1: JsonRpcRollupL1 | None = None
         self._rollup_address = ""
         self._next_block: int | None = None
+        self._read_hash = b""
+        """Of the last block whose events were read."""
         self._bonded: list[bytes] = []
         self._committed: list[FraudCommitted] = []
         self._proven: list[FraudProven] = []
@@ -139,13 +141,17 @@ class SafetyDesk:
         start = max(0, head - SEARCHED_BLOCKS) if self._next_block is None else self._next_block
         if start > head:
             return
+        if self._read_hash and await l1.block_hash(start - 1) != self._read_hash:
+            # L1 was reorganized: what its events told may never have happened.
+            self._bonded, self._committed, self._proven = [], [], []
+            start = max(0, head - SEARCHED_BLOCKS)
         self._bonded = list(dict.fromkeys([*self._bonded, *await l1.bond_depositors(start, head)]))[-KEPT_EVENTS:]
         for event in await l1.events(start, head):
             if isinstance(event, FraudCommitted):
                 self._committed = [*self._committed, event][-KEPT_EVENTS:]
             elif isinstance(event, FraudProven):
                 self._proven = [*self._proven, event][-KEPT_EVENTS:]
-        self._next_block = head + 1
+        self._next_block, self._read_hash = head + 1, await l1.block_hash(head) or b""
 
     async def _sequencers(self, l1: JsonRpcRollupL1) -> tuple[SequencerView, ...]:
         leader = await l1.leader()
@@ -165,7 +171,7 @@ class SafetyDesk:
     async def _close(self) -> None:
         if self._l1 is not None:
             await self._l1.aclose()
-            self._l1, self._next_block, self.view = None, None, None
+            self._l1, self._next_block, self._read_hash, self.view = None, None, b"", None
             self._bonded, self._committed, self._proven = [], [], []
 
 
