@@ -13,9 +13,8 @@ from chain.l1.bridge import Bridge
 from chain.l1.protocol import SignedVoucher
 from chain.replay import ReplayError
 from chain.sequencer import SequencerConfig
-from tests.chain.l1.conftest import FREEZE_S, WINDOW_S
 from tests.wallet.network import fresh_account
-from tests.wallet.world import World
+from tests.wallet.world import FREEZE_S, WINDOW_S, World
 from wallet.errors import WalletError
 from wallet.following import Follower
 from wallet.forcing import force_withdraw

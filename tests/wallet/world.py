@@ -30,6 +30,14 @@ from wallet.following import Follower
 from wallet.l1 import open_rollup
 from wallet.service import WalletService
 
+WINDOW_S, FORCE_S, TAKEOVER_S, FREEZE_S = 600, 200, 400, 1_200
+"""So long that a slow machine never passes one by itself: tests move the clock."""
+DELAYS = {
+    "challenge_window_s": WINDOW_S,
+    "force_delay_s": FORCE_S,
+    "takeover_delay_s": TAKEOVER_S,
+    "freeze_delay_s": FREEZE_S,
+}
 QUICK = SequencerConfig(batch_interval_s=0.1, poll_s=0.05)
 
 
@@ -39,7 +47,7 @@ class World:
     def __init__(self, folder: Path, people: int = 3, config: SequencerConfig = QUICK, **params: int) -> None:
         self._folder = folder
         self._config = config
-        self._params = replace(PARAMS, **params)
+        self._params = replace(PARAMS, **(DELAYS | params))
         self._sequencer_stack = AsyncExitStack()
         self._stack = AsyncExitStack()
         self.people = [fresh_account() for _ in range(people)]

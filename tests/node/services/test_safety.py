@@ -12,11 +12,10 @@ import pytest
 from node.services.local_node import LocalNode
 from node.services.safety import alarm_of
 from node.values import DisputeStage, IdlewattError, NodeSnapshot
-from tests.chain.l1.conftest import FREEZE_S
 from tests.node.services.conftest import PASSPHRASE, RunNode
 from tests.screens.fake_node import dispute, safety_view, waiting_message
 from tests.wallet.test_stakes import USD, receipt, stakes
-from tests.wallet.world import World
+from tests.wallet.world import FREEZE_S, World
 from wallet.leaving import leave
 from wallet.receipts import sign_receipt
 from wallet.vouchers import sign_voucher
