@@ -19,7 +19,7 @@ PIP_PROGRESS = { $(BIN)/pip install -v --require-hashes -r $(1) 2>&1; echo "exit
 	/^ERROR|error:/ { printf "\r%s\n", $$0; fflush() } \
 	/^exit / { status = $$2 } END { exit status }'
 
-.PHONY: demo install dev test lint types seams pytest contracts bench lock clean
+.PHONY: demo install dev test lint types seams pytest contracts villains bench lock clean
 
 demo: install  ## open the terminal app on the embedded network
 	@$(BIN)/idlewatt demo $(ARGS)
@@ -63,7 +63,10 @@ pytest: dev
 contracts: dev  ## rebuild the contracts' artifacts
 	$(BIN)/python -m chain.contracts.build
 
-bench: install  ## every measured claim, as JSON, then as a table
+villains: dev  ## sequencers that misbehave, each against one honest watchtower, as a table
+	@$(BIN)/python -m tests.villains $(ARGS)
+
+bench: dev  ## every measured claim, as JSON, then as a table
 	@$(BIN)/python -m bench
 
 lock: dev  ## refresh the pinned versions

@@ -9,7 +9,7 @@ import msgspec
 
 from bench.report import Report
 
-PROGRAMS = ("bench.path", "bench.start")
+PROGRAMS = ("bench.path", "bench.start", "bench.rollup")
 
 
 def main() -> int:

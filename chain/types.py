@@ -59,10 +59,6 @@ _WITHDRAWAL = struct.Struct(">B20s16s")
 _META = struct.Struct(">BIIIQQ16s16s")
 
 
-def _u128(value: int) -> bytes:
-    return value.to_bytes(16, "big")
-
-
 # Leaves hold numbers and bytes only, so the garbage collector need not walk a million of them (``gc=False``).
 
 
@@ -83,10 +79,10 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return _ACCOUNT.pack(
             1,
             self.owner,
-            _u128(self.balance_nano),
+            self.balance_nano.to_bytes(16, "big"),
             self.nonce,
-            _u128(self.stake_nano),
-            _u128(self.unlocking_nano),
+            self.stake_nano.to_bytes(16, "big"),
+            self.unlocking_nano.to_bytes(16, "big"),
             self.unlock_at_s,
         )
 
@@ -110,8 +106,8 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             self.payer,
             self.payee,
             self.signer,
-            _u128(self.deposit_nano),
-            _u128(self.redeemed_nano),
+            self.deposit_nano.to_bytes(16, "big"),
+            self.redeemed_nano.to_bytes(16, "big"),
             self.expiry_s,
             self.closing_at_s,
         )
@@ -129,7 +125,7 @@ class Withdrawal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def encode(self) -> bytes:
         """``0x03 ‖ recipient20 ‖ amount16``."""
-        return _WITHDRAWAL.pack(3, self.recipient, _u128(self.amount_nano))
+        return _WITHDRAWAL.pack(3, self.recipient, self.amount_nano.to_bytes(16, "big"))
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -157,8 +153,8 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             self.next_withdrawal,
             self.inbox_cursor,
             self.l2_time_s,
-            _u128(self.fee_pool_nano),
-            _u128(self.supply_nano),
+            self.fee_pool_nano.to_bytes(16, "big"),
+            self.supply_nano.to_bytes(16, "big"),
         )
 
 

@@ -75,12 +75,17 @@ async def force_withdraw(
     deployment = await l1.deployment()
     follower = Follower(l1)
     yield doing("read", "Executing every batch on L1 again, to know this account without asking the sequencer.")
-    state = await follower.catch_up()
+    wrong = ""
+    try:
+        await follower.catch_up()
+    except ReplayError as error:
+        if error.batch_id < await l1.final_count():
+            raise
+        wrong = f" Batch {error.batch_id} is wrong and will be taken back."
+    state = follower.state
     number, held = _account_of(state, account.address)
-    yield done(
-        "read",
-        f"{follower.batch_count} batches re-executed: account #{number} holds {format_usd(held.balance_nano)} on L2.",
-    )
+    told = f"{follower.batch_count} batches re-executed: account #{number} holds {format_usd(held.balance_nano)} on L2."
+    yield done("read", told + wrong)
     sent = await _waiting_message(l1, state, deployment, number, held, account.address)
     if sent is None:
         tx = _withdrawal(number, held, amount_nano, account.address if to is None else checked_address(to))

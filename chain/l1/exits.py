@@ -28,6 +28,10 @@ class ExitsL1(ContractsL1):
             return await self._send(raise_exit_call(self._rollup, proof.channel_id, voucher))
         return await self._send(exit_channel_call(self._rollup, proof, voucher))
 
+    async def raise_channel_exit(self, channel_id: int, voucher: SignedVoucher) -> bytes:
+        """Bring a higher voucher into a channel's exit that somebody began; returns the L1 transaction's hash."""
+        return await self._send(raise_exit_call(self._rollup, channel_id, voucher))
+
     async def channel_exit(self, channel_id: int) -> ChannelExit | None:
         """How far a channel's exit is; ``None`` if nobody began it."""
         return read_exit(await self._call(self._rollup.functions.channelExits(channel_id)))

@@ -350,6 +350,10 @@ class RollupL1(Protocol):
         """Begin a channel's exit, or raise it where somebody began it."""
         ...
 
+    async def raise_channel_exit(self, channel_id: int, voucher: SignedVoucher) -> bytes:
+        """Bring a higher voucher into a channel's exit that somebody began."""
+        ...
+
     async def channel_exit(self, channel_id: int) -> ChannelExit | None:
         """How far a channel's exit is; ``None`` if nobody began it."""
         ...

@@ -28,6 +28,7 @@ class Follower:
         self._poked = asyncio.Event()
         self._seen_time = (0, time.monotonic())
         self._seen_block: tuple[int, bytes] | None = None
+        self._is_inbox_read = False
 
     @property
     def l1_time_s(self) -> int:
@@ -68,10 +69,19 @@ class Follower:
         sequencer = self._sequencer
         await self.look_at_clock()
         await self._look_at_history()
-        if sequencer.leads:
-            await self.take_messages()
+        if sequencer.leads and not self._is_inbox_read:
+            self._is_inbox_read = True
+            try:
+                await self.take_messages()
+            except BaseException:
+                self.read_inbox_again()
+                raise
         if await self.is_final_due():
             await self.take_finality(await sequencer.l1.final_count())
+
+    def read_inbox_again(self) -> None:
+        """Look into the inbox at the next look, though L1 has no new block."""
+        self._is_inbox_read = False
 
     async def look_at_leader(self) -> None:
         """See whether this sequencer may post.
@@ -84,6 +94,7 @@ class Follower:
         if leads != sequencer.leads:
             log.info("this sequencer %s", "leads now" if leads else "stands by now")
             sequencer.leads = leads
+            self.read_inbox_again()
             sequencer.poster.look_again(is_reorg=False)
 
     async def take_messages(self) -> None:
@@ -140,6 +151,8 @@ class Follower:
         number = await sequencer.l1.block_number()
         is_reorg = seen is not None and (number < seen[0] or await sequencer.l1.block_hash(seen[0]) != seen[1])
         is_new = seen is None or is_reorg or number != seen[0]
+        if is_new:
+            self.read_inbox_again()
         if is_new or not sequencer.leads:
             await self.look_at_leader()
             standing = await sequencer.l1.batch_count()

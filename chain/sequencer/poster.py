@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.sequencer import refusals
+from chain.sequencer.realign import is_same
 from chain.sequencer.store import BatchRow, StoreError, insert_event, mark_posted
 
 if TYPE_CHECKING:
@@ -163,6 +164,12 @@ class Poster:
         self.is_posting = True
         try:
             posted = await sequencer.l1.submit_batch(row.batch_id, row.prev_root, row.blob)
+            if not is_same(row, posted):
+                raise ChainUnavailableError(
+                    f"The L1 contradicts itself: it took another batch {row.batch_id} than it was given.",
+                    code="chain_bad_answer",
+                    fix="Use an L1 node that you trust.",
+                )
             text = f"Batch {row.batch_id} posted: {row.tx_count} transactions in {row.size_bytes} bytes."
             await sequencer.store.commit(
                 [

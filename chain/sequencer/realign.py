@@ -25,7 +25,7 @@ from chain.sequencer.store import (
     mark_unposted,
     set_aside_from,
 )
-from chain.txs import TX_SIZES, tx_id
+from chain.txs import TX_SIZES, TxType, tx_id
 
 if TYPE_CHECKING:
     from chain.sequencer.sequencer import Sequencer
@@ -107,7 +107,7 @@ class Realigner:
         while agreed > final:
             ours = await self._own(agreed - 1)
             posted = (await self._sequencer.l1.batches(agreed - 1, 1))[0]
-            if not _is_same(ours, posted):
+            if not is_same(ours, posted):
                 # An earlier one's place says nothing about this one, so what was agreed above it is void.
                 common, change = agreed - 1, []
             elif (ours.l1_tx, ours.l1_block, ours.submitted_at_s) == _place(posted):
@@ -122,7 +122,7 @@ class Realigner:
 
     async def _check_final(self, batch_id: int) -> None:
         posted = (await self._sequencer.l1.batches(batch_id, 1))[0]
-        if not _is_same(await self._own(batch_id), posted):
+        if not is_same(await self._own(batch_id), posted):
             raise DivergedError(
                 f"L1 holds another batch {batch_id} than the one that was final.",
                 fix="Move the sequencer's database away to rebuild it from this L1.",
@@ -155,6 +155,7 @@ class Realigner:
             log.warning("%s", text)
         await sequencer.store.commit(change)
         await sequencer.load_head()
+        sequencer.follower.read_inbox_again()
 
     async def _adopt(self, from_batch: int) -> None:
         """Execute every batch that L1 has from this one on, verifying each before building on it."""
@@ -195,6 +196,8 @@ class Realigner:
 
     async def _execute_again(self, raw: bytes) -> list[Statement]:
         sequencer = self._sequencer
+        if raw[0] == TxType.CREATE_ACCOUNT and sequencer.head.account_number(raw[1:]) is not None:
+            return []  # what it promised is there: somebody else's batch made the account
         try:
             sequencer.execute(raw)
         except Refused as error:
@@ -211,5 +214,6 @@ def _place(posted: PostedBatch) -> tuple[bytes, int, int]:
     return posted.l1_tx, posted.l1_block, posted.submitted_at_s
 
 
-def _is_same(ours: BatchRow, posted: PostedBatch) -> bool:
+def is_same(ours: BatchRow, posted: PostedBatch) -> bool:
+    """Whether L1 has the batch that this sequencer executed."""
     return (ours.blob, ours.prev_root, ours.post_root) == (posted.blob, posted.prev_root, posted.post_root)

@@ -97,6 +97,11 @@ class ChainDesk:
                 self._note(False, error.message)
                 if client is not None and self._rollup is None:
                     await client.aclose()
+            except BaseException:
+                # The node ends before the chain was ever reached.
+                if client is not None and self._rollup is None:
+                    await client.aclose()
+                raise
 
     async def rollup(self, timeout_s: float = 10.0) -> Rollup:
         """The chain, once it was reached.

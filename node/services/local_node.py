@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -16,25 +16,22 @@ from chain.views import AccountView
 from node.models.catalog import available
 from node.services.buyer_service import BuyerService
 from node.services.chain_desk import ChainDesk
-from node.services.channel_list import channel_summaries
 from node.services.devices import DeviceSampler
 from node.services.events import EventHub
 from node.services.health import Facts, Verdict, judge
 from node.services.jobs import JobBook
 from node.services.log_ring import LogRing
-from node.services.money import money_view
 from node.services.provider_service import ProviderService
 from node.services.purse import Purse
 from node.services.relay_desk import RelayDesk
 from node.services.safety import SafetyDesk
 from node.services.settings import NodeSettings
-from node.services.stakes import slash_by_evidence
+from node.services.wallet_calls import WALLET_ID, WalletCalls
 from node.services.watch_desk import WatchDesk
 from node.services.ways_out import WaysOut
 from node.store.store import Store
 from node.values import (
     ChainSnapshot,
-    ChannelSummary,
     ChatEvent,
     ChatSession,
     ChatTurn,
@@ -46,23 +43,18 @@ from node.values import (
     OfferView,
     Prices,
     RelayView,
-    SlashView,
-    Step,
     WalletView,
 )
-from wallet.addresses import parse_address
-from wallet.errors import WalletError
 from wallet.keystore import Keystore
 from wallet.voucher_keys import VoucherKeyStore
 
 log = logging.getLogger(__name__)
 
-WALLET_ID: Final = "main"
 DEVICES_S: Final = 2.0
 BALANCE_S: Final = 5.0
 
 
-class LocalNode:
+class LocalNode(WalletCalls):
     """One node on one home; see ``NodeApi`` for what its methods do. Made by :meth:`running`.
 
     It starts without a wallet, a relay or a chain as well, says what is missing, and goes on as soon as it comes.
@@ -89,7 +81,7 @@ class LocalNode:
         self._buying_relay = RelayDesk(settings.relay_url, lambda: self._hub.changed("relay"))
         self._buyer = BuyerService(self._buying_relay, self._purse, self._chain, store, self._jobs, self._hub)
         self._provider = ProviderService(settings, self._purse, self._chain, store, self._jobs, self._hub)
-        self._ways_out = WaysOut(self._purse, self._chain, store)
+        self._ways_out = WaysOut(self._purse, self._chain, store, lambda: self._safety.is_frozen)
         self._watchtower = WatchDesk(settings.watch, self._chain, self._purse, store, self._staked_nano, self._hub)
         self._safety = SafetyDesk(
             self._chain, lambda: self._hub.changed("chain"), watched=lambda: self._watchtower.disputes
@@ -125,6 +117,7 @@ class LocalNode:
             for name, service in (
                 ("chain", self._chain.run),
                 ("safety", self._safety.run),
+                ("exits", self._ways_out.guard),
                 ("watchtower", self._watchtower.run),
                 ("buying relay", self._buying_relay.run),
                 ("channels", self._buyer.run),
@@ -219,134 +212,6 @@ class LocalNode:
         """See ``NodeApi``."""
         await self._store.delete_chat(session_id)
 
-    # Wallet
-
-    async def create_wallet(self, wallet_id: str, passphrase: str) -> str:
-        """See ``NodeApi``."""
-        self._check_wallet(wallet_id)
-        words = await self._purse.create(passphrase)
-        self._wallet_changed()
-        return words
-
-    async def import_wallet(
-        self,
-        wallet_id: str,
-        kind: Literal["private_key", "mnemonic", "v3"],
-        secret: str,
-        passphrase: str,
-        file_passphrase: str = "",
-    ) -> None:
-        """See ``NodeApi``."""
-        self._check_wallet(wallet_id)
-        await self._purse.import_(kind, secret, passphrase, file_passphrase)
-
-    async def unlock(self, wallet_id: str, passphrase: str) -> None:
-        """See ``NodeApi``."""
-        self._check_wallet(wallet_id)
-        await self._purse.unlock(passphrase)
-
-    async def export_wallet(self, wallet_id: str, kind: Literal["v3", "private_key"], passphrase: str) -> str:
-        """See ``NodeApi``."""
-        self._check_wallet(wallet_id)
-        return await self._purse.export(kind, passphrase)
-
-    async def confirm_backup(self, wallet_id: str) -> None:
-        """See ``NodeApi``."""
-        self._check_wallet(wallet_id)
-        await self._purse.confirm_backup()
-
-    async def money(self, wallet_id: str) -> MoneyView:
-        """See ``NodeApi``."""
-        self._check_wallet(wallet_id)
-        self._money = await money_view(self._purse, self._chain, self._store)
-        self._balance_nano = sum(line.amount_nano for line in self._money.lines if line.place == "wallet")
-        return self._money
-
-    async def faucet(self, wallet_id: str) -> int:
-        """See ``NodeApi``."""
-        self._check_wallet(wallet_id)
-        grant = await (await self._purse.service()).faucet()
-        self._wallet_changed()
-        return grant.l2_amount_nano
-
-    async def deposit(self, wallet_id: str, amount_nano: int) -> str:
-        """See ``NodeApi``."""
-        self._check_wallet(wallet_id)
-        l1_tx = await (await self._purse.service()).deposit(amount_nano)
-        self._wallet_changed()
-        return l1_tx
-
-    async def withdraw(self, wallet_id: str, amount_nano: int | None, to: str = "") -> str:
-        """See ``NodeApi``."""
-        self._check_wallet(wallet_id)
-        recipient = parse_address(to) if to else None
-        service = await self._purse.service()
-        if amount_nano is None:
-            await self._provider.earnings.redeem_all()
-        receipt = await service.withdraw(amount_nano, recipient)
-        self._wallet_changed()
-        return receipt.l2_tx
-
-    def force_withdraw(
-        self, wallet_id: str, amount_nano: int | None, to: str = "", *, wait: bool = True, l1_url: str = ""
-    ) -> AbstractAsyncContextManager[AsyncIterator[Step]]:
-        """See ``NodeApi``."""
-        self._check_wallet(wallet_id)
-        return self._ways_out.force_withdraw(amount_nano, to, wait=wait, l1_url=l1_url)
-
-    def leave(
-        self, wallet_id: str, *, freeze: bool = False, wait: bool = True, l1_url: str = ""
-    ) -> AbstractAsyncContextManager[AsyncIterator[Step]]:
-        """See ``NodeApi``."""
-        self._check_wallet(wallet_id)
-        return self._ways_out.leave(freeze=freeze, wait=wait, l1_url=l1_url)
-
-    async def stake(self, wallet_id: str, amount_nano: int) -> str:
-        """See ``NodeApi``."""
-        self._check_wallet(wallet_id)
-        receipt = await (await self._purse.service()).stake(amount_nano)
-        self._wallet_changed()
-        return receipt.l2_tx
-
-    async def unstake(self, wallet_id: str, amount_nano: int | None) -> str:
-        """See ``NodeApi``."""
-        self._check_wallet(wallet_id)
-        receipt = await (await self._purse.service()).unstake(amount_nano)
-        self._wallet_changed()
-        return receipt.l2_tx
-
-    async def finish_unstake(self, wallet_id: str) -> str:
-        """See ``NodeApi``."""
-        self._check_wallet(wallet_id)
-        receipt = await (await self._purse.service()).finish_unstake()
-        self._wallet_changed()
-        return receipt.l2_tx
-
-    async def slash(self, wallet_id: str) -> tuple[SlashView, ...]:
-        """See ``NodeApi``."""
-        self._check_wallet(wallet_id)
-        found = await slash_by_evidence(self._purse, self._store)
-        self._wallet_changed()
-        return found
-
-    async def channels(self) -> tuple[ChannelSummary, ...]:
-        """See ``NodeApi``."""
-        return await channel_summaries(self._store, self._chain, self._purse.address)
-
-    async def redeem(self, channel_id: int) -> str:
-        """See ``NodeApi``."""
-        l2_tx = await self._purse.redeem(channel_id)
-        await self._provider.earnings.load_totals()
-        return l2_tx
-
-    async def close_channel(self, channel_id: int, *, alone: bool = False) -> str:
-        """See ``NodeApi``."""
-        if await self._store.buyer_channel(channel_id) is not None:
-            return await self._buyer.settling.close(channel_id, alone=alone)
-        if await self._store.provider_channel(channel_id) is None:
-            raise WalletError("That channel is not known here.", code="bad_channel", fix="List the open ones.")
-        return await self._provider.earnings.close_channel(channel_id)
-
     # What happens
 
     def _verdict(self) -> Verdict:
@@ -394,10 +259,6 @@ class LocalNode:
             unlocking_nano=self._account.unlocking_nano if self._account else 0,
             unlock_at_s=self._account.unlock_at_s if self._account else 0,
         )
-
-    def _check_wallet(self, wallet_id: str) -> None:
-        if wallet_id != WALLET_ID:
-            raise WalletError("This node has one wallet: main.", code="no_wallet", fix="Name it, or leave it out.")
 
     def _chain_changed(self) -> None:
         self._provider.chain_changed()

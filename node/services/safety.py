@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from chain.errors import IdlewattError
 from chain.l1.protocol import Deployment, FraudCommitted, FraudProven, InboxMessage
 from chain.signing import checksum_address, parse_address
@@ -54,6 +56,8 @@ class SafetyDesk:
         self._l1: JsonRpcRollupL1 | None = None
         self._rollup_address = ""
         self._next_block: int | None = None
+        self._read_hash = b""
+        """Of the last block whose events were read."""
         self._bonded: list[bytes] = []
         self._committed: list[FraudCommitted] = []
         self._proven: list[FraudProven] = []
@@ -75,7 +79,7 @@ class SafetyDesk:
         info = await self._chain.info_ever()
         if info is None:
             return
-        before = self.view, self.error
+        before = _timeless(self.view), self.alarm, self.error
         try:
             if self._l1 is None or self._rollup_address != info.rollup_address:
                 await self._close()
@@ -84,8 +88,13 @@ class SafetyDesk:
             self.view, self.error = await self._look(self._l1), ""
         except IdlewattError as error:
             self.error = plain(error.message, 300)
-        if (self.view, self.error) != before:
+        if (_timeless(self.view), self.alarm, self.error) != before:
             self._on_change()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the rollup froze, as far as is known."""
+        return self.view is not None and self.view.frozen_at_s is not None
 
     @property
     def alarm(self) -> Alarm | None:
@@ -95,6 +104,8 @@ class SafetyDesk:
     async def _look(self, l1: JsonRpcRollupL1) -> SafetyView:
         deployment = await l1.deployment()
         head = await l1.block_number()
+        if self.view is not None and head == self.view.l1_block and not self.view.waiting:
+            return msgspec.structs.replace(self.view, disputes=self._disputes())
         await self._read_events(l1, head)
         count, final = await l1.batch_count(), await l1.final_count()
         pending = await l1.oldest_pending()
@@ -130,13 +141,17 @@ class SafetyDesk:
         start = max(0, head - SEARCHED_BLOCKS) if self._next_block is None else self._next_block
         if start > head:
             return
+        if self._read_hash and await l1.block_hash(start - 1) != self._read_hash:
+            # L1 was reorganized: what its events told may never have happened.
+            self._bonded, self._committed, self._proven = [], [], []
+            start = max(0, head - SEARCHED_BLOCKS)
         self._bonded = list(dict.fromkeys([*self._bonded, *await l1.bond_depositors(start, head)]))[-KEPT_EVENTS:]
         for event in await l1.events(start, head):
             if isinstance(event, FraudCommitted):
                 self._committed = [*self._committed, event][-KEPT_EVENTS:]
             elif isinstance(event, FraudProven):
                 self._proven = [*self._proven, event][-KEPT_EVENTS:]
-        self._next_block = head + 1
+        self._next_block, self._read_hash = head + 1, await l1.block_hash(head) or b""
 
     async def _sequencers(self, l1: JsonRpcRollupL1) -> tuple[SequencerView, ...]:
         leader = await l1.leader()
@@ -156,7 +171,7 @@ class SafetyDesk:
     async def _close(self) -> None:
         if self._l1 is not None:
             await self._l1.aclose()
-            self._l1, self._next_block, self.view = None, None, None
+            self._l1, self._next_block, self._read_hash, self.view = None, None, b"", None
             self._bonded, self._committed, self._proven = [], [], []
 
 
@@ -184,6 +199,11 @@ def alarm_of(safety: SafetyView) -> Alarm | None:
         text = f"The sequencer ignores message {first.index}: anyone bonded may take over."
         return Alarm(severity="warning", text=text, way_out="force")
     return None
+
+
+def _timeless(view: SafetyView | None) -> SafetyView | None:
+    """The same without the time, which passes by itself."""
+    return None if view is None else msgspec.structs.replace(view, at_s=0)
 
 
 def _waiting(message: InboxMessage, deployment: Deployment) -> WaitingMessage:

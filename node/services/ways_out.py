@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from chain.errors import IdlewattError
 from chain.l1.protocol import SignedVoucher
 from chain.signing import parse_address
 from node.services.chain_desk import ChainDesk
 from node.services.purse import Purse
 from node.store.store import Store
+from node.values import WalletState
 from wallet.errors import WalletError
 from wallet.forcing import force_withdraw
 from wallet.l1 import open_rollup
@@ -21,6 +25,11 @@ if TYPE_CHECKING:
     from chain.l1.rollup_l1 import JsonRpcRollupL1
 
 
+log = logging.getLogger(__name__)
+
+GUARD_S: Final = 5.0
+
+
 class WaysOut:
     """One wallet's.
 
@@ -28,12 +37,43 @@ class WaysOut:
         purse: Who leaves.
         chain: Knows, from now or from before, which rollup on which L1.
         store: Knows the best vouchers.
+        is_frozen: Whether L1 says that the rollup froze.
     """
 
-    def __init__(self, purse: Purse, chain: ChainDesk, store: Store) -> None:
+    def __init__(
+        self, purse: Purse, chain: ChainDesk, store: Store, is_frozen: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._is_frozen = is_frozen
         self._purse = purse
         self._chain = chain
         self._store = store
+
+    async def guard(self) -> None:
+        """After a freeze, answer every channel's exit that promises us less than our voucher does, until cancelled.
+
+        Whoever begins a channel's exit may leave the newest voucher out; within one window the payee can bring it.
+        """
+        while True:
+            await asyncio.sleep(GUARD_S)
+            if self._is_frozen() and self._purse.state is WalletState.UNLOCKED:
+                try:
+                    await self._answer_exits()
+                except IdlewattError as error:
+                    log.warning("a channel's exit could not be answered: %s", error.line())
+
+    async def _answer_exits(self) -> None:
+        held = [channel for channel in await self._store.provider_channels() if channel.claimable_nano]
+        if not held:
+            return
+        async with self._l1("") as l1:
+            for channel in held:
+                leaving = await l1.channel_exit(channel.channel_id)
+                if leaving is None or leaving.settle_at_s <= await l1.time_s():
+                    continue
+                if channel.claimable_nano > leaving.to_payee_nano:
+                    voucher = SignedVoucher(cumulative_nano=channel.voucher_nano, signature=channel.voucher_signature)
+                    await l1.raise_channel_exit(channel.channel_id, voucher)
+                    log.warning("channel %d is leaving: its best voucher was brought", channel.channel_id)
 
     @asynccontextmanager
     async def force_withdraw(

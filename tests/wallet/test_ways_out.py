@@ -11,10 +11,10 @@ import pytest
 from chain.errors import ChainRejectedError
 from chain.l1.bridge import Bridge
 from chain.l1.protocol import SignedVoucher
+from chain.replay import ReplayError
 from chain.sequencer import SequencerConfig
-from tests.chain.l1.conftest import FREEZE_S, WINDOW_S
 from tests.wallet.network import fresh_account
-from tests.wallet.world import World
+from tests.wallet.world import FREEZE_S, WINDOW_S, World
 from wallet.errors import WalletError
 from wallet.following import Follower
 from wallet.forcing import force_withdraw
@@ -258,6 +258,52 @@ class TestLeaving:
             # The newest batch is as old as the freeze's delay, which is longer than a window: all is final at once.
             steps = await read(leave(l1, alice.address, {}, wait=False))
             assert steps["final"].state is StepState.DONE
+            assert await world.l1_nano(alice.address) == USD
+
+    async def test_a_wrong_batch_must_be_disproven_first(self, tmp_path: Path) -> None:
+        async with World(tmp_path) as world:
+            await world.funded(0, USD)
+            await world.client.flush()
+            alice = world.people[0]
+            await world.stop_sequencer()
+            await world.operator.force_tx(b"ignored")
+            proof = await world.lie()
+            await world.later(FREEZE_S + 2)
+            await world.operator.freeze()
+            l1 = await world.rollup_for(alice)
+
+            with pytest.raises(ReplayError) as refused:
+                await read(leave(l1, alice.address, {}, wait=False))
+            assert refused.value.batch_id == proof.batch_id
+
+            seen: list[str] = []
+            async for step in leave(l1, alice.address, {}, poll_s=POLL_S):
+                if step.key == "final" and step.state is StepState.WAITING and not seen:
+                    seen.append(step.text)
+                    await world.prove(proof)
+            assert "idlewatt watch --prove" in seen[0]
+            assert await world.l1_nano(alice.address) == USD
+
+    async def test_a_forced_withdrawal_outlives_a_fraud(self, tmp_path: Path) -> None:
+        """The batch that executed it is cut off with a lie before it, and a later one executes it again."""
+        async with World(tmp_path) as world:
+            await world.funded(0, 5 * USD)
+            await world.client.flush()
+            await world.stop_sequencer()
+            alice = world.people[0]
+            l1 = await world.rollup_for(alice)
+            proof = await world.lie()
+            seen: list[str] = []
+
+            async for step in force_withdraw(l1, alice, USD, poll_s=POLL_S):
+                seen.append(step.key)
+                if step.key == "executed" and step.state is StepState.WAITING and seen.count("executed") == 1:
+                    await world.prove(proof)
+                    await world.operator.deposit_bond(10**18)
+                    await world.start_sequencer()
+                if step.key == "final" and step.state is StepState.WAITING:
+                    await world.later(WINDOW_S + 1)
+
             assert await world.l1_nano(alice.address) == USD
 
     async def test_who_owns_nothing_is_told(self, tmp_path: Path) -> None:

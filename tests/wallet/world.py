@@ -9,21 +9,35 @@ from typing import Self
 from msgspec.structs import replace
 
 from chain.client import RollupClient
+from chain.codec import Batch, BatchHeader, Frame, encode_batch
+from chain.frames import fraud_proof
 from chain.l1.connection import checksum
 from chain.l1.deploy import deploy
 from chain.l1.embedded.evm import EmbeddedEvm
 from chain.l1.embedded.server import L1Server
-from chain.l1.protocol import Deployment
+from chain.l1.protocol import Deployment, FraudProof
 from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.money import ASSET_WEI_PER_NANO
+from chain.replay import rules_of
 from chain.rpc.server import RpcServer
 from chain.sequencer import Sequencer, SequencerConfig
-from tests.chain.l1.conftest import CHAIN_ID, ETHER, OPERATOR, OPERATOR_KEY, PARAMS
+from chain.txs import CreateAccount
+from chain.witness import build_witness
+from tests.chain.l1.conftest import CHAIN_ID, ETHER, OPERATOR, OPERATOR_KEY, PARAMS, REVEAL_BLOCKS
 from tests.wallet.network import fresh_account
 from wallet.account import UnlockedAccount
+from wallet.following import Follower
 from wallet.l1 import open_rollup
 from wallet.service import WalletService
 
+WINDOW_S, FORCE_S, TAKEOVER_S, FREEZE_S = 600, 200, 400, 1_200
+"""So long that a slow machine never passes one by itself: tests move the clock."""
+DELAYS = {
+    "challenge_window_s": WINDOW_S,
+    "force_delay_s": FORCE_S,
+    "takeover_delay_s": TAKEOVER_S,
+    "freeze_delay_s": FREEZE_S,
+}
 QUICK = SequencerConfig(batch_interval_s=0.1, poll_s=0.05)
 
 
@@ -33,7 +47,7 @@ class World:
     def __init__(self, folder: Path, people: int = 3, config: SequencerConfig = QUICK, **params: int) -> None:
         self._folder = folder
         self._config = config
-        self._params = replace(PARAMS, **params)
+        self._params = replace(PARAMS, **(DELAYS | params))
         self._sequencer_stack = AsyncExitStack()
         self._stack = AsyncExitStack()
         self.people = [fresh_account() for _ in range(people)]
@@ -75,10 +89,11 @@ class World:
         return WalletService(self.people[number], self.client)
 
     async def funded(self, number: int, amount_nano: int) -> WalletService:
-        """A wallet with so much on L2."""
+        """A wallet with so much on L2, and in a batch on L1."""
         await self.mint(number, amount_nano)
         wallet = self.wallet(number)
         await wallet.deposit(amount_nano, credit_timeout_s=30)
+        await self.client.flush()
         return wallet
 
     async def mint(self, number: int, amount_nano: int) -> None:
@@ -86,6 +101,11 @@ class World:
         assert self.operator.signer is not None
         to = checksum(self.people[number].address)
         await self.operator.signer.send(asset.functions.mint(to, amount_nano * ASSET_WEI_PER_NANO))
+
+    async def give_ether(self, owner: bytes) -> None:
+        """Gas for whoever wasn't there when the chain began."""
+        assert self.operator.signer is not None
+        await self.operator.signer.send_ether(owner, ETHER)
 
     async def l1_nano(self, address: bytes) -> int:
         """What an address holds on L1; whole nanos only are ever paid."""
@@ -99,6 +119,26 @@ class World:
         rollup = await open_rollup(self.l1.url, self.deployment.rollup_address, account)
         self._stack.push_async_callback(rollup.aclose)
         return rollup
+
+    async def lie(self) -> FraudProof:
+        """Post a batch with a root that nothing leads to; returns what proves it."""
+        l1 = self.operator
+        state = await Follower(l1).catch_up()
+        header = BatchHeader(l2_time_s=await l1.time_s(), inbox_to=state.meta.inbox_cursor)
+        frame = Frame(post_root=b"\x66" * 32, body=CreateAccount(b"\x88" * 20).encode())
+        witness = build_witness(state, header, frame, rules_of(self.deployment), {}.__getitem__).encode()
+        batch = Batch(header=header, frames=(frame,))
+        batch_id = await l1.batch_count()
+        await l1.submit_batch(batch_id, state.root(), encode_batch(header, [frame]))
+        return fraud_proof(batch_id, batch, 0, messages=b"", witness=witness, salt=bytes(32))
+
+    async def prove(self, proof: FraudProof) -> None:
+        """Commit, wait, and reveal."""
+        assert self.operator.signer is not None
+        await self.operator.commit_fraud(proof.commitment(self.operator.signer.address))
+        for _ in range(REVEAL_BLOCKS):
+            await self.l1.mine_for_reveal(self.deployment.rollup_address, REVEAL_BLOCKS)
+        await self.operator.prove_fraud(proof)
 
     async def later(self, seconds: int) -> None:
         await self.l1.advance_time(seconds)

@@ -122,6 +122,21 @@ class TestOthersBatches:
             assert await status_of(ours, raw) is None
             assert "dropped" in {event.kind for event in await ours.queries.events(20)}
 
+    async def test_an_account_that_another_made_meanwhile_is_not_made_twice(self, start, l1):
+        async with start() as ours:
+            await two_accounts(ours, l1)
+            await ours.create_account(owner(7))
+            async with start(l1=l1.by(OTHER), name="other.db") as other:
+                l1.leads = None
+                await until(lambda: other.leads)
+                await other.create_account(owner(7))
+                await other.flush()
+                await until(lambda: ours.poster.posted_count == len(l1.posted))
+            l1.leads = None
+            await until(lambda: ours.leads and not ours.pending_txs())
+            assert ours.head.state.meta.next_account == 4
+            assert ours.queries.account(owner(7)).index == 3
+
     async def test_a_crash_while_transactions_are_set_aside_loses_none(self, start, l1):
         async with start() as ours:
             await two_accounts(ours, l1)
@@ -233,6 +248,43 @@ class TestReorgs:
         l1.posted[-1] = replace(l1.posted[-1], post_root=b"\1" * 32)
         with pytest.raises(DivergedError):
             await start().start()
+
+
+class TestHostileL1:
+    async def test_an_answer_about_another_batch_than_was_given_is_not_believed(self, start, l1, monkeypatch):
+        async with start() as sequencer:
+            await two_accounts(sequencer, l1)
+            count, submit, lies = sequencer.poster.posted_count, l1.submit_batch, []
+
+            async def lying(*batch):
+                posted = await submit(*batch)
+                if not lies:
+                    lies.append(posted)
+                    return replace(posted, post_root=b"\1" * 32)
+                return posted
+
+            monkeypatch.setattr(l1, "submit_batch", lying)
+            await sequencer.submit(transfer(0))
+            await agrees_with_l1(sequencer, l1)
+            assert lies
+            assert sequencer.poster.posted_count == count + 1 == len(l1.posted) == l1.submissions
+
+    async def test_answers_that_come_late_and_twice_change_nothing(self, start, l1, monkeypatch):
+        async with start() as sequencer:
+            await two_accounts(sequencer, l1)
+            messages = l1.inbox_messages
+
+            async def doubled(first, limit):
+                found = list(await messages(first, limit))
+                return [message for message in found for _ in range(2)]
+
+            monkeypatch.setattr(l1, "inbox_messages", doubled)
+            l1.deposit(owner(3), 50)
+            l1.deposit(owner(4), 60)
+            await until(lambda: sequencer.queries.account(owner(4)))
+            monkeypatch.setattr(l1, "inbox_messages", messages)
+            await agrees_with_l1(sequencer, l1)
+            assert sequencer.queries.account(owner(3)).balance_nano == 50
 
 
 class TestTheForceDelay:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from chain.codec import BatchHeader, decode_batch
+from chain.errors import ChainRejectedError
 from chain.l1.protocol import InboxMessage, PostedBatch
 from chain.replay import Replayer, ReplayError
 from chain.signing import address_of
@@ -16,7 +17,11 @@ from chain.txs import Transfer
 from chain.types import MAX_U64
 from chain.villains import VILLAINS, Villain
 from chain.villains.draft import Draft, inbox_bodies
+from chain.villains.sequencer import VillainL1
+from chain.watchtower.core import Wait
 from tests.chain.support import RULES, deposit, forced, funded_state, key, open_channel, owner, signed
+from tests.docs.pages import ROOT, table_under
+from tests.villains.arena import OPERATOR_KEY, arena, transfer
 from tests.villains.fight import fight, honest_run
 
 LIARS = [villain for villain in VILLAINS.values() if villain.stopped_by == "proof"]
@@ -104,6 +109,40 @@ def test_every_rule_that_a_posted_batch_can_break_has_a_villain():
     # No reachable state has a number that is allocated and free: the lie that leads to one is a wrong root itself.
     assert {villain.code for villain in LIARS} == set(Code) - {Code.OK, Code.BAD_ALLOCATION}
     assert "bad-allocation" in VILLAINS
+
+
+def test_the_printed_table_is_about_these_villains():
+    rows = {row[0].strip("`"): row for row in table_under(ROOT / "docs" / "rollup.md", "| Villain |")}
+
+    assert list(rows) == [*VILLAINS, "(none)"]
+    for villain in VILLAINS.values():
+        assert rows[villain.name][1] == villain.does
+        if villain.code is not None:
+            assert rows[villain.name][2].startswith(f"code {int(villain.code)},")
+
+
+async def test_a_villain_that_was_caught_posts_what_it_is_given_and_nothing_else_after_a_restart(
+    template: Path, tmp_path: Path
+):
+    villain = VILLAINS["mint"]
+    async with arena(template, tmp_path, villain) as where:
+        first = await where.sequencer.post(transfer(where.sequencer.state, where.deployment))
+        again = await where.operator.submit_batch(first.batch_id, first.prev_root, first.blob)
+        assert again == first
+        restarted = VillainL1(where.server.url, where.deployment, OPERATOR_KEY, villain)
+        with pytest.raises(ChainRejectedError) as done:
+            await restarted.submit_batch(first.batch_id + 1, first.post_root, first.blob)
+        await restarted.aclose()
+        assert done.value.code == "villain_done"
+
+        step = await (tower := where.tower()).settle()
+        assert isinstance(step, Wait)
+        await where.mine(step.until_block - await where.prover.block_number())
+        await tower.settle()
+
+        with pytest.raises(ChainRejectedError) as refused:
+            await where.operator.submit_batch(first.batch_id, first.prev_root, first.blob)
+        assert refused.value.code == "bond_too_small"
 
 
 def test_a_villain_leaves_out_what_the_rules_refuse_after_its_lie():

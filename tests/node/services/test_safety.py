@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from chain.codec import BatchHeader, Frame, decode_batch, encode_batch
-from chain.frames import fraud_proof
-from chain.replay import rules_of
-from chain.txs import CreateAccount
-from chain.witness import build_witness
 from node.services.local_node import LocalNode
 from node.services.safety import alarm_of
 from node.values import DisputeStage, IdlewattError, NodeSnapshot
-from tests.chain.l1.conftest import FREEZE_S, REVEAL_BLOCKS
 from tests.node.services.conftest import PASSPHRASE, RunNode
 from tests.screens.fake_node import dispute, safety_view, waiting_message
 from tests.wallet.test_stakes import USD, receipt, stakes
-from tests.wallet.world import World
-from wallet.following import Follower
+from tests.wallet.world import FREEZE_S, World
+from wallet.leaving import leave
 from wallet.receipts import sign_receipt
+from wallet.vouchers import sign_voucher
 
 
 @pytest.fixture(autouse=True)
@@ -134,20 +130,45 @@ class TestRead:
 
 async def lie_and_prove(world: World) -> int:
     """Post a batch with a root that nothing leads to, and have it taken back; returns its id."""
-    l1 = world.operator
-    state = await Follower(l1).catch_up()
-    header = BatchHeader(l2_time_s=await l1.time_s(), inbox_to=state.meta.inbox_cursor)
-    frame = Frame(post_root=b"\x66" * 32, body=CreateAccount(b"\x88" * 20).encode())
-    witness = build_witness(state, header, frame, rules_of(world.deployment), {}.__getitem__).encode()
-    batch_id = await l1.batch_count()
-    posted = await l1.submit_batch(batch_id, state.root(), encode_batch(header, [frame]))
-    proof = fraud_proof(batch_id, decode_batch(posted.blob), 0, messages=b"", witness=witness, salt=bytes(32))
-    assert l1.signer is not None
-    await l1.commit_fraud(proof.commitment(l1.signer.address))
-    for _ in range(REVEAL_BLOCKS):
-        await world.l1.mine_for_reveal(world.deployment.rollup_address, REVEAL_BLOCKS)
-    await l1.prove_fraud(proof)
-    return batch_id
+    proof = await world.lie()
+    await world.prove(proof)
+    return proof.batch_id
+
+
+class TestGuard:
+    async def test_a_payee_whose_node_runs_answers_an_exit_that_leaves_its_voucher_out(
+        self, tmp_path: Path, run_node: RunNode, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("node.services.ways_out.GUARD_S", 0.05)
+        async with World(tmp_path) as world, run_node("seller", chain_url=world.client.url) as node:
+            await node.create_wallet("main", PASSPHRASE)
+            buyer, alice = await world.funded(0, 9 * USD), world.people[0]
+            seller = (await node._purse.service()).address
+            await world.give_ether(seller)
+            key = alice.voucher_key_at((await buyer.info()).deployment, 0)
+            channel, _ = await buyer.open_channel(seller, 5 * USD, key.address, int(time.time()) + 10_000)
+            await node._store.record_provider_channel(
+                channel_id=channel,
+                payer=alice.address,
+                signer=key.address,
+                deposit_nano=5 * USD,
+                expiry_s=int(time.time()) + 10_000,
+                opened_at_ms=0,
+            )
+            await node._store.accept_voucher(sign_voucher(key, await buyer.domain(), channel, 3 * USD))
+            await world.client.flush()
+            await world.stop_sequencer()
+            await world.operator.force_tx(b"ignored")
+            await world.later(FREEZE_S + 2)
+            l1 = await world.rollup_for(alice)
+
+            async for _ in leave(l1, alice.address, {}, freeze=True, wait=False):
+                pass
+
+            async with asyncio.timeout(40):
+                while (leaving := await l1.channel_exit(channel)) is None or not leaving.to_payee_nano:
+                    await asyncio.sleep(0.05)
+            assert (leaving.to_payer_nano, leaving.to_payee_nano) == (2 * USD, 3 * USD)
 
 
 class TestEvidence:

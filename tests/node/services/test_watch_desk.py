@@ -12,7 +12,7 @@ from chain.devnet.service import Devnet, DevnetParams
 from chain.sequencer import SequencerConfig
 from chain.views import DisputeStage
 from chain.villains import VILLAINS
-from node.services import watch_desk
+from node.services import safety, watch_desk
 from node.services.local_node import LocalNode
 from node.values import Notice
 from tests.node.services.conftest import PASSPHRASE, RunNode
@@ -20,8 +20,9 @@ from tests.node.services.conftest import PASSPHRASE, RunNode
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FIRST_LOOK_S", "LOOK_S"):
-        monkeypatch.setattr(watch_desk, name, 0.05)
+    for module in (watch_desk, safety):
+        for name in ("FIRST_LOOK_S", "LOOK_S"):
+            monkeypatch.setattr(module, name, 0.05)
     monkeypatch.setattr(watch_desk, "RETRY_S", 0.1)
 
 
@@ -33,6 +34,11 @@ async def until(condition: Callable[[], object]) -> None:
 
 def disputes(node: LocalNode) -> tuple:
     return node._watchtower.disputes
+
+
+def shown(node: LocalNode) -> tuple:
+    view = node._safety.view
+    return view.disputes if view is not None else ()
 
 
 async def test_a_node_without_anything_at_stake_runs_none(run_node: RunNode, devnet) -> None:
@@ -85,10 +91,7 @@ async def test_a_node_proves_what_its_sequencer_lied_about_and_says_so(run_node:
                 if any("taken back" in text for text in said):
                     break
         dispute = disputes(node)[0]
-        await node._safety.refresh()
-        shown = (await node.chain()).safety
         assert dispute.code == villain.code
         assert dispute.reward_wei == 5 * 10**17
         assert any("is wrong at frame" in text for text in said)
-        assert shown is not None
-        assert [one.stage for one in shown.disputes] == [DisputeStage.REVERTED]
+        await until(lambda: [one.stage for one in shown(node)] == [DisputeStage.REVERTED])
