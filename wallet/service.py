@@ -7,36 +7,23 @@ from typing import TYPE_CHECKING
 
 from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError
-from chain.money import MAX_NANO, format_usd
+from chain.money import MAX_NANO
 from chain.signing import parse_address
-from chain.txs import (
-    CloseTogether,
-    Expire,
-    FinishUnstake,
-    OpenChannel,
-    Redeem,
-    Slash,
-    Stake,
-    StartClose,
-    TopUp,
-    Transfer,
-    Unstake,
-    Withdraw,
-)
+from chain.txs import CloseTogether, Expire, OpenChannel, Redeem, StartClose, TopUp, Transfer, Withdraw
 from chain.views import AccountView, ChainInfo, ChannelView, FaucetGrant, SoftReceipt, WithdrawalView
 from wallet.account import UnlockedAccount, VoucherKey, voucher_salt
 from wallet.errors import WalletError
 from wallet.l1 import open_bridge
 from wallet.money import MoneyTimeline, build_timeline
-from wallet.receipts import Receipt, conflicts, receipt_evidence, verify_receipt
 from wallet.sender import NoncedTx, TxSender, check_amount, checked_address, domain_of, fee_of, poll
+from wallet.staking import Staking
 from wallet.vouchers import Voucher
 
 if TYPE_CHECKING:
     from chain.client import RollupClient
 
 
-class WalletService:
+class WalletService(Staking):
     """One unlocked account on one rollup. Calls may run at once; signed transactions queue for their nonces.
 
     Every method may raise ``ChainUnavailableError`` or ``ChainRejectedError`` from the chain, and ``WalletError`` with
@@ -291,80 +278,6 @@ class WalletService:
             return Withdraw(sender.index, amount, fee_nano, recipient)
 
         return await self._sender.sign_and_submit(info, (amount_nano or 1) + fee_nano, build)
-
-    async def stake(self, amount_nano: int) -> SoftReceipt:
-        """Put money behind the receipts that this account signs as a provider.
-
-        Raises:
-            WalletError: ``bad_amount`` or ``no_funds``.
-        """
-        info = await self.info()
-        check_amount(amount_nano)
-        return await self._sender.sign_and_submit(
-            info, amount_nano + fee_of(info), lambda sender: Stake(sender.index, amount_nano, fee_of(info))
-        )
-
-    async def unstake(self, amount_nano: int | None) -> SoftReceipt:
-        """Begin to take a part of the stake out, or with ``None`` all of it; it stays slashable for the unstake delay.
-
-        Raises:
-            WalletError: ``bad_amount`` if there is less, ``unstaking`` if another part is on its way out, ``no_funds``.
-        """
-        info, view = await self.info(), await self.view()
-        staked_nano = view.stake_nano if view else 0
-        wanted_nano = staked_nano if amount_nano is None else amount_nano
-        if view is not None and view.unlocking_nano:
-            raise WalletError(
-                "A part of the stake is on its way out already.",
-                code="unstaking",
-                fix="Finish that one first, once its delay is over: idlewatt wallet unstake --finish.",
-            )
-        if not 0 < wanted_nano <= staked_nano:
-            raise WalletError(f"The stake is {format_usd(staked_nano)}.", code="bad_amount", fix="Take out less.")
-        return await self._sender.sign_and_submit(
-            info, fee_of(info), lambda sender: Unstake(sender.index, wanted_nano, fee_of(info))
-        )
-
-    async def finish_unstake(self) -> SoftReceipt:
-        """Take back the part of the stake whose delay is over; anyone could, and it costs nothing.
-
-        Raises:
-            WalletError: ``too_early`` with the time left, or ``nothing_to_unstake``.
-        """
-        info, view = await self.info(), await self.view()
-        if view is None or not view.unlocking_nano:
-            raise WalletError("No part of a stake is on its way out.", code="nothing_to_unstake")
-        if info.l2_time_s < view.unlock_at_s:
-            raise WalletError(
-                "The unstake delay is not over yet.",
-                code="too_early",
-                fix=f"Try again in {view.unlock_at_s - info.l2_time_s} seconds.",
-            )
-        return await self._sender.submit(FinishUnstake(view.index).encode())
-
-    async def provider(self, address: bytes) -> AccountView | None:
-        """Another account, with its stake."""
-        await self.info()
-        return await self._client.account(address)
-
-    async def slash(self, first: Receipt, second: Receipt) -> SoftReceipt:
-        """Take the stake of a provider that signed two different receipts for one request; half comes to this account.
-
-        Raises:
-            WalletError: ``bad_receipt`` if the two prove nothing on this chain.
-        """
-        domain = await self.domain()
-        proves = conflicts(first, second) and all(
-            verify_receipt(domain, receipt, first.provider) for receipt in (first, second)
-        )
-        if not proves:
-            raise WalletError("Those two receipts prove nothing on this chain.", code="bad_receipt")
-        provider, reporter = await self.provider(first.provider), await self.ensure_account()
-        if provider is None:
-            raise WalletError("That provider has no account, so no stake.", code="nothing_to_slash")
-        evidence = receipt_evidence(first), receipt_evidence(second)
-        tx = Slash(provider.index, reporter.index, first.channel_id, first.sequence, *evidence)
-        return await self._sender.submit(tx.encode())
 
     async def wait_for_claim(self, l2_tx: str, *, to: bytes | None = None, timeout_s: float) -> WithdrawalView:
         """Wait until a withdrawal was paid on L1; short outages are waited out.
