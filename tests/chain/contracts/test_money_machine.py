@@ -15,9 +15,11 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 
 from chain.eip712 import voucher_digest
 from chain.l1.connection import checksum
+from chain.l1.protocol import FraudProof
 from chain.signing import address_of, keccak256, sign_digest
 from chain.state import GENESIS_ROOT, State
 from chain.stf import Code, apply, apply_inbox, open_batch
@@ -75,6 +77,7 @@ class Money(RuleBasedStateMachine):
         self.left_nano = 0
         self.refunded: set[int] = set()
         self.final_roots: list[bytes] = []
+        self.salts = 0
 
     # ------------------------------------------------------------------------------------------------ while it runs
 
@@ -117,7 +120,7 @@ class Money(RuleBasedStateMachine):
         wrong = next(
             number for number, frame in enumerate(self.lie.batch.frames) if frame.post_root == keccak256(b"a lie")
         )
-        self.l2.prove(self.lie.proof(wrong), key=KEYS[2])
+        self.l2.prove(self.salted(self.lie.proof(wrong)), key=KEYS[2])
         del self.before[guilty + 1 :]
         self.l2.state = State.from_leaves(self.before[guilty])
         self.lie = None
@@ -134,13 +137,19 @@ class Money(RuleBasedStateMachine):
             return
         posted = self.l2.post(*bodies)
         self.before.append(self.l2.state.items())
-        for number in range(len(posted.batch.frames)):
-            self.l2.commit(posted.proof(number))
+        proofs = [self.salted(posted.proof(number)) for number in range(len(posted.batch.frames))]
+        for proof in proofs:
+            self.l2.commit(proof)
         self.ledger.mine(REVEAL_BLOCKS)
-        for number in range(len(posted.batch.frames)):
+        for proof in proofs:
             with suppress(Reverted):
-                self.l2.reveal(posted.proof(number))
+                self.l2.reveal(proof)
                 raise AssertionError("an honest batch was disproven")
+
+    def salted(self, proof: FraudProof) -> FraudProof:
+        """The same proof under a salt of its own: a rolled-back batch may come again, and with it the same witness."""
+        self.salts += 1
+        return replace(proof, salt=keccak256(b"%d" % self.salts))
 
     @precondition(lambda self: self.lie is None)
     @rule(seconds=st.integers(1, WINDOW_S))
