@@ -20,7 +20,7 @@ from textual.widgets.option_list import Option
 from node.values import IdlewattError, Prices, WalletState, parse_usd
 from screens.base import NodeScreen
 from screens.dashboard import devices_content
-from screens.dialogs import Form
+from screens.dialogs import IN_TYPING_ORDER, Form
 from screens.hub import Hub
 from screens.text import plain
 from screens.wallet.forms import import_form, passphrase_problem, words_content
@@ -85,6 +85,7 @@ class OnboardingScreen(NodeScreen):
     TITLE_TEXT = "Welcome"
     HELP_TEXT = "One question at a time. Enter goes on, esc goes back. Nothing is rented out or paid before you say so."
     BINDINGS: ClassVar[list[BindingType]] = [
+        *IN_TYPING_ORDER,
         Binding("escape", "back", "Back", id="onboarding.back"),
         Binding("r", "nothing", show=False, id="onboarding.unused"),
     ]
