@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
+from app.asking import Answered, answered
 from app.demo import Demo
 from chain.client import RollupClient
-from chain.errors import IdlewattError
 from chain.views import Inclusion
-from node.values import ChatDelta, ChatDone, ChatFailed, ChatMessage, ChatQuote, ChatTurn, Sampling
+from node.values import ChatDelta, ChatDone, ChatEvent, ChatMessage, ChatTurn, Sampling
 
 BATCH_TIMEOUT_S = 30.0
 
@@ -25,7 +25,8 @@ async def ask_and_settle(demo: Demo, prompt: str, *, started_s: float) -> dict[s
     async with RollupClient(demo.chain_url) as chain:
         buyer, provider = (side.snapshot().wallets[0].address for side in (demo.buyer, demo.seller))
         before = await _balances(chain, buyer, provider)
-        answer, quote, done, timing = await _ask(demo, prompt, started_s)
+        answer, timing = await _ask(demo, prompt, started_s)
+        quote, done = answer.quote, answer.done
         redeem_tx = await demo.seller.redeem(quote.channel_id)
         await demo.buyer.close_channel(quote.channel_id)
         channel = next(c for c in await demo.buyer.channels() if c.channel_id == quote.channel_id)
@@ -34,7 +35,7 @@ async def ask_and_settle(demo: Demo, prompt: str, *, started_s: float) -> dict[s
         after = await _balances(chain, buyer, provider)
     timing["total_ms"] = _since_ms(started_s)
     return {
-        "answer": answer,
+        "answer": answer.text,
         "model": {"name": quote.model, "sha256": quote.model_sha256},
         "usage": {"input_tokens": done.input_tokens, "output_tokens": done.output_tokens},
         "cost_nano": done.cost_nano,
@@ -64,30 +65,18 @@ async def ask_and_settle(demo: Demo, prompt: str, *, started_s: float) -> dict[s
     }
 
 
-async def _ask(demo: Demo, prompt: str, started_s: float) -> tuple[str, ChatQuote, ChatDone, dict[str, float]]:
+async def _ask(demo: Demo, prompt: str, started_s: float) -> tuple[Answered, dict[str, float]]:
     turn = ChatTurn(messages=(ChatMessage("user", prompt),), sampling=Sampling(temperature=0.0))
-    text: list[str] = []
-    quote: ChatQuote | None = None
-    first_token_ms: float | None = None
-    async with demo.buyer.chat(turn) as events:
-        async for event in events:
-            match event:
-                case ChatQuote():
-                    quote = event
-                case ChatDelta():
-                    first_token_ms = first_token_ms or _since_ms(started_s)
-                    text.append(event.text)
-                case ChatFailed():
-                    raise IdlewattError(event.message, code=event.code, fix=event.fix)
-                case ChatDone():
-                    assert quote is not None
-                    timing = {
-                        "start_to_first_token_ms": first_token_ms or _since_ms(started_s),
-                        "ttft_ms": round(event.ttft_ms, 1),
-                        "tokens_per_s": round(event.tokens_per_s, 1),
-                    }
-                    return "".join(text), quote, event, timing
-    raise IdlewattError("The answer ended without a receipt.", code="no_receipt", fix="See the demo's logs.")
+    timing: dict[str, float] = {}
+
+    def mark(event: ChatEvent) -> None:
+        if isinstance(event, ChatDelta | ChatDone):
+            timing.setdefault("start_to_first_token_ms", _since_ms(started_s))
+
+    answer = await answered(demo.buyer, turn, mark)
+    timing["ttft_ms"] = round(answer.done.ttft_ms, 1)
+    timing["tokens_per_s"] = round(answer.done.tokens_per_s, 1)
+    return answer, timing
 
 
 async def _balances(chain: RollupClient, buyer: str, provider: str) -> tuple[int, int, int]:

@@ -35,6 +35,12 @@ class _OwnerOnlyHandler(RotatingFileHandler):
         Path(self.baseFilename).touch(mode=0o600)
         return super()._open()
 
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing: what a log on a full disk can't keep must not stand as a traceback on somebody's terminal.
+
+        Whatever needs the disk for more than a log fails for the same reason, and tells of it in one line.
+        """
+
 
 class _JsonLines(logging.Formatter):
     """One JSON object a record; structlog, which brings rich along, is imported by the first record only."""

@@ -1,7 +1,9 @@
 """What the market costs: speed and first token through relay, seal and vouchers, against those of the engine alone.
 
 Both run the same model file with the same settings in the same run, one after the other, again and again; the ratios
-are taken within each pair. Weights are random, so that hardly an answer ends before its limit.
+are taken within each pair. Weights are random, so that hardly an answer ends before its limit. Streams begin a little
+apart, as people do: prompts that come within one millisecond would be read as one batch, and a path that spreads them
+by ten would be charged with a whole batch.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ SHAPES = {
 }
 STREAMS = (1, 4)
 SLOTS = 4
+APART_TOKENS = 20
+"""Tokens that a lone stream makes between the starts of two."""
 OUTPUT_TOKENS = {"demo": 400, "41M": 200, "0.4B": 64}
 PASSPHRASE = "bench"
 SAMPLING = Sampling(temperature=1.0, top_k=0, min_p=0.0, seed=7)
@@ -77,10 +81,13 @@ def random_model(folder: Path, name: str) -> Path:
     return path
 
 
-async def one_round(ask: Sequence[Callable[[str], AsyncIterator[int]]], prompts: Sequence[str]) -> Sample:
-    """Run every stream at once; each yields token counts as they come."""
+async def one_round(
+    ask: Sequence[Callable[[str], AsyncIterator[int]]], prompts: Sequence[str], *, apart_s: float = 0.0
+) -> Sample:
+    """Run every stream, each ``apart_s`` after the one before; each yields token counts as they come."""
 
-    async def stream(asking: Callable[[str], AsyncIterator[int]], prompt: str) -> tuple[int, float]:
+    async def stream(number: int, asking: Callable[[str], AsyncIterator[int]], prompt: str) -> tuple[int, float]:
+        await asyncio.sleep(number * apart_s)
         begin, first, total = time.perf_counter(), 0.0, 0
         async for tokens in asking(prompt):
             first = first or (time.perf_counter() - begin) * 1_000
@@ -88,7 +95,9 @@ async def one_round(ask: Sequence[Callable[[str], AsyncIterator[int]]], prompts:
         return total, first
 
     begin = time.perf_counter()
-    done = await asyncio.gather(*(stream(asking, prompt) for asking, prompt in zip(ask, prompts, strict=True)))
+    done = await asyncio.gather(
+        *(stream(number, asking, prompt) for number, (asking, prompt) in enumerate(zip(ask, prompts, strict=True)))
+    )
     seconds = time.perf_counter() - begin
     return Sample(sum(total for total, _ in done) / seconds, statistics.median(first for _, first in done))
 
@@ -163,12 +172,13 @@ async def measure(name: str, folder: Path, rounds: int) -> list[Result]:
                     "path": [through_market(node, tokens) for node in nodes[:streams]],
                     "direct": [through_engine(engine, tokens)] * streams,
                 }
-                results += figures(name, streams, await pairs(sides, streams, rounds))
+                apart_s = APART_TOKENS / (await engine.measure()).tokens_per_s
+                results += figures(name, streams, await pairs(sides, streams, rounds, apart_s))
     return results
 
 
 async def pairs(
-    sides: dict[str, list[Callable[[str], AsyncIterator[int]]]], streams: int, rounds: int
+    sides: dict[str, list[Callable[[str], AsyncIterator[int]]]], streams: int, rounds: int, apart_s: float
 ) -> list[dict[str, Sample]]:
     """One uncounted round to open channels and warm caches, then pairs whose order alternates."""
     measured = []
@@ -176,7 +186,8 @@ async def pairs(
         order = ("path", "direct") if number % 2 else ("direct", "path")
         pair = {}
         for side in order:
-            pair[side] = await one_round(sides[side], [f"Say {number} {stream} {side}." for stream in range(streams)])
+            prompts = [f"Say {number} {stream} {side}." for stream in range(streams)]
+            pair[side] = await one_round(sides[side], prompts, apart_s=apart_s)
         if number:
             measured.append(pair)
     return measured

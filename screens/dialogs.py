@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -21,11 +21,20 @@ from screens.widgets.facts import Fact, facts
 
 Result = TypeVar("Result")
 
+IN_TYPING_ORDER: Final[list[BindingType]] = [
+    Binding("tab", "app.focus_next", show=False, priority=True),
+    Binding("shift+tab", "app.focus_previous", show=False, priority=True),
+]
+"""For forms: the focus moves before the next key is handed out, however fast keys come (a password manager's do)."""
+
 
 class Dialog(ModalScreen[Result]):
     """A box over a dimmed screen."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel", id="dialog.cancel")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *IN_TYPING_ORDER,
+        Binding("escape", "cancel", "Cancel", id="dialog.cancel"),
+    ]
 
     def __init__(self, title: str) -> None:
         super().__init__()

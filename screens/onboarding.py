@@ -17,10 +17,10 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from node.values import IdlewattError, Prices, WalletState, parse_usd
+from node.values import IdlewattError, Phase, Prices, WalletState, parse_usd
 from screens.base import NodeScreen
 from screens.dashboard import devices_content
-from screens.dialogs import Form
+from screens.dialogs import IN_TYPING_ORDER, Form
 from screens.hub import Hub
 from screens.text import plain
 from screens.wallet.forms import import_form, passphrase_problem, words_content
@@ -85,6 +85,7 @@ class OnboardingScreen(NodeScreen):
     TITLE_TEXT = "Welcome"
     HELP_TEXT = "One question at a time. Enter goes on, esc goes back. Nothing is rented out or paid before you say so."
     BINDINGS: ClassVar[list[BindingType]] = [
+        *IN_TYPING_ORDER,
         Binding("escape", "back", "Back", id="onboarding.back"),
         Binding("r", "nothing", show=False, id="onboarding.unused"),
     ]
@@ -201,14 +202,19 @@ class OnboardingScreen(NodeScreen):
         yield _buttons(("Start renting out", "rent"), ("Not now", "skip-rent"))
 
     def _ready_widgets(self) -> Iterable[Widget]:
+        snapshot = self.hub.snapshot
+        if snapshot.phase is Phase.DEGRADED:
+            yield _text("The wallet is made. One thing is missing before strangers can be met:")
+            yield _text(f"▲ {plain(snapshot.why, 120)} {plain(snapshot.fix, 200)}")
+        else:
+            yield _text("Everything is set up.")
         if self.role == "buy":
             yield _text(
-                "Everything is set up. 6 is the wallet: on a devnet, f there asks the faucet for test money. "
-                "4 shows who rents out what."
+                "6 is the wallet: on a devnet, f there asks the faucet for test money. 4 shows who rents out what."
             )
             yield _buttons(("Chat", "to-chat"), ("Look around", "to-dashboard"))
         else:
-            yield _text("Everything is set up. The dashboard shows jobs and earnings; 6 shows where the money is.")
+            yield _text("The dashboard shows jobs and earnings; 6 shows where the money is.")
             yield _buttons(("Dashboard", "to-dashboard"), ("Chat", "to-chat"))
 
     # Answers

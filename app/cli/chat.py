@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 
 import click
 
+from app.asking import answered
 from app.cli.common import Dollars, as_coroutine, chain_option, emit, home_option, json_option, note, relay_option
 from app.cli.node_access import any_node, configured, unlocked_wallet
-from chain.errors import IdlewattError, UsageError
+from chain.errors import UsageError
 from node.api import NodeApi
 from node.values import (
     ChatDelta,
@@ -102,46 +103,40 @@ async def ask(node: NodeApi, turn: ChatTurn, *, as_json: bool) -> str:
     Raises:
         IdlewattError: If the answer failed; what was delivered has been printed, and paid.
     """
-    answer: list[str] = []
-    quote: ChatQuote | None = None
-    async with node.chat(turn) as events:
-        async for event in events:
-            if isinstance(event, ChatQuote):
-                quote = event
-            if isinstance(event, ChatDelta):
-                answer.append(event.text)
-            if not as_json:
-                _show(event)
-            if isinstance(event, ChatFailed):
-                if answer and not as_json:
-                    click.echo()
-                paid = f" {format_usd(event.cost_nano)} was paid for what arrived." if event.cost_nano else ""
-                raise IdlewattError(event.message + paid, code=event.code, fix=event.fix)
-            if isinstance(event, ChatDone):
-                if as_json:
-                    emit({"answer": "".join(answer), "quote": quote, "done": event}, as_json=True, text="")
-                return "".join(answer)
-    raise IdlewattError("The answer ended without a receipt.", code="no_receipt", fix="Try again.")
+    answer = await answered(node, turn, (lambda _event: None) if as_json else _Telling())
+    if as_json:
+        emit({"answer": answer.text, "quote": answer.quote, "done": answer.done}, as_json=True, text="")
+    return answer.text
 
 
-def _show(event: ChatEvent) -> None:
-    match event:
-        case ChatStage():
-            note(f"· {event.detail}")
-        case ChatQuote():
-            note(
-                f"· {event.model}: {event.input_tokens} tokens in, at most {event.max_output_tokens} out, "
-                f"at most {format_usd(event.ceiling_nano)}"
-            )
-        case ChatDelta():
-            click.echo(event.text, nl=False)
-            sys.stdout.flush()
-        case ChatDone():
-            click.echo()
-            note(
-                f"· {event.input_tokens} in + {event.output_tokens} out for {format_usd(event.cost_nano)}, "
-                f"{event.tokens_per_s:.1f} tok/s, first token after {event.ttft_ms:.0f} ms, "
-                f"{format_usd(event.deposit_left_nano)} left in the channel; receipt {event.receipt.sequence} signed"
-            )
-        case ChatFailed():
-            pass  # the command ends with its line
+class _Telling:
+    """Shows an answer as it comes: its text on stdout, the facts on stderr."""
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def __call__(self, event: ChatEvent) -> None:
+        match event:
+            case ChatStage():
+                note(f"· {event.detail}")
+            case ChatQuote():
+                note(
+                    f"· {event.model}: {event.input_tokens} tokens in, at most {event.max_output_tokens} out, "
+                    f"at most {format_usd(event.ceiling_nano)}"
+                )
+            case ChatDelta():
+                self._begun = True
+                click.echo(event.text, nl=False)
+                sys.stdout.flush()
+            case ChatDone():
+                click.echo()
+                note(
+                    f"· {event.input_tokens} in + {event.output_tokens} out for {format_usd(event.cost_nano)}, "
+                    f"{event.tokens_per_s:.1f} tok/s, first token after {event.ttft_ms:.0f} ms, "
+                    f"{format_usd(event.deposit_left_nano)} left in the channel; receipt {event.receipt.sequence} "
+                    "signed"
+                )
+            case ChatFailed() if self._begun:
+                click.echo()  # the command ends with a line of its own
+            case _:
+                pass

@@ -1,9 +1,8 @@
-"""Chat: ask a model on somebody's machine, watch the answer and its price come in."""
+"""The chat's screen: one conversation, the answer that is on its way, its price and its receipt."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 from collections.abc import Callable
 from typing import ClassVar
@@ -29,62 +28,20 @@ from node.values import (
     Sampling,
 )
 from screens.base import NodeScreen
+from screens.chat.choices import offer_choices, session_choices
+from screens.chat.transcript import WELCOME, Transcript
 from screens.chat.turn import TurnProgress, done_content, failed_content, stopped_content
-from screens.clipboard import copy_text
-from screens.dialogs import Choice, Confirm, Picker, Reveal
+from screens.dialogs import Confirm, Picker, Reveal
 from screens.hub import Hub
-from screens.text import plain, short_address, speed, usd
+from screens.text import plain, speed, usd
 from screens.widgets.facts import receipt_facts
-from screens.widgets.messages import Answer, Question
+from screens.widgets.messages import Answer
 from screens.widgets.prompt import Prompt
 
-MAX_MOUNTED = 60
-"""Messages further up than this leave the screen; they stay in the saved chat."""
 MAX_TITLE_CHARS = 48
 SAMPLING = Sampling(temperature=0.2, min_p=0.1)
 """Close to a model's best guess: a small one does not gamble with digits, and a large one still does not loop."""
-BEST_OFFER = "best"
-_CODE_BLOCK = re.compile(r"```[^\n]*\n(.*?)```", re.DOTALL)
 _WEB_SCHEMES = ("http://", "https://")
-WELCOME = (
-    "Ask something. The answer comes from a model on somebody's machine and is paid by the token.\n"
-    "Relays cannot read your prompts; the provider can.\n\n"
-    "enter sends · ctrl+j new line · / chooses a model · esc, then 1 to 9, leaves for another screen"
-)
-
-
-class Transcript(VerticalScroll):
-    """The messages; follows the newest until the reader scrolls up."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "copy_answer", "Copy answer", id="transcript.copy"),
-        Binding("c", "copy_code", "Copy code", id="transcript.code"),
-        Binding("j", "scroll_down", "Down", show=False, id="transcript.down"),
-        Binding("k", "scroll_up", "Up", show=False, id="transcript.up"),
-        Binding("g", "scroll_home", "Top", show=False, id="transcript.top"),
-        Binding("G", "scroll_end", "Bottom", show=False, id="transcript.bottom"),
-    ]
-
-    def last_answer(self) -> str:
-        """The newest answer's Markdown."""
-        answers = [answer.text for answer in self.query(Answer) if answer.text]
-        return answers[-1] if answers else ""
-
-    def action_copy_answer(self) -> None:
-        """Copy the last answer as it came: raw Markdown."""
-        text = self.last_answer()
-        if text:
-            copy_text(self.app, text, "The answer")
-        else:
-            self.app.notify("There is no answer to copy yet.", severity="warning", markup=False)
-
-    def action_copy_code(self) -> None:
-        """Copy the last code block of the last answer."""
-        blocks = _CODE_BLOCK.findall(self.last_answer())
-        if blocks:
-            copy_text(self.app, blocks[-1], "The code block")
-        else:
-            self.app.notify("The last answer holds no code block.", severity="warning", markup=False)
 
 
 class ChatScreen(NodeScreen):
@@ -207,11 +164,7 @@ class ChatScreen(NodeScreen):
 
     async def _ask(self, question: str) -> None:
         self.last_question, self._last_counted = question, False
-        self.query_one("#welcome").add_class("hidden")
-        answer = Answer()
-        await self._transcript.mount(Question(question), answer)
-        await self._forget_far_above()
-        self._transcript.anchor()
+        answer = await self._transcript.add(question)
         self.turn = TurnProgress(started_ms=self.hub.now_ms())
         self.show()
         self._worker = self.start(self._run_turn(question, answer, self.turn), group="chat")
@@ -288,19 +241,12 @@ class ChatScreen(NodeScreen):
         await self.hub.api.save_chat(session)
         self.reload()
 
-    async def _forget_far_above(self) -> None:
-        messages = [child for child in self._transcript.children if isinstance(child, Question | Answer)]
-        for message in messages[:-MAX_MOUNTED]:
-            await message.remove()
-
     async def _drop_last(self) -> None:
         """Take the last question and its answer out of conversation and screen."""
         if self._last_counted:
             del self.messages[-2:]
         self._last_counted = False
-        shown = [child for child in self._transcript.children if isinstance(child, Question | Answer)]
-        for message in shown[-2:]:
-            await message.remove()
+        await self._transcript.drop_last()
 
     # Actions
 
@@ -342,16 +288,7 @@ class ChatScreen(NodeScreen):
         )
         self._last_counted = bool(self.messages)
         self.receipt, self.spent_nano, self.editing = None, 0, False
-        transcript = self._transcript
-        await transcript.query("Question, Answer").remove()
-        shown = self.messages[-MAX_MOUNTED:]
-        await transcript.mount_all(
-            Question(message.content) if message.role == "user" else Answer(message.content)
-            for message in shown
-            if message.role != "system"
-        )
-        self.query_one("#welcome").set_class(bool(shown), "hidden")
-        transcript.anchor()
+        await self._transcript.show_messages(self.messages)
         self._prompt.focus()
         self.show()
 
@@ -394,12 +331,8 @@ class ChatScreen(NodeScreen):
 
     async def _pick_session(self) -> None:
         await self.load()
-        choices = [
-            Choice(session.session_id, Content(plain(session.title, 70) or "untitled"), session.title)
-            for session in self.sessions
-        ]
         chosen = await self.app.push_screen_wait(
-            Picker("Chats", choices, "No saved chats yet: an answered question saves one.")
+            Picker("Chats", session_choices(self.sessions), "No saved chats yet: an answered question saves one.")
         )
         session = next((session for session in self.sessions if session.session_id == chosen), None)
         if session is not None:
@@ -431,12 +364,7 @@ class ChatScreen(NodeScreen):
 
     async def _pick_model(self) -> None:
         offers = await self.hub.api.market()
-        choices = [Choice(BEST_OFFER, Content("Best offer: the node chooses by price and speed"), "best offer")]
-        choices += [
-            Choice(offer.offer_id, offer_line(offer), f"{offer.model} {offer.provider} {offer.quantization}")
-            for offer in offers
-        ]
-        chosen = await self.app.push_screen_wait(Picker("Who answers", choices, "No offer matches."))
+        chosen = await self.app.push_screen_wait(Picker("Who answers", offer_choices(offers), "No offer matches."))
         offer = next((offer for offer in offers if offer.offer_id == chosen), None)
         if chosen is not None:
             self.use_offer(offer)
@@ -467,13 +395,3 @@ class ChatScreen(NodeScreen):
                 self.app.open_url(href)
 
         self.start(flow(), group="dialog")
-
-
-def offer_line(offer: OfferView) -> Content:
-    """One offer on one line."""
-    return Content.assemble(
-        (plain(offer.model, 22).ljust(22), "bold"),
-        f" {usd(offer.prices.input_nano_per_mtok)}/{usd(offer.prices.output_nano_per_mtok)} · "
-        f"{speed(offer.tokens_per_s)} tok/s · {offer.free_slots}/{offer.slots} free ",
-        (short_address(offer.provider), "dim"),
-    )

@@ -6,7 +6,8 @@ import pytest
 from textual.widgets import Markdown
 
 from node.values import ChatDelta, ChatFailed, ChatMessage, ChatStage, IdlewattError
-from screens.chat.screen import ChatScreen, Transcript
+from screens.chat.screen import ChatScreen
+from screens.chat.transcript import Transcript
 from screens.widgets.messages import Answer, Question
 from screens.widgets.prompt import Prompt
 from tests.screens.fake_node import ANSWER, FakeNode, chat_script

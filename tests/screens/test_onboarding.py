@@ -1,8 +1,10 @@
 """Onboarding: one question a step, and nothing happens before it was said."""
 
+from msgspec import structs
+from textual.events import Key
 from textual.widgets import OptionList
 
-from node.values import IdlewattError, Prices
+from node.values import IdlewattError, Phase, Prices
 from screens.onboarding import Step, next_after_wallet, step_number
 from tests.screens.fake_node import WORDS, FakeNode, first_run
 from tests.screens.support import NARROW, make_app, until, until_seen, write
@@ -131,3 +133,32 @@ async def test_an_import_skips_the_words():
         await until(pilot, lambda: node.called("import_wallet"))
         await at_step(pilot, Step.READY)
     assert node.called("import_wallet") == [("main", "mnemonic", WORDS, "long enough", "")]
+
+
+async def test_keys_that_come_at_once_land_in_the_fields_they_were_typed_for():
+    node = FakeNode(first_run())
+    async with make_app(node, onboarding=True).run_test(size=NARROW) as pilot:
+        await at_step(pilot, Step.ROLE)
+        await choose(pilot, 1)
+        await at_step(pilot, Step.WALLET)
+        await choose(pilot, 0)
+        await at_step(pilot, Step.PROTECT)
+        await until(pilot, lambda: pilot.app.focused is not None and pilot.app.focused.id == "passphrase")
+        for key in [*"longenough", "tab", *"longenough", "enter"]:
+            pilot.app.post_message(Key(key, key if len(key) == 1 else None))
+        await at_step(pilot, Step.WORDS)
+    assert node.called("create_wallet") == [("main", "longenough")]
+
+
+async def test_the_end_says_what_is_still_missing():
+    missing = structs.replace(
+        first_run(), phase=Phase.DEGRADED, why="No relay is set.", fix="Pass --relay ws://host:port once."
+    )
+    async with make_app(FakeNode(missing), onboarding=True).run_test(size=NARROW) as pilot:
+        await at_step(pilot, Step.ROLE)
+        await choose(pilot, 1)
+        await make_wallet(pilot)
+        await write(pilot, WORDS.split()[2], "#word")
+        await pilot.press("enter")
+        await at_step(pilot, Step.READY)
+        await until_seen(pilot, "▲ No relay is set. Pass --relay ws://host:port once.")

@@ -32,7 +32,7 @@ def serve(sock: socket.socket) -> None:
     """Load what the first frame says and serve it until the engine says quit or is gone."""
     link = Link(sock)
     try:
-        while not (frames := link.receive(block=True)):
+        while not (frames := link.receive(wait_ms=None)):
             pass
         if not isinstance(frames[0], wire.Load):
             raise SystemExit(2)

@@ -22,6 +22,7 @@ from node.engine.worker.text import TextAssembler
 _RECEIVE_BYTES = 1 << 18
 _LOOK_UP_SECONDS = 0.004
 """How often to look up from computing for what the engine asks: a cancellation is seen between two tokens."""
+_AFTER_COUNT_MS = 3
 _MEASURE_PROMPT_TOKENS = 16
 _MEASURE_TOKENS = 32
 _MEASURE_MIN_TOKENS = 4
@@ -42,8 +43,8 @@ class Link:
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
 
-    def receive(self, *, block: bool) -> list[wire.ToWorker]:
-        """Frames that have arrived; waits for some if `block`.
+    def receive(self, *, wait_ms: float | None = 0) -> list[wire.ToWorker]:
+        """Frames that have arrived; waits so long for some, without end if `None`.
 
         Raises:
             ParentGoneError: If none will ever come.
@@ -51,7 +52,7 @@ class Link:
         if self._kept:
             kept, self._kept = self._kept, []
             return kept
-        if not self._poll.poll(None if block else 0):
+        if not self._poll.poll(wait_ms):
             return []
         try:
             data = self._sock.recv(_RECEIVE_BYTES)
@@ -143,18 +144,28 @@ class Loop:
         """
         clock, busy, looked_at = time.perf_counter, False, 0.0
         while not self._quit:
+            if self._urgent:
+                # What ended may have left a slot to one that waits.
+                self._admit()
             if not busy or self._urgent or clock() - self._flushed_at >= self._flush_s:
                 self._flush()
             if not busy or clock() - looked_at >= _LOOK_UP_SECONDS:
-                for frame in self._link.receive(block=not busy):
-                    self._take(frame)
-                self._admit()
+                self._take_all(self._link.receive(wait_ms=0 if busy else None))
                 looked_at = clock()
-                if self._urgent:
-                    # An answer does not wait until the next batch is computed.
-                    self._flush()
             busy = self._step()
         self._flush()
+
+    def _take_all(self, frames: list[wire.ToWorker]) -> None:
+        while frames:
+            for frame in frames:
+                self._take(frame)
+            self._admit()
+            if self._urgent:
+                # An answer does not wait until the next batch is computed.
+                self._flush()
+            # Who counts a conversation asks for its answer in a moment: it need not wait for a batch either.
+            counted = any(isinstance(frame, wire.Count) for frame in frames)
+            frames = self._link.receive(wait_ms=_AFTER_COUNT_MS) if counted else []
 
     def measure(self) -> tuple[float, float]:
         """Decode speed of one stream in tokens/s, and milliseconds to the first token of a short prompt."""

@@ -147,10 +147,10 @@ def test_a_model_that_can_not_be_decoded_is_unusable(pair, model, tiny_model, mo
 def test_a_link_notices_that_its_engine_is_gone(pair):
     engine, theirs = pair
     link = Link(theirs)
-    assert link.receive(block=False) == []
+    assert link.receive() == []
     engine.sock.close()
     with pytest.raises(ParentGoneError):
-        link.receive(block=True)
+        link.receive(wait_ms=None)
     with pytest.raises(ParentGoneError):
         link.send([wire.Pong()])
 

@@ -1,0 +1,44 @@
+"""One question to a node, followed to its end: what every command that asks has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chain.errors import IdlewattError
+from node.api import NodeApi
+from node.values import ChatDelta, ChatDone, ChatEvent, ChatFailed, ChatQuote, ChatTurn, format_usd
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A complete answer, what was quoted for it, and how it ended."""
+
+    text: str
+    quote: ChatQuote
+    done: ChatDone
+
+
+async def answered(node: NodeApi, turn: ChatTurn, on_event: Callable[[ChatEvent], None]) -> Answered:
+    """Ask one turn, and tell of every event as it comes.
+
+    Raises:
+        IdlewattError: If the answer failed; its line says what was paid for the part that arrived.
+    """
+    text: list[str] = []
+    quote: ChatQuote | None = None
+    async with node.chat(turn) as events:
+        async for event in events:
+            on_event(event)
+            match event:
+                case ChatQuote():
+                    quote = event
+                case ChatDelta():
+                    text.append(event.text)
+                case ChatFailed():
+                    paid = f" {format_usd(event.cost_nano)} was paid for what arrived." if event.cost_nano else ""
+                    raise IdlewattError(event.message + paid, code=event.code, fix=event.fix)
+                case ChatDone():
+                    assert quote is not None
+                    return Answered("".join(text), quote, event)
+    raise IdlewattError("The answer ended without a receipt.", code="no_receipt", fix="Try again.")
