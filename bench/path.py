@@ -186,7 +186,7 @@ async def pairs(
         order = ("path", "direct") if number % 2 else ("direct", "path")
         pair = {}
         for side in order:
-            prompts = [f"Say {number} {stream} {side}." for stream in range(streams)]
+            prompts = [f"Say {number} {stream}." for stream in range(streams)]
             pair[side] = await one_round(sides[side], prompts, apart_s=apart_s)
         if number:
             measured.append(pair)

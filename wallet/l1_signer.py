@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from chain.errors import ChainRejectedError
@@ -19,11 +18,7 @@ class WalletSigner(L1Signer):
     """
 
     def __init__(self, connection: L1Connection, account: UnlockedAccount) -> None:
-        # The base class's own constructor takes a bare key, which is not handed around here.
-        self._connection = connection
-        self._wallet = account
-        self._lock = asyncio.Lock()
-        self.address = account.address
+        super().__init__(connection, account.address, account.sign_l1_transaction)
 
     async def send(self, function: Any, *, value_wei: int = 0) -> Any:
         """Call a contract function in a mined transaction; returns the receipt.
@@ -40,7 +35,3 @@ class WalletSigner(L1Signer):
                 fix=f"Send a little ether to {checksum(self.address)} on L1 first.",
             )
         return await super().send(function, value_wei=value_wei)
-
-    def _sign(self, fields: dict[str, Any]) -> bytes:
-        # eth-account derives the sender from the key and refuses to be told.
-        return self._wallet.sign_l1_transaction({name: value for name, value in fields.items() if name != "from"})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 from eth_abi.exceptions import DecodingError
@@ -147,19 +147,31 @@ class L1Connection:
                 return None
 
 
+SignTransaction = Callable[[dict[str, Any]], bytes]
+"""Signs one transaction's fields as eth-account takes them; returns it raw."""
+
+
 class L1Signer:
     """Sends transactions of one key, one after the other, so that their nonces never collide.
 
     Args:
         connection: Where to send them.
-        private_key: 32 bytes; never shown.
+        address: The key's; 20 bytes.
+        sign: Signs one transaction: the key stays where it is, in an unlocked wallet for example.
     """
 
-    def __init__(self, connection: L1Connection, private_key: bytes) -> None:
+    def __init__(self, connection: L1Connection, address: bytes, sign: SignTransaction) -> None:
         self._connection = connection
-        self._account = Account.from_key(private_key)
+        self._sign_transaction = sign
         self._lock = asyncio.Lock()
-        self.address = bytes.fromhex(self._account.address[2:])
+        self.address = address
+
+    @classmethod
+    def of_key(cls, connection: L1Connection, private_key: bytes) -> Self:
+        """The signer of a bare key of 32 bytes, which is never shown."""
+        account = Account.from_key(private_key)
+        address = bytes.fromhex(account.address[2:])
+        return cls(connection, address, lambda fields: bytes(account.sign_transaction(fields).raw_transaction))
 
     async def send(self, function: Any, *, value_wei: int = 0) -> Any:
         """Call a contract function, or run a constructor, in a mined transaction; returns the receipt.
@@ -190,7 +202,8 @@ class L1Signer:
             return await self._connection.broadcast(self._sign(fields | await self._connection.fees()))
 
     def _sign(self, fields: dict[str, Any]) -> bytes:
-        return bytes(self._account.sign_transaction(fields).raw_transaction)
+        # eth-account derives the sender from the key and refuses to be told.
+        return self._sign_transaction({name: value for name, value in fields.items() if name != "from"})
 
 
 class _BoundedProvider(AsyncJSONBaseProvider):  # type: ignore[misc]  # web3 is untyped to us

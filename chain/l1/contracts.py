@@ -21,7 +21,7 @@ class ContractsL1:
 
     def __init__(self, url: str, deployment: Deployment, operator_key: bytes | None = None) -> None:
         self.connection = L1Connection(url)
-        self.signer = L1Signer(self.connection, operator_key) if operator_key is not None else None
+        self.signer = L1Signer.of_key(self.connection, operator_key) if operator_key is not None else None
         self._deployment = deployment
         self._rollup = self.connection.contract("Rollup", deployment.rollup_address)
         self._inbox = self.connection.contract("Inbox", deployment.inbox_address)

@@ -40,7 +40,7 @@ async def deploy(url: str, operator_key: bytes, params: DeployParams) -> Deploym
     """
     connection = L1Connection(url)
     try:
-        signer = L1Signer(connection, operator_key)
+        signer = L1Signer.of_key(connection, operator_key)
         asset = params.asset_address
         if asset is None:
             asset = _created(await signer.send(connection.contract("TestUSD").constructor()))

@@ -7,12 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from chain.errors import IdlewattError
-from chain.l1.connection import checksum
+from chain.l1.connection import L1Signer, checksum
 from chain.l1.discover import read_deployment
 from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.signing import checksum_address
 from chain.views import WatchEvent
-from chain.watchtower.signer import WalletL1Signer
 from chain.watchtower.tower import Prover, Watchtower, WatchtowerConfig
 
 PROOF_GAS = 1_100_000
@@ -60,7 +59,7 @@ async def open_watchtower(
     prover = None
     if account is not None:
         prover = Prover(account.address, account.sign_digest)
-        l1.signer = WalletL1Signer(l1.connection, account.address, account.sign_l1_transaction)
+        l1.signer = L1Signer(l1.connection, account.address, account.sign_l1_transaction)
     try:
         yield Watchtower(l1, prover=prover, config=config, on_event=on_event)
     finally:

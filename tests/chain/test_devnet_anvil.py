@@ -117,6 +117,6 @@ async def _pay(url: str, recipient: bytes) -> None:
     connection = L1Connection(url)
     try:
         known = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
-        await L1Signer(connection, known).send_ether(recipient, 2 * ETHER)
+        await L1Signer.of_key(connection, known).send_ether(recipient, 2 * ETHER)
     finally:
         await connection.aclose()

@@ -60,7 +60,7 @@ class Chain:
     async def mint(self, asset: bytes, owner: bytes, amount_nano: int) -> None:
         connection = L1Connection(self.url)
         try:
-            signer = L1Signer(connection, self.tester_key)
+            signer = L1Signer.of_key(connection, self.tester_key)
             call = connection.contract("TestUSD", asset).functions.mint(checksum(owner), amount_nano * NANO)
             await signer.send(call)
         finally:

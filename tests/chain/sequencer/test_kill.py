@@ -52,7 +52,7 @@ async def rollup(tmp_path):
 
 async def deposit(l1: JsonRpcRollupL1, to: bytes, hint: int = NO_INDEX_HINT) -> None:
     deployment = await l1.deployment()
-    signer = L1Signer(l1.connection, key(0))
+    signer = L1Signer.of_key(l1.connection, key(0))
     asset = l1.connection.contract("TestUSD", deployment.asset_address)
     inbox = l1.connection.contract("Inbox", deployment.inbox_address)
     units = FUNDS_NANO * 10**9
