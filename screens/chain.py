@@ -18,7 +18,7 @@ from screens.base import NodeScreen
 from screens.chain_safety import safety_content
 from screens.dialogs import Reveal
 from screens.hub import Hub
-from screens.text import DASH, clock, countdown, duration, plain, short_hex, size
+from screens.text import DASH, clock, countdown, counted, duration, plain, short_hex, size
 from screens.widgets.facts import facts
 from screens.widgets.table import Column, NodeTable
 
@@ -91,7 +91,11 @@ def batch_content(batch: BatchView, now_ms: int) -> Content:
                 "challenge",
                 f"ends {final_text(batch, now_ms)}" if batch.inclusion is not Inclusion.FINAL else "window over",
             ),
-            ("holds", f"{batch.tx_count} transactions in {batch.frame_count} frames, {size(batch.size_bytes)}"),
+            (
+                "holds",
+                f"{counted(batch.tx_count, 'transaction')} in {counted(batch.frame_count, 'frame')}, "
+                f"{size(batch.size_bytes)}",
+            ),
             ("posted", f"{clock(batch.submitted_at_s * 1000)} in L1 block {batch.l1_block}"),
             ("L1 tx", batch.l1_tx),
             ("root before", batch.pre_state_root),

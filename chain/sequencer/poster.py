@@ -170,7 +170,8 @@ class Poster:
                     code="chain_bad_answer",
                     fix="Use an L1 node that you trust.",
                 )
-            text = f"Batch {row.batch_id} posted: {row.tx_count} transactions in {row.size_bytes} bytes."
+            noun = "transaction" if row.tx_count == 1 else "transactions"
+            text = f"Batch {row.batch_id} posted: {row.tx_count} {noun} in {row.size_bytes} bytes."
             await sequencer.store.commit(
                 [
                     mark_posted(row.batch_id, posted.l1_tx, posted.l1_block, posted.submitted_at_s),
