@@ -145,8 +145,9 @@ class TestForceDelay:
         rollup.send("depositBond", value_wei=ETHER)
         ample = rollup.call("AMPLE_MESSAGES")
         flood = odd("Flood")
+        inbox = checksum(bytes.fromhex(rollup.call("inbox")[2:]))
         for _ in range(6):
-            flood.send("force", rollup.call("inbox"), 100)
+            flood.send("force", inbox, 100)
         ledger.now_s += FORCE_S + 1
         with pytest.raises(Reverted, match="InboxIgnored"):
             post(rollup, ledger, inbox_to=ample - 1)
