@@ -82,7 +82,7 @@ def odd(ledger: Ledger, odd_contracts: dict[str, Any]) -> Callable[..., Handle]:
     return deploy
 
 
-def rollup_parameters(token: Handle, stf: Handle, **changes: Any) -> tuple[Any, ...]:
+def rollup_parameters(token: Handle, stf: Handle, /, **changes: Any) -> tuple[Any, ...]:
     """What a rollup is constructed with: the usual parameters with these changes."""
     parameters = {
         "asset": token.contract.address,
