@@ -72,6 +72,7 @@ bench: dev  ## every measured claim, as JSON, then as a table
 lock: dev  ## refresh the pinned versions
 	$(BIN)/uv pip compile pyproject.toml $(LOCK) --upgrade -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK) -c requirements.lock --upgrade -o requirements-dev.lock
+	$(BIN)/uv pip compile tests/chain/eels/requirements.in $(LOCK) --upgrade -o tests/chain/eels/requirements.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

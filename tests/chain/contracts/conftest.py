@@ -43,20 +43,7 @@ def deploy_rollup(ledger: Ledger, asset: Handle, stf: Handle) -> Callable[..., H
     """Deploys a rollup, with the usual parameters unless told otherwise; nobody is bonded."""
 
     def deploy(token: Handle = asset, **changes: Any) -> Handle:
-        parameters = {
-            "asset": token.contract.address,
-            "stf": stf.contract.address,
-            "genesisRoot": GENESIS,
-            "challengeWindow": WINDOW_S,
-            "forceDelay": FORCE_S,
-            "takeoverDelay": TAKEOVER_S,
-            "freezeDelay": FREEZE_S,
-            "closeDelay": 30,
-            "unstakeDelay": 61,
-            "revealDelay": REVEAL_BLOCKS,
-            "l2ChainId": 31_338,
-        }
-        return ledger.deploy("Rollup", tuple((parameters | changes).values()))
+        return ledger.deploy("Rollup", rollup_parameters(token, stf, **changes))
 
     return deploy
 
@@ -93,6 +80,24 @@ def odd(ledger: Ledger, odd_contracts: dict[str, Any]) -> Callable[..., Handle]:
         return ledger.deploy_compiled(compiled["abi"], "0x" + compiled["evm"]["bytecode"]["object"], *arguments)
 
     return deploy
+
+
+def rollup_parameters(token: Handle, stf: Handle, /, **changes: Any) -> tuple[Any, ...]:
+    """What a rollup is constructed with: the usual parameters with these changes."""
+    parameters = {
+        "asset": token.contract.address,
+        "stf": stf.contract.address,
+        "genesisRoot": GENESIS,
+        "challengeWindow": WINDOW_S,
+        "forceDelay": FORCE_S,
+        "takeoverDelay": TAKEOVER_S,
+        "freezeDelay": FREEZE_S,
+        "closeDelay": 30,
+        "unstakeDelay": 61,
+        "revealDelay": REVEAL_BLOCKS,
+        "l2ChainId": 31_338,
+    }
+    return tuple((parameters | changes).values())
 
 
 def inbox_of(ledger: Ledger, rollup: Handle, asset: Handle) -> Handle:
