@@ -22,8 +22,8 @@ from screens.widgets.facts import Fact, facts
 Result = TypeVar("Result")
 
 IN_TYPING_ORDER: Final[list[BindingType]] = [
-    Binding("tab", "app.focus_next", show=False, priority=True),
-    Binding("shift+tab", "app.focus_previous", show=False, priority=True),
+    Binding("tab", "app.focus_next", show=False, priority=True, id="form.next"),
+    Binding("shift+tab", "app.focus_previous", show=False, priority=True, id="form.previous"),
 ]
 """For forms: the focus moves before the next key is handed out, however fast keys come (a password manager's do)."""
 
