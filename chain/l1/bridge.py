@@ -5,19 +5,15 @@ Deposits in, transactions forced past a sequencer that ignores them, and after a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from chain.errors import ChainRejectedError
-from chain.l1.connection import L1Connection, checksum
+from chain.l1.connection import L1Connection, SignTransaction, checksum
 from chain.l1.exits import exit_account_call, exit_channel_call, raise_exit_call, refund_call
 from chain.l1.inbox import check_forced
 from chain.l1.protocol import AccountProof, ChannelProof, InboxMessage, SignedVoucher
 from chain.money import ASSET_WEI_PER_NANO, MAX_NANO
 from chain.types import channel_key
-
-SignTransaction = Callable[[dict[str, Any]], bytes]
-"""Signs one transaction's fields as eth-account takes them; returns it raw."""
 
 NO_INDEX_HINT = 0xFFFFFFFF
 """A deposit's hint where the owner's L2 account is unknown or doesn't exist yet: the rollup allocates one."""

@@ -38,6 +38,14 @@ async def agrees_with_l1(sequencer, l1) -> None:
     assert (await rebuild_state(l1)).root() == sequencer.head.state.root()
 
 
+async def lead_and_post(other, l1):
+    """The other sequencer takes the lead, and posts an account that ours knows nothing of."""
+    l1.leads = None
+    await until(lambda: other.leads)
+    await other.submit(CreateAccount(owner(7)).encode())
+    await other.flush()
+
+
 class TestStandingBy:
     async def test_while_another_leads_it_takes_nothing_and_follows_what_that_one_posts(self, start, l1):
         async with start() as leader:
@@ -91,10 +99,7 @@ class TestOthersBatches:
             raw = transfer(0)
             await ours.submit(raw)
             async with start(l1=l1.by(OTHER), name="other.db") as other:
-                l1.leads = None
-                await until(lambda: other.leads)
-                await other.submit(CreateAccount(owner(7)).encode())
-                await other.flush()
+                await lead_and_post(other, l1)
                 await until(lambda: ours.poster.posted_count == len(l1.posted))
                 await until(lambda: not ours.leads)
                 status = await status_of(ours, raw)
@@ -143,10 +148,7 @@ class TestOthersBatches:
             raw = transfer(0)
             await ours.submit(raw)
         async with start(l1=l1.by(OTHER), name="other.db") as other:
-            l1.leads = None
-            await until(lambda: other.leads)
-            await other.submit(CreateAccount(owner(7)).encode())
-            await other.flush()
+            await lead_and_post(other, l1)
         async with start() as ours:
             assert (await status_of(ours, raw)).inclusion is Inclusion.SOFT
         l1.leads = None
