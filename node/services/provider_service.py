@@ -39,7 +39,13 @@ REFRESH_S: Final = 60.0
 LEAST_REFRESH_S: Final = 0.5
 """Free slots change with every job; the offer follows, but no faster than this."""
 READY_TIMEOUT_S: Final = 10.0
-DRAIN_S: Final = 20.0
+DRAIN_S: Final = 15.0
+"""How long answers under way may take to end when the node goes offline."""
+LAST_VOUCHER_S: Final = 5.0
+"""How long the sessions that took longer have to pay for what they got."""
+LAST_REDEEM_S: Final = 10.0
+"""How long a chain may take then; what it doesn't answer for stays claimable."""
+GOING_OFFLINE: Final = ("provider_stopping", "The provider is going offline.")
 SPEED_WEIGHT: Final = 0.3
 MEASURED_TOKENS: Final = 16
 
@@ -81,6 +87,7 @@ class ProviderService:
         self._host: ProviderHost | None = None
         self._transport_key = generate_transport_key()
         self._sessions: set[ProviderSession] = set()
+        self._handshakes: set[asyncio.Task[None]] = set()
         self._session_tasks: set[asyncio.Task[None]] = set()
         self._online_task: asyncio.Task[None] | None = None
         self._offer_due = asyncio.Event()
@@ -170,7 +177,7 @@ class ProviderService:
         try:
             self._offer_due.set()
             await self._drain()
-            await self.earnings.redeem_what_is_claimable("going offline")
+            await self._redeem_last()
             if self._online_task is not None:
                 self._online_task.cancel()
                 await asyncio.gather(self._online_task, return_exceptions=True)
@@ -181,15 +188,30 @@ class ProviderService:
             self._hub.changed("phase")
 
     async def _drain(self) -> None:
-        """Running sessions end by themselves; those that take too long are ended as failed, and paid for."""
+        """Answers under way end by themselves; those that take too long are ended as failed, and paid for.
+
+        Who has asked nothing yet is sent away at once.
+        """
+        for handshake in self._handshakes:
+            handshake.cancel()
+        for session in self._sessions:
+            if session.is_idle:
+                session.stop(*GOING_OFFLINE)
         if self._session_tasks:
             await asyncio.wait(self._session_tasks, timeout=DRAIN_S)
         for session in self._sessions:
-            session.stop("provider_stopping", "The provider is going offline.")
+            session.stop(*GOING_OFFLINE)
         if self._session_tasks:
-            _, late = await asyncio.wait(self._session_tasks, timeout=HANDSHAKE_TIMEOUT_S)
+            _, late = await asyncio.wait(self._session_tasks, timeout=LAST_VOUCHER_S)
             for task in late:
                 task.cancel()
+
+    async def _redeem_last(self) -> None:
+        try:
+            async with asyncio.timeout(LAST_REDEEM_S):
+                await self.earnings.redeem_what_is_claimable("going offline")
+        except TimeoutError:
+            log.warning("the chain did not answer in time: what is claimable is kept, and redeemed when online again")
 
     async def _close_engine(self) -> None:
         engine, self._engine, self._host = self._engine, None, None
@@ -288,14 +310,22 @@ class ProviderService:
             if host is None:
                 await circuit.close("busy", "The provider is not ready.")
                 return
-            link = await SealedLink.accept(circuit, self._transport_key, timeout_s=HANDSHAKE_TIMEOUT_S)
-            await self._run_session(link, host)
+            await self._run_session(await self._accepted(circuit), host)
         except (IdlewattError, TimeoutError) as error:
             log.info("a session ended before it began: %s", error)
             await circuit.close("protocol")
         except Exception:
             log.exception("a session failed")
             await circuit.close("internal")
+
+    async def _accepted(self, circuit: Circuit) -> SealedLink:
+        task = asyncio.current_task()
+        assert task is not None
+        self._handshakes.add(task)
+        try:
+            return await SealedLink.accept(circuit, self._transport_key, timeout_s=HANDSHAKE_TIMEOUT_S)
+        finally:
+            self._handshakes.discard(task)
 
     async def _run_session(self, link: SealedLink, host: ProviderHost) -> None:
         policy = machine.ProviderPolicy(

@@ -109,6 +109,11 @@ class ProviderSession:
         self._payment_timer: asyncio.TimerHandle | None = None
         self._reserved: int | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the buyer has asked nothing yet."""
+        return self.state.stage is machine.Stage.IDLE
+
     def stop(self, code: str, message: str) -> None:
         """End what runs as failed: what was delivered is paid, nothing else. A session that settles is left to it."""
         if self.state.stage is machine.Stage.RUNNING:

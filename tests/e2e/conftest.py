@@ -113,12 +113,26 @@ class Commands:
         self.services.remove(service)
 
     def stop(self) -> None:
+        """Tell all services to end, and see to it that they do; one that doesn't fails the test by its own words."""
         for service in reversed(self.services):
             service.terminate()
-        for service in reversed(self.services):
-            service.wait(timeout=30)
-            service.stdout.close()
+        late = [service for service in reversed(self.services) if not self._ended(service)]
         self.services.clear()
+        assert not late, [(service.args, self._log_of(*service.args[len(self.argv()) :])) for service in late]
+
+    def _log_of(self, name: str, *_options: str) -> str:
+        return (self.folder / f"{name}.err").read_text()
+
+    def _ended(self, service: subprocess.Popen) -> bool:
+        try:
+            service.wait(timeout=PATIENCE_S / 2)
+        except subprocess.TimeoutExpired:
+            service.kill()
+            service.wait()
+            return False
+        finally:
+            service.stdout.close()
+        return True
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import psutil
 import pytest
@@ -87,8 +87,10 @@ async def test_leaving_a_chat_pays_for_what_came_and_nothing_else(pair: Pair):
 async def test_a_crashed_engine_fails_the_request_clearly_and_the_next_one_works(pair: Pair):
     async def kill_workers():
         for child in psutil.Process().children(recursive=True):
-            if "node.engine.worker" in " ".join(child.cmdline()):
-                child.kill()
+            # A child that has ended says no more how it began.
+            with suppress(psutil.NoSuchProcess):
+                if "node.engine.worker" in " ".join(child.cmdline()):
+                    child.kill()
 
     events = await some_of(pair.buyer, 3, kill_workers)
     assert isinstance(events[-1], ChatFailed), events[-1]
@@ -297,6 +299,32 @@ async def test_without_relay_or_chain_every_call_fails_with_its_fix(run_node):
             assert refused.value.fix
         assert (await node.chain()).reachable is False
         assert await node.channels() == ()
+
+
+async def test_who_has_asked_nothing_does_not_hold_up_going_offline(pair: Pair, monkeypatch):
+    monkeypatch.setattr("node.services.provider_service.DRAIN_S", 600.0)
+    async with hostile(pair) as (link, offer, _channel, buyer):
+        client = await buyer.settling._relay.client()
+        silent = await client.connect(NodeId(offer.node_id), timeout_s=10)
+        await until(pair.seller, lambda _: len(pair.seller._provider._handshakes) == 1)
+        async with asyncio.timeout(60):
+            await pair.seller.go_offline()
+            (refused,) = await answers(link)
+        assert refused.code == "provider_stopping"
+        await silent.close()
+
+
+async def test_a_chain_that_never_answers_does_not_hold_up_going_offline(pair: Pair, monkeypatch):
+    done = (await ask(pair.buyer, turn()))[-1]
+    assert isinstance(done, ChatDone), done
+    monkeypatch.setattr("node.services.provider_service.LAST_REDEEM_S", 0.0)
+    await pair.seller.go_offline()
+    (channel,) = await pair.seller.channels()
+    assert (channel.spent_nano, channel.redeemed_nano) == (done.cost_nano, 0)
+    monkeypatch.undo()
+    await pair.seller.redeem(channel.channel_id)
+    (channel,) = await pair.seller.channels()
+    assert channel.redeemed_nano == done.cost_nano
 
 
 async def test_both_sides_go_on_after_a_restart(run_node, relay, devnet):
