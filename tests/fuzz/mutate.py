@@ -2,7 +2,7 @@
 
 All mutants are compiled as one contract: each check is rewritten to hold only while the block's number isn't the
 mutant's, so that revm runs one after another without compiling again. Comparisons are also moved by one. What has to
-kill each mutant are the published vectors. Prints the table that stands in ``docs/mutants.md``, and exits 1 if one
+kill each mutant are the published vectors. Prints the table that stands in ``docs/rollup.md``, and exits 1 if one
 survives.
 """
 

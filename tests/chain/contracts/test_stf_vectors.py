@@ -127,4 +127,4 @@ def test_the_vectors_notice_the_absence_of_every_check_as_the_published_table_sa
     found = list(hunt())
 
     assert [mutant for mutant, killer in found if killer is None] == []
-    assert table(found) in (ROOT / "docs" / "mutants.md").read_text(encoding="utf-8")
+    assert table(found) in (ROOT / "docs" / "rollup.md").read_text(encoding="utf-8")
