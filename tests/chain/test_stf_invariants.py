@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from chain.state import State
-from chain.stf import apply, apply_inbox, open_batch
+from chain.stf import Code, apply, apply_inbox, open_batch
 from chain.txs import (
     CloseTogether,
     CreateAccount,
@@ -20,7 +20,7 @@ from chain.txs import (
     Unstake,
     Withdraw,
 )
-from chain.types import Account, Channel, Withdrawal
+from chain.types import META_KEY, Account, Channel, Meta, Withdrawal, account_key, channel_key, withdrawal_key
 from tests.chain.support import RULES, deposit, forced, owner, signed, signed_once, slash
 
 people = st.integers(1, 4)
@@ -42,10 +42,12 @@ class Ledger(RuleBasedStateMachine):
     def run_tx(self, raw: bytes, by_force: bool) -> None:
         root = self.state.root()
         if by_force and len(raw) <= 128:
-            apply_inbox(self.state, forced(self.state.meta.inbox_cursor, raw), RULES)
+            outcome = apply_inbox(self.state, forced(self.state.meta.inbox_cursor, raw), RULES)
+            assert outcome.code is not Code.BAD_ALLOCATION
             return
         mark = self.state.mark()
         outcome = apply(self.state, raw, RULES)
+        assert outcome.code is not Code.BAD_ALLOCATION
         if outcome.code:
             assert self.state.root() == root
         else:
@@ -150,6 +152,18 @@ class Ledger(RuleBasedStateMachine):
             if channel is not None:
                 assert self.redeemed.get(number, 0) <= channel.redeemed_nano <= channel.deposit_nano
                 self.redeemed[number] = channel.redeemed_nano
+
+    @invariant()
+    def no_number_names_anything_before_it_is_allocated(self):
+        # So no frame that follows from right ones comes to code 17, whatever it holds.
+        meta = self.state.meta
+        following = {
+            Account: account_key(meta.next_account),
+            Channel: channel_key(meta.next_channel),
+            Withdrawal: withdrawal_key(meta.next_withdrawal),
+            Meta: META_KEY + 1,
+        }
+        assert all(key < following[type(leaf)] for key, leaf in self.state.items())
 
     @invariant()
     def the_root_is_that_of_the_leaves(self):
