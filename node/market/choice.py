@@ -25,6 +25,7 @@ REASONS: Final[Mapping[str, str]] = {
     "bad_validity": "claim an impossible validity",
     "bad_signature": "carry a bad signature",
     "unfunded": "have no account on this chain",
+    "overstated": "claim more stake than the chain holds",
     "other_model": "serve another model",
     "full": "have no free slot",
     "too_small": "have too little context",

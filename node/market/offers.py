@@ -18,6 +18,7 @@ import msgspec
 
 from chain.eip712 import SigningDomain, hash_struct
 from chain.signing import keccak256, recover
+from chain.views import AccountView
 from node.session.messages import MAX_PRICE_NANO_PER_MTOK, Hash
 from node.values import OfferView, Prices
 from node.wire.text import plain
@@ -70,6 +71,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     ttft_ms: Count
     min_deposit_nano: Large
     stake_nano: Large
+    """What its provider claims to have at stake; the chain says whether it has."""
     engine_build: Build
     issued_ms: Large
     expires_ms: Large
@@ -166,8 +168,30 @@ def offer_problem(offer: Offer, *, domain: SigningDomain, deployment: bytes, nod
     return ""
 
 
-def offer_view(offer: Offer, *, mine: bool = False) -> OfferView:
-    """The offer as screens and commands show it, every string harmless."""
+def backing_nano(account: AccountView) -> int:
+    """What a slash would take of an account: its stake, and the part of it on its way out."""
+    return account.stake_nano + account.unlocking_nano
+
+
+def account_problem(offer: Offer, account: AccountView | None) -> str:
+    """Why the chain's account of an offer's provider keeps it from being shown, as a stable word, or ``""``.
+
+    ``unfunded``: there is none to be paid to; ``overstated``: the offer claims more stake than it holds. The part of a
+    stake on its way out counts, since an offer that was signed just before is not a lie.
+    """
+    if account is None:
+        return "unfunded"
+    return "overstated" if offer.stake_nano > backing_nano(account) else ""
+
+
+def offer_view(offer: Offer, *, stake_nano: int = 0, mine: bool = False) -> OfferView:
+    """The offer as screens and commands show it, every string harmless.
+
+    Args:
+        offer: The verified offer.
+        stake_nano: What the chain says its provider has at stake; what the offer says is not shown.
+        mine: Whether this wallet published it.
+    """
     return OfferView(
         offer_id=offer.offer_id,
         provider=checksum_address(offer.provider),
@@ -184,7 +208,7 @@ def offer_view(offer: Offer, *, mine: bool = False) -> OfferView:
         tokens_per_s=offer.tokens_per_s_milli / 1000,
         ttft_ms=float(offer.ttft_ms),
         min_deposit_nano=offer.min_deposit_nano,
-        stake_nano=offer.stake_nano,
+        stake_nano=stake_nano,
         engine_build=plain(offer.engine_build, 200),
         expires_ms=offer.expires_ms,
         mine=mine,

@@ -121,6 +121,7 @@ class LocalNode(WalletCalls):
                 ("watchtower", self._watchtower.run),
                 ("buying relay", self._buying_relay.run),
                 ("channels", self._buyer.run),
+                ("providers' accounts", self._buyer.markets.run),
                 ("vouchers", self._provider.earnings.watch),
                 ("devices", self._watch_devices),
                 ("balance", self._watch_balance),

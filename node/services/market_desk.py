@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from chain.errors import IdlewattError
-from node.market.choice import rank
-from node.market.offers import Offer, decode_offer, offer_problem, offer_view
+from chain.views import AccountView
+from node.market.choice import REASONS, rank
+from node.market.offers import Offer, account_problem, decode_offer, offer_problem, offer_view
 from node.relay.client import OfferListing
 from node.services.chain_desk import ChainDesk, Rollup
 from node.services.jobs import now_ms
+from node.services.provider_accounts import ProviderAccounts
 from node.services.relay_desk import RelayDesk
 from node.values import OfferView
+
+log = logging.getLogger(__name__)
 
 FRESH_S: Final = 3.0
 """How long a reading of the market is used again."""
@@ -38,14 +42,15 @@ class MarketDesk:
 
     Args:
         relay: Where they are listed.
-        chain: What they must be signed for, and where their providers must have accounts.
+        chain: What they must be signed for, and where their providers must have accounts and the stakes they claim.
     """
 
     def __init__(self, relay: RelayDesk, chain: ChainDesk) -> None:
         self._relay = relay
         self._chain = chain
         self._read: tuple[float, Market] | None = None
-        self._funded: set[tuple[str, bytes]] = set()
+        self._accounts = ProviderAccounts()
+        self._told: Counter[str] = Counter()
 
     async def read(self, *, mine: bytes | None, fresh: bool = False) -> Market:
         """The market now, at most ``FRESH_S`` old.
@@ -65,9 +70,13 @@ class MarketDesk:
         """Something about an offer proved wrong: read the market afresh next time."""
         self._read = None
 
+    async def run(self) -> None:
+        """Ask the chain about providers whenever the market is read, until cancelled."""
+        await self._accounts.run()
+
     async def _verify(self, listings: list[OfferListing], rollup: Rollup, mine: bytes | None) -> Market:
         unusable: Counter[str] = Counter()
-        offers: dict[str, Offer] = {}
+        signed: list[Offer] = []
         at_ms = now_ms()
         for listing in listings:
             offer = decode_offer(listing.offer)
@@ -76,24 +85,33 @@ class MarketDesk:
                 continue
             problem = offer_problem(
                 offer, domain=rollup.domain, deployment=rollup.deployment, node_id=listing.node_id, now_ms=at_ms
-            ) or await self._funding_problem(offer, rollup)
+            )
+            if problem:
+                unusable[problem] += 1
+            else:
+                signed.append(offer)
+        claims_nano: dict[bytes, int] = {}
+        for offer in signed:
+            claims_nano[offer.provider] = max(offer.stake_nano, claims_nano.get(offer.provider, 0))
+        accounts = await self._accounts.read(rollup, claims_nano)
+        offers: dict[str, Offer] = {}
+        for offer in signed:
+            # One whose account the chain didn't tell of yet is not hidden for that, and shows no stake.
+            problem = account_problem(offer, accounts[offer.provider]) if offer.provider in accounts else ""
             if problem:
                 unusable[problem] += 1
             else:
                 offers[offer.offer_id] = offer
-        views = rank(offer_view(offer, mine=offer.provider == mine) for offer in offers.values())
+        self._tell(unusable)
+        views = rank(_view(offer, accounts.get(offer.provider), mine) for offer in offers.values())
         return Market(offers, views, dict(unusable))
 
-    async def _funding_problem(self, offer: Offer, rollup: Rollup) -> str:
-        """``unfunded`` for a provider that has no account to be paid to; one found once is remembered."""
-        key = rollup.info.deployment, offer.provider
-        if key in self._funded:
-            return ""
-        try:
-            if await rollup.client.account(offer.provider) is None:
-                return "unfunded"
-        except IdlewattError:
-            # The chain is silent for a moment: a signed offer of this deployment is not hidden for that.
-            return ""
-        self._funded.add(key)
-        return ""
+    def _tell(self, unusable: Counter[str]) -> None:
+        if unusable != self._told:
+            self._told = unusable
+            for reason, count in sorted(unusable.items()):
+                log.info("offers that are not shown: %d %s", count, REASONS[reason])
+
+
+def _view(offer: Offer, account: AccountView | None, mine: bytes | None) -> OfferView:
+    return offer_view(offer, stake_nano=account.stake_nano if account else 0, mine=offer.provider == mine)

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from chain.eip712 import SigningDomain
 from chain.signing import address_of, sign_digest
+from chain.views import AccountView
 from node.market.offers import (
     OFFER_TYPE,
     VALIDITY_MS,
     Offer,
+    account_problem,
     decode_offer,
     encode_offer,
     offer_digest,
@@ -92,6 +94,33 @@ def test_a_fresh_offer_travels_and_verifies():
 )
 def test_an_offer_that_can_not_be_trusted_is_named(published, reason):
     assert problem(published) == reason
+
+
+def account(stake_nano: int, unlocking_nano: int = 0) -> AccountView:
+    return AccountView(
+        index=1, address="0x" + "ab" * 20, balance_nano=0, nonce=0, stake_nano=stake_nano, unlocking_nano=unlocking_nano
+    )
+
+
+@pytest.mark.parametrize(
+    ("claim_nano", "found", "reason"),
+    [
+        (0, None, "unfunded"),
+        (0, account(0), ""),
+        (5, account(5), ""),
+        (5, account(9), ""),
+        (5, account(2, 3), ""),
+        (6, account(2, 3), "overstated"),
+        (1, account(0), "overstated"),
+    ],
+)
+def test_an_offer_may_claim_no_more_stake_than_the_chain_holds_of_its_provider(claim_nano, found, reason):
+    assert account_problem(offer(stake_nano=claim_nano), found) == reason
+
+
+def test_the_stake_that_is_shown_is_never_the_offers_own_word():
+    assert offer_view(offer(stake_nano=5)).stake_nano == 0
+    assert offer_view(offer(stake_nano=5), stake_nano=9).stake_nano == 9
 
 
 @pytest.mark.parametrize("field", [f for f in Offer.__struct_fields__ if f != "signature"])
