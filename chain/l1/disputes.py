@@ -9,7 +9,7 @@ from web3.exceptions import BlockNotFound, TransactionNotFound
 
 from chain.l1.connection import checksum
 from chain.l1.contracts import ContractsL1, contradiction, integer
-from chain.l1.protocol import Bond, FraudCommitted, FraudProof, FraudProven, L1Event, RollupFrozen
+from chain.l1.protocol import Bond, FraudCommitted, FraudProof, FraudProven, L1Event, L1Head, RollupFrozen
 from chain.signing import ZERO_ADDRESS
 
 MAX_BATCHES = 2**63
@@ -18,6 +18,12 @@ MAX_BATCHES = 2**63
 
 class DisputesL1(ContractsL1):
     """The part of `RollupL1` that is about who sequences, who lied, and when it ended."""
+
+    async def head(self) -> L1Head:
+        """The newest L1 block, by one question."""
+        eth = self.connection.web3.eth
+        block = await self.connection.request(lambda: eth.get_block("latest"))
+        return L1Head(integer(block["number"]), bytes(block["hash"]))
 
     async def block_number(self) -> int:
         """The newest L1 block's number."""

@@ -127,6 +127,13 @@ class FraudProof(msgspec.Struct, frozen=True, kw_only=True):
         return keccak256(b"".join(fields))
 
 
+class L1Head(msgspec.Struct, frozen=True):
+    """The newest L1 block: while it is the same, nothing on L1 is different but the time."""
+
+    number: int
+    hash: bytes
+
+
 class FraudCommitted(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody announced a fraud proof."""
 
@@ -275,6 +282,10 @@ class RollupL1(Protocol):
         ...
 
     # ------------------------------------------------------------------------------- sequencers, disputes, the freeze
+
+    async def head(self) -> L1Head:
+        """The newest L1 block, by one question."""
+        ...
 
     async def block_number(self) -> int:
         """The newest L1 block's number."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from chain.l1.protocol import FraudCommitted, FraudProven, L1Event, RollupFrozen, RollupL1
+from chain.l1.protocol import FraudCommitted, FraudProven, L1Event, L1Head, RollupFrozen, RollupL1
 from chain.signing import checksum_address
 from chain.stf import Code
 from chain.views import DisputeStage, DisputeView, WatchEvent
@@ -35,7 +35,7 @@ class Journal:
         self._on_event = on_event
         self._prover = prover
         self._next_block: int | None = None
-        self._seen: tuple[int, bytes | None] = (-1, None)
+        self._seen: L1Head | None = None
         self._told: dict[tuple[str, bytes], None] = {}
         self._disputes: list[DisputeView] = []
         self._is_open = False
@@ -93,24 +93,24 @@ class Journal:
 
     # ------------------------------------------------------------------------------------------------------ L1's events
 
-    async def read(self, head: int, now_s: int, first_block: int) -> bool:
+    async def read(self, head: L1Head, now_s: int, first_block: int) -> bool:
         """Read L1's events up to its head; returns whether batches were taken back.
 
         Raises:
             ChainUnavailableError: If L1 does not answer, or contradicts itself; nothing is lost.
         """
         if self._next_block is None:
-            self._next_block = max(first_block, head - LOOKBACK_BLOCKS)
-        number, seen_hash = self._seen
-        if seen_hash is not None and await self._l1.block_hash(number) != seen_hash:
-            self._next_block = max(first_block, min(number, head) - REORG_BLOCKS)
+            self._next_block = max(first_block, head.number - LOOKBACK_BLOCKS)
+        seen = self._seen
+        if seen is not None and seen != head and await self._l1.block_hash(seen.number) != seen.hash:
+            self._next_block = max(first_block, min(seen.number, head.number) - REORG_BLOCKS)
         is_rolled_back = False
-        while self._next_block <= head:
-            end = min(head, self._next_block + PAGE_BLOCKS - 1)
+        while self._next_block <= head.number:
+            end = min(head.number, self._next_block + PAGE_BLOCKS - 1)
             for event in await self._l1.events(self._next_block, end):
                 is_rolled_back |= await self._take(event, now_s)
             self._next_block = end + 1
-        self._seen = head, await self._l1.block_hash(head)
+        self._seen = head
         return is_rolled_back
 
     async def _take(self, event: L1Event, now_s: int) -> bool:

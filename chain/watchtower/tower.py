@@ -11,7 +11,7 @@ import msgspec
 
 from chain.errors import ChainRejectedError, ChainUnavailableError, IdlewattError
 from chain.frames import fraud_proof
-from chain.l1.protocol import Deployment, FraudProof, RollupL1
+from chain.l1.protocol import Deployment, FraudProof, L1Head, RollupL1
 from chain.signing import checksum_address, keccak256
 from chain.views import DisputeStage, DisputeView, WatchEvent, WatchView
 from chain.watchtower import core
@@ -101,6 +101,10 @@ class Watchtower:
         self._dispute: core.Dispute | None = None
         self._proof: FraudProof | None = None
         self._sight: core.Sight | None = None
+        self._quiet: tuple[L1Head, core.Step] | None = None
+        """The block on which nothing was left to do at the last look, and what was decided on it."""
+        self._idle: tuple[L1Head, core.Step] | None = None
+        """The same, once a second look found the same: until L1 has another block nothing else is asked."""
         self._rolled_back_at_s = 0
         self._refusals = 0
         self._trouble = ""
@@ -168,7 +172,11 @@ class Watchtower:
 
     async def _step(self) -> core.Step:
         deriver = await self._ready()
-        sight = self._sight = await self._look(deriver)
+        head = await self._l1.head()
+        if self._idle is not None and head == self._idle[0]:
+            return self._idle[1]
+        before, self._quiet, self._idle = self._quiet, None, None
+        sight = self._sight = await self._look(head, deriver)
         known = core.Known(
             verified=deriver.verified,
             tip_hash=deriver.tip_hash,
@@ -182,6 +190,11 @@ class Watchtower:
         )
         step = core.decide(sight, known, self._policy)
         is_done = await self._act(step, sight, deriver)
+        if isinstance(step, core.Rest | core.Wait) and sight.pending is None:
+            # The same block shows the same contracts, and where no message waits nothing depends on the time. It is
+            # looked at twice, since an L1 of many nodes may tell of a block before each of them has it.
+            self._quiet = head, step
+            self._idle = self._quiet if self._quiet == before else None
         return step if is_done else core.Wait(sight.l1_block + 1)
 
     async def _ready(self) -> Deriver:
@@ -197,9 +210,8 @@ class Watchtower:
             self._deriver = Deriver(self._l1, deployment)
         return self._deriver
 
-    async def _look(self, deriver: Deriver) -> core.Sight:
+    async def _look(self, head: L1Head, deriver: Deriver) -> core.Sight:
         l1, dispute = self._l1, self._dispute
-        head = await l1.block_number()
         now_s = await l1.time_s()
         if await self._journal.read(head, now_s, self._deployment.block_number):
             self._rolled_back_at_s = now_s
@@ -212,7 +224,7 @@ class Watchtower:
                 commitment = self._proof.commitment(self._prover.address)
                 committed_at = await l1.fraud_committed_at(self._prover.address, commitment)
         return core.Sight(
-            l1_block=head,
+            l1_block=head.number,
             now_s=now_s,
             batch_count=count,
             final_count=await l1.final_count(),

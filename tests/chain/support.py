@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from chain.codec import decode_batch
 from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError
-from chain.l1.protocol import MIN_BOND_WEI, Bond, Deployment, InboxMessage, PostedBatch
+from chain.l1.protocol import MIN_BOND_WEI, Bond, Deployment, InboxMessage, L1Head, PostedBatch
 from chain.signing import address_of, keccak256, sign_digest
 from chain.state import GENESIS_ROOT, State
 from chain.stf import Outcome, Rules, apply, apply_inbox
@@ -172,6 +172,12 @@ class MemoryL1:
 
     async def deployment(self) -> Deployment:
         return self._deployment
+
+    async def head(self) -> L1Head:
+        number = await self.block_number()
+        found = await self.block_hash(number)
+        assert found is not None
+        return L1Head(number, found)
 
     async def block_number(self) -> int:
         self._answer()

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
-from chain.l1.protocol import PostedBatch
+from chain.l1.protocol import L1Head, PostedBatch
 from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.signing import checksum_address, sign_digest
 from chain.views import DisputeStage
@@ -424,9 +424,11 @@ class TestHostileL1:
         tower, head = where.tower(), (await where.prover.batches(1, 1))[0].l1_block
 
         async def older():
-            return head
+            found = await where.prover.block_hash(head)
+            assert found is not None
+            return L1Head(head, found)
 
-        monkeypatch.setattr(where.prover, "block_number", older)
+        monkeypatch.setattr(where.prover, "head", older)
         assert isinstance(await tower.step(), Follow)
 
         assert tower.view().verified_batches == 2
