@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     help="With --l1: take ether from a development chain's own account.",
 )
 @click.option("--rollup", "rollup_text", metavar="ADDRESS", help="With --l1: sequence the rollup that is there.")
+@click.option(
+    "--inbox-confirmations",
+    type=click.IntRange(0, 1_000),
+    help="With --l1: L1 blocks that must stand on a deposit or forced transaction before it is executed.",
+)
 @click.option("--villain", "villain_name", metavar="KIND", help="Make its sequencer misbehave, e.g. bad-signature.")
 @json_option
 @with_parent_option
@@ -51,6 +56,7 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
     l1_url: str | None,
     l1_dev_funds: bool,
     rollup_text: str | None,
+    inbox_confirmations: int | None,
     villain_name: str | None,
     as_json: bool,
     with_parent: bool,
@@ -62,6 +68,11 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
         raise UsageError("--l1 takes the URL of an L1's JSON-RPC.", code="bad_url", fix="Give http://host:port.")
     if l1_dev_funds and l1_url is None:
         raise UsageError("--l1-dev-funds is about another L1.", fix="Give --l1 as well, or leave it away.")
+    if inbox_confirmations is not None and l1_url is None:
+        raise UsageError(
+            "--inbox-confirmations is about another L1: the embedded one takes no block back.",
+            fix="Give --l1 as well, or leave it away.",
+        )
 
     rollup_address = None if rollup_text is None else _rollup(rollup_text, l1_url)
     villain = None if villain_name is None else _villain(villain_name)
@@ -89,6 +100,7 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
             if l1_url is None
             else OtherL1(url=l1_url, use_dev_account=l1_dev_funds, rollup_address=rollup_address),
             villain=villain,
+            inbox_confirmations=inbox_confirmations or 0,
         )
 
     await until_stopped(serve, with_parent=with_parent)

@@ -280,6 +280,7 @@ async def run_devnet(  # noqa: PLR0913 - one for each option of the command
     challenge_window_s: int | None = None,
     other_l1: OtherL1 | None = None,
     villain: Villain | None = None,
+    inbox_confirmations: int = 0,
 ) -> None:
     """Run a devnet until ``stop`` is set; the same home resumes the same chain.
 
@@ -293,6 +294,7 @@ async def run_devnet(  # noqa: PLR0913 - one for each option of the command
         challenge_window_s: Of a new chain; an existing one keeps its own.
         other_l1: An L1 to deploy to and sequence on, instead of an embedded one.
         villain: How the sequencer misbehaves, if it should.
+        inbox_confirmations: How many L1 blocks must stand on an inbox message's before it is executed.
 
     Raises:
         IdlewattError: With code ``port_in_use``, ``devnet_running``, ``home_unusable``, ``devnet_damaged`` or
@@ -300,7 +302,14 @@ async def run_devnet(  # noqa: PLR0913 - one for each option of the command
     """
     params = DevnetParams() if challenge_window_s is None else DevnetParams(challenge_window_s=challenge_window_s)
     async with Devnet(
-        home, host=host, l1_port=l1_port, l2_port=l2_port, params=params, other_l1=other_l1, villain=villain
+        home,
+        host=host,
+        l1_port=l1_port,
+        l2_port=l2_port,
+        params=params,
+        sequencer=SequencerConfig(poll_s=POLL_S, inbox_confirmations=inbox_confirmations),
+        other_l1=other_l1,
+        villain=villain,
     ) as devnet:
         on_ready(devnet.ready)
         await stop.wait()
