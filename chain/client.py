@@ -23,11 +23,14 @@ from chain.views import (
     ChainEvent,
     ChainInfo,
     ChannelView,
+    DisputeView,
     FaucetGrant,
     Inclusion,
+    SafetyView,
     SoftReceipt,
     StateProof,
     TxStatus,
+    WaitingMessage,
     WithdrawalView,
 )
 
@@ -198,6 +201,22 @@ class RollupClient:
     async def events(self, limit: int = 50) -> list[ChainEvent]:
         """The newest events of the chain, newest first."""
         return from_wire(await self._call("rollup_events", limit), list[ChainEvent])
+
+    async def safety(self) -> SafetyView:
+        """What L1 says about bonds, waiting messages, disputes and the freeze, as this server reads it there."""
+        return from_wire(await self._call("rollup_safety"), SafetyView)
+
+    async def disputes(self, limit: int = 20, skip: int = 0) -> list[DisputeView]:
+        """Frauds that were proven on L1, newest first."""
+        views = from_wire(await self._call("rollup_disputes", limit, skip), list[DisputeView])
+        _require(len(views) <= limit)
+        return views
+
+    async def waiting(self, start: int = 0, limit: int = 20) -> list[WaitingMessage]:
+        """The L1 inbox's messages from an index on that no batch executes yet, oldest first."""
+        views = from_wire(await self._call("rollup_waiting", start, limit), list[WaitingMessage])
+        _require(len(views) <= limit and all(view.index >= start for view in views))
+        return views
 
     async def faucet(self, address: bytes) -> FaucetGrant:
         """Ask a devnet for test money; returns once it is on its way."""

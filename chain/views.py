@@ -7,6 +7,7 @@ on chain. In JSON every amount is a decimal string, since JavaScript's numbers e
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -221,6 +222,51 @@ class DisputeView(msgspec.Struct, frozen=True, kw_only=True):
     reveal_block: int | None = None
     """The first L1 block that takes the proof, once it is committed."""
     reverted_block: int | None = None
+
+
+class WaitingMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message of the L1 inbox that no batch executes yet, with what its waiting leads to; times are L1's."""
+
+    index: int
+    kind: Literal["deposit", "forced"]
+    at_s: int
+    deadline_s: int
+    """From here on no batch stands that leaves it out."""
+    takeover_at_s: int
+    """From here on anyone bonded may sequence."""
+    freeze_at_s: int
+    """From here on anyone may freeze the rollup."""
+
+
+class SequencerView(msgspec.Struct, frozen=True, kw_only=True):
+    """One sequencer with its bond."""
+
+    address: str
+    bond_wei: int
+    is_leader: bool
+    """Whether it alone may post now."""
+
+
+class SafetyView(msgspec.Struct, frozen=True, kw_only=True):
+    """What L1 says about the rollup's safety, read from the contracts without any sequencer."""
+
+    at_s: int
+    """L1's time."""
+    l1_block: int
+    batch_count: int
+    final_count: int
+    frozen_at_s: int | None
+    is_overdue: bool
+    """Whether anyone bonded may sequence now."""
+    sequencers: tuple[SequencerView, ...]
+    """The leader and whoever posted of late."""
+    waiting: tuple[WaitingMessage, ...]
+    """The oldest of those that wait."""
+    waiting_count: int
+    announced: int
+    """Fraud proofs that somebody announced of late and did not show yet: true or not, nobody knows before."""
+    disputes: tuple[DisputeView, ...]
+    """Newest last: what the contract's events tell, and what a watchtower beside the reader follows."""
 
 
 class WatchEvent(msgspec.Struct, frozen=True, kw_only=True):

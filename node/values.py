@@ -13,7 +13,16 @@ import msgspec
 
 from chain.errors import IdlewattError
 from chain.money import MAX_NANO, NANO_PER_USD, format_usd, parse_usd
-from chain.views import BatchView, ChainEvent, DisputeStage, DisputeView, Inclusion
+from chain.views import (
+    BatchView,
+    ChainEvent,
+    DisputeStage,
+    DisputeView,
+    Inclusion,
+    SafetyView,
+    SequencerView,
+    WaitingMessage,
+)
 from node.engine.protocol import ChatMessage, Sampling
 from wallet.steps import Step, StepState
 
@@ -281,51 +290,6 @@ class ChannelSummary(msgspec.Struct, frozen=True, kw_only=True):
     redeemed_nano: int
     expiry_s: int
     closing_at_s: int
-
-
-class WaitingMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message of the L1 inbox that no batch executes yet, with what its waiting leads to; times are L1's."""
-
-    index: int
-    kind: Literal["deposit", "forced"]
-    at_s: int
-    deadline_s: int
-    """From here on no batch stands that leaves it out."""
-    takeover_at_s: int
-    """From here on anyone bonded may sequence."""
-    freeze_at_s: int
-    """From here on anyone may freeze the rollup."""
-
-
-class SequencerView(msgspec.Struct, frozen=True, kw_only=True):
-    """One sequencer with its bond."""
-
-    address: str
-    bond_wei: int
-    is_leader: bool
-    """Whether it alone may post now."""
-
-
-class SafetyView(msgspec.Struct, frozen=True, kw_only=True):
-    """What L1 says about the rollup's safety, read from the contracts without any sequencer."""
-
-    at_s: int
-    """L1's time."""
-    l1_block: int
-    batch_count: int
-    final_count: int
-    frozen_at_s: int | None
-    is_overdue: bool
-    """Whether anyone bonded may sequence now."""
-    sequencers: tuple[SequencerView, ...]
-    """The leader and whoever posted of late."""
-    waiting: tuple[WaitingMessage, ...]
-    """The oldest of those that wait."""
-    waiting_count: int
-    announced: int
-    """Fraud proofs that somebody announced of late and did not show yet: true or not, nobody knows before."""
-    disputes: tuple[DisputeView, ...]
-    """Newest last: what the contract's events tell, and what a watchtower in this node follows."""
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True):

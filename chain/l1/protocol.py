@@ -307,12 +307,20 @@ class RollupL1(Protocol):
         """What an address put up."""
         ...
 
+    async def bond_depositors(self, from_block: int, to_block: int) -> list[bytes]:
+        """Who put up a bond in these L1 blocks, each once."""
+        ...
+
     async def deposit_bond(self, amount_wei: int) -> bytes:
         """Add to one's own bond; returns the L1 transaction's hash, as everything does that sends and isn't said to."""
         ...
 
     async def withdraw_bond(self) -> bytes:
         """Take one's own bond back, once one's newest batch is final or taken back."""
+        ...
+
+    async def inbox_length(self) -> int:
+        """How many messages the inbox ever took."""
         ...
 
     async def oldest_pending(self) -> PendingMessage | None:

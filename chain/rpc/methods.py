@@ -10,6 +10,7 @@ from chain.errors import IdlewattError
 from chain.money import ASSET_WEI_PER_NANO
 from chain.rpc import params
 from chain.rpc.params import Param, read_params
+from chain.rpc.safety import SafetyQueries
 from chain.rpc.wire import to_wire
 from chain.sequencer.sequencer import Sequencer
 from chain.views import FaucetGrant
@@ -44,6 +45,7 @@ class Methods:
         self._sequencer = sequencer
         self._l1_rpc_url = l1_rpc_url
         self._faucet = faucet
+        self._safety = SafetyQueries(sequencer.l1)
         self._client_version = f"idlewatt/{_own_version()}"
         self._methods: dict[str, tuple[Callable[..., Awaitable[Any]], tuple[Param, ...]]] = {
             "eth_chainId": (self._eth_chain_id, _NONE),
@@ -67,6 +69,9 @@ class Methods:
             "rollup_withdrawalsOf": (self._withdrawals_of, (_ADDRESS,)),
             "rollup_proof": (self._proof, (Param("kind", params.proof_kind), Param("index", params.number))),
             "rollup_events": (self._events, (Param("limit", params.limit, 50),)),
+            "rollup_safety": (self._safety_view, _NONE),
+            "rollup_disputes": (self._disputes, (Param("limit", params.limit, 20), Param("skip", params.number, 0))),
+            "rollup_waiting": (self._waiting, (Param("start", params.number, 0), Param("limit", params.limit, 20))),
         }
         if is_devnet:
             self._methods["rollup_flush"] = (self._flush, _NONE)
@@ -154,6 +159,15 @@ class Methods:
 
     async def _events(self, limit: int) -> Any:
         return to_wire(await self._sequencer.queries.events(limit))
+
+    async def _safety_view(self) -> Any:
+        return to_wire(await self._safety.view())
+
+    async def _disputes(self, limit: int, skip: int) -> Any:
+        return to_wire(await self._safety.disputes(limit, skip))
+
+    async def _waiting(self, start: int, limit: int) -> Any:
+        return to_wire(await self._safety.waiting(start, limit))
 
     async def _flush(self) -> None:
         await self._sequencer.flush()

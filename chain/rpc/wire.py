@@ -79,7 +79,7 @@ def plain_text(value: Any, limit: int = MAX_TEXT_CHARS) -> str:
 
 
 def _amounts_to_text(value: Any) -> Any:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_amounts_to_text(item) for item in value]
     if isinstance(value, dict):
         return {

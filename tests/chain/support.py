@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from chain.codec import decode_batch
 from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError
-from chain.l1.protocol import MIN_BOND_WEI, Bond, Deployment, InboxMessage, L1Head, PostedBatch
+from chain.l1.protocol import MIN_BOND_WEI, Bond, Deployment, InboxMessage, L1Event, L1Head, PendingMessage, PostedBatch
 from chain.signing import address_of, keccak256, sign_digest
 from chain.state import GENESIS_ROOT, State
 from chain.stf import Outcome, Rules, apply, apply_inbox
@@ -195,6 +195,27 @@ class MemoryL1:
     async def bond(self, sequencer: bytes) -> Bond:
         self._answer()
         return Bond(amount_wei=self.bonds.get(sequencer, MIN_BOND_WEI), batches_to=0)
+
+    async def bond_depositors(self, from_block: int, to_block: int) -> list[bytes]:
+        self._answer()
+        return [owner(0)]
+
+    async def events(self, from_block: int, to_block: int) -> Sequence[L1Event]:
+        self._answer()
+        return []
+
+    async def inbox_length(self) -> int:
+        self._answer()
+        return len(self.messages)
+
+    async def oldest_pending(self) -> PendingMessage | None:
+        self._answer()
+        index = self._inbox_to()
+        return PendingMessage(index=index, at_s=self.messages[index].at_s) if index < len(self.messages) else None
+
+    async def frozen_at_s(self) -> int | None:
+        self._answer()
+        return None
 
     async def is_overdue(self) -> bool:
         self._answer()

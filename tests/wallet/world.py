@@ -120,17 +120,9 @@ class World:
         self._stack.push_async_callback(rollup.aclose)
         return rollup
 
-    async def lie(self) -> FraudProof:
+    async def lie(self, salt: bytes = bytes(32)) -> FraudProof:
         """Post a batch with a root that nothing leads to; returns what proves it."""
-        l1 = self.operator
-        state = await Follower(l1).catch_up()
-        header = BatchHeader(l2_time_s=await l1.time_s(), inbox_to=state.meta.inbox_cursor)
-        frame = Frame(post_root=b"\x66" * 32, body=CreateAccount(b"\x88" * 20).encode())
-        witness = build_witness(state, header, frame, rules_of(self.deployment), {}.__getitem__).encode()
-        batch = Batch(header=header, frames=(frame,))
-        batch_id = await l1.batch_count()
-        await l1.submit_batch(batch_id, state.root(), encode_batch(header, [frame]))
-        return fraud_proof(batch_id, batch, 0, messages=b"", witness=witness, salt=bytes(32))
+        return await lie(self.operator, salt)
 
     async def prove(self, proof: FraudProof) -> None:
         """Commit, wait, and reveal."""
@@ -142,3 +134,15 @@ class World:
 
     async def later(self, seconds: int) -> None:
         await self.l1.advance_time(seconds)
+
+
+async def lie(l1: JsonRpcRollupL1, salt: bytes = bytes(32)) -> FraudProof:
+    """Post a batch with a root that nothing leads to; returns what proves it."""
+    state, deployment = await Follower(l1).catch_up(), await l1.deployment()
+    header = BatchHeader(l2_time_s=await l1.time_s(), inbox_to=state.meta.inbox_cursor)
+    frame = Frame(post_root=b"\x66" * 32, body=CreateAccount(b"\x88" * 20).encode())
+    witness = build_witness(state, header, frame, rules_of(deployment), {}.__getitem__).encode()
+    batch = Batch(header=header, frames=(frame,))
+    batch_id = await l1.batch_count()
+    await l1.submit_batch(batch_id, state.root(), encode_batch(header, [frame]))
+    return fraud_proof(batch_id, batch, 0, messages=b"", witness=witness, salt=salt)

@@ -110,6 +110,18 @@ WRONG_PARAMETERS = [
     ("rollup_batches", [0]),
     ("rollup_batches", [501]),
     ("rollup_events", ["many"]),
+    ("rollup_safety", [1]),
+    ("rollup_disputes", [0]),
+    ("rollup_disputes", [501]),
+    ("rollup_disputes", [20, -1]),
+    ("rollup_disputes", [20, 2**30]),
+    ("rollup_disputes", [20, "0"]),
+    ("rollup_disputes", [20, 0, 0]),
+    ("rollup_waiting", [-1]),
+    ("rollup_waiting", [0.5]),
+    ("rollup_waiting", [0, 0]),
+    ("rollup_waiting", [0, [20]]),
+    ("rollup_waiting", [None, 20]),
     ("rollup_proof", ["meta", 0]),
     ("rollup_proof", ["account", "1"]),
     ("eth_getBalance", [ADDRESS, {"blockHash": "0x"}]),
@@ -131,7 +143,17 @@ class TestHostileInput:
 
     @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
     @given(
-        st.sampled_from(["rollup_account", "rollup_submit", "rollup_channel", "rollup_proof", "rollup_batches"]),
+        st.sampled_from(
+            [
+                "rollup_account",
+                "rollup_submit",
+                "rollup_channel",
+                "rollup_proof",
+                "rollup_batches",
+                "rollup_disputes",
+                "rollup_waiting",
+            ]
+        ),
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=50),
             lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
