@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from chain.signing import keccak256
+from chain.signing import Keccak256, keccak256
 
 DOMAIN_TYPE = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 DOMAIN_NAME = b"Idlewatt"
@@ -47,9 +47,13 @@ class SigningDomain:
             + word(self.rollup_address)
         )
 
+    @cached_property
+    def _prefix(self) -> bytes:
+        return b"\x19\x01" + self.separator
+
     def digest(self, struct_hash: bytes) -> bytes:
         """What is signed for a struct: ``keccak(0x1901 ‖ separator ‖ hashStruct)``."""
-        return keccak256(b"\x19\x01" + self.separator + struct_hash)
+        return Keccak256(self._prefix + struct_hash).digest()  # type: ignore[no-any-return, unused-ignore]
 
 
 def word(value: int | bytes) -> bytes:
@@ -96,7 +100,7 @@ class StructType:
         Raises:
             struct.error: If an integer does not fit its member, or values are missing.
         """
-        return keccak256(self._encoding.pack(self._type_hash, *values))
+        return Keccak256(self._encoding.pack(self._type_hash, *values)).digest()  # type: ignore[no-any-return, unused-ignore]
 
 
 _VOUCHER = StructType(VOUCHER_TYPE)

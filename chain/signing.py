@@ -8,32 +8,34 @@ from __future__ import annotations
 
 import re
 
-from coincurve import PrivateKey, PublicKey
+from coincurve import PrivateKey
+
+from chain.secp256k1 import recover_key
 
 SECP256K1_N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 SIGNATURE_BYTES = 64
 _ZERO_WORD = bytes(32)
 _N_WORD = SECP256K1_N.to_bytes(32, "big")
 _HALF_N_WORD = (SECP256K1_N // 2).to_bytes(32, "big")
-_PARITIES = (b"\0", b"\1")
 ZERO_ADDRESS = bytes(20)
 _ADDRESS = re.compile("0x[0-9a-fA-F]{40}", re.ASCII)
 
 
 try:
     # The C extension that py-evm brings: about 7 times faster than what eth-hash picks.
-    from sha3 import keccak_256 as _keccak_256  # type: ignore[import-untyped, import-not-found, unused-ignore]
+    from sha3 import keccak_256  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
-    def keccak256(data: bytes) -> bytes:
-        """Ethereum's keccak-256 of ``data``, 32 bytes."""
-        return _keccak_256(data).digest()  # type: ignore[no-any-return, unused-ignore]
-
+    Keccak256 = keccak_256
 except ImportError:  # pragma: no cover - depends on the platform's wheels
     from eth_hash.auto import keccak as _eth_hash_keccak
 
-    def keccak256(data: bytes) -> bytes:
-        """Ethereum's keccak-256 of ``data``, 32 bytes."""
-        return bytes(_eth_hash_keccak(data))
+    Keccak256 = _eth_hash_keccak.new
+"""``Keccak256(data).digest()`` is :func:`keccak256` without a call around it, for the innermost loops."""
+
+
+def keccak256(data: bytes) -> bytes:
+    """Ethereum's keccak-256 of ``data``, 32 bytes."""
+    return Keccak256(data).digest()  # type: ignore[no-any-return, unused-ignore]
 
 
 def address_of(private_key: bytes) -> bytes:
@@ -42,7 +44,7 @@ def address_of(private_key: bytes) -> bytes:
     Raises:
         ValueError: If the key is not 32 bytes in 1..n-1; the message never holds the key.
     """
-    return _address(_private(private_key).public_key)
+    return keccak256(_private(private_key).public_key.format(compressed=False)[1:])[12:]
 
 
 def sign_digest(private_key: bytes, digest: bytes) -> bytes:
@@ -60,22 +62,40 @@ def sign_digest(private_key: bytes, digest: bytes) -> bytes:
 
 def recover(digest: bytes, signature: bytes) -> bytes | None:
     """Who signed ``digest``: a 20-byte address, or ``None`` for anything the contracts would refuse."""
+    public_key = recover_public_key(digest, signature)
+    if public_key is None:
+        return None
+    signer = keccak256(public_key)[12:]
+    return None if signer == ZERO_ADDRESS else signer
+
+
+def recover_public_key(digest: bytes, signature: bytes) -> bytes | None:
+    """The key, ``x ‖ y``, whose address :func:`recover` returns; of the zero address too."""
     if len(signature) != SIGNATURE_BYTES or len(digest) != 32:
         return None
-    r, parity, s = signature[:32], signature[32] >> 7, _low_bits(signature)
-    if not _ZERO_WORD < r < _N_WORD or not _ZERO_WORD < s <= _HALF_N_WORD:  # big-endian, so bytes compare as numbers
+    compact, parity = split_signature(signature)
+    # Big-endian, so bytes compare as numbers.
+    if not _ZERO_WORD < compact[:32] < _N_WORD or not _ZERO_WORD < compact[32:] <= _HALF_N_WORD:
         return None
-    try:
-        public_key = PublicKey.from_signature_and_message(r + s + _PARITIES[parity], digest, hasher=None)
-    except Exception:
-        return None
-    signer = _address(public_key)
-    return None if signer == ZERO_ADDRESS else signer
+    return recover_key(digest, compact, parity)
+
+
+def split_signature(signature: bytes) -> tuple[bytes, int]:
+    """``r ‖ s`` and the parity bit that stands above ``s``."""
+    top = signature[32]
+    if top < 0x80:
+        return signature, 0
+    return b"%b%c%b" % (signature[:32], top - 0x80, signature[33:]), 1
+
+
+def flip_parity(signature: bytes) -> bytes:
+    """The same ``r`` and ``s`` with the other parity bit, which ``ecrecover`` takes for somebody else's."""
+    return signature[:32] + bytes((signature[32] ^ 0x80,)) + signature[33:]
 
 
 def is_malleable(signature: bytes) -> bool:
     """Whether ``s`` is in the upper half of the order, which the contracts refuse before recovering."""
-    return _low_bits(signature) > _HALF_N_WORD
+    return split_signature(signature)[0][32:] > _HALF_N_WORD
 
 
 def checksum_address(address: bytes) -> str:
@@ -102,17 +122,7 @@ def parse_address(text: str) -> bytes:
     return address
 
 
-def _low_bits(signature: bytes) -> bytes:
-    """``s`` without the parity bit above it."""
-    s = signature[32:]
-    return s if s[0] < 0x80 else bytes((s[0] - 0x80,)) + s[1:]
-
-
 def _private(private_key: bytes) -> PrivateKey:
     if len(private_key) != 32 or not 0 < int.from_bytes(private_key, "big") < SECP256K1_N:
         raise ValueError("not a secp256k1 private key")
     return PrivateKey(private_key)
-
-
-def _address(public_key: PublicKey) -> bytes:
-    return keccak256(public_key.format(compressed=False)[1:])[12:]

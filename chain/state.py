@@ -18,7 +18,6 @@ from chain.types import (
     Leaf,
     Meta,
     Withdrawal,
-    account_key,
     channel_key,
     withdrawal_key,
 )
@@ -88,7 +87,7 @@ class State:
 
     def account(self, number: int) -> Account | None:
         """The account of this number, if it exists."""
-        leaf = self._leaves.get(account_key(number)) if number < 1 << 30 else None
+        leaf = self._leaves.get(number) if number < 1 << 30 else None  # its state index, account_key(number)
         return leaf if isinstance(leaf, Account) else None
 
     def channel(self, channel_id: int) -> Channel | None:
@@ -111,8 +110,13 @@ class State:
 
     def write(self, key: int, leaf: Leaf | None) -> None:
         """Put a leaf at a state index, or remove it with ``None``."""
-        self._journal.append((key, self._leaves.get(key)))
-        self._place(key, leaf)
+        leaves = self._leaves
+        self._journal.append((key, leaves.get(key)))
+        if leaf is None:
+            leaves.pop(key, None)
+        else:
+            leaves[key] = leaf
+        self._unhashed.add(key)
 
     def mark(self) -> int:
         """A point that ``rollback`` can return to, valid until ``settle``."""
@@ -122,7 +126,11 @@ class State:
         """Undo every write since ``mark``."""
         while len(self._journal) > mark:
             key, leaf = self._journal.pop()
-            self._place(key, leaf)
+            if leaf is None:
+                self._leaves.pop(key, None)
+            else:
+                self._leaves[key] = leaf
+            self._unhashed.add(key)
 
     def settle(self) -> set[int]:
         """Forget the journal; returns the state indices written since the last time."""
@@ -152,13 +160,6 @@ class State:
     def multiproof(self, keys: Sequence[int]) -> list[bytes]:
         """The siblings that lead from several leaves, given by ascending state index, to the root together."""
         return self._hashed_tree().multiproof(keys)
-
-    def _place(self, key: int, leaf: Leaf | None) -> None:
-        if leaf is None:
-            self._leaves.pop(key, None)
-        else:
-            self._leaves[key] = leaf
-        self._unhashed.add(key)
 
     def _hashed_tree(self) -> Tree:
         for key in self._unhashed:

@@ -148,8 +148,8 @@ class _Signed(_Body, frozen=True):
     @classmethod
     def read(cls, raw: bytes) -> tuple[Self, bytes]:
         """The body and the signature of as many bytes as ``SIZE`` says."""
-        *values, signature = cls.LAYOUT.unpack(raw)
-        return cls(*values[1:]), signature
+        values = cls.LAYOUT.unpack(raw)
+        return cls(*values[1:-1]), values[-1]
 
     def _digest(self, domain: SigningDomain, *nonce: int) -> bytes:
         try:

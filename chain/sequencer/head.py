@@ -8,6 +8,8 @@ The state root is taken once a frame and not once a transaction, so a soft recei
 
 from __future__ import annotations
 
+from typing import Final
+
 from chain.codec import decode_batch
 from chain.errors import IdlewattError
 from chain.l1.protocol import InboxMessage
@@ -32,6 +34,7 @@ from chain.stf import Code, Outcome, Rules, apply, apply_inbox, open_batch
 from chain.txs import CloseTogether, Expire, TxFormatError, decode, inbox_tx_id, kind_of, tx_id
 from chain.types import Account, Channel, Leaf, Region
 
+_OK: Final = Code.OK
 _NUMBER_MASK = (1 << 30) - 1
 _ENDING = frozenset({CloseTogether.KIND, Expire.KIND})
 """Kinds that remove a channel; who owns what changes with these and with what allocates a number."""
@@ -102,7 +105,7 @@ class Head:
         if batch is None:
             self._set_time(l1_time_s)
         outcome = apply(state, raw, self.rules)
-        if outcome.code is not Code.OK:
+        if outcome.code is not _OK:
             state.rollback(mark)
             raise Refused(outcome.code)
         if before is not None:
@@ -203,11 +206,12 @@ class Head:
         )
         self.next_sequence += 1
         self._txs.append(insert_tx(row))
-        if kind in ("withdraw", "slash") and outcome.allocated is not None:
-            self._record_withdrawal(outcome.allocated, row, batch.l2_time_s)
+        allocated = outcome.allocated
+        if allocated is not None and kind in ("withdraw", "slash"):
+            self._record_withdrawal(allocated, row, batch.l2_time_s)
         written = self.state.settle()
         self._written |= written
-        if outcome.allocated is not None or kind in _ENDING:
+        if allocated is not None or kind in _ENDING:
             for key in written:
                 self._index(key, self.state.leaf(key))
         return row
