@@ -6,15 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
+from chain.eip712 import SigningDomain
 from chain.l1.protocol import AccountProof, ChannelProof, InboxMessage, RollupL1, SignedVoucher
 from chain.money import format_usd
-from chain.replay import ReplayError
+from chain.replay import ReplayError, rules_of
 from chain.signing import checksum_address
 from chain.state import State
 from chain.types import FIRST_INDEX, Account, Channel, Withdrawal, account_key, channel_key, withdrawal_key
 from wallet.errors import WalletError
 from wallet.following import Follower, claimed, finalized
 from wallet.steps import Step, doing, done, waiting
+from wallet.vouchers import provable
 
 POLL_S = 1.0
 PAGE_MESSAGES = 256
@@ -100,7 +102,8 @@ async def leave(
         yield step
         if step.key == "final" and step.state == "waiting" and not wait:
             return
-    leaving = _Leaving(l1, follower.state, owner, vouchers, follower.batch_count)
+    domain = rules_of(await l1.deployment()).domain
+    leaving = _Leaving(l1, follower.state, owner, domain, vouchers, follower.batch_count)
     found = await leaving.find()
     if found.is_empty:
         raise WalletError("Nothing on this rollup belongs to this wallet.", code="nothing_to_exit")
@@ -174,9 +177,16 @@ class _Leaving:
     """One address on its way out of a last state."""
 
     def __init__(
-        self, l1: RollupL1, state: State, owner: bytes, vouchers: Mapping[int, SignedVoucher], batch_count: int
+        self,
+        l1: RollupL1,
+        state: State,
+        owner: bytes,
+        domain: SigningDomain,
+        vouchers: Mapping[int, SignedVoucher],
+        batch_count: int,
     ) -> None:
         self._l1 = l1
+        self._domain = domain
         self._state = state
         self._owner = owner
         self._vouchers = vouchers
@@ -293,7 +303,9 @@ class _Leaving:
         voucher = self._vouchers.get(number)
         if voucher is None or channel.is_over(self._state.meta.l2_time_s):
             return None
-        return voucher if channel.redeemed_nano < voucher.cumulative_nano <= channel.deposit_nano else None
+        if not channel.redeemed_nano < voucher.cumulative_nano <= channel.deposit_nano:
+            return None
+        return provable(self._domain, number, voucher, channel.signer)
 
     def _account_proof(self, number: int) -> AccountProof:
         account = self._state.account(number)

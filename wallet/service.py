@@ -9,7 +9,7 @@ from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.money import MAX_NANO
 from chain.signing import parse_address
-from chain.txs import CloseTogether, Expire, OpenChannel, Redeem, StartClose, TopUp, Transfer, Withdraw
+from chain.txs import CloseTogether, Expire, OpenChannel, StartClose, TopUp, Transfer, Withdraw
 from chain.views import AccountView, ChainInfo, ChannelView, FaucetGrant, SoftReceipt, WithdrawalView
 from wallet.account import UnlockedAccount, VoucherKey, voucher_salt
 from wallet.errors import WalletError
@@ -17,7 +17,7 @@ from wallet.l1 import open_bridge
 from wallet.money import MoneyTimeline, build_timeline
 from wallet.sender import NoncedTx, TxSender, check_amount, checked_address, domain_of, fee_of, poll
 from wallet.staking import Staking
-from wallet.vouchers import Voucher
+from wallet.vouchers import Voucher, redemption
 
 if TYPE_CHECKING:
     from chain.client import RollupClient
@@ -174,13 +174,14 @@ class WalletService(Staking):
         """Have the provider paid what a voucher promises beyond what was redeemed; harmless when repeated.
 
         Raises:
-            WalletError: ``bad_channel`` if the channel is gone; ``nothing_to_redeem`` if the voucher was redeemed.
+            WalletError: ``bad_channel`` if the channel is gone; ``nothing_to_redeem`` if the voucher was redeemed;
+                ``bad_voucher`` if it isn't signed by the channel's voucher key.
         """
-        await self.info()
+        info = await self.info()
         channel = await self._channel(voucher.channel_id)
         if voucher.cumulative_nano <= channel.redeemed_nano:
             raise WalletError("That voucher is redeemed already.", code="nothing_to_redeem")
-        return await self._sender.submit(Redeem(voucher.channel_id, voucher.cumulative_nano).encode(voucher.signature))
+        return await self._sender.submit(redemption(domain_of(info), voucher, parse_address(channel.signer)))
 
     async def sign_close(self, channel_id: int, cumulative_nano: int) -> bytes:
         """As the payee, agree to end a channel; everything above ``cumulative_nano`` goes back to the payer.

@@ -7,12 +7,18 @@ from typing import Annotated, Protocol
 import msgspec
 
 from chain.eip712 import SigningDomain, voucher_digest
+from chain.known_keys import KnownKeys, with_right_parity
+from chain.l1.protocol import SignedVoucher
 from chain.money import MAX_NANO
-from chain.signing import SIGNATURE_BYTES, recover
+from chain.signing import SIGNATURE_BYTES
+from chain.txs import Redeem
 from wallet.errors import WalletError
 
 MAX_CHANNEL_ID = 2**32 - 1
 """Channel numbers travel as u32."""
+
+
+_voucher_keys = KnownKeys()
 
 
 class DigestSigner(Protocol):
@@ -48,8 +54,53 @@ def sign_voucher(key: DigestSigner, domain: SigningDomain, channel_id: int, cumu
 
 
 def verify_voucher(domain: SigningDomain, voucher: Voucher, signer: bytes) -> bool:
-    """Whether the contracts would take this voucher as signed by ``signer`` (20 bytes), whatever the deposit."""
+    """Whether the contracts would take this voucher as :func:`redeemable` returns it, whatever the deposit.
+
+    Args:
+        domain: The deployment's.
+        voucher: The voucher, as a peer sent it.
+        signer: The address of the channel's voucher key, 20 bytes.
+    """
+    digest = _digest(domain, voucher)
+    return digest is not None and _voucher_keys.has_signed(signer, digest, voucher.signature)
+
+
+def redeemable(domain: SigningDomain, voucher: Voucher, signer: bytes) -> Voucher:
+    """The voucher with the parity bit that the contracts recover ``signer`` by: what to hand to L2 or L1.
+
+    A voucher that passed :func:`verify_voucher` has such a form, and a payer can't spoil it: the bit is no part of what
+    is signed, so whoever holds the voucher may set it.
+
+    Raises:
+        WalletError: ``bad_voucher`` if it isn't signed by that key.
+    """
+    digest = _digest(domain, voucher)
+    signature = with_right_parity(signer, digest, voucher.signature) if digest is not None else None
+    if signature is None:
+        raise WalletError("That voucher is not signed by the channel's voucher key.", code="bad_voucher")
+    return msgspec.structs.replace(voucher, signature=signature)
+
+
+def provable(domain: SigningDomain, channel_id: int, voucher: SignedVoucher, signer: bytes) -> SignedVoucher | None:
+    """The same of a voucher that a channel's exit on L1 is to take; ``None`` if it isn't signed by that key."""
+    try:
+        valid = redeemable(domain, Voucher(channel_id, voucher.cumulative_nano, voucher.signature), signer)
+    except WalletError:
+        return None
+    return SignedVoucher(cumulative_nano=valid.cumulative_nano, signature=valid.signature)
+
+
+def redemption(domain: SigningDomain, voucher: Voucher, signer: bytes) -> bytes:
+    """The transaction that redeems a voucher; anyone may send it.
+
+    Raises:
+        WalletError: ``bad_voucher`` if it isn't signed by that key.
+    """
+    valid = redeemable(domain, voucher, signer)
+    return Redeem(valid.channel_id, valid.cumulative_nano).encode(valid.signature)
+
+
+def _digest(domain: SigningDomain, voucher: Voucher) -> bytes | None:
     if not 0 <= voucher.channel_id <= MAX_CHANNEL_ID or not 0 <= voucher.cumulative_nano <= MAX_NANO:
-        return False
-    digest = voucher_digest(domain, voucher.channel_id, voucher.cumulative_nano)
-    return recover(digest, voucher.signature) == signer
+        return None
+    return voucher_digest(domain, voucher.channel_id, voucher.cumulative_nano)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from chain.errors import UsageError
-from chain.txs import Redeem
 from chain.views import SoftReceipt
 from node.services.chain_desk import ChainDesk
 from node.store.records import ChannelState
@@ -20,7 +19,7 @@ from wallet.errors import WalletError
 from wallet.keystore import Keystore
 from wallet.service import WalletService
 from wallet.voucher_keys import VoucherKeyStore
-from wallet.vouchers import Voucher
+from wallet.vouchers import Voucher, redemption
 
 log = logging.getLogger(__name__)
 
@@ -207,7 +206,7 @@ class Purse:
                 raise WalletError("Nothing is left to redeem in that channel.", code="nothing_to_redeem")
             voucher = Voucher(channel_id, channel.voucher_nano, channel.voucher_signature)
             try:
-                receipt = await self._hand_in(voucher)
+                receipt = await self._hand_in(voucher, channel.signer)
             except WalletError as error:
                 if error.code == "nothing_to_redeem":
                     # It was redeemed before a crash could be written down.
@@ -219,13 +218,12 @@ class Purse:
         self._on_change()
         return receipt.l2_tx
 
-    async def _hand_in(self, voucher: Voucher) -> SoftReceipt:
+    async def _hand_in(self, voucher: Voucher, signer: bytes) -> SoftReceipt:
         if self.state is WalletState.UNLOCKED:
             return await (await self.service()).redeem(voucher)
         # Anyone may hand a voucher in, and it pays the same account: a locked wallet loses no earnings.
         rollup = await self._chain.rollup()
-        raw_tx = Redeem(voucher.channel_id, voucher.cumulative_nano).encode(voucher.signature)
-        return await rollup.client.submit(raw_tx)
+        return await rollup.client.submit(redemption(rollup.domain, voucher, signer))
 
     async def agree_close(self, channel_id: int) -> tuple[int, bytes]:
         """As payee: redeem the best voucher, then sign the close at the redeemed amount.

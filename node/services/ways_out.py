@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from chain.errors import IdlewattError
 from chain.l1.protocol import SignedVoucher
+from chain.replay import rules_of
 from chain.signing import parse_address
 from node.services.chain_desk import ChainDesk
 from node.services.purse import Purse
@@ -20,6 +21,7 @@ from wallet.forcing import force_withdraw
 from wallet.l1 import open_rollup
 from wallet.leaving import leave
 from wallet.steps import Step
+from wallet.vouchers import provable
 
 if TYPE_CHECKING:
     from chain.l1.rollup_l1 import JsonRpcRollupL1
@@ -66,14 +68,17 @@ class WaysOut:
         if not held:
             return
         async with self._l1("") as l1:
+            domain = rules_of(await l1.deployment()).domain
             for channel in held:
                 leaving = await l1.channel_exit(channel.channel_id)
                 if leaving is None or leaving.settle_at_s <= await l1.time_s():
                     continue
                 if channel.claimable_nano > leaving.to_payee_nano:
-                    voucher = SignedVoucher(cumulative_nano=channel.voucher_nano, signature=channel.voucher_signature)
-                    await l1.raise_channel_exit(channel.channel_id, voucher)
-                    log.warning("channel %d is leaving: its best voucher was brought", channel.channel_id)
+                    best = SignedVoucher(cumulative_nano=channel.voucher_nano, signature=channel.voucher_signature)
+                    voucher = provable(domain, channel.channel_id, best, channel.signer)
+                    if voucher is not None:
+                        await l1.raise_channel_exit(channel.channel_id, voucher)
+                        log.warning("channel %d is leaving: its best voucher was brought", channel.channel_id)
 
     @asynccontextmanager
     async def force_withdraw(

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from chain.client import RollupClient
 from chain.devnet.service import Devnet, DevnetParams
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.money import NANO_PER_USD
 from chain.sequencer import SequencerConfig
+from chain.signing import flip_parity
 from chain.views import Inclusion
 from tests.wallet.network import Proxy, fresh_account
 from wallet.account import voucher_salt
@@ -91,7 +93,11 @@ async def test_money_goes_from_the_faucet_through_a_channel_to_l1_to_the_last_na
     voucher = await voucher_of(buyer, channel_id, 123_456_789)
     before = await seller.timeline(vouchers_nano={channel_id: 123_456_789}, include_l1=False)
     assert before.amount_nano("claimable") == 123_456_789
-    await seller.redeem(voucher)
+    with pytest.raises(WalletError) as caught:
+        await seller.redeem(replace(voucher, signature=b"\1" * 64))
+    assert caught.value.code == "bad_voucher"
+    # Whatever parity bit the payer sent: it is redeemed with the right one.
+    await seller.redeem(replace(voucher, signature=flip_parity(voucher.signature)))
     assert await seller.balance() == 123_456_789
     with pytest.raises(WalletError) as caught:
         await seller.redeem(voucher)

@@ -13,6 +13,7 @@ from chain.l1.bridge import Bridge
 from chain.l1.protocol import SignedVoucher
 from chain.replay import ReplayError
 from chain.sequencer import SequencerConfig
+from chain.signing import flip_parity
 from tests.wallet.network import fresh_account
 from tests.wallet.world import FREEZE_S, WINDOW_S, World
 from wallet.errors import WalletError
@@ -202,7 +203,9 @@ class TestLeaving:
 
             async def leaves(number: int, **options: bool) -> dict[str, Step]:
                 account = world.people[number]
-                vouchers = {1: SignedVoucher(cumulative_nano=best.cumulative_nano, signature=best.signature)}
+                vouchers = {
+                    1: SignedVoucher(cumulative_nano=best.cumulative_nano, signature=flip_parity(best.signature))
+                }
                 l1 = await world.rollup_for(account)
                 return await read(leave(l1, account.address, vouchers if number == 1 else {}, poll_s=POLL_S, **options))
 

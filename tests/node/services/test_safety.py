@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from chain.signing import flip_parity
 from node.services.local_node import LocalNode
 from node.services.safety import alarm_of
 from node.values import DisputeStage, IdlewattError, NodeSnapshot
@@ -155,7 +157,9 @@ class TestGuard:
                 expiry_s=int(time.time()) + 10_000,
                 opened_at_ms=0,
             )
-            await node._store.accept_voucher(sign_voucher(key, await buyer.domain(), channel, 3 * USD))
+            voucher = sign_voucher(key, await buyer.domain(), channel, 3 * USD)
+            # A payer may send a voucher with either parity bit; it is brought with the one that L1 recovers its key by.
+            await node._store.accept_voucher(replace(voucher, signature=flip_parity(voucher.signature)))
             await world.client.flush()
             await world.stop_sequencer()
             await world.operator.force_tx(b"ignored")
