@@ -53,6 +53,22 @@ def test_a_deposit_of_nothing_is_refused(inbox: Handle) -> None:
         inbox.send("deposit", BOB, 0, 0)
 
 
+def test_a_deposit_of_more_than_an_amount_can_say_is_refused_and_takes_nothing(
+    inbox: Handle, asset: Handle, ledger: Ledger
+) -> None:
+    right = inbox.encode("deposit", BOB, 0, 5)
+    over = right[:-32] + (2**64 + 5).to_bytes(32, "big")
+    before = asset.call("balanceOf", checksum(person(0)))
+
+    mined = ledger.transact_unchecked(KEYS[0], inbox.address, over)
+
+    assert mined.receipt.state_root == b""
+    assert asset.call("balanceOf", checksum(person(0))) == before
+    assert inbox.call("length") == 0
+    ledger.transact(KEYS[0], inbox.address, right)
+    assert inbox.call("length") == 1
+
+
 def test_a_deposit_for_nobody_is_refused(inbox: Handle) -> None:
     with pytest.raises(Reverted, match="ZeroOwner"):
         inbox.send("deposit", "0x" + "00" * 20, 0, 1)

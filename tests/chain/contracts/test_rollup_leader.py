@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from chain.l1.connection import checksum
+from chain.signing import address_of
 from tests.chain.contracts.conftest import FORCE_S, FREEZE_S, TAKEOVER_S, WINDOW_S, person
 from tests.chain.contracts.harness import KEYS, START_S, Handle, Ledger, Reverted
 from tests.chain.contracts.test_rollup import ETHER, blob
@@ -25,6 +27,57 @@ def rollup(rollup: Handle) -> Handle:
 def post(rollup: Handle, ledger: Ledger, *, key: bytes = KEYS[0], inbox_to: int = 0) -> None:
     data, _ = blob(l2_time_s=ledger.now_s, inbox_to=inbox_to)
     rollup.send("submitBatch", rollup.call("count"), rollup.call("headRoot"), data, key=key)
+
+
+def everything(rollup: Handle, inbox: Handle, ledger: Ledger) -> dict[str, Any]:
+    """What an honest sequencer and its users have on L1."""
+    names = ("count", "finalCount", "headRoot", "leader", "frozenAt", "oldestPending", "isOverdue")
+    count = rollup.call("count")
+    return {
+        **{name: rollup.call(name) for name in names},
+        "batches": rollup.call("batches", 0, count),
+        "bond": rollup.call("bonds", ALICE),
+        "ether": ledger.evm.balance_wei(person(0)),
+        "held": ledger.evm.balance_wei(rollup.address),
+        "inbox": inbox.call("messages", 0, 9),
+    }
+
+
+class TestWhoeverMayNotPost:
+    """Batches without a bond, out of order, or in another's turn are mined for their sender's gas, and for nothing."""
+
+    @pytest.mark.parametrize("moment", ["led", "overdue", "leaderless"])
+    @pytest.mark.parametrize("wrong", ["no bond", "too early", "too late", "another history", "not a batch", "unread"])
+    def test_what_is_refused_costs_no_honest_party_anything(
+        self, rollup: Handle, inbox: Handle, ledger: Ledger, wrong: str, moment: str
+    ) -> None:
+        if moment != "leaderless":
+            post(rollup, ledger)
+        inbox.send("deposit", ALICE, 0, 5)
+        ledger.now_s += TAKEOVER_S + 1 if moment == "overdue" else FORCE_S + 1
+        count, head = rollup.call("count"), rollup.call("headRoot")
+        good, _ = blob(l2_time_s=ledger.now_s, inbox_to=1)
+        # Key 1 is bonded, key 2 is nobody.
+        key, arguments = {
+            "no bond": (KEYS[2], (count, head, good)),
+            "too early": (KEYS[1], (count + 1, head, good)),
+            "too late": (KEYS[1], (count - 1 if count else 2**256 - 1, head, good)),
+            "another history": (KEYS[1], (count, b"\x09" * 32, good)),
+            "not a batch": (KEYS[1], (count, head, good[:-1])),
+            "unread": (KEYS[1], (count, head, blob(l2_time_s=ledger.now_s)[0])),
+        }[wrong]
+        before, paid_by = everything(rollup, inbox, ledger), address_of(key)
+        purse_wei, bond = ledger.evm.balance_wei(paid_by), rollup.call("bonds", checksum(paid_by))
+
+        mined = ledger.transact_unchecked(key, rollup.address, rollup.encode("submitBatch", *arguments))
+
+        assert mined.receipt.state_root == b""
+        assert everything(rollup, inbox, ledger) == before
+        assert ledger.evm.balance_wei(paid_by) < purse_wei
+        assert rollup.call("bonds", checksum(paid_by)) == bond
+        # Who is honest goes on with the batch that it had ready.
+        rollup.send("submitBatch", count, head, good)
+        assert rollup.call("leader") == ALICE.lower()
 
 
 class TestParameters:

@@ -27,6 +27,7 @@ from tests.chain.l1.conftest import (
     CHAIN_ID,
     ETHER,
     NANO,
+    OPERATOR,
     OPERATOR_KEY,
     PARAMS,
     WINDOW_S,
@@ -145,6 +146,25 @@ class TestBatches:
 
         assert refused.value.code == "wrong_previous_root"
         assert "wrong previous root" in refused.value.line()
+
+    @pytest.mark.parametrize(
+        ("ahead", "prev_root", "code"),
+        [(1, GENESIS_ROOT, "wrong_batch_id"), (0, b"\x09" * 32, "wrong_previous_root")],
+        ids=["out of order", "another history"],
+    )
+    async def test_a_batch_that_l1_would_refuse_costs_its_sender_no_gas(
+        self, rollup: JsonRpcRollupL1, clock: Clock, rpc: Rpc, ahead: int, prev_root: bytes, code: str
+    ) -> None:
+        me = checksum(OPERATOR)
+        before = await rpc("eth_getBalance", me, "latest"), await rpc("eth_getTransactionCount", me, "latest")
+
+        with pytest.raises(ChainRejectedError) as refused:
+            await rollup.submit_batch(ahead, prev_root, make_batch(clock)[0])
+
+        assert refused.value.code == code
+        assert (await rpc("eth_getBalance", me, "latest"), await rpc("eth_getTransactionCount", me, "latest")) == before
+        await post(rollup, clock)
+        assert await rollup.batch_count() == 1
 
     async def test_a_full_batch_is_posted(self, rollup: JsonRpcRollupL1, clock: Clock) -> None:
         frames = [Frame(post_root=secrets.token_bytes(32), body=secrets.token_bytes(700)) for _ in range(149)]
