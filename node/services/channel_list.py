@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from chain.errors import IdlewattError
@@ -13,6 +14,8 @@ from node.values import ChannelSummary
 from wallet.addresses import checksum_address
 
 CHAIN_PATIENCE_S: Final = 3.0
+
+_Record = BuyerChannel | ProviderChannel
 
 
 async def channel_summaries(store: Store, chain: ChainDesk, address: bytes | None) -> tuple[ChannelSummary, ...]:
@@ -26,27 +29,21 @@ async def channel_summaries(store: Store, chain: ChainDesk, address: bytes | Non
         except IdlewattError:
             # The chain desk tells that the chain is silent; the store's own facts still show.
             views = {}
-    dated = [
-        (record.opened_at_ms, _bought(record, views.get(record.channel_id)))
-        for record in await store.buyer_channels()
-        if record.channel_id is not None
-    ]
-    dated += [
-        (record.opened_at_ms, _provided(record, views.get(record.channel_id)))
-        for record in await store.provider_channels()
-    ]
+    dated = [(record.opened_at_ms, _summary(record, views)) for record in await _records(store)]
     for archived in await store.archived_deployments():
-        dated += [
-            (record.opened_at_ms, _bought(record, None, foreign=True))
-            for record in await store.buyer_channels(deployment=archived.deployment)
-            if record.channel_id is not None
-        ]
-        dated += [
-            (record.opened_at_ms, _provided(record, None, foreign=True))
-            for record in await store.provider_channels(deployment=archived.deployment)
-        ]
+        old = await _records(store, archived.deployment)
+        dated += [(record.opened_at_ms, _summary(record, {}, foreign=True)) for record in old]
     dated.sort(key=lambda pair: pair[0], reverse=True)
     return tuple(summary for _, summary in dated)
+
+
+async def _records(store: Store, deployment: str | None = None) -> list[_Record]:
+    """The channels of a deployment, paid from and paid into, once they have their ids."""
+    records: list[_Record] = [
+        *await store.buyer_channels(deployment=deployment),
+        *await store.provider_channels(deployment=deployment),
+    ]
+    return [record for record in records if record.channel_id is not None]
 
 
 def _state(state: ChannelState, view: ChannelView | None, *, foreign: bool) -> ChannelState | str:
@@ -57,29 +54,20 @@ def _state(state: ChannelState, view: ChannelView | None, *, foreign: bool) -> C
     return ChannelState.CLOSED if state is ChannelState.ABANDONED else state
 
 
-def _bought(record: BuyerChannel, view: ChannelView | None, *, foreign: bool = False) -> ChannelSummary:
+def _summary(record: _Record, views: Mapping[int, ChannelView], *, foreign: bool = False) -> ChannelSummary:
     assert record.channel_id is not None
+    view = views.get(record.channel_id)
+    if isinstance(record, BuyerChannel):
+        role, peer, spent_nano = "buyer", record.provider, record.signed_nano
+    else:
+        role, peer, spent_nano = "provider", record.payer, record.voucher_nano
     return ChannelSummary(
         channel_id=record.channel_id,
-        role="buyer",
-        peer=checksum_address(record.provider),
+        role=role,  # type: ignore[arg-type]
+        peer=checksum_address(peer),
         state=str(_state(record.state, view, foreign=foreign)),  # type: ignore[arg-type]
         deposit_nano=view.deposit_nano if view else record.deposit_nano,
-        spent_nano=record.signed_nano,
-        redeemed_nano=max(record.redeemed_nano, view.redeemed_nano if view else 0),
-        expiry_s=view.expiry_s if view else record.expiry_s,
-        closing_at_s=view.closing_at_s if view else 0,
-    )
-
-
-def _provided(record: ProviderChannel, view: ChannelView | None, *, foreign: bool = False) -> ChannelSummary:
-    return ChannelSummary(
-        channel_id=record.channel_id,
-        role="provider",
-        peer=checksum_address(record.payer),
-        state=str(_state(record.state, view, foreign=foreign)),  # type: ignore[arg-type]
-        deposit_nano=view.deposit_nano if view else record.deposit_nano,
-        spent_nano=record.voucher_nano,
+        spent_nano=spent_nano,
         redeemed_nano=max(record.redeemed_nano, view.redeemed_nano if view else 0),
         expiry_s=view.expiry_s if view else record.expiry_s,
         closing_at_s=view.closing_at_s if view else 0,
