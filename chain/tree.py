@@ -8,6 +8,7 @@ hashed once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from chain.signing import Keccak256, keccak256
 
@@ -23,6 +24,8 @@ class Tree:
 
     def __init__(self) -> None:
         self._levels: list[dict[int, bytes]] = [{} for _ in range(DEPTH + 1)]
+        self._steps = list(zip(self._levels, self._levels[1:], strict=False))
+        """Each level with the one above it."""
         self._dirty: set[int] = set()
 
     def set(self, index: int, leaf_hash: bytes) -> None:
@@ -64,30 +67,27 @@ class Tree:
     def _settle(self) -> None:
         if not self._dirty:
             return
-        indices, level = sorted(self._dirty), self._levels[0]
-        for above in self._levels[1:]:
-            indices = _hash_parents(indices, level, above)
-            level = above
+        # Each leaf's path is climbed up to below where it meets the next one's, so that a node is hashed once, by the
+        # last of the leaves under it.
+        indices = sorted(self._dirty)
+        for index, following in pairwise(indices):
+            self._climb(index, (index ^ following).bit_length() - 1)
+        self._climb(indices[-1], DEPTH)
         self._dirty.clear()
 
-
-def _hash_parents(indices: list[int], level: dict[int, bytes], above: dict[int, bytes]) -> list[int]:
-    """Hash the nodes above those of one level, given in ascending order; returns where they are, in that order."""
-    # The rollup's innermost loop: a transfer's share of its frame's root is about sixteen nodes.
-    child, empty = level.get, EMPTY
-    parents: list[int] = []
-    parent = -1
-    for index in indices:
-        if index >> 1 == parent:
-            continue
-        parent = index >> 1
-        parents.append(parent)
-        left, right = child(parent + parent, empty), child(parent + parent + 1, empty)
-        if left is empty and right is empty:  # no level holds an empty node, so an absent one is this very object
-            above.pop(parent, None)
-        else:
-            above[parent] = Keccak256(left + right).digest()
-    return parents
+    def _climb(self, index: int, height: int) -> None:
+        # The rollup's innermost loop: a transfer's share of its frame's root is sixteen nodes.
+        empty = EMPTY
+        node = self._levels[0].get(index, empty)
+        for level, above in self._steps[:height]:
+            sibling = level.get(index ^ 1, empty)
+            is_right = index & 1
+            index >>= 1
+            # No level holds an empty node, so an absent one is this very object.
+            if node is empty and sibling is empty:
+                above.pop(index, None)
+            else:
+                above[index] = node = Keccak256(sibling + node if is_right else node + sibling).digest()
 
 
 def root_from_proof(index: int, leaf_hash: bytes, siblings: Sequence[bytes]) -> bytes:
