@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from node.engine.protocol import ChatMessage, EngineError, FinishReason, Sampling
+from node.engine.protocol import ChatMessage, EngineError, FinishReason, ResponseFormat, Sampling, TokenLogprob
 
 LENGTH_BYTES = 4
 MAX_FRAME_BYTES = 32 * 1024 * 1024
@@ -50,6 +50,10 @@ class Generate(_Frame, tag=1):
     sampling: Sampling
     seed: int
     stop: tuple[str, ...]
+    logprobs: int | None = None
+    response_format: ResponseFormat | None = None
+    cache_key: str = ""
+    priority: int = 0
 
 
 class Cancel(_Frame, tag=2):
@@ -86,7 +90,28 @@ class Quit(_Frame, tag=7):
     """End in good order."""
 
 
-ToWorker = Load | Generate | Cancel | Credit | Count | Measure | Ping | Quit
+class Score(_Frame, tag=8):
+    """Say how likely a completion is.
+
+    The prompt is a conversation, or tokens where `messages` is empty; the completion is tokens where `text` is None.
+    """
+
+    ticket: Ticket
+    messages: tuple[ChatMessage, ...]
+    prompt_tokens: tuple[int, ...]
+    text: str | None
+    tokens: tuple[int, ...]
+    top_k: int
+
+
+class Embed(_Frame, tag=9):
+    """Turn texts into vectors."""
+
+    ticket: Ticket
+    texts: tuple[str, ...]
+
+
+ToWorker = Load | Generate | Cancel | Credit | Count | Measure | Ping | Quit | Score | Embed
 
 
 class Loading(_Frame, tag=20):
@@ -104,6 +129,8 @@ class Ready(_Frame, tag=21):
     context_length: int
     tokens_per_s: float
     ttft_ms: float
+    chats: bool = True
+    embedding_length: int = 0
 
 
 class LoadFailed(_Frame, tag=22):
@@ -126,6 +153,8 @@ class Text(_Frame, tag=24):
     ticket: Ticket
     text: str
     tokens: int
+    thinking: bool = False
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Ended(_Frame, tag=25):
@@ -167,7 +196,25 @@ class Pong(_Frame, tag=29):
     """The answer to `Ping`."""
 
 
-FromWorker = Loading | Ready | LoadFailed | Began | Text | Ended | Refused | Counted | Measured | Pong
+class ScoreDone(_Frame, tag=30):
+    """The answer to `Score`."""
+
+    ticket: Ticket
+    input_tokens: int
+    tokens: tuple[TokenLogprob, ...]
+
+
+class EmbedDone(_Frame, tag=31):
+    """The answer to `Embed`: the vectors one after another as float32, little-endian."""
+
+    ticket: Ticket
+    vectors: bytes
+    input_tokens: tuple[int, ...]
+
+
+FromWorker = (
+    Loading | Ready | LoadFailed | Began | Text | Ended | Refused | Counted | Measured | Pong | ScoreDone | EmbedDone
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker: msgspec.msgpack.Decoder[list[ToWorker]] = msgspec.msgpack.Decoder(list[ToWorker])

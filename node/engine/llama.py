@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from array import array
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,17 +14,19 @@ from typing import Literal, Self
 import msgspec
 
 from node.engine import frames as wire
-from node.engine.checks import check_messages, check_request, effective_seed
+from node.engine.checks import check_messages, check_request, check_texts, check_tokens, check_top_k, effective_seed
 from node.engine.loading import LoadSettings, Prepared, prepare
 from node.engine.process import WorkerProcess
 from node.engine.protocol import (
     ChatMessage,
     Chunk,
+    Embeddings,
     EngineError,
     EngineEvent,
     EngineInfo,
     Finished,
     GenerateRequest,
+    Scored,
 )
 from node.engine.stream import Stream
 from node.models.digest import DigestCache
@@ -42,6 +45,7 @@ MAX_BACKOFF_SECONDS = 30.0
 HEALTHY_SECONDS = 60.0
 MAX_FAILED_LOADS = 3
 
+_Answer = wire.Counted | wire.Measured | wire.ScoreDone | wire.EmbedDone
 StateName = Literal["starting", "ready", "restarting", "failed", "closed"]
 
 
@@ -126,7 +130,7 @@ class LlamaEngine:
         self._settled = asyncio.Event()
         self._streams: dict[int, Stream] = {}
         self._by_id: dict[str, Stream] = {}
-        self._answers: dict[int, asyncio.Future[wire.Counted | wire.Measured]] = {}
+        self._answers: dict[int, asyncio.Future[_Answer]] = {}
         self._next_ticket = 0
 
     @property
@@ -184,16 +188,14 @@ class LlamaEngine:
     async def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
         """Run one request; see `Engine.generate`."""
         worker, fit = self._usable()
-        check_request(request, fit.context_length)
+        check_request(request, fit.context_length, self._vocabulary_size())
         if request.request_id in self._by_id:
             raise EngineError("A request with this id is already running.", code="bad_request")
         seed = effective_seed(request.sampling.seed)
         stream = Stream(self._ticket(), request.request_id, seed, self._settings.window_tokens)
         self._streams[stream.ticket] = self._by_id[request.request_id] = stream
         try:
-            worker.send(
-                wire.Generate(stream.ticket, request.messages, request.max_tokens, request.sampling, seed, request.stop)
-            )
+            worker.send(_generate_frame(stream.ticket, request, seed))
             while True:
                 event = await stream.next()
                 yield event
@@ -220,6 +222,36 @@ class LlamaEngine:
         answer = await self._ask(lambda ticket: wire.Count(ticket, conversation))
         assert isinstance(answer, wire.Counted)
         return answer.tokens
+
+    async def score(
+        self, prompt: Sequence[ChatMessage] | Sequence[int], completion: str | Sequence[int], top_k: int = 0
+    ) -> Scored:
+        """Log-probabilities of a given completion; see `Engine.score`."""
+        _, fit = self._usable()
+        check_top_k(top_k)
+        messages = tuple(one for one in prompt if isinstance(one, ChatMessage))
+        given = tuple(one for one in prompt if isinstance(one, int))
+        text = completion if isinstance(completion, str) else None
+        tokens = () if isinstance(completion, str) else tuple(completion)
+        if messages or not given:
+            check_messages(messages, fit.context_length)
+        check_messages((ChatMessage("assistant", text or ""),), fit.context_length)
+        check_tokens(given + tokens, self._vocabulary_size())
+        answer = await self._ask(lambda ticket: wire.Score(ticket, messages, given, text, tokens, top_k))
+        assert isinstance(answer, wire.ScoreDone)
+        return Scored(input_tokens=answer.input_tokens, tokens=answer.tokens)
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """A vector for each text; see `Engine.embed`."""
+        _, fit = self._usable()
+        wanted = tuple(texts)
+        check_texts(wanted, fit.context_length)
+        answer = await self._ask(lambda ticket: wire.Embed(ticket, wanted))
+        assert isinstance(answer, wire.EmbedDone)
+        numbers = array("f", answer.vectors)
+        length = len(numbers) // len(wanted)
+        vectors = tuple(tuple(numbers[at : at + length]) for at in range(0, len(numbers), length))
+        return Embeddings(vectors=vectors, input_tokens=answer.input_tokens)
 
     async def measure(self) -> EngineInfo:
         """Measure the speed again, unless requests are running, and say what was measured last."""
@@ -251,6 +283,8 @@ class LlamaEngine:
             backend=facts.backend,
             tokens_per_s=self._speed[0],
             ttft_ms=self._speed[1],
+            chats=facts.chats,
+            embedding_length=facts.embedding_length,
         )
 
     # -- the worker's life ------------------------------------------------------------------------------------------
@@ -355,7 +389,7 @@ class LlamaEngine:
                     stream.put(frame)
                 elif isinstance(frame, wire.Refused):
                     self._answer(frame.ticket, EngineError(frame.message, code=frame.code, fix=frame.fix))
-            case wire.Counted() | wire.Measured():
+            case wire.Counted() | wire.Measured() | wire.ScoreDone() | wire.EmbedDone():
                 self._answer(frame.ticket, frame)
             case wire.Ready():
                 self._ready = self._facts = frame
@@ -372,7 +406,7 @@ class LlamaEngine:
             case wire.Loading() | wire.Pong():
                 pass
 
-    def _answer(self, ticket: int, answer: wire.Counted | wire.Measured | EngineError) -> None:
+    def _answer(self, ticket: int, answer: _Answer | EngineError) -> None:
         waiting = self._answers.get(ticket)
         if waiting is None or waiting.done():
             return
@@ -381,7 +415,7 @@ class LlamaEngine:
         else:
             waiting.set_result(answer)
 
-    async def _ask(self, question: Callable[[int], wire.ToWorker]) -> wire.Counted | wire.Measured:
+    async def _ask(self, question: Callable[[int], wire.ToWorker]) -> _Answer:
         worker, _ = self._usable()
         ticket = self._ticket()
         self._answers[ticket] = asyncio.get_running_loop().create_future()
@@ -390,6 +424,10 @@ class LlamaEngine:
             return await self._answers[ticket]
         finally:
             del self._answers[ticket]
+
+    def _vocabulary_size(self) -> int:
+        assert self._facts is not None
+        return self._facts.vocabulary_size
 
     def _ticket(self) -> int:
         self._next_ticket += 1
@@ -419,3 +457,18 @@ class LlamaEngine:
         self._state = EngineState(name, why)
         if self._on_state is not None:
             self._on_state(self._state)
+
+
+def _generate_frame(ticket: int, request: GenerateRequest, seed: int) -> wire.Generate:
+    return wire.Generate(
+        ticket,
+        request.messages,
+        request.max_tokens,
+        request.sampling,
+        seed,
+        request.stop,
+        request.logprobs,
+        request.response_format,
+        request.cache_key,
+        request.priority,
+    )

@@ -34,7 +34,9 @@ class Stream:
         """Take a frame of the worker."""
         match frame:
             case wire.Text():
-                self._events.append(Chunk(text=frame.text, tokens=frame.tokens))
+                self._events.append(
+                    Chunk(text=frame.text, tokens=frame.tokens, thinking=frame.thinking, logprobs=frame.logprobs)
+                )
             case wire.Began():
                 self._events.append(Started(input_tokens=frame.input_tokens, seed=self._seed))
             case wire.Ended():
