@@ -57,6 +57,8 @@ class LoadedModel:
 def _load(config: Load, on_progress: Callable[[float], bool]) -> int:
     params = llama.llama_model_default_params()
     params.n_gpu_layers = config.gpu_layers
+    # Kernels for AMX, as GCC 12 compiles them, crash on the first prompt of a quantized model (llama.cpp issue 20824).
+    params.use_extra_bufts = b"AMX_INT8 = 1" not in llama.llama_print_system_info()
     callback = llama.llama_progress_callback(lambda progress, _data: on_progress(progress))
     params.progress_callback = callback
     path = Path(config.model_path)
