@@ -15,6 +15,7 @@ from typing import BinaryIO
 from node.engine import frames as wire
 from node.engine.protocol import EngineError
 
+WORKER_MODULE = "node.engine.worker"
 MAX_LOG_BYTES = 4 * 1024 * 1024
 QUIT_SECONDS = 5.0
 _SECRET_PREFIX = "IDLEWATT_"  # noqa: S105 - the prefix of variables that may hold a passphrase
@@ -63,7 +64,7 @@ class WorkerProcess(asyncio.Protocol):
                 worker._process = await asyncio.create_subprocess_exec(
                     sys.executable,
                     "-m",
-                    "node.engine.worker",
+                    WORKER_MODULE,
                     str(theirs.fileno()),
                     str(os.getpid()),
                     stdin=asyncio.subprocess.DEVNULL,
