@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from node.engine.protocol import ChatMessage, EngineError, FinishReason, ResponseFormat, Sampling, TokenLogprob
+from node.engine.protocol import ChatMessage, EngineError, FinishReason, Sampling, TokenLogprob
 
 LENGTH_BYTES = 4
 MAX_FRAME_BYTES = 32 * 1024 * 1024
@@ -51,7 +51,8 @@ class Generate(_Frame, tag=1):
     seed: int
     stop: tuple[str, ...]
     logprobs: int | None = None
-    response_format: ResponseFormat | None = None
+    grammar: str = ""
+    """A grammar in llama.cpp's notation (GBNF) that llama.cpp has been seen to take, or nothing."""
     cache_key: str = ""
     priority: int = 0
 

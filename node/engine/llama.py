@@ -195,7 +195,7 @@ class LlamaEngine:
         stream = Stream(self._ticket(), request.request_id, seed, self._settings.window_tokens)
         self._streams[stream.ticket] = self._by_id[request.request_id] = stream
         try:
-            worker.send(_generate_frame(stream.ticket, request, seed))
+            worker.send(_generate_frame(stream.ticket, request, seed, ""))
             while True:
                 event = await stream.next()
                 yield event
@@ -459,7 +459,7 @@ class LlamaEngine:
             self._on_state(self._state)
 
 
-def _generate_frame(ticket: int, request: GenerateRequest, seed: int) -> wire.Generate:
+def _generate_frame(ticket: int, request: GenerateRequest, seed: int, grammar: str) -> wire.Generate:
     return wire.Generate(
         ticket,
         request.messages,
@@ -468,7 +468,7 @@ def _generate_frame(ticket: int, request: GenerateRequest, seed: int) -> wire.Ge
         seed,
         request.stop,
         request.logprobs,
-        request.response_format,
+        grammar,
         request.cache_key,
         request.priority,
     )

@@ -7,17 +7,16 @@ import socket
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from node.engine import frames as wire
 from node.engine.protocol import EngineError, FinishReason
+from node.engine.worker.answer import Answer
 from node.engine.worker.batch import Batch
 from node.engine.worker.model import LoadedModel
 from node.engine.worker.native import llama
 from node.engine.worker.prompt import PromptBuilder
-from node.engine.worker.sampler import build_chain
 from node.engine.worker.scheduler import BATCH_TOKENS, Scheduler, share_prefill
-from node.engine.worker.text import TextAssembler
 
 _RECEIVE_BYTES = 1 << 18
 _LOOK_UP_SECONDS = 0.004
@@ -86,8 +85,7 @@ class _Running:
     prompt: list[int]
     room: int
     credit: int
-    text: TextAssembler
-    chain: int
+    answer: Answer
     arrived_at: float
     slot: int = -1
     position: int = 0
@@ -97,8 +95,6 @@ class _Running:
     output_tokens: int = 0
     admitted_at: float = 0.0
     first_at: float = 0.0
-    unsent: list[str] = field(default_factory=list)
-    unsent_tokens: int = 0
 
     @property
     def prefilled(self) -> bool:
@@ -134,6 +130,9 @@ class Loop:
         self._flushed_at = 0.0
         self._urgent = False
         self._quit = False
+        tags = prompts.thinking
+        for tag in (tags.begin, tags.end) if tags is not None else ():
+            model.vocabulary.show(tag)
         self.speed = self.measure()
 
     def run(self) -> None:
@@ -223,19 +222,18 @@ class Loop:
             if not prompt:
                 raise EngineError("The model's chat template makes nothing of this conversation.", code="bad_request")
             room = self._scheduler.answer_room(len(prompt), frame.max_tokens)
-            self._scheduler.submit(frame.ticket, len(prompt), room)
+            answer = Answer(frame, vocabulary=self._model.vocabulary, room=room, tags=self._prompts.thinking)
+            try:
+                self._scheduler.submit(frame.ticket, len(prompt), room)
+            except EngineError:
+                answer.close()
+                raise
             self._requests[frame.ticket] = _Running(
                 ticket=frame.ticket,
                 prompt=prompt,
                 room=room,
                 credit=self._config.window_tokens,
-                text=TextAssembler(frame.stop),
-                chain=build_chain(
-                    frame.sampling,
-                    seed=frame.seed,
-                    vocabulary_size=self._model.vocabulary.size,
-                    max_tokens=room,
-                ),
+                answer=answer,
                 arrived_at=time.perf_counter(),
             )
 
@@ -278,10 +276,14 @@ class Loop:
         if code:
             self._fail_all(f"llama.cpp could not run a batch (code {code}).")
             return True
-        context, piece_of, sample = self._model.context, self._model.vocabulary.piece, llama.llama_sampler_sample
+        context, piece_of = self._model.context, self._model.vocabulary.piece
         for one in sampling:
-            token = sample(one.chain, context, one.row)
-            self._accept(one, token, piece_of(token))
+            try:
+                token = one.answer.draw(context, one.row)
+            except EngineError as error:
+                self._fail(one, error)
+            else:
+                self._accept(one, token, piece_of(token))
         return True
 
     def _add_prompts(self, decoding: int) -> list[_Running]:
@@ -310,21 +312,14 @@ class Loop:
         if piece is None:
             self._end(one, "stop")
             return
-        text, tokens = one.text.push(piece)
-        if tokens:
-            one.unsent.append(text)
-            one.unsent_tokens += tokens
-            one.credit -= tokens
-        if one.text.stopped:
+        one.credit -= one.answer.take(piece)
+        if one.answer.stopped:
             self._end(one, "stop")
         elif one.sampled >= one.room:
             self._end(one, "length")
 
     def _end(self, one: _Running, reason: FinishReason) -> None:
-        if not one.text.stopped:
-            text, tokens = one.text.finish()
-            one.unsent.append(text)
-            one.unsent_tokens += tokens
+        one.answer.finish()
         self._send_text(one)
         now = time.perf_counter()
         first = one.first_at or now
@@ -333,7 +328,7 @@ class Loop:
         self._drop(one)
 
     def _drop(self, one: _Running) -> None:
-        llama.llama_sampler_free(one.chain)
+        one.answer.close()
         del self._requests[one.ticket]
         self._scheduler.release(one.ticket)
         if one.slot >= 0:
@@ -345,24 +340,25 @@ class Loop:
 
     def _fail_all(self, why: str) -> None:
         for one in list(self._slots):
-            self._send(wire.Refused(one.ticket, "engine_failed", why, "Try again."))
-            self._drop(one)
+            self._fail(one, EngineError(why, code="engine_failed", fix="Try again."))
+
+    def _fail(self, one: _Running, error: EngineError) -> None:
+        self._send_text(one)
+        self._send(wire.Refused(one.ticket, error.code, error.message, error.fix))
+        self._drop(one)
 
     def _send(self, frame: wire.FromWorker) -> None:
         self._out.append(frame)
         self._urgent = True
 
     def _send_text(self, one: _Running) -> None:
-        text = "".join(one.unsent)
-        if text:
-            self._out.append(wire.Text(one.ticket, text, one.unsent_tokens))
-            one.output_tokens += one.unsent_tokens
-        one.unsent.clear()
-        one.unsent_tokens = 0
+        for frame in one.answer.frames(one.ticket):
+            self._out.append(frame)
+            one.output_tokens += frame.tokens
 
     def _flush(self) -> None:
         for one in self._slots:
-            if one.unsent:
+            if one.answer.has_unsent:
                 self._send_text(one)
         if self._out:
             self._link.send(self._out)

@@ -20,6 +20,7 @@ class Vocabulary:
         self._vocab = vocab
         self.size = int(llama.llama_vocab_n_tokens(vocab))
         self._pieces: dict[int, bytes | None] = {}
+        self._silent: list[int] | None = None
         self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
         bos = int(llama.llama_vocab_bos(vocab))
         add_bos = bool(llama.llama_vocab_get_add_bos(vocab)) and bos >= 0
@@ -51,6 +52,29 @@ class Vocabulary:
         if count < 0:
             raise EngineError("The conversation can't be tokenized: it is too long.", code="context_too_long")
         return list(buffer[:count])
+
+    def show(self, text: str) -> None:
+        """Have a control token appear in answers as its text: a reasoning model's tags may be such tokens."""
+        tokens = self.tokenize(text, special=True)
+        if len(tokens) == 1 and self.piece(tokens[0]) == b"":
+            self._pieces[tokens[0]] = text.encode()
+
+    def silent_tokens(self) -> list[int]:
+        """Every token that stands for no text and doesn't end an answer: what no format has a place for."""
+        if self._silent is None:
+            is_end, controls = llama.llama_vocab_is_eog, llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN
+            self._silent = [
+                token
+                for token in range(self.size)
+                if llama.llama_vocab_get_attr(self._vocab, token) & controls and not is_end(self._vocab, token)
+            ]
+        return self._silent
+
+    @property
+    def native(self) -> int:
+        """llama.cpp's pointer to it."""
+        vocab: int = self._vocab
+        return vocab
 
     def piece(self, token: int) -> bytes | None:
         """The bytes of a token (none for a control token), or None if it ends the answer."""
