@@ -1,0 +1,80 @@
+"""The engine against llama.cpp's own programs: many streams, pauses, first tokens, fairness, and equal answers.
+
+``python -m bench.engine`` prints one JSON object. All sides are loaded at once with the same model, threads, cache,
+micro-batch and attention, and take turns; ratios are taken within a round. ``--plot FILE`` draws tokens a second over
+streams, ``--only PART`` runs parts by themselves, ``--quick`` runs everything once and short.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+from bench import engine_greedy, engine_manners, engine_speed
+from bench.make_model import SHAPES
+from bench.peers import PeerError
+from bench.plot import Line, chart
+from bench.report import Result, report
+from bench.stand import stand
+
+PARTS = ("speed", "pause", "turns", "share", "greedy")
+ROUNDS, TOKENS = 3, 64
+QUICK_ROUNDS, QUICK_TOKENS = 1, 16
+
+
+def draw(speeds: engine_speed.Speeds) -> str:
+    """Tokens a second over streams."""
+    limit, ours, server = zip(*(engine_speed.medians(speeds, streams) for streams in engine_speed.STREAMS), strict=True)
+    lines = [Line("engine", ours), Line("batched-bench", limit), Line("llama-server", server)]
+    streams = [float(count) for count in engine_speed.STREAMS]
+    return chart("Tokens a second of the engine and its peers", "streams", streams, [("tokens/s, all streams", lines)])
+
+
+async def run(shape: str, parts: Collection[str], rounds: int, tokens: int, plot: Path | None) -> str:
+    """Measure the parts asked for."""
+    found: list[Result] = []
+    with tempfile.TemporaryDirectory() as folder:
+        async with stand(SHAPES[shape], Path(folder), with_python=bool({"speed", "greedy"} & set(parts))) as ready:
+            print(f"every side: {ready.load}", file=sys.stderr, flush=True)
+            if "speed" in parts:
+                speeds = await engine_speed.measure(ready, rounds=rounds, tokens=tokens)
+                found += engine_speed.results(speeds)
+                if plot is not None:
+                    await asyncio.to_thread(plot.write_text, draw(speeds))
+            if "pause" in parts:
+                found += await engine_manners.pauses(ready, rounds)
+            if "turns" in parts:
+                found += await engine_manners.chats(ready, rounds)
+            if "share" in parts:
+                found += await engine_manners.shares(ready, tokens)
+            if "greedy" in parts:
+                found += await engine_greedy.measure(ready, tokens)
+    return report("engine", found)
+
+
+def main() -> int:
+    """Read the options, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=SHAPES, default="0.5B")
+    parser.add_argument("--only", action="append", choices=PARTS, help="default: all of them")
+    parser.add_argument("--rounds", type=int, help=f"default: {ROUNDS}")
+    parser.add_argument("--tokens", type=int, help=f"of an answer; default: {TOKENS}")
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument("--plot", type=Path, help="draw tokens a second into this SVG file")
+    options = parser.parse_args()
+    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    tokens = options.tokens or (QUICK_TOKENS if options.quick else TOKENS)
+    try:
+        print(asyncio.run(run(options.model, options.only or PARTS, rounds, tokens, options.plot)))
+    except PeerError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
