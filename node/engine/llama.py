@@ -15,6 +15,7 @@ import msgspec
 
 from node.engine import frames as wire
 from node.engine.checks import check_messages, check_request, check_texts, check_tokens, check_top_k, effective_seed
+from node.engine.formats import Formats
 from node.engine.loading import LoadSettings, Prepared, prepare
 from node.engine.process import WorkerProcess
 from node.engine.protocol import (
@@ -132,6 +133,7 @@ class LlamaEngine:
         self._by_id: dict[str, Stream] = {}
         self._answers: dict[int, asyncio.Future[_Answer]] = {}
         self._next_ticket = 0
+        self._formats = Formats()
 
     @property
     def state(self) -> EngineState:
@@ -187,15 +189,17 @@ class LlamaEngine:
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
         """Run one request; see `Engine.generate`."""
-        worker, fit = self._usable()
+        _, fit = self._usable()
         check_request(request, fit.context_length, self._vocabulary_size())
+        grammar = await self._formats.grammar(request.response_format)
+        worker, _ = self._usable()
         if request.request_id in self._by_id:
             raise EngineError("A request with this id is already running.", code="bad_request")
         seed = effective_seed(request.sampling.seed)
         stream = Stream(self._ticket(), request.request_id, seed, self._settings.window_tokens)
         self._streams[stream.ticket] = self._by_id[request.request_id] = stream
         try:
-            worker.send(_generate_frame(stream.ticket, request, seed, ""))
+            worker.send(_generate_frame(stream.ticket, request, seed, grammar))
             while True:
                 event = await stream.next()
                 yield event

@@ -71,7 +71,7 @@ class WorkerProcess(asyncio.Protocol):
                     stdout=log,
                     stderr=log,
                     pass_fds=(theirs.fileno(),),
-                    env=_environment(),
+                    env=worker_environment(),
                     start_new_session=True,
                 )
             worker._handle = _open_handle(worker._process.pid)
@@ -181,12 +181,14 @@ def _open_handle(pid: int) -> int | None:
         return None
 
 
-def _environment() -> dict[str, str]:
-    """The worker reads strangers' files: it gets no variable that may hold a passphrase."""
+def worker_environment() -> dict[str, str]:
+    """Variables for a child that reads strangers' files: none of them may hold a passphrase."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIX)}
     paths = [str(_PACKAGE_ROOT), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     environment.setdefault("GOMP_SPINCOUNT", str(_SPIN_COUNT))
+    # At an abort it would start a debugger, if there is one, and write what that sees of the stack into the log.
+    environment.setdefault("GGML_NO_BACKTRACE", "1")
     return environment
 
 
