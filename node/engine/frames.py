@@ -39,6 +39,7 @@ class Load(_Frame, tag=0):
     gpu_layers: int
     window_tokens: int
     flush_ms: float
+    share_prefixes: bool = False
 
 
 class Generate(_Frame, tag=1):

@@ -11,7 +11,8 @@ import sys
 
 from node.engine import frames as wire
 from node.engine.protocol import EngineError
-from node.engine.worker.loop import Link, Loop, ParentGoneError
+from node.engine.worker.link import Link, ParentGoneError
+from node.engine.worker.loop import Loop
 from node.engine.worker.model import LoadedModel
 from node.engine.worker.prompt import ControlTextGuard, PromptBuilder
 from node.engine.worker.template import ChatTemplate

@@ -33,25 +33,56 @@ class LoadedModel:
         self.model = _load(config, on_progress)
         try:
             self.vocabulary = Vocabulary(self.model)
-            self.context = _make_context(self.model, config)
+            self._config = config
+            self.partial = can_share(self.model)
+            self.sequences = min(llama.llama_max_parallel_sequences(), config.slots * (2 if self.partial else 1))
+            self.context = _make_context(self.model, config, self.sequences)
         except EngineError:
             llama.llama_model_free(self.model)
             raise
         self.memory: Any = llama.llama_get_memory(self.context)
 
-    def forget(self, slot: int) -> None:
+    def renew(self) -> None:
+        """Replace the context, after an error that leaves it in no known state.
+
+        Raises:
+            SystemExit: If there is no memory for it any more: a new worker may find some.
+        """
+        llama.llama_free(self.context)
+        self.context = 0
+        try:
+            self.context = _make_context(self.model, self._config, self.sequences)
+        except EngineError as error:
+            raise SystemExit(f"The context could not be made again: {error.message}") from error
+        self.memory = llama.llama_get_memory(self.context)
+
+    def forget(self, sequence: int) -> None:
         """Drop what the cache holds for a sequence."""
-        llama.llama_memory_seq_rm(self.memory, slot, -1, -1)
+        llama.llama_memory_seq_rm(self.memory, sequence, -1, -1)
+
+    def share(self, source: int, sequence: int, length: int) -> None:
+        """Let a sequence begin with the first `length` cells of another one."""
+        llama.llama_memory_seq_cp(self.memory, source, sequence, 0, length)
 
     def forget_all(self) -> None:
-        """Empty the cache, so that the next request meets the same cells as the very first one did."""
+        """Empty the cache."""
         llama.llama_memory_clear(self.memory, False)
 
     def close(self) -> None:
         """Free everything."""
-        llama.llama_free(self.context)
+        if self.context:
+            llama.llama_free(self.context)
         llama.llama_model_free(self.model)
         llama.llama_backend_free()
+
+
+def can_share(model: int) -> bool:
+    """Whether sequences of this model can share a part of their cells.
+
+    A recurrent state stands for all tokens before it, and a sliding window has lost those that left it.
+    """
+    recurrent = llama.llama_model_is_recurrent(model) or llama.llama_model_is_hybrid(model)
+    return not recurrent and not llama.llama_model_n_swa(model)
 
 
 def _load(config: Load, on_progress: Callable[[float], bool]) -> int:
@@ -71,13 +102,13 @@ def _load(config: Load, on_progress: Callable[[float], bool]) -> int:
     return model
 
 
-def _make_context(model: int, config: Load) -> int:
+def _make_context(model: int, config: Load, sequences: int) -> int:
     params = llama.llama_context_default_params()
     params.n_ctx = config.cache_tokens
     params.n_batch = BATCH_TOKENS
     params.n_ubatch = config.micro_batch_tokens
-    params.n_seq_max = config.slots
-    params.n_outputs_max = config.slots
+    params.n_seq_max = sequences
+    params.n_outputs_max = sequences
     params.n_threads = params.n_threads_batch = config.threads
     # One cache for all sequences keeps them in one micro-batch. On a CPU, flash attention is up to three times slower.
     params.kv_unified = True
