@@ -220,6 +220,8 @@ def _on_counted(state: ProviderState, input_tokens: int) -> Step:
         stop=ask.stop,
         logprobs=ask.logprobs,
         response_format=ask.response_format,
+        # Prompt prefixes are reused among one account's requests and no others'.
+        cache_key=facts.payer.hex(),
     )
     running = replace(state, stage=Stage.RUNNING, input_tokens=input_tokens, max_output_tokens=most)
     return running, (Send(quote), Generate(request))

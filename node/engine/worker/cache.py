@@ -162,7 +162,7 @@ class PrefixCache:
         return best, most
 
     def _number(self, spare: int) -> int:
-        """A number not in use: if need be of the kept sequence that is longest unused, and of `spare` at the very last."""
+        """A number not in use: if need be of the kept sequence longest unused, and of `spare` at the very last."""
         if not self._numbers:
             oldest = self._oldest(spare)
             self.drop(spare if oldest is None else oldest)
