@@ -17,6 +17,7 @@ from node.engine import frames as wire
 from node.engine.checks import check_messages, check_request, check_texts, check_tokens, check_top_k, effective_seed
 from node.engine.formats import Formats
 from node.engine.loading import LoadSettings, Prepared, prepare
+from node.engine.placement import Placement
 from node.engine.process import WorkerProcess
 from node.engine.protocol import (
     ChatMessage,
@@ -30,6 +31,7 @@ from node.engine.protocol import (
     Scored,
 )
 from node.engine.stream import Stream
+from node.engine.tuning import TuningCache
 from node.models.digest import DigestCache
 from node.models.fit import Fit
 from node.models.gguf import ModelError, printable
@@ -69,8 +71,12 @@ class LlamaEngine:
         context_length: Tokens a request may have, prompt and answer together; by default the model's, up to 4096.
         slots: Requests that run at once.
         queue_limit: Requests that may wait for a slot.
-        threads: Processor threads; by default the physical cores, and fewer for a small model.
+        threads: Processor threads; by default what is measured to be fastest, or, without `tuning`, the physical cores
+            and fewer for a small model.
         gpu_layers: Layers computed on a GPU, if llama.cpp was built for one; -1 for all.
+        placement: The cache's form, and how several GPUs share the model.
+        share_prefixes: Whether requests with different cache keys may reuse each other's prompt prefixes.
+        tuning: Where measured numbers of threads are remembered.
         digest_cache: Where the model's SHA-256 is remembered.
         on_state: Called on the loop whenever `state` changes.
         stall_seconds: A worker silent for so long although it was asked for a sign of life is killed.
@@ -89,6 +95,9 @@ class LlamaEngine:
         queue_limit: int = DEFAULT_QUEUE,
         threads: int | None = None,
         gpu_layers: int = -1,
+        placement: Placement | None = None,
+        share_prefixes: bool = False,
+        tuning: TuningCache | None = None,
         digest_cache: DigestCache | None = None,
         on_state: Callable[[EngineState], None] | None = None,
         stall_seconds: float = STALL_SECONDS,
@@ -106,7 +115,10 @@ class LlamaEngine:
             gpu_layers=gpu_layers,
             window_tokens=window_tokens,
             flush_ms=FLUSH_MS,
+            share_prefixes=share_prefixes,
+            placement=placement if placement is not None else Placement(),
         )
+        self._tuning = tuning
         self._log_path = log_path
         self._name = name
         self._digests = digest_cache if digest_cache is not None else DigestCache()
@@ -321,7 +333,7 @@ class LlamaEngine:
 
     async def _run_worker(self) -> bool:
         """Run one worker from start to end; returns whether it became ready."""
-        self._prepared = prepared = await asyncio.to_thread(prepare, self._settings)
+        self._prepared = prepared = await asyncio.to_thread(prepare, self._settings, self._tuning)
         if self._digest is None or (self._digest.done() and self._digest.exception() is not None):
             self._stop_digest.clear()
             work = asyncio.to_thread(self._digests.sha256, self._settings.model_path, self._stop_digest)
@@ -398,6 +410,7 @@ class LlamaEngine:
             case wire.Ready():
                 self._ready = self._facts = frame
                 self._speed = (frame.tokens_per_s, frame.ttft_ms)
+                self._remember_threads(frame)
                 self._set_state("ready")
                 self._loaded.set()
                 self._settled.set()
@@ -409,6 +422,11 @@ class LlamaEngine:
                 )
             case wire.Loading() | wire.Pong():
                 pass
+
+    def _remember_threads(self, ready: wire.Ready) -> None:
+        prepared = self._prepared
+        if self._tuning is not None and prepared is not None and prepared.load.try_threads and ready.threads.single:
+            self._tuning.put(prepared.tuning_key, ready.threads)
 
     def _answer(self, ticket: int, answer: _Answer | EngineError) -> None:
         waiting = self._answers.get(ticket)
@@ -426,6 +444,9 @@ class LlamaEngine:
         try:
             worker.send(question(ticket))
             return await self._answers[ticket]
+        except asyncio.CancelledError:
+            worker.send(wire.Cancel(ticket))
+            raise
         finally:
             del self._answers[ticket]
 

@@ -9,11 +9,12 @@ from node.engine import frames as wire
 from node.engine.protocol import EngineError, FinishReason
 from node.engine.worker.answer import Answer
 from node.engine.worker.link import Link
-from node.engine.worker.measure import measure
+from node.engine.worker.measure import choose_threads, measure
 from node.engine.worker.model import LoadedModel
 from node.engine.worker.prompt import PromptBuilder
 from node.engine.worker.running import Runner, Running
 from node.engine.worker.scheduler import PRIORITY_SECONDS
+from node.engine.worker.side import SideWork
 
 _LOOK_UP_SECONDS = 0.004
 """How often to look up from computing for what the engine asks: a cancellation is seen between two tokens."""
@@ -54,6 +55,9 @@ class Loop:
         tags = prompts.thinking
         for tag in (tags.begin, tags.end) if tags is not None else ():
             model.vocabulary.show(tag)
+        self._side = SideWork(model, config, prompts.tokens)
+        if config.try_threads:
+            choose_threads(model, self._runner.batch, config.try_threads)
         self.speed = self._measure()
 
     def run(self) -> None:
@@ -72,7 +76,12 @@ class Loop:
                 self._take_all(self._link.receive(wait_ms=0 if busy else None))
                 looked_at = clock()
             busy = self._step()
+            if self._side.waiting:
+                busy = True
+                if (done := self._side.step()) is not None:
+                    self._send(done)
         self._flush()
+        self._side.close()
 
     def _take_all(self, frames: list[wire.ToWorker]) -> None:
         while frames:
@@ -100,8 +109,12 @@ class Loop:
             case wire.Cancel(ticket=ticket):
                 if ticket in self._requests:
                     self._end(self._requests[ticket], "cancelled")
+                self._side.cancel(ticket)
             case wire.Count(ticket=ticket, messages=messages):
                 self._answer(ticket, lambda: wire.Counted(ticket, len(self._prompts.tokens(messages))))
+            case wire.Score(ticket=ticket) | wire.Embed(ticket=ticket):
+                work = frame
+                self._answer(ticket, lambda: self._side.submit(work))
             case wire.Measure(ticket=ticket):
                 if self._scheduler.idle:
                     self.speed = self._measure()

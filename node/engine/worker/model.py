@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from node.engine.backend import backend_of
 from node.engine.frames import Load
+from node.engine.placement import KvType, Placement, SplitMode
 from node.engine.protocol import EngineError
+from node.engine.threads import Threads
+from node.engine.worker.kind import check_kind, embeds_only
 from node.engine.worker.native import build, llama, quiet_log
 from node.engine.worker.scheduler import BATCH_TOKENS
 from node.engine.worker.vocabulary import Vocabulary
+
+_KV_TYPES: dict[KvType, int] = {
+    "f16": llama.GGML_TYPE_F16,
+    "q8_0": llama.GGML_TYPE_Q8_0,
+    "q4_0": llama.GGML_TYPE_Q4_0,
+}
+_SPLIT_MODES: dict[SplitMode, int] = {
+    "layer": llama.LLAMA_SPLIT_MODE_LAYER,
+    "row": llama.LLAMA_SPLIT_MODE_ROW,
+    "none": llama.LLAMA_SPLIT_MODE_NONE,
+}
 
 
 class LoadedModel:
@@ -34,13 +49,16 @@ class LoadedModel:
         try:
             self.vocabulary = Vocabulary(self.model)
             self._config = config
+            self.threads = Threads(config.threads, config.batch_threads or config.threads)
             self.partial = can_share(self.model)
             self.sequences = min(llama.llama_max_parallel_sequences(), config.slots * (2 if self.partial else 1))
-            self.context = _make_context(self.model, config, self.sequences)
+            self.chats = not embeds_only(self.model)
+            """False for an embedding model, which has no context until it is asked for vectors."""
+            self.context = _make_context(self.model, config, self.sequences) if self.chats else 0
         except EngineError:
             llama.llama_model_free(self.model)
             raise
-        self.memory: Any = llama.llama_get_memory(self.context)
+        self.memory: Any = llama.llama_get_memory(self.context) if self.context else None
 
     def renew(self) -> None:
         """Replace the context, after an error that leaves it in no known state.
@@ -55,6 +73,12 @@ class LoadedModel:
         except EngineError as error:
             raise SystemExit(f"The context could not be made again: {error.message}") from error
         self.memory = llama.llama_get_memory(self.context)
+        self.use_threads(self.threads)
+
+    def use_threads(self, threads: Threads) -> None:
+        """Compute with so many threads from now on."""
+        self.threads = threads
+        llama.llama_set_n_threads(self.context, threads.single, threads.batch)
 
     def forget(self, sequence: int) -> None:
         """Drop what the cache holds for a sequence."""
@@ -85,20 +109,38 @@ def can_share(model: int) -> bool:
     return not recurrent and not llama.llama_model_n_swa(model)
 
 
+def _place(params: Any, placement: Placement) -> Any:
+    """Say how GPUs share the model; what is returned must outlive the loading."""
+    params.split_mode = _SPLIT_MODES[placement.split_mode]
+    params.main_gpu = placement.main_gpu
+    most = llama.llama_max_devices()
+    if not placement.tensor_split or not llama.llama_supports_gpu_offload():
+        return None
+    if len(placement.tensor_split) > most:
+        raise EngineError(f"This build of llama.cpp shares a model among {most} GPUs at most.", code="bad_request")
+    shares = (ctypes.c_float * most)(*placement.tensor_split)
+    params.tensor_split = shares
+    return shares
+
+
 def _load(config: Load, on_progress: Callable[[float], bool]) -> int:
     params = llama.llama_model_default_params()
     params.n_gpu_layers = config.gpu_layers
+    shares = _place(params, config.placement)
     # Kernels for AMX, as GCC 12 compiles them, crash on the first prompt of a quantized model (llama.cpp issue 20824).
     params.use_extra_bufts = b"AMX_INT8 = 1" not in llama.llama_print_system_info()
     callback = llama.llama_progress_callback(lambda progress, _data: on_progress(progress))
     params.progress_callback = callback
     path = Path(config.model_path)
     model: int | None = llama.llama_model_load_from_file(str(path).encode(), params)
+    del shares  # llama.cpp has read them
     if model is None:
         raise EngineError("llama.cpp can't load this model file.", code="model_unusable")
-    if llama.llama_model_has_encoder(model) or not llama.llama_model_has_decoder(model):
+    try:
+        check_kind(model)
+    except EngineError:
         llama.llama_model_free(model)
-        raise EngineError("This model doesn't write text: it is no chat model.", code="model_unusable")
+        raise
     return model
 
 
@@ -109,11 +151,12 @@ def _make_context(model: int, config: Load, sequences: int) -> int:
     params.n_ubatch = config.micro_batch_tokens
     params.n_seq_max = sequences
     params.n_outputs_max = sequences
-    params.n_threads = params.n_threads_batch = config.threads
+    params.n_threads, params.n_threads_batch = config.threads, config.batch_threads or config.threads
     # One cache for all sequences keeps them in one micro-batch. On a CPU, flash attention is up to three times slower.
     params.kv_unified = True
     on, off = llama.LLAMA_FLASH_ATTN_TYPE_AUTO, llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.flash_attn_type = on if config.flash_attention else off
+    params.type_k = params.type_v = _KV_TYPES[config.placement.kv_type]
     params.no_perf = True
     context: int | None = llama.llama_init_from_model(model, params)
     if context is None:

@@ -39,8 +39,13 @@ class Vocabulary:
         get_attr = llama.llama_vocab_get_attr
         return [self._text(token) for token in range(self.size) if get_attr(vocab, token) & mask]
 
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """Tokens of a text, without BOS or EOS; control tokens are recognized only if `special`.
+    def tokenize(self, text: str, *, special: bool, whole: bool = False) -> list[int]:
+        """Tokens of a text; control tokens are recognized only if `special`.
+
+        Args:
+            text: Any text.
+            special: Whether the text of a control token becomes that token.
+            whole: Whether the text stands by itself: then it gets what the model wants around a text (BOS, EOS, CLS).
 
         Raises:
             EngineError: With code ``context_too_long`` if llama.cpp can't hold so many.
@@ -48,7 +53,7 @@ class Vocabulary:
         raw = text.encode()
         room = len(raw) + 8
         buffer = (llama.llama_token * room)()
-        count = int(llama.llama_tokenize(self._vocab, raw, len(raw), buffer, room, False, special))
+        count = int(llama.llama_tokenize(self._vocab, raw, len(raw), buffer, room, whole, special))
         if count < 0:
             raise EngineError("The conversation can't be tokenized: it is too long.", code="context_too_long")
         return list(buffer[:count])
