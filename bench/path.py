@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -160,6 +161,7 @@ async def pairs(
     """One uncounted round to open channels and warm caches, then pairs whose order alternates."""
     measured = []
     for number in range(rounds + 1):
+        print(f"{streams} of {SLOTS} streams: pair {number} of {rounds}", file=sys.stderr, flush=True)
         order = ("path", "direct") if number % 2 else ("direct", "path")
         pair = {}
         for side in order:
