@@ -11,7 +11,9 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from node.engine.placement import Placement
 from node.engine.protocol import ChatMessage, EngineError, FinishReason, Sampling, TokenLogprob
+from node.engine.threads import Threads
 
 LENGTH_BYTES = 4
 MAX_FRAME_BYTES = 32 * 1024 * 1024
@@ -40,6 +42,11 @@ class Load(_Frame, tag=0):
     window_tokens: int
     flush_ms: float
     share_prefixes: bool = False
+    batch_threads: int = 0
+    """Threads for more than one token at a time; 0 for as many as `threads`."""
+    try_threads: tuple[int, ...] = ()
+    """Numbers of threads to measure and choose from instead."""
+    placement: Placement = Placement()
 
 
 class Generate(_Frame, tag=1):
@@ -133,6 +140,8 @@ class Ready(_Frame, tag=21):
     ttft_ms: float
     chats: bool = True
     embedding_length: int = 0
+    threads: Threads = Threads(0, 0)
+    """What it computes with."""
 
 
 class LoadFailed(_Frame, tag=22):

@@ -11,6 +11,7 @@ import msgspec
 
 from chain.errors import IdlewattError
 from node.engine.llama import LlamaEngine
+from node.engine.tuning import TuningCache
 from node.market.offers import VALIDITY_MS, Offer, encode_offer, sign_offer
 from node.models.catalog import resolve
 from node.relay.circuit import Circuit
@@ -144,6 +145,9 @@ class ProviderService:
             slots=config.slots,
             threads=config.threads,
             gpu_layers=config.gpu_layers,
+            placement=config.placement,
+            share_prefixes=config.share_prefixes,
+            tuning=TuningCache(config.tuning_path),
             on_state=lambda _: self._engine_changed(),
         )
         await self._engine.start()
