@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import time
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from node.engine.worker.vocabulary import Vocabulary
 MAX_GRAMMAR_STEP_S = 0.25
 """Processor time that a format may take for one token, once: an ordinary one takes about a thousandth of it."""
 _NEVER = float("-inf")
+_MOST_DRAWS = 512
+"""Draws among what the grammar takes until the bytes are text, too; a model that has learned to write needs one."""
 _FLOATS = ctypes.POINTER(ctypes.c_float)
 _TOKEN_DATA = [("id", "<i4"), ("logit", "<f4"), ("p", "<f4")]
 
@@ -117,6 +120,9 @@ class Format:
             raise EngineError("llama.cpp refuses the format of the answer.", code="bad_request")
         self._native: int = native
         self._size = vocabulary.size
+        self._vocabulary = vocabulary
+        self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
+        self._banned: list[int] = []
         self._silent_list = vocabulary.silent_tokens()
         self._silent = frozenset(self._silent_list)
         self._candidates = (llama.llama_token_data * vocabulary.size)()
@@ -131,17 +137,12 @@ class Format:
         """
         logits = llama.llama_get_logits_ith(context, row)
         began = self._time()
-        token = self._choose(chain, self._fill(logits, within=False))
-        if not self._takes(token):
-            token = self._choose(chain, self._fill(logits, within=True))
-            if not self._takes(token):
-                raise EngineError(
-                    "The model has no token that continues the format of the answer.",
-                    code="engine_failed",
-                    fix="Ask for another format.",
-                )
+        token = self._choose(chain, self._fill(logits))
+        if not (self._grammar_takes(token) and self._is_text(token)):
+            token = self._choose_again(logits, chain)
         before_accept = self._time()
         llama.llama_sampler_accept(self._native, token)
+        self._decoder.decode(self._vocabulary.piece(token) or b"")
         # What a token costs the grammar says what the next one may: one that grows is stopped while it is small.
         if self._time() - before_accept > MAX_GRAMMAR_STEP_S / 10 or before_accept - began > self._most_s():
             raise EngineError(
@@ -155,8 +156,26 @@ class Format:
         # A large vocabulary takes longer to go through, however simple the grammar.
         return MAX_GRAMMAR_STEP_S * max(1.0, self._size / 32_768)
 
-    def _fill(self, logits: Any, *, within: bool) -> Any:
-        """Every token with its logit, those that the grammar refuses at minus infinity if `within`."""
+    def _choose_again(self, logits: Any, chain: int) -> int:
+        """Draw from what the grammar takes."""
+        for _ in range(_MOST_DRAWS):
+            array = self._fill(logits)
+            llama.llama_sampler_apply(self._native, ctypes.byref(array))
+            token = self._choose(chain, array)
+            if not self._grammar_takes(token):
+                break
+            if self._is_text(token):
+                self._banned.clear()
+                return token
+            self._banned.append(token)
+        raise EngineError(
+            "The model has no token that continues the format of the answer.",
+            code="engine_failed",
+            fix="Ask for another format.",
+        )
+
+    def _fill(self, logits: Any) -> Any:
+        """Every token with its logit."""
         import numpy as np
 
         candidates = np.frombuffer(self._candidates, dtype=_TOKEN_DATA)
@@ -164,23 +183,32 @@ class Format:
         candidates["logit"] = np.ctypeslib.as_array(ctypes.cast(logits, _FLOATS), (self._size,))
         candidates["p"] = 0.0
         candidates["logit"][self._silent_list] = _NEVER
-        array = llama.llama_token_data_array(self._candidates, self._size, -1, False)
-        if within:
-            llama.llama_sampler_apply(self._native, ctypes.byref(array))
-        return array
+        candidates["logit"][self._banned] = _NEVER
+        return llama.llama_token_data_array(self._candidates, self._size, -1, False)
 
     def _choose(self, chain: int, array: Any) -> int:
         llama.llama_sampler_apply(chain, ctypes.byref(array))
         selected = array.selected
         return int(array.data[selected].id) if selected >= 0 else -1
 
-    def _takes(self, token: int) -> bool:
+    def _grammar_takes(self, token: int) -> bool:
         if token < 0 or token in self._silent:
             return False
         self._one[0] = llama.llama_token_data(token, 1.0, 0.0)
         array = llama.llama_token_data_array(self._one, 1, -1, False)
         llama.llama_sampler_apply(self._native, ctypes.byref(array))
         return bool(self._one[0].logit != _NEVER)
+
+    def _is_text(self, token: int) -> bool:
+        """Whether its bytes go on as UTF-8: a grammar counts other bytes as characters that the text doesn't have."""
+        before = self._decoder.getstate()
+        try:
+            self._decoder.decode(self._vocabulary.piece(token) or b"")
+        except UnicodeDecodeError:
+            return False
+        finally:
+            self._decoder.setstate(before)
+        return True
 
     def close(self) -> None:
         """Free it."""
