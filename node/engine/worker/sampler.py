@@ -16,7 +16,7 @@ from node.engine.worker.vocabulary import Vocabulary
 MAX_GRAMMAR_STEP_S = 0.25
 """Processor time that a format may take for one token, once: an ordinary one takes about a thousandth of it."""
 _NEVER = float("-inf")
-_MOST_DRAWS = 512
+_MOST_DRAWS = 256
 """Draws among what the grammar takes until the bytes are text, too; a model that has learned to write needs one."""
 _FLOATS = ctypes.POINTER(ctypes.c_float)
 _TOKEN_DATA = [("id", "<i4"), ("logit", "<f4"), ("p", "<f4")]
@@ -204,11 +204,13 @@ class Format:
         before = self._decoder.getstate()
         try:
             self._decoder.decode(self._vocabulary.piece(token) or b"")
+            pending = self._decoder.getstate()[0]
+            # Python sees that these two begin half of a surrogate pair only with the third byte, when it is too late.
+            return not (pending[:1] == b"\xed" and pending[1:] >= b"\xa0")
         except UnicodeDecodeError:
             return False
         finally:
             self._decoder.setstate(before)
-        return True
 
     def close(self) -> None:
         """Free it."""
