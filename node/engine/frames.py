@@ -204,7 +204,9 @@ class Measured(_Frame, tag=28):
 
 
 class Pong(_Frame, tag=29):
-    """The answer to `Ping`."""
+    """The answer to `Ping`: how long the largest batch takes about, in seconds, or 0.0 if that is not known."""
+
+    step_s: float = 0.0
 
 
 class ScoreDone(_Frame, tag=30):

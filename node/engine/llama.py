@@ -32,6 +32,7 @@ from node.engine.protocol import (
 )
 from node.engine.stream import Stream
 from node.engine.tuning import TuningCache
+from node.engine.watchdog import LEAST_STALL_SECONDS, Watchdog, silence_s
 from node.models.digest import DigestCache
 from node.models.fit import Fit
 from node.models.gguf import ModelError, printable
@@ -42,8 +43,6 @@ DEFAULT_QUEUE = 16
 WINDOW_TOKENS = 256
 FLUSH_MS = 50.0
 """Text is gathered for so long: each piece is sealed, relayed, opened and drawn at a price, and eyes need no more."""
-STALL_SECONDS = 120.0
-LOAD_STALL_SECONDS = 120.0
 MAX_BACKOFF_SECONDS = 30.0
 HEALTHY_SECONDS = 60.0
 MAX_FAILED_LOADS = 3
@@ -79,7 +78,7 @@ class LlamaEngine:
         tuning: Where measured numbers of threads are remembered.
         digest_cache: Where the model's SHA-256 is remembered.
         on_state: Called on the loop whenever `state` changes.
-        stall_seconds: A worker silent for so long although it was asked for a sign of life is killed.
+        stall_seconds: The least silence after which a worker is looked at; one that doesn't get on is ended.
         backoff_seconds: The wait before the first restart; it doubles with every failure in a row.
         window_tokens: Tokens that an answer may be ahead of its reader.
     """
@@ -100,7 +99,7 @@ class LlamaEngine:
         tuning: TuningCache | None = None,
         digest_cache: DigestCache | None = None,
         on_state: Callable[[EngineState], None] | None = None,
-        stall_seconds: float = STALL_SECONDS,
+        stall_seconds: float = LEAST_STALL_SECONDS,
         backoff_seconds: float = 1.0,
         window_tokens: int = WINDOW_TOKENS,
     ) -> None:
@@ -132,6 +131,7 @@ class LlamaEngine:
         self._stop_digest = threading.Event()
         self._last_end = ""
         self._stalled = False
+        self._watchdog = Watchdog(stall_seconds, 0)
         self._prepared: Prepared | None = None
         self._ready: wire.Ready | None = None
         self._facts: wire.Ready | None = None
@@ -208,7 +208,9 @@ class LlamaEngine:
         if request.request_id in self._by_id:
             raise EngineError("A request with this id is already running.", code="bad_request")
         seed = effective_seed(request.sampling.seed)
-        stream = Stream(self._ticket(), request.request_id, seed, self._settings.window_tokens)
+        stream = Stream(
+            self._ticket(), request.request_id, seed, self._settings.window_tokens, _work_tokens(request, fit)
+        )
         self._streams[stream.ticket] = self._by_id[request.request_id] = stream
         try:
             worker.send(_generate_frame(stream.ticket, request, seed, grammar))
@@ -223,6 +225,11 @@ class LlamaEngine:
             del self._streams[stream.ticket], self._by_id[request.request_id]
             if not stream.over:
                 worker.send(wire.Cancel(stream.ticket))
+
+    def silence_s(self) -> float:
+        """How long a request may hear nothing while all is well: from measured speed, and from what was asked for."""
+        work_tokens = sum(stream.work_tokens for stream in self._streams.values())
+        return silence_s(self._watchdog.deadline_s, work_tokens, self._speed[0])
 
     async def cancel(self, request_id: str) -> None:
         """Stop a running request between two tokens; unknown ids are ignored."""
@@ -341,13 +348,17 @@ class LlamaEngine:
         self._gone.clear()
         self._loaded.clear()
         self._ready = None
+        self._stalled = False
+        self._watchdog = Watchdog(self._stall_seconds, prepared.gguf.file_bytes)
         self._worker = worker = await WorkerProcess.start(self._log_path, self._take, self._gone.set)
         try:
             worker.send(prepared.load)
             async with asyncio.TaskGroup() as tasks:
-                watchdog = tasks.create_task(self._watch(worker))
+                watching = tasks.create_task(self._watch(worker, self._watchdog))
+                remembering = tasks.create_task(self._remember_threads(prepared))
                 await self._gone.wait()
-                watchdog.cancel()
+                watching.cancel()
+                remembering.cancel()
         finally:
             self._worker = None
             # One that still loads would not look up to hear that it should quit.
@@ -356,23 +367,11 @@ class LlamaEngine:
         self._last_end = worker.describe_end()
         return self._ready is not None
 
-    async def _watch(self, worker: WorkerProcess) -> None:
-        """Kill a worker that gives no sign of life; one that computes answers between two batches."""
-        loop = asyncio.get_running_loop()
-        self._stalled = False
-        while True:
-            asked_at = loop.time()
-            if self._ready is None:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOAD_STALL_SECONDS):
-                        await self._loaded.wait()
-            else:
-                worker.send(wire.Ping())
-                await asyncio.sleep(self._stall_seconds)
-            if worker.heard_at < asked_at:
-                self._stalled = True
-                self._gone.set()
-                return
+    async def _watch(self, worker: WorkerProcess, watchdog: Watchdog) -> None:
+        """Have a worker ended that neither answers nor gets on."""
+        await watchdog.until_stalled(worker, asyncio.get_running_loop().time)
+        self._stalled = True
+        self._gone.set()
 
     def _explain(self, error: EngineError) -> str:
         """What the owner of this machine should know."""
@@ -380,7 +379,7 @@ class LlamaEngine:
 
     def _crash(self) -> EngineError:
         if self._stalled:
-            message = f"The engine worker gave no sign of life for {self._stall_seconds:g} s and was ended."
+            message = f"The engine worker gave no sign of life for {self._watchdog.silent_s:.3g} s and was ended."
         else:
             message = f"The engine worker ended unexpectedly ({self._last_end})."
         # This error may travel to a buyer, who has no business with paths of this machine.
@@ -410,7 +409,7 @@ class LlamaEngine:
             case wire.Ready():
                 self._ready = self._facts = frame
                 self._speed = (frame.tokens_per_s, frame.ttft_ms)
-                self._remember_threads(frame)
+                self._watchdog.loaded = True
                 self._set_state("ready")
                 self._loaded.set()
                 self._settled.set()
@@ -420,13 +419,16 @@ class LlamaEngine:
                     code=frame.code,
                     fix=f"Choose another model; the log is {self._log_path}.",
                 )
-            case wire.Loading() | wire.Pong():
+            case wire.Pong():
+                self._watchdog.step_s = frame.step_s
+            case wire.Loading():
                 pass
 
-    def _remember_threads(self, ready: wire.Ready) -> None:
-        prepared = self._prepared
-        if self._tuning is not None and prepared is not None and prepared.load.try_threads and ready.threads.single:
-            self._tuning.put(prepared.tuning_key, ready.threads)
+    async def _remember_threads(self, prepared: Prepared) -> None:
+        await self._loaded.wait()
+        ready, tuning = self._ready, self._tuning
+        if tuning is not None and ready is not None and prepared.load.try_threads and ready.threads.single:
+            await asyncio.to_thread(tuning.put, prepared.tuning_key, ready.threads)
 
     def _answer(self, ticket: int, answer: _Answer | EngineError) -> None:
         waiting = self._answers.get(ticket)
@@ -482,6 +484,12 @@ class LlamaEngine:
         self._state = EngineState(name, why)
         if self._on_state is not None:
             self._on_state(self._state)
+
+
+def _work_tokens(request: GenerateRequest, fit: Fit) -> int:
+    """Tokens that a request may take at most: a token has a byte at least."""
+    prompt_bytes = sum(len(message.content.encode()) for message in request.messages)
+    return min(prompt_bytes + request.max_tokens, fit.context_length)
 
 
 def _generate_frame(ticket: int, request: GenerateRequest, seed: int, grammar: str) -> wire.Generate:

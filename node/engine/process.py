@@ -12,8 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+import psutil
+
 from node.engine import frames as wire
 from node.engine.protocol import EngineError
+from node.engine.watchdog import Progress
 
 WORKER_MODULE = "node.engine.worker"
 MAX_LOG_BYTES = 4 * 1024 * 1024
@@ -133,6 +136,16 @@ class WorkerProcess(asyncio.Protocol):
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+    def progress(self) -> Progress:
+        """What the child has computed and read so far; nothing more once it is gone."""
+        try:
+            process = psutil.Process(self.pid)
+            times = process.cpu_times()
+            read = process.io_counters().read_bytes if hasattr(process, "io_counters") else 0
+        except psutil.Error:
+            return Progress(0.0, 0)
+        return Progress(times.user + times.system, read)
 
     def describe_end(self) -> str:
         """How it ended, for a person; to be called once it is gone."""

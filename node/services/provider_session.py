@@ -283,9 +283,8 @@ class ProviderSession:
         self._wake.set()
 
     async def _stream(self, stream: AsyncIterator[EngineEvent], end: io.EngineEnded) -> io.EngineEnded:
-        timeout_s = self._host.engine_timeout_s()
         while True:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(self._host.engine_timeout_s()):
                 event = await anext(stream, None)
             match event:
                 case None:

@@ -120,7 +120,7 @@ class Loop:
                     self.speed = self._measure()
                 self._send(wire.Measured(ticket, *self.speed))
             case wire.Ping():
-                self._send(wire.Pong())
+                self._send(wire.Pong(self._runner.pacer.step_s()))
             case wire.Quit():
                 self._quit = True
             case wire.Load():
