@@ -57,6 +57,8 @@ class Load:
     flash_attention: bool
     repack: bool
     """Whether weights may be rearranged for faster kernels: the engine leaves that out where these crash."""
+    waiting: tuple[tuple[str, str], ...] = ()
+    """Environment variables that say how compute threads wait for each other."""
 
     def arguments(self) -> list[str]:
         """The options of llama.cpp's programs."""
@@ -151,13 +153,15 @@ def _run(command: Sequence[str], log: Path | None = None) -> None:
         raise PeerError(f"{command[0]} ended with status {status}{where}.")
 
 
-def environment() -> dict[str, str]:
-    """The wheel's libraries first, and the engine worker's manner of waiting."""
-    spec = importlib.util.find_spec("llama_cpp")
-    assert spec is not None
-    assert spec.origin is not None
-    libraries = Path(spec.origin).parent / "lib"
-    return {"GOMP_SPINCOUNT": "2000"} | dict(os.environ) | {"LD_LIBRARY_PATH": str(libraries)}
+def environment(load: Load, *, libraries: bool = True) -> dict[str, str]:
+    """Ours, the engine worker's manner of waiting, and for llama.cpp's programs the wheel's libraries first."""
+    variables = dict(os.environ) | dict(load.waiting)
+    if libraries:
+        spec = importlib.util.find_spec("llama_cpp")
+        assert spec is not None
+        assert spec.origin is not None
+        variables["LD_LIBRARY_PATH"] = str(Path(spec.origin).parent / "lib")
+    return variables
 
 
 async def batched_bench(programs: Programs, load: Load, *, prompt: int, tokens: int, streams: int) -> BatchedBench:
@@ -166,7 +170,7 @@ async def batched_bench(programs: Programs, load: Load, *, prompt: int, tokens: 
         programs.batched_bench, *load.arguments(), "-npp", str(prompt), "-ntg", str(tokens), "-npl", str(streams),
         "--output-format", "jsonl",
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        env=environment(),
+        env=environment(load),
     )  # fmt: skip
     try:
         output, _ = await process.communicate()
@@ -186,7 +190,7 @@ async def llama_server(programs: Programs, load: Load, log: Path) -> AsyncIterat
         str(programs.server), *load.arguments(), "-np", str(load.slots), "--host", "127.0.0.1", "--port", str(port),
         "--no-webui", "--cont-batching", "--cache-ram", "0", "--no-warmup",
     ]  # fmt: skip
-    async with _serving(command, environment(), log, port, "/health") as url:
+    async with _serving(command, environment(load), log, port, "/health") as url:
         yield url
 
 
@@ -202,8 +206,7 @@ async def python_server(load: Load, log: Path) -> AsyncIterator[str]:
         "--logits_all", "False", "--interrupt_requests", "False", "--verbose", "False",
         "--host", "127.0.0.1", "--port", str(port),
     ]  # fmt: skip
-    env: Mapping[str, str] = {"GOMP_SPINCOUNT": "2000"} | dict(os.environ)
-    async with _serving(command, env, log, port, "/v1/models") as url:
+    async with _serving(command, environment(load, libraries=False), log, port, "/v1/models") as url:
         yield url
 
 

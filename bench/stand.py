@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import numpy as np
+import psutil
 
 from bench import peers
 from bench.make_model import Shape, make_model, text_of
@@ -20,6 +21,7 @@ SLOTS = 16
 CONTEXT_TOKENS = 2_560
 BATCH_TOKENS = 512
 WARM_TOKENS = 4
+WAITING = ("GOMP_", "OMP_", "KMP_")
 
 
 @dataclass
@@ -54,8 +56,11 @@ class Stand:
 
 
 def new_engine(model: Path, log: Path, slots: int) -> LlamaEngine:
-    """An engine as a node makes it; the context is as short as the longest prompt here allows."""
-    return LlamaEngine(model, log_path=log, slots=slots, queue_limit=SLOTS, context_length=CONTEXT_TOKENS)
+    """An engine as a node makes it, but for a fixed number of threads and a context that fits the longest prompt."""
+    threads = psutil.cpu_count(logical=False) or 1
+    return LlamaEngine(
+        model, log_path=log, slots=slots, queue_limit=SLOTS, context_length=CONTEXT_TOKENS, threads=threads
+    )
 
 
 def load_of(engine: LlamaEngine, model: Path) -> peers.Load:
@@ -72,7 +77,14 @@ def load_of(engine: LlamaEngine, model: Path) -> peers.Load:
         micro_batch_tokens=chosen.micro_batch_tokens,
         flash_attention=chosen.flash_attention,
         repack=not crashes_when_repacked(),
+        waiting=waiting_of(engine),
     )
+
+
+def waiting_of(engine: LlamaEngine) -> tuple[tuple[str, str], ...]:
+    """What the engine told its worker's compute threads about waiting for each other."""
+    given = psutil.Process(engine.worker_pid).environ()
+    return tuple(sorted((name, value) for name, value in given.items() if name.startswith(WAITING)))
 
 
 def crashes_when_repacked(cpu: Path = Path("/proc/cpuinfo")) -> bool:
