@@ -14,7 +14,15 @@ import msgspec
 from chain.errors import IdlewattError
 from chain.money import MAX_NANO, NANO_PER_USD, format_usd, parse_usd
 from chain.views import BatchView, ChainEvent, DisputeStage, DisputeView, Inclusion
-from node.engine.protocol import ChatMessage, Sampling
+from node.engine.protocol import (
+    ChatMessage,
+    JsonObject,
+    JsonSchema,
+    ResponseFormat,
+    Sampling,
+    TokenLogprob,
+    TopLogprob,
+)
 from wallet.steps import Step, StepState
 
 __all__ = [
@@ -43,6 +51,8 @@ __all__ = [
     "Inclusion",
     "JobStage",
     "JobView",
+    "JsonObject",
+    "JsonSchema",
     "LogLine",
     "MoneyLine",
     "MoneyView",
@@ -56,6 +66,7 @@ __all__ = [
     "ProviderView",
     "ReceiptView",
     "RelayView",
+    "ResponseFormat",
     "SafetyView",
     "Sampling",
     "SequencerView",
@@ -63,6 +74,8 @@ __all__ = [
     "SlashView",
     "Step",
     "StepState",
+    "TokenLogprob",
+    "TopLogprob",
     "WaitingMessage",
     "WalletState",
     "WalletView",
@@ -396,6 +409,10 @@ class ChatTurn(msgspec.Struct, frozen=True, kw_only=True):
     max_spend_nano: int | None = None
     """Refuse before paying more than this for the turn, opening fee included."""
     sampling: Sampling = Sampling()
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    """Most likely tokens to report with each token, up to 20; None for no log-probabilities."""
+    response_format: ResponseFormat | None = None
 
 
 class ChatStage(msgspec.Struct, frozen=True, kw_only=True, tag="stage"):
@@ -425,6 +442,10 @@ class ChatDelta(msgspec.Struct, frozen=True, kw_only=True, tag="delta"):
     text: str
     output_tokens: int
     spent_nano: int
+    thinking: bool = False
+    """A reasoning model's thinking, without its tags: billed as the answer, and no part of it."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """As the provider sent them: their bytes are not made harmless."""
 
 
 class ChatDone(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
