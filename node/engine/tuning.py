@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -70,7 +71,8 @@ class TuningCache:
             beside.write_bytes(msgspec.json.encode(self._entries))
             beside.replace(self._path)
         except OSError:
-            beside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
 
 
 def usable_cores() -> int:
