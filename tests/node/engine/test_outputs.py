@@ -45,7 +45,7 @@ async def engine(make_engine: Make, tiny_model: Path) -> AsyncIterator[LlamaEngi
 
 @pytest.fixture(scope="module")
 def reference(tiny_model: Path) -> Iterator[llama_cpp.Llama]:
-    model = llama_cpp.Llama(str(tiny_model), n_ctx=512, n_threads=1, logits_all=True, verbose=False)
+    model = llama_cpp.Llama(str(tiny_model), n_ctx=512, n_threads=1, n_threads_batch=1, logits_all=True, verbose=False)
     yield model
     model.close()
 
