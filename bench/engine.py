@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 from collections.abc import Collection
@@ -28,23 +29,33 @@ QUICK_ROUNDS, QUICK_TOKENS = 1, 16
 
 def draw(speeds: engine_speed.Speeds) -> str:
     """Tokens a second over streams."""
-    limit, ours, server = zip(*(engine_speed.medians(speeds, streams) for streams in engine_speed.STREAMS), strict=True)
+    counts = sorted({one.streams for one in speeds.rounds})
+    limit, ours, server = zip(*(engine_speed.medians(speeds, streams) for streams in counts), strict=True)
     lines = [Line("engine", ours), Line("batched-bench", limit), Line("llama-server", server)]
-    streams = [float(count) for count in engine_speed.STREAMS]
-    return chart("Tokens a second of the engine and its peers", "streams", streams, [("tokens/s, all streams", lines)])
+    return chart("Tokens a second of the engine and its peers", "streams", counts, [("tokens/s, all streams", lines)])
 
 
-async def run(shape: str, parts: Collection[str], rounds: int, tokens: int, plot: Path | None) -> str:
+async def run(options: argparse.Namespace) -> str:
     """Measure the parts asked for."""
+    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    tokens = options.tokens or (QUICK_TOKENS if options.quick else TOKENS)
+    parts: Collection[str] = options.only or PARTS
     found: list[Result] = []
+    whole = asyncio.current_task()
+    assert whole is not None
+    # Told to stop, we first end what we started.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, whole.cancel)
     with tempfile.TemporaryDirectory() as folder:
-        async with stand(SHAPES[shape], Path(folder), with_python=bool({"speed", "greedy"} & set(parts))) as ready:
+        async with stand(
+            SHAPES[options.model], Path(folder), with_python=bool({"speed", "greedy"} & set(parts))
+        ) as ready:
             print(f"every side: {ready.load}", file=sys.stderr, flush=True)
             if "speed" in parts:
-                speeds = await engine_speed.measure(ready, rounds=rounds, tokens=tokens)
+                counts = tuple(options.streams or engine_speed.STREAMS)
+                speeds = await engine_speed.measure(ready, rounds=rounds, tokens=tokens, counts=counts)
                 found += engine_speed.results(speeds)
-                if plot is not None:
-                    await asyncio.to_thread(plot.write_text, draw(speeds))
+                if options.plot is not None:
+                    await asyncio.to_thread(options.plot.write_text, draw(speeds))
             if "pause" in parts:
                 found += await engine_manners.pauses(ready, rounds)
             if "turns" in parts:
@@ -61,15 +72,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=SHAPES, default="0.5B")
     parser.add_argument("--only", action="append", choices=PARTS, help="default: all of them")
+    parser.add_argument("--streams", action="append", type=int, choices=engine_speed.STREAMS, help="default: all")
     parser.add_argument("--rounds", type=int, help=f"default: {ROUNDS}")
     parser.add_argument("--tokens", type=int, help=f"of an answer; default: {TOKENS}")
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--plot", type=Path, help="draw tokens a second into this SVG file")
     options = parser.parse_args()
-    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
-    tokens = options.tokens or (QUICK_TOKENS if options.quick else TOKENS)
     try:
-        print(asyncio.run(run(options.model, options.only or PARTS, rounds, tokens, options.plot)))
+        print(asyncio.run(run(options)))
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM
     except PeerError as error:
         print(error, file=sys.stderr)
         return 1

@@ -38,15 +38,18 @@ class Speeds:
     """Tokens a second at eight streams: ours of the same round, `llama_cpp.server`'s."""
 
 
-async def measure(stand: Stand, *, rounds: int, tokens: int) -> Speeds:
+async def measure(stand: Stand, *, rounds: int, tokens: int, counts: Sequence[int] = STREAMS) -> Speeds:
     """All rounds: within each, every count of streams on every side, and the order of the sides alternates."""
     done: list[Round] = []
     drawn: list[tuple[float, float]] = []
     python: list[tuple[float, float]] = []
     for number in range(rounds):
-        for streams in STREAMS:
-            print(f"round {number + 1} of {rounds}: {streams} streams", file=sys.stderr, flush=True)
+        for streams in counts:
             done.append(await _one(stand, streams, tokens, turned=bool(number % 2)))
+            _tell(f"round {number + 1} of {rounds}", done[-1])
+        if PYTHON_STREAMS not in counts:
+            continue
+        print("eight streams, drawn, and one after the other", file=sys.stderr, flush=True)
         pair = [aggregate(await _ask(stand, side, PYTHON_STREAMS, tokens, drawn=True)) for side in stand.pair]
         drawn.append((pair[0], pair[1]))
         if stand.python is not None:
@@ -54,6 +57,11 @@ async def measure(stand: Stand, *, rounds: int, tokens: int) -> Speeds:
             theirs = await _ask(stand, stand.python, PYTHON_STREAMS, tokens)
             python.append((aggregate(ours.ours), aggregate(theirs)))
     return Speeds(done, drawn, python)
+
+
+def _tell(label: str, one: Round) -> None:
+    rates = f"limit {one.limit.tokens_per_s:.1f}, engine {aggregate(one.ours):.1f}, server {aggregate(one.server):.1f}"
+    print(f"{label}, {one.streams} streams, tokens/s: {rates}", file=sys.stderr, flush=True)
 
 
 async def _ask(stand: Stand, side: Side, streams: int, tokens: int, *, drawn: bool = False) -> list[Answer]:
@@ -79,7 +87,7 @@ async def _one(stand: Stand, streams: int, tokens: int, *, turned: bool) -> Roun
 def results(speeds: Speeds) -> list[Result]:
     """Ratios within each round, and what they are ratios of."""
     found: list[Result] = []
-    for streams in STREAMS:
+    for streams in sorted({one.streams for one in speeds.rounds}):
         rounds = [one for one in speeds.rounds if one.streams == streams]
         label = f"{streams} stream{'s' if streams > 1 else ''}"
         ours = [aggregate(one.ours) for one in rounds]
@@ -104,13 +112,14 @@ def results(speeds: Speeds) -> list[Result]:
             median_of("8 streams: engine / llama_cpp.server", ratios, "ratio", against="same run", at_least=1.8),
             median_of("8 streams: llama_cpp.server", alone, "tok/s", against="one after the other"),
         ]
-    ratios = [mine / theirs for mine, theirs in speeds.drawn]
-    fair = [fairness(one.ours) for one in speeds.rounds if one.streams == PYTHON_STREAMS]
-    return [
-        *found,
-        median_of("8 streams, drawn with top_k and top_p: engine / llama-server", ratios, "ratio", against="same run"),
-        median_of("8 equal streams: slowest / fastest", fair, "ratio", against="tokens/s of each", at_least=0.9),
-    ]
+    if speeds.drawn:
+        ratios = [mine / theirs for mine, theirs in speeds.drawn]
+        fair = [fairness(one.ours) for one in speeds.rounds if one.streams == PYTHON_STREAMS]
+        found += [
+            median_of("8 streams, top_k and top_p: engine / llama-server", ratios, "ratio", against="same run"),
+            median_of("8 equal streams: slowest / fastest", fair, "ratio", against="tokens/s of each", at_least=0.9),
+        ]
+    return found
 
 
 def fairness(answers: Sequence[Answer]) -> float:

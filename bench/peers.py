@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +38,7 @@ OPTIONS = (
     "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_APP=OFF", "-DLLAMA_BUILD_UI=OFF",
     "-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_TOOLS_INSTALL=OFF",
 )  # fmt: skip
+PR_SET_PDEATHSIG = 1
 READY_S = 120.0
 END_S = 10.0
 
@@ -164,13 +167,19 @@ def environment(load: Load, *, libraries: bool = True) -> dict[str, str]:
     return variables
 
 
+def _die_with_parent() -> None:
+    """In the child, before it becomes the program: have Linux end it with us, however we end."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 async def batched_bench(programs: Programs, load: Load, *, prompt: int, tokens: int, streams: int) -> BatchedBench:
     """Run the limit once, in a process of its own."""
     process = await asyncio.create_subprocess_exec(
         programs.batched_bench, *load.arguments(), "-npp", str(prompt), "-ntg", str(tokens), "-npl", str(streams),
         "--output-format", "jsonl",
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        env=environment(load),
+        env=environment(load), preexec_fn=_die_with_parent,
     )  # fmt: skip
     try:
         output, _ = await process.communicate()
@@ -218,8 +227,9 @@ async def _serving(
     url = f"http://127.0.0.1:{port}"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *command, env=dict(env), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=asyncio.subprocess.STDOUT
-        )
+            *command, env=dict(env), preexec_fn=_die_with_parent,
+            stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
     try:
         await _until_ready(process, url + path, log)
         yield url
