@@ -123,8 +123,9 @@ class Format:
         self._vocabulary = vocabulary
         self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
         self._banned: list[int] = []
-        self._silent_list = vocabulary.silent_tokens()
-        self._silent = frozenset(self._silent_list)
+        self._silent = frozenset(vocabulary.silent_tokens())
+        self._ids: Any = None
+        self._silent_ids: Any = None
         self._candidates = (llama.llama_token_data * vocabulary.size)()
         self._one = (llama.llama_token_data * 1)()
         self._time = time.thread_time
@@ -178,11 +179,16 @@ class Format:
         """Every token with its logit."""
         import numpy as np
 
+        if self._ids is None:
+            self._ids, self._silent_ids = (
+                np.arange(self._size, dtype=np.int32),
+                np.array(sorted(self._silent), np.int32),
+            )
         candidates = np.frombuffer(self._candidates, dtype=_TOKEN_DATA)
-        candidates["id"] = np.arange(self._size, dtype=np.int32)
+        candidates["id"] = self._ids
         candidates["logit"] = np.ctypeslib.as_array(ctypes.cast(logits, _FLOATS), (self._size,))
         candidates["p"] = 0.0
-        candidates["logit"][self._silent_list] = _NEVER
+        candidates["logit"][self._silent_ids] = _NEVER
         candidates["logit"][self._banned] = _NEVER
         return llama.llama_token_data_array(self._candidates, self._size, -1, False)
 

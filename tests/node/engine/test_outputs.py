@@ -232,29 +232,40 @@ async def test_a_json_answer_parses_when_it_ends_by_itself(make_engine, tmp_path
         assert text
 
 
-async def test_a_format_that_no_token_can_continue_ends_its_request_alone(make_engine, tmp_path, monkeypatch):
-    # A vocabulary without the letter: the byte tokens are there, so the model is told of a format that bans them all.
-    async def impossible(*_: object) -> str:
-        return 'root ::= "<|im_start|>"'
+@pytest.mark.parametrize(
+    ("grammar", "code"),
+    [('root ::= "unfinished', "bad_request"), ('root ::= "a" "\\uD800"', "engine_failed")],
+    ids=["broken", "half a character"],
+)
+async def test_a_grammar_that_can_not_be_kept_ends_its_request_alone(engine, monkeypatch, grammar, code):
+    async def given(_answer: object) -> str:
+        return grammar
 
-    async with make_engine(write_tiny(tmp_path / "m.gguf")) as engine:
-        pid = engine.worker_pid
-        every = tuple((token, -100.0) for token in range(3, 303) if token < len(TOKENS))
-        text, _, finished = await answer(
-            engine,
-            ask(max_tokens=4, sampling=Sampling(temperature=0, logit_bias=every[:300]), response_format=JsonObject()),
-        )
-        assert text.startswith("{")
-        assert finished.output_tokens
-        monkeypatch.setattr(engine._formats, "grammar", lambda _answer: broken())
-
-        async def broken() -> str:
-            return 'root ::= "unfinished'
-
+    pid = engine.worker_pid
+    with monkeypatch.context() as patched:
+        patched.setattr(engine._formats, "grammar", given)
         with pytest.raises(EngineError) as error:
             await answer(engine, ask())
-        assert error.value.code == "bad_request"
-        assert engine.worker_pid == pid
+        assert error.value.code == code
+    assert engine.worker_pid == pid
+    assert (await answer(engine, ask()))[0]
+
+
+async def test_a_format_that_grows_out_of_hand_ends_its_request_and_not_the_worker(engine):
+    # Sixteen kinds of object that differ only at their ends: each level multiplies what a grammar keeps in mind.
+    kinds = [
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/n"}, f"z{n}": {"type": "null"}}, "required": ["a"]}
+        for n in range(16)
+    ]
+    schema = JsonSchema(json.dumps({"$ref": "#/$defs/n", "$defs": {"n": {"anyOf": kinds}}}))
+    symbols = [(TOKENS.index(char), 100.0) for char in ("{", '"', "a", ":")]
+    pid = engine.worker_pid
+    biased = Sampling(temperature=0, logit_bias=tuple(symbols))
+    with pytest.raises(EngineError, match="too much time") as error:
+        await answer(engine, ask(max_tokens=200, response_format=schema, sampling=biased))
+    assert error.value.code == "bad_request"
+    assert engine.worker_pid == pid
+    assert (await answer(engine, ask()))[0]
 
 
 async def test_cancelling_stops_an_answer_in_a_format_that_reports(engine):
