@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from array import array
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +13,7 @@ from typing import Literal, Self
 import msgspec
 
 from node.engine import frames as wire
-from node.engine.checks import check_messages, check_request, check_texts, check_tokens, check_top_k, effective_seed
+from node.engine.checks import check_messages, check_request, check_texts, effective_seed
 from node.engine.formats import Formats
 from node.engine.loading import LoadSettings, Prepared, prepare
 from node.engine.placement import Placement
@@ -30,6 +29,7 @@ from node.engine.protocol import (
     GenerateRequest,
     Scored,
 )
+from node.engine.questions import embeddings, generate_frame, score_question
 from node.engine.stream import Stream
 from node.engine.tuning import TuningCache
 from node.engine.watchdog import LEAST_STALL_SECONDS, Watchdog, silence_s
@@ -213,7 +213,7 @@ class LlamaEngine:
         )
         self._streams[stream.ticket] = self._by_id[request.request_id] = stream
         try:
-            worker.send(_generate_frame(stream.ticket, request, seed, grammar))
+            worker.send(generate_frame(stream.ticket, request, seed, grammar))
             while True:
                 event = await stream.next()
                 yield event
@@ -251,16 +251,8 @@ class LlamaEngine:
     ) -> Scored:
         """Log-probabilities of a given completion; see `Engine.score`."""
         _, fit = self._usable()
-        check_top_k(top_k)
-        messages = tuple(one for one in prompt if isinstance(one, ChatMessage))
-        given = tuple(one for one in prompt if isinstance(one, int))
-        text = completion if isinstance(completion, str) else None
-        tokens = () if isinstance(completion, str) else tuple(completion)
-        if messages or not given:
-            check_messages(messages, fit.context_length)
-        check_messages((ChatMessage("assistant", text or ""),), fit.context_length)
-        check_tokens(given + tokens, self._vocabulary_size())
-        answer = await self._ask(lambda ticket: wire.Score(ticket, messages, given, text, tokens, top_k))
+        question = score_question(prompt, completion, top_k, fit.context_length, self._vocabulary_size())
+        answer = await self._ask(question)
         assert isinstance(answer, wire.ScoreDone)
         return Scored(input_tokens=answer.input_tokens, tokens=answer.tokens)
 
@@ -271,10 +263,7 @@ class LlamaEngine:
         check_texts(wanted, fit.context_length)
         answer = await self._ask(lambda ticket: wire.Embed(ticket, wanted))
         assert isinstance(answer, wire.EmbedDone)
-        numbers = array("f", answer.vectors)
-        length = len(numbers) // len(wanted)
-        vectors = tuple(tuple(numbers[at : at + length]) for at in range(0, len(numbers), length))
-        return Embeddings(vectors=vectors, input_tokens=answer.input_tokens)
+        return embeddings(answer)
 
     async def measure(self) -> EngineInfo:
         """Measure the speed again, unless requests are running, and say what was measured last."""
@@ -490,18 +479,3 @@ def _work_tokens(request: GenerateRequest, fit: Fit) -> int:
     """Tokens that a request may take at most: a token has a byte at least."""
     prompt_bytes = sum(len(message.content.encode()) for message in request.messages)
     return min(prompt_bytes + request.max_tokens, fit.context_length)
-
-
-def _generate_frame(ticket: int, request: GenerateRequest, seed: int, grammar: str) -> wire.Generate:
-    return wire.Generate(
-        ticket,
-        request.messages,
-        request.max_tokens,
-        request.sampling,
-        seed,
-        request.stop,
-        request.logprobs,
-        grammar,
-        request.cache_key,
-        request.priority,
-    )
