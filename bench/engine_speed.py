@@ -61,12 +61,13 @@ async def measure(stand: Stand, *, rounds: int, tokens: int, counts: Sequence[in
 
 def _tell(label: str, one: Round) -> None:
     rates = f"limit {one.limit.tokens_per_s:.1f}, engine {aggregate(one.ours):.1f}, server {aggregate(one.server):.1f}"
-    firsts = [
-        f"{min(answer.first_s for answer in side):.2f} to {max(answer.first_s for answer in side):.2f}"
-        for side in (one.ours, one.server)
-    ]
     print(f"{label}, {one.streams} streams, tokens/s: {rates}", file=sys.stderr)
-    print(f"  seconds to the first token: engine {firsts[0]}, server {firsts[1]}", file=sys.stderr, flush=True)
+    print(f"  seconds to the first token: engine {_firsts(one.ours)}, server {_firsts(one.server)}", file=sys.stderr)
+
+
+def _firsts(answers: Sequence[Answer]) -> str:
+    seconds = [answer.first_s for answer in answers]
+    return f"{min(seconds):.2f} to {max(seconds):.2f}"
 
 
 async def _ask(stand: Stand, side: Side, streams: int, tokens: int, *, drawn: bool = False) -> list[Answer]:
