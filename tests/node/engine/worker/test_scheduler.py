@@ -183,6 +183,15 @@ def test_everything_can_begin_again():
         assert world.step()
 
 
+def test_equal_streams_get_on_equally():
+    world = World(slots=8, context=500, cells=8 * 500, queue=8)
+    jobs = [world.submit(ticket, prompt=20 + ticket, room=100) for ticket in range(8)]
+    for _ in range(60):
+        world.step()
+    drawn = [len(job.tokens) - job.prompt_tokens for job in jobs]
+    assert min(drawn) / max(drawn) >= 0.9
+
+
 def test_a_running_stream_waits_for_no_more_than_a_share_of_a_prompt():
     world = World(slots=2, context=5000, cells=10_000)
     world.submit(0, prompt=10, room=200)
