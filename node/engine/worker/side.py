@@ -14,6 +14,7 @@ from typing import Protocol
 
 from node.engine import frames as wire
 from node.engine.protocol import ChatMessage, EngineError, TokenLogprob
+from node.engine.threads import Threads
 from node.engine.worker.batch import Batch
 from node.engine.worker.logprobs import token_logprob
 from node.engine.worker.native import llama
@@ -39,6 +40,11 @@ class Weights(Protocol):
     @property
     def vocabulary(self) -> Vocabulary:
         """Its vocabulary."""
+        ...
+
+    @property
+    def threads(self) -> Threads:
+        """How many it computes with."""
         ...
 
 
@@ -256,7 +262,7 @@ def _make_context(
     params.n_batch = params.n_ubatch = piece
     params.n_seq_max = sequences
     params.n_outputs_max = outputs
-    params.n_threads = params.n_threads_batch = config.threads
+    params.n_threads, params.n_threads_batch = weights.threads.single, weights.threads.batch
     params.kv_unified = True
     on, off = llama.LLAMA_FLASH_ATTN_TYPE_AUTO, llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.flash_attn_type = on if config.flash_attention else off

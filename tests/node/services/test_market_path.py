@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from chain.client import RollupClient
 from node.pricing import cost_nano
 from node.values import (
@@ -14,11 +16,13 @@ from node.values import (
     ChatQuote,
     ChatStage,
     ChatTurn,
+    IdlewattError,
     JsonObject,
     JsonSchema,
     Phase,
     Sampling,
 )
+from tests.node.engine.bert import write_bert
 from tests.node.engine.tiny import vocabulary, write_tiny
 from tests.node.services.conftest import PASSPHRASE, PRICES, Pair
 
@@ -133,3 +137,14 @@ async def test_thinking_a_format_and_log_probabilities_travel_to_the_buyer(run_n
         refused = await ask(buyer, turn(response_format=JsonSchema('{"type": "integer", "minimum": 3}')))
         assert isinstance(refused[-1], ChatFailed)
         assert refused[-1].cost_nano == 0
+
+
+async def test_an_embedding_model_is_not_rented_out_for_chats(run_node, tmp_path):
+    models = tmp_path / "seller" / "models"
+    models.mkdir(parents=True)
+    write_bert(models / "tiny.gguf")
+    async with run_node("seller") as seller:
+        await seller.create_wallet("main", PASSPHRASE)
+        with pytest.raises(IdlewattError, match="embedding model"):
+            await seller.go_online()
+        assert seller.snapshot().phase is Phase.OFF
