@@ -16,6 +16,7 @@ from bench import peers
 from bench.make_model import Shape, make_model, text_of
 from bench.sides import LlamaServer, OurEngine, PythonServer, Side, question, together
 from node.engine.llama import LlamaEngine
+from node.engine.worker.native import llama
 
 SLOTS = 16
 CONTEXT_TOKENS = 2_560
@@ -87,9 +88,9 @@ def waiting_of(engine: LlamaEngine) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, value) for name, value in given.items() if name.startswith(WAITING)))
 
 
-def crashes_when_repacked(cpu: Path = Path("/proc/cpuinfo")) -> bool:
+def crashes_when_repacked() -> bool:
     """Whether the engine leaves out llama.cpp's rearranged weights here: see `node/engine/worker/model.py`."""
-    return cpu.exists() and " amx_int8" in cpu.read_text()
+    return b"AMX_INT8 = 1" in llama.llama_print_system_info()
 
 
 @asynccontextmanager
