@@ -118,6 +118,7 @@ class Runner:
         for one, share in plan.reading:
             one.position += share
             grow(one.number, share)
+        self.cache.age(len(plan.decoding))
 
     def _recover(self, plan: Step[Running], code: int) -> list[Running]:
         """Go on after a batch that was not computed; returns the requests that can't."""

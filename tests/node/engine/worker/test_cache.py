@@ -4,10 +4,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from node.engine.worker.cache import PrefixCache, common_prefix
+from node.engine.worker.cache import KEPT_FOR_TOKENS, PrefixCache, common_prefix
 from tests.node.engine.worker.books import FakeMemory
 
-UNHURRIED = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+UNHURRIED = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 def book(*, cells=100, sequences=4, partial=True, shared=False) -> tuple[PrefixCache, FakeMemory]:
@@ -101,6 +101,18 @@ def test_a_new_sequence_takes_the_number_of_the_longest_unused():
     # The only one left to forget is what could be reused: then it is begun anew.
     assert run(cache, memory, [2, 9, 9])[1] == 0
     assert cache.free_cells == 100 - memory.used
+
+
+def test_what_is_kept_through_too_many_tokens_of_others_is_forgotten():
+    cache, memory = book()
+    old, _ = run(cache, memory, [1, 2, 3])
+    cache.keep(old)
+    cache.age(KEPT_FOR_TOKENS)
+    new, _ = run(cache, memory, [4, 5, 6])
+    cache.keep(new)
+    assert cache.kept == 2
+    cache.age(KEPT_FOR_TOKENS // 2)
+    assert set(memory.sequences) == {new}
 
 
 def test_what_was_never_computed_is_not_kept():

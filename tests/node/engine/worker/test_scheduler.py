@@ -9,7 +9,7 @@ from node.engine.worker.cache import PrefixCache
 from node.engine.worker.scheduler import BATCH_TOKENS, PRIORITY_SECONDS, Job, Scheduler, share_prefill
 from tests.node.engine.worker.books import FakeMemory
 
-UNHURRIED = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+UNHURRIED = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 
 
 class World:
