@@ -35,6 +35,13 @@ def draw(speeds: engine_speed.Speeds) -> str:
     return chart("Tokens a second of the engine and its peers", "streams", counts, [("tokens/s, all streams", lines)])
 
 
+def told(results: list[Result]) -> list[Result]:
+    """The same results, said on stderr at once: all of them take minutes."""
+    for result in results:
+        print(f"{result.metric:<72} {result.value:>10g} {result.unit}", file=sys.stderr, flush=True)
+    return results
+
+
 async def run(options: argparse.Namespace) -> str:
     """Measure the parts asked for."""
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
@@ -53,17 +60,17 @@ async def run(options: argparse.Namespace) -> str:
             if "speed" in parts:
                 counts = tuple(options.streams or engine_speed.STREAMS)
                 speeds = await engine_speed.measure(ready, rounds=rounds, tokens=tokens, counts=counts)
-                found += engine_speed.results(speeds)
+                found += told(engine_speed.results(speeds))
                 if options.plot is not None:
                     await asyncio.to_thread(options.plot.write_text, draw(speeds))
             if "pause" in parts:
-                found += await engine_manners.pauses(ready, rounds)
+                found += told(await engine_manners.pauses(ready, rounds))
             if "turns" in parts:
-                found += await engine_manners.chats(ready, rounds)
+                found += told(await engine_manners.chats(ready, rounds))
             if "share" in parts:
-                found += await engine_manners.shares(ready, tokens)
+                found += told(await engine_manners.shares(ready, tokens))
             if "greedy" in parts:
-                found += await engine_greedy.measure(ready, tokens)
+                found += told(await engine_greedy.measure(ready, tokens))
     return report("engine", found)
 
 

@@ -102,8 +102,10 @@ async def stand(shape: Shape, folder: Path, *, with_python: bool) -> AsyncIterat
         engine = await stack.enter_async_context(new_engine(model, folder / "engine.log", SLOTS))
         load = load_of(engine, model)
         client = await stack.enter_async_context(
+            # A connection a request: one that is kept may be closed by the server just as it is used again.
             aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=None), connector=aiohttp.TCPConnector(limit=2 * SLOTS)
+                timeout=aiohttp.ClientTimeout(total=None),
+                connector=aiohttp.TCPConnector(limit=2 * SLOTS, force_close=True),
             )
         )
         server = await stack.enter_async_context(peers.llama_server(programs, load, folder / "llama-server.log"))
