@@ -67,11 +67,12 @@ class Watchdog:
     Args:
         least_seconds: The least silence that is suspicious.
         file_bytes: Size of the model's file.
+        load_seconds: The least silence that is suspicious while it starts and loads.
     """
 
-    def __init__(self, least_seconds: float, file_bytes: int) -> None:
+    def __init__(self, least_seconds: float, file_bytes: int, load_seconds: float = LEAST_STALL_SECONDS) -> None:
         self._least_s = least_seconds
-        self._load_s = max(least_seconds, LOAD_SHARE * file_bytes / LOAD_BYTES_PER_S)
+        self._load_s = max(load_seconds, LOAD_SHARE * file_bytes / LOAD_BYTES_PER_S)
         self.step_s = 0.0
         """How long the worker's largest batch takes, as it says."""
         self.loaded = False

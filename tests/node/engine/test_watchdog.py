@@ -42,7 +42,7 @@ class Worker:
 
 
 async def watch(worker: Worker, *, loaded: bool = True) -> Watchdog:
-    watchdog = Watchdog(0.0, 0)
+    watchdog = Watchdog(0.0, 0, 0.0)
     watchdog.loaded = loaded
     async with asyncio.timeout(20):
         await watchdog.until_stalled(worker, worker.clock)
