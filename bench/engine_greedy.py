@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report import Result, median_of
-from bench.sides import Side, ask, question, together
+from bench.sides import OurEngine, Side, ask, question, together
 from bench.stand import Stand
 
 QUESTIONS = 8
@@ -16,12 +16,17 @@ async def measure(stand: Stand, tokens: int) -> list[Result]:
     texts = [stand.words(16) for _ in range(QUESTIONS)]
     ours, ours_batch = await _alone(stand.ours, texts, tokens), await _batch(stand.ours, texts, tokens)
     server, server_batch = await _alone(stand.server, texts, tokens), await _batch(stand.server, texts, tokens)
+    keeping = OurEngine(stand.engine, reuse=True)
     pairs = {
         "alone: engine and llama-server": (ours, server),
         "engine: alone and in a batch of 8": (ours, ours_batch),
         "llama-server: alone and in a batch of 8": (server, server_batch),
         "in a batch of 8: engine and llama-server": (ours_batch, server_batch),
         "engine: alone, twice": (ours, await _alone(stand.ours, texts, tokens)),
+        "engine: a prompt read whole and one that begins like an earlier one": (
+            ours,
+            await _alone(keeping, texts, tokens),
+        ),
     }
     if stand.python is not None:
         pairs["alone: engine and the high-level API"] = (ours, await _alone(stand.python, texts, tokens))

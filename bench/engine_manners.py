@@ -73,13 +73,14 @@ class Turns:
 
 async def turns(stand: Stand) -> Turns:
     """A chat of some turns, then one question of the same length."""
+    side = OurEngine(stand.engine, reuse=True)
     chat: list[ChatMessage] = []
     answer = Answer(0.0)
     seen = 0
     for _ in range(TURNS):
         seen = answer.prompt_tokens + answer.tokens
         chat.append(ChatMessage("user", stand.words(TURN_WORDS)))
-        answer = await ask(stand.ours, chat, TURN_TOKENS)
+        answer = await ask(side, chat, TURN_TOKENS)
         chat.append(ChatMessage("assistant", answer.text))
     overhead = await stand.prompt_tokens(stand.words(1)) - 1
     fresh = await ask(stand.ours, question(stand.words(answer.prompt_tokens - overhead)), 1)

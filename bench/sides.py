@@ -75,19 +75,27 @@ class Side(Protocol):
 
 
 class OurEngine:
-    """The engine through its own interface, its worker in a process of its own."""
+    """The engine through its own interface, its worker in a process of its own.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: The engine.
+        reuse: Whether a prompt may begin where an earlier one did; else each request is a stranger's.
+    """
+
+    def __init__(self, engine: Engine, *, reuse: bool = False) -> None:
         self._engine = engine
+        self._reuse = reuse
         self._numbers = itertools.count()
 
     async def ask(self, messages: Conversation, tokens: int, sampling: Sampling, answer: Answer) -> None:
         """Run one request to its end."""
+        name = f"bench {next(self._numbers)}"
         request = GenerateRequest(
-            request_id=f"bench {next(self._numbers)}",
+            request_id=name,
             messages=tuple(messages),
             max_tokens=tokens,
             sampling=sampling,
+            cache_key="chat" if self._reuse else name,
         )
         async for event in self._engine.generate(request):
             match event:
