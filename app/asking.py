@@ -17,6 +17,8 @@ class Answered:
     text: str
     quote: ChatQuote
     done: ChatDone
+    thinking: str = ""
+    """What a reasoning model thought before."""
 
 
 async def answered(node: NodeApi, turn: ChatTurn, on_event: Callable[[ChatEvent], None]) -> Answered:
@@ -26,6 +28,7 @@ async def answered(node: NodeApi, turn: ChatTurn, on_event: Callable[[ChatEvent]
         IdlewattError: If the answer failed; its line says what was paid for the part that arrived.
     """
     text: list[str] = []
+    thinking: list[str] = []
     quote: ChatQuote | None = None
     async with node.chat(turn) as events:
         async for event in events:
@@ -34,11 +37,11 @@ async def answered(node: NodeApi, turn: ChatTurn, on_event: Callable[[ChatEvent]
                 case ChatQuote():
                     quote = event
                 case ChatDelta():
-                    text.append(event.text)
+                    (thinking if event.thinking else text).append(event.text)
                 case ChatFailed():
                     paid = f" {format_usd(event.cost_nano)} was paid for what arrived." if event.cost_nano else ""
                     raise IdlewattError(event.message + paid, code=event.code, fix=event.fix)
                 case ChatDone():
                     assert quote is not None
-                    return Answered("".join(text), quote, event)
+                    return Answered("".join(text), quote, event, "".join(thinking))
     raise IdlewattError("The answer ended without a receipt.", code="no_receipt", fix="Try again.")

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from chain.errors import IdlewattError
+from node.engine.placement import MAX_GPUS, Placement, parse_tensor_split
+from node.engine.protocol import EngineError
 
 VARIABLE_PREFIX = "IDLEWATT_"
 ADDRESS_SCHEMES = {"relay": ("ws", "wss"), "chain": ("http", "https")}
@@ -50,12 +52,34 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Threads of the engine; the physical cores when absent."""
     gpu_layers: Annotated[int, msgspec.Meta(ge=-1)] = -1
     """Layers put on the GPU; -1 for all of them."""
+    kv_type: Annotated[str, msgspec.Meta(pattern="^(f16|q8_0|q4_0)$")] = "f16"
+    """The form of the key-value cache."""
+    split_mode: Annotated[str, msgspec.Meta(pattern="^(layer|row|none)$")] = "layer"
+    """How several GPUs share a model."""
+    tensor_split: Annotated[str, msgspec.Meta(pattern=r"^[0-9.,]{0,200}$")] = ""
+    """Shares of several GPUs in order, such as ``3,1``; by their free memory when empty."""
+    main_gpu: Annotated[int, msgspec.Meta(ge=0, lt=MAX_GPUS)] = 0
+    """The GPU that takes all when ``split_mode`` is ``none``."""
+    share_prefixes: bool = False
+    """Whether buyers may reuse each other's prompt prefixes; what that tells them is in docs/privacy.md."""
     watch: Annotated[str, msgspec.Meta(pattern="^(auto|on|off)$")] = "auto"
     """Whether a watchtower runs inside the node; ``auto`` while it has a stake, or channels that it is paid from."""
     keyring: bool = False
     """Whether the passphrase is looked for in the system's keyring."""
     log_level: Annotated[str, msgspec.Meta(pattern="^(debug|info|warning|error)$")] = "info"
     """The least level that reaches the log files."""
+
+    def placement(self) -> Placement:
+        """Where a model goes."""
+        return msgspec.convert(
+            {
+                "kv_type": self.kv_type,
+                "split_mode": self.split_mode,
+                "tensor_split": parse_tensor_split(self.tensor_split),
+                "main_gpu": self.main_gpu,
+            },
+            Placement,
+        )
 
     @classmethod
     def load(cls, path: Path, **options: object) -> Self:
@@ -71,13 +95,22 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
                 if isinstance(address := settings.get(name), str):
                     settings[name] = _address(name, address, schemes)
             # Not strict: variables are text, whatever the setting is.
-            return msgspec.convert(settings, cls, strict=False)
+            config = msgspec.convert(settings, cls, strict=False)
+            _checked_split(config.tensor_split)
+            return config
         except msgspec.ValidationError as error:
             said, _, place = str(error).partition(" - at `$.")
             raise ConfigError(
                 f"The setting {place.rstrip('`')} is not usable: {said}.",
                 fix=f"Mend it in {path} or on the command line.",
             ) from None
+
+
+def _checked_split(text: str) -> None:
+    try:
+        parse_tensor_split(text)
+    except EngineError as error:
+        raise ConfigError(f"The setting tensor_split is not usable: {error.message}", fix="Mend it.") from None
 
 
 def _in_file(path: Path) -> dict[str, Any]:

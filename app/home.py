@@ -67,6 +67,11 @@ class Home:
         return self.root / "models"
 
     @property
+    def tuning(self) -> Path:
+        """The numbers of threads that models were measured to run best with."""
+        return self.root / "threads.json"
+
+    @property
     def logs(self) -> Path:
         """Where logs go."""
         return self.root / "logs"

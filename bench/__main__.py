@@ -9,7 +9,7 @@ import msgspec
 
 from bench.report import Report
 
-PROGRAMS = ("bench.path", "bench.start", "bench.rollup")
+PROGRAMS = ("bench.engine", "bench.path", "bench.start", "bench.rollup")
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def main() -> int:
         for result in report.results:
             verdict = {True: "met", False: "NOT MET", None: ""}[result.met]
             spread = f"({result.spread[0]:g} to {result.spread[1]:g})" if result.spread else ""
-            figure = f"{result.metric:<48} {result.value:>10g} {result.unit:<8} {spread:<24}"
+            figure = f"{result.metric:<64} {result.value:>10g} {result.unit:<8} {spread:<24}"
             row = f"{report.bench:<8} {figure} {result.aim:<10} {verdict}"
             print(row, file=sys.stderr)
     return 0

@@ -23,7 +23,15 @@ from chain.views import (
     SequencerView,
     WaitingMessage,
 )
-from node.engine.protocol import ChatMessage, Sampling
+from node.engine.protocol import (
+    ChatMessage,
+    JsonObject,
+    JsonSchema,
+    ResponseFormat,
+    Sampling,
+    TokenLogprob,
+    TopLogprob,
+)
 from wallet.steps import Step, StepState
 
 __all__ = [
@@ -52,6 +60,8 @@ __all__ = [
     "Inclusion",
     "JobStage",
     "JobView",
+    "JsonObject",
+    "JsonSchema",
     "LogLine",
     "MoneyLine",
     "MoneyView",
@@ -65,6 +75,7 @@ __all__ = [
     "ProviderView",
     "ReceiptView",
     "RelayView",
+    "ResponseFormat",
     "SafetyView",
     "Sampling",
     "SequencerView",
@@ -72,6 +83,8 @@ __all__ = [
     "SlashView",
     "Step",
     "StepState",
+    "TokenLogprob",
+    "TopLogprob",
     "WaitingMessage",
     "WalletState",
     "WalletView",
@@ -360,6 +373,10 @@ class ChatTurn(msgspec.Struct, frozen=True, kw_only=True):
     max_spend_nano: int | None = None
     """Refuse before paying more than this for the turn, opening fee included."""
     sampling: Sampling = Sampling()
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    """Most likely tokens to report with each token, up to 20; None for no log-probabilities."""
+    response_format: ResponseFormat | None = None
 
 
 class ChatStage(msgspec.Struct, frozen=True, kw_only=True, tag="stage"):
@@ -389,6 +406,10 @@ class ChatDelta(msgspec.Struct, frozen=True, kw_only=True, tag="delta"):
     text: str
     output_tokens: int
     spent_nano: int
+    thinking: bool = False
+    """A reasoning model's thinking, without its tags: billed as the answer, and no part of it."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """As the provider sent them: their bytes are not made harmless."""
 
 
 class ChatDone(msgspec.Struct, frozen=True, kw_only=True, tag="done"):

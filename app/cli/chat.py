@@ -41,6 +41,7 @@ MAX_PROMPT_BYTES = 1_000_000
 @click.option("--max-tokens", default=512, show_default=True, type=click.IntRange(1, 131_072))
 @click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0, 2))
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="For an answer that can be repeated.")
+@click.option("--show-thinking", is_flag=True, help="Show a reasoning model's thinking too, dim and on stderr.")
 @json_option
 @as_coroutine
 async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
@@ -54,6 +55,7 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     max_tokens: int,
     temperature: float,
     seed: int | None,
+    show_thinking: bool,
     as_json: bool,
 ) -> None:
     """Ask one question, or hold a conversation at a terminal."""
@@ -71,7 +73,7 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         history: list[ChatMessage] = []
         async for text in _prompts(prompt):
             history.append(ChatMessage("user", text))
-            answer = await ask(node, _with_messages(template, history), as_json=as_json)
+            answer = await ask(node, _with_messages(template, history), as_json=as_json, show_thinking=show_thinking)
             history.append(ChatMessage("assistant", answer))
 
 
@@ -97,22 +99,27 @@ async def _prompts(prompt: str | None) -> AsyncIterator[str]:
     yield text.encode(errors="surrogateescape").decode(errors="replace")
 
 
-async def ask(node: NodeApi, turn: ChatTurn, *, as_json: bool) -> str:
+async def ask(node: NodeApi, turn: ChatTurn, *, as_json: bool, show_thinking: bool = False) -> str:
     """Ask one turn: text to stdout as it comes, facts to stderr; or one JSON object at the end.
+
+    A reasoning model's thinking is never on stdout: it is no part of the answer, and of no later question.
 
     Raises:
         IdlewattError: If the answer failed; what was delivered has been printed, and paid.
     """
-    answer = await answered(node, turn, (lambda _event: None) if as_json else _Telling())
+    answer = await answered(node, turn, (lambda _event: None) if as_json else _Telling(show_thinking))
     if as_json:
-        emit({"answer": answer.text, "quote": answer.quote, "done": answer.done}, as_json=True, text="")
+        said = {"answer": answer.text, "quote": answer.quote, "done": answer.done}
+        emit(said | {"thinking": answer.thinking} if answer.thinking else said, as_json=True, text="")
     return answer.text
 
 
 class _Telling:
     """Shows an answer as it comes: its text on stdout, the facts on stderr."""
 
-    def __init__(self) -> None:
+    def __init__(self, show_thinking: bool) -> None:
+        self._show_thinking = show_thinking
+        self._thinks = False
         self._begun = False
 
     def __call__(self, event: ChatEvent) -> None:
@@ -124,7 +131,11 @@ class _Telling:
                     f"· {event.model}: {event.input_tokens} tokens in, at most {event.max_output_tokens} out, "
                     f"at most {format_usd(event.ceiling_nano)}"
                 )
+            case ChatDelta(thinking=True):
+                self._think(event.text)
             case ChatDelta():
+                if self._thinks and self._show_thinking and not self._begun:
+                    click.echo(err=True)
                 self._begun = True
                 click.echo(event.text, nl=False)
                 sys.stdout.flush()
@@ -140,3 +151,10 @@ class _Telling:
                 click.echo()  # the command ends with a line of its own
             case _:
                 pass
+
+    def _think(self, text: str) -> None:
+        if self._show_thinking:
+            click.secho(text, dim=True, nl=False, err=True)
+        elif not self._thinks:
+            note("· it thinks; --show-thinking shows what")
+        self._thinks = True

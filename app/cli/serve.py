@@ -21,6 +21,7 @@ from app.cli.common import (
 from app.cli.node_access import configured, own_node, unlocked_wallet
 from chain.errors import IdlewattError
 from node.api import NodeApi
+from node.engine.placement import KV_TYPES
 from node.values import JobStage, JobView, NodeChanged, Notice, Prices, format_usd
 
 
@@ -35,6 +36,10 @@ from node.values import JobStage, JobView, NodeChanged, Notice, Prices, format_u
 @click.option("--context-length", type=click.IntRange(64), help="Tokens of context a slot has.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads of the engine.")
 @click.option("--gpu-layers", type=click.IntRange(-1), help="Layers on the GPU; -1 for all.")
+@click.option(
+    "--kv-type", type=click.Choice(KV_TYPES), help="Form of the cache: q8_0 takes half of f16, q4_0 a quarter."
+)
+@click.option("--tensor-split", help="Shares of several GPUs, such as 3,1.")
 @json_option
 @with_parent_option
 @as_coroutine
@@ -49,6 +54,8 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     context_length: int | None,
     threads: int | None,
     gpu_layers: int | None,
+    kv_type: str | None,
+    tensor_split: str | None,
     as_json: bool,
     with_parent: bool,
 ) -> None:
@@ -56,6 +63,7 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     home, config = configured(
         home_path, relay=relay, chain=chain, model=model, price_in_nano=price_in, price_out_nano=price_out, slots=slots,
         context_length=context_length, threads=threads, gpu_layers=gpu_layers,
+        kv_type=kv_type, tensor_split=tensor_split,
     )  # fmt: skip
     if config.relay is None or config.chain is None:
         missing = "--relay ws://host:port" if config.relay is None else "--chain http://host:port"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -40,16 +41,22 @@ def installed_backend(libraries: Path | None = None) -> str:
     return found[0] if found else "cpu"
 
 
+def llama_version() -> str:
+    """The version of the installed binding of llama.cpp, without loading it."""
+    return importlib.metadata.version("llama-cpp-python")
+
+
 def default_threads(weights_bytes: int) -> int:
     """One thread a physical core that this process may use, and fewer for a small model.
 
     On a busy machine threads wait for each other at every layer: a model of a few megabytes is several times faster
     on one thread than on two.
     """
-    return max(1, min(_physical_cores(), 1 + weights_bytes // BYTES_PER_THREAD))
+    return max(1, min(physical_cores(), 1 + weights_bytes // BYTES_PER_THREAD))
 
 
-def _physical_cores() -> int:
+def physical_cores() -> int:
+    """Physical cores that this process may use."""
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return min(usable, psutil.cpu_count(logical=False) or usable)
 

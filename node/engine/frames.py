@@ -11,7 +11,9 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from node.engine.protocol import ChatMessage, EngineError, FinishReason, Sampling
+from node.engine.placement import Placement
+from node.engine.protocol import ChatMessage, EngineError, FinishReason, Sampling, TokenLogprob
+from node.engine.threads import Threads
 
 LENGTH_BYTES = 4
 MAX_FRAME_BYTES = 32 * 1024 * 1024
@@ -39,6 +41,12 @@ class Load(_Frame, tag=0):
     gpu_layers: int
     window_tokens: int
     flush_ms: float
+    share_prefixes: bool = False
+    batch_threads: int = 0
+    """Threads for more than one token at a time; 0 for as many as `threads`."""
+    try_threads: tuple[int, ...] = ()
+    """Numbers of threads to measure and choose from instead."""
+    placement: Placement = Placement()
 
 
 class Generate(_Frame, tag=1):
@@ -50,6 +58,11 @@ class Generate(_Frame, tag=1):
     sampling: Sampling
     seed: int
     stop: tuple[str, ...]
+    logprobs: int | None = None
+    grammar: str = ""
+    """A grammar in llama.cpp's notation (GBNF) that llama.cpp has been seen to take, or nothing."""
+    cache_key: str = ""
+    priority: int = 0
 
 
 class Cancel(_Frame, tag=2):
@@ -86,7 +99,28 @@ class Quit(_Frame, tag=7):
     """End in good order."""
 
 
-ToWorker = Load | Generate | Cancel | Credit | Count | Measure | Ping | Quit
+class Score(_Frame, tag=8):
+    """Say how likely a completion is.
+
+    The prompt is a conversation, or tokens where `messages` is empty; the completion is tokens where `text` is None.
+    """
+
+    ticket: Ticket
+    messages: tuple[ChatMessage, ...]
+    prompt_tokens: tuple[int, ...]
+    text: str | None
+    tokens: tuple[int, ...]
+    top_k: int
+
+
+class Embed(_Frame, tag=9):
+    """Turn texts into vectors."""
+
+    ticket: Ticket
+    texts: tuple[str, ...]
+
+
+ToWorker = Load | Generate | Cancel | Credit | Count | Measure | Ping | Quit | Score | Embed
 
 
 class Loading(_Frame, tag=20):
@@ -104,6 +138,10 @@ class Ready(_Frame, tag=21):
     context_length: int
     tokens_per_s: float
     ttft_ms: float
+    chats: bool = True
+    embedding_length: int = 0
+    threads: Threads = Threads(0, 0)
+    """What it computes with."""
 
 
 class LoadFailed(_Frame, tag=22):
@@ -126,6 +164,8 @@ class Text(_Frame, tag=24):
     ticket: Ticket
     text: str
     tokens: int
+    thinking: bool = False
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Ended(_Frame, tag=25):
@@ -164,10 +204,30 @@ class Measured(_Frame, tag=28):
 
 
 class Pong(_Frame, tag=29):
-    """The answer to `Ping`."""
+    """The answer to `Ping`: how long the largest batch takes about, in seconds, or 0.0 if that is not known."""
+
+    step_s: float = 0.0
 
 
-FromWorker = Loading | Ready | LoadFailed | Began | Text | Ended | Refused | Counted | Measured | Pong
+class ScoreDone(_Frame, tag=30):
+    """The answer to `Score`."""
+
+    ticket: Ticket
+    input_tokens: int
+    tokens: tuple[TokenLogprob, ...]
+
+
+class EmbedDone(_Frame, tag=31):
+    """The answer to `Embed`: the vectors one after another as float32, little-endian."""
+
+    ticket: Ticket
+    vectors: bytes
+    input_tokens: tuple[int, ...]
+
+
+FromWorker = (
+    Loading | Ready | LoadFailed | Began | Text | Ended | Refused | Counted | Measured | Pong | ScoreDone | EmbedDone
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker: msgspec.msgpack.Decoder[list[ToWorker]] = msgspec.msgpack.Decoder(list[ToWorker])

@@ -13,19 +13,26 @@ from typing import Literal, Self
 import msgspec
 
 from node.engine import frames as wire
-from node.engine.checks import check_messages, check_request, effective_seed
+from node.engine.checks import check_messages, check_request, check_texts, effective_seed
+from node.engine.formats import Formats
 from node.engine.loading import LoadSettings, Prepared, prepare
+from node.engine.placement import Placement
 from node.engine.process import WorkerProcess
 from node.engine.protocol import (
     ChatMessage,
     Chunk,
+    Embeddings,
     EngineError,
     EngineEvent,
     EngineInfo,
     Finished,
     GenerateRequest,
+    Scored,
 )
+from node.engine.questions import embeddings, generate_frame, score_question
 from node.engine.stream import Stream
+from node.engine.tuning import TuningCache
+from node.engine.watchdog import LEAST_STALL_SECONDS, Watchdog, silence_s
 from node.models.digest import DigestCache
 from node.models.fit import Fit
 from node.models.gguf import ModelError, printable
@@ -36,12 +43,11 @@ DEFAULT_QUEUE = 16
 WINDOW_TOKENS = 256
 FLUSH_MS = 50.0
 """Text is gathered for so long: each piece is sealed, relayed, opened and drawn at a price, and eyes need no more."""
-STALL_SECONDS = 120.0
-LOAD_STALL_SECONDS = 120.0
 MAX_BACKOFF_SECONDS = 30.0
 HEALTHY_SECONDS = 60.0
 MAX_FAILED_LOADS = 3
 
+_Answer = wire.Counted | wire.Measured | wire.ScoreDone | wire.EmbedDone
 StateName = Literal["starting", "ready", "restarting", "failed", "closed"]
 
 
@@ -64,11 +70,15 @@ class LlamaEngine:
         context_length: Tokens a request may have, prompt and answer together; by default the model's, up to 4096.
         slots: Requests that run at once.
         queue_limit: Requests that may wait for a slot.
-        threads: Processor threads; by default the physical cores, and fewer for a small model.
+        threads: Processor threads; by default what is measured to be fastest, or, without `tuning`, the physical cores
+            and fewer for a small model.
         gpu_layers: Layers computed on a GPU, if llama.cpp was built for one; -1 for all.
+        placement: The cache's form, and how several GPUs share the model.
+        share_prefixes: Whether requests with different cache keys may reuse each other's prompt prefixes.
+        tuning: Where measured numbers of threads are remembered.
         digest_cache: Where the model's SHA-256 is remembered.
         on_state: Called on the loop whenever `state` changes.
-        stall_seconds: A worker silent for so long although it was asked for a sign of life is killed.
+        stall_seconds: The least silence after which a worker is looked at; one that doesn't get on is ended.
         backoff_seconds: The wait before the first restart; it doubles with every failure in a row.
         window_tokens: Tokens that an answer may be ahead of its reader.
     """
@@ -84,9 +94,12 @@ class LlamaEngine:
         queue_limit: int = DEFAULT_QUEUE,
         threads: int | None = None,
         gpu_layers: int = -1,
+        placement: Placement | None = None,
+        share_prefixes: bool = False,
+        tuning: TuningCache | None = None,
         digest_cache: DigestCache | None = None,
         on_state: Callable[[EngineState], None] | None = None,
-        stall_seconds: float = STALL_SECONDS,
+        stall_seconds: float = LEAST_STALL_SECONDS,
         backoff_seconds: float = 1.0,
         window_tokens: int = WINDOW_TOKENS,
     ) -> None:
@@ -101,7 +114,10 @@ class LlamaEngine:
             gpu_layers=gpu_layers,
             window_tokens=window_tokens,
             flush_ms=FLUSH_MS,
+            share_prefixes=share_prefixes,
+            placement=placement if placement is not None else Placement(),
         )
+        self._tuning = tuning
         self._log_path = log_path
         self._name = name
         self._digests = digest_cache if digest_cache is not None else DigestCache()
@@ -115,6 +131,7 @@ class LlamaEngine:
         self._stop_digest = threading.Event()
         self._last_end = ""
         self._stalled = False
+        self._watchdog = Watchdog(stall_seconds, 0)
         self._prepared: Prepared | None = None
         self._ready: wire.Ready | None = None
         self._facts: wire.Ready | None = None
@@ -126,8 +143,9 @@ class LlamaEngine:
         self._settled = asyncio.Event()
         self._streams: dict[int, Stream] = {}
         self._by_id: dict[str, Stream] = {}
-        self._answers: dict[int, asyncio.Future[wire.Counted | wire.Measured]] = {}
+        self._answers: dict[int, asyncio.Future[_Answer]] = {}
         self._next_ticket = 0
+        self._formats = Formats()
 
     @property
     def state(self) -> EngineState:
@@ -183,17 +201,19 @@ class LlamaEngine:
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
         """Run one request; see `Engine.generate`."""
-        worker, fit = self._usable()
-        check_request(request, fit.context_length)
+        _, fit = self._usable()
+        check_request(request, fit.context_length, self._vocabulary_size())
+        grammar = await self._formats.grammar(request.response_format)
+        worker, _ = self._usable()
         if request.request_id in self._by_id:
             raise EngineError("A request with this id is already running.", code="bad_request")
         seed = effective_seed(request.sampling.seed)
-        stream = Stream(self._ticket(), request.request_id, seed, self._settings.window_tokens)
+        stream = Stream(
+            self._ticket(), request.request_id, seed, self._settings.window_tokens, _work_tokens(request, fit)
+        )
         self._streams[stream.ticket] = self._by_id[request.request_id] = stream
         try:
-            worker.send(
-                wire.Generate(stream.ticket, request.messages, request.max_tokens, request.sampling, seed, request.stop)
-            )
+            worker.send(generate_frame(stream.ticket, request, seed, grammar))
             while True:
                 event = await stream.next()
                 yield event
@@ -205,6 +225,11 @@ class LlamaEngine:
             del self._streams[stream.ticket], self._by_id[request.request_id]
             if not stream.over:
                 worker.send(wire.Cancel(stream.ticket))
+
+    def silence_s(self) -> float:
+        """How long a request may hear nothing while all is well: from measured speed, and from what was asked for."""
+        work_tokens = sum(stream.work_tokens for stream in self._streams.values())
+        return silence_s(self._watchdog.deadline_s, work_tokens, self._speed[0])
 
     async def cancel(self, request_id: str) -> None:
         """Stop a running request between two tokens; unknown ids are ignored."""
@@ -220,6 +245,25 @@ class LlamaEngine:
         answer = await self._ask(lambda ticket: wire.Count(ticket, conversation))
         assert isinstance(answer, wire.Counted)
         return answer.tokens
+
+    async def score(
+        self, prompt: Sequence[ChatMessage] | Sequence[int], completion: str | Sequence[int], top_k: int = 0
+    ) -> Scored:
+        """Log-probabilities of a given completion; see `Engine.score`."""
+        _, fit = self._usable()
+        question = score_question(prompt, completion, top_k, fit.context_length, self._vocabulary_size())
+        answer = await self._ask(question)
+        assert isinstance(answer, wire.ScoreDone)
+        return Scored(input_tokens=answer.input_tokens, tokens=answer.tokens)
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """A vector for each text; see `Engine.embed`."""
+        _, fit = self._usable()
+        wanted = tuple(texts)
+        check_texts(wanted, fit.context_length)
+        answer = await self._ask(lambda ticket: wire.Embed(ticket, wanted))
+        assert isinstance(answer, wire.EmbedDone)
+        return embeddings(answer)
 
     async def measure(self) -> EngineInfo:
         """Measure the speed again, unless requests are running, and say what was measured last."""
@@ -251,6 +295,8 @@ class LlamaEngine:
             backend=facts.backend,
             tokens_per_s=self._speed[0],
             ttft_ms=self._speed[1],
+            chats=facts.chats,
+            embedding_length=facts.embedding_length,
         )
 
     # -- the worker's life ------------------------------------------------------------------------------------------
@@ -283,7 +329,7 @@ class LlamaEngine:
 
     async def _run_worker(self) -> bool:
         """Run one worker from start to end; returns whether it became ready."""
-        self._prepared = prepared = await asyncio.to_thread(prepare, self._settings)
+        self._prepared = prepared = await asyncio.to_thread(prepare, self._settings, self._tuning)
         if self._digest is None or (self._digest.done() and self._digest.exception() is not None):
             self._stop_digest.clear()
             work = asyncio.to_thread(self._digests.sha256, self._settings.model_path, self._stop_digest)
@@ -291,13 +337,17 @@ class LlamaEngine:
         self._gone.clear()
         self._loaded.clear()
         self._ready = None
+        self._stalled = False
+        self._watchdog = Watchdog(self._stall_seconds, prepared.gguf.file_bytes)
         self._worker = worker = await WorkerProcess.start(self._log_path, self._take, self._gone.set)
         try:
             worker.send(prepared.load)
             async with asyncio.TaskGroup() as tasks:
-                watchdog = tasks.create_task(self._watch(worker))
+                watching = tasks.create_task(self._watch(worker, self._watchdog))
+                remembering = tasks.create_task(self._remember_threads(prepared))
                 await self._gone.wait()
-                watchdog.cancel()
+                watching.cancel()
+                remembering.cancel()
         finally:
             self._worker = None
             # One that still loads would not look up to hear that it should quit.
@@ -306,23 +356,11 @@ class LlamaEngine:
         self._last_end = worker.describe_end()
         return self._ready is not None
 
-    async def _watch(self, worker: WorkerProcess) -> None:
-        """Kill a worker that gives no sign of life; one that computes answers between two batches."""
-        loop = asyncio.get_running_loop()
-        self._stalled = False
-        while True:
-            asked_at = loop.time()
-            if self._ready is None:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOAD_STALL_SECONDS):
-                        await self._loaded.wait()
-            else:
-                worker.send(wire.Ping())
-                await asyncio.sleep(self._stall_seconds)
-            if worker.heard_at < asked_at:
-                self._stalled = True
-                self._gone.set()
-                return
+    async def _watch(self, worker: WorkerProcess, watchdog: Watchdog) -> None:
+        """Have a worker ended that neither answers nor gets on."""
+        await watchdog.until_stalled(worker, asyncio.get_running_loop().time)
+        self._stalled = True
+        self._gone.set()
 
     def _explain(self, error: EngineError) -> str:
         """What the owner of this machine should know."""
@@ -330,7 +368,7 @@ class LlamaEngine:
 
     def _crash(self) -> EngineError:
         if self._stalled:
-            message = f"The engine worker gave no sign of life for {self._stall_seconds:g} s and was ended."
+            message = f"The engine worker gave no sign of life for {self._watchdog.silent_s:.3g} s and was ended."
         else:
             message = f"The engine worker ended unexpectedly ({self._last_end})."
         # This error may travel to a buyer, who has no business with paths of this machine.
@@ -355,11 +393,12 @@ class LlamaEngine:
                     stream.put(frame)
                 elif isinstance(frame, wire.Refused):
                     self._answer(frame.ticket, EngineError(frame.message, code=frame.code, fix=frame.fix))
-            case wire.Counted() | wire.Measured():
+            case wire.Counted() | wire.Measured() | wire.ScoreDone() | wire.EmbedDone():
                 self._answer(frame.ticket, frame)
             case wire.Ready():
                 self._ready = self._facts = frame
                 self._speed = (frame.tokens_per_s, frame.ttft_ms)
+                self._watchdog.loaded = True
                 self._set_state("ready")
                 self._loaded.set()
                 self._settled.set()
@@ -369,10 +408,18 @@ class LlamaEngine:
                     code=frame.code,
                     fix=f"Choose another model; the log is {self._log_path}.",
                 )
-            case wire.Loading() | wire.Pong():
+            case wire.Pong():
+                self._watchdog.step_s = frame.step_s
+            case wire.Loading():
                 pass
 
-    def _answer(self, ticket: int, answer: wire.Counted | wire.Measured | EngineError) -> None:
+    async def _remember_threads(self, prepared: Prepared) -> None:
+        await self._loaded.wait()
+        ready, tuning = self._ready, self._tuning
+        if tuning is not None and ready is not None and prepared.load.try_threads and ready.threads.single:
+            await asyncio.to_thread(tuning.put, prepared.tuning_key, ready.threads)
+
+    def _answer(self, ticket: int, answer: _Answer | EngineError) -> None:
         waiting = self._answers.get(ticket)
         if waiting is None or waiting.done():
             return
@@ -381,15 +428,22 @@ class LlamaEngine:
         else:
             waiting.set_result(answer)
 
-    async def _ask(self, question: Callable[[int], wire.ToWorker]) -> wire.Counted | wire.Measured:
+    async def _ask(self, question: Callable[[int], wire.ToWorker]) -> _Answer:
         worker, _ = self._usable()
         ticket = self._ticket()
         self._answers[ticket] = asyncio.get_running_loop().create_future()
         try:
             worker.send(question(ticket))
             return await self._answers[ticket]
+        except asyncio.CancelledError:
+            worker.send(wire.Cancel(ticket))
+            raise
         finally:
             del self._answers[ticket]
+
+    def _vocabulary_size(self) -> int:
+        assert self._facts is not None
+        return self._facts.vocabulary_size
 
     def _ticket(self) -> int:
         self._next_ticket += 1
@@ -419,3 +473,9 @@ class LlamaEngine:
         self._state = EngineState(name, why)
         if self._on_state is not None:
             self._on_state(self._state)
+
+
+def _work_tokens(request: GenerateRequest, fit: Fit) -> int:
+    """Tokens that a request may take at most: a token has a byte at least."""
+    prompt_bytes = sum(len(message.content.encode()) for message in request.messages)
+    return min(prompt_bytes + request.max_tokens, fit.context_length)

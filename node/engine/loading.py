@@ -7,9 +7,12 @@ from pathlib import Path
 import msgspec
 
 from node.engine import frames as wire
-from node.engine.backend import default_threads, installed_backend
+from node.engine.backend import default_threads, installed_backend, llama_version
+from node.engine.placement import Placement
+from node.engine.threads import Threads
+from node.engine.tuning import TuningCache, candidates, tuning_key
 from node.models.fit import Fit, available_memory_bytes, plan
-from node.models.gguf import GgufInfo, inspect
+from node.models.gguf import GgufInfo, ModelError, inspect
 
 _NO_LIMIT = 1 << 60
 
@@ -25,6 +28,8 @@ class LoadSettings(msgspec.Struct, frozen=True, kw_only=True):
     gpu_layers: int
     window_tokens: int
     flush_ms: float
+    share_prefixes: bool = False
+    placement: Placement = Placement()
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,10 +38,12 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     gguf: GgufInfo
     fit: Fit
     load: wire.Load
+    tuning_key: str
+    """Under which the threads that are measured are remembered; empty if they are not measured."""
 
 
-def prepare(settings: LoadSettings) -> Prepared:
-    """Inspect the file and plan its memory; blocks while it reads the header.
+def prepare(settings: LoadSettings, tuning: TuningCache | None = None) -> Prepared:
+    """Inspect the file and plan its memory and threads; blocks while it reads the header.
 
     Raises:
         ModelError: With code ``model_unusable`` or ``model_too_big``.
@@ -44,25 +51,54 @@ def prepare(settings: LoadSettings) -> Prepared:
     info = inspect(settings.model_path)
     on_gpu = settings.gpu_layers != 0 and installed_backend() != "cpu"
     # What a GPU takes off the main memory is known to llama.cpp only: it refuses what doesn't fit.
+    placement = settings.placement
+    if not placement.suits((info.key_length, info.value_length)):
+        raise ModelError(
+            f"{info.name} can't have a {placement.kv_type} cache: its heads are not whole blocks of 32 values.",
+            code="model_unusable",
+            fix="Use an f16 cache.",
+        )
     fit = plan(
         info,
         available_bytes=_NO_LIMIT if on_gpu else available_memory_bytes(),
         slots=settings.slots,
         context_length=settings.context_length,
         on_gpu=on_gpu,
+        kv_share=placement.kv_share,
     )
+    rule = default_threads(info.tensor_bytes)
+    threads, trials, key = _threads(settings, info, rule, tuning, measured=not on_gpu)
     load = wire.Load(
         model_path=str(settings.model_path.resolve()),
         chat_template=info.chat_template,
         context_length=fit.context_length,
         cache_tokens=fit.cache_tokens,
         micro_batch_tokens=fit.micro_batch_tokens,
-        flash_attention=fit.flash_attention,
+        flash_attention=placement.uses_flash_attention(on_gpu=on_gpu),
         slots=settings.slots,
         queue_limit=settings.queue_limit,
-        threads=settings.threads or default_threads(info.tensor_bytes),
+        threads=threads.single,
         gpu_layers=settings.gpu_layers,
         window_tokens=settings.window_tokens,
         flush_ms=settings.flush_ms,
+        share_prefixes=settings.share_prefixes,
+        batch_threads=threads.batch,
+        try_threads=trials,
+        placement=placement,
     )
-    return Prepared(gguf=info, fit=fit, load=load)
+    return Prepared(gguf=info, fit=fit, load=load, tuning_key=key)
+
+
+def _threads(
+    settings: LoadSettings, info: GgufInfo, rule: int, tuning: TuningCache | None, *, measured: bool
+) -> tuple[Threads, tuple[int, ...], str]:
+    """Threads to begin with, numbers to try instead, and where the outcome is remembered."""
+    if settings.threads is not None:
+        return Threads(settings.threads, settings.threads), (), ""
+    if not measured or tuning is None:
+        return Threads(rule, rule), (), ""
+    key = tuning_key(info, build=llama_version(), slots=settings.slots)
+    if (known := tuning.get(key)) is not None:
+        return known, (), key
+    trials = (rule, *(count for count in candidates(info.tensor_bytes) if count != rule))
+    return Threads(rule, rule), trials if len(trials) > 1 else (), key

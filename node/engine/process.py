@@ -12,9 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+import psutil
+
 from node.engine import frames as wire
 from node.engine.protocol import EngineError
+from node.engine.watchdog import Progress
 
+WORKER_MODULE = "node.engine.worker"
 MAX_LOG_BYTES = 4 * 1024 * 1024
 QUIT_SECONDS = 5.0
 _SECRET_PREFIX = "IDLEWATT_"  # noqa: S105 - the prefix of variables that may hold a passphrase
@@ -63,14 +67,14 @@ class WorkerProcess(asyncio.Protocol):
                 worker._process = await asyncio.create_subprocess_exec(
                     sys.executable,
                     "-m",
-                    "node.engine.worker",
+                    WORKER_MODULE,
                     str(theirs.fileno()),
                     str(os.getpid()),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     pass_fds=(theirs.fileno(),),
-                    env=_environment(),
+                    env=worker_environment(),
                     start_new_session=True,
                 )
             worker._handle = _open_handle(worker._process.pid)
@@ -133,6 +137,16 @@ class WorkerProcess(asyncio.Protocol):
             os.close(self._handle)
             self._handle = None
 
+    def progress(self) -> Progress:
+        """What the child has computed and read so far; nothing more once it is gone."""
+        try:
+            process = psutil.Process(self.pid)
+            times = process.cpu_times()
+            read = process.io_counters().read_bytes if hasattr(process, "io_counters") else 0
+        except psutil.Error:
+            return Progress(0.0, 0)
+        return Progress(times.user + times.system, read)
+
     def describe_end(self) -> str:
         """How it ended, for a person; to be called once it is gone."""
         code = None if self._process is None else self._process.returncode
@@ -180,12 +194,14 @@ def _open_handle(pid: int) -> int | None:
         return None
 
 
-def _environment() -> dict[str, str]:
-    """The worker reads strangers' files: it gets no variable that may hold a passphrase."""
+def worker_environment() -> dict[str, str]:
+    """Variables for a child that reads strangers' files: none of them may hold a passphrase."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIX)}
     paths = [str(_PACKAGE_ROOT), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     environment.setdefault("GOMP_SPINCOUNT", str(_SPIN_COUNT))
+    # At an abort it would start a debugger, if there is one, and write what that sees of the stack into the log.
+    environment.setdefault("GGML_NO_BACKTRACE", "1")
     return environment
 
 

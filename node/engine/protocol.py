@@ -1,18 +1,29 @@
 """The one small protocol every engine speaks, and the values that travel through it.
 
-Sampling parameters carry the OpenAI API's names and meanings.
+Sampling parameters carry the OpenAI API's names and meanings. What travels between buyer and provider is bounded here,
+so that no other boundary has to repeat it; ``node.engine.checks`` adds what only a loaded model can say.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 
 from chain.errors import IdlewattError
 
 FinishReason = Literal["stop", "length", "cancelled"]
+
+MAX_LOGIT_BIAS = 300
+MAX_TOP_LOGPROBS = 20
+MAX_SCHEMA_CHARS = 64 * 1024
+MAX_TOKEN_BYTES = 1_024
+MAX_CACHE_KEY_CHARS = 128
+MAX_PRIORITY = 100
+
+TokenId = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Logprob = Annotated[float, msgspec.Meta(le=0.0)]
 
 
 class EngineError(IdlewattError):
@@ -43,6 +54,50 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     presence_penalty: float = 0.0
     repeat_penalty: float = 1.0
     seed: int | None = None
+    typical_p: float = 1.0
+    """Locally typical sampling; 1.0 is off."""
+    logit_bias: Annotated[tuple[tuple[TokenId, float], ...], msgspec.Meta(max_length=MAX_LOGIT_BIAS)] = ()
+    """What is added to the logits of tokens, by their ids in the model's vocabulary, before anything else."""
+
+
+class JsonObject(msgspec.Struct, frozen=True, tag="json_object"):
+    """The answer is one JSON object."""
+
+
+class JsonSchema(msgspec.Struct, frozen=True, tag="json_schema"):
+    """The answer is one JSON value that this JSON schema accepts."""
+
+    schema: Annotated[str, msgspec.Meta(max_length=MAX_SCHEMA_CHARS)]
+    """The schema as JSON text."""
+
+
+ResponseFormat = JsonObject | JsonSchema
+
+
+class TopLogprob(msgspec.Struct, frozen=True, array_like=True):
+    """A token that could have stood here, and how likely it was."""
+
+    token: TokenId
+    data: Annotated[bytes, msgspec.Meta(max_length=MAX_TOKEN_BYTES)]
+    logprob: Logprob
+
+
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+    """A token of the answer: its id, its bytes (perhaps only a part of a character), and its log-probability.
+
+    Log-probabilities are natural, of the model's own distribution: before bias, penalties, format and temperature.
+    """
+
+    token: TokenId
+    data: Annotated[bytes, msgspec.Meta(max_length=MAX_TOKEN_BYTES)]
+    logprob: Logprob
+    top: Annotated[tuple[TopLogprob, ...], msgspec.Meta(max_length=MAX_TOP_LOGPROBS)] = ()
+    """The most likely tokens here, best first."""
+
+    @property
+    def text(self) -> str:
+        """The bytes as text; a part of a character is U+FFFD."""
+        return self.data.decode("utf-8", "replace")
 
 
 class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +108,14 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    """How many of the most likely tokens to report with each token, up to 20; 0 for the token's own log-probability
+    alone, None for nothing."""
+    response_format: ResponseFormat | None = None
+    cache_key: str = ""
+    """Prompt prefixes are reused only among requests with the same key, unless buyers are not kept apart."""
+    priority: int = 0
+    """Of two that wait, the higher one runs first; -100 to 100."""
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
@@ -63,10 +126,17 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True, tag="chunk"):
-    """Some more text: whole UTF-8 characters only, and how many sampled tokens it stands for."""
+    """Some more text: whole UTF-8 characters only, and how many sampled tokens it stands for.
+
+    The texts of all chunks, thinking or not, are exactly what the model wrote.
+    """
 
     text: str
     tokens: int
+    thinking: bool = False
+    """Whether a reasoning model thinks here, its tags included, instead of answering."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """One for each token that begins in this text, if the request asked for them."""
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
@@ -100,6 +170,26 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_s: float
     """Measured decode speed of one stream, 0.0 before the first measurement."""
     ttft_ms: float
+    chats: bool = True
+    """False for an embedding model, which writes no text."""
+    embedding_length: int = 0
+    """Numbers in a vector of `Engine.embed`; 0 if it is not served."""
+
+
+class Scored(msgspec.Struct, frozen=True, kw_only=True):
+    """How likely a model finds a given completion."""
+
+    input_tokens: int
+    """Tokens of the prompt."""
+    tokens: tuple[TokenLogprob, ...]
+    """Every token of the completion, in order."""
+
+
+class Embeddings(msgspec.Struct, frozen=True, kw_only=True):
+    """One vector of length 1 for each text, and what the texts cost."""
+
+    vectors: tuple[tuple[float, ...], ...]
+    input_tokens: tuple[int, ...]
 
 
 class Engine(Protocol):
@@ -124,6 +214,29 @@ class Engine(Protocol):
 
         Raises:
             EngineError: If the worker is not available.
+        """
+        ...
+
+    async def score(
+        self, prompt: Sequence[ChatMessage] | Sequence[int], completion: str | Sequence[int], top_k: int = 0
+    ) -> Scored:
+        """Log-probabilities of a given completion, teacher-forced: each token after the prompt and those before it.
+
+        Args:
+            prompt: A conversation, to which the model's chat template is applied, or tokens as they are.
+            completion: Text, or tokens as they were sampled: text may be cut into other tokens than it was made of.
+            top_k: How many of the most likely tokens to report at each position, up to 20.
+
+        Raises:
+            EngineError: If the request can't be served, or the worker died under it.
+        """
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> Embeddings:
+        """A vector of length 1 for each text, pooled as the model file says, else by the mean over its tokens.
+
+        Raises:
+            EngineError: If a text is longer than the model's context, or the worker died.
         """
         ...
 

@@ -17,11 +17,13 @@ class Stream:
         request_id: The id the caller knows it by.
         seed: The seed that its answer is drawn with.
         window_tokens: Tokens the worker may be ahead of the reader.
+        work_tokens: Tokens of prompt and answer that it may take.
     """
 
-    def __init__(self, ticket: int, request_id: str, seed: int, window_tokens: int) -> None:
+    def __init__(self, ticket: int, request_id: str, seed: int, window_tokens: int, work_tokens: int = 0) -> None:
         self.ticket = ticket
         self.request_id = request_id
+        self.work_tokens = work_tokens
         self._seed = seed
         self._grant_at = max(1, window_tokens // 2)
         self._taken_tokens = 0
@@ -34,7 +36,9 @@ class Stream:
         """Take a frame of the worker."""
         match frame:
             case wire.Text():
-                self._events.append(Chunk(text=frame.text, tokens=frame.tokens))
+                self._events.append(
+                    Chunk(text=frame.text, tokens=frame.tokens, thinking=frame.thinking, logprobs=frame.logprobs)
+                )
             case wire.Began():
                 self._events.append(Started(input_tokens=frame.input_tokens, seed=self._seed))
             case wire.Ended():

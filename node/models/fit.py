@@ -7,6 +7,7 @@ the whole cache unless flash attention saves them, and the logits.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import msgspec
@@ -45,7 +46,13 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan(
-    info: GgufInfo, *, available_bytes: int, slots: int, context_length: int | None = None, on_gpu: bool = False
+    info: GgufInfo,
+    *,
+    available_bytes: int,
+    slots: int,
+    context_length: int | None = None,
+    on_gpu: bool = False,
+    kv_share: float = 1.0,
 ) -> Fit:
     """The best plan that fits: every slot its full context if there is memory for that, else a shared cache.
 
@@ -55,6 +62,7 @@ def plan(
         slots: Requests that run at once.
         context_length: Tokens a request may have; by default what the model was trained on, up to 4096.
         on_gpu: Whether a GPU computes: then flash attention is worth it, and larger micro-batches are.
+        kv_share: Size of the key-value cache's form ÷ that of f16.
 
     Raises:
         ModelError: With code ``model_too_big`` if even one full request doesn't fit.
@@ -67,7 +75,8 @@ def plan(
     work = _work_bytes(info, slots, micro_batch)
     # Per cell of the cache: its keys and values, the attention mask twice, and a score for every head.
     scores = 4 * micro_batch * (2 + (0 if on_gpu else info.heads))
-    per_token = info.kv_bytes_per_token + scores
+    kv_per_token = math.ceil(info.kv_bytes_per_token * kv_share)
+    per_token = kv_per_token + scores
     spare = available_bytes - info.tensor_bytes - work
     affordable = most if per_token * most <= spare else spare // per_token // CONTEXT_STEP_TOKENS * CONTEXT_STEP_TOKENS
     cells = min(most, max(least, affordable))
@@ -77,7 +86,7 @@ def plan(
         weights_bytes=info.tensor_bytes,
         micro_batch_tokens=micro_batch,
         flash_attention=on_gpu,
-        cache_bytes=info.kv_bytes_per_token * cells,
+        cache_bytes=kv_per_token * cells,
         work_bytes=work + scores * cells,
     )
     if fit.needed_bytes > available_bytes:

@@ -220,6 +220,9 @@ class BuyerService:
             prices=offer.prices,
             max_cost_nano=max(0, budget),
             sampling=turn.sampling,
+            stop=turn.stop,
+            logprobs=turn.logprobs,
+            response_format=turn.response_format,
             voucher=await self.channels.newest_voucher(record),
         )
         problem = m.ask_problem(ask)

@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from node.engine.protocol import TokenLogprob
+from node.engine.thinking import Piece, TagTrimmer
 from node.market.offers import Offer
 from node.services.buyer_session import BuyerSession
 from node.services.jobs import JobBook, ended, now_ms, receipt_view
@@ -58,6 +60,8 @@ class TurnView:
         self._first_s = 0.0
         self._last_s = 0.0
         self._first_tokens = 0
+        self._trimmer = TagTrimmer()
+        self._logprobs: tuple[TokenLogprob, ...] = ()
 
     @property
     def is_asking(self) -> bool:
@@ -89,6 +93,7 @@ class TurnView:
         """A provider is about to be asked."""
         self._offer, self._channel, self._jobs = offer, channel, jobs
         self._asked_s, self._first_s, self._last_s, self._first_tokens = time.monotonic(), 0.0, 0.0, 0
+        self._trimmer, self._logprobs = TagTrimmer(), ()
         self._job = JobView(
             job_id=job_id,
             role="buyer",
@@ -123,16 +128,30 @@ class TurnView:
             case m.Queued(position=position, eta_ms=eta_ms):
                 self._update(state, JobStage.QUEUED)
                 await self.stage("queued", f"Place {position} in line, about {eta_ms / 1000:.0f} s.")
-            case m.Delta(text=text):
+            case m.Delta() as delta:
                 self.delivered = True
                 self._last_s = time.monotonic()
                 if not self._first_s:
                     self._first_s, self._first_tokens = self._last_s, state.output_tokens
                 self._update(state, JobStage.STREAMING)
-                shown = plain(text, 4 * len(text) + 4, lines=True)
-                if shown:
-                    spent_nano = state.bill_nano
-                    await self._emit(ChatDelta(text=shown, output_tokens=state.output_tokens, spent_nano=spent_nano))
+                self._logprobs += delta.logprobs
+                await self._show(self._trimmer.feed(delta.text, thinking=delta.thinking), state)
+
+    async def _show(self, pieces: list[Piece], state: machine.BuyerState) -> None:
+        """Emit text, harmless on screen; log-probabilities go with the first that comes after them."""
+        for text, thinking in pieces:
+            shown = plain(text, 4 * len(text) + 4, lines=True)
+            if shown:
+                logprobs, self._logprobs = self._logprobs, ()
+                await self._emit(
+                    ChatDelta(
+                        text=shown,
+                        output_tokens=state.output_tokens,
+                        spent_nano=state.bill_nano,
+                        thinking=thinking,
+                        logprobs=logprobs,
+                    )
+                )
 
     async def abandon(self, jobs: JobBook) -> None:
         """This provider delivered nothing; another may be tried."""
@@ -145,6 +164,7 @@ class TurnView:
     ) -> None:
         """The request is over: tell it, and keep the job."""
         state = session.state
+        await self._show(self._trimmer.finish(), state)
         self._update(state, JobStage.STREAMING)
         job = self._job
         assert job is not None

@@ -12,6 +12,7 @@ from chain.eip712 import SigningDomain
 from chain.errors import IdlewattError
 from chain.views import ChannelView
 from node.engine.protocol import ChatMessage, Engine, EngineEvent, EngineInfo, GenerateRequest
+from node.engine.watchdog import Paced
 from node.services.chain_desk import ChainDesk
 from node.services.jobs import now_ms
 from node.services.purse import Purse
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 LEAST_ENGINE_TIMEOUT_S: Final = 120.0
 SILENT_TOKENS: Final = 200
-"""The engine may be silent for as long as this many of its tokens take."""
+"""An engine that doesn't know itself may be silent for as long as this many of its tokens take."""
 
 SKIP_FIXES: Final = {
     "engine_busy": "Every slot was busy: raise the slots, or the price.",
@@ -182,6 +183,8 @@ class ProviderHost:
 
     def engine_timeout_s(self) -> float:
         """See ``SessionHost``."""
+        if isinstance(self.engine, Paced):
+            return self.engine.silence_s()
         speed = self._tokens_per_s()
         return LEAST_ENGINE_TIMEOUT_S if speed <= 0 else max(LEAST_ENGINE_TIMEOUT_S, SILENT_TOKENS / speed)
 

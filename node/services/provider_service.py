@@ -11,6 +11,8 @@ import msgspec
 
 from chain.errors import IdlewattError
 from node.engine.llama import LlamaEngine
+from node.engine.protocol import EngineError
+from node.engine.tuning import TuningCache
 from node.market.offers import VALIDITY_MS, Offer, encode_offer, sign_offer
 from node.models.catalog import resolve
 from node.relay.circuit import Circuit
@@ -30,6 +32,7 @@ from node.session.link import SealedLink
 from node.session.sealed import generate_transport_key, transport_public_key
 from node.store.store import Store
 from node.values import Prices, ProviderView
+from node.wire.text import plain
 
 log = logging.getLogger(__name__)
 
@@ -144,10 +147,19 @@ class ProviderService:
             slots=config.slots,
             threads=config.threads,
             gpu_layers=config.gpu_layers,
+            placement=config.placement,
+            share_prefixes=config.share_prefixes,
+            tuning=TuningCache(config.tuning_path),
             on_state=lambda _: self._engine_changed(),
         )
         await self._engine.start()
         info = await self._engine.info()
+        if not info.chats:
+            raise EngineError(
+                f"{plain(info.model_name, 60)} is an embedding model: it writes no text that could be rented out.",
+                code="model_unusable",
+                fix="Choose a chat model.",
+            )
         self.model = info.model_name
         self._tokens_per_s, self._ttft_ms = info.tokens_per_s, info.ttft_ms
         self._host = ProviderHost(

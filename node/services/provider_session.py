@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 from chain.errors import IdlewattError
-from node.engine.protocol import ChatMessage, Chunk, EngineEvent, Finished, GenerateRequest, Started
+from node.engine.protocol import ChatMessage, Chunk, EngineEvent, Finished, GenerateRequest, Started, TokenLogprob
 from node.relay.circuit import CircuitClosedError
 from node.session import messages as m
 from node.session import provider as machine
@@ -98,9 +98,8 @@ class ProviderSession:
         self.receipt: Receipt | None = None
         self._events: deque[io.Event] = deque()
         self._wake = asyncio.Event()
-        self._text: list[str] = []
+        self._chunks: deque[Chunk] = deque()
         self._chars = 0
-        self._tokens = 0
         self._engine_end: io.EngineEnded | None = None
         self._room = asyncio.Event()
         self._messages_room = asyncio.Event()
@@ -151,9 +150,8 @@ class ProviderSession:
             if self._events:
                 event: io.Event = self._events.popleft()
                 self._messages_room.set()
-            elif self.state.wants_chunks and (self._text or self._tokens):
-                event = io.Produced("".join(self._text), self._tokens)
-                self._drop_text()
+            elif self.state.wants_chunks and self._chunks:
+                event = self._produced()
             elif self.state.wants_chunks and self._engine_end is not None:
                 event, self._engine_end = self._engine_end, None
             else:
@@ -164,8 +162,22 @@ class ProviderSession:
             await self._feed(event)
             return
 
+    def _produced(self) -> io.Produced:
+        """What has gathered, up to where thinking begins or ends."""
+        chunks, thinking = self._chunks, self._chunks[0].thinking
+        text, tokens, logprobs = list[str](), 0, list[TokenLogprob]()
+        while chunks and chunks[0].thinking == thinking:
+            chunk = chunks.popleft()
+            text.append(chunk.text)
+            tokens += chunk.tokens
+            logprobs += chunk.logprobs
+            self._chars -= len(chunk.text)
+        self._room.set()
+        return io.Produced("".join(text), tokens, thinking, tuple(logprobs))
+
     def _drop_text(self) -> None:
-        self._text, self._chars, self._tokens = [], 0, 0
+        self._chunks.clear()
+        self._chars = 0
         self._room.set()
 
     async def _feed(self, event: io.Event) -> None:
@@ -271,19 +283,17 @@ class ProviderSession:
         self._wake.set()
 
     async def _stream(self, stream: AsyncIterator[EngineEvent], end: io.EngineEnded) -> io.EngineEnded:
-        timeout_s = self._host.engine_timeout_s()
         while True:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(self._host.engine_timeout_s()):
                 event = await anext(stream, None)
             match event:
                 case None:
                     return end
                 case Started(input_tokens=input_tokens, seed=seed):
                     self._post(io.Started(input_tokens, seed, _now_ms()))
-                case Chunk(text=text, tokens=tokens):
-                    self._text.append(text)
-                    self._chars += len(text)
-                    self._tokens += tokens
+                case Chunk():
+                    self._chunks.append(event)
+                    self._chars += len(event.text)
                     self._wake.set()
                 case Finished(reason=reason):
                     end = io.EngineEnded(reason, _now_ms())

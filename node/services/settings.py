@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from node.engine.placement import Placement
 from node.values import Prices
 
 DEFAULT_PRICES = Prices(input_nano_per_mtok=100_000_000, output_nano_per_mtok=200_000_000)
@@ -18,6 +19,10 @@ class EngineSettings:
     context_length: int | None = None
     threads: int | None = None
     gpu_layers: int = -1
+    placement: Placement = field(default_factory=Placement)
+    share_prefixes: bool = False
+    tuning_path: Path | None = None
+    """Where measured numbers of threads are remembered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

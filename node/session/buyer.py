@@ -273,7 +273,8 @@ def _receipt_problem(state: BuyerState, final: m.Final) -> str:
 
 def _fingerprint(state: BuyerState, receipt: Receipt) -> bytes:
     assert state.quote is not None
-    return fingerprint_hash(state.ask.sampling, state.ask.stop, state.quote.max_output_tokens, receipt.seed)
+    ask, most = state.ask, state.quote.max_output_tokens
+    return fingerprint_hash(ask.sampling, ask.stop, most, receipt.seed, ask.response_format)
 
 
 def _over(state: BuyerState) -> Step:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from chain.errors import IdlewattError
-from node.engine.protocol import ChatMessage, Sampling
+from node.engine.protocol import MAX_TOP_LOGPROBS, ChatMessage, ResponseFormat, Sampling, TokenLogprob
 from node.values import Prices
 from wallet.receipts import Receipt
 from wallet.vouchers import Voucher
@@ -23,6 +23,9 @@ MAX_CONVERSATION_MESSAGES = 512
 MAX_CONVERSATION_BYTES = 768 * 1024
 MAX_OUTPUT_TOKENS = 1 << 20
 MAX_DELTA_CHARS = 16_384
+MAX_DELTA_LOGPROBS = 32
+"""So that a delta of the longest tokens there are still fits into one message."""
+MAX_BIAS = 100.0
 MAX_STOP_STRINGS = 8
 MAX_SEED = 2**64 - 1
 MAX_PRICE_NANO_PER_MTOK = 10**15
@@ -63,6 +66,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):
     stop: Annotated[tuple[Stop, ...], msgspec.Meta(max_length=MAX_STOP_STRINGS)] = ()
     voucher: Voucher | None = None
     """The buyer's newest voucher on this channel, in case the provider never got it."""
+    logprobs: Annotated[int, msgspec.Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    """Most likely tokens to report with each token of the answer."""
+    response_format: ResponseFormat | None = None
+    """What form the answer must have. The receipt's fingerprint covers it, so one that ignores it is refused."""
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True, tag="quote"):
@@ -86,11 +93,14 @@ class Queued(msgspec.Struct, frozen=True, kw_only=True, tag="queued"):
     eta_ms: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 
 
-class Delta(msgspec.Struct, frozen=True, kw_only=True, tag="delta"):
+class Delta(msgspec.Struct, frozen=True, kw_only=True, tag="delta", omit_defaults=True):
     """Some more of the answer and the output tokens billed for it."""
 
     text: Annotated[str, msgspec.Meta(max_length=MAX_DELTA_CHARS)]
     tokens: Tokens
+    thinking: bool = False
+    """A reasoning model's thinking; it is billed and hashed as what follows it."""
+    logprobs: Annotated[tuple[TokenLogprob, ...], msgspec.Meta(max_length=MAX_DELTA_LOGPROBS)] = ()
 
 
 class Pay(msgspec.Struct, frozen=True, kw_only=True, tag="pay"):
@@ -185,6 +195,8 @@ def decode(data: bytes) -> Message:
             raise MessageError(problem, code="bad_request")
     elif isinstance(message, Quote) and not _sane_prices(message.prices):
         raise MessageError("The peer quoted an impossible price.")
+    elif isinstance(message, Delta) and not _sane_logprobs(message.logprobs):
+        raise MessageError("The peer sent impossible log-probabilities.")
     return message
 
 
@@ -202,6 +214,10 @@ def _sane_prices(prices: Prices) -> bool:
     return prices.input_nano_per_mtok in limits and prices.output_nano_per_mtok in limits
 
 
+def _sane_logprobs(logprobs: tuple[TokenLogprob, ...]) -> bool:
+    return all(math.isfinite(one.logprob) and all(math.isfinite(top.logprob) for top in one.top) for one in logprobs)
+
+
 def _sampling_problem(sampling: Sampling) -> str:
     bounds = {
         "temperature": (sampling.temperature, 0.0, 10.0),
@@ -211,10 +227,13 @@ def _sampling_problem(sampling: Sampling) -> str:
         "frequency_penalty": (sampling.frequency_penalty, -2.0, 2.0),
         "presence_penalty": (sampling.presence_penalty, -2.0, 2.0),
         "repeat_penalty": (sampling.repeat_penalty, 0.0, 10.0),
+        "typical_p": (sampling.typical_p, 0.0, 1.0),
     }
     for name, (value, low, high) in bounds.items():
         if not math.isfinite(value) or not low <= value <= high:
             return f"The sampling parameter {name} is out of range."
+    if not all(-MAX_BIAS <= bias <= MAX_BIAS for _, bias in sampling.logit_bias):
+        return "The sampling parameter logit_bias is out of range."
     if sampling.seed is not None and not 0 <= sampling.seed <= MAX_SEED:
         return "The sampling parameter seed is out of range."
     return ""

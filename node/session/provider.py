@@ -74,8 +74,8 @@ def step(state: ProviderState, event: Event) -> Step:
             return _on_counted(state, input_tokens)
         case Started(input_tokens, seed, at_ms):
             return _on_started(state, input_tokens, seed, at_ms)
-        case Produced(text, tokens):
-            return _on_produced(state, text, tokens)
+        case Produced():
+            return _on_produced(state, event)
         case EngineEnded():
             return _on_engine_ended(state, event)
         case _:
@@ -218,6 +218,10 @@ def _on_counted(state: ProviderState, input_tokens: int) -> Step:
         max_tokens=most,
         sampling=ask.sampling,
         stop=ask.stop,
+        logprobs=ask.logprobs,
+        response_format=ask.response_format,
+        # Prompt prefixes are reused among one account's requests and no others'.
+        cache_key=facts.payer.hex(),
     )
     running = replace(state, stage=Stage.RUNNING, input_tokens=input_tokens, max_output_tokens=most)
     return running, (Send(quote), Generate(request))
@@ -233,11 +237,19 @@ def _on_started(state: ProviderState, input_tokens: int, seed: int, at_ms: int) 
     return replace(state, seed=seed, started_ms=at_ms), ()
 
 
-def _on_produced(state: ProviderState, text: str, tokens: int) -> Step:
+def _on_produced(state: ProviderState, produced: Produced) -> Step:
     if state.stage is not Stage.RUNNING or state.ended is not None:
         return state, ()
+    # The shell reads on when nothing is pending, so two kinds of text meet here only if it does not keep to that.
+    mixed = bool(state.pending_text) and not state.pending_thinking
     return deliver(
-        replace(state, pending_text=state.pending_text + text, pending_tokens=state.pending_tokens + max(0, tokens))
+        replace(
+            state,
+            pending_text=state.pending_text + produced.text,
+            pending_tokens=state.pending_tokens + max(0, produced.tokens),
+            pending_thinking=produced.thinking and not mixed,
+            pending_logprobs=state.pending_logprobs + produced.logprobs,
+        )
     )
 
 
@@ -253,7 +265,9 @@ def _on_cancel(state: ProviderState) -> Step:
             if state.cancelled:
                 return state, ()
             # Text that still waited for a voucher was never delivered, so it is neither sent nor billed.
-            stopped = replace(state, cancelled=True, pending_text="", pending_tokens=0, stalled=False)
+            stopped = replace(
+                state, cancelled=True, pending_text="", pending_tokens=0, pending_logprobs=(), stalled=False
+            )
             if state.ended is None:
                 return finish(stopped, "cancelled", state.started_ms, (StopGenerating(),))
             return finish(stopped, "cancelled", state.ended.at_ms)

@@ -33,7 +33,8 @@ def _next_piece(state: ProviderState) -> tuple[str, int] | None:
     """The text to hand over next and the tokens it stands for; ``None`` when the window is full."""
     text, tokens = state.pending_text, state.pending_tokens
     step_tokens = max(1, state.policy.credit_tokens // 2)
-    pieces = max(1, -(-tokens // step_tokens), -(-len(text) // m.MAX_DELTA_CHARS))
+    logprobs = -(-len(state.pending_logprobs) // m.MAX_DELTA_LOGPROBS)
+    pieces = max(1, -(-tokens // step_tokens), -(-len(text) // m.MAX_DELTA_CHARS), logprobs)
     if pieces > 1:
         text, tokens = text[: -(-len(text) // pieces)], min(tokens, -(-tokens // pieces))
     billed = _billable(state, text, tokens)
@@ -54,15 +55,19 @@ def _hand_over(state: ProviderState, text: str, tokens: int) -> tuple[ProviderSt
     billed = _billable(state, text, tokens)
     digest = state.output_hash.copy()
     digest.update(text.encode())
+    left = state.pending_text[len(text) :]
+    # One for each token that begins in the text: those of this piece come first, the rest with the last one.
+    logprobs = state.pending_logprobs[: tokens if left else m.MAX_DELTA_LOGPROBS]
     delivered = replace(
         state,
         output_tokens=state.output_tokens + billed,
         output_bytes=state.output_bytes + len(text.encode()),
         output_hash=digest,
-        pending_text=state.pending_text[len(text) :],
+        pending_text=left,
         pending_tokens=state.pending_tokens - tokens,
+        pending_logprobs=state.pending_logprobs[len(logprobs) :] if left else (),
     )
-    return delivered, m.Delta(text=text, tokens=billed)
+    return delivered, m.Delta(text=text, tokens=billed, thinking=state.pending_thinking, logprobs=logprobs)
 
 
 def finish(state: ProviderState, reason: str, at_ms: int, before: tuple[Action, ...] = ()) -> Step:
@@ -73,7 +78,9 @@ def finish(state: ProviderState, reason: str, at_ms: int, before: tuple[Action, 
         channel_id=ask.channel_id,
         prompt_hash=prompt_hash(ask.messages),
         output_hash=state.output_hash.digest(),
-        fingerprint_hash=fingerprint_hash(ask.sampling, ask.stop, state.max_output_tokens, state.seed),
+        fingerprint_hash=fingerprint_hash(
+            ask.sampling, ask.stop, state.max_output_tokens, state.seed, ask.response_format
+        ),
         input_tokens=state.input_tokens,
         output_tokens=state.output_tokens,
         cumulative_nano=state.owed_nano,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from node.engine.protocol import ChatMessage, FinishReason, GenerateRequest
+from node.engine.protocol import ChatMessage, FinishReason, GenerateRequest, TokenLogprob
 from node.session import messages as m
 from node.session.terms import ChannelFacts
 from wallet.receipts import Receipt
@@ -70,10 +70,12 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Produced:
-    """The engine made some text."""
+    """The engine made some text; ``thinking`` and ``logprobs`` as in :class:`node.engine.protocol.Chunk`."""
 
     text: str
     tokens: int
+    thinking: bool = False
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

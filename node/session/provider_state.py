@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from chain.eip712 import SigningDomain
 from chain.views import Inclusion
+from node.engine.protocol import TokenLogprob
 from node.session import messages as m
 from node.session.provider_io import Action, EngineEnded
 from node.session.terms import DEFAULT_CREDIT_TOKENS, ChannelFacts, bill_nano, window_nano
@@ -72,6 +73,8 @@ class ProviderState:
     started_ms: int = 0
     pending_text: str = ""
     pending_tokens: int = 0
+    pending_thinking: bool = False
+    pending_logprobs: tuple[TokenLogprob, ...] = ()
     stalled: bool = False
     ended: EngineEnded | None = None
     cancelled: bool = False

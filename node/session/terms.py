@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from chain.views import Inclusion
-from node.engine.protocol import ChatMessage, Sampling
+from node.engine.protocol import ChatMessage, ResponseFormat, Sampling
 from node.pricing import TOKENS_PER_PRICE_UNIT, cost_nano
 from node.values import Prices
 from wallet.vouchers import Voucher
@@ -18,6 +18,7 @@ DEFAULT_CREDIT_TOKENS = 64
 TEMPLATE_TOKENS = 192
 """What a chat template may add to any prompt: markers, dates, a default system text."""
 TEMPLATE_TOKENS_PER_MESSAGE = 24
+_HASHED = ("temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repeat_penalty")
 
 
 class ChannelFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,13 +83,26 @@ def prompt_hash(messages: Sequence[ChatMessage]) -> bytes:
     return digest.digest()
 
 
-def fingerprint_hash(sampling: Sampling, stop: Sequence[str], max_output_tokens: int, seed: int) -> bytes:
-    """SHA-256 over what a replay needs besides the prompt: sampling, the seed used, stop strings, the token limit."""
+def fingerprint_hash(
+    sampling: Sampling,
+    stop: Sequence[str],
+    max_output_tokens: int,
+    seed: int,
+    response_format: ResponseFormat | None = None,
+) -> bytes:
+    """SHA-256 over what a replay needs besides the prompt: sampling, the seed used, stop strings, token limit, format.
+
+    ``typical_p``, ``logit_bias`` and the format stand in it only where they are used: a request without them has the
+    same fingerprint for a peer that doesn't know them yet, and one with them is refused where they were ignored.
+    """
     # Numbers written as integers are the same parameters: both sides must hash one form.
-    values = {
-        name: int(value) if name == "top_k" else float(value)
-        for name, value in msgspec.structs.asdict(sampling).items()
-        if name != "seed"
-    }
-    canonical = msgspec.json.encode([values, seed, list(stop), max_output_tokens], order="sorted")
-    return hashlib.sha256(canonical).digest()
+    values: dict[str, object] = {name: float(getattr(sampling, name)) for name in _HASHED}
+    values["top_k"] = int(sampling.top_k)
+    if sampling.typical_p != 1.0:
+        values["typical_p"] = float(sampling.typical_p)
+    if sampling.logit_bias:
+        values["logit_bias"] = [[token, float(bias)] for token, bias in sampling.logit_bias]
+    hashed: list[object] = [values, seed, list(stop), max_output_tokens]
+    if response_format is not None:
+        hashed.append(response_format)
+    return hashlib.sha256(msgspec.json.encode(hashed, order="sorted")).digest()

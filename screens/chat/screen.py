@@ -17,6 +17,7 @@ from textual.widgets.option_list import Option
 from textual.worker import Worker
 
 from node.values import (
+    ChatDelta,
     ChatDone,
     ChatFailed,
     ChatMessage,
@@ -205,9 +206,8 @@ class ChatScreen(NodeScreen):
             return done_content(event)
         if isinstance(event, ChatFailed):
             return failed_content(event)
-        text = getattr(event, "text", "")
-        if text:
-            await answer.feed(text)
+        if isinstance(event, ChatDelta) and event.text:
+            await (answer.think if event.thinking else answer.feed)(event.text)
         if first and self.looked_at:
             self.show()
         return None

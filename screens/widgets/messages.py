@@ -7,13 +7,15 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
 from textual.timer import Timer
-from textual.widgets import Markdown, Static
+from textual.widgets import Collapsible, Markdown, Static
 from textual.widgets.markdown import MarkdownStream
 
 from screens.text import harmless
 
 FLUSH_S = 0.1
 """Streaming text reaches the screen at most this often."""
+MAX_THINKING_CHARS = 32_768
+"""The end of longer thinking is kept."""
 MAX_NESTING = 12
 """Deeper quotes and lists in a stranger's Markdown are left flat."""
 
@@ -41,6 +43,8 @@ class Answer(Vertical):
     DEFAULT_CSS = """
     Answer { height: auto; margin: 0 1; }
     Answer > Markdown { padding: 0 1; margin: 1 0 0 0; }
+    Answer > Collapsible { height: auto; margin: 1 0 0 0; padding: 0 1; border: none; background: transparent; }
+    Answer > Collapsible Static { color: $text-muted; text-style: dim; }
     Answer > .outcome { height: auto; padding: 0 1; color: $text-muted; }
     """
 
@@ -49,6 +53,8 @@ class Answer(Vertical):
         self.text = text
         self._first_outcome = outcome
         self._pending: list[str] = []
+        self._thinking = ""
+        self._thinking_drawn = True
         self._stream: MarkdownStream | None = None
         self._timer: Timer | None = None
 
@@ -56,6 +62,21 @@ class Answer(Vertical):
         """Markdown and outcome."""
         yield Markdown(harmless(self.text), open_links=False, parser_factory=answer_parser)
         yield Static(self._first_outcome or "", markup=False, classes="outcome")
+
+    async def think(self, text: str) -> None:
+        """Take some more of a reasoning model's thinking: it is folded away, dim, and no part of the answer."""
+        self._thinking = (self._thinking + harmless(text))[-MAX_THINKING_CHARS:]
+        self._thinking_drawn = False
+        if not self.query(Collapsible):
+            await self.mount(Collapsible(Static(markup=False), title="Thinking"), before=0)
+            self._draw_thinking()
+        elif self._timer is None:
+            self._timer = self.set_timer(FLUSH_S, self.flush)
+
+    def _draw_thinking(self) -> None:
+        if not self._thinking_drawn:
+            self.query_one(Collapsible).query_one("Contents > Static", Static).update(Content(self._thinking))
+            self._thinking_drawn = True
 
     async def feed(self, text: str) -> None:
         """Take some more of the answer; it is drawn soon."""
@@ -70,6 +91,7 @@ class Answer(Vertical):
     async def flush(self) -> None:
         """Draw what came in, unless nobody looks; then it waits for the next flush."""
         self._timer = None
+        self._draw_thinking()
         if not self._pending or (self._stream is not None and self.screen not in self.app.screen_stack):
             return
         if self._stream is None:
@@ -83,6 +105,7 @@ class Answer(Vertical):
         if self._timer is not None:
             self._timer.stop()
             self._timer = None
+        self._draw_thinking()
         if self._pending:
             stream = self._stream = self._stream or Markdown.get_stream(self.query_one(Markdown))
             await stream.write("".join(self._pending))

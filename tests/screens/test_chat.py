@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from textual.widgets import Markdown
+from textual.widgets import Collapsible, Markdown
 
 from node.values import ChatDelta, ChatFailed, ChatMessage, ChatStage, IdlewattError
 from screens.chat.screen import ChatScreen
@@ -268,3 +268,23 @@ async def test_a_link_is_opened_only_after_asking_and_only_if_it_is_a_web_page(m
         assert opened == []
         await pilot.press("enter")
         await until(pilot, lambda: opened == ["https://example.org/[/x]"])
+
+
+async def test_thinking_is_folded_away_and_no_part_of_the_answer():
+    node = FakeNode()
+    *_, done = chat_script()
+    node.script = lambda: [
+        ChatDelta(text="Seven \x1b[2J and five", output_tokens=3, spent_nano=600, thinking=True),
+        ChatDelta(text=" make twelve.", output_tokens=6, spent_nano=900, thinking=True),
+        ChatDelta(text="Twelve.", output_tokens=8, spent_nano=1_000),
+        done,
+    ]
+    async with make_app(node, first_mode="chat").run_test(size=NARROW) as pilot:
+        await ask(pilot, "What is 7 + 5?")
+        await until_seen(pilot, "Thinking", "Twelve.")
+        await until_idle(pilot)
+        assert pilot.app.screen.messages[-1].content == "Twelve."
+        folded = pilot.app.screen.query_one(Collapsible)
+        assert folded.collapsed
+        folded.collapsed = False
+        await until_seen(pilot, "Seven [2J and five make twelve.")

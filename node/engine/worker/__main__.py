@@ -11,9 +11,12 @@ import sys
 
 from node.engine import frames as wire
 from node.engine.protocol import EngineError
-from node.engine.worker.loop import Link, Loop, ParentGoneError
+from node.engine.worker.embedder import EmbedLoop
+from node.engine.worker.link import Link, ParentGoneError
+from node.engine.worker.loop import Loop
 from node.engine.worker.model import LoadedModel
 from node.engine.worker.prompt import ControlTextGuard, PromptBuilder
+from node.engine.worker.side import embedding_length
 from node.engine.worker.template import ChatTemplate
 
 _PR_SET_PDEATHSIG = 1
@@ -60,11 +63,28 @@ def _serve_model(link: Link, config: wire.Load) -> None:
     try:
         model = LoadedModel(config, on_progress)
         vocabulary = model.vocabulary
+        vectors = embedding_length(model.model)
+        if not model.chats:
+            ready = (model.build, model.backend, vocabulary.size, config.context_length)
+            link.send([wire.Ready(*ready, 0.0, 0.0, chats=False, embedding_length=vectors)])
+            EmbedLoop(link, model, config).run()
+            return
         template = ChatTemplate(config.chat_template, bos=vocabulary.bos_text, eos=vocabulary.eos_text)
         guard = ControlTextGuard(vocabulary.control_texts())
         loop = Loop(link, model, PromptBuilder(template, vocabulary, guard), config)
         link.send(
-            [wire.Ready(model.build, model.backend, vocabulary.size, config.context_length, *loop.speed)],
+            [
+                wire.Ready(
+                    model.build,
+                    model.backend,
+                    vocabulary.size,
+                    config.context_length,
+                    *loop.speed,
+                    True,
+                    vectors,
+                    model.threads,
+                )
+            ],
         )
         loop.run()
     except EngineError as error:

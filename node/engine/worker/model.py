@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from node.engine.backend import backend_of
 from node.engine.frames import Load
+from node.engine.placement import KvType, Placement, SplitMode
 from node.engine.protocol import EngineError
+from node.engine.threads import Threads
+from node.engine.worker.kind import check_kind, embeds_only
 from node.engine.worker.native import build, llama, quiet_log
 from node.engine.worker.scheduler import BATCH_TOKENS
 from node.engine.worker.vocabulary import Vocabulary
+
+_KV_TYPES: dict[KvType, int] = {
+    "f16": llama.GGML_TYPE_F16,
+    "q8_0": llama.GGML_TYPE_Q8_0,
+    "q4_0": llama.GGML_TYPE_Q4_0,
+}
+_SPLIT_MODES: dict[SplitMode, int] = {
+    "layer": llama.LLAMA_SPLIT_MODE_LAYER,
+    "row": llama.LLAMA_SPLIT_MODE_ROW,
+    "none": llama.LLAMA_SPLIT_MODE_NONE,
+}
 
 
 class LoadedModel:
@@ -33,54 +48,115 @@ class LoadedModel:
         self.model = _load(config, on_progress)
         try:
             self.vocabulary = Vocabulary(self.model)
-            self.context = _make_context(self.model, config)
+            self._config = config
+            self.threads = Threads(config.threads, config.batch_threads or config.threads)
+            self.partial = can_share(self.model)
+            self.sequences = min(llama.llama_max_parallel_sequences(), config.slots * (2 if self.partial else 1))
+            self.chats = not embeds_only(self.model)
+            """False for an embedding model, which has no context until it is asked for vectors."""
+            self.context = _make_context(self.model, config, self.sequences) if self.chats else 0
         except EngineError:
             llama.llama_model_free(self.model)
             raise
-        self.memory: Any = llama.llama_get_memory(self.context)
+        self.memory: Any = llama.llama_get_memory(self.context) if self.context else None
 
-    def forget(self, slot: int) -> None:
+    def renew(self) -> None:
+        """Replace the context, after an error that leaves it in no known state.
+
+        Raises:
+            SystemExit: If there is no memory for it any more: a new worker may find some.
+        """
+        llama.llama_free(self.context)
+        self.context = 0
+        try:
+            self.context = _make_context(self.model, self._config, self.sequences)
+        except EngineError as error:
+            raise SystemExit(f"The context could not be made again: {error.message}") from error
+        self.memory = llama.llama_get_memory(self.context)
+        self.use_threads(self.threads)
+
+    def use_threads(self, threads: Threads) -> None:
+        """Compute with so many threads from now on."""
+        self.threads = threads
+        llama.llama_set_n_threads(self.context, threads.single, threads.batch)
+
+    def forget(self, sequence: int) -> None:
         """Drop what the cache holds for a sequence."""
-        llama.llama_memory_seq_rm(self.memory, slot, -1, -1)
+        llama.llama_memory_seq_rm(self.memory, sequence, -1, -1)
+
+    def share(self, source: int, sequence: int, length: int) -> None:
+        """Let a sequence begin with the first `length` cells of another one."""
+        llama.llama_memory_seq_cp(self.memory, source, sequence, 0, length)
 
     def forget_all(self) -> None:
-        """Empty the cache, so that the next request meets the same cells as the very first one did."""
+        """Empty the cache."""
         llama.llama_memory_clear(self.memory, False)
 
     def close(self) -> None:
         """Free everything."""
-        llama.llama_free(self.context)
+        if self.context:
+            llama.llama_free(self.context)
         llama.llama_model_free(self.model)
         llama.llama_backend_free()
+
+
+def can_share(model: int) -> bool:
+    """Whether sequences of this model can share a part of their cells.
+
+    A recurrent state stands for all tokens before it, and a sliding window has lost those that left it.
+    """
+    recurrent = llama.llama_model_is_recurrent(model) or llama.llama_model_is_hybrid(model)
+    return not recurrent and not llama.llama_model_n_swa(model)
+
+
+def _place(params: Any, placement: Placement) -> Any:
+    """Say how GPUs share the model; what is returned must outlive the loading."""
+    params.split_mode = _SPLIT_MODES[placement.split_mode]
+    params.main_gpu = placement.main_gpu
+    most = llama.llama_max_devices()
+    if not placement.tensor_split or not llama.llama_supports_gpu_offload():
+        return None
+    if len(placement.tensor_split) > most:
+        raise EngineError(f"This build of llama.cpp shares a model among {most} GPUs at most.", code="bad_request")
+    shares = (ctypes.c_float * most)(*placement.tensor_split)
+    params.tensor_split = shares
+    return shares
 
 
 def _load(config: Load, on_progress: Callable[[float], bool]) -> int:
     params = llama.llama_model_default_params()
     params.n_gpu_layers = config.gpu_layers
+    shares = _place(params, config.placement)
+    # Kernels for AMX, as GCC 12 compiles them, crash on the first prompt of a quantized model (llama.cpp issue 20824).
+    params.use_extra_bufts = b"AMX_INT8 = 1" not in llama.llama_print_system_info()
     callback = llama.llama_progress_callback(lambda progress, _data: on_progress(progress))
     params.progress_callback = callback
     path = Path(config.model_path)
     model: int | None = llama.llama_model_load_from_file(str(path).encode(), params)
+    del shares  # llama.cpp has read them
     if model is None:
         raise EngineError("llama.cpp can't load this model file.", code="model_unusable")
-    if llama.llama_model_has_encoder(model) or not llama.llama_model_has_decoder(model):
+    try:
+        check_kind(model)
+    except EngineError:
         llama.llama_model_free(model)
-        raise EngineError("This model doesn't write text: it is no chat model.", code="model_unusable")
+        raise
     return model
 
 
-def _make_context(model: int, config: Load) -> int:
+def _make_context(model: int, config: Load, sequences: int) -> int:
     params = llama.llama_context_default_params()
     params.n_ctx = config.cache_tokens
     params.n_batch = BATCH_TOKENS
     params.n_ubatch = config.micro_batch_tokens
-    params.n_seq_max = config.slots
-    params.n_outputs_max = config.slots
-    params.n_threads = params.n_threads_batch = config.threads
+    params.n_seq_max = sequences
+    params.n_outputs_max = sequences
+    params.n_threads, params.n_threads_batch = config.threads, config.batch_threads or config.threads
     # One cache for all sequences keeps them in one micro-batch. On a CPU, flash attention is up to three times slower.
     params.kv_unified = True
     on, off = llama.LLAMA_FLASH_ATTN_TYPE_AUTO, llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.flash_attn_type = on if config.flash_attention else off
+    params.type_k = params.type_v = _KV_TYPES[config.placement.kv_type]
     params.no_perf = True
     context: int | None = llama.llama_init_from_model(model, params)
     if context is None:

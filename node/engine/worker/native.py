@@ -17,7 +17,12 @@ from node.engine.protocol import EngineError
 _PACKAGE = "llama_cpp"
 
 
-def _import_low_level() -> Any:
+def import_part(name: str) -> Any:
+    """A module of llama-cpp-python by its name, without running the package around it.
+
+    Raises:
+        EngineError: If llama-cpp-python is not installed.
+    """
     whole = sys.modules.get(_PACKAGE)
     if whole is None:
         spec = importlib.util.find_spec(_PACKAGE)
@@ -29,14 +34,14 @@ def _import_low_level() -> Any:
             )
         sys.modules[_PACKAGE] = importlib.util.module_from_spec(spec)
     try:
-        return importlib.import_module(f"{_PACKAGE}.llama_cpp")
+        return importlib.import_module(f"{_PACKAGE}.{name}")
     finally:
         if whole is None:
             # Whoever imports the package later gets all of it.
             del sys.modules[_PACKAGE]
 
 
-llama: Any = _import_low_level()
+llama: Any = import_part("llama_cpp")
 
 
 _DEBUG, _CONTINUED = 1, 5

@@ -63,6 +63,8 @@ class PromptBuilder:
         self._template = template
         self._tokenizer = tokenizer
         self._guard = guard
+        self.thinking = template.thinking()
+        """What the model puts around its thinking, if it thinks."""
 
     def tokens(self, messages: Sequence[ChatMessage]) -> list[int]:
         """Tokens of the whole conversation, ready for the answer to follow.

@@ -25,6 +25,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from node.engine.protocol import EngineError
+from node.engine.thinking import ThinkingTags, thinking_tags
 from node.models.gguf import ModelError, printable
 
 MAX_TEMPLATE_CHARS = 512 * 1024
@@ -98,6 +99,7 @@ class ChatTemplate:
             raise ModelError(
                 f"The model's chat template can't be read: {printable(str(error))}.", fix="Choose another model."
             ) from error
+        self._source = source
         self._names = {"bos_token": bos, "eos_token": eos, "raise_exception": _refuse, "strftime_now": _now}
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
@@ -119,6 +121,14 @@ class ChatTemplate:
         except Exception as error:  # a template may raise anything that Python can
             reason = printable(f"{type(error).__name__}: {error}", 160)
             raise EngineError(f"The model's chat template failed ({reason}).", code="bad_request") from error
+
+    def thinking(self) -> ThinkingTags | None:
+        """What the model puts around its thinking, going by what the template speaks of."""
+        try:
+            prompt = self.render([{"role": "user", "content": "?"}])
+        except EngineError:
+            prompt = ""
+        return thinking_tags(self._source, prompt)
 
     def _render(self, messages: Sequence[Mapping[str, str]]) -> str:
         pieces: list[str] = []

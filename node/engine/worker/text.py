@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections import deque
+from collections.abc import Callable
 
 
 class TextAssembler:
@@ -14,11 +15,23 @@ class TextAssembler:
 
     Args:
         stops: Strings that end the answer; neither they nor anything after is released.
+        on_token: Called for each counted token with the index of its first character in the answer.
     """
 
-    __slots__ = ("_decoded", "_decoder", "_longest", "_pending", "_prefixes", "_starts", "_stops", "stopped")
+    __slots__ = (
+        "_decoded",
+        "_decoder",
+        "_longest",
+        "_on_token",
+        "_pending",
+        "_prefixes",
+        "_starts",
+        "_stops",
+        "stopped",
+    )
 
-    def __init__(self, stops: tuple[str, ...] = ()) -> None:
+    def __init__(self, stops: tuple[str, ...] = (), on_token: Callable[[int], object] | None = None) -> None:
+        self._on_token = on_token
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stops = stops
         self._prefixes = frozenset(stop[:end] for stop in stops for end in range(1, len(stop)))
@@ -35,6 +48,8 @@ class TextAssembler:
         text = self._decoder.decode(piece)
         if text and not self._stops and not self._starts:
             # The usual case, on the path of every token: whole characters, and nothing held back.
+            if self._on_token is not None:
+                self._on_token(self._decoded)
             self._decoded += len(text)
             return text, 1
         self._starts.append(self._decoded)
@@ -76,6 +91,8 @@ class TextAssembler:
     def _count_released(self) -> int:
         released, starts, tokens = self._decoded - len(self._pending), self._starts, 0
         while starts and starts[0] < released:
-            starts.popleft()
+            start = starts.popleft()
+            if self._on_token is not None:
+                self._on_token(start)
             tokens += 1
         return tokens

@@ -20,6 +20,7 @@ class Vocabulary:
         self._vocab = vocab
         self.size = int(llama.llama_vocab_n_tokens(vocab))
         self._pieces: dict[int, bytes | None] = {}
+        self._silent: list[int] | None = None
         self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
         bos = int(llama.llama_vocab_bos(vocab))
         add_bos = bool(llama.llama_vocab_get_add_bos(vocab)) and bos >= 0
@@ -38,8 +39,13 @@ class Vocabulary:
         get_attr = llama.llama_vocab_get_attr
         return [self._text(token) for token in range(self.size) if get_attr(vocab, token) & mask]
 
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """Tokens of a text, without BOS or EOS; control tokens are recognized only if `special`.
+    def tokenize(self, text: str, *, special: bool, whole: bool = False) -> list[int]:
+        """Tokens of a text; control tokens are recognized only if `special`.
+
+        Args:
+            text: Any text.
+            special: Whether the text of a control token becomes that token.
+            whole: Whether the text stands by itself: then it gets what the model wants around a text (BOS, EOS, CLS).
 
         Raises:
             EngineError: With code ``context_too_long`` if llama.cpp can't hold so many.
@@ -47,10 +53,33 @@ class Vocabulary:
         raw = text.encode()
         room = len(raw) + 8
         buffer = (llama.llama_token * room)()
-        count = int(llama.llama_tokenize(self._vocab, raw, len(raw), buffer, room, False, special))
+        count = int(llama.llama_tokenize(self._vocab, raw, len(raw), buffer, room, whole, special))
         if count < 0:
             raise EngineError("The conversation can't be tokenized: it is too long.", code="context_too_long")
         return list(buffer[:count])
+
+    def show(self, text: str) -> None:
+        """Have a control token appear in answers as its text: a reasoning model's tags may be such tokens."""
+        tokens = self.tokenize(text, special=True)
+        if len(tokens) == 1 and self.piece(tokens[0]) == b"":
+            self._pieces[tokens[0]] = text.encode()
+
+    def silent_tokens(self) -> list[int]:
+        """Every token that stands for no text and doesn't end an answer: what no format has a place for."""
+        if self._silent is None:
+            is_end, controls = llama.llama_vocab_is_eog, llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN
+            self._silent = [
+                token
+                for token in range(self.size)
+                if llama.llama_vocab_get_attr(self._vocab, token) & controls and not is_end(self._vocab, token)
+            ]
+        return self._silent
+
+    @property
+    def native(self) -> int:
+        """llama.cpp's pointer to it."""
+        vocab: int = self._vocab
+        return vocab
 
     def piece(self, token: int) -> bytes | None:
         """The bytes of a token (none for a control token), or None if it ends the answer."""

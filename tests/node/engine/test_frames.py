@@ -5,13 +5,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.engine import frames as wire
-from node.engine.protocol import ChatMessage, EngineError, Sampling
+from node.engine.protocol import ChatMessage, EngineError, Sampling, TokenLogprob, TopLogprob
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 TO_WORKER = [
     wire.Load("/m.gguf", None, 10, 20, 128, False, 1, 2, 3, -1, 256, 4.0),
     wire.Generate(1, (ChatMessage("user", "hé"),), 5, Sampling(seed=3), 3, ("\n",)),
+    wire.Generate(1, (ChatMessage("user", "hé"),), 5, Sampling(), 3, (), 4, 'root ::= "a"', "key", 2),
+    wire.Score(4, (), (1, 2), None, (3,), 5),
+    wire.Embed(5, ("a", "é")),
     wire.Cancel(1),
     wire.Credit(1, 128),
     wire.Count(2, (ChatMessage("system", ""),)),
@@ -25,6 +28,9 @@ FROM_WORKER = [
     wire.LoadFailed("model_unusable", "no"),
     wire.Began(1, 9),
     wire.Text(1, "😀", 4),
+    wire.Text(1, "😀", 1, True, (TokenLogprob(3, b"\xf0", -0.5, (TopLogprob(4, b"a", -1.0),)),)),
+    wire.ScoreDone(4, 2, (TokenLogprob(3, b"a", -0.5),)),
+    wire.EmbedDone(5, b"\0\0\0\0", (1, 2)),
     wire.Ended(1, "stop", 9, 4, 1.0, 2.0),
     wire.Refused(1, "engine_busy", "m", "f"),
     wire.Counted(2, 5),

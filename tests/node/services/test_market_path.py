@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from chain.client import RollupClient
 from node.pricing import cost_nano
-from node.values import ChatDelta, ChatDone, ChatFailed, ChatMessage, ChatQuote, ChatStage, ChatTurn, Phase, Sampling
-from tests.node.services.conftest import PRICES, Pair
+from node.values import (
+    ChatDelta,
+    ChatDone,
+    ChatFailed,
+    ChatMessage,
+    ChatQuote,
+    ChatStage,
+    ChatTurn,
+    IdlewattError,
+    JsonObject,
+    JsonSchema,
+    Phase,
+    Sampling,
+)
+from tests.node.engine.bert import write_bert
+from tests.node.engine.tiny import vocabulary, write_tiny
+from tests.node.services.conftest import PASSPHRASE, PRICES, Pair
 
 FEE_NANO = 1_000
 
@@ -83,3 +100,51 @@ async def test_a_limit_too_small_for_the_prompt_says_so_and_costs_nothing(pair: 
     assert isinstance(events[-1], ChatFailed)
     assert events[-1].code == "spend_limit"
     assert (await pair.buyer.channels()) == ()
+
+
+async def test_thinking_a_format_and_log_probabilities_travel_to_the_buyer(run_node, relay, devnet, tmp_path):
+    models = tmp_path / "seller" / "models"
+    models.mkdir(parents=True)
+    # It opens its tag in the template, and often closes it at once.
+    write_tiny(
+        models / "tiny.gguf",
+        template="{{ messages[0]['content'] }}<think>",
+        extra_tokens=("</think>",),
+        emphasis={len(vocabulary()[0]): 3.0},
+    )
+    urls = {"relay_url": relay.url, "chain_url": devnet.l2_url}
+    async with run_node("seller", **urls) as seller, run_node("buyer", **urls) as buyer:
+        await seller.create_wallet("main", PASSPHRASE)
+        await buyer.create_wallet("main", PASSPHRASE)
+        await asyncio.gather(seller.go_online(), buyer.faucet("main"))
+        for seed in range(8):
+            warm = Sampling(temperature=1.0, top_k=0, min_p=0.0, typical_p=0.99, seed=seed)
+            asked = turn(max_tokens=60, sampling=warm, logprobs=2, response_format=JsonObject())
+            events = await ask(buyer, asked)
+            # The receipt's hashes cover all text, the format and the new parameters: it would be refused otherwise.
+            assert isinstance(events[-1], ChatDone), events[-1]
+            deltas = [event for event in events if isinstance(event, ChatDelta)]
+            thought = "".join(delta.text for delta in deltas if delta.thinking)
+            answer = "".join(delta.text for delta in deltas if not delta.thinking)
+            assert "think>" not in thought
+            if thought and answer:
+                break
+        assert thought
+        assert answer.startswith("{")
+        logprobs = [one for delta in deltas for one in delta.logprobs]
+        assert len(logprobs) == events[-1].output_tokens
+        assert all(len(one.top) == 2 for one in logprobs)
+        refused = await ask(buyer, turn(response_format=JsonSchema('{"type": "integer", "minimum": 3}')))
+        assert isinstance(refused[-1], ChatFailed)
+        assert refused[-1].cost_nano == 0
+
+
+async def test_an_embedding_model_is_not_rented_out_for_chats(run_node, tmp_path):
+    models = tmp_path / "seller" / "models"
+    models.mkdir(parents=True)
+    write_bert(models / "tiny.gguf")
+    async with run_node("seller") as seller:
+        await seller.create_wallet("main", PASSPHRASE)
+        with pytest.raises(IdlewattError, match="embedding model"):
+            await seller.go_online()
+        assert seller.snapshot().phase is Phase.OFF

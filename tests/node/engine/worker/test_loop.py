@@ -12,7 +12,8 @@ from node.engine import frames as wire
 from node.engine.protocol import ChatMessage, EngineError, Sampling
 from node.engine.worker import __main__ as worker
 from node.engine.worker.batch import Batch
-from node.engine.worker.loop import Link, Loop, ParentGoneError
+from node.engine.worker.link import Link, ParentGoneError
+from node.engine.worker.loop import Loop
 from node.engine.worker.model import LoadedModel
 from node.engine.worker.prompt import ControlTextGuard, PromptBuilder
 from node.engine.worker.template import ChatTemplate
@@ -73,24 +74,119 @@ def run(loop: Loop, engine: Engine, theirs: socket.socket, *frames: wire.ToWorke
     return engine.read_all()
 
 
-def test_a_batch_that_fails_ends_its_requests_and_the_loop_goes_on(pair, model, tiny_model, monkeypatch):
-    loop = make_loop(model, pair[1], tiny_model)
+def finish(loop: Loop) -> list[wire.FromWorker]:
+    """Run until nothing is left to do; what would be sent."""
+    while loop._step() or loop._scheduler.waiting:
+        loop._admit()
+    for request in list(loop._requests.values()):
+        loop._send_text(request)
+    return loop._out
+
+
+def texts(frames: list[wire.FromWorker]) -> dict[int, str]:
+    answers: dict[int, str] = {}
+    for frame in frames:
+        if isinstance(frame, wire.Text):
+            answers[frame.ticket] = answers.get(frame.ticket, "") + frame.text
+    return answers
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, codes: list[int]) -> None:
+    """Have the next batches end with these codes instead of being computed."""
     decode = Batch.decode
-    monkeypatch.setattr(Batch, "decode", lambda self, context: 1 + abs(decode(self, context)))
+
+    def instead(self: Batch, context: int) -> int:
+        if not codes:
+            return decode(self, context)
+        self.rows = 0
+        return codes.pop(0)
+
+    monkeypatch.setattr(Batch, "decode", instead)
+
+
+@pytest.mark.parametrize("code", [2, -1, -2, -3])
+def test_a_batch_that_fails_ends_its_requests_and_the_loop_goes_on(pair, model, tiny_model, monkeypatch, code):
+    loop = make_loop(model, pair[1], tiny_model)
     loop._take(generate(1))
     loop._take(generate(2))
-    loop._admit()
+    failing(monkeypatch, [code])
     assert loop._step()
-    frames = list(loop._out)
-    assert [(frame.ticket, frame.code) for frame in frames if isinstance(frame, wire.Refused)] == [
+    assert [(frame.ticket, frame.code) for frame in loop._out if isinstance(frame, wire.Refused)] == [
         (1, "engine_failed"),
         (2, "engine_failed"),
     ]
-    monkeypatch.undo()
     loop._take(generate(3))
-    while loop._step():
-        pass
-    assert [frame.ticket for frame in loop._out if isinstance(frame, wire.Ended)] == [3]
+    assert [frame.ticket for frame in finish(loop) if isinstance(frame, wire.Ended)] == [3]
+
+
+def test_who_is_not_in_a_batch_that_fails_goes_on_in_a_new_context(pair, model, tiny_model, monkeypatch):
+    loop = make_loop(model, pair[1], tiny_model)
+    loop._take(generate(1))
+    alone = texts(finish(loop))[1]
+    loop._take(generate(2))
+    for _ in range(4):
+        loop._step()
+    waiting = loop._requests[2]
+    waiting.take_credit(-100)
+    loop._take(generate(3))
+    failing(monkeypatch, [-3])
+    assert loop._step()
+    waiting.take_credit(100)
+    frames = finish(loop)
+    assert [frame.ticket for frame in frames if isinstance(frame, wire.Refused)] == [3]
+    assert texts(frames)[2] == alone
+
+
+def test_a_batch_that_finds_no_room_is_tried_again_with_fewer(pair, model, tiny_model, monkeypatch):
+    loop = make_loop(model, pair[1], tiny_model)
+    loop._take(generate(1))
+    alone = texts(finish(loop))[1]
+    loop._out.clear()
+    loop._take(generate(2))
+    loop._take(generate(3))
+    for _ in range(3):
+        loop._step()
+    # What is kept is forgotten; then the last makes way; then nothing can be done.
+    failing(monkeypatch, [1, 1])
+    frames = finish(loop)
+    assert [frame for frame in frames if isinstance(frame, wire.Refused)] == []
+    assert texts(frames) == {2: alone, 3: alone}
+    loop._take(generate(4))
+    failing(monkeypatch, [1, 1])
+    assert [frame.ticket for frame in finish(loop) if isinstance(frame, wire.Refused)] == [4]
+
+
+def test_one_that_makes_way_goes_on_where_it_was_with_its_own_seed(pair, model, tiny_model):
+    loop = make_loop(model, pair[1], tiny_model)
+    warm = {"temperature": 1.5, "top_k": 0, "min_p": 0.0, "presence_penalty": 1.0}
+    loop._take(generate(1, **warm))
+    alone = texts(finish(loop))[1]
+    loop._out.clear()
+    loop._take(generate(2))
+    loop._take(generate(3, **warm))
+    for _ in range(4):
+        loop._step()
+    loop._scheduler.make_way(loop._requests[3])
+    frames = finish(loop)
+    assert texts(frames)[3] == alone
+    assert len([frame for frame in frames if isinstance(frame, wire.Began)]) == 2
+    assert {frame.ticket: frame.output_tokens for frame in frames if isinstance(frame, wire.Ended)}[3] == 8
+
+
+def test_a_chats_next_turn_computes_only_what_is_new(pair, model, tiny_model):
+    loop = make_loop(model, pair[1], tiny_model)
+    loop._take(generate(1))
+    first = loop._requests[1].tokens
+    finish(loop)
+    turn = (*HELLO, ChatMessage("assistant", texts(loop._out)[1]), ChatMessage("user", "and the model of the system"))
+    loop._take(wire.Generate(2, turn, 4, Sampling(temperature=0), 1, ()))
+    second = loop._requests[2]
+    assert second.reused >= len(first) - 8 > 8
+    finish(loop)
+    loop._take(wire.Generate(3, turn, 4, Sampling(temperature=0), 1, (), cache_key="another"))
+    assert loop._requests[3].reused == 0
+    frames = finish(loop)
+    assert texts(frames)[3] == texts(frames)[2]
 
 
 def test_every_sampling_parameter_reaches_llama_cpp(pair, model, tiny_model):

@@ -1,0 +1,83 @@
+"""The format of an answer as a grammar for the worker: made and tried out in a short-lived process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections import OrderedDict
+
+import msgspec
+
+from node.engine.process import worker_environment
+from node.engine.protocol import EngineError, JsonObject, ResponseFormat
+
+GRAMMAR_MODULE = "node.engine.worker.grammar"
+MAX_SECONDS = 30.0
+"""A schema's process has a few seconds of processor time; on a busy machine they take longer."""
+KEPT_GRAMMARS = 64
+AT_ONCE = 2
+_ANY_OBJECT = '{"type": "object"}'
+
+
+class _Made(msgspec.Struct):
+    grammar: str
+    problem: str
+
+
+class Formats:
+    """Makes grammars, each schema once."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, _Made] = OrderedDict()
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def grammar(self, answer: ResponseFormat | None) -> str:
+        """The grammar of a format in llama.cpp's notation; nothing for no format.
+
+        Raises:
+            EngineError: With code ``bad_request`` if an answer can't be held to it.
+        """
+        if answer is None:
+            return ""
+        schema = _ANY_OBJECT if isinstance(answer, JsonObject) else answer.schema
+        made = self._kept.get(schema)
+        if made is None:
+            async with self._room:
+                made = await _make(schema)
+            self._kept[schema] = made
+            if len(self._kept) > KEPT_GRAMMARS:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(schema)
+        if made.problem:
+            raise EngineError(made.problem, code="bad_request", fix="Change the schema.")
+        return made.grammar
+
+
+async def _make(schema: str) -> _Made:
+    try:
+        text = schema.encode()
+    except UnicodeEncodeError:
+        return _Made("", "The JSON schema holds half a character.")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        GRAMMAR_MODULE,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=worker_environment(),
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(MAX_SECONDS):
+            said, _ = await process.communicate(text)
+        return msgspec.json.decode(said, type=_Made)
+    except (TimeoutError, msgspec.DecodeError):
+        # It was ended by its limits, or ended itself.
+        return _Made("", "The JSON schema takes too much time or memory.")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

@@ -1,0 +1,58 @@
+"""What an engine asks its worker, as frames, and what it makes of the answers: values in, values out."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+
+from node.engine import frames as wire
+from node.engine.checks import check_messages, check_tokens, check_top_k
+from node.engine.protocol import ChatMessage, Embeddings, GenerateRequest
+
+
+def generate_frame(ticket: int, request: GenerateRequest, seed: int, grammar: str) -> wire.Generate:
+    """A checked request under a ticket, with the seed that is used and its format's grammar."""
+    return wire.Generate(
+        ticket,
+        request.messages,
+        request.max_tokens,
+        request.sampling,
+        seed,
+        request.stop,
+        request.logprobs,
+        grammar,
+        request.cache_key,
+        request.priority,
+    )
+
+
+def score_question(
+    prompt: Sequence[ChatMessage] | Sequence[int],
+    completion: str | Sequence[int],
+    top_k: int,
+    context_length: int,
+    vocabulary_size: int,
+) -> Callable[[int], wire.Score]:
+    """Makes the frame that asks for a score, once it has a ticket.
+
+    Raises:
+        EngineError: With code ``bad_request`` or ``context_too_long`` if it can't be scored.
+    """
+    check_top_k(top_k)
+    messages = tuple(one for one in prompt if isinstance(one, ChatMessage))
+    given = tuple(one for one in prompt if isinstance(one, int))
+    text = completion if isinstance(completion, str) else None
+    tokens = () if isinstance(completion, str) else tuple(completion)
+    if messages or not given:
+        check_messages(messages, context_length)
+    check_messages((ChatMessage("assistant", text or ""),), context_length)
+    check_tokens(given + tokens, vocabulary_size)
+    return lambda ticket: wire.Score(ticket, messages, given, text, tokens, top_k)
+
+
+def embeddings(answer: wire.EmbedDone) -> Embeddings:
+    """The vectors that a worker sent in one piece."""
+    numbers = array("f", answer.vectors)
+    length = len(numbers) // len(answer.input_tokens)
+    vectors = tuple(tuple(numbers[at : at + length]) for at in range(0, len(numbers), length))
+    return Embeddings(vectors=vectors, input_tokens=answer.input_tokens)

@@ -1,0 +1,101 @@
+"""Remembers how many threads a model runs best with on this machine, so that it is measured once."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import platform
+import sys
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from node.engine.backend import default_threads, physical_cores
+from node.engine.threads import Threads
+from node.models.gguf import GgufInfo
+
+_MAX_ENTRIES = 256
+_MAX_FILE_BYTES = 1 << 20
+
+
+def candidates(weights_bytes: int) -> tuple[int, ...]:
+    """Numbers of threads worth trying: the rule's, fewer, and all that this process may use."""
+    physical, usable = physical_cores(), usable_cores()
+    tried = {1, default_threads(weights_bytes), physical // 2, physical, usable}
+    return tuple(sorted(count for count in tried if 1 <= count <= usable))
+
+
+def tuning_key(info: GgufInfo, *, build: str, slots: int) -> str:
+    """What decides the best number: the model's shape, whatever its values, the processor, and llama.cpp's build."""
+    facts = (
+        info.architecture,
+        info.quantization,
+        info.parameters,
+        info.tensor_bytes,
+        info.embedding_length,
+        slots,
+        build,
+        platform.machine(),
+        _processor(),
+        physical_cores(),
+        usable_cores(),
+    )
+    return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()[:32]
+
+
+class TuningCache:
+    """What was measured, by `tuning_key`; in memory, and in a small JSON file if one is given."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._entries: dict[str, Threads] = _load(path) if path is not None else {}
+
+    def get(self, key: str) -> Threads | None:
+        """What was measured, if it was."""
+        return self._entries.get(key)
+
+    def put(self, key: str, threads: Threads) -> None:
+        """Remember it; a file that can't be written means that the next start measures again."""
+        self._entries.pop(key, None)
+        self._entries[key] = threads
+        while len(self._entries) > _MAX_ENTRIES:
+            self._entries.pop(next(iter(self._entries)))
+        if self._path is None:
+            return
+        beside = self._path.with_name(self._path.name + ".new")
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            beside.write_bytes(msgspec.json.encode(self._entries))
+            beside.replace(self._path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+
+
+def usable_cores() -> int:
+    """Logical cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+@functools.cache
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{name or platform.processor()} {psutil.virtual_memory().total >> 30}"
+
+
+def _load(path: Path) -> dict[str, Threads]:
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            return {}
+        entries = msgspec.json.decode(path.read_bytes(), type=dict[str, Threads])
+    except (OSError, msgspec.DecodeError):
+        return {}
+    usable = usable_cores()
+    return {key: one for key, one in entries.items() if 1 <= one.single <= usable and 1 <= one.batch <= usable}

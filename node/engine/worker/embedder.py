@@ -1,0 +1,67 @@
+"""The worker's loop for an embedding model: it turns texts into vectors, and refuses the rest in a clear line."""
+
+from __future__ import annotations
+
+from node.engine import frames as wire
+from node.engine.protocol import EngineError
+from node.engine.worker.link import Link
+from node.engine.worker.side import SideWork, Weights
+
+_NO_CHAT = "This is an embedding model: it writes no text."
+
+
+class EmbedLoop:
+    """Serves embeddings.
+
+    Args:
+        link: Where frames come from and go to.
+        weights: What is loaded; this loop alone touches it.
+        config: The frame that began it all.
+    """
+
+    def __init__(self, link: Link, weights: Weights, config: wire.Load) -> None:
+        self._link = link
+        self._side = SideWork(weights, config, lambda _messages: [])
+        self._quit = False
+
+    def run(self) -> None:
+        """Serve until told to quit.
+
+        Raises:
+            ParentGoneError: If the engine is gone.
+        """
+        try:
+            while not self._quit:
+                out: list[wire.FromWorker] = []
+                for frame in self._link.receive(wait_ms=0 if self._side.waiting else None):
+                    if (answer := self._take(frame)) is not None:
+                        out.append(answer)
+                if self._side.waiting and (done := self._side.step()) is not None:
+                    out.append(done)
+                if out:
+                    self._link.send(out)
+        finally:
+            self._side.close()
+
+    def _take(self, frame: wire.ToWorker) -> wire.FromWorker | None:
+        match frame:
+            case wire.Embed(ticket=ticket):
+                try:
+                    self._side.submit(frame)
+                except EngineError as error:
+                    return wire.Refused(ticket, error.code, error.message, error.fix)
+            case wire.Generate(ticket=ticket) | wire.Count(ticket=ticket) | wire.Score(ticket=ticket):
+                return wire.Refused(ticket, "bad_request", _NO_CHAT, "Choose a chat model.")
+            case wire.Cancel(ticket=ticket):
+                self._side.cancel(ticket)
+            case wire.Measure(ticket=ticket):
+                return wire.Measured(ticket, 0.0, 0.0)
+            case wire.Ping():
+                return wire.Pong()
+            case wire.Quit():
+                self._quit = True
+            case wire.Load():
+                raise EngineError("A worker loads one model only.", code="engine_crashed")
+            case _:
+                pass
+        return None

@@ -1,0 +1,142 @@
+"""Runs what the scheduler plans: fills a batch, computes it, and recovers from what llama.cpp makes of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from node.engine.worker.answer import Answer
+from node.engine.worker.batch import Batch
+from node.engine.worker.cache import PrefixCache
+from node.engine.worker.model import LoadedModel
+from node.engine.worker.pacing import Pacer
+from node.engine.worker.scheduler import BATCH_TOKENS, Job, Scheduler, Step
+
+_NO_ROOM = 1
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Running(Job):
+    """A request in the queue or in a slot, with its answer."""
+
+    answer: Answer
+    credit: int
+    row: int = -1
+    sampled: int = 0
+    output_tokens: int = 0
+    begun_at: float = 0.0
+    first_at: float = 0.0
+
+    def take_credit(self, tokens: int) -> None:
+        """Change by how many tokens the answer may go on before its reader takes some."""
+        self.credit += tokens
+        self.ready = self.credit > 0
+
+
+class Runner:
+    """One context, and who uses it.
+
+    Args:
+        model: What is loaded; nothing else computes with it meanwhile.
+        slots: Requests that run at once.
+        context_length: Tokens one request may have.
+        cache_tokens: Cells they share.
+        queue_limit: Requests that may wait.
+        micro_batch_tokens: Tokens that llama.cpp computes at a time.
+        share_prefixes: Whether requests with different keys may reuse each other's beginnings.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        slots: int,
+        context_length: int,
+        cache_tokens: int,
+        queue_limit: int,
+        micro_batch_tokens: int,
+        share_prefixes: bool,
+    ) -> None:
+        self._model = model
+        self.cache = PrefixCache(
+            model, cells=cache_tokens, sequences=model.sequences, partial=model.partial, shared=share_prefixes
+        )
+        self.scheduler: Scheduler[Running] = Scheduler(
+            self.cache, slots=slots, context_length=context_length, queue_limit=queue_limit
+        )
+        self.batch = Batch(BATCH_TOKENS, model.sequences)
+        self.pacer = Pacer(BATCH_TOKENS, micro_batch_tokens)
+        self.steps = 0
+
+    def step(self) -> tuple[list[Running], list[Running]] | None:
+        """Compute one batch: a token of every stream that may have one, and shares of the prompts.
+
+        Returns:
+            Those for whom a token can be drawn from their row, and those that llama.cpp failed, or None if there was
+            nothing to do.
+        """
+        plan = self.scheduler.plan(
+            beside=self.pacer.prompt_tokens(beside=True), alone=self.pacer.prompt_tokens(beside=False)
+        )
+        drawing = self._fill(plan)
+        rows = self.batch.rows
+        if not rows:
+            return None
+        began = time.perf_counter()
+        code = self.batch.decode(self._model.context)
+        self.steps += 1
+        if code:
+            return [], self._recover(plan, code)
+        self._advance(plan)
+        self.pacer.observe(len(plan.decoding), rows - len(plan.decoding), time.perf_counter() - began)
+        return drawing, []
+
+    def forget(self) -> None:
+        """Empty the cache; nothing may run."""
+        self.cache.clear()
+
+    def _fill(self, plan: Step[Running]) -> list[Running]:
+        batch = self.batch
+        for one in plan.decoding:
+            one.row = batch.add(one.tokens[-1], one.position, one.number)
+        if not plan.reading:
+            return plan.decoding
+        drawing = list(plan.decoding)
+        for one, share in plan.reading:
+            start, end = one.position, one.position + share
+            last = end == len(one.tokens)
+            one.row = batch.add_prompt(one.tokens[start:end], start, one.number, last=last)
+            if last:
+                drawing.append(one)
+        return drawing
+
+    def _advance(self, plan: Step[Running]) -> None:
+        grow = self.cache.grow
+        for one in plan.decoding:
+            one.position += 1
+            grow(one.number, 1)
+        for one, share in plan.reading:
+            one.position += share
+            grow(one.number, share)
+        self.cache.age(len(plan.decoding))
+
+    def _recover(self, plan: Step[Running], code: int) -> list[Running]:
+        """Go on after a batch that was not computed; returns the requests that can't."""
+        failed = [*plan.decoding, *(one for one, _ in plan.reading)]
+        if code == _NO_ROOM:
+            # llama.cpp found less room than the book says there is; nothing was computed.
+            if self.cache.forget_kept():
+                return []
+            victim = self.scheduler.victim()
+            if victim is not None:
+                self.scheduler.make_way(victim)
+                return []
+            for one in failed:
+                self.scheduler.release(one, keep=False)
+            return failed
+        # What the cache holds now is not known: those that were not in the batch begin again.
+        for one in failed:
+            self.scheduler.release(one, keep=False)
+        self.scheduler.make_all_way()
+        self._model.renew()
+        return failed

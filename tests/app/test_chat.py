@@ -1,0 +1,46 @@
+"""``idlewatt chat``: what is shown of an answer, and where."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from app.cli.chat import ask
+from node.values import ChatDelta, ChatMessage, ChatTurn
+from tests.screens.fake_node import FakeNode, chat_script
+
+TURN = ChatTurn(messages=(ChatMessage("user", "What is 7 + 5?"),))
+
+
+@pytest.fixture
+def thinker() -> FakeNode:
+    node = FakeNode()
+    *_, quote, _delta, done = (*chat_script("x"),)
+    node.script = lambda: [
+        quote,
+        ChatDelta(text="Seven and ", output_tokens=3, spent_nano=600, thinking=True),
+        ChatDelta(text="five.", output_tokens=6, spent_nano=900, thinking=True),
+        ChatDelta(text="Twelve.", output_tokens=8, spent_nano=1_000),
+        done,
+    ]
+    return node
+
+
+async def test_thinking_is_hidden_unless_asked_for_and_never_on_stdout(thinker, capsys):
+    assert await ask(thinker, TURN, as_json=False) == "Twelve."
+    shown = capsys.readouterr()
+    assert shown.out == "Twelve.\n"
+    assert "Seven" not in shown.err
+    assert shown.err.count("it thinks") == 1
+    assert await ask(thinker, TURN, as_json=False, show_thinking=True) == "Twelve."
+    shown = capsys.readouterr()
+    assert shown.out == "Twelve.\n"
+    assert "Seven and " in shown.err
+    assert "five." in shown.err
+
+
+async def test_json_tells_thinking_and_answer_apart(thinker, capsys):
+    await ask(thinker, TURN, as_json=True)
+    said = json.loads(capsys.readouterr().out)
+    assert (said["answer"], said["thinking"]) == ("Twelve.", "Seven and five.")

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from node.engine.llama import LlamaEngine
+from node.engine.loading import LoadSettings, prepare
+from node.engine.placement import KV_TYPES, MAX_GPUS, Placement, parse_tensor_split
+from node.engine.protocol import EngineError
+from node.models.gguf import ModelError
+from tests.node.engine.helpers import answer, ask
+from tests.node.engine.tiny import write_tiny
+
+Make = Callable[..., LlamaEngine]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"kv_type": "q3"},
+        {"split_mode": "diagonal"},
+        {"kv_type": "q8_0", "flash_attention": False},
+        {"main_gpu": -1},
+        {"main_gpu": MAX_GPUS},
+        {"tensor_split": (0.0, 0.0)},
+        {"tensor_split": (1.0, -1.0)},
+        {"tensor_split": (math.nan,)},
+        {"tensor_split": (1.0,) * (MAX_GPUS + 1)},
+    ],
+    ids=str,
+)
+def test_a_placement_that_can_not_be_is_refused(values: dict):
+    with pytest.raises(EngineError) as error:
+        Placement(**values)
+    assert error.value.code == "bad_request"
+
+
+def test_a_tensor_split_is_read_from_text():
+    assert parse_tensor_split("3,1") == (3.0, 1.0)
+    assert parse_tensor_split(" ") == ()
+    for text in ("3,", "a", "-1,2", "inf"):
+        with pytest.raises(EngineError):
+            parse_tensor_split(text)
+
+
+def test_a_quantized_cache_is_smaller_and_needs_flash_attention():
+    shares = [Placement(kv_type=kind).kv_share for kind in KV_TYPES]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] == 1.0
+    assert not Placement().uses_flash_attention(on_gpu=False)
+    assert Placement().uses_flash_attention(on_gpu=True)
+    assert Placement(kv_type="q8_0").uses_flash_attention(on_gpu=False)
+    assert not Placement(flash_attention=False).uses_flash_attention(on_gpu=True)
+
+
+def settings(path: Path, **more: object) -> LoadSettings:
+    return LoadSettings(
+        model_path=path,
+        context_length=None,
+        slots=2,
+        queue_limit=4,
+        threads=1,
+        gpu_layers=-1,
+        window_tokens=64,
+        flush_ms=50.0,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def test_a_quantized_cache_takes_less_of_the_plan(tmp_path: Path):
+    model = write_tiny(tmp_path / "wide.gguf", width=128, heads=4)
+    plain = prepare(settings(model))
+    small = prepare(settings(model, placement=Placement(kv_type="q8_0")))
+    assert small.fit.cache_bytes / plain.fit.cache_bytes == pytest.approx(34 / 64, rel=0.01)
+    assert small.load.flash_attention
+
+
+def test_heads_that_are_no_whole_blocks_can_have_no_quantized_cache(tiny_model: Path):
+    with pytest.raises(ModelError) as error:
+        prepare(settings(tiny_model, placement=Placement(kv_type="q4_0")))
+    assert "f16" in error.value.fix
+
+
+@pytest.mark.parametrize("kind", ["q8_0", "q4_0"])
+async def test_a_model_answers_with_a_quantized_cache(make_engine: Make, tmp_path: Path, kind: str):
+    model = write_tiny(tmp_path / "wide.gguf", width=128, heads=4)
+    async with make_engine(model, placement=Placement(kv_type=kind, tensor_split=(3.0, 1.0))) as engine:
+        text, _, finished = await answer(engine, ask(max_tokens=20))
+        assert text
+        assert finished.output_tokens > 0
+    log = (tmp_path / "logs" / "engine.log").read_text()
+    assert f"K ({kind})" in log
+    assert f"V ({kind})" in log

@@ -1,0 +1,75 @@
+"""An answer as it grows, without a context: what is released when, in which segments, with which log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from node.engine import frames as wire
+from node.engine.protocol import ChatMessage, Sampling, TokenLogprob
+from node.engine.thinking import ThinkingTags
+from node.engine.worker.answer import Answer
+from node.engine.worker.model import LoadedModel
+from node.engine.worker.vocabulary import Vocabulary
+from tests.node.engine.worker.test_loop import load
+
+TAGS = ThinkingTags("<think>", "</think>", opened=False)
+PIECES = st.sampled_from(
+    [b"a", b"b", b"ab", "é".encode()[:1], "é".encode()[1:], b"<think>", b"</", b"think>", b"", b" "]
+)
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tiny_model: Path) -> Iterator[Vocabulary]:
+    model = LoadedModel(load(tiny_model), lambda _progress: True)
+    yield model.vocabulary
+    model.close()
+
+
+def grown(
+    vocabulary: Vocabulary, pieces: list[bytes], *, stop: tuple[str, ...], tags: ThinkingTags | None, report: bool
+) -> tuple[list[wire.Text], int]:
+    request = wire.Generate(1, (ChatMessage("user", "x"),), 99, Sampling(), 1, stop, 0 if report else None)
+    answer = Answer(request, vocabulary=vocabulary, room=99, tags=tags)
+    frames, released = [], 0
+    for token, piece in enumerate(pieces):
+        if report:
+            answer._drawn.append(TokenLogprob(token, piece, -1.0))
+        released += answer.take(piece)
+        if token % 3 == 2:
+            frames += answer.frames(1)
+        if answer.stopped:
+            break
+    released += answer.finish()
+    has_unsent = answer.has_unsent
+    last = answer.frames(1)
+    assert has_unsent is bool(last)
+    answer.close()
+    return frames + last, released
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(PIECES, max_size=14), st.sampled_from([(), ("bX",), ("ab", "b b")]), st.booleans(), st.booleans())
+def test_text_is_the_same_whatever_is_reported_beside_it(vocabulary, pieces, stop, thinks, report):
+    plain, plain_tokens = grown(vocabulary, pieces, stop=stop, tags=None, report=False)
+    frames, released = grown(vocabulary, pieces, stop=stop, tags=TAGS if thinks else None, report=report)
+    text = "".join(frame.text for frame in frames)
+    assert text == "".join(frame.text for frame in plain)
+    assert released == sum(frame.tokens for frame in frames) == plain_tokens
+    seen_bytes = seen_tokens = 0
+    for frame in frames:
+        seen_bytes, seen_tokens = seen_bytes + len(frame.text.encode()), seen_tokens + frame.tokens
+        assert seen_tokens <= seen_bytes
+        assert len(frame.logprobs) == (frame.tokens if report else 0)
+    reported = [one.token for frame in frames for one in frame.logprobs]
+    assert reported == [token for token, piece in enumerate(pieces) if piece][: len(reported)]
+
+
+def test_no_text_is_lost_between_a_stop_string_that_nearly_came_twice(vocabulary):
+    frames, released = grown(vocabulary, [b"ab", b"b", b"c"], stop=("bX",), tags=None, report=False)
+    assert "".join(frame.text for frame in frames) == "abbc"
+    assert released == 3

@@ -1,0 +1,138 @@
+"""An embedding model's worker and work beside streams, in this process: order, limits, and who is sent away."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node.engine import frames as wire
+from node.engine.protocol import ChatMessage, EngineError, Sampling
+from node.engine.worker import __main__ as worker
+from node.engine.worker import kind
+from node.engine.worker.model import LoadedModel
+from node.engine.worker.side import MAX_QUEUED, SideWork
+from tests.node.engine.bert import write_bert
+from tests.node.engine.worker.test_loop import Engine, load
+
+HELLO = (ChatMessage("user", "hello"),)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Engine, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield Engine(ours), theirs
+
+
+@pytest.fixture
+def model(tiny_model: Path) -> Iterator[LoadedModel]:
+    loaded = LoadedModel(load(tiny_model), lambda _progress: True)
+    yield loaded
+    loaded.close()
+
+
+def test_an_embedder_answers_what_it_can_and_refuses_the_rest(pair, tmp_path):
+    engine, theirs = pair
+    engine.send(
+        load(write_bert(tmp_path / "bert.gguf")),
+        wire.Embed(1, ("a b", "c")),
+        wire.Embed(2, ("x" * 300,)),
+        wire.Embed(3, ("d",)),
+        wire.Cancel(3),
+        wire.Count(4, HELLO),
+        wire.Score(5, HELLO, (), "x", (), 0),
+        wire.Generate(6, HELLO, 5, Sampling(), 1, ()),
+        wire.Credit(6, 1),
+        wire.Measure(7),
+        wire.Ping(),
+    )
+    engine.send(wire.Embed(8, ("e",)))
+    engine.sock.shutdown(socket.SHUT_WR)
+    worker.serve(theirs)
+    theirs.shutdown(socket.SHUT_WR)
+    frames = [frame for frame in engine.read_all() if not isinstance(frame, wire.Loading)]
+    ready = frames[0]
+    assert isinstance(ready, wire.Ready)
+    assert (ready.chats, ready.embedding_length) == (False, 32)
+    done = [frame for frame in frames if isinstance(frame, wire.EmbedDone)]
+    assert [frame.ticket for frame in done][:1] == [1]
+    assert done[0].input_tokens == (4, 3)
+    assert len(done[0].vectors) == 2 * 32 * 4
+    refused = {frame.ticket: frame.code for frame in frames if isinstance(frame, wire.Refused)}
+    assert refused == {2: "context_too_long", 4: "bad_request", 5: "bad_request", 6: "bad_request"}
+    assert any(isinstance(frame, wire.Measured) for frame in frames)
+    assert any(isinstance(frame, wire.Pong) for frame in frames)
+
+
+def test_an_embedder_loads_one_model_only_and_quits_when_told(pair, tmp_path):
+    engine, theirs = pair
+    config = load(write_bert(tmp_path / "bert.gguf"))
+    engine.send(config, wire.Quit())
+    worker.serve(theirs)
+    engine.send(config, config)
+    worker.serve(theirs)
+    theirs.shutdown(socket.SHUT_WR)
+    assert isinstance(engine.read_all()[-1], wire.LoadFailed)
+
+
+def test_side_work_is_done_in_order_a_piece_at_a_time_and_can_be_forgotten(model, tiny_model):
+    side = SideWork(model, load(tiny_model), lambda _messages: [5, 6, 7])
+    assert not side.waiting
+    side.submit(wire.Score(1, HELLO, (), None, (8,) * 100, 1))
+    side.submit(wire.Embed(2, ("a",)))
+    side.submit(wire.Score(3, (), (5,), "hello", (), 0))
+    assert side.step() is None
+    side.cancel(2)
+    side.cancel(99)
+    answers, steps = [], 0
+    while side.waiting:
+        steps += 1
+        if (answer := side.step()) is not None:
+            answers.append(answer)
+    assert [answer.ticket for answer in answers] == [1, 3]
+    assert steps > 100 // 16
+    assert len(answers[0].tokens) == 100
+    side.submit(wire.Score(4, (), (5,), "hello", (), 0))
+    side.step()
+    side.submit(wire.Embed(5, ("a",)))
+    side.close()
+    assert not side.waiting
+
+
+def test_too_much_side_work_is_busy_and_a_failed_piece_ends_its_own_work_alone(model, tiny_model, monkeypatch):
+    side = SideWork(model, load(tiny_model), lambda _messages: [5])
+    for ticket in range(MAX_QUEUED):
+        side.submit(wire.Embed(ticket, ("a",)))
+    with pytest.raises(EngineError) as error:
+        side.submit(wire.Embed(99, ("a",)))
+    assert error.value.code == "engine_busy"
+    with monkeypatch.context() as patched:
+        patched.setattr("node.engine.worker.batch.Batch.decode", lambda self, _context: setattr(self, "rows", 0) or 2)
+        failed = side.step()
+    assert (failed.ticket, failed.code) == (0, "engine_failed")
+    with monkeypatch.context() as patched:
+        patched.setattr("node.engine.worker.side.llama.llama_init_from_model", lambda *_: None)
+        failed = side.step()
+    assert (failed.ticket, failed.code) == (1, "engine_busy")
+    assert isinstance(side.step(), wire.EmbedDone)
+    side.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("llama_model_has_encoder", True, "encoder-decoder"),
+        ("llama_model_has_decoder", False, "no decoder"),
+        ("llama_model_is_diffusion", True, "diffusion"),
+    ],
+)
+def test_what_is_neither_a_chat_model_nor_an_embedder_is_refused_by_kind(model, monkeypatch, name, value, word):
+    kind.check_kind(model.model)
+    assert not kind.embeds_only(model.model)
+    monkeypatch.setattr(kind.llama, name, lambda _model: value)
+    with pytest.raises(EngineError, match=word) as error:
+        kind.check_kind(model.model)
+    assert error.value.code == "model_unusable"
