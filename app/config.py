@@ -19,7 +19,7 @@ import msgspec
 from chain.errors import IdlewattError
 
 VARIABLE_PREFIX = "IDLEWATT_"
-ADDRESS_SCHEMES = {"relay": ("ws", "wss"), "chain": ("http", "https")}
+ADDRESS_SCHEMES = {"relay": ("ws", "wss"), "chain": ("http", "https"), "upstream": ("http", "https")}
 Nano = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
@@ -38,6 +38,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The rollup's RPC address."""
     model: str = "demo"
     """What ``serve`` and F3 rent out."""
+    upstream: str | None = None
+    """An OpenAI-compatible server to rent out instead of a file."""
+    upstream_key_env: Annotated[str, msgspec.Meta(pattern="^[A-Za-z_][A-Za-z0-9_]{0,63}$")] | None = None
+    """The name of the variable that holds the upstream's bearer token."""
     price_in_nano: Nano = 100_000_000
     """Nano per million input tokens."""
     price_out_nano: Nano = 200_000_000

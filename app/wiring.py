@@ -25,6 +25,8 @@ def settings_of(home: Home, config: Config, *, demo: bool = False) -> NodeSettin
         logs_dir=home.logs,
         relay_url=config.relay,
         chain_url=config.chain,
+        upstream_url=config.upstream,
+        upstream_key_env=config.upstream_key_env,
         model=config.model,
         prices=Prices(input_nano_per_mtok=config.price_in_nano, output_nano_per_mtok=config.price_out_nano),
         engine=EngineSettings(

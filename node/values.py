@@ -382,6 +382,8 @@ class OfferView(msgspec.Struct, frozen=True, kw_only=True):
     engine_build: str
     expires_ms: int
     mine: bool = False
+    auditable: bool = True
+    """Whether a file stands for the model, so that answers can be replayed; ``False`` behind an upstream server."""
 
 
 class ChatTurn(msgspec.Struct, frozen=True, kw_only=True):

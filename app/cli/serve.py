@@ -29,6 +29,8 @@ from node.values import JobStage, JobView, NodeChanged, Notice, Prices, format_u
 @relay_option
 @chain_option
 @click.option("--model", help="`demo`, a GGUF's path, or a name in the home's models folder.")
+@click.option("--upstream", help="Rent out an OpenAI-compatible server instead: its address, ending in /v1.")
+@click.option("--upstream-key-env", metavar="VAR", help="The variable that holds the upstream's bearer token.")
 @click.option("--price-in", type=Dollars(), help="Dollars per million input tokens.")
 @click.option("--price-out", type=Dollars(), help="Dollars per million output tokens.")
 @click.option("--slots", type=click.IntRange(1, 64), help="Requests served at once.")
@@ -43,6 +45,8 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     relay: str | None,
     chain: str | None,
     model: str | None,
+    upstream: str | None,
+    upstream_key_env: str | None,
     price_in: int | None,
     price_out: int | None,
     slots: int | None,
@@ -55,7 +59,8 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     """Serve until told to stop."""
     home, config = configured(
         home_path, relay=relay, chain=chain, model=model, price_in_nano=price_in, price_out_nano=price_out, slots=slots,
-        context_length=context_length, threads=threads, gpu_layers=gpu_layers,
+        context_length=context_length, threads=threads, gpu_layers=gpu_layers, upstream=upstream,
+        upstream_key_env=upstream_key_env,
     )  # fmt: skip
     if config.relay is None or config.chain is None:
         missing = "--relay ws://host:port" if config.relay is None else "--chain http://host:port"

@@ -188,6 +188,8 @@ class LocalNode(WalletCalls):
 
     async def models(self) -> tuple[str, ...]:
         """See ``NodeApi``."""
+        if self._settings.upstream_url is not None:
+            return (self._settings.model,)
         return tuple(await asyncio.to_thread(available, self._settings.models_dir))
 
     # Buying

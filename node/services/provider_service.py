@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
 from chain.errors import IdlewattError
-from node.engine.llama import LlamaEngine
 from node.market.offers import VALIDITY_MS, Offer, encode_offer, sign_offer
-from node.models.catalog import resolve
 from node.relay.circuit import Circuit
 from node.relay.client import RelayClient
 from node.services.chain_desk import ChainDesk
 from node.services.earnings import Earnings
+from node.services.engines import RentableEngine, make_engine
 from node.services.events import EventHub
 from node.services.jobs import JobBook, ended, now_ms
 from node.services.provider_host import ProviderHost, SkipCount
@@ -83,7 +81,7 @@ class ProviderService:
         self.engine_error = ""
         self.model = ""
         self.prices = settings.prices
-        self._engine: LlamaEngine | None = None
+        self._engine: RentableEngine | None = None
         self._host: ProviderHost | None = None
         self._transport_key = generate_transport_key()
         self._sessions: set[ProviderSession] = set()
@@ -108,7 +106,7 @@ class ProviderService:
         """
         async with self._changing:
             model, prices = model or self._settings.model, prices or self._settings.prices
-            path = resolve(model, self._settings.models_dir)
+            engine = make_engine(self._settings, model, lambda _: self._engine_changed())
             self._purse.unlocked()
             if self.wanted and model == self.model:
                 self.prices = prices
@@ -121,7 +119,7 @@ class ProviderService:
             self.engine_error = ""
             self._hub.changed("phase")
             try:
-                await self._start(model, path)
+                await self._start(engine)
             except BaseException:
                 self.wanted = self.starting = False
                 await self._close_engine()
@@ -134,24 +132,14 @@ class ProviderService:
             if self.wanted:
                 await self._stop()
 
-    async def _start(self, model: str, path: Path) -> None:
-        config = self._settings.engine
-        self._engine = LlamaEngine(
-            path,
-            name=None if "/" in model else model.removesuffix(".gguf"),
-            log_path=self._settings.logs_dir / "engine.log",
-            context_length=config.context_length,
-            slots=config.slots,
-            threads=config.threads,
-            gpu_layers=config.gpu_layers,
-            on_state=lambda _: self._engine_changed(),
-        )
-        await self._engine.start()
-        info = await self._engine.info()
+    async def _start(self, engine: RentableEngine) -> None:
+        self._engine = engine
+        await engine.start()
+        info = await engine.info()
         self.model = info.model_name
         self._tokens_per_s, self._ttft_ms = info.tokens_per_s, info.ttft_ms
         self._host = ProviderHost(
-            self._engine,
+            engine,
             info,
             purse=self._purse,
             chain=self._chain,

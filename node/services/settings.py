@@ -30,6 +30,10 @@ class NodeSettings:
     logs_dir: Path
     relay_url: str | None = None
     chain_url: str | None = None
+    upstream_url: str | None = None
+    """An OpenAI-compatible server that is rented out instead of a file."""
+    upstream_key_env: str | None = None
+    """The variable that holds its bearer token; the token itself is read when it is needed."""
     model: str = "demo"
     prices: Prices = DEFAULT_PRICES
     engine: EngineSettings = field(default_factory=EngineSettings)
