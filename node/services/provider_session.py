@@ -264,7 +264,7 @@ class ProviderSession:
                 async with contextlib.aclosing(stream):  # type: ignore[type-var]
                     end = await self._stream(stream, end)
         except IdlewattError as error:
-            end = io.EngineEnded("failed", _now_ms(), error.code, error.message)
+            end = io.EngineEnded("failed", _now_ms(), error.code, error.message, error.fix)
         except TimeoutError:
             end = io.EngineEnded("failed", _now_ms(), "engine_stalled", "The engine stopped answering.")
         self._engine_end = end

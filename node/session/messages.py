@@ -112,6 +112,7 @@ class Final(msgspec.Struct, frozen=True, kw_only=True, tag="final"):
     receipt: Receipt
     error_code: Annotated[str, msgspec.Meta(max_length=48)] = ""
     error: Line = ""
+    fix: Line = ""
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True, tag="settled"):

@@ -267,7 +267,13 @@ def _on_receipt(state: ProviderState, receipt: Receipt) -> Step:
     ended = state.ended
     assert ended is not None
     final = Send(
-        m.Final(reason=ended.reason, receipt=receipt, error_code=ended.error_code[:48], error=ended.error[:400])
+        m.Final(
+            reason=ended.reason,
+            receipt=receipt,
+            error_code=ended.error_code[:48],
+            error=ended.error[:400],
+            fix=ended.fix[:400],
+        )
     )
     settling = replace(state, stage=Stage.SETTLING)
     if state.exposure_nano == 0:
