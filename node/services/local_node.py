@@ -16,7 +16,7 @@ from chain.views import AccountView
 from node.models.catalog import available
 from node.services.buyer_service import BuyerService
 from node.services.chain_desk import ChainDesk
-from node.services.devices import DeviceSampler
+from node.services.energy_desk import EnergyDesk
 from node.services.events import EventHub
 from node.services.health import Facts, Verdict, judge
 from node.services.jobs import JobBook
@@ -35,7 +35,6 @@ from node.values import (
     ChatEvent,
     ChatSession,
     ChatTurn,
-    DeviceView,
     LogLine,
     MoneyView,
     NodeEvent,
@@ -50,7 +49,6 @@ from wallet.voucher_keys import VoucherKeyStore
 
 log = logging.getLogger(__name__)
 
-DEVICES_S: Final = 2.0
 BALANCE_S: Final = 5.0
 
 
@@ -86,7 +84,7 @@ class LocalNode(WalletCalls):
         self._safety = SafetyDesk(
             self._chain, lambda: self._hub.changed("chain"), watched=lambda: self._watchtower.disputes
         )
-        self._devices: tuple[DeviceView, ...] = ()
+        self._energy = EnergyDesk(settings.energy, store, self._jobs, self._hub)
         self._money: MoneyView | None = None
         self._balance_nano: int | None = None
         self._account: AccountView | None = None
@@ -122,7 +120,7 @@ class LocalNode(WalletCalls):
                 ("buying relay", self._buying_relay.run),
                 ("channels", self._buyer.run),
                 ("vouchers", self._provider.earnings.watch),
-                ("devices", self._watch_devices),
+                ("devices", self._energy.run),
                 ("balance", self._watch_balance),
                 ("history", self._sample_history),
             ):
@@ -150,7 +148,7 @@ class LocalNode(WalletCalls):
             fix=verdict.fix,
             checklist=verdict.checklist,
             provider=self._provider.view(),
-            devices=self._devices,
+            devices=self._energy.devices,
             active_jobs=self._jobs.active,
             recent_jobs=self._jobs.recent,
             tokens_per_s_history=self._jobs.history,
@@ -160,6 +158,7 @@ class LocalNode(WalletCalls):
             chain_reachable=self._chain.reachable,
             wallets=(self._wallet_view(),),
             alarm=self._safety.alarm,
+            energy=self._energy.view(),
         )
 
     def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[NodeEvent]]:
@@ -295,18 +294,6 @@ class LocalNode(WalletCalls):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BALANCE_S):
                     await self._balance_due.wait()
-
-    async def _watch_devices(self) -> None:
-        sampler = DeviceSampler()
-        try:
-            while True:
-                devices = await asyncio.to_thread(sampler.sample)
-                if devices != self._devices:
-                    self._devices = devices
-                    self._hub.changed("devices")
-                await asyncio.sleep(DEVICES_S)
-        finally:
-            sampler.close()
 
     async def _sample_history(self) -> None:
         while True:

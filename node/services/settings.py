@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from node.hardware.rules import EnergyRules, MannersRules
 from node.values import Prices
 
 DEFAULT_PRICES = Prices(input_nano_per_mtok=100_000_000, output_nano_per_mtok=200_000_000)
@@ -40,6 +41,10 @@ class NodeSettings:
     min_deposit_nano: int = 100_000
     """The least deposit a channel to this provider must hold."""
     credit_tokens: int = 64
+    energy: EnergyRules = field(default_factory=EnergyRules)
+    manners: MannersRules = field(default_factory=MannersRules)
+    allow_below_cost: bool = False
+    """Whether a price may be below what the power for it costs."""
     watch: str = "auto"
     """Whether a watchtower runs inside: ``auto``, ``on`` or ``off``."""
     version: str = "0.1.0"

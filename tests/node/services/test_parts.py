@@ -1,17 +1,14 @@
-"""The small parts of the node: slots, events, logs, devices, jobs, deadlines."""
+"""The small parts of the node: slots, events, logs, jobs, deadlines."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from types import SimpleNamespace
 
 import pytest
 
 from node.engine.protocol import EngineError
-from node.services import devices
 from node.services.buyer_session import Patience
-from node.services.devices import DeviceSampler
 from node.services.events import MAX_WAITING, EventHub
 from node.services.jobs import JobBook, ended
 from node.services.log_ring import LogRing
@@ -109,57 +106,6 @@ async def test_the_log_ring_keeps_the_newest_lines_harmless():
     assert ring.newest(1)[0].text == "last"
     assert ring.newest(0) == ()
     assert told == list(lines)
-
-
-def test_the_cpu_is_shown_where_there_is_no_gpu():
-    sampler = DeviceSampler()
-    sampler._tried = True
-    (device,) = sampler.sample()
-    assert (device.kind, bool(device.name)) == ("cpu", True)
-    assert device.memory_total_bytes > device.memory_used_bytes > 0
-    sampler.close()
-
-
-def test_gpus_are_shown_with_what_their_driver_tells():
-    class NVMLError(Exception):
-        pass
-
-    def unknown(handle):
-        raise NVMLError
-
-    ended_with = []
-    nvml = SimpleNamespace(
-        NVMLError=NVMLError,
-        NVML_TEMPERATURE_GPU=0,
-        nvmlDeviceGetCount=lambda: 1,
-        nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetName=lambda handle: b"GPU \x1b[31m9000",
-        nvmlDeviceGetUtilizationRates=lambda handle: SimpleNamespace(gpu=42),
-        nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(used=1, total=2),
-        nvmlDeviceGetTemperature=lambda handle, kind: 61,
-        nvmlDeviceGetPowerUsage=unknown,
-        nvmlShutdown=lambda: ended_with.append("shutdown"),
-    )
-    sampler = DeviceSampler()
-    sampler._nvml, sampler._tried = nvml, True
-    (device,) = sampler.sample()
-    assert (device.name, device.kind, device.utilization_percent) == ("GPU 9000", "gpu", 42.0)
-    assert (device.temperature_c, device.power_w) == (61.0, None)
-    nvml.nvmlDeviceGetCount = lambda: unknown(0)
-    assert sampler.sample()[0].kind == "cpu"
-    sampler.close()
-    assert ended_with == ["shutdown"]
-
-
-def test_the_temperature_is_left_out_where_no_sensor_tells(monkeypatch):
-    monkeypatch.setattr(devices.psutil, "sensors_temperatures", lambda: {"coretemp": [SimpleNamespace(current=50.5)]})
-    assert devices._cpu_temperature() == 50.5
-
-    def broken():
-        raise OSError
-
-    monkeypatch.setattr(devices.psutil, "sensors_temperatures", broken)
-    assert devices._cpu_temperature() is None
 
 
 def job(**changes) -> JobView:
