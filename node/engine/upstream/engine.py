@@ -52,12 +52,24 @@ class _Running:
 
     def __init__(self) -> None:
         self.cancelled = False
-        self.deadline: asyncio.Timeout | None = None
+        self._deadline: asyncio.Timeout | None = None
 
     def cancel(self) -> None:
         self.cancelled = True
-        if self.deadline is not None and not self.deadline.expired():
-            self.deadline.reschedule(asyncio.get_running_loop().time())
+        if self._deadline is not None:
+            self._deadline.reschedule(asyncio.get_running_loop().time())
+
+    @contextlib.asynccontextmanager
+    async def until(self, when_s: float) -> AsyncIterator[asyncio.Timeout]:
+        """A wait that ends with ``TimeoutError`` at this time of the loop's, or at once when it is cancelled."""
+        if self.cancelled:
+            raise TimeoutError
+        async with asyncio.timeout_at(when_s) as deadline:
+            self._deadline = deadline
+            try:
+                yield deadline
+            finally:
+                self._deadline = None
 
 
 class UpstreamEngine:
@@ -268,16 +280,14 @@ class UpstreamEngine:
         decoder = EventDecoder()
         async with contextlib.AsyncExitStack() as stack:
             try:
-                async with asyncio.timeout(TURN_S + self._stall_s) as running.deadline:
+                async with running.until(loop.time() + TURN_S + self._stall_s) as deadline:
                     await stack.enter_async_context(self._my_turn())
-                    running.deadline.reschedule(loop.time() + self._stall_s)
-                    self._check_cancelled(running)
+                    deadline.reschedule(loop.time() + self._stall_s)
                     received = await stack.enter_async_context(self._client.stream(body))
                 heard_s = loop.time()
                 while True:
-                    self._check_cancelled(running)
                     # Comments that only keep the connection are no progress.
-                    async with asyncio.timeout_at(heard_s + self._stall_s) as running.deadline:
+                    async with running.until(heard_s + self._stall_s):
                         data = await anext(received, None)
                     if data is None:
                         return
@@ -292,10 +302,6 @@ class UpstreamEngine:
                     raise EngineError("The engine was closed.", code="engine_closed") from None
                 if not running.cancelled:
                     raise stalled(self._stall_s) from None
-
-    def _check_cancelled(self, running: _Running) -> None:
-        if running.cancelled:
-            raise TimeoutError
 
     @contextlib.asynccontextmanager
     async def _my_turn(self) -> AsyncIterator[None]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from node.engine.upstream.errors import broken, refusal, words_of
+from node.engine.upstream.errors import UpstreamError, broken, refusal, words_of
 
 MAX_LINE_BYTES: Final = 1 << 20
 MAX_EVENT_BYTES: Final = 2 << 20
@@ -90,7 +90,7 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] = []
     usage: Usage | None = None
     timings: _Timings | None = None
-    error: msgspec.Raw | None = None
+    error: Any = None
     object: str | None = None
 
 
@@ -121,9 +121,7 @@ def read_piece(data: bytes) -> Piece:
         chunk = _chunk.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise broken("an event that is no chat chunk") from None
-    if chunk.error is not None and bytes(chunk.error) != b"null":
-        raise _stated(data)
-    if chunk.object == "error":
+    if chunk.error is not None or chunk.object == "error":
         raise _stated(data)
     choice = chunk.choices[0] if chunk.choices else _Choice()
     usage = chunk.usage or Usage()
@@ -147,7 +145,6 @@ def count_of(value: int | None) -> int | None:
 
 class _Status(msgspec.Struct):
     code: int | str | None = None
-    status: int | None = None
 
 
 class _ErrorEvent(msgspec.Struct):
@@ -155,7 +152,7 @@ class _ErrorEvent(msgspec.Struct):
     code: int | str | None = None
 
 
-def _stated(data: bytes) -> Exception:
+def _stated(data: bytes) -> UpstreamError:
     """An error inside a stream whose status was 200 already: by the status it names, else a failure."""
     try:
         event = msgspec.json.decode(data, type=_ErrorEvent)

@@ -58,8 +58,7 @@ def _wait_for(url: str, process: subprocess.Popen, key: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         assert process.poll() is None, "the server ended"
-        with contextlib.suppress(urllib.error.URLError, OSError):
-            with urllib.request.urlopen(request, timeout=2):
-                return
+        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(request, timeout=2):
+            return
         assert time.monotonic() < deadline, "the server never answered"
         time.sleep(0.1)
