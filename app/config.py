@@ -50,6 +50,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Requests served at once."""
     context_length: Annotated[int, msgspec.Meta(ge=64)] | None = None
     """Tokens of context a slot has; the model's own when absent."""
+    model_folders: tuple[str, ...] = ()
+    """Further folders to look for models in."""
     threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     """Threads of the engine; the physical cores when absent."""
     gpu_layers: Annotated[int, msgspec.Meta(ge=-1)] = -1

@@ -1,0 +1,64 @@
+"""Models as text: columns, sizes, facts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from node.models.views import ModelDetail
+
+
+def as_columns(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows as aligned text, the first one the heading."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def bytes_short(count: int) -> str:
+    """A number of bytes in the decimal units of disks and downloads: ``4.9 GB``."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit in {"B", "kB"} else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def count_short(count: int) -> str:
+    """A count in thousands, millions or billions: ``7.2B``."""
+    for divisor, unit in ((1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k")):
+        if count >= divisor:
+            return f"{count / divisor:.1f}{unit}"
+    return str(count)
+
+
+def duration(seconds: float) -> str:
+    """A stretch of time: ``45 s``, ``3:20 min``, ``2 h 5 min``."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60}:{whole % 60:02d} min" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def detail_text(detail: ModelDetail) -> str:
+    """Everything about one model, a fact a line."""
+    view = detail.view
+    facts = {
+        "Model": detail.title,
+        "Name here": view.name,
+        "File": view.path + (f" and {view.parts - 1} more" if view.parts > 1 else ""),
+        "Size": bytes_short(view.size_bytes),
+        "Architecture": view.architecture,
+        "Parameters": count_short(view.parameters),
+        "Quantization": view.quantization,
+        "Context": f"{view.context_length} tokens" if view.context_length else "",
+        "Tokenizer": f"{detail.tokenizer}, {detail.vocabulary_size} tokens",
+        "Template": "its own" if detail.has_template else "none: a plain one is used",
+        "Licence": detail.licence or "not told",
+        "From": detail.origin,
+        "SHA-256": detail.sha256,
+        "Fit": detail.fit.sentence if detail.fit else "",
+    }
+    width = max(map(len, facts)) + 2
+    return "\n".join(f"{name.ljust(width)}{value}" for name, value in facts.items() if value)
