@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from node.models.views import ModelDetail
+from node.models.views import BenchRow, BenchView, ModelDetail
 
 
 def as_columns(rows: Sequence[tuple[str, ...]]) -> str:
@@ -62,3 +62,23 @@ def detail_text(detail: ModelDetail) -> str:
     }
     width = max(map(len, facts)) + 2
     return "\n".join(f"{name.ljust(width)}{value}" for name, value in facts.items() if value)
+
+
+def bench_line(row: BenchRow) -> str:
+    """One row of a measurement, under the heading of ``bench_text``."""
+    return (
+        f"{row.streams:>7}  {row.prompt_tokens_per_s:>12.1f}  {row.decode_tokens_per_s:>12.1f}  {row.ttft_ms:>8.0f} ms"
+    )
+
+
+def bench_text(measured: BenchView, before: BenchView | None) -> str:
+    """A measurement as a table, and how it differs from the one before."""
+    lines = ["STREAMS  PROMPT tok/s  ANSWER tok/s  FIRST TOKEN", *map(bench_line, measured.rows)]
+    old = {row.streams: row.decode_tokens_per_s for row in before.rows} if before else {}
+    first = measured.rows[0]
+    if old.get(first.streams):
+        change = first.decode_tokens_per_s / old[first.streams] - 1
+        lines.append(
+            f"Writing with {first.streams} at once is {abs(change):.0%} {'faster' if change >= 0 else 'slower'} than last time."
+        )
+    return "\n".join(lines)

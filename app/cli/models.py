@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.common import as_coroutine, emit, home_option, json_option, note, until_stopped
-from app.cli.model_tables import as_columns, bytes_short, count_short, detail_text, duration
+from app.cli.model_tables import as_columns, bench_line, bench_text, bytes_short, count_short, detail_text, duration
 from app.cli.node_access import configured
 from app.config import Config
 from app.home import Home
-from chain.errors import UsageError
-from node.models.views import FitView, HubModelView, ModelView, PullChosen, PullDone, PullProgress
+from chain.errors import IdlewattError, UsageError
+from node.models.views import BenchRow, BenchView, FitView, HubModelView, ModelView, PullChosen, PullDone, PullProgress
+from node.wire.text import plain
 
 if TYPE_CHECKING:
     from node.models.library import Library
@@ -231,6 +232,63 @@ def _as_sum(view: FitView) -> str:
         f"It takes {bytes_short(view.needed_bytes)} ({parts}, work space {bytes_short(view.work_bytes)}) "
         f"of {bytes_short(view.available_bytes)} that are free in {view.device}."
     )
+
+
+@command.command("bench", help="Measure how fast a model reads and writes with 1, 2, 4 and 8 streams, and keep it.")
+@click.argument("model")
+@click.option("--streams", default="1,2,4,8", show_default=True, help="How many at once, in turn.")
+@home_option
+@folder_option
+@json_option
+@as_coroutine
+async def bench_model(model: str, streams: str, home_path: str | None, folders: tuple[str, ...], as_json: bool) -> None:
+    """Measure, print, keep."""
+    from node.models.bench import engine_for, history, keep, measure, summary
+
+    home, config = configured(home_path)
+    found = await asyncio.to_thread(library_of(home, config, folders).find, model)
+    if await _rented_out(home):
+        raise IdlewattError(
+            "A model is being rented out here, and both would be slow.", code="model_in_use", fix="Go offline first."
+        )
+    counts = _stream_counts(streams)
+    name = plain(found.name, 96)
+    rows: list[BenchRow] = []
+    measured: list[BenchView] = []
+
+    async def work(stop: asyncio.Event) -> None:
+        async def run() -> None:
+            engine = engine_for(
+                found, home.models, home.logs / "engine.log", threads=config.threads, gpu_layers=config.gpu_layers
+            )
+            note(f"Loading {name}.")
+            async with engine as loaded:
+                note("STREAMS  PROMPT tok/s  ANSWER tok/s  FIRST TOKEN")
+                async for row in measure(loaded, counts):
+                    rows.append(row)
+                    note(bench_line(row))
+                measured.append(summary(name, await loaded.info(), rows, threads=config.threads))
+
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(run())
+            running.add_done_callback(lambda _: stop.set())
+            await stop.wait()
+            running.cancel()
+
+    await until_stopped(work)
+    if not measured:
+        raise click.Abort
+    before = [entry for entry in history(home.models) if entry.model_sha256 == measured[0].model_sha256]
+    keep(home.models, measured[0])
+    text = bench_text(measured[0], before[0] if before else None)
+    emit({"measured": measured[0], "history": before}, as_json=as_json, text=text)
+
+
+def _stream_counts(text: str) -> tuple[int, ...]:
+    counts = [int(word) for word in text.split(",") if word.strip().isdecimal()]
+    if not counts or len(counts) != len(text.split(",")) or not all(1 <= count <= 8 for count in counts):
+        raise UsageError("--streams takes numbers from 1 to 8.", fix="Write them as 1,2,4,8.")
+    return tuple(dict.fromkeys(counts))
 
 
 @command.command("rm", help="Delete a model from the home or from the Hugging Face cache; other programs' models stay.")

@@ -75,7 +75,7 @@ class ModelDetail(msgspec.Struct, frozen=True, kw_only=True):
     history: tuple[BenchView, ...] = ()
 
 
-class BenchRow(msgspec.Struct, frozen=True, kw_only=True):
+class BenchRow(msgspec.Struct, frozen=True, kw_only=True, tag="row"):
     """Speed with so many streams at once."""
 
     streams: int
@@ -86,7 +86,7 @@ class BenchRow(msgspec.Struct, frozen=True, kw_only=True):
     ttft_ms: float
 
 
-class BenchView(msgspec.Struct, frozen=True, kw_only=True):
+class BenchView(msgspec.Struct, frozen=True, kw_only=True, tag="bench"):
     """One measurement of one model on this machine."""
 
     model: str
@@ -146,3 +146,4 @@ class PullDone(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
 
 
 PullEvent = PullChosen | PullProgress | PullDone
+BenchEvent = BenchRow | BenchView
