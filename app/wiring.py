@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 from app.config import Config
 from app.home import Home
@@ -22,6 +23,7 @@ def settings_of(home: Home, config: Config, *, demo: bool = False) -> NodeSettin
         keystore_dir=home.keystore,
         database_path=home.database,
         models_dir=home.models,
+        model_folders=tuple(Path(folder).expanduser() for folder in config.model_folders),
         logs_dir=home.logs,
         relay_url=config.relay,
         chain_url=config.chain,

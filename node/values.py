@@ -15,6 +15,19 @@ from chain.errors import IdlewattError
 from chain.money import MAX_NANO, NANO_PER_USD, format_usd, parse_usd
 from chain.views import BatchView, ChainEvent, DisputeStage, DisputeView, Inclusion
 from node.engine.protocol import ChatMessage, Sampling
+from node.models.views import (
+    BenchEvent,
+    BenchRow,
+    BenchView,
+    FitView,
+    HubModelView,
+    ModelDetail,
+    ModelView,
+    PullChosen,
+    PullDone,
+    PullEvent,
+    PullProgress,
+)
 from wallet.steps import Step, StepState
 
 __all__ = [
@@ -22,6 +35,9 @@ __all__ = [
     "NANO_PER_USD",
     "Alarm",
     "BatchView",
+    "BenchEvent",
+    "BenchRow",
+    "BenchView",
     "ChainEvent",
     "ChainSnapshot",
     "ChannelSummary",
@@ -38,13 +54,17 @@ __all__ = [
     "DisputeStage",
     "DisputeView",
     "EnergyView",
+    "FitView",
     "Health",
     "HealthItem",
+    "HubModelView",
     "IdlewattError",
     "Inclusion",
     "JobStage",
     "JobView",
     "LogLine",
+    "ModelDetail",
+    "ModelView",
     "MoneyLine",
     "MoneyView",
     "NetView",
@@ -58,6 +78,10 @@ __all__ = [
     "PriceAdvice",
     "Prices",
     "ProviderView",
+    "PullChosen",
+    "PullDone",
+    "PullEvent",
+    "PullProgress",
     "ReceiptView",
     "RelayView",
     "SafetyView",
@@ -259,11 +283,19 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SkippedView(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests not taken, counted by reason, with the fix."""
+    """Why no jobs: requests not taken, or time in which none could be, counted by reason, with the fix."""
 
     reason: str
     count: int
+    """Today's, by UTC."""
     fix: str
+    group: str = ""
+    """What it is about: price, model, context, slots, stake, reputation, relay, chain, engine, channel, …"""
+    title: str = ""
+    """The reason in words."""
+    unit: Literal["requests", "seconds"] = "requests"
+    week_count: int = 0
+    """Of the last seven days, today included."""
 
 
 class ProviderView(msgspec.Struct, frozen=True, kw_only=True):
@@ -591,7 +623,7 @@ class NodeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 class NodeChanged(msgspec.Struct, frozen=True, kw_only=True, tag="changed"):
     """Something in the snapshot changed; take a new one. Coalesced, so a slow reader never falls behind."""
 
-    what: Literal["phase", "jobs", "relay", "chain", "wallet", "market", "devices"]
+    what: Literal["phase", "jobs", "relay", "chain", "wallet", "market", "devices", "models"]
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True, tag="notice"):

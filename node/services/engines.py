@@ -11,6 +11,7 @@ from node.engine.llama import EngineState, LlamaEngine
 from node.engine.protocol import Engine
 from node.engine.upstream.engine import UpstreamEngine
 from node.models.catalog import resolve
+from node.models.digest import DigestCache
 from node.services.settings import NodeSettings
 
 
@@ -53,13 +54,14 @@ def make_engine(settings: NodeSettings, model: str, on_state: Callable[[EngineSt
             on_state=on_state,
         )
     return LlamaEngine(
-        resolve(model, settings.models_dir),
+        resolve(model, settings.models_dir, settings.model_folders),
         name=None if "/" in model else model.removesuffix(".gguf"),
         log_path=settings.logs_dir / "engine.log",
         context_length=config.context_length,
         slots=config.slots,
         threads=config.threads,
         gpu_layers=config.gpu_layers,
+        digest_cache=DigestCache(settings.models_dir / ".digests.json"),
         on_state=on_state,
     )
 

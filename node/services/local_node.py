@@ -21,6 +21,7 @@ from node.services.events import EventHub
 from node.services.health import Facts, Verdict, judge
 from node.services.jobs import JobBook
 from node.services.log_ring import LogRing
+from node.services.model_calls import ModelCalls
 from node.services.provider_service import ProviderService
 from node.services.purse import Purse
 from node.services.relay_desk import RelayDesk
@@ -52,7 +53,7 @@ log = logging.getLogger(__name__)
 BALANCE_S: Final = 5.0
 
 
-class LocalNode(WalletCalls):
+class LocalNode(WalletCalls, ModelCalls):
     """One node on one home; see ``NodeApi`` for what its methods do. Made by :meth:`running`.
 
     It starts without a wallet, a relay or a chain as well, says what is missing, and goes on as soon as it comes.
@@ -189,7 +190,7 @@ class LocalNode(WalletCalls):
         """See ``NodeApi``."""
         if self._settings.upstream_url is not None:
             return (self._settings.model,)
-        return tuple(await asyncio.to_thread(available, self._settings.models_dir))
+        return tuple(await asyncio.to_thread(available, self._settings.models_dir, self._settings.model_folders))
 
     # Buying
 

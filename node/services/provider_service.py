@@ -10,6 +10,7 @@ import msgspec
 
 from chain.errors import IdlewattError
 from node.market.offers import VALIDITY_MS, Offer, encode_offer, sign_offer
+from node.models.bench import known_speed
 from node.relay.circuit import Circuit
 from node.relay.client import RelayClient
 from node.services.chain_desk import ChainDesk
@@ -96,6 +97,11 @@ class ProviderService:
         self._ttft_ms = 0.0
         self._job_ms = 5_000.0
 
+    @property
+    def asked_model(self) -> str:
+        """What is rented out, as it was named; empty before the first time."""
+        return self.model
+
     # Going on and off
 
     async def go_online(self, model: str, prices: Prices | None) -> None:
@@ -106,7 +112,7 @@ class ProviderService:
         """
         async with self._changing:
             model, prices = model or self._settings.model, prices or self._settings.prices
-            engine = make_engine(self._settings, model, lambda _: self._engine_changed())
+            engine = await asyncio.to_thread(make_engine, self._settings, model, lambda _: self._engine_changed())
             self._purse.unlocked()
             if self.wanted and model == self.model:
                 self.prices = prices
@@ -137,7 +143,8 @@ class ProviderService:
         await engine.start()
         info = await engine.info()
         self.model = info.model_name
-        self._tokens_per_s, self._ttft_ms = info.tokens_per_s, info.ttft_ms
+        measured = await asyncio.to_thread(known_speed, self._settings.models_dir, info)
+        self._tokens_per_s, self._ttft_ms = measured or (info.tokens_per_s, info.ttft_ms)
         self._host = ProviderHost(
             engine,
             info,

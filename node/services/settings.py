@@ -29,6 +29,8 @@ class NodeSettings:
     database_path: Path
     models_dir: Path
     logs_dir: Path
+    model_folders: tuple[Path, ...] = ()
+    """Further folders to look for models in."""
     relay_url: str | None = None
     chain_url: str | None = None
     upstream_url: str | None = None
