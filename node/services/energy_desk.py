@@ -178,6 +178,14 @@ class EnergyDesk:
             log.warning("what power cost was not read: %s", error.line())
         self._hub.changed("devices")
 
+    async def know(self, model: str) -> None:
+        """Look up what a model's tokens took so far."""
+        self.model = model
+        try:
+            self._tokens = {model: await self._token_energy(model)}
+        except IdlewattError as error:
+            log.warning("what tokens took was not read: %s", error.line())
+
     async def _token_energy(self, model: str) -> TokenEnergy | None:
         jobs = await self._store.job_energies(model)
         rows = [(given, made, energy) for given, made, energy, _ in jobs]

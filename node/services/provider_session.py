@@ -115,6 +115,11 @@ class ProviderSession:
         return self.state.stage is machine.Stage.IDLE
 
     def stop(self, code: str, message: str) -> None:
+    @property
+    def is_answering(self) -> bool:
+        """Whether the engine works for it, or is about to."""
+        return self.state.stage is machine.Stage.RUNNING
+
         """End what runs as failed: what was delivered is paid, nothing else. A session that settles is left to it."""
         if self.state.stage is machine.Stage.RUNNING:
             if self._engine_task is not None:
