@@ -10,6 +10,7 @@ import os
 import tempfile
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -17,6 +18,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from chain.errors import IdlewattError
+from node.hardware.manners import Manners
+from node.hardware.rules import EnergyRules, MannersRules
+from node.hardware.tariff import tariff
+from node.hardware.week import HoursError
 
 VARIABLE_PREFIX = "IDLEWATT_"
 ADDRESS_SCHEMES = {"relay": ("ws", "wss"), "chain": ("http", "https"), "upstream": ("http", "https")}
@@ -58,6 +63,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Layers put on the GPU; -1 for all of them."""
     watch: Annotated[str, msgspec.Meta(pattern="^(auto|on|off)$")] = "auto"
     """Whether a watchtower runs inside the node; ``auto`` while it has a stake, or channels that it is paid from."""
+    allow_below_cost: bool = False
+    """Whether a price may be below what the power for it costs."""
+    energy: EnergyRules = EnergyRules()
+    """What power costs."""
+    manners: MannersRules = MannersRules()
+    """When the machine is somebody else's."""
     keyring: bool = False
     """Whether the passphrase is looked for in the system's keyring."""
     log_level: Annotated[str, msgspec.Meta(pattern="^(debug|info|warning|error)$")] = "info"
@@ -77,7 +88,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
                 if isinstance(address := settings.get(name), str):
                     settings[name] = _address(name, address, schemes)
             # Not strict: variables are text, whatever the setting is.
-            return msgspec.convert(settings, cls, strict=False)
+            config = msgspec.convert(settings, cls, strict=False)
+            tariff(config.energy.price_per_kwh, config.energy.tariff)
+            Manners(config.manners)
+            return config
+        except HoursError as error:
+            raise ConfigError(error.message, fix=f"{error.fix} It stands in {path}.") from None
         except msgspec.ValidationError as error:
             said, _, place = str(error).partition(" - at `$.")
             raise ConfigError(
@@ -88,7 +104,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 def _in_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(), parse_float=Decimal)  # a price is what is written, not the nearest float
     except FileNotFoundError:
         return {}
     except (ValueError, OSError) as error:

@@ -9,12 +9,25 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from node.values import DeviceView, Health, HealthItem, JobView, NodeSnapshot, Phase, SkippedView
+from node.values import DeviceView, EnergyView, Health, HealthItem, JobView, NetView, NodeSnapshot, Phase, SkippedView
 from screens.base import NodeScreen
 from screens.hub import Hub
 from screens.jobs_table import job_columns
 from screens.status import PHASE_MARKS
-from screens.text import meter, milliseconds, percent, plain, price, size, sparkline, speed, usd
+from screens.text import (
+    DASH,
+    counted,
+    meter,
+    milliseconds,
+    percent,
+    plain,
+    price,
+    size,
+    sparkline,
+    speed,
+    usd,
+    usd_short,
+)
 from screens.widgets.facts import facts
 from screens.widgets.panel import Panel
 from screens.widgets.table import NodeTable
@@ -49,6 +62,40 @@ def phase_content(snapshot: NodeSnapshot) -> Content:
                 usd(provider.claimable_nano),
             )
         )
+    if snapshot.energy is not None and snapshot.energy.total.jobs:
+        lines.append(net_line(snapshot.energy.today, "today"))
+    return Content("\n").join(lines)
+
+
+def net_line(net: NetView, name: str) -> Content:
+    """What was earned, what power cost, and what was left; an estimate says that it is one."""
+    about = " (estimated)" if net.is_estimate else ""
+    unknown = f" · {counted(net.unmeasured_jobs, 'job')} unmeasured" if net.unmeasured_jobs else ""
+    return Content.assemble(
+        (f"{plain(name, 24)} ", "dim"),
+        f"earned {usd(net.earned_nano)}, power {usd_short(net.cost_nano)}{about}, net ",
+        (usd_short(net.net_nano), "bold $error" if net.net_nano < 0 else "bold $success"),
+        (unknown, "dim"),
+    )
+
+
+def energy_content(energy: EnergyView | None) -> Content:
+    """What the machine draws, what power costs, and what was left: today, in all, a model, a device."""
+    if energy is None:
+        return Content.styled("No hardware was read yet.", "dim")
+    about = " (estimated)" if energy.is_estimate else ""
+    power = DASH if energy.power_w is None else f"{energy.power_w:.0f} W now"
+    idle = "" if energy.idle_w is None else f" · {energy.idle_w:.0f} W idle"
+    price = f"{usd(energy.nano_per_kwh)} a kWh" + (" (assumed: set price_per_kwh)" if energy.price_is_assumed else "")
+    token = "" if energy.joules_per_token is None else f"\n{energy.joules_per_token:.3g} J an output token"
+    lines = [Content(f"{power}{idle}{about}\n{price}{token}")]
+    if energy.total.jobs:
+        lines += [net_line(energy.today, "today"), net_line(energy.total, "in all")]
+        lines += [net_line(one, one.name) for one in (*energy.models[:3], *energy.devices[:3])]
+    if energy.warning:
+        lines.append(Content.assemble(("▲ ", "$warning"), plain(energy.warning)))
+        lines.append(Content.assemble(("→ ", "bold $primary"), plain(energy.fix)))
+    lines.append(Content.styled(plain(energy.basis), "dim"))
     return Content("\n").join(lines)
 
 
@@ -57,6 +104,14 @@ def offer_content(snapshot: NodeSnapshot) -> Content:
     provider = snapshot.provider
     if provider is None:
         return Content.styled("Nothing is rented out. F3 goes online.", "dim")
+    advice = snapshot.price
+    advised = []
+    if advice is not None:
+        about = " (estimated)" if advice.is_estimate else ""
+        advised = [
+            ("suggest", f"{price(advice.suggested)}: {plain(advice.basis)}"),
+            ("floor", f"{price(advice.floor)}{about}: {plain(advice.floor_basis)}"),
+        ]
     return facts(
         [
             ("model", f"{provider.model} · {provider.quantization}"),
@@ -64,6 +119,7 @@ def offer_content(snapshot: NodeSnapshot) -> Content:
             ("speed", f"{speed(provider.tokens_per_s)} tok/s · first token {milliseconds(provider.ttft_ms)}"),
             ("slots", f"{provider.free_slots} of {provider.slots} free · context {provider.context_length}"),
             ("engine", provider.engine_state),
+            *advised,
         ],
         8,
     )
@@ -158,6 +214,7 @@ class DashboardScreen(NodeScreen):
                     )
             with VerticalScroll(id="dash-side", classes="wide-only", can_focus=False):
                 yield self._panel("offer", "On offer")
+                yield self._panel("energy", "Electricity")
                 yield self._panel("checks", "Checklist")
 
     @staticmethod
@@ -184,6 +241,7 @@ class DashboardScreen(NodeScreen):
         graph = self.query_one("#speed", Static)
         graph.update(speed_content(snapshot, graph.content_size.width or _WIDE_CELLS))
         self.query_one("#offer", Static).update(offer_content(snapshot))
+        self.query_one("#energy", Static).update(energy_content(snapshot.energy))
         self.query_one("#checks", Static).update(checklist_content(snapshot.checklist))
         self.query_one("#skipped", Static).update(skipped_content(snapshot.skipped))
         self.query_one("#skipped-box").set_class(not snapshot.skipped, "hidden")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import click
+from msgspec.structs import replace
 
 from app.cli.common import (
     Dollars,
@@ -19,6 +20,7 @@ from app.cli.common import (
     with_parent_option,
 )
 from app.cli.node_access import configured, own_node, unlocked_wallet
+from app.cli.status import advice_text
 from chain.errors import IdlewattError
 from node.api import NodeApi
 from node.values import JobStage, JobView, NodeChanged, Notice, Prices, format_usd
@@ -37,6 +39,8 @@ from node.values import JobStage, JobView, NodeChanged, Notice, Prices, format_u
 @click.option("--context-length", type=click.IntRange(64), help="Tokens of context a slot has.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads of the engine.")
 @click.option("--gpu-layers", type=click.IntRange(-1), help="Layers on the GPU; -1 for all.")
+@click.option("--allow-loss", is_flag=True, default=None, help="Let a price be below what its power costs.")
+@click.option("--no-manners", is_flag=True, help="Rent out whoever else wants the machine.")
 @json_option
 @with_parent_option
 @as_coroutine
@@ -53,6 +57,8 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     context_length: int | None,
     threads: int | None,
     gpu_layers: int | None,
+    allow_loss: bool | None,
+    no_manners: bool,
     as_json: bool,
     with_parent: bool,
 ) -> None:
@@ -60,8 +66,10 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     home, config = configured(
         home_path, relay=relay, chain=chain, model=model, price_in_nano=price_in, price_out_nano=price_out, slots=slots,
         context_length=context_length, threads=threads, gpu_layers=gpu_layers, upstream=upstream,
-        upstream_key_env=upstream_key_env,
+        upstream_key_env=upstream_key_env, allow_below_cost=allow_loss,
     )  # fmt: skip
+    if no_manners:
+        config = replace(config, manners=replace(config.manners, enabled=False))
     if config.relay is None or config.chain is None:
         missing = "--relay ws://host:port" if config.relay is None else "--chain http://host:port"
         raise IdlewattError(
@@ -97,7 +105,7 @@ async def _tell(node: NodeApi) -> None:
     Every finished job, every notice, every change of phase.
     """
     told: set[str] = set()
-    headline = node.snapshot().why
+    headline, advised = node.snapshot().why, ""
     async with node.subscribe() as events:
         async for event in events:
             if isinstance(event, Notice):
@@ -108,6 +116,8 @@ async def _tell(node: NodeApi) -> None:
             if snapshot.why != headline:
                 headline = snapshot.why
                 note(f"· {snapshot.phase}: {headline} {snapshot.fix}".rstrip())
+            if snapshot.price is not None and advised != (advised := advice_text(snapshot.price)):
+                note(f"· {advised}")
             for job in snapshot.recent_jobs:
                 if job.role == "provider" and job.job_id not in told and job.finished_ms is not None:
                     told.add(job.job_id)

@@ -6,7 +6,7 @@ import click
 
 from app.cli.common import HEALTH_MARKS, as_coroutine, emit, home_option, json_option
 from app.cli.node_access import any_node, configured
-from node.values import NodeSnapshot, format_usd
+from node.values import EnergyView, NodeSnapshot, PriceAdvice, format_usd
 
 
 @click.command("status", help="Say how the node on this home is doing, and why.")
@@ -32,6 +32,10 @@ def _text(snapshot: NodeSnapshot, running: bool) -> str:
             f"renting out {provider.model}: {provider.free_slots}/{provider.slots} slots free, "
             f"{format_usd(provider.earned_today_nano)} today, {format_usd(provider.claimable_nano)} claimable"
         )
+    if snapshot.energy is not None:
+        lines.append(energy_text(snapshot.energy))
+    if snapshot.price is not None:
+        lines.append(advice_text(snapshot.price))
     lines += [
         f"{HEALTH_MARKS[item.health]}  {item.name}: {item.detail} {item.fix}".rstrip() for item in snapshot.checklist
     ]
@@ -43,3 +47,27 @@ def _text(snapshot: NodeSnapshot, running: bool) -> str:
     if snapshot.alarm is not None:
         lines.insert(0, snapshot.alarm.text)
     return "\n".join(lines)
+
+
+def energy_text(energy: EnergyView) -> str:
+    """What was left of today's earnings, and where the figures come from."""
+    today = energy.today
+    about = " (estimated)" if today.is_estimate else ""
+    price = f"at {format_usd(energy.nano_per_kwh)} a kWh{' (assumed)' if energy.price_is_assumed else ''}"
+    watts = (
+        "" if energy.power_w is None else f", {energy.power_w:.0f} W now{' (estimated)' if energy.is_estimate else ''}"
+    )
+    return (
+        f"today: earned {format_usd(today.earned_nano)}, power {format_usd(today.cost_nano)}{about} {price}, "
+        f"net {format_usd(today.net_nano)}{watts}"
+    )
+
+
+def advice_text(advice: PriceAdvice) -> str:
+    """What a price could be, and what it should not be below."""
+    about = " (estimated)" if advice.is_estimate else ""
+    return (
+        f"suggested price: {format_usd(advice.suggested.input_nano_per_mtok)} in and "
+        f"{format_usd(advice.suggested.output_nano_per_mtok)} out per million tokens ({advice.basis}); power costs "
+        f"{format_usd(advice.floor.input_nano_per_mtok)} and {format_usd(advice.floor.output_nano_per_mtok)}{about}"
+    )

@@ -77,7 +77,7 @@ class Manners:
     @property
     def wants_presence(self) -> bool:
         """Whether it matters when somebody last touched the machine."""
-        return self.rules.enabled and self.rules.person_idle_minutes is not None
+        return self.rules.enabled and self.rules.person_idle_minutes > 0
 
 
 def decide(now_s: float, facts: Facts, manners: Manners, *, paused_by: str = "") -> Run | Pause:
@@ -124,7 +124,7 @@ def _by_programs(facts: Facts) -> Pause | None:
 
 def _by_person(now_s: float, facts: Facts, manners: Manners) -> Pause | None:
     minutes, idle_s = manners.rules.person_idle_minutes, facts.input_idle_s
-    if minutes is None or idle_s is None or idle_s >= minutes * 60:
+    if not minutes or idle_s is None or idle_s >= minutes * 60:
         return None
     fix = f"It goes on {minutes:g} min after the last key or click; see person_idle_minutes in [manners]. {OVERRIDE}"
     until_s = int(now_s + minutes * 60 - idle_s) + 1
@@ -141,12 +141,12 @@ def _by_heat(facts: Facts, rules: MannersRules, paused_by: str) -> Pause | None:
 
 def _by_use(facts: Facts, rules: MannersRules, paused_by: str) -> Pause | None:
     most, used = rules.foreign_gpu_percent, facts.gpu_percent
-    if most is not None and used is not None and used >= most * (EASED if paused_by == "gpu" else 1.0):
+    if most and used is not None and used >= most * (EASED if paused_by == "gpu" else 1.0):
         who = facts.gpu_user or "Another program"
         fix = f"Close it, or raise foreign_gpu_percent in [manners]. {OVERRIDE}"
         return Pause(kind="gpu", reason=f"{who} uses {used:.0f} % of a GPU.", fix=fix)
     most, used = rules.foreign_cpu_percent, facts.foreign_cpu_percent
-    if most is not None and used is not None and used >= most * (EASED if paused_by == "cpu" else 1.0):
+    if most and used is not None and used >= most * (EASED if paused_by == "cpu" else 1.0):
         fix = f"Close them, or raise foreign_cpu_percent in [manners]. {OVERRIDE}"
         return Pause(kind="cpu", reason=f"Other programs use {used:.0f} % of the processor.", fix=fix)
     return None

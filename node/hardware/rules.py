@@ -10,7 +10,7 @@ import msgspec
 from node.hardware.tariff import PartRule
 
 Watts = Annotated[float, msgspec.Meta(ge=1, le=100_000)]
-Percent = Annotated[float, msgspec.Meta(ge=1, le=100)]
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 ProcessName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
@@ -42,11 +42,11 @@ class MannersRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Pause above this, all devices together."""
     pause_for: Annotated[tuple[ProcessName, ...], msgspec.Meta(max_length=64)] = ()
     """Programs that have the machine to themselves while they run."""
-    foreign_gpu_percent: Percent | None = 30.0
-    """Pause when another program uses this much of a GPU."""
-    foreign_cpu_percent: Percent | None = None
-    """Pause when other programs use this much of the processor."""
-    person_idle_minutes: Annotated[float, msgspec.Meta(ge=0.01, le=1_440)] | None = None
-    """Pause until nobody has touched the machine for so long."""
+    foreign_gpu_percent: Percent = 30.0
+    """Pause when another program uses this much of a GPU; 0 for never."""
+    foreign_cpu_percent: Percent = 0.0
+    """Pause when other programs use this much of the processor; 0 for never."""
+    person_idle_minutes: Annotated[float, msgspec.Meta(ge=0, le=1_440)] = 0.0
+    """Pause until nobody has touched the machine for so long; 0 for never."""
     resume_after_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60.0
     """How long the machine must have been free before the model is loaded again."""

@@ -53,6 +53,7 @@ class PriceDesk:
         self._info: EngineInfo | None = None
         self._offers: tuple[OfferView, ...] = ()
         self.advice: PriceAdvice | None = None
+        self._due = asyncio.Event()
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -60,7 +61,10 @@ class PriceDesk:
             if self._info is not None and self._provider() is not None:
                 await self._read_market()
                 await self._renew()
-            await asyncio.sleep(ASK_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ASK_S):
+                    await self._due.wait()
+            self._due.clear()
 
     async def check(self, info: EngineInfo, prices: Prices) -> None:
         """Advise on a model that is about to be rented out, and refuse a price below its power.
@@ -75,6 +79,7 @@ class PriceDesk:
         await self._renew()
         if self.advice is not None:
             check_price(prices, self.advice, self._energy.tariff, allow_below_cost=self._settings.allow_below_cost)
+        self._due.set()
 
     async def _read_market(self) -> None:
         try:

@@ -44,7 +44,7 @@ def test_a_machine_that_nobody_else_wants_is_rented_out():
         (Facts(power_w=301.0), {"max_power_w": 300}, "power"),
         (Facts(gpu_percent=31.0), {}, "gpu"),
         (Facts(gpu_percent=29.0), {}, ""),
-        (Facts(gpu_percent=99.0), {"foreign_gpu_percent": None}, ""),
+        (Facts(gpu_percent=99.0), {"foreign_gpu_percent": 0}, ""),
         (Facts(foreign_cpu_percent=60.0), {"foreign_cpu_percent": 50}, "cpu"),
         (Facts(foreign_cpu_percent=99.0), {}, ""),
         (Facts(), {"hours": ("sat,sun",)}, "hours"),
@@ -69,8 +69,8 @@ def test_every_pause_says_why_what_would_change_it_and_how_to_override_it():
         "person": {"person_idle_minutes": 5},
         "temperature": {"max_temperature_c": 80},
         "gpu": {},
-        "cpu": {"foreign_cpu_percent": 50, "foreign_gpu_percent": None},
-        "power": {"max_power_w": 300, "foreign_gpu_percent": None},
+        "cpu": {"foreign_cpu_percent": 50, "foreign_gpu_percent": 0},
+        "power": {"max_power_w": 300, "foreign_gpu_percent": 0},
     }
     for name, changes in everything.items():
         seen = facts if name == "program" else msgspec.structs.replace(facts, wanted_by=())
