@@ -21,6 +21,7 @@ from node.services.engines import RentableEngine, make_engine
 from node.services.events import EventHub
 from node.services.jobs import JobBook, ended, now_ms
 from node.services.miss_book import MissBook
+from node.services.misses import REASONS
 from node.services.provider_host import ProviderHost
 from node.services.provider_jobs import JobTracker
 from node.services.provider_session import ProviderSession
@@ -394,7 +395,8 @@ class ProviderService:
                 return
             await self._run_session(await self._accepted(circuit), host)
         except (IdlewattError, TimeoutError) as error:
-            self.misses.add("handshake_failed")
+            code = error.code if isinstance(error, IdlewattError) else ""
+            self.misses.add(code if code in REASONS else "handshake_failed")
             log.info("a session ended before it began: %s", error)
             await circuit.close("protocol")
         except Exception:

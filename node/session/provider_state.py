@@ -72,6 +72,8 @@ class ProviderState:
     started_ms: int = 0
     pending_text: str = ""
     pending_tokens: int = 0
+    in_line: bool = False
+    """Whether the buyer was told that it waits for a slot, and does still."""
     stalled: bool = False
     ended: EngineEnded | None = None
     cancelled: bool = False
