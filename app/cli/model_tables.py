@@ -16,13 +16,13 @@ def as_columns(rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def bytes_short(count: int) -> str:
-    """A number of bytes in the decimal units of disks and downloads: ``4.9 GB``."""
+    """A number of bytes in binary units: ``4.6 GiB``."""
     size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit in {"B", "kB"} else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
 
 
 def count_short(count: int) -> str:
@@ -78,7 +78,6 @@ def bench_text(measured: BenchView, before: BenchView | None) -> str:
     first = measured.rows[0]
     if old.get(first.streams):
         change = first.decode_tokens_per_s / old[first.streams] - 1
-        lines.append(
-            f"Writing with {first.streams} at once is {abs(change):.0%} {'faster' if change >= 0 else 'slower'} than last time."
-        )
+        how = "faster" if change >= 0 else "slower"
+        lines.append(f"Writing with {first.streams} at once is {abs(change):.0%} {how} than last time.")
     return "\n".join(lines)
