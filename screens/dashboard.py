@@ -9,7 +9,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from node.values import DeviceView, EnergyView, Health, HealthItem, JobView, NetView, NodeSnapshot, Phase, SkippedView
+from node.values import DeviceView, EnergyView, Health, HealthItem, JobView, NetView, NodeSnapshot, Phase
 from screens.base import NodeScreen
 from screens.hub import Hub
 from screens.jobs_table import job_columns
@@ -28,6 +28,7 @@ from screens.text import (
     usd,
     usd_short,
 )
+from screens.why_no_jobs import is_worth_showing, why_no_jobs_content
 from screens.widgets.facts import facts
 from screens.widgets.panel import Panel
 from screens.widgets.table import NodeTable
@@ -171,16 +172,6 @@ def checklist_content(items: Sequence[HealthItem]) -> Content:
     return Content("\n").join(lines) if lines else Content.styled("Nothing to check yet.", "dim")
 
 
-def skipped_content(skipped: Sequence[SkippedView]) -> Content:
-    """Requests not taken: how many, why, and what would change it."""
-    lines = []
-    for reason in skipped:
-        lines.append(Content.assemble((f"{reason.count} x ", "bold $warning"), plain(reason.reason)))
-        if reason.fix:
-            lines.append(Content.assemble(("   → ", "$primary"), plain(reason.fix)))
-    return Content("\n").join(lines)
-
-
 class DashboardScreen(NodeScreen):
     """The first thing a provider looks at."""
 
@@ -188,7 +179,7 @@ class DashboardScreen(NodeScreen):
     AUTO_FOCUS = "#jobs-table"
     HELP_TEXT = (
         "Whether this machine earns, and if not, why, with the fix. F3 goes online or offline. "
-        "Skipped requests are counted by reason. 2 opens the jobs, 6 the money."
+        "Why no jobs: requests not taken and time offline, by reason. 2 opens the jobs, 6 the money."
     )
 
     def __init__(self, hub: Hub) -> None:
@@ -225,7 +216,7 @@ class DashboardScreen(NodeScreen):
 
     def on_mount(self) -> None:
         """Name the boxes that are no Static."""
-        self.query_one("#skipped-box").border_title = "Not taken"
+        self.query_one("#skipped-box").border_title = "Why no jobs"
         self.query_one("#jobs-box").border_title = "Jobs"
 
     def on_resize(self) -> None:
@@ -243,8 +234,8 @@ class DashboardScreen(NodeScreen):
         self.query_one("#offer", Static).update(offer_content(snapshot))
         self.query_one("#energy", Static).update(energy_content(snapshot.energy))
         self.query_one("#checks", Static).update(checklist_content(snapshot.checklist))
-        self.query_one("#skipped", Static).update(skipped_content(snapshot.skipped))
-        self.query_one("#skipped-box").set_class(not snapshot.skipped, "hidden")
+        self.query_one("#skipped", Static).update(why_no_jobs_content(snapshot.skipped))
+        self.query_one("#skipped-box").set_class(not is_worth_showing(snapshot), "hidden")
         jobs = (*snapshot.active_jobs, *snapshot.recent_jobs)
         table = self.query_one("#jobs-table", NodeTable)
         table.show_rows(jobs)

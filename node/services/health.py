@@ -129,9 +129,12 @@ def _engine(facts: Facts) -> HealthItem:
         case "ready":
             return _item("engine", Health.OK, f"{facts.model} is loaded.")
         case "restarting":
-            return _item("engine", Health.FAIL, "The engine crashed and restarts.", "Wait; see the log if it stays so.")
+            # What an engine says of itself holds its fix.
+            why = facts.engine_error or "The engine crashed."
+            return _item("engine", Health.FAIL, why, "It comes back by itself; see the log if it doesn't.")
         case "failed":
-            return _item("engine", Health.FAIL, facts.engine_error or "The engine failed.", "Choose another model.")
+            why = facts.engine_error or "The engine failed."
+            return _item("engine", Health.FAIL, why, "Mend that, or choose another model.")
 
 
 def _relay(facts: Facts) -> HealthItem:
