@@ -81,7 +81,7 @@ async def test_a_price_below_its_power_is_refused_before_an_offer_goes_out_unles
             await node.go_online(prices=cheap)
         assert node.snapshot().provider.prices == well_paid
     async with run_node("seller", **urls, allow_below_cost=True) as node:
-        await node.unlock_wallet("main", PASSPHRASE)
+        await node.unlock("main", PASSPHRASE)
         await node.go_online(prices=cheap)
         power = next(item for item in node.snapshot().checklist if item.name == "power")
         assert "below its power (estimated)" in power.detail
