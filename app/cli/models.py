@@ -17,7 +17,17 @@ from app.cli.node_access import configured
 from app.config import Config
 from app.home import Home
 from chain.errors import IdlewattError, UsageError
-from node.models.views import BenchRow, BenchView, FitView, HubModelView, ModelView, PullChosen, PullDone, PullProgress
+from node.models.views import (
+    KV_BYTES,
+    BenchRow,
+    BenchView,
+    FitView,
+    HubModelView,
+    ModelView,
+    PullChosen,
+    PullDone,
+    PullProgress,
+)
 from node.wire.text import plain
 
 if TYPE_CHECKING:
@@ -206,7 +216,9 @@ def inspect_model(model: str, home_path: str | None, folders: tuple[str, ...], a
 @click.argument("model")
 @click.option("--context", type=click.IntRange(64), help="Tokens one request may have.")
 @click.option("--slots", type=click.IntRange(1, 64), help="Requests served at once.")
-@click.option("--kv-type", default="f16", show_default=True, help="Type of the key-value cache, e.g. q8_0.")
+@click.option(
+    "--kv-type", type=click.Choice(list(KV_BYTES)), default="f16", show_default=True, help="Form of the cache."
+)
 @home_option
 @folder_option
 @json_option

@@ -9,8 +9,6 @@ logits. The widths below are read off the buffers that llama.cpp reports for mod
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -19,7 +17,7 @@ import msgspec
 import psutil
 
 from node.models.gguf import GgufInfo, ModelError
-from node.models.views import FitView
+from node.models.views import KV_BYTES, FitView
 
 DEFAULT_CONTEXT_TOKENS = 4_096
 MIN_CONTEXT_TOKENS = 64
@@ -29,12 +27,8 @@ CPU_MICRO_BATCH_TOKENS = 128
 GPU_MICRO_BATCH_TOKENS = 512
 PROCESS_BYTES: Final = 48 * 1024 * 1024
 """The worker without a model: Python, llama.cpp's code, and the vocabulary."""
-KV_BYTES: Final = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32,
-                   "q4_1": 20 / 32, "q4_0": 18 / 32, "iq4_nl": 18 / 32}  # fmt: skip
-"""Bytes of one value of the cache, by its type."""
 
 _CGROUP = Path("/sys/fs/cgroup")
-_CPU_FACTS = Path("/proc/cpuinfo")
 
 
 class Fit(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +44,6 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     cache_bytes: int
     work_bytes: int
     slots: int = 1
-    kv_type: str = "f16"
 
     @property
     def needed_bytes(self) -> int:
@@ -65,8 +58,7 @@ def plan(
     slots: int,
     context_length: int | None = None,
     on_gpu: bool = False,
-    kv_type: str = "f16",
-    amx: bool | None = None,
+    kv_share: float = 1.0,
 ) -> Fit:
     """The best plan that fits: every slot its full context if there is memory for that, else a shared cache.
 
@@ -76,15 +68,14 @@ def plan(
         slots: Requests that run at once.
         context_length: Tokens a request may have; by default what the model was trained on, up to 4096.
         on_gpu: Whether a GPU computes: then flash attention is worth it, and larger micro-batches are.
-        kv_type: The cache's type, a key of ``KV_BYTES``.
-        amx: Whether llama.cpp computes with AMX, for which it lays weights out anew; by default what the machine says.
+        kv_share: Size of the key-value cache's form ÷ that of f16; a smaller one needs flash attention.
 
     Raises:
         ModelError: With code ``model_too_big`` if even one full request doesn't fit.
     """
     tokens = _context(info, context_length)
     least, most = _round_up(tokens), _round_up(tokens) * slots
-    at = _sizes(info, tokens, slots, on_gpu=on_gpu, kv_type=kv_type, amx=uses_amx() if amx is None else amx)
+    at = _sizes(info, tokens, slots, on_gpu=on_gpu, kv_share=kv_share)
 
     def fits(cells: int) -> bool:
         return at(cells).needed_bytes + PROCESS_BYTES <= available_bytes
@@ -103,7 +94,7 @@ def plan(
     return fit
 
 
-def assess(  # noqa: PLR0913 - each is a fact of its own, with a default
+def assess(
     info: GgufInfo,
     *,
     model: str,
@@ -113,17 +104,15 @@ def assess(  # noqa: PLR0913 - each is a fact of its own, with a default
     on_gpu: bool = False,
     device: str = "memory",
     kv_type: str = "f16",
-    amx: bool | None = None,
 ) -> FitView:
     """Whether a model fits, with the numbers and a sentence that says how, or what would fit instead.
 
     The numbers are those of the plan that would be loaded; where nothing fits, of one full request.
     """
-    has_amx = uses_amx() if amx is None else amx
-    tokens = _context(info, context_length)
+    tokens, kv_share = _context(info, context_length), KV_BYTES[kv_type] / KV_BYTES["f16"]
 
     def needed(context: int, count: int) -> Fit:
-        at = _sizes(info, context, count, on_gpu=on_gpu, kv_type=kv_type, amx=has_amx)
+        at = _sizes(info, context, count, on_gpu=on_gpu, kv_share=kv_share)
         return at(_round_up(context) * count)
 
     def affordable(context: int, count: int) -> bool:
@@ -131,8 +120,8 @@ def assess(  # noqa: PLR0913 - each is a fact of its own, with a default
 
     try:
         fit = plan(
-            info, available_bytes=available_bytes, slots=slots, context_length=tokens, on_gpu=on_gpu, kv_type=kv_type,
-            amx=has_amx,
+            info, available_bytes=available_bytes, slots=slots, context_length=tokens, on_gpu=on_gpu,
+            kv_share=kv_share,
         )  # fmt: skip
         does_fit = True
     except ModelError:
@@ -183,46 +172,24 @@ def available_memory_bytes(cgroup: Path = _CGROUP) -> int:
     return max(0, min(available, limit - used))
 
 
-@functools.cache
-def uses_amx(cpu_facts: Path = _CPU_FACTS) -> bool:
-    """Whether the processor has AMX and the installed llama.cpp was built to use it."""
-    try:
-        if " amx_int8" not in cpu_facts.read_text():
-            return False
-    except OSError:  # not Linux
-        return False
-    spec = importlib.util.find_spec("llama_cpp")
-    if spec is None or spec.origin is None:
-        return False
-    # The name of its buffer type stands in the library only if that part was compiled.
-    return any(
-        b"\0AMX\0" in path.read_bytes()
-        for path in (Path(spec.origin).parent / "lib").glob("libggml-cpu*.so")
-        if path.is_file()
-    )
-
-
-def _sizes(info: GgufInfo, tokens: int, slots: int, *, on_gpu: bool, kv_type: str, amx: bool) -> Callable[[int], Fit]:
+def _sizes(info: GgufInfo, tokens: int, slots: int, *, on_gpu: bool, kv_share: float) -> Callable[[int], Fit]:
     """The plan by the cells of its cache."""
     micro_batch = GPU_MICRO_BATCH_TOKENS if on_gpu else CPU_MICRO_BATCH_TOKENS
-    if on_gpu:
-        # The embeddings stay in main memory; where they are the output matrix too, the GPU gets a copy.
-        weights = info.tensor_bytes - (0 if info.is_tied else info.embedding_bytes)
-    else:
-        weights = info.tensor_bytes + (info.amx_extra_bytes if amx else 0)
-    per_cell = info.kv_bytes_per_token * KV_BYTES[kv_type] / KV_BYTES["f16"]
+    flash = on_gpu or kv_share < 1
+    # On a GPU the embeddings stay in main memory; where they are the output matrix too, the GPU gets a copy.
+    left_out = info.embedding_bytes if on_gpu and not info.is_tied else 0
+    per_cell = info.kv_bytes_per_token * kv_share
 
     def at(cells: int) -> Fit:
         return Fit(
             context_length=tokens,
             cache_tokens=cells,
             micro_batch_tokens=micro_batch,
-            flash_attention=on_gpu,
-            weights_bytes=weights,
+            flash_attention=flash,
+            weights_bytes=info.tensor_bytes - left_out,
             cache_bytes=int(per_cell * cells) + slots * info.recurrent_bytes,
-            work_bytes=_work_bytes(info, cells, slots, micro_batch, flash=on_gpu),
+            work_bytes=_work_bytes(info, cells, slots, micro_batch, flash=flash),
             slots=slots,
-            kv_type=kv_type,
         )
 
     return at

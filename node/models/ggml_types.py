@@ -44,11 +44,6 @@ TYPES: dict[int, tuple[int, int]] = {
 }
 """Tensor format → elements of one block, bytes of one block."""
 
-AMX_ROWS = 32
-"""llama.cpp lays a matrix out for AMX if its rows come in whole tiles of so many."""
-AMX_EXTRA: dict[int, float] = {8: 4 / 34, 12: 4 / 144, 13: 4 / 176, 23: 2 / 136}
-"""Tensor format → by which share its weights grow in AMX tiles (`get_tile_size` in ggml-cpu/amx/mmq.cpp)."""
-
 FILE_TYPE_LABELS: dict[int, str] = {
     0: "F32",
     1: "F16",

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import msgspec
 
 from node.engine.protocol import EngineError
-from node.models.ggml_types import AMX_EXTRA, AMX_ROWS, FILE_TYPE_LABELS, TYPES
+from node.models.ggml_types import FILE_TYPE_LABELS, TYPES
 from node.models.naming import part_names, part_of
 
 MAGIC = b"GGUF"
@@ -79,8 +79,6 @@ class GgufInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Of the token embeddings, which stay in main memory when a GPU computes."""
     is_tied: bool = False
     """Whether the embeddings are the output matrix too."""
-    amx_extra_bytes: int = 0
-    """How much larger the weights get when llama.cpp lays them out for AMX."""
     sliding_window: int = 0
     experts_used: int = 0
     recurrent_bytes: int = 0
@@ -217,7 +215,6 @@ class _Tensors(msgspec.Struct):
     parameters: int = 0
     total_bytes: int = 0
     embedding_bytes: int = 0
-    amx_extra_bytes: int = 0
     has_output: bool = False
 
 
@@ -337,8 +334,6 @@ def _read_tensors(header: _Header, count: int, alignment: int) -> _Tensors:
         if name == "token_embd.weight":
             sums.embedding_bytes = size
         sums.has_output |= name == "output.weight"
-        if rank == 2 and name != "token_embd.weight" and kind in AMX_EXTRA and shape[1] % AMX_ROWS == 0:
-            sums.amx_extra_bytes += int(size * AMX_EXTRA[kind])
         data_end = max(data_end, offset + size)
     data_start = -(-header.position // alignment) * alignment
     if data_start + data_end > header.size:
@@ -407,7 +402,6 @@ def _describe(files: tuple[_Contents, ...], shown: str) -> GgufInfo:
         licence=_words(facts.get("general.license")),
         embedding_bytes=max(file.tensors.embedding_bytes for file in files),
         is_tied=not any(file.tensors.has_output for file in files),
-        amx_extra_bytes=sum(file.tensors.amx_extra_bytes for file in files),
         sliding_window=count("attention.sliding_window"),
         experts_used=count("expert_used_count"),
         recurrent_bytes=_recurrent_bytes(count, kv_heads, layers),

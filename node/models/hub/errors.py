@@ -16,7 +16,7 @@ TOKEN_FIX = "Accept the licence on its page, then set HF_TOKEN to a token that m
 
 def disk_full(folder: str, missing_bytes: int = 0) -> HubError:
     """The disk has not enough room."""
-    more = f": {missing_bytes / 1e9:.1f} GB more are needed" if missing_bytes else ""
+    more = f": {missing_bytes / 2**30:.1f} GiB more are needed" if missing_bytes else ""
     return HubError(
         f"The disk that holds {folder} is full{more}.",
         code="disk_full",

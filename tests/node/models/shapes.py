@@ -25,7 +25,7 @@ class Shape:
     feed_forward: int = 1536
     vocab: int = 4096
     context: int = 8192
-    quant: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.Q8_0
+    quant: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F16
     norms: tuple[str, ...] = ()
     """Further one-row tensors a layer: those of one head's width end in ``_norm@head``."""
     biases: bool = False
