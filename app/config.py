@@ -53,6 +53,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Nano per million output tokens."""
     slots: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     """Requests served at once."""
+    requests_per_buyer: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 4
+    """With so many here already, a buyer gets no place in line."""
     context_length: Annotated[int, msgspec.Meta(ge=64)] | None = None
     """Tokens of context a slot has; the model's own when absent."""
     model_folders: tuple[str, ...] = ()

@@ -28,6 +28,7 @@ def settings_of(home: Home, config: Config, *, demo: bool = False) -> NodeSettin
         relay_url=config.relay,
         chain_url=config.chain,
         upstream_url=config.upstream,
+        requests_per_buyer=config.requests_per_buyer,
         upstream_key_env=config.upstream_key_env,
         model=config.model,
         prices=Prices(input_nano_per_mtok=config.price_in_nano, output_nano_per_mtok=config.price_out_nano),

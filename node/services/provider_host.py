@@ -40,7 +40,7 @@ class ProviderHost:
         chain: The rollup.
         store: Where vouchers and receipts are kept.
         domain: The rollup's signing domain.
-        job_ms: How long a job takes about.
+        slots: The line in front of the engine.
         tokens_per_s: The speed measured last.
         on_claimable: Told when a better voucher was stored.
     """
@@ -53,13 +53,13 @@ class ProviderHost:
         purse: Purse,
         chain: ChainDesk,
         store: Store,
-        job_ms: Callable[[], float],
+        slots: Slots,
         tokens_per_s: Callable[[], float],
         on_claimable: Callable[[], None],
     ) -> None:
         self.engine = engine
         self.info = info
-        self.slots = Slots(info.slots, job_ms)
+        self.slots = slots
         self._purse = purse
         self._chain = chain
         self._store = store

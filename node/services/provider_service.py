@@ -28,6 +28,7 @@ from node.services.provider_session import ProviderSession
 from node.services.purse import Purse
 from node.services.relay_desk import RelayDesk
 from node.services.settings import NodeSettings
+from node.services.slots import Slots
 from node.session import provider as machine
 from node.session.link import SealedLink
 from node.session.sealed import generate_transport_key, transport_public_key
@@ -248,7 +249,7 @@ class ProviderService:
             purse=self._purse,
             chain=self._chain,
             store=self._store,
-            job_ms=lambda: self._job_ms,
+            slots=Slots(info.slots, lambda: self._job_ms, per_buyer=self._settings.requests_per_buyer),
             tokens_per_s=lambda: self._tokens_per_s,
             on_claimable=lambda: self._hub.changed("wallet"),
         )

@@ -43,6 +43,8 @@ class NodeSettings:
     min_deposit_nano: int = 100_000
     """The least deposit a channel to this provider must hold."""
     credit_tokens: int = 64
+    requests_per_buyer: int = 4
+    """With so many here, running and waiting, a buyer's account gets no more but a slot that is free."""
     energy: EnergyRules = field(default_factory=EnergyRules)
     manners: MannersRules = field(default_factory=MannersRules)
     allow_below_cost: bool = False
