@@ -84,6 +84,7 @@ class EnergyDesk:
         """Programs that are looked for beside."""
         self.model = ""
         """What is rented out."""
+        self._view: EnergyView | None = None
         jobs.on_job = self._follow
 
     async def run(self) -> None:
@@ -118,6 +119,7 @@ class EnergyDesk:
                 self.devices = devices
                 self._hub.changed("devices")
             await self._bill(bills)
+            self._view = self._made_view()
             self._looked.set()
 
     def _read(self, sampler: Sampler) -> tuple[Sample, ProcessFacts]:
@@ -176,6 +178,7 @@ class EnergyDesk:
                 self._tokens = {self.model: await self._token_energy(self.model)}
         except IdlewattError as error:
             log.warning("what power cost was not read: %s", error.line())
+        self._view = self._made_view()
         self._hub.changed("devices")
 
     async def know(self, model: str) -> None:
@@ -208,6 +211,9 @@ class EnergyDesk:
 
     def view(self) -> EnergyView | None:
         """For screens and ``status``; ``None`` before the first look."""
+        return self._view
+
+    def _made_view(self) -> EnergyView | None:
         sample, last = self.sample, self._ledger.last
         if sample is None:
             return None

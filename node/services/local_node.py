@@ -90,7 +90,12 @@ class LocalNode(WalletCalls, ModelCalls):
             settings.manners,
             self._hub,
             look=lambda: (self._energy.sample, self._energy.processes),
-            is_busy=lambda: any(job.role == "provider" for job in self._jobs.active),
+            # A model that is being loaded or measured uses the GPU as well.
+            is_busy=lambda: (
+                self._provider.starting
+                or self._measured is not None
+                or any(job.role == "provider" for job in self._jobs.active)
+            ),
             pause=self._provider.pause,
             resume=self._provider.resume,
         )
