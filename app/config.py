@@ -57,7 +57,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """With so many here already, a buyer gets no place in line."""
     context_length: Annotated[int, msgspec.Meta(ge=64)] | None = None
     """Tokens of context a slot has; the model's own when absent."""
-    model_folders: tuple[str, ...] = ()
+    model_folders: tuple[str, ...] | None = None
     """Further folders to look for models in."""
     threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     """Threads of the engine; the physical cores when absent."""

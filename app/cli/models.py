@@ -53,7 +53,7 @@ def library_of(home: Home, config: Config, folders: Sequence[str] = ()) -> Libra
 
     return Library(
         home.models,
-        folders=[Path(folder).expanduser() for folder in (*folders, *config.model_folders)],
+        folders=[Path(folder).expanduser() for folder in (*folders, *(config.model_folders or ()))],
         slots=config.slots,
         context_length=config.context_length,
         gpu_layers=config.gpu_layers,
