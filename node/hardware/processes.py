@@ -13,6 +13,8 @@ from node.hardware.energy import Own
 
 MAX_OWN: Final = 256
 MAX_PROCESSES: Final = 65_536
+FIRST_LOOKS: Final = 3
+ALL_NAMES_LOOKS: Final = 15
 
 
 class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +41,7 @@ class ProcessProbe:
         self._proc = proc
         self._own_s: dict[int, float] = {}
         self._machine: tuple[float, float] | None = None
+        self._names = Names()
 
     def look(self, names: frozenset[str] = frozenset()) -> ProcessFacts:
         """Processor time since the last look, ours and everybody's, and which of ``names`` run."""
@@ -57,7 +60,7 @@ class ProcessProbe:
             own=Own(cpu_s=own_s if before else 0.0, busy_s=busy, cores=cores),
             own_pids=own_pids,
             foreign_cpu_percent=foreign,
-            wanted_by=running(names, own_pids) if names else (),
+            wanted_by=self._names.running(names, own_pids) if names else (),
         )
 
     def _own_since(self, pids: frozenset[int]) -> float:
@@ -88,17 +91,28 @@ def family(pid: int, proc: Path = Path("/proc")) -> frozenset[int]:
     return frozenset(found)
 
 
-def running(names: frozenset[str], own_pids: frozenset[int]) -> tuple[str, ...]:
-    """Those of the names (without case, with or without ``.exe``) that a process not of ours carries."""
-    wanted = {_plain_name(name): name for name in names}
-    seen: set[str] = set()
-    for process in psutil.process_iter(["name"]):
-        if process.pid in own_pids:
-            continue
-        name = wanted.get(_plain_name(process.info["name"] or ""))
-        if name is not None:
-            seen.add(name)
-    return tuple(sorted(seen))
+class Names:
+    """What processes are called: read again at a process's first looks, and now and then, since programs change it."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[str, int]] = {}
+        self._looks = 0
+
+    def running(self, names: frozenset[str], own_pids: frozenset[int]) -> tuple[str, ...]:
+        """Those of the names (without case, with or without ``.exe``) that a process not of ours carries."""
+        self._looks += 1
+        known = {} if self._looks % ALL_NAMES_LOOKS == 0 else self._known
+        self._known = {}
+        wanted = {_plain_name(name): name for name in names}
+        seen: set[str] = set()
+        for pid in psutil.pids()[:MAX_PROCESSES]:
+            name, looks = known.get(pid, ("", 0))
+            if looks < FIRST_LOOKS:
+                name = _plain_name(name_of(pid) or "")
+            self._known[pid] = name, looks + 1
+            if name in wanted and pid not in own_pids:
+                seen.add(wanted[name])
+        return tuple(sorted(seen))
 
 
 def name_of(pid: int) -> str | None:

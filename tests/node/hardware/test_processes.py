@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from node.hardware.processes import ProcessProbe, family, name_of, running
+from node.hardware.processes import ALL_NAMES_LOOKS, Names, ProcessProbe, family, name_of
 
 BURN = """
 import time
@@ -80,8 +80,10 @@ def test_a_program_is_found_by_name_without_case_unless_it_is_ours(start, tmp_pa
     game.symlink_to("/bin/sleep")
     process = start(str(game), "30")
     try:
-        assert running(frozenset({"blender", "steam"}), frozenset()) == ("blender",)
-        assert running(frozenset({"blender"}), frozenset({process.pid})) == ()
+        names = Names()
+        for _ in range(2 * ALL_NAMES_LOOKS):
+            assert names.running(frozenset({"blender", "steam"}), frozenset()) == ("blender",)
+        assert names.running(frozenset({"blender"}), frozenset({process.pid})) == ()
     finally:
         process.kill()
 
@@ -93,3 +95,20 @@ def test_a_process_that_is_gone_has_no_name_and_no_family():
     assert family(gone.pid) == frozenset({gone.pid})
     assert name_of(os.getpid())
     assert name_of(-1) is None
+
+
+def test_a_program_that_takes_another_name_is_seen_soon(start, tmp_path):
+    (tmp_path / "idlewattgame").symlink_to("/bin/sleep")
+    # A shell that becomes the game, in the same process, once it is told to.
+    process = start("/bin/sh", "-c", f"read line; exec {tmp_path}/idlewattgame 30")
+    names, wanted = Names(), frozenset({"idlewattgame"})
+    try:
+        for _ in range(5):
+            assert names.running(wanted, frozenset()) == ()
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+        while name_of(process.pid) != "idlewattgame":
+            pass
+        assert any(names.running(wanted, frozenset()) for _ in range(ALL_NAMES_LOOKS))
+    finally:
+        process.kill()
