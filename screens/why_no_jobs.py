@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from textual.content import Content
 
 from node.values import NodeSnapshot, Phase, SkippedView
-from screens.text import duration, plain
+from screens.text import DASH, duration, plain
 
 NORMAL = (
     "Nobody was turned away, and the offer was never gone. No jobs for a while is normal: buyers take the cheapest "
@@ -27,10 +27,11 @@ def why_no_jobs_content(skipped: Sequence[SkippedView]) -> Content:
     lines = []
     for reason in skipped:
         group = f"  {plain(reason.group, 20)}: " if reason.group else "  "
-        earlier = f" ({_amount(reason, reason.week_count)} this week)" if reason.week_count > reason.count else ""
+        week = duration(reason.week_count) if reason.unit == "seconds" else str(reason.week_count)
+        earlier = f" ({week} this week)" if reason.week_count > reason.count else ""
         lines.append(
             Content.assemble(
-                (f"{_amount(reason, reason.count):>4}", "bold $warning"),
+                (f"{_today(reason):>4}", "bold $warning" if reason.count else "dim"),
                 (group, "dim"),
                 plain(reason.title or reason.reason),
                 (earlier, "dim"),
@@ -41,5 +42,7 @@ def why_no_jobs_content(skipped: Sequence[SkippedView]) -> Content:
     return Content("\n").join(lines)
 
 
-def _amount(reason: SkippedView, amount: int) -> str:
-    return duration(amount) if reason.unit == "seconds" else f"{amount} x"
+def _today(reason: SkippedView) -> str:
+    if not reason.count:
+        return DASH
+    return duration(reason.count) if reason.unit == "seconds" else f"{reason.count} x"

@@ -16,7 +16,7 @@ def test_each_reason_says_how_often_why_and_what_to_do():
 
 
 def test_earlier_days_stand_behind_todays_count():
-    assert "0 x  slots: Line full. (5 x this week)" in why_no_jobs_content((skipped(count=0, week_count=5),)).plain
+    assert "–  slots: Line full. (5 this week)" in why_no_jobs_content((skipped(count=0, week_count=5),)).plain
     assert "this week" not in why_no_jobs_content((skipped(week_count=2),)).plain
 
 
