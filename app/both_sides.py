@@ -100,6 +100,10 @@ class BothSides:
         """See ``NodeApi``; the seller's."""
         await self.seller.go_offline()
 
+    async def rent_out_regardless(self, minutes: int) -> None:
+        """See ``NodeApi``; the seller's."""
+        await self.seller.rent_out_regardless(minutes)
+
     async def models(self) -> tuple[str, ...]:
         """See ``NodeApi``; the seller's."""
         return await self.seller.models()

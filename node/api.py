@@ -53,6 +53,10 @@ class NodeApi(Protocol):
         """Withdraw the offer, let running jobs end, unload the model."""
         ...
 
+    async def rent_out_regardless(self, minutes: int) -> None:
+        """Rent out for so long whoever else wants the machine; 0 goes back to the manners that are set."""
+        ...
+
     async def models(self) -> tuple[str, ...]:
         """Names that ``go_online`` accepts."""
         ...

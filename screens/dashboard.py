@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
@@ -36,6 +38,7 @@ from screens.widgets.table import NodeTable
 _HEALTH_MARKS = {Health.OK: ("✓", "$success"), Health.WARN: ("▲", "$warning"), Health.FAIL: ("✗", "$error")}
 _METER_CELLS = 10
 _WIDE_CELLS = 60
+REGARDLESS_MINUTES = 60
 
 
 def phase_content(snapshot: NodeSnapshot) -> Content:
@@ -182,8 +185,13 @@ class DashboardScreen(NodeScreen):
         "Why no jobs: requests not taken and time offline, by reason. 2 opens the jobs, 6 the money."
     )
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("o", "rent_out_regardless", "Rent out regardless", id="dashboard.regardless")
+    ]
+
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub)
+        self._was_paused = False
         self._columns = job_columns(hub.now_ms)
 
     def compose_body(self) -> ComposeResult:
@@ -219,6 +227,22 @@ class DashboardScreen(NodeScreen):
         self.query_one("#skipped-box").border_title = "Why no jobs"
         self.query_one("#jobs-box").border_title = "Jobs"
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Show what can be done now only."""
+        if action == "rent_out_regardless":
+            return self.hub.snapshot.phase is Phase.PAUSED
+        return super().check_action(action, parameters)
+
+    def action_rent_out_regardless(self) -> None:
+        """Rent out for an hour whoever else wants the machine."""
+
+        async def go_on() -> None:
+            self.tell(f"Renting out for {REGARDLESS_MINUTES} minutes, whoever else wants this machine.")
+            await self.hub.api.rent_out_regardless(REGARDLESS_MINUTES)
+            self.hub.refresh(frozenset({"phase"}))
+
+        self.start(go_on(), group="online")
+
     def on_resize(self) -> None:
         """Bars and sparklines know their width only now."""
         self.call_after_refresh(self.show)
@@ -226,6 +250,9 @@ class DashboardScreen(NodeScreen):
     def show(self) -> None:
         """Draw the snapshot."""
         snapshot = self.hub.snapshot
+        if self._was_paused is not (is_paused := snapshot.phase is Phase.PAUSED):
+            self._was_paused = is_paused
+            self.refresh_bindings()
         self.query_one("#phase", Static).update(phase_content(snapshot))
         devices = self.query_one("#devices", Static)
         devices.update(devices_content(snapshot.devices, devices.content_size.width or _WIDE_CELLS))

@@ -20,7 +20,7 @@ AT_ONCE: Final = frozenset({"hours", "quiet_hours", "program", "person"})
 """What pauses at the first look."""
 BY_THE_CLOCK: Final = frozenset({"hours", "quiet_hours", "person"})
 """What ends by itself at a moment, and needs no waiting on top."""
-OVERRIDE: Final = "Or rent out regardless: idlewatt serve --no-manners."
+OVERRIDE: Final = "Or rent out regardless: o on the Dashboard (an hour), or idlewatt serve --no-manners."
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

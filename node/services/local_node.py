@@ -211,6 +211,10 @@ class LocalNode(WalletCalls, ModelCalls):
         """See ``NodeApi``."""
         await self._provider.go_offline()
 
+    async def rent_out_regardless(self, minutes: int) -> None:
+        """See ``NodeApi``."""
+        await self._manners.override(minutes)
+
     async def models(self) -> tuple[str, ...]:
         """See ``NodeApi``."""
         if self._settings.upstream_url is not None:

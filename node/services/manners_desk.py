@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import tzinfo
 from typing import Final
 
-from chain.errors import IdlewattError
+from chain.errors import IdlewattError, UsageError
 from node.hardware.manners import Facts, Manners, Pause, Run, Standing, decide, settle
 from node.hardware.presence import Presence
 from node.hardware.processes import ProcessFacts, name_of
@@ -27,6 +27,7 @@ LOOK_S: Final = 1.0
 PRESENCE_S: Final = 3.0
 """How often is asked when somebody last touched the machine: that starts a process."""
 PRESENCE_TIMEOUT_S: Final = 6.0
+MOST_MINUTES: Final = 7 * 24 * 60
 
 
 class MannersDesk:
@@ -72,6 +73,8 @@ class MannersDesk:
         self._asked_s = float("-inf")
         self._idle_s: float | None = None
         self.view: PauseView | None = None
+        self._regardless_until_s = float("-inf")
+        self._stepping = asyncio.Lock()
 
     @property
     def names(self) -> frozenset[str]:
@@ -87,14 +90,32 @@ class MannersDesk:
             await self.step()
             await asyncio.sleep(LOOK_S)
 
+    async def override(self, minutes: int) -> None:
+        """Rent out for so long whatever the rules say, a week at most; 0 ends that. It goes on, or pauses, at once.
+
+        Raises:
+            UsageError: If that is no number of minutes in a week.
+        """
+        if not 0 <= minutes <= MOST_MINUTES:
+            raise UsageError(f"That is not a number of minutes from 0 to {MOST_MINUTES}.", fix="Give another.")
+        self._regardless_until_s = time.monotonic() + 60 * minutes
+        if minutes and isinstance(self._standing.decision, Pause):
+            self._standing = Standing(decision=self._standing.decision, clear_since_s=float("-inf"))
+        await self.step()
+
     async def step(self) -> None:
         """One look, and what follows from it; a pause takes as long as running answers take to end."""
+        async with self._stepping:
+            await self._step()
+
+    async def _step(self) -> None:
         await self._ask_presence()
         sample, processes = self._look()
         was = self._standing.decision
         kind = was.kind if isinstance(was, Pause) else ""
         facts = facts_of(sample, processes, self._idle_s, is_busy=self._is_busy())
-        wish = decide(self._clock(), facts, self._manners, paused_by=kind)
+        is_regardless = time.monotonic() < self._regardless_until_s
+        wish = Run() if is_regardless else decide(self._clock(), facts, self._manners, paused_by=kind)
         rules = self._manners.rules
         self._standing = settle(time.monotonic(), wish, self._standing, resume_after_s=rules.resume_after_s)
         now = self._standing.decision

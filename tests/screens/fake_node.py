@@ -689,6 +689,10 @@ class FakeNode:
         self._called("go_offline")
         self.change("phase", phase=Phase.OFF)
 
+    async def rent_out_regardless(self, minutes):
+        self._called("rent_out_regardless", minutes)
+        self.change("phase", phase=Phase.IDLE, why="", fix="")
+
     async def models(self):
         return ("idlewatt-demo-q8",)
 

@@ -6,7 +6,8 @@ import pytest
 from node.values import EnergyView, NetView, Phase, PriceAdvice, Prices
 from screens.dashboard import energy_content, net_line, offer_content, phase_content
 from screens.status import PHASE_MARKS
-from tests.screens.fake_node import snapshot
+from tests.screens.fake_node import FakeNode, snapshot
+from tests.screens.support import WIDE, make_app, seen, until, until_seen, until_told
 
 NET = NetView(
     name="today", jobs=3, output_tokens=900, earned_nano=20_000_000, energy_mj=90_000_000, cost_nano=7_500_000,
@@ -79,3 +80,17 @@ def test_the_offer_stands_beside_what_it_could_ask_and_what_power_costs(advice):
 
 def test_every_phase_has_its_mark():
     assert PHASE_MARKS.keys() == set(Phase)
+
+
+async def test_a_pause_can_be_overridden_from_the_dashboard_and_only_then():
+    node = FakeNode()
+    async with make_app(node, first_mode="dashboard").run_test(size=WIDE) as pilot:
+        await until_seen(pilot, "Electricity")
+        await pilot.press("o")
+        assert "Rent out regardless" not in seen(pilot.app)
+        node.change("phase", phase=Phase.PAUSED, why="blender runs on this machine.", fix="Close it.")
+        await until_seen(pilot, "PAUSED", "Rent out regardless")
+        await pilot.press("o")
+        await until_told(pilot, "60 minutes")
+        await until(pilot, lambda: ("rent_out_regardless", 60) in node.calls)
+        await until(pilot, lambda: "Rent out regardless" not in seen(pilot.app))

@@ -8,6 +8,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from chain.errors import UsageError
 from node.hardware.energy import Own
 from node.hardware.manners import Facts
 from node.hardware.price import BelowCostError
@@ -247,3 +248,20 @@ async def test_without_manners_nothing_is_looked_at():
     )  # fmt: skip
     await desk.run()
     assert (desk.names, desk.view) == (frozenset(), None)
+
+
+async def test_a_pause_is_overridden_for_as_long_as_asked_and_comes_back():
+    provider = Provider()
+    desk = MannersDesk(
+        MannersRules(pause_for=("steam",)), EventHub(), look=lambda: (None, processes()), is_busy=lambda: False,
+        pause=provider.pause, resume=provider.resume,
+    )  # fmt: skip
+    await desk.step()
+    await desk.override(60)
+    await desk.step()
+    assert (provider.calls, desk.view) == (["steam runs on this machine.", "resume"], None)
+    await desk.override(0)
+    assert (provider.calls[2:], desk.view.kind) == (["steam runs on this machine."], "program")
+    for minutes in (-1, 7 * 24 * 60 + 1):
+        with pytest.raises(UsageError):
+            await desk.override(minutes)
