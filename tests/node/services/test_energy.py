@@ -265,3 +265,30 @@ async def test_a_pause_is_overridden_for_as_long_as_asked_and_comes_back():
     for minutes in (-1, 7 * 24 * 60 + 1):
         with pytest.raises(UsageError):
             await desk.override(minutes)
+
+
+async def test_a_job_that_just_ended_is_billed_before_the_node_ends(tmp_path):
+    async with await Store.open(tmp_path / "node.db") as store:
+        await store.bind_deployment("0x" + "aa" * 32)
+        jobs, source = JobBook(store, lambda: None), Watts()
+        desk = EnergyDesk(PAID, store, jobs, EventHub(), sampler=lambda: Sampler([source]))
+        running = asyncio.create_task(desk.run())
+        await desk.looked()
+        jobs.update(job())
+        await jobs.finish(job(stage=JobStage.DONE, finished_ms=now_ms()), b"b" * 20, "stop")
+        running.cancel()
+        await asyncio.wait([running])
+        (total,) = await store.net_totals("all")
+        assert (total.jobs, total.unmeasured_jobs, total.is_estimate) == (1, 0, False)
+
+
+async def test_a_job_that_came_to_nothing_is_not_billed(tmp_path):
+    async with await Store.open(tmp_path / "node.db") as store:
+        jobs = JobBook(store, lambda: None)
+        desk = EnergyDesk(PAID, store, jobs, EventHub())
+        jobs.update(job())
+        assert desk._ledger.running == {"j1"}
+        jobs.drop(job())
+        assert desk._ledger.running == frozenset()
+        jobs.update(job(job_id="waiting", stage=JobStage.QUEUED))
+        assert desk._ledger.running == frozenset()
