@@ -15,7 +15,7 @@ from node.engine.upstream.sse import Usage, count_of
 from node.wire.text import plain
 
 COUNT_S: Final = 60.0
-DETECT_S: Final = 4.0
+DETECT_S: Final = 15.0
 MAX_VERSION_CHARS: Final = 60
 
 CountWay = Literal["template", "tokenize", "one_token"]
@@ -82,10 +82,16 @@ def _facts(
 
 
 async def _maybe(question: Awaitable[_T]) -> _T | None:
-    """The answer, or ``None`` from a server that doesn't know the question."""
+    """The answer, or ``None`` from a server that doesn't know the question; one that is slow or away may know it.
+
+    Raises:
+        UpstreamError: If the server is away.
+    """
     try:
         return await question
-    except UpstreamError:
+    except UpstreamError as error:
+        if error.standing == "away":
+            raise
         return None
 
 

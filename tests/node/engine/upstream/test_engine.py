@@ -421,6 +421,7 @@ async def test_a_server_that_serves_one_at_a_time_is_never_asked_two_things_at_o
         ({"models": sending(b"[" * (9 << 20), content_type="application/json")}, "engine_crashed", "too long"),
         ({"one_token": saying({"choices": []})}, "upstream_unusable", "can't be counted"),
         ({"one_token": refusing(503)}, "engine_unavailable", "503"),
+        ({"own": {"/extras/tokenize/count": refusing(503)}}, "engine_unavailable", "503"),
         ({"chat": saying({"choices": []})}, "upstream_unusable", "a stream of events"),
     ],
 )
