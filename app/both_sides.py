@@ -13,17 +13,23 @@ import msgspec
 from chain.errors import UsageError
 from node.api import NodeApi
 from node.values import (
+    BenchEvent,
     ChainSnapshot,
     ChannelSummary,
     ChatEvent,
     ChatSession,
     ChatTurn,
+    FitView,
+    HubModelView,
     LogLine,
+    ModelDetail,
+    ModelView,
     MoneyView,
     NodeEvent,
     NodeSnapshot,
     OfferView,
     Prices,
+    PullEvent,
     SlashView,
     Step,
     WalletView,
@@ -94,9 +100,41 @@ class BothSides:
         """See ``NodeApi``; the seller's."""
         await self.seller.go_offline()
 
+    async def rent_out_regardless(self, minutes: int) -> None:
+        """See ``NodeApi``; the seller's."""
+        await self.seller.rent_out_regardless(minutes)
+
     async def models(self) -> tuple[str, ...]:
         """See ``NodeApi``; the seller's."""
         return await self.seller.models()
+
+    async def library(self) -> tuple[ModelView, ...]:
+        """See ``NodeApi``; the seller's, as are all calls about models."""
+        return await self.seller.library()
+
+    async def model_detail(self, model: str) -> ModelDetail:
+        """See ``NodeApi``."""
+        return await self.seller.model_detail(model)
+
+    async def model_fit(self, model: str, context_length: int | None = None, slots: int | None = None) -> FitView:
+        """See ``NodeApi``."""
+        return await self.seller.model_fit(model, context_length, slots)
+
+    async def search_models(self, text: str) -> tuple[HubModelView, ...]:
+        """See ``NodeApi``."""
+        return await self.seller.search_models(text)
+
+    def pull_model(self, model: str) -> AbstractAsyncContextManager[AsyncIterator[PullEvent]]:
+        """See ``NodeApi``."""
+        return self.seller.pull_model(model)
+
+    def bench_model(self, model: str) -> AbstractAsyncContextManager[AsyncIterator[BenchEvent]]:
+        """See ``NodeApi``."""
+        return self.seller.bench_model(model)
+
+    async def remove_model(self, model: str) -> int:
+        """See ``NodeApi``."""
+        return await self.seller.remove_model(model)
 
     async def market(self) -> tuple[OfferView, ...]:
         """See ``NodeApi``; as the buyer sees it."""

@@ -10,6 +10,7 @@ import os
 import tempfile
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -19,9 +20,13 @@ import msgspec
 from chain.errors import IdlewattError
 from node.engine.placement import MAX_GPUS, Placement, parse_tensor_split
 from node.engine.protocol import EngineError
+from node.hardware.manners import Manners
+from node.hardware.rules import EnergyRules, MannersRules
+from node.hardware.tariff import tariff
+from node.hardware.week import HoursError
 
 VARIABLE_PREFIX = "IDLEWATT_"
-ADDRESS_SCHEMES = {"relay": ("ws", "wss"), "chain": ("http", "https")}
+ADDRESS_SCHEMES = {"relay": ("ws", "wss"), "chain": ("http", "https"), "upstream": ("http", "https")}
 Nano = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
@@ -40,14 +45,22 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The rollup's RPC address."""
     model: str = "demo"
     """What ``serve`` and F3 rent out."""
+    upstream: str | None = None
+    """An OpenAI-compatible server to rent out instead of a file."""
+    upstream_key_env: Annotated[str, msgspec.Meta(pattern="^[A-Za-z_][A-Za-z0-9_]{0,63}$")] | None = None
+    """The name of the variable that holds the upstream's bearer token."""
     price_in_nano: Nano = 100_000_000
     """Nano per million input tokens."""
     price_out_nano: Nano = 200_000_000
     """Nano per million output tokens."""
     slots: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     """Requests served at once."""
+    requests_per_buyer: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 4
+    """With so many here already, a buyer gets no place in line."""
     context_length: Annotated[int, msgspec.Meta(ge=64)] | None = None
     """Tokens of context a slot has; the model's own when absent."""
+    model_folders: tuple[str, ...] | None = None
+    """Further folders to look for models in."""
     threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     """Threads of the engine; the physical cores when absent."""
     gpu_layers: Annotated[int, msgspec.Meta(ge=-1)] = -1
@@ -64,6 +77,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Whether buyers may reuse each other's prompt prefixes; what that tells them is in docs/privacy.md."""
     watch: Annotated[str, msgspec.Meta(pattern="^(auto|on|off)$")] = "auto"
     """Whether a watchtower runs inside the node; ``auto`` while it has a stake, or channels that it is paid from."""
+    allow_below_cost: bool = False
+    """Whether a price may be below what the power for it costs."""
+    energy: EnergyRules = EnergyRules()
+    """What power costs."""
+    manners: MannersRules = MannersRules()
+    """When the machine is somebody else's."""
     keyring: bool = False
     """Whether the passphrase is looked for in the system's keyring."""
     log_level: Annotated[str, msgspec.Meta(pattern="^(debug|info|warning|error)$")] = "info"
@@ -97,7 +116,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             # Not strict: variables are text, whatever the setting is.
             config = msgspec.convert(settings, cls, strict=False)
             _checked_split(config.tensor_split)
+            tariff(config.energy.price_per_kwh, config.energy.tariff)
+            Manners(config.manners)
             return config
+        except HoursError as error:
+            raise ConfigError(error.message, fix=f"{error.fix} It stands in {path}.") from None
         except msgspec.ValidationError as error:
             said, _, place = str(error).partition(" - at `$.")
             raise ConfigError(
@@ -115,7 +138,7 @@ def _checked_split(text: str) -> None:
 
 def _in_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(), parse_float=Decimal)  # a price is what is written, not the nearest float
     except FileNotFoundError:
         return {}
     except (ValueError, OSError) as error:

@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -18,6 +19,9 @@ import psutil
 from app.config import Config
 from app.home import Home
 from chain.errors import IdlewattError
+from node.hardware.rapl import ROOT_ONLY_FIX, Rapl
+from node.hardware.reading import Reading
+from node.hardware.sampler import Sampler, default_sources
 from node.values import Health, HealthItem
 
 OLDEST_PYTHON = (3, 11)
@@ -25,6 +29,7 @@ NEWEST_PYTHON = (3, 12)
 LEAST_FREE_DISK_BYTES = 2 * 2**30
 LEAST_FREE_MEMORY_BYTES = 2**30
 MAX_CLOCK_DRIFT_S = 5.0
+POWER_INTERVAL_S = 0.25
 PROBE_TIMEOUT_S = 20.0
 DEFAULT_PORTS = {9000: "relay", 8545: "devnet --l1-port", 8547: "devnet --l2-port"}
 
@@ -43,6 +48,8 @@ async def examine(home: Home, config: Config) -> AsyncIterator[HealthItem]:
     yield check_home(home)
     yield check_disk(home)
     yield check_memory()
+    for item in await asyncio.to_thread(check_hardware):
+        yield item
     for port, user in DEFAULT_PORTS.items():
         yield check_port(port, user, home, config)
     relay_date: float | None = None
@@ -173,6 +180,40 @@ def check_memory() -> HealthItem:
     return HealthItem(
         name="memory", health=Health.WARN, detail=detail, fix="Close something, or rent out a smaller model."
     )
+
+
+def check_hardware(sysfs: Path = Path("/sys")) -> list[HealthItem]:
+    """What tells about GPUs and processor, and whether power is measured or guessed."""
+    sampler = Sampler(default_sources(sysfs))
+    try:
+        first = sampler.sample()
+        time.sleep(POWER_INTERVAL_S)  # a processor's power is the difference of two looks
+        devices = sampler.sample().devices or first.devices
+    finally:
+        sampler.close()
+    return [check_device(device, is_locked=device.kind == "cpu" and Rapl(sysfs).is_locked) for device in devices]
+
+
+def check_device(device: Reading, *, is_locked: bool = False) -> HealthItem:
+    """One GPU or the processor: where its figures come from, and what power rests on."""
+    told = [
+        word
+        for word, value in (
+            ("utilization", device.utilization_percent),
+            ("memory", device.memory_total_bytes),
+            ("temperature", device.temperature_c),
+        )
+        if value is not None
+    ]
+    if device.power_w is not None or device.energy_j is not None:
+        watts = "" if device.power_w is None else f" ({device.power_w:.0f} W now)"
+        detail = f"{device.name} by {device.source}: {', '.join([*told, 'power'])}{watts}"
+        return HealthItem(name=device.kind, health=Health.OK, detail=detail)
+    detail = f"{device.name} by {device.source}: {', '.join(told) or 'its name only'}; its power is estimated"
+    if is_locked:
+        return HealthItem(name=device.kind, health=Health.WARN, detail=detail, fix=ROOT_ONLY_FIX)
+    fix = f"Set {device.kind}_w in [energy] to what it takes at most."
+    return HealthItem(name=device.kind, health=Health.OK, detail=detail, fix=fix)
 
 
 def check_port(port: int, user: str, home: Home, config: Config) -> HealthItem:

@@ -24,6 +24,7 @@ SCREEN_MODULES = (
     "screens.wallet.screen",
     "screens.market",
     "screens.jobs",
+    "screens.models.screen",
     "screens.chain",
     "screens.logs",
     "app.online",

@@ -30,6 +30,7 @@ ONBOARDING = "onboarding"
 SCREENS = {
     "dashboard": Mode("1", "Dashboard", "screens.dashboard", "DashboardScreen"),
     "jobs": Mode("2", "Jobs", "screens.jobs", "JobsScreen"),
+    "models": Mode("3", "Models", "screens.models.screen", "ModelsScreen"),
     "market": Mode("4", "Market", "screens.market", "MarketScreen"),
     "chat": Mode("5", "Chat", "screens.chat.screen", "ChatScreen"),
     "wallet": Mode("6", "Wallet", "screens.wallet.screen", "WalletScreen"),

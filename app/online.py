@@ -13,9 +13,10 @@ from screens.onboarding import DEFAULT_PRICE_IN, DEFAULT_PRICE_OUT
 from screens.text import plain
 
 
-async def go_online(app: App[Any], hub: Hub) -> None:
-    """Rent out what the person chooses, unless they change their mind."""
+async def go_online(app: App[Any], hub: Hub, model: str = "") -> None:
+    """Rent out what the person chooses (``model`` first), unless they change their mind."""
     models = await hub.api.models()
+    models = (model, *(each for each in models if each != model)) if model else models
     provider = hub.snapshot.provider
     values = await app.push_screen_wait(Form(_form(models, provider.prices if provider is not None else None)))
     if values is not None:

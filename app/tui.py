@@ -23,6 +23,7 @@ from screens.text import plain
 
 if TYPE_CHECKING:
     from screens.market import MarketScreen
+    from screens.models.screen import ModelsScreen
     from screens.onboarding import OnboardingScreen
 
 logger = logging.getLogger(__name__)
@@ -203,10 +204,10 @@ class IdlewattApp(App[None], inherit_bindings=False):
             logger.exception("going online or offline failed")
             self.tell(f"Something failed inside ({type(error).__name__}). The log (9) has the details.", "error")
 
-    async def _go_online(self) -> None:
+    async def _go_online(self, model: str = "") -> None:
         from app.online import go_online
 
-        await go_online(self, self.hub)
+        await go_online(self, self.hub, model)
 
     async def _go_offline(self) -> None:
         self.tell("Going offline: the offer is withdrawn, running jobs end first.")
@@ -221,6 +222,12 @@ class IdlewattApp(App[None], inherit_bindings=False):
         await self.switch_mode("chat")
         screen: Any = self.screen
         screen.use_offer(event.offer)
+
+    def on_models_screen_rent_out(self, event: ModelsScreen.RentOut) -> None:
+        """Go online with the model that was chosen, after asking for its price."""
+        self.run_worker(
+            self._guarded(self._go_online(event.model)), group="online", exclusive=True, exit_on_error=False
+        )
 
     async def on_onboarding_screen_finished(self, event: OnboardingScreen.Finished) -> None:
         """Go where onboarding leads."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 from app.config import Config
 from app.home import Home
@@ -22,9 +23,13 @@ def settings_of(home: Home, config: Config, *, demo: bool = False) -> NodeSettin
         keystore_dir=home.keystore,
         database_path=home.database,
         models_dir=home.models,
+        model_folders=tuple(Path(folder).expanduser() for folder in config.model_folders or ()),
         logs_dir=home.logs,
         relay_url=config.relay,
         chain_url=config.chain,
+        upstream_url=config.upstream,
+        requests_per_buyer=config.requests_per_buyer,
+        upstream_key_env=config.upstream_key_env,
         model=config.model,
         prices=Prices(input_nano_per_mtok=config.price_in_nano, output_nano_per_mtok=config.price_out_nano),
         engine=EngineSettings(
@@ -37,6 +42,9 @@ def settings_of(home: Home, config: Config, *, demo: bool = False) -> NodeSettin
             tuning_path=home.tuning,
         ),
         watch=config.watch,
+        energy=config.energy,
+        manners=config.manners,
+        allow_below_cost=config.allow_below_cost,
         version=version("idlewatt"),
         demo=demo,
         scrypt_n=DEMO_SCRYPT_N if demo else None,

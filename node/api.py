@@ -10,17 +10,23 @@ from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
 from node.values import (
+    BenchEvent,
     ChainSnapshot,
     ChannelSummary,
     ChatEvent,
     ChatSession,
     ChatTurn,
+    FitView,
+    HubModelView,
     LogLine,
+    ModelDetail,
+    ModelView,
     MoneyView,
     NodeEvent,
     NodeSnapshot,
     OfferView,
     Prices,
+    PullEvent,
     SlashView,
     Step,
 )
@@ -47,8 +53,45 @@ class NodeApi(Protocol):
         """Withdraw the offer, let running jobs end, unload the model."""
         ...
 
+    async def rent_out_regardless(self, minutes: int) -> None:
+        """Rent out for so long whoever else wants the machine; 0 goes back to the manners that are set."""
+        ...
+
     async def models(self) -> tuple[str, ...]:
         """Names that ``go_online`` accepts."""
+        ...
+
+    # Models
+
+    async def library(self) -> tuple[ModelView, ...]:
+        """Every model on this machine that can be named, with how it fits into what is free now."""
+        ...
+
+    async def model_detail(self, model: str) -> ModelDetail:
+        """Everything that a model's file says; reads the whole file once, for its digest."""
+        ...
+
+    async def model_fit(self, model: str, context_length: int | None = None, slots: int | None = None) -> FitView:
+        """Whether a model fits, with so much context a request and so many requests at once."""
+        ...
+
+    async def search_models(self, text: str) -> tuple[HubModelView, ...]:
+        """GGUF repositories on the Hugging Face hub, the most downloaded first."""
+        ...
+
+    def pull_model(self, model: str) -> AbstractAsyncContextManager[AsyncIterator[PullEvent]]:
+        """Download ``OWNER/NAME``, ``OWNER/NAME:QUANTIZATION`` or a file of it; ends with ``PullDone``.
+
+        Leaving the context ends the transfer; what has arrived is kept, and the next pull goes on from there.
+        """
+        ...
+
+    def bench_model(self, model: str) -> AbstractAsyncContextManager[AsyncIterator[BenchEvent]]:
+        """Measure a model with 1, 2, 4 and 8 streams: a row each, then the whole, which is kept."""
+        ...
+
+    async def remove_model(self, model: str) -> int:
+        """Delete a model of the home or of the Hugging Face cache; returns the bytes freed."""
         ...
 
     # Buying

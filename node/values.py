@@ -32,6 +32,19 @@ from node.engine.protocol import (
     TokenLogprob,
     TopLogprob,
 )
+from node.models.views import (
+    BenchEvent,
+    BenchRow,
+    BenchView,
+    FitView,
+    HubModelView,
+    ModelDetail,
+    ModelView,
+    PullChosen,
+    PullDone,
+    PullEvent,
+    PullProgress,
+)
 from wallet.steps import Step, StepState
 
 __all__ = [
@@ -39,6 +52,9 @@ __all__ = [
     "NANO_PER_USD",
     "Alarm",
     "BatchView",
+    "BenchEvent",
+    "BenchRow",
+    "BenchView",
     "ChainEvent",
     "ChainSnapshot",
     "ChannelSummary",
@@ -54,8 +70,11 @@ __all__ = [
     "DeviceView",
     "DisputeStage",
     "DisputeView",
+    "EnergyView",
+    "FitView",
     "Health",
     "HealthItem",
+    "HubModelView",
     "IdlewattError",
     "Inclusion",
     "JobStage",
@@ -63,16 +82,25 @@ __all__ = [
     "JsonObject",
     "JsonSchema",
     "LogLine",
+    "ModelDetail",
+    "ModelView",
     "MoneyLine",
     "MoneyView",
+    "NetView",
     "NodeChanged",
     "NodeEvent",
     "NodeSnapshot",
     "Notice",
     "OfferView",
+    "PauseView",
     "Phase",
+    "PriceAdvice",
     "Prices",
     "ProviderView",
+    "PullChosen",
+    "PullDone",
+    "PullEvent",
+    "PullProgress",
     "ReceiptView",
     "RelayView",
     "ResponseFormat",
@@ -101,6 +129,8 @@ class Phase(StrEnum):
     IDLE = "idle"
     SERVING = "serving"
     DEGRADED = "degraded"
+    PAUSED = "paused"
+    """The machine is somebody else's for now; it goes on by itself."""
     STOPPING = "stopping"
 
 
@@ -138,6 +168,83 @@ class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
     memory_total_bytes: int | None
     temperature_c: float | None
     power_w: float | None
+
+
+class NetView(msgspec.Struct, frozen=True, kw_only=True):
+    """What renting out earned over some jobs, and what was left of it after electricity."""
+
+    name: str
+    """An hour's or day's beginning in milliseconds UTC, a model, or a device."""
+    jobs: int
+    output_tokens: int
+    """0 for a device: its jobs may have used others as well."""
+    earned_nano: int
+    energy_mj: int
+    """Millijoules that would not have been taken without these jobs."""
+    cost_nano: int
+    net_nano: int
+    """``earned_nano - cost_nano``; may be below zero."""
+    is_estimate: bool
+    """Whether any of the energy is an estimate."""
+    unmeasured_jobs: int
+    """Jobs whose energy is not known: it counts as none."""
+
+
+class EnergyView(msgspec.Struct, frozen=True, kw_only=True):
+    """What the machine draws, and what is left of the earnings."""
+
+    power_w: float | None
+    """All devices together; ``None`` before the second look."""
+    idle_w: float | None
+    """What they take without jobs."""
+    is_estimate: bool
+    """Whether any of the power is."""
+    basis: str
+    """Where the figures come from, for a person."""
+    nano_per_kwh: int
+    """What a kilowatt-hour costs now."""
+    price_is_assumed: bool
+    """Whether nobody said what power costs."""
+    joules_per_token: float | None
+    """Of an output token of the model that is rented out; ``None`` while unknown."""
+    today: NetView
+    total: NetView
+    hours: tuple[NetView, ...]
+    """The last 24 hours that had jobs, oldest first."""
+    days: tuple[NetView, ...]
+    """The last 30 days (UTC) that had jobs, oldest first."""
+    models: tuple[NetView, ...]
+    devices: tuple[NetView, ...]
+    warning: str = ""
+    """When power costs more than was earned."""
+    fix: str = ""
+
+
+class PriceAdvice(msgspec.Struct, frozen=True, kw_only=True):
+    """What a price could be, and what it should not be below."""
+
+    suggested: Prices
+    floor: Prices
+    """What the power for a token costs at the dearest hour; 0 where nothing is known."""
+    basis: str
+    """Where the suggestion comes from, for a person."""
+    floor_basis: str
+    is_estimate: bool
+    """Whether the floor rests on an estimate."""
+    offers: int
+    """Providers whose offers were compared."""
+
+
+class PauseView(msgspec.Struct, frozen=True, kw_only=True):
+    """Why nothing is rented out although it should be."""
+
+    kind: str
+    """``hours``, ``quiet_hours``, ``program``, ``person``, ``temperature``, ``power``, ``gpu`` or ``cpu``."""
+    reason: str
+    fix: str
+    since_ms: int
+    until_ms: int | None
+    """When it ends by the clock; ``None`` where that depends."""
 
 
 class JobStage(StrEnum):
@@ -198,11 +305,19 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SkippedView(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests not taken, counted by reason, with the fix."""
+    """Why no jobs: requests not taken, or time in which none could be, counted by reason, with the fix."""
 
     reason: str
     count: int
+    """Today's, by UTC."""
     fix: str
+    group: str = ""
+    """What it is about: price, model, context, slots, stake, reputation, relay, chain, engine, channel, …"""
+    title: str = ""
+    """The reason in words."""
+    unit: Literal["requests", "seconds"] = "requests"
+    week_count: int = 0
+    """Of the last seven days, today included."""
 
 
 class ProviderView(msgspec.Struct, frozen=True, kw_only=True):
@@ -359,6 +474,8 @@ class OfferView(msgspec.Struct, frozen=True, kw_only=True):
     engine_build: str
     expires_ms: int
     mine: bool = False
+    auditable: bool = True
+    """Whether a file stands for the model, so that answers can be replayed; ``False`` behind an upstream server."""
 
 
 class ChatTurn(msgspec.Struct, frozen=True, kw_only=True):
@@ -480,12 +597,18 @@ class NodeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     wallets: tuple[WalletView, ...]
     alarm: Alarm | None = None
     """A fraud or a freeze, while it is on."""
+    energy: EnergyView | None = None
+    """``None`` before the hardware was looked at."""
+    price: PriceAdvice | None = None
+    """``None`` while nothing is known to advise by."""
+    pause: PauseView | None = None
+    """While the machine is somebody else's."""
 
 
 class NodeChanged(msgspec.Struct, frozen=True, kw_only=True, tag="changed"):
     """Something in the snapshot changed; take a new one. Coalesced, so a slow reader never falls behind."""
 
-    what: Literal["phase", "jobs", "relay", "chain", "wallet", "market", "devices"]
+    what: Literal["phase", "jobs", "relay", "chain", "wallet", "market", "devices", "models"]
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True, tag="notice"):

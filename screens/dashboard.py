@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from node.values import DeviceView, Health, HealthItem, JobView, NodeSnapshot, Phase, SkippedView
+from node.values import DeviceView, EnergyView, Health, HealthItem, JobView, NetView, NodeSnapshot, Phase
 from screens.base import NodeScreen
 from screens.hub import Hub
 from screens.jobs_table import job_columns
 from screens.status import PHASE_MARKS
-from screens.text import meter, milliseconds, percent, plain, price, size, sparkline, speed, usd
+from screens.text import (
+    DASH,
+    counted,
+    meter,
+    milliseconds,
+    percent,
+    plain,
+    price,
+    size,
+    sparkline,
+    speed,
+    usd,
+    usd_short,
+)
+from screens.why_no_jobs import is_worth_showing, why_no_jobs_content
 from screens.widgets.facts import facts
 from screens.widgets.panel import Panel
 from screens.widgets.table import NodeTable
@@ -22,6 +38,7 @@ from screens.widgets.table import NodeTable
 _HEALTH_MARKS = {Health.OK: ("✓", "$success"), Health.WARN: ("▲", "$warning"), Health.FAIL: ("✗", "$error")}
 _METER_CELLS = 10
 _WIDE_CELLS = 60
+REGARDLESS_MINUTES = 60
 
 
 def phase_content(snapshot: NodeSnapshot) -> Content:
@@ -49,6 +66,40 @@ def phase_content(snapshot: NodeSnapshot) -> Content:
                 usd(provider.claimable_nano),
             )
         )
+    if snapshot.energy is not None and snapshot.energy.total.jobs:
+        lines.append(net_line(snapshot.energy.today, "today"))
+    return Content("\n").join(lines)
+
+
+def net_line(net: NetView, name: str) -> Content:
+    """What was earned, what power cost, and what was left; an estimate says that it is one."""
+    about = " (estimated)" if net.is_estimate else ""
+    unknown = f" · {counted(net.unmeasured_jobs, 'job')} unmeasured" if net.unmeasured_jobs else ""
+    return Content.assemble(
+        (f"{plain(name, 24)} ", "dim"),
+        f"earned {usd(net.earned_nano)}, power {usd_short(net.cost_nano)}{about}, net ",
+        (usd_short(net.net_nano), "bold $error" if net.net_nano < 0 else "bold $success"),
+        (unknown, "dim"),
+    )
+
+
+def energy_content(energy: EnergyView | None) -> Content:
+    """What the machine draws, what power costs, and what was left: today, in all, a model, a device."""
+    if energy is None:
+        return Content.styled("No hardware was read yet.", "dim")
+    about = " (estimated)" if energy.is_estimate else ""
+    power = DASH if energy.power_w is None else f"{energy.power_w:.0f} W now"
+    idle = "" if energy.idle_w is None else f" · {energy.idle_w:.0f} W idle"
+    price = f"{usd(energy.nano_per_kwh)} a kWh" + (" (assumed: set price_per_kwh)" if energy.price_is_assumed else "")
+    token = "" if energy.joules_per_token is None else f"\n{energy.joules_per_token:.3g} J an output token"
+    lines = [Content(f"{power}{idle}{about}\n{price}{token}")]
+    if energy.total.jobs:
+        lines += [net_line(energy.today, "today"), net_line(energy.total, "in all")]
+        lines += [net_line(one, one.name) for one in (*energy.models[:3], *energy.devices[:3])]
+    if energy.warning:
+        lines.append(Content.assemble(("▲ ", "$warning"), plain(energy.warning)))
+        lines.append(Content.assemble(("→ ", "bold $primary"), plain(energy.fix)))
+    lines.append(Content.styled(plain(energy.basis), "dim"))
     return Content("\n").join(lines)
 
 
@@ -57,6 +108,14 @@ def offer_content(snapshot: NodeSnapshot) -> Content:
     provider = snapshot.provider
     if provider is None:
         return Content.styled("Nothing is rented out. F3 goes online.", "dim")
+    advice = snapshot.price
+    advised = []
+    if advice is not None:
+        about = " (estimated)" if advice.is_estimate else ""
+        advised = [
+            ("suggest", f"{price(advice.suggested)}: {plain(advice.basis)}"),
+            ("floor", f"{price(advice.floor)}{about}: {plain(advice.floor_basis)}"),
+        ]
     return facts(
         [
             ("model", f"{provider.model} · {provider.quantization}"),
@@ -64,6 +123,7 @@ def offer_content(snapshot: NodeSnapshot) -> Content:
             ("speed", f"{speed(provider.tokens_per_s)} tok/s · first token {milliseconds(provider.ttft_ms)}"),
             ("slots", f"{provider.free_slots} of {provider.slots} free · context {provider.context_length}"),
             ("engine", provider.engine_state),
+            *advised,
         ],
         8,
     )
@@ -115,16 +175,6 @@ def checklist_content(items: Sequence[HealthItem]) -> Content:
     return Content("\n").join(lines) if lines else Content.styled("Nothing to check yet.", "dim")
 
 
-def skipped_content(skipped: Sequence[SkippedView]) -> Content:
-    """Requests not taken: how many, why, and what would change it."""
-    lines = []
-    for reason in skipped:
-        lines.append(Content.assemble((f"{reason.count} x ", "bold $warning"), plain(reason.reason)))
-        if reason.fix:
-            lines.append(Content.assemble(("   → ", "$primary"), plain(reason.fix)))
-    return Content("\n").join(lines)
-
-
 class DashboardScreen(NodeScreen):
     """The first thing a provider looks at."""
 
@@ -132,11 +182,16 @@ class DashboardScreen(NodeScreen):
     AUTO_FOCUS = "#jobs-table"
     HELP_TEXT = (
         "Whether this machine earns, and if not, why, with the fix. F3 goes online or offline. "
-        "Skipped requests are counted by reason. 2 opens the jobs, 6 the money."
+        "Why no jobs: requests not taken and time offline, by reason. 2 opens the jobs, 6 the money."
     )
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("o", "rent_out_regardless", "Rent out regardless", id="dashboard.regardless")
+    ]
 
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub)
+        self._was_paused = False
         self._columns = job_columns(hub.now_ms)
 
     def compose_body(self) -> ComposeResult:
@@ -158,6 +213,7 @@ class DashboardScreen(NodeScreen):
                     )
             with VerticalScroll(id="dash-side", classes="wide-only", can_focus=False):
                 yield self._panel("offer", "On offer")
+                yield self._panel("energy", "Electricity")
                 yield self._panel("checks", "Checklist")
 
     @staticmethod
@@ -168,8 +224,24 @@ class DashboardScreen(NodeScreen):
 
     def on_mount(self) -> None:
         """Name the boxes that are no Static."""
-        self.query_one("#skipped-box").border_title = "Not taken"
+        self.query_one("#skipped-box").border_title = "Why no jobs"
         self.query_one("#jobs-box").border_title = "Jobs"
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Show what can be done now only."""
+        if action == "rent_out_regardless":
+            return self.hub.snapshot.phase is Phase.PAUSED
+        return super().check_action(action, parameters)
+
+    def action_rent_out_regardless(self) -> None:
+        """Rent out for an hour whoever else wants the machine."""
+
+        async def go_on() -> None:
+            self.tell(f"Renting out for {REGARDLESS_MINUTES} minutes, whoever else wants this machine.")
+            await self.hub.api.rent_out_regardless(REGARDLESS_MINUTES)
+            self.hub.refresh(frozenset({"phase"}))
+
+        self.start(go_on(), group="online")
 
     def on_resize(self) -> None:
         """Bars and sparklines know their width only now."""
@@ -178,15 +250,19 @@ class DashboardScreen(NodeScreen):
     def show(self) -> None:
         """Draw the snapshot."""
         snapshot = self.hub.snapshot
+        if self._was_paused is not (is_paused := snapshot.phase is Phase.PAUSED):
+            self._was_paused = is_paused
+            self.refresh_bindings()
         self.query_one("#phase", Static).update(phase_content(snapshot))
         devices = self.query_one("#devices", Static)
         devices.update(devices_content(snapshot.devices, devices.content_size.width or _WIDE_CELLS))
         graph = self.query_one("#speed", Static)
         graph.update(speed_content(snapshot, graph.content_size.width or _WIDE_CELLS))
         self.query_one("#offer", Static).update(offer_content(snapshot))
+        self.query_one("#energy", Static).update(energy_content(snapshot.energy))
         self.query_one("#checks", Static).update(checklist_content(snapshot.checklist))
-        self.query_one("#skipped", Static).update(skipped_content(snapshot.skipped))
-        self.query_one("#skipped-box").set_class(not snapshot.skipped, "hidden")
+        self.query_one("#skipped", Static).update(why_no_jobs_content(snapshot.skipped))
+        self.query_one("#skipped-box").set_class(not is_worth_showing(snapshot), "hidden")
         jobs = (*snapshot.active_jobs, *snapshot.recent_jobs)
         table = self.query_one("#jobs-table", NodeTable)
         table.show_rows(jobs)

@@ -22,7 +22,7 @@ from screens.base import NodeScreen
 from screens.dashboard import devices_content
 from screens.dialogs import IN_TYPING_ORDER, Form
 from screens.hub import Hub
-from screens.text import plain
+from screens.text import plain, price
 from screens.wallet.forms import import_form, passphrase_problem, words_content
 
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -199,6 +199,9 @@ class OnboardingScreen(NodeScreen):
         yield Horizontal(
             Input(DEFAULT_PRICE_IN, id="price-in"), Input(DEFAULT_PRICE_OUT, id="price-out"), classes="row"
         )
+        if snapshot.price is not None:
+            found = snapshot.price
+            yield _text(f"Suggested: {price(found.suggested)} ({plain(found.basis)}). Power: {price(found.floor)}.")
         yield _buttons(("Start renting out", "rent"), ("Not now", "skip-rent"))
 
     def _ready_widgets(self) -> Iterable[Widget]:

@@ -15,6 +15,7 @@ PHASE_MARKS: dict[Phase, tuple[str, str]] = {
     Phase.IDLE: ("●", "$success"),
     Phase.SERVING: ("▶", "$success"),
     Phase.DEGRADED: ("▲", "$error"),
+    Phase.PAUSED: ("‖", "$warning"),
     Phase.STOPPING: ("◑", "$warning"),
 }
 """Each phase by shape and colour; the word stands beside them."""

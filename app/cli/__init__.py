@@ -24,6 +24,7 @@ COMMANDS = {
     "serve": "Rent out a model, without the terminal app.",
     "chat": "Ask a model on somebody's machine, paying by the token.",
     "market": "List what is rentable now.",
+    "models": "Find, pull, inspect, measure and remove models.",
     "wallet": "Keys and money: create, import, show, export, deposit, withdraw, stake, exit.",
     "channels": "List, redeem and close payment channels.",
     "relay": "Run a relay that joins nodes.",

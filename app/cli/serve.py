@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import click
+from msgspec.structs import replace
 
 from app.cli.common import (
     Dollars,
@@ -19,6 +20,7 @@ from app.cli.common import (
     with_parent_option,
 )
 from app.cli.node_access import configured, own_node, unlocked_wallet
+from app.cli.status import advice_text
 from chain.errors import IdlewattError
 from node.api import NodeApi
 from node.engine.placement import KV_TYPES
@@ -30,6 +32,8 @@ from node.values import JobStage, JobView, NodeChanged, Notice, Prices, format_u
 @relay_option
 @chain_option
 @click.option("--model", help="`demo`, a GGUF's path, or a name in the home's models folder.")
+@click.option("--upstream", help="Rent out an OpenAI-compatible server instead: its address, ending in /v1.")
+@click.option("--upstream-key-env", metavar="VAR", help="The variable that holds the upstream's bearer token.")
 @click.option("--price-in", type=Dollars(), help="Dollars per million input tokens.")
 @click.option("--price-out", type=Dollars(), help="Dollars per million output tokens.")
 @click.option("--slots", type=click.IntRange(1, 64), help="Requests served at once.")
@@ -40,6 +44,8 @@ from node.values import JobStage, JobView, NodeChanged, Notice, Prices, format_u
     "--kv-type", type=click.Choice(KV_TYPES), help="Form of the cache: q8_0 takes half of f16, q4_0 a quarter."
 )
 @click.option("--tensor-split", help="Shares of several GPUs, such as 3,1.")
+@click.option("--allow-loss", is_flag=True, default=None, help="Let a price be below what its power costs.")
+@click.option("--no-manners", is_flag=True, help="Rent out whoever else wants the machine.")
 @json_option
 @with_parent_option
 @as_coroutine
@@ -48,6 +54,8 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     relay: str | None,
     chain: str | None,
     model: str | None,
+    upstream: str | None,
+    upstream_key_env: str | None,
     price_in: int | None,
     price_out: int | None,
     slots: int | None,
@@ -56,6 +64,8 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     gpu_layers: int | None,
     kv_type: str | None,
     tensor_split: str | None,
+    allow_loss: bool | None,
+    no_manners: bool,
     as_json: bool,
     with_parent: bool,
 ) -> None:
@@ -63,8 +73,11 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     home, config = configured(
         home_path, relay=relay, chain=chain, model=model, price_in_nano=price_in, price_out_nano=price_out, slots=slots,
         context_length=context_length, threads=threads, gpu_layers=gpu_layers,
-        kv_type=kv_type, tensor_split=tensor_split,
+        kv_type=kv_type, tensor_split=tensor_split, upstream=upstream, upstream_key_env=upstream_key_env,
+        allow_below_cost=allow_loss,
     )  # fmt: skip
+    if no_manners:
+        config = replace(config, manners=replace(config.manners, enabled=False))
     if config.relay is None or config.chain is None:
         missing = "--relay ws://host:port" if config.relay is None else "--chain http://host:port"
         raise IdlewattError(
@@ -100,7 +113,7 @@ async def _tell(node: NodeApi) -> None:
     Every finished job, every notice, every change of phase.
     """
     told: set[str] = set()
-    headline = node.snapshot().why
+    headline, advised = node.snapshot().why, ""
     async with node.subscribe() as events:
         async for event in events:
             if isinstance(event, Notice):
@@ -111,6 +124,8 @@ async def _tell(node: NodeApi) -> None:
             if snapshot.why != headline:
                 headline = snapshot.why
                 note(f"· {snapshot.phase}: {headline} {snapshot.fix}".rstrip())
+            if snapshot.price is not None and advised != (advised := advice_text(snapshot.price)):
+                note(f"· {advised}")
             for job in snapshot.recent_jobs:
                 if job.role == "provider" and job.job_id not in told and job.finished_ms is not None:
                     told.add(job.job_id)

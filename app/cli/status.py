@@ -6,7 +6,7 @@ import click
 
 from app.cli.common import HEALTH_MARKS, as_coroutine, emit, home_option, json_option
 from app.cli.node_access import any_node, configured
-from node.values import NodeSnapshot, format_usd
+from node.values import EnergyView, NodeSnapshot, PriceAdvice, SkippedView, format_usd
 
 
 @click.command("status", help="Say how the node on this home is doing, and why.")
@@ -32,10 +32,14 @@ def _text(snapshot: NodeSnapshot, running: bool) -> str:
             f"renting out {provider.model}: {provider.free_slots}/{provider.slots} slots free, "
             f"{format_usd(provider.earned_today_nano)} today, {format_usd(provider.claimable_nano)} claimable"
         )
+    if snapshot.energy is not None:
+        lines.append(energy_text(snapshot.energy))
+    if snapshot.price is not None:
+        lines.append(advice_text(snapshot.price))
     lines += [
         f"{HEALTH_MARKS[item.health]}  {item.name}: {item.detail} {item.fix}".rstrip() for item in snapshot.checklist
     ]
-    lines += [f"not taken: {skipped.count} x {skipped.reason}. {skipped.fix}" for skipped in snapshot.skipped]
+    lines += [f"why no jobs: {_missed(skipped)}" for skipped in snapshot.skipped]
     for wallet in snapshot.wallets:
         balance = format_usd(wallet.balance_nano) if wallet.balance_nano is not None else "balance unknown"
         staked = f", {format_usd(wallet.stake_nano)} staked" if wallet.stake_nano else ""
@@ -43,3 +47,33 @@ def _text(snapshot: NodeSnapshot, running: bool) -> str:
     if snapshot.alarm is not None:
         lines.insert(0, snapshot.alarm.text)
     return "\n".join(lines)
+
+
+def _missed(skipped: SkippedView) -> str:
+    unit = " x" if skipped.unit == "requests" else " s"
+    earlier = f", {skipped.week_count}{unit} this week" if skipped.week_count > skipped.count else ""
+    title = skipped.title or f"{skipped.reason}."
+    return f"{skipped.count}{unit} today{earlier} ({skipped.group}): {title} {skipped.fix}"
+
+
+def energy_text(energy: EnergyView) -> str:
+    """What was left of today's earnings, and where the figures come from."""
+    today = energy.today
+    about = " (estimated)" if today.is_estimate else ""
+    price = f"at {format_usd(energy.nano_per_kwh)} a kWh{' (assumed)' if energy.price_is_assumed else ''}"
+    guessed = " (estimated)" if energy.is_estimate else ""
+    watts = "" if energy.power_w is None else f", {energy.power_w:.0f} W now{guessed}"
+    return (
+        f"today: earned {format_usd(today.earned_nano)}, power {format_usd(today.cost_nano)}{about} {price}, "
+        f"net {format_usd(today.net_nano)}{watts}"
+    )
+
+
+def advice_text(advice: PriceAdvice) -> str:
+    """What a price could be, and what it should not be below."""
+    about = " (estimated)" if advice.is_estimate else ""
+    return (
+        f"suggested price: {format_usd(advice.suggested.input_nano_per_mtok)} in and "
+        f"{format_usd(advice.suggested.output_nano_per_mtok)} out per million tokens ({advice.basis}); power costs "
+        f"{format_usd(advice.floor.input_nano_per_mtok)} and {format_usd(advice.floor.output_nano_per_mtok)}{about}"
+    )

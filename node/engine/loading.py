@@ -69,7 +69,8 @@ def prepare(settings: LoadSettings, tuning: TuningCache | None = None) -> Prepar
     rule = default_threads(info.tensor_bytes)
     threads, trials, key = _threads(settings, info, rule, tuning, measured=not on_gpu)
     load = wire.Load(
-        model_path=str(settings.model_path.resolve()),
+        # Not resolved: the parts of a split model find each other by their names, which links may give them.
+        model_path=str(settings.model_path.absolute()),
         chat_template=info.chat_template,
         context_length=fit.context_length,
         cache_tokens=fit.cache_tokens,

@@ -35,6 +35,8 @@ MAX_OFFER_BYTES: Final = 2_048
 VALIDITY_MS: Final = 5 * 60_000
 """How long a fresh offer holds; providers refresh it several times within."""
 MAX_VALIDITY_MS: Final = 30 * 60_000
+UPSTREAM: Final = "upstream"
+"""The architecture of an offer whose model no file stands for: its ``model_sha256`` stands for the name alone."""
 CLOCK_SKEW_MS: Final = 60_000
 """How far a provider's clock may run ahead."""
 
@@ -212,4 +214,6 @@ def offer_view(offer: Offer, *, stake_nano: int = 0, mine: bool = False) -> Offe
         engine_build=plain(offer.engine_build, 200),
         expires_ms=offer.expires_ms,
         mine=mine,
+        # Nobody can hash or replay what stands behind a provider's own server.
+        auditable=offer.architecture != UPSTREAM,
     )

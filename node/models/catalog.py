@@ -2,48 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
+
+import msgspec
 
 from chain.errors import UsageError
+from node.models.discovery import Found, find, places
 from node.models.gguf import printable
+from node.models.naming import SUFFIX, part_names, part_of, quantization_of, stem_of
+from node.wire.text import plain
 
 DEMO = "demo"
 DEMO_PATH = Path(__file__).parent / "demo" / "demo.gguf"
-SUFFIX = ".gguf"
 MAX_LISTED = 12
+MAX_NAME_CHARS: Final = 200
 
 
-def available(models_dir: Path) -> dict[str, Path]:
-    """Every model that can be named: the demo model, then the GGUF files of `models_dir` by their stem."""
-    found = {DEMO: DEMO_PATH} if DEMO_PATH.is_file() else {}
-    if models_dir.is_dir():
-        for path in sorted(models_dir.iterdir()):
-            if path.suffix.lower() == SUFFIX and path.is_file():
-                found.setdefault(path.stem, path)
-    return found
+def models(models_dir: Path, folders: Iterable[Path] = ()) -> tuple[Found, ...]:
+    """Every model that can be named: the demo model, the home's, those in ``folders``, and what other programs keep."""
+    found = find(places(models_dir, folders))
+    return (*_shipped(), *(each for each in found if each.name != DEMO))
 
 
-def resolve(model: str, models_dir: Path) -> Path:
-    """The file for ``demo``, a path, or the name of a file in `models_dir`.
+def available(models_dir: Path, folders: Iterable[Path] = ()) -> dict[str, Path]:
+    """Names of all models at hand, and their files."""
+    return {found.name: found.path for found in models(models_dir, folders)}
+
+
+def resolve(model: str, models_dir: Path, folders: Iterable[Path] = ()) -> Path:
+    """The file for ``demo``, a path, or the name of a model at hand; reads folders, so it may take a moment.
 
     Raises:
         UsageError: With code ``unknown_model`` if there is none; the line lists what there is.
     """
-    at_hand = available(models_dir)
-    by_name = {name.lower(): path for name, path in at_hand.items()}
-    named = by_name.get(model.removesuffix(SUFFIX).lower())
-    if named is not None and "/" not in model:
+    return lookup(model, models_dir, folders).path
+
+
+def lookup(model: str, models_dir: Path, folders: Iterable[Path] = ()) -> Found:
+    """The model for ``demo``, a path, or the name of a model at hand.
+
+    Raises:
+        UsageError: With code ``unknown_model`` if there is none; the line lists what there is.
+    """
+    asked = model.strip().lower()
+    if asked == DEMO and (shipped := _shipped()):
+        return shipped[0]
+    if "/" in model and (found := _at_path(model)) is not None:
+        return found
+    at_hand = models(models_dir, folders)
+    names: dict[str, Found] = {}
+    for each in at_hand:
+        for name in (each.name, plain(each.name, MAX_NAME_CHARS)):
+            names.setdefault(name.lower(), each)
+    for each in at_hand:
+        for alias in (*each.aliases, stem_of(each.path.name)):
+            names.setdefault(alias.lower(), each)
+    named = names.get(asked) or names.get(asked.removesuffix(SUFFIX))
+    if named is not None:
         return named
+    if (found := _at_path(model)) is not None:
+        return found
+    listed = [printable(each.name) for each in at_hand]
+    more = f" and {len(listed) - MAX_LISTED} more" if len(listed) > MAX_LISTED else ""
+    raise UsageError(
+        f"There is no model {printable(model)!r}; at hand: {', '.join(listed[:MAX_LISTED]) or 'none'}{more}.",
+        code="unknown_model",
+        fix=f"Name one of these or a path to a GGUF file, put one into {models_dir}, or `idlewatt models pull` one.",
+    )
+
+
+def _at_path(model: str) -> Found | None:
     path = Path(model).expanduser()
     try:
         if model and path.is_file():
-            return path.resolve()
-    except (OSError, ValueError):  # a path too long, or with a null byte, names no file
+            return from_path(path.absolute() if part_of(path.name) else path.resolve())
+    except (OSError, ValueError, RuntimeError):  # too long, with a null byte, or of nobody's home: it names no file
         pass
-    names = ", ".join(printable(name) for name in list(at_hand)[:MAX_LISTED]) or "none"
-    more = f" and {len(at_hand) - MAX_LISTED} more" if len(at_hand) > MAX_LISTED else ""
-    raise UsageError(
-        f"There is no model {printable(model)!r}; at hand: {names}{more}.",
-        code="unknown_model",
-        fix=f"Name one of these or a path to a GGUF file, or put one into {models_dir}.",
+    return None
+
+
+def from_path(path: Path) -> Found:
+    """A model that a person named by its file: whatever it is, and whatever its name looks like."""
+    first = path.with_name(part_names(path.name)[0])
+    parts = tuple(path.with_name(name) for name in part_names(path.name))
+    return Found(
+        name=stem_of(path.name),
+        aliases=(),
+        source="folder",
+        path=first if first.is_file() else path,
+        parts=parts,
+        size_bytes=sum(part.stat().st_size for part in parts if part.is_file()),
+        quantization=quantization_of(path.name),
     )
+
+
+def _shipped() -> tuple[Found, ...]:
+    if not DEMO_PATH.is_file():
+        return ()
+    demo = msgspec.structs.replace(from_path(DEMO_PATH), name=DEMO, source="built-in")
+    return (demo,)

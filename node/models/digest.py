@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from node.models.naming import part_names
+
 _CHUNK_BYTES = 1 << 20
 _MAX_ENTRIES = 256
 _MAX_FILE_BYTES = 1 << 20
@@ -49,9 +51,18 @@ class DigestCache:
     def sha256(self, model: Path, stop: threading.Event | None = None) -> str:
         """The digest of `model`, computed only if the file changed; blocks while it reads.
 
+        A split model, named by any of its parts, has the digest of its parts' digests as text, in order.
+
         Raises:
             OSError: If the model can't be read; InterruptedError once `stop` is set.
         """
+        names = part_names(model.name)
+        if len(names) == 1:
+            return self._of_file(model, stop)
+        parts = "".join(self._of_file(model.with_name(name), stop) for name in names)
+        return hashlib.sha256(parts.encode()).hexdigest()
+
+    def _of_file(self, model: Path, stop: threading.Event | None) -> str:
         key, status = str(model.resolve()), model.stat()
         identity = (status.st_size, status.st_mtime_ns, status.st_ino)
         known = self._entries.get(key)

@@ -1,19 +1,23 @@
 """Says before loading whether a model fits into memory, and how much context it gets.
 
-The estimate is the sum of three parts: the weights as they lie in the file, an f16 key-value cache, and llama.cpp's
-work space: arrays one micro-batch wide (residuals, the feed-forward layer), the attention scores of a micro-batch over
-the whole cache unless flash attention saves them, and the logits.
+Three parts: the weights, the key-value cache, and llama.cpp's work space. The work space is what its graph allocator
+needs at the widest place of one layer, for one micro-batch: in attention the scores of all heads over the whole cache
+(flash attention saves them), in the feed-forward layer three arrays of its width; besides, the attention mask and the
+logits. The widths below are read off the buffers that llama.cpp reports for models of many shapes;
+``tests/node/models/test_fit_measured.py`` loads such models and holds the sum to within a tenth.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import psutil
 
 from node.models.gguf import GgufInfo, ModelError
+from node.models.views import KV_BYTES, FitView
 
 DEFAULT_CONTEXT_TOKENS = 4_096
 MIN_CONTEXT_TOKENS = 64
@@ -21,7 +25,8 @@ CONTEXT_STEP_TOKENS = 256
 """llama.cpp rounds a cache up to whole steps of this many cells."""
 CPU_MICRO_BATCH_TOKENS = 128
 GPU_MICRO_BATCH_TOKENS = 512
-FIXED_OVERHEAD_BYTES = 32 * 1024 * 1024
+PROCESS_BYTES: Final = 48 * 1024 * 1024
+"""The worker without a model: Python, llama.cpp's code, and the vocabulary."""
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -38,10 +43,11 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     weights_bytes: int
     cache_bytes: int
     work_bytes: int
+    slots: int = 1
 
     @property
     def needed_bytes(self) -> int:
-        """Memory in all."""
+        """Memory that llama.cpp takes, in all."""
         return self.weights_bytes + self.cache_bytes + self.work_bytes
 
 
@@ -62,42 +68,97 @@ def plan(
         slots: Requests that run at once.
         context_length: Tokens a request may have; by default what the model was trained on, up to 4096.
         on_gpu: Whether a GPU computes: then flash attention is worth it, and larger micro-batches are.
-        kv_share: Size of the key-value cache's form ÷ that of f16.
+        kv_share: Size of the key-value cache's form ÷ that of f16; a smaller one needs flash attention.
 
     Raises:
         ModelError: With code ``model_too_big`` if even one full request doesn't fit.
     """
-    trained = info.context_length or DEFAULT_CONTEXT_TOKENS
-    wanted = context_length if context_length is not None else min(trained, DEFAULT_CONTEXT_TOKENS)
-    tokens = max(MIN_CONTEXT_TOKENS, min(wanted, trained))
+    tokens = _context(info, context_length)
     least, most = _round_up(tokens), _round_up(tokens) * slots
-    micro_batch = GPU_MICRO_BATCH_TOKENS if on_gpu else CPU_MICRO_BATCH_TOKENS
-    work = _work_bytes(info, slots, micro_batch)
-    # Per cell of the cache: its keys and values, the attention mask twice, and a score for every head.
-    scores = 4 * micro_batch * (2 + (0 if on_gpu else info.heads))
-    kv_per_token = math.ceil(info.kv_bytes_per_token * kv_share)
-    per_token = kv_per_token + scores
-    spare = available_bytes - info.tensor_bytes - work
-    affordable = most if per_token * most <= spare else spare // per_token // CONTEXT_STEP_TOKENS * CONTEXT_STEP_TOKENS
-    cells = min(most, max(least, affordable))
-    fit = Fit(
-        context_length=tokens,
-        cache_tokens=cells,
-        weights_bytes=info.tensor_bytes,
-        micro_batch_tokens=micro_batch,
-        flash_attention=on_gpu,
-        cache_bytes=kv_per_token * cells,
-        work_bytes=work + scores * cells,
-    )
-    if fit.needed_bytes > available_bytes:
+    at = _sizes(info, tokens, slots, on_gpu=on_gpu, kv_share=kv_share)
+
+    def fits(cells: int) -> bool:
+        return at(cells).needed_bytes + PROCESS_BYTES <= available_bytes
+
+    fit = at(most)
+    if not fits(most):
+        fit = at(_largest(least, most, fits))
+    if not fits(fit.cache_tokens):
         raise ModelError(
-            f"{info.name} needs about {_gib(fit.needed_bytes)} of memory (weights {_gib(fit.weights_bytes)}, context "
-            f"{_gib(fit.cache_bytes)}, work space {_gib(fit.work_bytes)}), and {_gib(max(0, available_bytes))} are "
-            "free.",
+            f"{info.name} needs about {_gib(fit.needed_bytes + PROCESS_BYTES)} of memory "
+            f"(weights {_gib(fit.weights_bytes)}, context {_gib(fit.cache_bytes)}, work space "
+            f"{_gib(fit.work_bytes)}), and {_gib(max(0, available_bytes))} are free.",
             code="model_too_big",
             fix="Choose a smaller model or quantization, a shorter context, or close other programs.",
         )
     return fit
+
+
+def assess(
+    info: GgufInfo,
+    *,
+    model: str,
+    available_bytes: int,
+    slots: int,
+    context_length: int | None = None,
+    on_gpu: bool = False,
+    device: str = "memory",
+    kv_type: str = "f16",
+) -> FitView:
+    """Whether a model fits, with the numbers and a sentence that says how, or what would fit instead.
+
+    The numbers are those of the plan that would be loaded; where nothing fits, of one full request.
+    """
+    tokens, kv_share = _context(info, context_length), KV_BYTES[kv_type] / KV_BYTES["f16"]
+
+    def needed(context: int, count: int) -> Fit:
+        at = _sizes(info, context, count, on_gpu=on_gpu, kv_share=kv_share)
+        return at(_round_up(context) * count)
+
+    def affordable(context: int, count: int) -> bool:
+        return needed(context, count).needed_bytes + PROCESS_BYTES <= available_bytes
+
+    try:
+        fit = plan(
+            info, available_bytes=available_bytes, slots=slots, context_length=tokens, on_gpu=on_gpu,
+            kv_share=kv_share,
+        )  # fmt: skip
+        does_fit = True
+    except ModelError:
+        fit, does_fit = needed(tokens, 1), False
+    longest = info.context_length or DEFAULT_CONTEXT_TOKENS
+    if does_fit and fit.cache_tokens >= _round_up(tokens) * slots:
+        shown = tokens
+        if context_length is None and longest > tokens:
+            shown = min(longest, _largest(_round_up(tokens), _round_up(longest), lambda each: affordable(each, slots)))
+        sentence = f"fits with {_short(shown)} context and {_slots(slots)}"
+    elif does_fit:
+        sentence = f"fits with {_short(tokens)} context; {_slots(slots)} share {_short(fit.cache_tokens)}"
+    else:
+        short_of = f"needs {_gib(fit.needed_bytes + PROCESS_BYTES)} and {_gib(max(0, available_bytes))} are free"
+        least = min(CONTEXT_STEP_TOKENS, tokens)
+        if affordable(least, 1):
+            room = _largest(CONTEXT_STEP_TOKENS, _round_up(tokens), lambda each: affordable(each, 1))
+            sentence = (
+                f"doesn't fit with {_short(tokens)} context: it would with {_short(min(room, tokens))} and 1 slot"
+            )
+        else:
+            sentence = f"doesn't fit: {short_of}"
+    return FitView(
+        model=model,
+        fits=does_fit,
+        sentence=sentence,
+        device=device,
+        available_bytes=max(0, available_bytes),
+        needed_bytes=fit.needed_bytes,
+        weights_bytes=fit.weights_bytes,
+        cache_bytes=fit.cache_bytes,
+        work_bytes=fit.work_bytes,
+        context_length=fit.context_length,
+        cache_tokens=fit.cache_tokens,
+        slots=slots,
+        kv_type=kv_type,
+    )
 
 
 def available_memory_bytes(cgroup: Path = _CGROUP) -> int:
@@ -111,13 +172,68 @@ def available_memory_bytes(cgroup: Path = _CGROUP) -> int:
     return max(0, min(available, limit - used))
 
 
-def _work_bytes(info: GgufInfo, slots: int, micro_batch: int) -> int:
-    rows = 8 * info.embedding_length + 3 * info.feed_forward_length
-    return FIXED_OVERHEAD_BYTES + 4 * (micro_batch * rows + 2 * slots * info.vocabulary_size)
+def _sizes(info: GgufInfo, tokens: int, slots: int, *, on_gpu: bool, kv_share: float) -> Callable[[int], Fit]:
+    """The plan by the cells of its cache."""
+    micro_batch = GPU_MICRO_BATCH_TOKENS if on_gpu else CPU_MICRO_BATCH_TOKENS
+    flash = on_gpu or kv_share < 1
+    # On a GPU the embeddings stay in main memory; where they are the output matrix too, the GPU gets a copy.
+    left_out = info.embedding_bytes if on_gpu and not info.is_tied else 0
+    per_cell = info.kv_bytes_per_token * kv_share
+
+    def at(cells: int) -> Fit:
+        return Fit(
+            context_length=tokens,
+            cache_tokens=cells,
+            micro_batch_tokens=micro_batch,
+            flash_attention=flash,
+            weights_bytes=info.tensor_bytes - left_out,
+            cache_bytes=int(per_cell * cells) + slots * info.recurrent_bytes,
+            work_bytes=_work_bytes(info, cells, slots, micro_batch, flash=flash),
+            slots=slots,
+        )
+
+    return at
+
+
+def _work_bytes(info: GgufInfo, cells: int, slots: int, micro_batch: int, *, flash: bool) -> int:
+    width, keys = info.embedding_length, max(info.kv_heads_per_layer, default=0) * info.key_length
+    queries = info.heads * info.key_length
+    experts = info.experts_used or 1
+    # A model with a sliding window has two masks. Flash attention takes them in half the precision.
+    masks = (2 if info.sliding_window else 1) * cells * (2 if flash else 4)
+    attention = 0 if flash else 4 * (info.heads * cells + 3 * width + 2 * queries + 2 * keys)
+    feed_forward = 4 * (3 * info.feed_forward_length * experts + (6 if info.sliding_window else 4) * width)
+    if experts > 1:
+        feed_forward = max(feed_forward, 4 * ((2 * info.feed_forward_length + width) * experts + 3 * width))
+    logits = 4 * slots * info.vocabulary_size
+    return micro_batch * (masks + max(attention, feed_forward)) + 2 * logits
+
+
+def _context(info: GgufInfo, asked: int | None) -> int:
+    trained = info.context_length or DEFAULT_CONTEXT_TOKENS
+    wanted = asked if asked is not None else min(trained, DEFAULT_CONTEXT_TOKENS)
+    return max(MIN_CONTEXT_TOKENS, min(wanted, trained))
+
+
+def _largest(least: int, most: int, fits: Callable[[int], bool]) -> int:
+    """The largest whole number of steps from ``least`` to ``most`` that fits; ``least`` if none does."""
+    low, high = least // CONTEXT_STEP_TOKENS, most // CONTEXT_STEP_TOKENS
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle * CONTEXT_STEP_TOKENS) else (low, middle - 1)
+    return low * CONTEXT_STEP_TOKENS
 
 
 def _round_up(tokens: int) -> int:
     return -(-tokens // CONTEXT_STEP_TOKENS) * CONTEXT_STEP_TOKENS
+
+
+def _short(tokens: int) -> str:
+    return f"{tokens // 1024}k" if tokens >= 1024 else str(tokens)
+
+
+def _slots(count: int) -> str:
+    return "1 slot" if count == 1 else f"{count} slots"
 
 
 def _gib(count: int) -> str:

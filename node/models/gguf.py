@@ -17,6 +17,7 @@ import msgspec
 
 from node.engine.protocol import EngineError
 from node.models.ggml_types import FILE_TYPE_LABELS, TYPES
+from node.models.naming import part_names, part_of
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -66,8 +67,22 @@ class GgufInfo(msgspec.Struct, frozen=True, kw_only=True):
     vocabulary_size: int
     chat_template: str | None
     file_bytes: int
+    """Of all parts, as are the next two."""
     tensor_bytes: int
     tensors: int
+    parts: int = 1
+    kind: str = "model"
+    """What `general.type` says: adapters and image projectors are no models of their own."""
+    tokenizer: str = ""
+    licence: str = ""
+    embedding_bytes: int = 0
+    """Of the token embeddings, which stay in main memory when a GPU computes."""
+    is_tied: bool = False
+    """Whether the embeddings are the output matrix too."""
+    sliding_window: int = 0
+    experts_used: int = 0
+    recurrent_bytes: int = 0
+    """State of one sequence in layers that keep a state instead of keys and values."""
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -89,12 +104,15 @@ def inspect(path: Path) -> GgufInfo:
     """
     shown = printable(path.name)
     try:
-        if not path.is_file():
-            raise ModelError(f"There is no model file {shown}.", fix="Check the path.")
-        with path.open("rb", buffering=0) as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            return _read(_Header(file, size, shown))
+        if part_of(path.name) is None:
+            return _describe((_read(path),), shown)
+        parts = [path.with_name(name) for name in part_names(path.name)]
+        missing = [part.name for part in parts if not part.is_file()]
+        if missing:
+            raise ModelError(
+                f"The model {shown} is split, and its part {printable(missing[0])} is missing.", fix=_TO_WHOLE_FILE
+            )
+        return _describe(tuple(_read(part) for part in parts), printable(parts[0].name))
     except OSError as error:
         raise ModelError(
             f"The model file {shown} can't be read: {error.strerror or error}.", fix="Check its rights and the disk."
@@ -181,7 +199,35 @@ class _Header:
             raise self.truncated()
 
 
-def _read(header: _Header) -> GgufInfo:
+class _Contents(msgspec.Struct, frozen=True):
+    """What one file holds."""
+
+    facts: dict[str, Value]
+    array_lengths: dict[str, int]
+    tensors: _Tensors
+    file_bytes: int
+
+
+class _Tensors(msgspec.Struct):
+    """Sums over the tensors of one file."""
+
+    count: int
+    parameters: int = 0
+    total_bytes: int = 0
+    embedding_bytes: int = 0
+    has_output: bool = False
+
+
+def _read(path: Path) -> _Contents:
+    if not path.is_file():
+        raise ModelError(f"There is no model file {printable(path.name)}.", fix="Check the path.")
+    with path.open("rb", buffering=0) as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        return _read_header(_Header(file, size, printable(path.name)))
+
+
+def _read_header(header: _Header) -> _Contents:
     if header.size < len(MAGIC) or header.take(4) != MAGIC:
         raise ModelError(f"{header.shown} is not a GGUF model file.", fix="Choose a file in GGUF format.")
     version = header.u32()
@@ -191,7 +237,7 @@ def _read(header: _Header) -> GgufInfo:
             fix="Convert it to GGUF version 3.",
         )
     tensor_count, key_count = header.u64(), header.u64()
-    if not 0 < tensor_count <= MAX_TENSORS or key_count > MAX_KEYS:
+    if tensor_count > MAX_TENSORS or key_count > MAX_KEYS:
         raise header.broken(f"it claims {tensor_count} tensors and {key_count} keys")
     facts: dict[str, Value] = {}
     array_lengths: dict[str, int] = {}
@@ -200,8 +246,11 @@ def _read(header: _Header) -> GgufInfo:
         if not key or key in facts:
             raise header.broken(f"the key {printable(key)!r} is empty or stands twice")
         facts[key] = _read_value(header, key, array_lengths)
-    parameters, tensor_bytes = _read_tensors(header, tensor_count, _alignment(header, facts))
-    return _describe(header, facts, array_lengths, parameters, tensor_bytes, tensor_count)
+    tensors = _read_tensors(header, tensor_count, _alignment(header, facts))
+    # The first part of a split model may hold facts only; a whole model never does.
+    if not tensor_count and _count(facts.get("split.count")) < 2:
+        raise header.broken("it claims 0 tensors")
+    return _Contents(facts, array_lengths, tensors, header.size)
 
 
 def _alignment(header: _Header, facts: dict[str, Value]) -> int:
@@ -255,9 +304,10 @@ def _read_array(header: _Header, key: str, array_lengths: dict[str, int]) -> Val
     return None
 
 
-def _read_tensors(header: _Header, count: int, alignment: int) -> tuple[int, int]:
-    """Check every tensor against the file; returns parameters and bytes over all of them."""
-    parameters = total_bytes = data_end = 0
+def _read_tensors(header: _Header, count: int, alignment: int) -> _Tensors:
+    """Check every tensor against the file; returns sums over all of them."""
+    sums = _Tensors(count)
+    data_end = 0
     names: set[str] = set()
     for _ in range(count):
         name = header.text(MAX_TENSOR_NAME_BYTES)
@@ -279,8 +329,11 @@ def _read_tensors(header: _Header, count: int, alignment: int) -> tuple[int, int
         if items >= 1 << 62 or (shape and shape[0] % block_items) or offset % alignment:
             raise header.broken(f"the tensor {printable(name)!r} has an impossible shape or place")
         size = items // block_items * block_bytes
-        parameters += items
-        total_bytes += size
+        sums.parameters += items
+        sums.total_bytes += size
+        if name == "token_embd.weight":
+            sums.embedding_bytes = size
+        sums.has_output |= name == "output.weight"
         data_end = max(data_end, offset + size)
     data_start = -(-header.position // alignment) * alignment
     if data_start + data_end > header.size:
@@ -289,29 +342,28 @@ def _read_tensors(header: _Header, count: int, alignment: int) -> tuple[int, int
             f"it has {header.size}.",
             fix=_TO_WHOLE_FILE,
         )
-    return parameters, total_bytes
+    return sums
 
 
-def _describe(
-    header: _Header,
-    facts: dict[str, Value],
-    array_lengths: dict[str, int],
-    parameters: int,
-    tensor_bytes: int,
-    tensors: int,
-) -> GgufInfo:
+def _describe(files: tuple[_Contents, ...], shown: str) -> GgufInfo:
+    facts, array_lengths = files[0].facts, files[0].array_lengths
+
+    def broken(why: str) -> ModelError:
+        return ModelError(f"The model file {shown} is broken: {why}.", fix=_TO_WHOLE_FILE)
+
     architecture = facts.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
-        raise header.broken("it doesn't name its architecture")
-    parts = _count(facts.get("split.count"))
-    if parts > 1:
+        raise broken("it doesn't name its architecture")
+    parts = max(1, _count(facts.get("split.count")))
+    if parts != len(files):
         raise ModelError(
-            f"The model file {header.shown} is one of {parts} parts.", fix="Merge them with llama-gguf-split --merge."
+            f"The model file {shown} is one of {parts} parts, and its name doesn't tell which.",
+            fix="Give the parts their names back: NAME-00001-of-00003.gguf.",
         )
     vocabulary = array_lengths.get("tokenizer.ggml.tokens", 0)
     if not vocabulary:
         raise ModelError(
-            f"The model file {header.shown} has no vocabulary, so it can't write text.", fix="Choose a chat model."
+            f"The model file {shown} has no vocabulary, so it can't write text.", fix="Choose a chat model."
         )
 
     def count(key: str) -> int:
@@ -321,26 +373,52 @@ def _describe(
     head_length = embedding // heads if heads else 0
     name, template = facts.get("general.name"), facts.get("tokenizer.chat_template", "")
     if not isinstance(template, str):
-        raise header.broken("its chat template is too long or no text")
+        raise broken("its chat template is too long or no text")
+    kind, kv_heads = (
+        facts.get("general.type"),
+        _kv_heads(facts.get(f"{architecture}.attention.head_count_kv"), layers, heads),
+    )
     return GgufInfo(
-        name=printable(name) if isinstance(name, str) and name else header.shown,
+        name=printable(name) if isinstance(name, str) and name else shown,
         architecture=printable(architecture),
         quantization=FILE_TYPE_LABELS.get(_count(facts.get("general.file_type"), missing=-1), "unknown"),
-        parameters=parameters,
+        parameters=sum(file.tensors.parameters for file in files),
         context_length=count("context_length"),
         layers=layers,
         embedding_length=embedding,
-        feed_forward_length=count("feed_forward_length"),
+        feed_forward_length=count("expert_feed_forward_length") or count("feed_forward_length"),
         heads=heads,
-        kv_heads_per_layer=_kv_heads(facts.get(f"{architecture}.attention.head_count_kv"), layers, heads),
+        kv_heads_per_layer=kv_heads,
         key_length=count("attention.key_length") or head_length,
         value_length=count("attention.value_length") or head_length,
         vocabulary_size=vocabulary,
         chat_template=template or None,
-        file_bytes=header.size,
-        tensor_bytes=tensor_bytes,
-        tensors=tensors,
+        file_bytes=sum(file.file_bytes for file in files),
+        tensor_bytes=sum(file.tensors.total_bytes for file in files),
+        tensors=sum(file.tensors.count for file in files),
+        parts=parts,
+        kind=printable(kind, 20) if isinstance(kind, str) and kind else "model",
+        tokenizer=_words(facts.get("tokenizer.ggml.model")),
+        licence=_words(facts.get("general.license")),
+        embedding_bytes=max(file.tensors.embedding_bytes for file in files),
+        is_tied=not any(file.tensors.has_output for file in files),
+        sliding_window=count("attention.sliding_window"),
+        experts_used=count("expert_used_count"),
+        recurrent_bytes=_recurrent_bytes(count, kv_heads, layers),
     )
+
+
+def _words(value: Value) -> str:
+    return printable(value) if isinstance(value, str) else ""
+
+
+def _recurrent_bytes(count: Callable[[str], int], kv_heads: tuple[int, ...], layers: int) -> int:
+    """State of one sequence in f32, as llama.cpp's hparams `n_embd_r` and `n_embd_s` say for state-space layers."""
+    inner, state = count("ssm.inner_size"), count("ssm.state_size")
+    if not inner:
+        return 0
+    convolution = max(0, count("ssm.conv_kernel") - 1) * (inner + 2 * count("ssm.group_count") * state)
+    return 4 * (convolution + inner * state) * (sum(not heads for heads in kv_heads) or layers)
 
 
 def _count(value: Value, missing: int = 0) -> int:

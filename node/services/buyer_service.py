@@ -31,7 +31,7 @@ from node.store.store import Store
 from node.values import ChatEvent, ChatTurn, OfferView
 from node.wire.text import plain
 from wallet.addresses import checksum_address
-from wallet.receipts import verify_receipt
+from wallet.receipts import Receipt, verify_receipt
 
 log = logging.getLogger(__name__)
 
@@ -253,7 +253,9 @@ class BuyerService:
         except BaseException:
             await view.abandon(self._jobs)
             raise
-        if isinstance(outcome, io.Failed) and not session.state.output_tokens and outcome.receipt is None:
+        if isinstance(outcome, io.Failed) and not session.state.output_tokens:
+            # An engine that failed before its first token has a receipt over nothing: another offer may do better.
+            await self._keep_receipt(session, outcome.receipt, offer)
             if outcome.code in CHANNEL_REFUSED:
                 self.channels.avoid(channel.channel_id)
             await view.abandon(self._jobs)
@@ -272,17 +274,19 @@ class BuyerService:
         offer: Offer,
         channel: PayingChannel,
     ) -> None:
-        receipt = outcome.receipt
-        if receipt is not None and verify_receipt(session.state.terms.domain, receipt, offer.provider):
-            other = await self._store.save_receipt("buyer", receipt)
-            if other is not None:
-                log.error("two receipts are numbered %d on channel %d", receipt.sequence, channel.channel_id)
-                self._hub.notice("error", f"{checksum_address(offer.provider)} signed two receipts for one request.")
+        await self._keep_receipt(session, outcome.receipt, offer)
         record = await self._store.buyer_channel(channel.channel_id) or channel.record
         if not session.settled and session.state.cost_nano:
             self.settling.settle_later(offer, record)
         await view.conclude(session, outcome, record, self._jobs)
         self._hub.changed("wallet")
+
+    async def _keep_receipt(self, session: BuyerSession, receipt: Receipt | None, offer: Offer) -> None:
+        if receipt is None or not verify_receipt(session.state.terms.domain, receipt, offer.provider):
+            return
+        if await self._store.save_receipt("buyer", receipt) is not None:
+            log.error("two receipts are numbered %d on channel %d", receipt.sequence, receipt.channel_id)
+            self._hub.notice("error", f"{checksum_address(offer.provider)} signed two receipts for one request.")
 
 
 def offer_name(offer: Offer) -> str:

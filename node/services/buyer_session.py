@@ -19,6 +19,8 @@ from wallet.vouchers import Voucher
 
 SEND_TIMEOUT_S: Final = 30.0
 BUFFERED_MESSAGES: Final = 256
+MOST_QUEUED_S: Final = 900.0
+"""How long a provider may keep a buyer in line with words alone."""
 PATIENT_TOKENS: Final = 100
 """A provider may be silent for as long as this many of its tokens take."""
 
@@ -80,6 +82,7 @@ class BuyerSession:
         self._room = asyncio.Event()
         self._cancelled = False
         self._gone = False
+        self._queued_at_s: float | None = None
 
     def cancel(self) -> None:
         """Ask the provider to stop; what was delivered is paid and receipted."""
@@ -118,6 +121,9 @@ class BuyerSession:
         match self.state.stage:
             case machine.Stage.ASKED:
                 return self._patience.quote_s
+            case machine.Stage.QUOTED if self._queued_at_s is not None:
+                left_s = self._queued_at_s + MOST_QUEUED_S - asyncio.get_running_loop().time()
+                return max(0.0, min(left_s, self._patience.first_token_s))
             case machine.Stage.QUOTED:
                 return self._patience.first_token_s
             case machine.Stage.PAYING:
@@ -129,6 +135,8 @@ class BuyerSession:
         pending = deque([event])
         while pending and self.outcome is None:
             event = pending.popleft()
+            if self._queued_at_s is None and isinstance(event, io.Received) and isinstance(event.message, m.Queued):
+                self._queued_at_s = asyncio.get_running_loop().time()
             if isinstance(event, io.Received) and isinstance(event.message, m.Settled):
                 self.settled = event.message.cumulative_nano >= self.state.signed_nano
             self.state, actions = machine.step(self.state, event)

@@ -127,7 +127,7 @@ class TurnView:
                 await self.stage("prefill", f"Reading {quote.input_tokens} tokens.")
             case m.Queued(position=position, eta_ms=eta_ms):
                 self._update(state, JobStage.QUEUED)
-                await self.stage("queued", f"Place {position} in line, about {eta_ms / 1000:.0f} s.")
+                await self.stage("queued", in_line(position, eta_ms))
             case m.Delta() as delta:
                 self.delivered = True
                 self._last_s = time.monotonic()
@@ -223,3 +223,22 @@ class TurnView:
         )
         if self._jobs is not None:
             self._jobs.update(self._job)
+
+
+MOST_SHOWN_WAIT_S = 24 * 3_600
+
+
+def in_line(position: int, eta_ms: int) -> str:
+    """Where a waiting request stands, as in "2nd in line, about 14 s."; both numbers are the provider's word."""
+    if position < 1:
+        return "Next in line."
+    wait_s = min(MOST_SHOWN_WAIT_S, -(-eta_ms // 1000))
+    minutes, seconds = divmod(wait_s, 60)
+    about = f"{wait_s} s" if minutes < 2 else f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"
+    return f"{ordinal(position)} in line, about {about}." if seconds or minutes else f"{ordinal(position)} in line."
+
+
+def ordinal(number: int) -> str:
+    """The number as a place: 1st, 2nd, 3rd, 4th, 11th, 21st."""
+    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"

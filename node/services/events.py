@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from node.values import LogLine, NodeChanged, NodeEvent, Notice
 
-What = Literal["phase", "jobs", "relay", "chain", "wallet", "market", "devices"]
+What = Literal["phase", "jobs", "relay", "chain", "wallet", "market", "devices", "models"]
 MAX_WAITING: Final = 256
 """Notices and log lines kept for a slow reader; the oldest go first. Changes coalesce, so they need no bound."""
 

@@ -34,6 +34,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     backed_up: bool
     model: str = ""
+    paused: str = ""
+    """Why the machine is somebody else's for now."""
+    pause_fix: str = ""
+    below_cost: str = ""
+    """What to say about a price that power costs more than, or earnings that it did."""
+    cost_fix: str = ""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +58,9 @@ def judge(facts: Facts) -> Verdict:
         return Verdict(phase=Phase.STOPPING, why="Running answers end first.", fix="", checklist=checklist)
     if not facts.wanted:
         return Verdict(phase=Phase.OFF, why=_off_why(facts), fix=_off_fix(facts), checklist=checklist)
+    if facts.paused:
+        ends = "" if not facts.active_jobs else " Running answers end first."
+        return Verdict(phase=Phase.PAUSED, why=facts.paused + ends, fix=facts.pause_fix, checklist=checklist)
     broken = next((item for item in checklist if item.health is Health.FAIL), None)
     if broken is not None:
         return Verdict(phase=Phase.DEGRADED, why=broken.detail, fix=broken.fix, checklist=checklist)
@@ -79,11 +88,20 @@ def _off_fix(facts: Facts) -> str:
 
 
 def _checklist(facts: Facts) -> tuple[HealthItem, ...]:
-    return (_wallet(facts), _backup(facts), _engine(facts), _relay(facts), _chain(facts), _account(facts))
+    items = (_wallet(facts), _backup(facts), _engine(facts), _relay(facts), _chain(facts), _account(facts))
+    return (*items, *_machine(facts), *_cost(facts))
 
 
 def _item(name: str, health: Health, detail: str, fix: str = "") -> HealthItem:
     return HealthItem(name=name, health=health, detail=detail, fix=fix)
+
+
+def _machine(facts: Facts) -> tuple[HealthItem, ...]:
+    return (_item("machine", Health.WARN, facts.paused, facts.pause_fix),) if facts.paused else ()
+
+
+def _cost(facts: Facts) -> tuple[HealthItem, ...]:
+    return (_item("power", Health.WARN, facts.below_cost, facts.cost_fix),) if facts.below_cost else ()
 
 
 def _wallet(facts: Facts) -> HealthItem:
@@ -111,9 +129,12 @@ def _engine(facts: Facts) -> HealthItem:
         case "ready":
             return _item("engine", Health.OK, f"{facts.model} is loaded.")
         case "restarting":
-            return _item("engine", Health.FAIL, "The engine crashed and restarts.", "Wait; see the log if it stays so.")
+            # What an engine says of itself holds its fix.
+            why = facts.engine_error or "The engine crashed."
+            return _item("engine", Health.FAIL, why, "It comes back by itself; see the log if it doesn't.")
         case "failed":
-            return _item("engine", Health.FAIL, facts.engine_error or "The engine failed.", "Choose another model.")
+            why = facts.engine_error or "The engine failed."
+            return _item("engine", Health.FAIL, why, "Mend that, or choose another model.")
 
 
 def _relay(facts: Facts) -> HealthItem:

@@ -41,6 +41,8 @@ class JobBook:
         self._told_at_s = 0.0
         self._tokens = 0
         self._history: deque[float] = deque(maxlen=HISTORY_SAMPLES)
+        self.on_job: Callable[[JobView], None] = lambda _: None
+        """Told of every step of a job, and of its end, when it happens."""
 
     @property
     def active(self) -> tuple[JobView, ...]:
@@ -72,6 +74,7 @@ class JobBook:
         before = self._active.get(key)
         self._tokens += job.output_tokens - (before.output_tokens if before else 0)
         self._active[key] = job
+        self.on_job(job)
         if before is None or before.stage is not job.stage or time.monotonic() - self._told_at_s > CHANGE_INTERVAL_S:
             self._told_at_s = time.monotonic()
             self._on_change()
@@ -79,12 +82,14 @@ class JobBook:
     def drop(self, job: JobView | None) -> None:
         """A job that came to nothing and leaves no trace."""
         if job is not None and self._active.pop((job.role, job.job_id), None) is not None:
+            self.on_job(msgspec.structs.replace(job, stage=JobStage.CANCELLED, finished_ms=now_ms()))
             self._on_change()
 
     async def finish(self, job: JobView, peer: bytes, reason: str) -> None:
         """A job ended: keep it, here and in the store. A store that refuses loses history, never the job."""
         self._active.pop((job.role, job.job_id), None)
         self._recent.appendleft(job)
+        self.on_job(job)
         self._on_change()
         record = JobRecord(
             job_id=job.job_id,

@@ -16,11 +16,15 @@ from chain.views import AccountView
 from node.models.catalog import available
 from node.services.buyer_service import BuyerService
 from node.services.chain_desk import ChainDesk
-from node.services.devices import DeviceSampler
+from node.services.energy_desk import EnergyDesk
 from node.services.events import EventHub
 from node.services.health import Facts, Verdict, judge
 from node.services.jobs import JobBook
 from node.services.log_ring import LogRing
+from node.services.manners_desk import MannersDesk
+from node.services.misses import offline_reason
+from node.services.model_calls import ModelCalls
+from node.services.price_desk import PriceDesk
 from node.services.provider_service import ProviderService
 from node.services.purse import Purse
 from node.services.relay_desk import RelayDesk
@@ -35,7 +39,6 @@ from node.values import (
     ChatEvent,
     ChatSession,
     ChatTurn,
-    DeviceView,
     LogLine,
     MoneyView,
     NodeEvent,
@@ -50,11 +53,10 @@ from wallet.voucher_keys import VoucherKeyStore
 
 log = logging.getLogger(__name__)
 
-DEVICES_S: Final = 2.0
 BALANCE_S: Final = 5.0
 
 
-class LocalNode(WalletCalls):
+class LocalNode(WalletCalls, ModelCalls):
     """One node on one home; see ``NodeApi`` for what its methods do. Made by :meth:`running`.
 
     It starts without a wallet, a relay or a chain as well, says what is missing, and goes on as soon as it comes.
@@ -81,12 +83,28 @@ class LocalNode(WalletCalls):
         self._buying_relay = RelayDesk(settings.relay_url, lambda: self._hub.changed("relay"))
         self._buyer = BuyerService(self._buying_relay, self._purse, self._chain, store, self._jobs, self._hub)
         self._provider = ProviderService(settings, self._purse, self._chain, store, self._jobs, self._hub)
+        self._energy = EnergyDesk(settings.energy, store, self._jobs, self._hub)
+        self._price = PriceDesk(settings, self._energy, self._buyer.market, self._provider.view, self._hub)
+        self._provider.check_price = self._price.check
+        self._manners = MannersDesk(
+            settings.manners,
+            self._hub,
+            look=lambda: (self._energy.sample, self._energy.processes),
+            # A model that is being loaded or measured uses the GPU as well.
+            is_busy=lambda: (
+                self._provider.starting
+                or self._measured is not None
+                or any(job.role == "provider" for job in self._jobs.active)
+            ),
+            pause=self._provider.pause,
+            resume=self._provider.resume,
+        )
+        self._energy.wanted_names = self._manners.names
         self._ways_out = WaysOut(self._purse, self._chain, store, lambda: self._safety.is_frozen)
         self._watchtower = WatchDesk(settings.watch, self._chain, self._purse, store, self._staked_nano, self._hub)
-        self._safety = SafetyDesk(
+        self._safety: SafetyDesk = SafetyDesk(
             self._chain, lambda: self._hub.changed("chain"), watched=lambda: self._watchtower.disputes
         )
-        self._devices: tuple[DeviceView, ...] = ()
         self._money: MoneyView | None = None
         self._balance_nano: int | None = None
         self._account: AccountView | None = None
@@ -107,6 +125,7 @@ class LocalNode(WalletCalls):
             stack.enter_context(node._ring.attached())
             await node._purse.load()
             await node._jobs.load()
+            await node._provider.misses.load()
             background = asyncio.create_task(node._work(), name="node")
             stack.push_async_callback(node._end, background)
             yield node
@@ -123,9 +142,12 @@ class LocalNode(WalletCalls):
                 ("channels", self._buyer.run),
                 ("providers' accounts", self._buyer.markets.run),
                 ("vouchers", self._provider.earnings.watch),
-                ("devices", self._watch_devices),
+                ("devices", self._energy.run),
+                ("manners", self._manners.run),
+                ("price", self._price.run),
                 ("balance", self._watch_balance),
                 ("history", self._sample_history),
+                ("misses", self._count_misses),
             ):
                 tasks.create_task(self._guarded(service), name=f"node {name}")
 
@@ -151,16 +173,19 @@ class LocalNode(WalletCalls):
             fix=verdict.fix,
             checklist=verdict.checklist,
             provider=self._provider.view(),
-            devices=self._devices,
+            devices=self._energy.devices,
             active_jobs=self._jobs.active,
             recent_jobs=self._jobs.recent,
             tokens_per_s_history=self._jobs.history,
-            skipped=self._provider.skips.view(),
+            skipped=self._provider.misses.view(),
             relay=self._relay_view(),
             chain_url=self._chain.url,
             chain_reachable=self._chain.reachable,
             wallets=(self._wallet_view(),),
             alarm=self._safety.alarm,
+            energy=self._energy.view(),
+            price=self._price.advice,
+            pause=self._manners.view,
         )
 
     def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[NodeEvent]]:
@@ -187,9 +212,15 @@ class LocalNode(WalletCalls):
         """See ``NodeApi``."""
         await self._provider.go_offline()
 
+    async def rent_out_regardless(self, minutes: int) -> None:
+        """See ``NodeApi``."""
+        await self._manners.override(minutes)
+
     async def models(self) -> tuple[str, ...]:
         """See ``NodeApi``."""
-        return tuple(await asyncio.to_thread(available, self._settings.models_dir))
+        if self._settings.upstream_url is not None:
+            return (self._settings.model,)
+        return tuple(await asyncio.to_thread(available, self._settings.models_dir, self._settings.model_folders))
 
     # Buying
 
@@ -219,6 +250,8 @@ class LocalNode(WalletCalls):
         provider = self._provider
         relay = provider.relay.view() if provider.wanted else self._buying_relay.view()
         serving = sum(job.role == "provider" for job in self._jobs.active)
+        pause = self._manners.view
+        below_cost, cost_fix = self._cost_warning()
         return judge(
             Facts(
                 wanted=provider.wanted,
@@ -241,8 +274,19 @@ class LocalNode(WalletCalls):
                 slots=provider.slots,
                 backed_up=self._purse.backed_up,
                 model=provider.model,
+                paused=provider.paused,
+                pause_fix=pause.fix if pause else "",
+                below_cost=below_cost,
+                cost_fix=cost_fix,
             )
         )
+
+    def _cost_warning(self) -> tuple[str, str]:
+        """What to say about power that costs more than it brings: what was, before what will be."""
+        energy = self._energy.view()
+        if energy is not None and energy.warning:
+            return energy.warning, energy.fix
+        return self._price.warning(self._provider.prices) if self._provider.wanted else ("", "")
 
     def _relay_view(self) -> RelayView:
         return self._provider.relay.view() if self._provider.wanted else self._buying_relay.view()
@@ -295,22 +339,14 @@ class LocalNode(WalletCalls):
                 async with asyncio.timeout(BALANCE_S):
                     await self._balance_due.wait()
 
-    async def _watch_devices(self) -> None:
-        sampler = DeviceSampler()
-        try:
-            while True:
-                devices = await asyncio.to_thread(sampler.sample)
-                if devices != self._devices:
-                    self._devices = devices
-                    self._hub.changed("devices")
-                await asyncio.sleep(DEVICES_S)
-        finally:
-            sampler.close()
-
     async def _sample_history(self) -> None:
         while True:
             await asyncio.sleep(1.0)
             self._jobs.sample()
+
+    async def _count_misses(self) -> None:
+        provider = self._provider
+        await provider.misses.run(lambda: offline_reason(self._verdict(), provider.free_slots))
 
     async def _guarded(self, service: Callable[[], Awaitable[None]]) -> None:
         """A background service that breaks is told of, and takes nothing else with it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from chain.eip712 import SigningDomain
@@ -16,12 +15,11 @@ from node.engine.watchdog import Paced
 from node.services.chain_desk import ChainDesk
 from node.services.jobs import now_ms
 from node.services.purse import Purse
-from node.services.slots import Slots
+from node.services.slots import Place, Slots
 from node.session.provider_io import IssueReceipt
 from node.session.terms import ChannelFacts
 from node.store.records import ChannelState, ProviderChannel
 from node.store.store import Store
-from node.values import SkippedView
 from wallet.addresses import parse_address
 from wallet.receipts import Receipt, sign_receipt
 from wallet.vouchers import Voucher
@@ -31,40 +29,6 @@ log = logging.getLogger(__name__)
 LEAST_ENGINE_TIMEOUT_S: Final = 120.0
 SILENT_TOKENS: Final = 200
 """An engine that doesn't know itself may be silent for as long as this many of its tokens take."""
-
-SKIP_FIXES: Final = {
-    "engine_busy": "Every slot was busy: raise the slots, or the price.",
-    "context_too_long": "Conversations were too long: load the model with more context.",
-    "price_changed": "Buyers held an older, cheaper offer: nothing to do.",
-    "model_changed": "Buyers held an offer of another model: nothing to do.",
-    "unconfirmed": "The deposit was not confirmed: nothing to do.",
-    "deposit_too_small": "The channel held too little: lower the minimum deposit, or wait for a top-up.",
-    "channel_busy": "One channel serves one request at a time: nothing to do.",
-    "chain_unreachable": "The chain could not be asked: check its address.",
-    "chain_timeout": "The chain answered too late: check its address.",
-    "unpaid": "The buyer stopped paying: nothing to do, the loss is one credit window at most.",
-    "wallet_locked": "Unlock the wallet.",
-    "engine_crashed": "The engine was down: see the log.",
-}
-
-
-class SkipCount:
-    """Requests that were not taken, by reason."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-
-    def add(self, reason: str) -> None:
-        """Count one."""
-        self._counts[reason] += 1
-        log.info("a request was skipped: %s", reason)
-
-    def view(self) -> tuple[SkippedView, ...]:
-        """Most frequent first, with what to do."""
-        return tuple(
-            SkippedView(reason=reason, count=count, fix=SKIP_FIXES.get(reason, "See the log."))
-            for reason, count in self._counts.most_common()
-        )
 
 
 class ProviderHost:
@@ -77,7 +41,7 @@ class ProviderHost:
         chain: The rollup.
         store: Where vouchers and receipts are kept.
         domain: The rollup's signing domain.
-        job_ms: How long a job takes about.
+        slots: The line in front of the engine.
         tokens_per_s: The speed measured last.
         on_claimable: Told when a better voucher was stored.
     """
@@ -90,13 +54,13 @@ class ProviderHost:
         purse: Purse,
         chain: ChainDesk,
         store: Store,
-        job_ms: Callable[[], float],
+        slots: Slots,
         tokens_per_s: Callable[[], float],
         on_claimable: Callable[[], None],
     ) -> None:
         self.engine = engine
         self.info = info
-        self.slots = Slots(info.slots, job_ms)
+        self.slots = slots
         self._purse = purse
         self._chain = chain
         self._store = store
@@ -136,9 +100,9 @@ class ProviderHost:
         """See ``SessionHost``."""
         return await self.engine.count(messages)
 
-    def slot(self, on_wait: Callable[[int, int], None]) -> AbstractAsyncContextManager[None]:
-        """See ``SessionHost``."""
-        return self.slots.take(on_wait)
+    def enter(self, payer: bytes) -> Place:
+        """See ``SessionHost``. Whoever pays from the wallet that is paid here owns this node."""
+        return self.slots.enter(payer, own=payer == self._purse.address)
 
     def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
         """See ``SessionHost``."""

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
 import msgspec
 
 from chain.errors import IdlewattError
-from node.engine.llama import LlamaEngine
-from node.engine.protocol import EngineError
-from node.engine.tuning import TuningCache
+from node.engine.protocol import EngineError, EngineInfo
 from node.market.offers import VALIDITY_MS, Offer, encode_offer, sign_offer
-from node.models.catalog import resolve
+from node.models.bench import known_speed
 from node.relay.circuit import Circuit
 from node.relay.client import RelayClient
 from node.services.chain_desk import ChainDesk
 from node.services.earnings import Earnings
+from node.services.engines import RentableEngine, make_engine
 from node.services.events import EventHub
 from node.services.jobs import JobBook, ended, now_ms
-from node.services.provider_host import ProviderHost, SkipCount
+from node.services.miss_book import MissBook
+from node.services.misses import REASONS
+from node.services.provider_host import ProviderHost
 from node.services.provider_jobs import JobTracker
 from node.services.provider_session import ProviderSession
 from node.services.purse import Purse
 from node.services.relay_desk import RelayDesk
 from node.services.settings import NodeSettings
+from node.services.slots import Slots
 from node.session import provider as machine
 from node.session.link import SealedLink
 from node.session.sealed import generate_transport_key, transport_public_key
@@ -49,6 +51,7 @@ LAST_VOUCHER_S: Final = 5.0
 LAST_REDEEM_S: Final = 10.0
 """How long a chain may take then; what it doesn't answer for stays claimable."""
 GOING_OFFLINE: Final = ("provider_stopping", "The provider is going offline.")
+PAUSING: Final = ("provider_stopping", "The provider needs its machine for something else.")
 SPEED_WEIGHT: Final = 0.3
 MEASURED_TOKENS: Final = 16
 
@@ -75,7 +78,7 @@ class ProviderService:
         self._jobs = jobs
         self._hub = hub
         self.relay = RelayDesk(settings.relay_url, self._relay_changed)
-        self.skips = SkipCount()
+        self.misses = MissBook(store, lambda: hub.changed("jobs"))
         self.earnings = Earnings(purse, chain, store, hub)
         self.wanted = False
         self.starting = False
@@ -86,7 +89,14 @@ class ProviderService:
         self.engine_error = ""
         self.model = ""
         self.prices = settings.prices
-        self._engine: LlamaEngine | None = None
+        self.paused = ""
+        """Why the machine is somebody else's for now; set by :meth:`pause`, online or not."""
+        self.check_price: Callable[[EngineInfo, Prices], Awaitable[None]] | None = None
+        """Asked before an offer goes out; raises when the price must not be."""
+        self._asked_model = ""
+        self._resting: ProviderView | None = None
+        self._stepped = asyncio.Event()
+        self._engine: RentableEngine | None = None
         self._host: ProviderHost | None = None
         self._transport_key = generate_transport_key()
         self._sessions: set[ProviderSession] = set()
@@ -101,6 +111,11 @@ class ProviderService:
         self._ttft_ms = 0.0
         self._job_ms = 5_000.0
 
+    @property
+    def asked_model(self) -> str:
+        """What is rented out, as it was named; empty before the first time."""
+        return self._asked_model
+
     # Going on and off
 
     async def go_online(self, model: str, prices: Prices | None) -> None:
@@ -111,9 +126,11 @@ class ProviderService:
         """
         async with self._changing:
             model, prices = model or self._settings.model, prices or self._settings.prices
-            path = resolve(model, self._settings.models_dir)
+            engine = await asyncio.to_thread(make_engine, self._settings, model, lambda _: self._engine_changed())
             self._purse.unlocked()
-            if self.wanted and model == self.model:
+            if self.wanted and model in {self.model, self._asked_model}:
+                if self.check_price is not None and self._host is not None:
+                    await self.check_price(self._host.info, prices)
                 self.prices = prices
                 self._offer_due.set()
                 self._hub.changed("phase")
@@ -121,10 +138,16 @@ class ProviderService:
             if self.wanted:
                 await self._stop()
             self.wanted, self.starting, self.model, self.prices = True, True, model, prices
+            self._asked_model, self._resting = model, None
             self.engine_error = ""
             self._hub.changed("phase")
             try:
-                await self._start(model, path)
+                if self.paused:
+                    await engine.close()
+                    self._begin_online()
+                    self.starting = False
+                else:
+                    await self._start(engine)
             except BaseException:
                 self.wanted = self.starting = False
                 await self._close_engine()
@@ -137,43 +160,70 @@ class ProviderService:
             if self.wanted:
                 await self._stop()
 
-    async def _start(self, model: str, path: Path) -> None:
-        config = self._settings.engine
-        self._engine = LlamaEngine(
-            path,
-            name=None if "/" in model else model.removesuffix(".gguf"),
-            log_path=self._settings.logs_dir / "engine.log",
-            context_length=config.context_length,
-            slots=config.slots,
-            threads=config.threads,
-            gpu_layers=config.gpu_layers,
-            placement=config.placement,
-            share_prefixes=config.share_prefixes,
-            tuning=TuningCache(config.tuning_path),
-            on_state=lambda _: self._engine_changed(),
-        )
-        await self._engine.start()
-        info = await self._engine.info()
-        if not info.chats:
-            raise EngineError(
-                f"{plain(info.model_name, 60)} is an embedding model: it writes no text that could be rented out.",
-                code="model_unusable",
-                fix="Choose a chat model.",
-            )
-        self.model = info.model_name
-        self._tokens_per_s, self._ttft_ms = info.tokens_per_s, info.ttft_ms
-        self._host = ProviderHost(
-            self._engine,
-            info,
-            purse=self._purse,
-            chain=self._chain,
-            store=self._store,
-            job_ms=lambda: self._job_ms,
-            tokens_per_s=lambda: self._tokens_per_s,
-            on_claimable=lambda: self._hub.changed("wallet"),
-        )
-        self._first_offer.clear()
-        self._online_task = asyncio.create_task(self.relay.run(self._serve), name="provider")
+    async def pause(self, reason: str) -> None:
+        """Withdraw the offer, let running answers end, unload the model at the last token; :meth:`resume` undoes it.
+
+        Who has asked nothing yet is sent away at once. What is still to be paid is settled without the model. Offline,
+        it is remembered: going online then waits for :meth:`resume`.
+        """
+        async with self._changing:
+            was, self.paused = self.paused, reason
+            self._hub.changed("phase")
+            if was or not self.wanted:
+                return
+            self._resting = self.view()
+            self._offer_due.set()
+            await self._until_quiet()
+            await self._close_engine()
+            self._hub.changed("phase")
+
+    async def resume(self) -> None:
+        """Load the model again and publish its offer; harmless when not paused.
+
+        A model that can't be loaded any more is told of as the engine's failure.
+        """
+        async with self._changing:
+            was, self.paused = self.paused, ""
+            if not was or not self.wanted:
+                self._hub.changed("phase")
+                return
+            self.starting = True
+            self._hub.changed("phase")
+            try:
+                engine = await asyncio.to_thread(
+                    make_engine, self._settings, self._asked_model, lambda _: self._engine_changed()
+                )
+                await self._load(engine)
+            except IdlewattError as error:
+                await self._close_engine()
+                self.engine_error = error.message
+                log.warning("the model was not loaded again: %s", error.line())
+            finally:
+                self.starting = False
+                self._offer_due.set()
+                self._hub.changed("phase")
+
+    async def _until_quiet(self) -> None:
+        """Until no answer is being made; those that take too long end as failed, and are paid for."""
+        for handshake in self._handshakes:
+            handshake.cancel()
+        for session in self._sessions:
+            if not session.is_answering:
+                session.stop(*PAUSING)
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                while any(session.is_answering for session in self._sessions):
+                    self._stepped.clear()
+                    await self._stepped.wait()
+        except TimeoutError:
+            for session in self._sessions:
+                session.stop(*PAUSING)
+
+    async def _start(self, engine: RentableEngine) -> None:
+        await self._load(engine)
+        if self.check_price is not None and self._host is not None:
+            await self.check_price(self._host.info, self.prices)
+        self._begin_online()
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
                 await self._first_offer.wait()
@@ -182,6 +232,34 @@ class ProviderService:
             log.warning("no offer is published yet: relay %s; %s", self.relay.view().state, self._chain.error)
         self.starting = False
         self._hub.changed("phase")
+
+    def _begin_online(self) -> None:
+        self._first_offer.clear()
+        self._online_task = asyncio.create_task(self.relay.run(self._serve), name="provider")
+
+    async def _load(self, engine: RentableEngine) -> None:
+        self._engine = engine
+        await engine.start()
+        info = await engine.info()
+        if not info.chats:
+            raise EngineError(
+                f"{plain(info.model_name, 60)} is an embedding model: it writes no text that could be rented out.",
+                code="model_unusable",
+                fix="Choose a chat model.",
+            )
+        self.model = info.model_name
+        measured = await asyncio.to_thread(known_speed, self._settings.models_dir, info)
+        self._tokens_per_s, self._ttft_ms = measured or (info.tokens_per_s, info.ttft_ms)
+        self._host = ProviderHost(
+            engine,
+            info,
+            purse=self._purse,
+            chain=self._chain,
+            store=self._store,
+            slots=Slots(info.slots, lambda: self._job_ms, per_buyer=self._settings.requests_per_buyer),
+            tokens_per_s=lambda: self._tokens_per_s,
+            on_claimable=lambda: self._hub.changed("wallet"),
+        )
 
     async def _stop(self) -> None:
         self.stopping = True
@@ -237,8 +315,9 @@ class ProviderService:
         publishing = asyncio.create_task(self._publish(client))
         try:
             async for circuit in client.incoming():
-                if self.stopping or len(self._session_tasks) >= MAX_SESSIONS:
-                    self.skips.add("too_many_sessions" if not self.stopping else "provider_stopping")
+                if self.stopping or self.paused or len(self._session_tasks) >= MAX_SESSIONS:
+                    going = self.stopping or self.paused
+                    self.misses.add("provider_stopping" if going else "too_many_sessions")
                     await circuit.close("busy", "The provider is busy.")
                     continue
                 task = asyncio.create_task(self._session(circuit))
@@ -280,7 +359,7 @@ class ProviderService:
     async def _offer(self, node_id: str) -> Offer | None:
         """The offer as it stands now; ``None`` while nothing can be rented."""
         host, engine = self._host, self._engine
-        if host is None or engine is None or self.stopping or engine.state.name != "ready":
+        if host is None or engine is None or self.stopping or self.paused or engine.state.name != "ready":
             return None
         rollup = await self._chain.rollup(1.0)
         account = self._purse.unlocked()
@@ -324,6 +403,8 @@ class ProviderService:
                 return
             await self._run_session(await self._accepted(circuit), host)
         except (IdlewattError, TimeoutError) as error:
+            code = error.code if isinstance(error, IdlewattError) else ""
+            self.misses.add(code if code in REASONS else "handshake_failed")
             log.info("a session ended before it began: %s", error)
             await circuit.close("protocol")
         except Exception:
@@ -350,16 +431,22 @@ class ProviderService:
             min_deposit_nano=self._settings.min_deposit_nano,
         )
         tracker = JobTracker(self._jobs, host.info)
-        session = ProviderSession(link, policy, host, tracker.follow)
+
+        def follow(state: machine.ProviderState) -> None:
+            tracker.follow(state)
+            self._stepped.set()
+
+        session = ProviderSession(link, policy, host, follow)
         self._sessions.add(session)
         self._offer_due.set()
         try:
             await session.run()
         finally:
             self._sessions.discard(session)
+            self._stepped.set()
             self._offer_due.set()
             for code in session.skipped:
-                self.skips.add(code)
+                self.misses.add(code)
             await self._account_for(session, tracker, host)
 
     async def _account_for(self, session: ProviderSession, tracker: JobTracker, host: ProviderHost) -> None:
@@ -411,7 +498,7 @@ class ProviderService:
         """What this node rents out; ``None`` before a model is loaded."""
         host = self._host
         if host is None:
-            return None
+            return self._resting_view() if self.paused or self.starting else None
         return ProviderView(
             model=host.info.model_name,
             model_sha256=host.info.model_sha256,
@@ -422,6 +509,21 @@ class ProviderService:
             free_slots=host.slots.free,
             tokens_per_s=self._tokens_per_s,
             ttft_ms=self._ttft_ms,
+            engine_state=self.engine_state,
+            earned_today_nano=self.earnings.earned_today_nano,
+            earned_total_nano=self.earnings.earned_total_nano,
+            jobs_today=self.earnings.jobs_today,
+            claimable_nano=self.earnings.claimable_nano,
+        )
+
+    def _resting_view(self) -> ProviderView | None:
+        """What was rented out before the pause, with what was earned since."""
+        if self._resting is None:
+            return None
+        return msgspec.structs.replace(
+            self._resting,
+            prices=self.prices,
+            free_slots=0,
             engine_state=self.engine_state,
             earned_today_nano=self.earnings.earned_today_nano,
             earned_total_nano=self.earnings.earned_total_nano,

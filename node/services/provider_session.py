@@ -8,12 +8,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
 from chain.errors import IdlewattError
 from node.engine.protocol import ChatMessage, Chunk, EngineEvent, Finished, GenerateRequest, Started, TokenLogprob
 from node.relay.circuit import CircuitClosedError
+from node.services.slots import Place
 from node.session import messages as m
 from node.session import provider as machine
 from node.session import provider_io as io
@@ -51,8 +51,8 @@ class SessionHost(Protocol):
         """Tokens of a conversation."""
         ...
 
-    def slot(self, on_wait: Callable[[int, int], None]) -> AbstractAsyncContextManager[None]:
-        """Wait for one of the engine's slots; ``on_wait`` hears the position and the estimated milliseconds."""
+    def enter(self, payer: bytes) -> Place:
+        """Enter the line for one of the engine's slots, before the quote: a full line is another offer's chance."""
         ...
 
     def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
@@ -107,11 +107,17 @@ class ProviderSession:
         self._engine_task: asyncio.Task[None] | None = None
         self._payment_timer: asyncio.TimerHandle | None = None
         self._reserved: int | None = None
+        self._place: Place | None = None
 
     @property
     def is_idle(self) -> bool:
         """Whether the buyer has asked nothing yet."""
         return self.state.stage is machine.Stage.IDLE
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether the engine works for it, or is about to."""
+        return self.state.stage is machine.Stage.RUNNING
 
     def stop(self, code: str, message: str) -> None:
         """End what runs as failed: what was delivered is paid, nothing else. A session that settles is left to it."""
@@ -139,6 +145,7 @@ class ProviderSession:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._leave_line()
             if self._reserved is not None:
                 await self._host.release_channel(self._reserved)
             await self._link.close(self.end.code if self.end else "failed")
@@ -246,6 +253,8 @@ class ProviderSession:
         return io.VoucherStored(voucher)
 
     async def _count(self, messages: tuple[ChatMessage, ...]) -> io.Event:
+        assert self.state.channel is not None
+        self._place = self._host.enter(self.state.channel.payer)
         return io.InputCounted(await self._host.count(messages))
 
     async def _receipt(self, facts: io.IssueReceipt) -> io.Event:
@@ -270,15 +279,19 @@ class ProviderSession:
 
     async def _generate(self, request: GenerateRequest) -> None:
         end = io.EngineEnded("failed", 0, "engine_failed", "The engine ended without a word.")
+        place = self._place
+        assert place is not None
         try:
-            async with self._host.slot(lambda position, eta_ms: self._post(io.Waiting(position, eta_ms))):
-                stream = self._host.generate(request)
-                async with contextlib.aclosing(stream):  # type: ignore[type-var]
-                    end = await self._stream(stream, end)
+            await place.reached(lambda position, eta_ms: self._post(io.Waiting(position, eta_ms)))
+            stream = self._host.generate(request)
+            async with contextlib.aclosing(stream):  # type: ignore[type-var]
+                end = await self._stream(stream, end)
         except IdlewattError as error:
-            end = io.EngineEnded("failed", _now_ms(), error.code, error.message)
+            end = io.EngineEnded("failed", _now_ms(), error.code, error.message, error.fix)
         except TimeoutError:
             end = io.EngineEnded("failed", _now_ms(), "engine_stalled", "The engine stopped answering.")
+        finally:
+            self._leave_line()
         self._engine_end = end
         self._wake.set()
 
@@ -300,6 +313,10 @@ class ProviderSession:
             while self._chars > BUFFERED_CHARS:
                 self._room.clear()
                 await self._room.wait()
+
+    def _leave_line(self) -> None:
+        if self._place is not None:
+            self._place.leave()
 
     def _post(self, event: io.Event) -> None:
         self._events.append(event)

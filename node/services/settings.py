@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from node.engine.placement import Placement
+from node.hardware.rules import EnergyRules, MannersRules
 from node.values import Prices
 
 DEFAULT_PRICES = Prices(input_nano_per_mtok=100_000_000, output_nano_per_mtok=200_000_000)
@@ -33,14 +34,26 @@ class NodeSettings:
     database_path: Path
     models_dir: Path
     logs_dir: Path
+    model_folders: tuple[Path, ...] = ()
+    """Further folders to look for models in."""
     relay_url: str | None = None
     chain_url: str | None = None
+    upstream_url: str | None = None
+    """An OpenAI-compatible server that is rented out instead of a file."""
+    upstream_key_env: str | None = None
+    """The variable that holds its bearer token; the token itself is read when it is needed."""
     model: str = "demo"
     prices: Prices = DEFAULT_PRICES
     engine: EngineSettings = field(default_factory=EngineSettings)
     min_deposit_nano: int = 100_000
     """The least deposit a channel to this provider must hold."""
     credit_tokens: int = 64
+    requests_per_buyer: int = 4
+    """With so many here, running and waiting, a buyer's account gets no more but a slot that is free."""
+    energy: EnergyRules = field(default_factory=EnergyRules)
+    manners: MannersRules = field(default_factory=MannersRules)
+    allow_below_cost: bool = False
+    """Whether a price may be below what the power for it costs."""
     watch: str = "auto"
     """Whether a watchtower runs inside: ``auto``, ``on`` or ``off``."""
     version: str = "0.1.0"

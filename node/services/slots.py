@@ -1,16 +1,18 @@
-"""The line in front of the engine: as many requests as it has slots, a bounded number waiting, first come first."""
+"""Runs the line in front of the engine: hands out its slots, and tells those who wait where they stand."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Final
+import itertools
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
 
-from node.engine.protocol import EngineError
+from node.services.line import REQUESTS_PER_BUYER, Line, Waiter, entered, eta_ms, left, refusal
 
-WAITING_PER_SLOT: Final = 4
+TELL_S: Final = 5.0
+"""Who waits hears at least so often how it stands, also when nothing moved."""
 
 
 class Slots:
@@ -19,63 +21,105 @@ class Slots:
     Args:
         count: How many requests run at once.
         request_ms: Tells how long a request takes about, for the estimate of those who wait.
+        per_buyer: Requests one buyer may have at once.
     """
 
-    def __init__(self, count: int, request_ms: Callable[[], float]) -> None:
+    def __init__(self, count: int, request_ms: Callable[[], float], *, per_buyer: int = REQUESTS_PER_BUYER) -> None:
         self.count = count
-        self._taken = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
         self._request_ms = request_ms
+        self._per_buyer = per_buyer
+        self._line = Line(slots=count)
+        self._places: dict[int, Place] = {}
+        self.tickets = itertools.count()
 
     @property
     def free(self) -> int:
         """Slots that a request would get at once."""
-        return max(0, self.count - self._taken)
+        return max(0, self.count - len(self._line.running))
 
     @property
     def waiting(self) -> int:
         """Requests in line."""
-        return len(self._waiting)
+        return len(self._line.waiting)
 
-    @asynccontextmanager
-    async def take(self, on_wait: Callable[[int, int], None]) -> AsyncIterator[None]:
-        """One slot for as long as the block runs.
+    def enter(self, buyer: bytes, *, own: bool = False) -> Place:
+        """A place in the line, or a slot at once; it must be left.
 
         Raises:
-            EngineError: ``engine_busy`` if the line is full.
+            EngineError: ``too_many_requests`` or ``engine_busy``.
         """
-        if self._taken < self.count:
-            self._taken += 1
-        else:
-            await self._wait(on_wait)
-        try:
-            yield
-        finally:
-            self._pass_on()
+        waiter = Waiter(ticket=next(self.tickets), buyer=buyer, own=own)
+        refused = refusal(self._line, waiter, per_buyer=self._per_buyer)
+        if refused is not None:
+            raise refused
+        place = self._places[waiter.ticket] = Place(self, waiter.ticket)
+        self._move(entered(self._line, waiter))
+        return place
 
-    async def _wait(self, on_wait: Callable[[int, int], None]) -> None:
-        if len(self._waiting) >= self.count * WAITING_PER_SLOT:
-            raise EngineError(
-                "Every slot is busy and the line is full.", code="engine_busy", fix="Try again later, or another offer."
-            )
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        position = len(self._waiting)
-        on_wait(position, int(self._request_ms() * position / self.count))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._pass_on()
-            elif turn in self._waiting:
-                self._waiting.remove(turn)
-            raise
+    def place(self, ticket: int) -> int:
+        """See ``Line.place``."""
+        return self._line.place(ticket)
 
-    def _pass_on(self) -> None:
-        """The slot goes to the next in line, or back."""
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._taken -= 1
+    def eta_ms(self, ticket: int) -> int:
+        """About how long this one still waits."""
+        now_s = time.monotonic()
+        ran_ms = [1000 * (now_s - self._places[waiter.ticket].began_s) for waiter in self._line.running]
+        return eta_ms(self._line.place(ticket), ran_ms, self._request_ms())
+
+    def leave(self, ticket: int) -> None:
+        """This one is done, or gave up; harmless when repeated."""
+        if self._places.pop(ticket, None) is not None:
+            self._move(left(self._line, ticket))
+
+    def _move(self, line: Line) -> None:
+        self._line = line
+        for waiter in line.running:
+            self._places[waiter.ticket].begin()
+        for waiter in line.waiting:
+            self._places[waiter.ticket].moved.set()
+
+
+class Place:
+    """One request's place; leave it, or use it as a context manager."""
+
+    def __init__(self, slots: Slots, ticket: int) -> None:
+        self._slots = slots
+        self.ticket = ticket
+        self.moved = asyncio.Event()
+        self.began_s = 0.0
+
+    def begin(self) -> None:
+        """It runs from now on."""
+        if not self.began_s:
+            self.began_s = time.monotonic()
+            self.moved.set()
+
+    async def reached(self, on_wait: Callable[[int, int], None]) -> None:
+        """Wait for the slot.
+
+        Args:
+            on_wait: Hears the place in line and the estimated milliseconds, at first, whenever the place changes, and
+                now and then.
+        """
+        while (place := self._slots.place(self.ticket)) > 0:
+            self.moved.clear()
+            on_wait(place, self._slots.eta_ms(self.ticket))
+            try:
+                async with asyncio.timeout(TELL_S):
+                    while self._slots.place(self.ticket) == place:
+                        self.moved.clear()
+                        await self.moved.wait()
+            except TimeoutError:
+                continue
+
+    def leave(self) -> None:
+        """Free the slot, or step out of the line; harmless when repeated."""
+        self._slots.leave(self.ticket)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()

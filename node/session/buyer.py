@@ -286,7 +286,7 @@ def _over(state: BuyerState) -> Step:
         failed = Failed(
             final.error_code or "engine_failed",
             final.error or "The provider's engine failed.",
-            "Ask again.",
+            final.fix or "Ask again.",
             receipt=final.receipt,
             peer_said=True,
         )

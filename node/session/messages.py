@@ -28,6 +28,8 @@ MAX_DELTA_LOGPROBS = 32
 MAX_BIAS = 100.0
 MAX_STOP_STRINGS = 8
 MAX_SEED = 2**64 - 1
+MAX_POSITION = 1 << 20
+MAX_ETA_MS = 1 << 40
 MAX_PRICE_NANO_PER_MTOK = 10**15
 """A million dollars a million tokens: past it a price is a mistake or an attack."""
 
@@ -89,8 +91,8 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True, tag="quote"):
 class Queued(msgspec.Struct, frozen=True, kw_only=True, tag="queued"):
     """Every slot is busy; this is the place in the line."""
 
-    position: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)]
-    eta_ms: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+    position: Annotated[int, msgspec.Meta(ge=0, le=MAX_POSITION)]
+    eta_ms: Annotated[int, msgspec.Meta(ge=0, le=MAX_ETA_MS)]
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True, tag="delta", omit_defaults=True):
@@ -122,6 +124,7 @@ class Final(msgspec.Struct, frozen=True, kw_only=True, tag="final"):
     receipt: Receipt
     error_code: Annotated[str, msgspec.Meta(max_length=48)] = ""
     error: Line = ""
+    fix: Line = ""
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True, tag="settled"):

@@ -45,7 +45,7 @@ from node.session.provider_io import (
     VoucherStored,
     Waiting,
 )
-from node.session.provider_rules import ask_problem, channel_problem, voucher_problem
+from node.session.provider_rules import BUYER_REFUSALS, ask_problem, channel_problem, voucher_problem
 from node.session.provider_state import ProviderPolicy, ProviderState, Stage, Step
 from node.session.terms import ChannelFacts, affordable_tokens, bill_nano
 from wallet.receipts import Receipt
@@ -87,7 +87,8 @@ def _on_rest(state: ProviderState, event: Event) -> Step:
         case Refused(code, message, fix):
             return _end(state, code, message, fix)
         case Waiting(position, eta_ms) if state.stage is Stage.RUNNING:
-            return state, (Send(m.Queued(position=max(0, position), eta_ms=max(0, eta_ms))),)
+            queued = m.Queued(position=min(max(0, position), m.MAX_POSITION), eta_ms=min(max(0, eta_ms), m.MAX_ETA_MS))
+            return replace(state, in_line=True), (Send(queued),)
         case ReceiptReady(receipt) if state.stage is Stage.RECEIPTING:
             return _on_receipt(state, receipt)
         case CloseSigned(cumulative_nano, signature) if isinstance(state.first, m.CloseRequest):
@@ -117,7 +118,7 @@ def _on_message(state: ProviderState, message: m.Message) -> Step:
         case m.Cancel() if state.ask is not None:
             return _on_cancel(state)
         case m.Fault(code=code):
-            return _gone(state, code)
+            return _gone(state, code, said=True)
         case _:
             return _end(state, "protocol", "That message does not belong here.")
 
@@ -234,7 +235,7 @@ def _on_started(state: ProviderState, input_tokens: int, seed: int, at_ms: int) 
     counted = min(input_tokens, state.input_tokens)
     if counted != state.input_tokens:
         return _end(state, "engine_failed", "The engine counted the prompt in two ways.")
-    return replace(state, seed=seed, started_ms=at_ms), ()
+    return replace(state, seed=seed, started_ms=at_ms, in_line=False), ()
 
 
 def _on_produced(state: ProviderState, produced: Produced) -> Step:
@@ -256,7 +257,10 @@ def _on_produced(state: ProviderState, produced: Produced) -> Step:
 def _on_engine_ended(state: ProviderState, event: EngineEnded) -> Step:
     if state.stage is not Stage.RUNNING or state.ended is not None:
         return state, ()
-    return deliver(replace(state, ended=event))
+    failed, actions = deliver(replace(state, ended=event))
+    if event.reason == "failed" and not failed.output_tokens:
+        return failed, (Skip(event.error_code or "engine_failed"), *actions)
+    return failed, actions
 
 
 def _on_cancel(state: ProviderState) -> Step:
@@ -268,9 +272,10 @@ def _on_cancel(state: ProviderState) -> Step:
             stopped = replace(
                 state, cancelled=True, pending_text="", pending_tokens=0, pending_logprobs=(), stalled=False
             )
+            left = _left(state)
             if state.ended is None:
-                return finish(stopped, "cancelled", state.started_ms, (StopGenerating(),))
-            return finish(stopped, "cancelled", state.ended.at_ms)
+                return finish(stopped, "cancelled", state.started_ms, (StopGenerating(), *left))
+            return finish(stopped, "cancelled", state.ended.at_ms, left)
         case Stage.RECEIPTING | Stage.SETTLING:
             return state, ()
         case _:
@@ -281,7 +286,13 @@ def _on_receipt(state: ProviderState, receipt: Receipt) -> Step:
     ended = state.ended
     assert ended is not None
     final = Send(
-        m.Final(reason=ended.reason, receipt=receipt, error_code=ended.error_code[:48], error=ended.error[:400])
+        m.Final(
+            reason=ended.reason,
+            receipt=receipt,
+            error_code=ended.error_code[:48],
+            error=ended.error[:400],
+            fix=ended.fix[:400],
+        )
     )
     settling = replace(state, stage=Stage.SETTLING)
     if state.exposure_nano == 0:
@@ -307,7 +318,20 @@ def _end(state: ProviderState, code: str, message: str, fix: str = "") -> Step:
     return replace(state, stage=Stage.ENDED), tuple(actions)
 
 
-def _gone(state: ProviderState, code: str) -> Step:
+def _gone(state: ProviderState, code: str, *, said: bool = False) -> Step:
     running = state.stage is Stage.RUNNING and state.ended is None
     actions: tuple[Action, ...] = (StopGenerating(),) if running else ()
-    return replace(state, stage=Stage.ENDED), (*actions, End(code, state.exposure_nano))
+    return replace(state, stage=Stage.ENDED), (
+        *actions,
+        *_left(state, code if said else ""),
+        End(code, state.exposure_nano),
+    )
+
+
+def _left(state: ProviderState, said: str = "") -> tuple[Action, ...]:
+    """Counts a buyer that left between its quote and the first token, by the reason it gave, if it gave one."""
+    if state.stage is not Stage.RUNNING or state.output_tokens:
+        return ()
+    if said in BUYER_REFUSALS:
+        return (Skip(said),)
+    return (Skip("left_in_line" if state.in_line else "left_after_quote"),)

@@ -86,6 +86,7 @@ class EngineEnded:
     at_ms: int
     error_code: str = ""
     error: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True)

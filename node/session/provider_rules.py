@@ -21,6 +21,21 @@ _ACCEPTED: Final = {
 WRITTEN_OFF_WINDOWS: Final = 4
 """How many credit windows one channel may leave unpaid, over all its requests, before it gets no more credit."""
 
+BUYER_REFUSALS: Final = frozenset(
+    {
+        "price_changed",
+        "spend_limit",
+        "overbilled",
+        "deposit_too_small",
+        "out_of_step",
+        "bad_receipt",
+        "model_unaudited",
+        "stake_too_low",
+        "reputation_too_low",
+    }
+)
+"""What a buyer may give as its reason when it refuses a quote; any other word counts as none."""
+
 
 def ask_problem(policy: ProviderPolicy, ask: m.Ask) -> Problem | None:
     """Why this request is refused before its channel is looked at, if it is."""

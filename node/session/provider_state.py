@@ -75,6 +75,8 @@ class ProviderState:
     pending_tokens: int = 0
     pending_thinking: bool = False
     pending_logprobs: tuple[TokenLogprob, ...] = ()
+    in_line: bool = False
+    """Whether the buyer was told that it waits for a slot, and does still."""
     stalled: bool = False
     ended: EngineEnded | None = None
     cancelled: bool = False

@@ -130,6 +130,39 @@ class ModelTotal(msgspec.Struct, frozen=True, kw_only=True):
     mean_tokens_per_s: float
 
 
+class JobEnergy(msgspec.Struct, frozen=True, kw_only=True):
+    """What one job took from one device."""
+
+    device: str
+    energy_mj: int
+    """Millijoules that would not have been taken without it."""
+    cost_nano: int
+    earned_nano: int
+    """This device's part of what the job earned; the parts of all its devices add up to it."""
+    is_estimate: bool
+
+
+class NetTotal(msgspec.Struct, frozen=True, kw_only=True):
+    """What renting out earned and what its power cost, over some jobs."""
+
+    name: str
+    """The hour's or day's beginning in milliseconds UTC, the model, or the device."""
+    jobs: int
+    output_tokens: int
+    earned_nano: int
+    energy_mj: int
+    cost_nano: int
+    is_estimate: bool
+    """Whether any of the energy is."""
+    unmeasured_jobs: int
+    """Jobs whose energy nobody knows: it counts as none."""
+
+    @property
+    def net_nano(self) -> int:
+        """What was left; may be below zero."""
+        return self.earned_nano - self.cost_nano
+
+
 class ChatSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A saved chat without its messages, for lists."""
 

@@ -1,5 +1,7 @@
 """Settings: options over environment over file, remembered without losing what a person wrote."""
 
+from decimal import Decimal
+
 import pytest
 
 from app.config import Config, ConfigError, remember
@@ -45,6 +47,16 @@ def test_remembering_keeps_a_persons_comments(tmp_path):
         ('chain = "x"', "chain"),
         ('chain = "http://[::1"', "chain"),
         ("slots = ", "config.toml"),
+        ("[energy]\nprice_per_kwh = -1", r"energy\.price_per_kwh"),
+        ('[energy]\nprice_per_kwh = "cheap"', r"energy\.price_per_kwh"),
+        ("[energy]\nprice = 1", "unknown field `price`"),
+        ("[energy]\ncpu_w = 0", r"energy\.cpu_w"),
+        ('[[energy.tariff]]\nfrom = "22:00"\nto = "06:00"\nprice_per_kwh = 0.1', r"needs energy\.price_per_kwh"),
+        ('[manners]\nhours = ["always"]', r"manners\.hours"),
+        ("[manners]\nhours = 7", r"manners\.hours"),
+        ("[manners]\nmax_temperature_c = 500", r"manners\.max_temperature_c"),
+        ('[manners]\npause_for = [""]', r"manners\.pause_for"),
+        ("manners = 3", "manners"),
     ],
 )
 def test_a_bad_file_is_refused_by_name(tmp_path, text, named):
@@ -81,6 +93,28 @@ def test_variables_are_read_as_what_the_setting_is(tmp_path, monkeypatch):
     config = Config.load(tmp_path / "config.toml")
 
     assert (config.keyring, config.threads, config.relay) == (True, 2, "wss://relay.example")
+
+
+def test_a_price_of_power_is_taken_as_it_is_written(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(
+        '[energy]\nprice_per_kwh = 0.1\n[[energy.tariff]]\nfrom = "22:00"\nto = "06:00"\nprice_per_kwh = "0.07"\n'
+        "[manners]\nmax_temperature_c = 83\nresume_after_s = 1.5\n"
+    )
+    config = Config.load(path)
+
+    assert (config.energy.price_per_kwh, config.energy.tariff[0].price_per_kwh) == (Decimal("0.1"), Decimal("0.07"))
+    assert (config.manners.max_temperature_c, config.manners.resume_after_s) == (83.0, 1.5)
+
+
+def test_overlapping_tariffs_are_refused_with_the_file_to_mend(tmp_path):
+    path = tmp_path / "config.toml"
+    part = '[[energy.tariff]]\nfrom = "22:00"\nto = "06:00"\nprice_per_kwh = 0.1\n'
+    path.write_text(f"[energy]\nprice_per_kwh = 0.3\n{part}{part}")
+
+    with pytest.raises(ConfigError, match="overlap") as failure:
+        Config.load(path)
+    assert str(path) in failure.value.fix
 
 
 def test_unknown_settings_are_left_alone(tmp_path):

@@ -6,8 +6,20 @@ import time
 import pytest
 
 from app.config import Config
-from app.doctor import check_clock, check_home, check_llama, check_port, check_python, check_relay, examine
+from app.doctor import (
+    check_clock,
+    check_device,
+    check_hardware,
+    check_home,
+    check_llama,
+    check_port,
+    check_python,
+    check_relay,
+    examine,
+)
 from app.home import Home
+from node.hardware.rapl import ROOT_ONLY_FIX
+from node.hardware.reading import Reading
 from node.relay.server import RelayServer
 from node.values import Health
 
@@ -51,6 +63,27 @@ async def test_a_running_relay_is_found_and_tells_the_time():
 def test_a_clock_that_is_off_is_a_warning():
     item = check_clock(1_000.0, 1_060.0)
     assert (item.health, item.detail) == (Health.WARN, "+60 s from the relay's")
+
+
+def test_the_hardware_says_what_tells_about_it_and_whether_power_is_measured(tmp_path):
+    card = tmp_path / "class/drm/card0/device"
+    (card / "hwmon/hwmon0").mkdir(parents=True)
+    (card / "vendor").write_text("0x1002\n")
+    (card / "hwmon/hwmon0/power1_average").write_text("42000000\n")
+    items = check_hardware(tmp_path)
+    assert items[-1].name == "cpu"
+    amd = next(item for item in items if "amdgpu" in item.detail)
+    assert (amd.health, "42 W now" in amd.detail) == (Health.OK, True)
+
+
+@pytest.mark.parametrize(
+    ("is_locked", "health", "fix"), [(True, Health.WARN, ROOT_ONLY_FIX), (False, Health.OK, "cpu_w")]
+)
+def test_power_that_is_guessed_says_how_to_make_it_better(is_locked, health, fix):
+    cpu = Reading(device_id="cpu", name="Ryzen", kind="cpu", source="psutil")
+    item = check_device(cpu, is_locked=is_locked)
+    assert (item.health, "its power is estimated" in item.detail) == (health, True)
+    assert fix in item.fix
 
 
 async def test_unreachable_relay_and_chain_fail_and_the_rest_is_still_checked(tmp_path):

@@ -20,8 +20,10 @@ from chain.money import NANO_PER_USD
 from chain.rpc import methods
 from chain.sequencer.config import SequencerConfig
 from chain.txs import TX_SIZES
+from node.hardware.rules import EnergyRules, MannersRules
 from node.market.offers import MAX_OFFER_BYTES, MAX_VALIDITY_MS, OFFER_TYPE, VALIDITY_MS
 from node.relay.limits import RelayLimits
+from node.services.misses import REASONS
 from node.services.provider_session import PAYMENT_TIMEOUT_S
 from node.session.buyer import VOUCHER_STEP_TOKENS
 from node.session.provider import ProviderPolicy
@@ -148,8 +150,28 @@ def test_the_documented_settings_are_the_settings():
     assert documented.keys() == {setting.name for setting in settings}
     for setting in settings:
         shown = documented[setting.name].strip("`").strip('"')
-        if setting.default is not None:
+        if setting.default is not None and not isinstance(setting.default, msgspec.Struct):
             assert shown == str(setting.default).replace("False", "false")
+
+
+@pytest.mark.parametrize(("section", "rules"), [("energy", EnergyRules), ("manners", MannersRules)])
+def test_the_documented_keys_of_a_section_are_its_keys(section, rules):
+    documented = {row[0].strip("`"): row[1].strip("`") for row in table_under(OPERATING, f"| `[{section}]` key |")}
+    settings = {setting.name: setting.default for setting in msgspec.structs.fields(rules)}
+    assert documented.keys() == settings.keys()
+    for name, default in settings.items():
+        if default not in {None, ()}:
+            assert documented[name] == str(default).replace("True", "true")
+
+
+def test_the_documented_tariff_and_manners_are_read_as_they_stand(tmp_path):
+    text = next(
+        block for block in re.findall(r"```toml\n(.*?)```", text_of(OPERATING), re.DOTALL) if "[manners]" in block
+    )
+    (tmp_path / "config.toml").write_text(text)
+    config = Config.load(tmp_path / "config.toml")
+    assert len(config.energy.tariff) == 1
+    assert config.manners.pause_for == ("steam", "blender")
 
 
 def test_every_documented_variable_is_read_somewhere():
@@ -157,6 +179,11 @@ def test_every_documented_variable_is_read_somewhere():
     documented = {word for page in PAGES for word in re.findall(r"IDLEWATT_[A-Z_]*[A-Z]", text_of(page))}
     assert HOME_VARIABLE in documented
     assert [name for name in documented - settings if f'"{name}"' not in all_source()] == []
+
+
+def test_the_documented_reasons_for_no_jobs_are_those_that_are_counted():
+    documented = {row[0].strip("`") for row in table_under(OPERATING, "| Group |")}
+    assert documented == {about.group for about in REASONS.values()}
 
 
 def documented_codes() -> set[str]:

@@ -29,10 +29,11 @@ def test_no_two_bindings_share_an_id_and_a_screen():
         assert len(ids) == len(set(ids))
 
 
-async def test_digits_change_the_screen_and_models_network_and_settings_stay_unbound():
+async def test_digits_change_the_screen_and_network_and_settings_stay_unbound():
     async with make_app().run_test(size=NARROW) as pilot:
         for key, mode in (
             ("2", "jobs"),
+            ("3", "models"),
             ("4", "market"),
             ("6", "wallet"),
             ("7", "chain"),
@@ -41,7 +42,7 @@ async def test_digits_change_the_screen_and_models_network_and_settings_stay_unb
         ):
             await pilot.press(key)
             await until(pilot, lambda mode=mode: pilot.app.current_mode == mode)
-        await pilot.press("3", "8", "f2")
+        await pilot.press("8", "f2")
         await pilot.pause()
         assert pilot.app.current_mode == "dashboard"
 

@@ -46,6 +46,7 @@ def poison(node, text):
     node.sessions = list(poisoned(tuple(node.sessions), text))
     node.channel_views = poisoned(node.channel_views, text)
     node.money_view = poisoned(node.money_view, text)
+    node.model_views = poisoned(node.model_views, text)
     node.lines = poisoned(node.lines, text)
     node.script = lambda: [poisoned(event, text) for event in chat_script()]
     kept_ids = tuple(wallet.wallet_id for wallet in node.state.wallets)
@@ -54,7 +55,7 @@ def poison(node, text):
         msgspec.structs.replace(wallet, wallet_id=name) for wallet, name in zip(state.wallets, kept_ids, strict=True)
     )
     node.state = msgspec.structs.replace(state, wallets=wallets)
-    for what in ("phase", "jobs", "relay", "chain", "wallet", "market", "devices"):
+    for what in ("phase", "jobs", "relay", "chain", "wallet", "market", "devices", "models"):
         node.change(what)
     node.events.put_nowait(Notice(severity="error", text=text))
     node.events.put_nowait(LogLine(at_ms=NOW_MS, level="error", source=text, text=text))

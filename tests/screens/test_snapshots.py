@@ -10,6 +10,7 @@ SIZES = {"80x24": NARROW, "160x48": WIDE}
 LANDMARKS = {
     "dashboard": "Renting out",
     "jobs": "cancelled",
+    "models": "half-a-file",
     "market": "Mistral-Small-24B",
     "wallet": "closing",
     "chain": "challenge ends",

@@ -52,6 +52,10 @@ def verdict(**changes):
         ({"relay": "connecting", "offer_published": False}, Phase.STARTING, "Publishing"),
         ({"chain_url": ""}, Phase.DEGRADED, "No chain"),
         ({"chain_reachable": False, "chain_error": "timeout"}, Phase.DEGRADED, "(timeout)"),
+        ({"paused": "Steam runs."}, Phase.PAUSED, "Steam runs."),
+        ({"paused": "Steam runs.", "active_jobs": 1}, Phase.PAUSED, "Steam runs. Running answers end first."),
+        ({"paused": "Steam runs.", "engine_state": "none", "offer_published": False}, Phase.PAUSED, "Steam runs."),
+        ({"paused": "Steam runs.", "wanted": False}, Phase.OFF, "Not renting out"),
     ],
 )
 def test_the_headline_names_the_first_thing_that_is_wrong(changes, phase, words):
@@ -80,3 +84,12 @@ def test_what_is_only_worth_a_warning_does_not_stop_renting(changes, name):
 def test_a_healthy_node_has_a_clean_checklist():
     assert {item.health for item in verdict().checklist} == {Health.OK}
     assert verdict(wanted=False, wallet=WalletState.NONE, account_exists=False).checklist
+
+
+def test_a_pause_and_power_that_costs_more_than_it_brings_stand_on_the_checklist_with_their_fixes():
+    found = verdict(paused="Steam runs.", pause_fix="Close it.", below_cost="Power cost more.", cost_fix="Raise it.")
+    lines = {item.name: (item.health, item.detail, item.fix) for item in found.checklist}
+    assert found.fix == "Close it."
+    assert lines["machine"] == (Health.WARN, "Steam runs.", "Close it.")
+    assert lines["power"] == (Health.WARN, "Power cost more.", "Raise it.")
+    assert {"machine", "power"}.isdisjoint(item.name for item in verdict().checklist)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
 import msgspec
 
@@ -11,6 +11,7 @@ from chain.client import RollupClient
 from node.market.offers import VALIDITY_MS, decode_offer, encode_offer, sign_offer
 from node.relay.client import RelayClient
 from node.services.jobs import now_ms
+from node.services.line import REQUESTS_PER_BUYER
 from node.session.sealed import generate_transport_key, transport_public_key
 from node.values import ChatDelta, ChatDone, ChatFailed, ChatStage, Phase, Prices
 from tests.node.services.conftest import Pair
@@ -106,19 +107,72 @@ async def test_an_unknown_model_names_what_there_is(pair: Pair):
 
 async def test_a_request_that_finds_every_slot_taken_waits_in_line_and_is_told(pair: Pair):
     slots = pair.seller._provider._host.slots
-    stages = []
+    stages, details = [], []
     async with AsyncExitStack() as taken:
         for _ in range(slots.count):
-            await taken.enter_async_context(slots.take(lambda position, eta_ms: None))
+            taken.enter_context(slots.enter(b"somebody else"))
         async with pair.buyer.chat(turn()) as stream:
             async for event in stream:
                 if isinstance(event, ChatStage):
                     stages.append(event.stage)
+                    details.append(event.detail)
                 if stages[-1] == "queued":
                     await taken.aclose()
                 last = event
     assert isinstance(last, ChatDone), last
     assert "queued" in stages
+    assert any(detail.startswith("1st in line, about ") for detail in details)
+
+
+async def test_a_buyer_that_asks_for_too_much_at_once_is_refused_before_a_quote_and_told_what_to_do(pair: Pair):
+    slots = pair.seller._provider._host.slots
+    payer = pair.buyer._purse.address
+    with ExitStack() as taken:
+        for _ in range(slots.count):
+            taken.enter_context(slots.enter(b"somebody else"))
+        for _ in range(REQUESTS_PER_BUYER):
+            taken.enter_context(slots.enter(payer))
+        events = await ask(pair.buyer, turn())
+    failed = events[-1]
+    assert isinstance(failed, ChatFailed)
+    assert failed.code == "too_many_requests"
+    assert "Wait until one of them has ended" in failed.fix
+    assert failed.cost_nano == 0
+    skipped = {view.reason: view for view in pair.seller.snapshot().skipped}
+    assert skipped["too_many_requests"].count == 1
+
+
+async def test_the_owners_own_question_goes_before_those_who_wait(pair: Pair):
+    seller = pair.seller
+    await seller.faucet("main")
+    slots = seller._provider._host.slots
+    with ExitStack() as strangers:
+        running = [strangers.enter_context(slots.enter(b"runs")) for _ in range(slots.count)]
+        waiting = strangers.enter_context(slots.enter(b"waits"))
+        mine = next(offer for offer in await seller.market() if offer.mine)
+        async with seller.chat(turn(offer_id=mine.offer_id)) as stream:
+            async for event in stream:
+                if isinstance(event, ChatStage) and event.stage == "queued":
+                    assert event.detail.startswith("1st in line")
+                    running[0].leave()
+                last = event
+        assert isinstance(last, ChatDone), last
+        assert slots.place(waiting.ticket) == 0, "its turn came after"
+
+
+async def test_a_buyer_that_leaves_in_line_is_counted_so(pair: Pair):
+    slots = pair.seller._provider._host.slots
+    with ExitStack() as taken:
+        for _ in range(slots.count):
+            taken.enter_context(slots.enter(b"somebody else"))
+        async with pair.buyer.chat(turn()) as stream:
+            async for event in stream:
+                if isinstance(event, ChatStage) and event.stage == "queued":
+                    break
+        async with asyncio.timeout(20), pair.seller.subscribe() as changes:
+            while "left_in_line" not in {view.reason for view in pair.seller.snapshot().skipped}:
+                await anext(changes)
+    assert slots.waiting == 0
 
 
 async def test_going_offline_lets_the_running_answer_end(pair: Pair):

@@ -1,79 +1,19 @@
-"""The small parts of the node: slots, events, logs, devices, jobs, deadlines."""
+"""The small parts of the node: slots, events, logs, jobs, deadlines."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from types import SimpleNamespace
 
 import pytest
 
-from node.engine.protocol import EngineError
-from node.services import devices
 from node.services.buyer_session import Patience
-from node.services.devices import DeviceSampler
 from node.services.events import MAX_WAITING, EventHub
 from node.services.jobs import JobBook, ended
 from node.services.log_ring import LogRing
-from node.services.provider_host import SkipCount
 from node.services.relay_desk import RelayDesk
-from node.services.slots import Slots
 from node.store.store import Store
 from node.values import JobStage, JobView, LogLine, NodeChanged, Notice
-
-
-def unheard(position: int, eta_ms: int) -> None:
-    raise AssertionError("nobody should have to wait")
-
-
-async def test_slots_are_given_in_order_and_the_line_is_bounded():
-    slots = Slots(1, lambda: 1_000.0)
-    order, waits = [], []
-    go = asyncio.Event()
-
-    async def job(name: str) -> None:
-        async with slots.take(lambda position, eta_ms: waits.append((name, position, eta_ms))):
-            order.append(name)
-            await go.wait()
-
-    jobs = []
-    for name in "abcde":
-        jobs.append(asyncio.create_task(job(name)))
-        await asyncio.sleep(0)
-    assert (slots.free, slots.waiting) == (0, 4)
-    with pytest.raises(EngineError) as refused:
-        async with slots.take(unheard):
-            pass
-    assert refused.value.code == "engine_busy"
-    jobs[2].cancel()
-    go.set()
-    await asyncio.gather(*jobs, return_exceptions=True)
-    assert order == ["a", "b", "d", "e"]
-    assert waits[0] == ("b", 1, 1_000)
-    assert (slots.free, slots.waiting) == (1, 0)
-
-
-async def test_a_turn_given_to_someone_who_left_goes_to_the_next():
-    slots = Slots(1, lambda: 0.0)
-    entered = []
-
-    async def job(name: str, hold: asyncio.Event) -> None:
-        async with slots.take(lambda position, eta_ms: None):
-            entered.append(name)
-            await hold.wait()
-
-    first, done = asyncio.Event(), asyncio.Event()
-    done.set()
-    a = asyncio.create_task(job("a", first))
-    await asyncio.sleep(0)
-    b, c = (asyncio.create_task(job(name, done)) for name in "bc")
-    await asyncio.sleep(0)
-    first.set()
-    await a
-    b.cancel()
-    await asyncio.gather(b, c, return_exceptions=True)
-    assert entered[-1] == "c"
-    assert slots.free == 1
 
 
 async def test_changes_coalesce_and_lines_are_bounded_for_a_slow_reader():
@@ -109,57 +49,6 @@ async def test_the_log_ring_keeps_the_newest_lines_harmless():
     assert ring.newest(1)[0].text == "last"
     assert ring.newest(0) == ()
     assert told == list(lines)
-
-
-def test_the_cpu_is_shown_where_there_is_no_gpu():
-    sampler = DeviceSampler()
-    sampler._tried = True
-    (device,) = sampler.sample()
-    assert (device.kind, bool(device.name)) == ("cpu", True)
-    assert device.memory_total_bytes > device.memory_used_bytes > 0
-    sampler.close()
-
-
-def test_gpus_are_shown_with_what_their_driver_tells():
-    class NVMLError(Exception):
-        pass
-
-    def unknown(handle):
-        raise NVMLError
-
-    ended_with = []
-    nvml = SimpleNamespace(
-        NVMLError=NVMLError,
-        NVML_TEMPERATURE_GPU=0,
-        nvmlDeviceGetCount=lambda: 1,
-        nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetName=lambda handle: b"GPU \x1b[31m9000",
-        nvmlDeviceGetUtilizationRates=lambda handle: SimpleNamespace(gpu=42),
-        nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(used=1, total=2),
-        nvmlDeviceGetTemperature=lambda handle, kind: 61,
-        nvmlDeviceGetPowerUsage=unknown,
-        nvmlShutdown=lambda: ended_with.append("shutdown"),
-    )
-    sampler = DeviceSampler()
-    sampler._nvml, sampler._tried = nvml, True
-    (device,) = sampler.sample()
-    assert (device.name, device.kind, device.utilization_percent) == ("GPU 9000", "gpu", 42.0)
-    assert (device.temperature_c, device.power_w) == (61.0, None)
-    nvml.nvmlDeviceGetCount = lambda: unknown(0)
-    assert sampler.sample()[0].kind == "cpu"
-    sampler.close()
-    assert ended_with == ["shutdown"]
-
-
-def test_the_temperature_is_left_out_where_no_sensor_tells(monkeypatch):
-    monkeypatch.setattr(devices.psutil, "sensors_temperatures", lambda: {"coretemp": [SimpleNamespace(current=50.5)]})
-    assert devices._cpu_temperature() == 50.5
-
-    def broken():
-        raise OSError
-
-    monkeypatch.setattr(devices.psutil, "sensors_temperatures", broken)
-    assert devices._cpu_temperature() is None
 
 
 def job(**changes) -> JobView:
@@ -210,15 +99,6 @@ def test_deadlines_follow_the_advertised_speed():
     assert slow.next_token_s > fast.next_token_s >= 20
     assert slow.first_token_s > fast.first_token_s
     assert Patience.for_speed(0.0, 0.0, 0).next_token_s > 20
-
-
-def test_skipped_requests_are_counted_with_their_fix():
-    skips = SkipCount()
-    for reason in ("unpaid", "engine_busy", "engine_busy", "something_new"):
-        skips.add(reason)
-    view = skips.view()
-    assert (view[0].reason, view[0].count) == ("engine_busy", 2)
-    assert all(skip.fix for skip in view)
 
 
 async def test_a_node_without_a_relay_says_so():

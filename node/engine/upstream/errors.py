@@ -1,0 +1,198 @@
+"""What an upstream's refusal means: one line for the buyer, another for the owner, and whether the offer still stands.
+
+What a buyer reads never holds an address, a path or a word of the upstream's own: those are the owner's business.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from email.utils import parsedate_to_datetime
+from typing import Final, Literal
+
+import msgspec
+
+from node.engine.protocol import EngineError
+from node.wire.text import plain
+
+MAX_RETRY_S: Final = 3_600.0
+"""A server that asks for more patience is as good as gone, and asked again all the same."""
+MAX_WORDS: Final = 160
+_AGAIN: Final = "Try again in a moment."
+_ELSEWHERE: Final = "Choose another offer."
+
+Standing = Literal["here", "away", "misconfigured"]
+"""Whether requests may go on, come again after a while, or need the owner first."""
+
+
+class UpstreamError(EngineError):
+    """An upstream server did not serve.
+
+    Args:
+        message: One sentence for a buyer.
+        code: The stable code.
+        fix: What the buyer can do.
+        standing: Whether the upstream can be rented out after this.
+        owner: One sentence for the owner of this node, with the upstream's words.
+        owner_fix: What the owner can do.
+        retry_after_s: When the upstream asked to be tried again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        fix: str = _AGAIN,
+        standing: Standing = "here",
+        owner: str = "",
+        owner_fix: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, code=code, fix=fix)
+        self.standing: Standing = standing
+        self.owner = owner or message
+        self.owner_fix = owner_fix
+        self.retry_after_s = retry_after_s
+
+    def owner_line(self) -> str:
+        """What the owner of this node should read."""
+        return f"{self.owner} {self.owner_fix}".strip()
+
+
+class _Detail(msgspec.Struct):
+    message: str | None = None
+    type: str | None = None
+    code: str | int | None = None
+
+
+class _Body(msgspec.Struct):
+    """The error objects in use: OpenAI's, FastAPI's ``detail``, Ollama's and TGI's plain ``error`` text."""
+
+    error: _Detail | str | None = None
+    message: str | None = None
+    detail: object = None
+    error_type: str | None = None
+
+
+_body = msgspec.json.Decoder(_Body)
+
+
+def words_of(body: bytes) -> str:
+    """What an error body says, harmless and short; the body's beginning where it is no error object."""
+    try:
+        read = _body.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return plain(body[: 4 * MAX_WORDS].decode("utf-8", "replace"), MAX_WORDS).strip()
+    error = read.error
+    kind, said = ("", error) if isinstance(error, str) else (_kind(error), error.message if error else None)
+    said = said or read.message or (str(read.detail) if read.detail is not None else "") or read.error_type or ""
+    return plain(f"{kind}{said}", MAX_WORDS).strip()
+
+
+def _kind(error: _Detail | None) -> str:
+    return f"{error.code}: " if error is not None and isinstance(error.code, str) else ""
+
+
+def retry_after_s(header: str | None, *, now_s: float | None = None) -> float | None:
+    """Seconds that a ``Retry-After`` header asks for (RFC 9110, section 10.2.3), at most an hour, or ``None``.
+
+    Args:
+        header: Its value: seconds, or an HTTP date.
+        now_s: The time that a date is compared with; now by default.
+    """
+    if header is None or len(header) > 64:
+        return None
+    try:
+        wait_s = float(header)
+    except ValueError:
+        try:
+            wait_s = parsedate_to_datetime(header).timestamp() - (time.time() if now_s is None else now_s)
+        except (ValueError, OverflowError, TypeError):
+            return None
+    return None if math.isnan(wait_s) else min(MAX_RETRY_S, max(0.0, wait_s))
+
+
+def again_fix(wait_s: float | None) -> str:
+    """When to try again, as a fix."""
+    return _AGAIN if wait_s is None else f"Try again in {max(1, math.ceil(wait_s))} s."
+
+
+def refusal(status: int, *, body: bytes = b"", retry_after: str | None = None) -> UpstreamError:
+    """The error for an answer that is no answer, by its HTTP status and its words."""
+    said = words_of(body)
+    owner = f"The upstream answered {status}" + (f" ({said})." if said else ".")
+    wait_s = retry_after_s(retry_after)
+    match status:
+        case 429:
+            return UpstreamError(
+                "The provider's server is busy.",
+                code="engine_busy", fix=again_fix(wait_s), owner=owner, retry_after_s=wait_s,
+            )  # fmt: skip
+        case 503:
+            return UpstreamError(
+                "The provider's server is unavailable.",
+                code="engine_unavailable", fix=again_fix(wait_s), standing="away", owner=owner, retry_after_s=wait_s,
+            )  # fmt: skip
+        case 401 | 402 | 403 | 407:
+            return _owners(owner, "upstream_refused", "Check the key in the variable that upstream_key_env names.")
+        case 404 | 410:
+            if "model" in said.lower():
+                return _owners(owner, "unknown_model", "Choose a model that it has.")
+            return _owners(owner, "upstream_unusable", "Check the upstream's address: it should end in /v1.")
+        case 408 | 504:
+            return UpstreamError("The provider's server took too long.", code="engine_stalled", owner=owner)
+        case _ if 300 <= status < 400:
+            return _owners(owner, "upstream_unusable", "It redirects: give its final address.")
+        case _ if 400 <= status < 500:
+            return request_refusal(said, owner)
+        case _:
+            return UpstreamError("The provider's server failed.", code="engine_crashed", owner=owner)
+
+
+def _owners(owner: str, code: str, owner_fix: str) -> UpstreamError:
+    return UpstreamError(
+        "The provider's server can't be used now.",
+        code=code, fix=_ELSEWHERE, standing="misconfigured", owner=owner, owner_fix=owner_fix,
+    )  # fmt: skip
+
+
+def request_refusal(said: str, owner: str) -> UpstreamError:
+    """The error for a request that the upstream won't serve, by its words."""
+    lower = said.lower()
+    if "model" in lower and ("not_found" in lower or "not found" in lower or "does not exist" in lower):
+        return _owners(owner, "unknown_model", "Choose a model that it has.")
+    if "context" in lower or "too long" in lower or "too many tokens" in lower or "maximum length" in lower:
+        return UpstreamError(
+            "The conversation is longer than the model's context.",
+            code="context_too_long", fix="Shorten it, or start a new one.", owner=owner,
+        )  # fmt: skip
+    return UpstreamError(
+        "The provider's server does not take this request.",
+        code="bad_request", fix="Change the request's parameters, or choose another offer.", owner=owner,
+    )  # fmt: skip
+
+
+def unreachable(why: str) -> UpstreamError:
+    """No connection came about, or it broke before an answer."""
+    return UpstreamError(
+        "The provider's server can't be reached.",
+        code="engine_unavailable", standing="away",
+        owner=f"The upstream can't be reached: {plain(why, MAX_WORDS) or 'no answer'}.",
+        owner_fix="Start it, or check its address; it is tried again by itself.",
+    )  # fmt: skip
+
+
+def stalled(seconds: float) -> UpstreamError:
+    """Nothing came for too long."""
+    return UpstreamError(
+        "The provider's server stopped answering.",
+        code="engine_stalled", owner=f"The upstream sent nothing for {seconds:g} s.",
+    )  # fmt: skip
+
+
+def broken(what: str) -> UpstreamError:
+    """What came is no answer of this API."""
+    return UpstreamError(
+        "The provider's server sent a broken answer.", code="engine_crashed", owner=f"The upstream sent {what}.",
+    )  # fmt: skip

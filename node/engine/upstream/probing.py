@@ -1,0 +1,154 @@
+"""Finds out what kind of server an upstream is, and how it counts a prompt: by asking, each question bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal, TypeVar
+
+import msgspec
+
+from node.engine.protocol import ChatMessage
+from node.engine.upstream import dialect as d
+from node.engine.upstream.client import UpstreamClient
+from node.engine.upstream.errors import UpstreamError, broken, refusal
+from node.engine.upstream.sse import Usage, count_of
+from node.wire.text import plain
+
+COUNT_S: Final = 60.0
+DETECT_S: Final = 15.0
+MAX_VERSION_CHARS: Final = 60
+
+CountWay = Literal["template", "tokenize", "one_token"]
+_T = TypeVar("_T")
+
+
+class _Completion(msgspec.Struct):
+    usage: Usage | None = None
+
+
+async def facts_of(client: UpstreamClient, model: str) -> d.Facts:
+    """What the server tells about itself and this model.
+
+    Raises:
+        UpstreamError: If it can't be reached or refuses to list its models.
+    """
+    listed = d.read_models(await client.models())
+    facts = await _identify(client, model)
+    length = listed.contexts.get(model) or facts.context_length
+    return msgspec.structs.replace(facts, models=listed.names, context_length=length)
+
+
+async def _identify(client: UpstreamClient, model: str) -> d.Facts:
+    props = await _maybe(client.get("/props", d.Props, timeout_s=DETECT_S))
+    if props is not None:
+        return _facts(
+            d.LLAMA_SERVER,
+            version=props.build_info,
+            context_length=props.default_generation_settings.n_ctx,
+            slots=props.total_slots,
+        )
+    count = await _maybe(client.post("/extras/tokenize/count", {"input": "a"}, d.Counted, timeout_s=DETECT_S))
+    if count is not None:
+        return _facts(d.LLAMA_CPP_PYTHON)
+    version = await _maybe(client.get("/version", d.Version, timeout_s=DETECT_S))
+    if version is not None:
+        return _facts(d.VLLM, version=version.version)
+    version = await _maybe(client.get("/api/version", d.Version, timeout_s=DETECT_S))
+    if version is not None:
+        running = await _maybe(client.get("/api/ps", d.OllamaRunning, timeout_s=DETECT_S))
+        length = running.context_of(model) if running is not None else None
+        return _facts(d.OLLAMA, version=version.version, context_length=length)
+    info = await _maybe(client.get("/info", d.TgiInfo, timeout_s=DETECT_S))
+    if info is not None:
+        return _facts(
+            d.TGI,
+            version=info.version,
+            context_length=info.max_total_tokens,
+            slots=info.max_concurrent_requests,
+        )
+    return _facts(d.PLAIN)
+
+
+def _facts(
+    kind: d.Dialect, *, version: str = "", context_length: int | None = None, slots: int | None = None
+) -> d.Facts:
+    return d.Facts(
+        dialect=kind,
+        models=(),
+        version=plain(version, MAX_VERSION_CHARS),
+        context_length=d.bounded(context_length, d.MAX_CONTEXT),
+        slots=1 if kind.one_at_a_time else d.bounded(slots, d.MAX_UPSTREAM_SLOTS),
+    )
+
+
+async def _maybe(question: Awaitable[_T]) -> _T | None:
+    """The answer, or ``None`` from a server that doesn't know the question; one that is slow or away may know it.
+
+    Raises:
+        UpstreamError: If the server is away.
+    """
+    try:
+        return await question
+    except UpstreamError as error:
+        if error.standing == "away":
+            raise
+        return None
+
+
+def ways_to_count(kind: d.Dialect) -> tuple[CountWay, ...]:
+    """How this server can be asked for a prompt's tokens, the cheapest first."""
+    if kind is d.LLAMA_SERVER:
+        return "template", "one_token"
+    if kind is d.VLLM:
+        return "tokenize", "one_token"
+    return ("one_token",)
+
+
+async def count_by(client: UpstreamClient, way: CountWay, model: str, messages: tuple[ChatMessage, ...]) -> int:
+    """Tokens of this conversation after the server's chat template.
+
+    Raises:
+        UpstreamError: If it doesn't say; ``context_too_long`` if the conversation doesn't fit.
+    """
+    counted = await _WAYS[way](client, model, messages)
+    if counted is None or counted <= 0:
+        raise broken("no count of the prompt's tokens")
+    return counted
+
+
+async def _by_template(client: UpstreamClient, _model: str, messages: tuple[ChatMessage, ...]) -> int | None:
+    templated = await client.post("/apply-template", d.template_body(messages), d.Templated, timeout_s=COUNT_S)
+    tokenized = await client.post("/tokenize", d.tokenize_body(templated.prompt), d.Tokenized, timeout_s=COUNT_S)
+    return len(tokenized.tokens)
+
+
+async def _by_tokenize(client: UpstreamClient, model: str, messages: tuple[ChatMessage, ...]) -> int | None:
+    return count_of((await client.post("/tokenize", d.vllm_count_body(model, messages), d.Counted)).count)
+
+
+async def _by_one_token(client: UpstreamClient, model: str, messages: tuple[ChatMessage, ...]) -> int | None:
+    done = await client.complete(d.one_token_body(model, messages), _Completion, timeout_s=COUNT_S)
+    return count_of(done.usage.prompt_tokens) if done.usage is not None else None
+
+
+_WAYS: Final[dict[CountWay, Callable[[UpstreamClient, str, tuple[ChatMessage, ...]], Awaitable[int | None]]]] = {
+    "template": _by_template,
+    "tokenize": _by_tokenize,
+    "one_token": _by_one_token,
+}
+
+
+def check_model(model: str, listed: tuple[str, ...]) -> None:
+    """Raise if the upstream does not list this model.
+
+    Raises:
+        UpstreamError: ``unknown_model``; the owner's line names what there is.
+    """
+    if model in listed:
+        return
+    error = refusal(404, body=b'{"error": "model"}')
+    raise UpstreamError(
+        error.message, code=error.code, fix=error.fix, standing=error.standing,
+        owner=f"The upstream has no model {plain(model, d.MAX_NAME_CHARS)!r}; it has: {d.shown_names(listed)}.",
+        owner_fix="Name one of these with --model.",
+    )  # fmt: skip

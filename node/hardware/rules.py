@@ -1,0 +1,52 @@
+"""What a person set about power and manners, as ``config.toml`` has it: checked on reading, light to import."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated
+
+import msgspec
+
+from node.hardware.tariff import PartRule
+
+Watts = Annotated[float, msgspec.Meta(ge=1, le=100_000)]
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+ProcessName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+class EnergyRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[energy]``: what power costs, and what the hardware takes where nothing measures it."""
+
+    price_per_kwh: Decimal | None = None
+    """Dollars a kilowatt-hour; while nobody said, 0.30 is assumed and said to be."""
+    tariff: tuple[PartRule, ...] = ()
+    """Hours with another price."""
+    cpu_w: Watts | None = None
+    """What the processor takes at full load, where nothing measures it."""
+    gpu_w: Watts | None = None
+    """What a GPU takes at full load, where nothing measures it."""
+
+
+class MannersRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[manners]``: when the machine is somebody else's."""
+
+    enabled: bool = True
+    """Whether any of this is looked at."""
+    hours: tuple[str, ...] = ()
+    """When to rent out; always when empty."""
+    quiet_hours: tuple[str, ...] = ()
+    """When not to."""
+    max_temperature_c: Annotated[float, msgspec.Meta(ge=30, le=120)] | None = None
+    """Pause above this, on any device."""
+    max_power_w: Watts | None = None
+    """Pause above this, all devices together."""
+    pause_for: Annotated[tuple[ProcessName, ...], msgspec.Meta(max_length=64)] = ()
+    """Programs that have the machine to themselves while they run."""
+    foreign_gpu_percent: Percent = 30.0
+    """Pause when another program uses this much of a GPU; 0 for never."""
+    foreign_cpu_percent: Percent = 0.0
+    """Pause when other programs use this much of the processor; 0 for never."""
+    person_idle_minutes: Annotated[float, msgspec.Meta(ge=0, le=1_440)] = 0.0
+    """Pause until nobody has touched the machine for so long; 0 for never."""
+    resume_after_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60.0
+    """How long the machine must have been free before the model is loaded again."""

@@ -1,0 +1,152 @@
+"""Asks the hub through a child process, which ends when the asking does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from node.models.hub import messages as wire
+from node.models.hub.errors import HubError
+
+ANSWER_S: Final = 45.0
+SILENCE_S: Final = 240.0
+"""A transfer that says nothing for so long is ended: a slow server still brings a piece now and then."""
+MAX_LINE_BYTES: Final = 16 << 20
+_SECRET_PREFIX: Final = "IDLEWATT_"  # noqa: S105 - the prefix of variables that may hold a passphrase
+_PACKAGE_ROOT = Path(__file__).resolve().parents[3]
+_SETTINGS = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+    # Xet's own protocol goes past HF_ENDPOINT and can't resume a plain file.
+    "HF_HUB_DISABLE_XET": "1",
+}
+
+
+async def search(text: str, limit: int = 20) -> wire.Found:
+    """GGUF repositories whose name holds ``text``, the most downloaded first.
+
+    Raises:
+        HubError: If the hub can't be reached, or refuses.
+    """
+    answer = await _answer(wire.Search(text=text, limit=limit))
+    if not isinstance(answer, wire.Found):
+        raise _nonsense()
+    return answer
+
+
+async def list_files(repo: str) -> wire.Listing:
+    """The GGUF files of a repository.
+
+    Raises:
+        HubError: If there is none such, it is gated, or the hub can't be reached.
+    """
+    answer = await _answer(wire.ListFiles(repo=repo))
+    if not isinstance(answer, wire.Listing):
+        raise _nonsense()
+    return answer
+
+
+async def forget(path: Path) -> int:
+    """Delete a file's revisions from the hub's cache with the hub's own library; returns the bytes freed.
+
+    Raises:
+        HubError: If other models are in them, or the cache can't be changed.
+    """
+    cache = next((folder.parent for folder in path.parents if folder.name.startswith("models--")), path.parent)
+    answer = await _answer(wire.Forget(path=str(path), cache=str(cache)))
+    if not isinstance(answer, wire.Forgotten):
+        raise _nonsense()
+    return answer.freed_bytes
+
+
+@asynccontextmanager
+async def fetching(request: wire.Fetch) -> AsyncIterator[AsyncIterator[wire.Transferred | wire.Fetched]]:
+    """Download; leaving the block ends it, and keeps what arrived for the next time.
+
+    Raises:
+        HubError: While iterating, if it goes wrong.
+    """
+    async with _child(request, silence_s=SILENCE_S) as replies:
+
+        async def steps() -> AsyncIterator[wire.Transferred | wire.Fetched]:
+            async for reply in replies:
+                if not isinstance(reply, wire.Transferred | wire.Fetched):
+                    raise _nonsense()
+                yield reply
+                if isinstance(reply, wire.Fetched):
+                    return
+
+        yield steps()
+
+
+async def _answer(request: wire.Search | wire.ListFiles | wire.Forget) -> wire.Reply:
+    async with _child(request, silence_s=ANSWER_S) as replies:
+        return await anext(replies)
+
+
+@asynccontextmanager
+async def _child(request: wire.Request, *, silence_s: float) -> AsyncIterator[AsyncIterator[wire.Reply]]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "node.models.hub.worker",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        env=_environment(), limit=MAX_LINE_BYTES, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        # Standard input stays open: its end tells the child that we are gone.
+        process.stdin.write(msgspec.json.encode(request) + b"\n")
+        yield _replies(process.stdout, silence_s)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        process.stdin.close()
+        await asyncio.shield(_reap(process))
+
+
+async def _reap(process: asyncio.subprocess.Process) -> None:
+    assert process.stdout is not None
+    # Reading to the end is what lets asyncio close the pipe.
+    while await process.stdout.read(1 << 16):
+        pass
+    await process.wait()
+
+
+async def _replies(lines: asyncio.StreamReader, silence_s: float) -> AsyncIterator[wire.Reply]:
+    decoder = msgspec.json.Decoder(wire.Reply)
+    while True:
+        try:
+            async with asyncio.timeout(silence_s):
+                line = await lines.readline()
+            if not line:
+                raise HubError("The download process ended unexpectedly.", fix="Try again.")
+            reply = decoder.decode(line)
+        except TimeoutError:
+            raise HubError(
+                f"The hub said nothing for {silence_s:.0f} s.", code="hub_unreachable", fix="Check the connection."
+            ) from None
+        except (msgspec.DecodeError, ValueError):
+            raise _nonsense() from None
+        if isinstance(reply, wire.Failed):
+            raise HubError(reply.message, code=reply.code, fix=reply.fix)
+        yield reply
+
+
+def _nonsense() -> HubError:
+    return HubError("The hub's answer can't be understood.", fix="Try again later.")
+
+
+def _environment() -> dict[str, str]:
+    """The person's own, for HF_TOKEN, HF_HOME and proxies; nothing that may hold a passphrase."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIX)}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE_ROOT), environment.get("PYTHONPATH", "")]))
+    return environment | _SETTINGS

@@ -1,0 +1,197 @@
+"""The models at hand as a person sees them: listed, inspected, measured against the memory. Blocks: for threads."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from node.engine.backend import installed_backend
+from node.models.catalog import lookup, models
+from node.models.digest import DigestCache
+from node.models.discovery import Found
+from node.models.fit import assess, available_memory_bytes
+from node.models.gguf import GgufInfo, ModelError, inspect
+from node.models.pull import Origin, origins_of
+from node.models.views import BenchView, FitView, ModelDetail, ModelView
+from node.wire.text import plain
+
+MAX_TEXT: Final = 200
+_KNOWN_INFOS: Final = 256
+
+
+class Device(msgspec.Struct, frozen=True):
+    """Where a model may be loaded: a name, and the memory that is free there."""
+
+    name: str
+    free_bytes: int
+    is_gpu: bool = False
+
+
+class Library:
+    """The models of one home.
+
+    Args:
+        models_dir: The home's models folder.
+        folders: Further folders with models.
+        slots: Requests that the engine serves at once, for whether a model fits.
+        context_length: Tokens a request may have; ``None`` for the model's own.
+        gpu_layers: 0 keeps the GPU out of it.
+        gpus: Tells the GPUs and their free memory.
+    """
+
+    def __init__(
+        self,
+        models_dir: Path,
+        *,
+        folders: Sequence[Path] = (),
+        slots: int = 4,
+        context_length: int | None = None,
+        gpu_layers: int = -1,
+        gpus: Callable[[], Sequence[Device]] = tuple,
+    ) -> None:
+        self.models_dir = models_dir
+        self.folders = tuple(folders)
+        self._slots = slots
+        self._context_length = context_length
+        self._gpu_layers = gpu_layers
+        self._gpus = gpus
+        self._digests = DigestCache(models_dir / ".digests.json")
+
+    def list(self, history: Sequence[BenchView] = ()) -> tuple[ModelView, ...]:
+        """Every model at hand; what can't be read says why."""
+        device = self.device()
+        return tuple(self._view(found, device, history) for found in models(self.models_dir, self.folders))
+
+    def find(self, name: str) -> Found:
+        """The model that a name means.
+
+        Raises:
+            UsageError: If there is none.
+        """
+        return lookup(name, self.models_dir, self.folders)
+
+    def inspect(self, name: str, history: Sequence[BenchView] = ()) -> ModelDetail:
+        """Everything that a model's file says, and its digest: that reads the whole file once.
+
+        Raises:
+            UsageError: If there is no such model.
+            ModelError: If its file can't be used.
+        """
+        found = self.find(name)
+        info = _info(found)
+        origin = self._origin(found)
+        sha256 = self._digests.sha256(found.path)
+        view = self._view(found, self.device(), history)
+        return ModelDetail(
+            view=view,
+            title=plain(info.name, MAX_TEXT),
+            licence=plain(info.licence or (origin.licence if origin else ""), MAX_TEXT),
+            tokenizer=plain(info.tokenizer, MAX_TEXT),
+            vocabulary_size=info.vocabulary_size,
+            layers=info.layers,
+            has_template=info.chat_template is not None,
+            sha256=sha256,
+            origin=plain(origin.repo, MAX_TEXT) if origin else "",
+            fit=self._fit(info, view.name, self.device()),
+            history=tuple(entry for entry in history if entry.model_sha256 == sha256),
+        )
+
+    def fit(
+        self, name: str, *, context_length: int | None = None, slots: int | None = None, kv_type: str = "f16"
+    ) -> FitView:
+        """Whether a model fits into what is free now.
+
+        Raises:
+            UsageError: If there is no such model.
+            ModelError: If its file can't be used.
+        """
+        found = self.find(name)
+        return self._fit(_info(found), plain(found.name, MAX_TEXT), self.device(), context_length, slots, kv_type)
+
+    def device(self) -> Device:
+        """Where a model would be loaded: the GPU with the most free memory if llama.cpp uses GPUs, else memory."""
+        gpus = self._gpus() if self._gpu_layers != 0 and installed_backend() != "cpu" else ()
+        if gpus:
+            return max(gpus, key=lambda gpu: gpu.free_bytes)
+        return Device("memory", available_memory_bytes())
+
+    def is_removable(self, found: Found) -> bool:
+        """Whether a model is ours to delete: in the home, or in the cache that the hub's own library keeps."""
+        inside = found.path.parent.resolve().is_relative_to(self.models_dir.resolve())
+        return found.source == "huggingface" or (found.source == "home" and inside)
+
+    def _origin(self, found: Found) -> Origin | None:
+        return origins_of(found.path.parent).get(found.path.name) if found.source == "home" else None
+
+    def _view(self, found: Found, device: Device, history: Sequence[BenchView]) -> ModelView:
+        name = plain(found.name, MAX_TEXT)
+        view = ModelView(
+            name=name,
+            source=found.source,
+            path=plain(str(found.path), 4096),
+            size_bytes=found.size_bytes,
+            parts=len(found.parts),
+            quantization=plain(found.quantization, 16),
+            removable=self.is_removable(found),
+        )
+        try:
+            info = _info(found)
+        except ModelError as error:
+            return msgspec.structs.replace(view, problem=error.line())
+        fit = self._fit(info, name, device)
+        known = next((entry for entry in history if entry.model == name and entry.rows), None)
+        return msgspec.structs.replace(
+            view,
+            quantization=view.quantization or info.quantization,
+            architecture=plain(info.architecture, 40),
+            parameters=info.parameters,
+            context_length=info.context_length,
+            fit=fit.sentence,
+            fits=fit.fits,
+            tokens_per_s=known.rows[0].decode_tokens_per_s if known else 0.0,
+        )
+
+    def _fit(
+        self,
+        info: GgufInfo,
+        name: str,
+        device: Device,
+        context_length: int | None = None,
+        slots: int | None = None,
+        kv_type: str = "f16",
+    ) -> FitView:
+        return assess(
+            info,
+            model=name,
+            available_bytes=device.free_bytes,
+            slots=slots or self._slots,
+            context_length=context_length if context_length is not None else self._context_length,
+            on_gpu=device.is_gpu,
+            device=device.name,
+            kv_type=kv_type,
+        )
+
+
+def _info(found: Found) -> GgufInfo:
+    """What the file says, read once as long as it stays the same.
+
+    Raises:
+        ModelError: If it can't be used.
+    """
+    try:
+        status = found.path.stat()
+    except OSError as error:
+        raise ModelError(f"The model file can't be read: {error.strerror}.") from None
+    return _read_once(found.path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=_KNOWN_INFOS)
+def _read_once(path: Path, _size: int, _modified_ns: int) -> GgufInfo:
+    info = inspect(path)
+    if info.kind != "model":
+        raise ModelError(f"This is no chat model but one's {info.kind}.", fix="Choose the model itself.")
+    return info

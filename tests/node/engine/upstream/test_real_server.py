@@ -1,0 +1,82 @@
+"""The upstream engine against a real ``llama_cpp.server``: no usage in its streams, and one request at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from node.engine.llama import LlamaEngine
+from node.engine.protocol import ChatMessage, Chunk, EngineError
+from node.engine.upstream.engine import UpstreamEngine
+from node.models.catalog import DEMO_PATH
+from tests.node.engine.helpers import answer, ask
+from tests.node.engine.upstream.llama_server import ALIAS, llama_cpp_server
+
+KEY = "sk-real-one"
+QUESTION = "What is 17 + 25?"
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory) -> Iterator[str]:
+    with llama_cpp_server(tmp_path_factory.mktemp("upstream"), key=KEY) as running:
+        yield running
+
+
+def engine_for(url: str, **settings) -> UpstreamEngine:
+    return UpstreamEngine(url, ALIAS, **({"key": KEY, "watch_seconds": 0.05} | settings))
+
+
+async def test_it_answers_as_the_engine_of_our_own_does(url, tmp_path):
+    async with engine_for(url) as engine:
+        info = await engine.info()
+        theirs = await answer(engine, ask(QUESTION))
+    async with LlamaEngine(DEMO_PATH, log_path=tmp_path / "engine.log", threads=1) as engine:
+        ours = await answer(engine, ask(QUESTION))
+    assert theirs[0] == ours[0]
+    assert theirs[1].input_tokens == ours[1].input_tokens
+    assert theirs[2].reason == ours[2].reason == "stop"
+    assert theirs[2].output_tokens <= ours[2].output_tokens
+    assert (info.engine_build, info.slots) == ("upstream llama-cpp-python", 1)
+    assert info.tokens_per_s > 0
+    assert info.ttft_ms > 0
+
+
+async def test_the_limit_of_tokens_is_its_limit_too(url):
+    async with engine_for(url) as engine:
+        _, _, finished = await answer(engine, ask(QUESTION, max_tokens=4))
+    assert (finished.reason, finished.output_tokens) == ("length", 4)
+
+
+async def test_two_at_once_both_get_their_whole_answer_though_it_breaks_off_one_for_the_other(url):
+    async with engine_for(url) as engine:
+        both = await asyncio.gather(answer(engine, ask(QUESTION)), answer(engine, ask("What is 3 + 4?")))
+        alone = [(await answer(engine, ask(question)))[0] for question in (QUESTION, "What is 3 + 4?")]
+    assert [one[0] for one in both] == alone
+
+
+async def test_its_refusal_of_a_long_conversation_is_a_context_too_long(url):
+    async with engine_for(url, context_length=1 << 16) as engine:
+        with pytest.raises(EngineError) as raised:
+            await engine.count((ChatMessage("user", "x y " * 3_000),))
+        assert raised.value.code == "context_too_long"
+        assert engine.state.name == "ready"
+
+
+async def test_a_reader_that_leaves_frees_it_for_the_next(url):
+    async with engine_for(url) as engine:
+        stream = engine.generate(ask("Tell me a long story.", max_tokens=1_000))
+        async for event in stream:
+            if isinstance(event, Chunk):
+                break
+        await stream.aclose()
+        async with asyncio.timeout(20):
+            assert "42" in (await answer(engine, ask(QUESTION)))[0]
+
+
+async def test_a_wrong_key_is_the_owners_business(url):
+    with pytest.raises(EngineError) as raised:
+        await engine_for(url, key="sk-wrong").start()
+    assert raised.value.code == "upstream_refused"
+    assert "sk-wrong" not in raised.value.line()

@@ -1,0 +1,162 @@
+"""A server that speaks as much of the Hugging Face hub's API as searching, listing and pulling need, and misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+COMMIT = "a" * 40
+PIECE_BYTES = 64 * 1024
+
+
+@dataclass
+class Hub:
+    """What it has, and how it misbehaves."""
+
+    files: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """By repository, then by path."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """SHA-256 that it tells for a path, where that is a lie."""
+    breaks_after: list[int] = field(default_factory=list)
+    """Bytes after which the next transfers break off."""
+    stalls_after: int | None = None
+    """Bytes after which a transfer says nothing more."""
+    statuses: list[int] = field(default_factory=list)
+    """What the next requests for files are answered with."""
+    api_status: int = 0
+    api_error: str = ""
+    knows_ranges: bool = True
+    commit: str = COMMIT
+    piece_pause_s: float = 0.0
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    """Path and range of every request for a file."""
+    tokens: set[str] = field(default_factory=set)
+    queries: list[dict[str, list[str]]] = field(default_factory=list)
+    url: str = ""
+    served: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once a transfer began."""
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/api/models", self._search)
+        app.router.add_get("/api/models/{owner}/{name}", self._info)
+        app.router.add_get("/{owner}/{name}/resolve/{commit}/{path:.+}", self._resolve)
+        app.router.add_get("/blob/{owner}/{name}/{path:.+}", self._blob)
+        return app
+
+    def _note(self, request: web.Request) -> None:
+        if "Authorization" in request.headers:
+            self.tokens.add(request.headers["Authorization"])
+
+    def _refusal(self, status: int) -> web.Response:
+        headers = {"X-Error-Code": self.api_error} if self.api_error else {}
+        return web.json_response({"error": "no \x1b[31m"}, status=status, headers=headers)
+
+    async def _search(self, request: web.Request) -> web.Response:
+        self._note(request)
+        self.queries.append({name: request.query.getall(name) for name in request.query})
+        if self.api_status:
+            return self._refusal(self.api_status)
+        found = [
+            {
+                "id": repo,
+                "downloads": 1000 * number,
+                "likes": number,
+                "gated": False,
+                "gguf": {"total": 1_000_000_000, "architecture": "llama\x1b[2J", "context_length": 4096},
+                "siblings": [{"rfilename": path} for path in files],
+            }
+            for number, (repo, files) in enumerate(self.files.items(), 1)
+            if request.query.get("search", "") in repo
+        ]
+        return web.json_response(found[: int(request.query["limit"])])
+
+    async def _info(self, request: web.Request) -> web.Response:
+        self._note(request)
+        if self.api_status:
+            return self._refusal(self.api_status)
+        repo = f"{request.match_info['owner']}/{request.match_info['name']}"
+        if repo not in self.files:
+            return web.json_response({"error": "none"}, status=401, headers={"X-Error-Code": "RepoNotFound"})
+        siblings = [
+            {
+                "rfilename": path,
+                "size": len(content),
+                "lfs": {"sha256": self._digest(path, content), "size": len(content), "pointerSize": 130},
+            }
+            for path, content in self.files[repo].items()
+        ]
+        return web.json_response(
+            {
+                "id": repo,
+                "sha": self.commit,
+                "siblings": siblings,
+                "cardData": {"license": "apache-2.0"},
+                "gated": False,
+            }
+        )
+
+    def _digest(self, path: str, content: bytes) -> str:
+        return self.digests.get(path) or hashlib.sha256(content).hexdigest()
+
+    async def _resolve(self, request: web.Request) -> web.Response:
+        """As the hub does: say what the file is, and send elsewhere for its bytes."""
+        self._note(request)
+        if self.statuses:
+            return self._refusal(self.statuses.pop(0))
+        repo, path = f"{request.match_info['owner']}/{request.match_info['name']}", request.match_info["path"]
+        content = self.files.get(repo, {}).get(path)
+        if content is None or request.match_info["commit"] != self.commit:
+            return web.json_response({"error": "none"}, status=404, headers={"X-Error-Code": "EntryNotFound"})
+        headers = {
+            "X-Repo-Commit": self.commit,
+            "X-Linked-ETag": f'"{self._digest(path, content)}"',
+            "X-Linked-Size": str(len(content)),
+            "Location": f"/blob/{repo}/{path}",
+        }
+        return web.Response(status=302, headers=headers)
+
+    async def _blob(self, request: web.Request) -> web.StreamResponse:
+        repo, path = f"{request.match_info['owner']}/{request.match_info['name']}", request.match_info["path"]
+        content = self.files[repo][path]
+        asked = request.headers.get("Range", "")
+        self.requests.append((path, asked))
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.knows_ranges else 0
+        rest = content[start:]
+        response = web.StreamResponse(status=206 if start else 200)
+        response.content_length = len(rest)
+        response.headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()}"'
+        if start:
+            response.headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        await response.prepare(request)
+        self.served.set()
+        limit = self.breaks_after.pop(0) if self.breaks_after else len(rest)
+        for at in range(0, min(limit, len(rest)), PIECE_BYTES):
+            await response.write(rest[at : min(at + PIECE_BYTES, limit)])
+            if self.piece_pause_s:
+                await asyncio.sleep(self.piece_pause_s)
+            if self.stalls_after is not None and at + PIECE_BYTES >= self.stalls_after:
+                await asyncio.Event().wait()
+        if limit < len(rest) and request.transport is not None:
+            request.transport.abort()
+        return response
+
+
+@asynccontextmanager
+async def running(hub: Hub) -> AsyncIterator[Hub]:
+    """Serve it on a port of its own until the block ends."""
+    runner = web.AppRunner(hub.app(), shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    hub.url = f"http://127.0.0.1:{port}"
+    try:
+        yield hub
+    finally:
+        await runner.cleanup()
