@@ -19,6 +19,8 @@ from node.engine.worker.side import SideWork
 _LOOK_UP_SECONDS = 0.004
 """How often to look up from computing for what the engine asks: a cancellation is seen between two tokens."""
 _AFTER_COUNT_MS = 3
+_AFTER_FIRST_MS = 1
+"""Requests that were sent in one moment begin in one batch, though the first of them finds the engine idle."""
 
 
 class Loop:
@@ -73,7 +75,7 @@ class Loop:
             if not busy or self._urgent or clock() - self._flushed_at >= self._flush_s:
                 self._flush()
             if not busy or clock() - looked_at >= _LOOK_UP_SECONDS:
-                self._take_all(self._link.receive(wait_ms=0 if busy else None))
+                self._take_all(self._link.receive(wait_ms=0 if busy else None), busy=busy)
                 looked_at = clock()
             busy = self._step()
             if self._side.waiting:
@@ -83,7 +85,7 @@ class Loop:
         self._flush()
         self._side.close()
 
-    def _take_all(self, frames: list[wire.ToWorker]) -> None:
+    def _take_all(self, frames: list[wire.ToWorker], *, busy: bool) -> None:
         while frames:
             for frame in frames:
                 self._take(frame)
@@ -92,8 +94,12 @@ class Loop:
                 # An answer does not wait until the next batch is computed.
                 self._flush()
             # Who counts a conversation asks for its answer in a moment: it need not wait for a batch either.
-            counted = any(isinstance(frame, wire.Count) for frame in frames)
-            frames = self._link.receive(wait_ms=_AFTER_COUNT_MS) if counted else []
+            if any(isinstance(frame, wire.Count) for frame in frames):
+                frames = self._link.receive(wait_ms=_AFTER_COUNT_MS)
+            elif not busy and any(isinstance(frame, wire.Generate) for frame in frames):
+                frames = self._link.receive(wait_ms=_AFTER_FIRST_MS)
+            else:
+                frames = []
 
     def _measure(self) -> tuple[float, float]:
         self._runner.forget()

@@ -57,6 +57,23 @@ def build_chain(sampling: Sampling, *, seed: int, vocabulary_size: int, max_toke
     return chain
 
 
+def takes_the_best(sampling: Sampling) -> bool:
+    """Whether the most likely token is always the next one."""
+    neutral = sampling.frequency_penalty == 0.0 == sampling.presence_penalty and sampling.repeat_penalty == 1.0
+    return sampling.temperature == 0.0 and neutral and not sampling.logit_bias
+
+
+def best_token(context: int, row: int, *, size: int) -> int:
+    """What llama.cpp's greedy sampler draws, the first of the largest logits, without its list of all candidates.
+
+    That list costs most of a millisecond for a vocabulary of 150,000.
+    """
+    import numpy as np
+
+    pointer = ctypes.cast(llama.llama_get_logits_ith(context, row), _FLOATS)
+    return int(np.ctypeslib.as_array(pointer, (size,)).argmax())
+
+
 class Sampler:
     """Draws the tokens of one answer; `close` frees what llama.cpp holds for it.
 
@@ -82,7 +99,8 @@ class Sampler:
         self._chain = build_chain(sampling, seed=seed, vocabulary_size=vocabulary.size, max_tokens=max_tokens)
         plain: Callable[[int, int], int] = partial(llama.llama_sampler_sample, self._chain)
         self._plain = plain
-        self.draw: Callable[[int, int], int] = plain if self._format is None else self._draw_in_format
+        best = partial(best_token, size=vocabulary.size) if takes_the_best(sampling) else plain
+        self.draw: Callable[[int, int], int] = best if self._format is None else self._draw_in_format
         """The next token after a row of a context's last batch.
 
         Raises:

@@ -21,6 +21,8 @@ PRIORITY_SECONDS = 30.0
 ANSWER_SHARE = 4
 """A request is admitted when a quarter of its answer fits: most end long before they may."""
 LEAST_ANSWER_TOKENS = 32
+SAME_AGE_SECONDS = 1.0
+"""Requests that came within so long of each other begin together: none of them is held back for another's sake."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -193,8 +195,8 @@ class Scheduler(Generic[_J]):
         """What the next batch holds, for which there is room: every token that can be drawn, and shares of prompts.
 
         Args:
-            beside: Tokens of prompts it may hold beside others' next tokens.
-            alone: Tokens of prompts it may hold with nothing else.
+            beside: Tokens of prompts it may hold beside the next tokens of streams that were there before them.
+            alone: Tokens of prompts it may hold otherwise.
             batch_tokens: Tokens it may hold in all.
         """
         while True:
@@ -208,7 +210,8 @@ class Scheduler(Generic[_J]):
         if not reading:
             return Step(decoding, [])
         pending = [len(job.tokens) - job.position for job in reading]
-        limit = max(0, min(beside if decoding else alone, batch_tokens - len(decoding), sum(pending)))
+        most = beside if _is_interrupted(decoding, reading) else alone
+        limit = max(0, min(most, batch_tokens - len(decoding), sum(pending)))
         if limit and not self._cache.make_room(len(decoding) + limit):
             limit = self._cache.free_cells - len(decoding)
         shares = share_prefill(pending, limit)
@@ -236,6 +239,12 @@ class Scheduler(Generic[_J]):
             return False
         promised = sum(max(0, other.cells - other.position) for other in self.running)
         return not self.running or promised + self._cache.held_by_running() + job.cells <= self._cache.capacity
+
+
+def _is_interrupted(decoding: Sequence[Job], reading: Sequence[Job]) -> bool:
+    """Whether prompts are read beside a stream that was there before them."""
+    first = min(job.came_at for job in reading)
+    return any(job.came_at + SAME_AGE_SECONDS < first for job in decoding)
 
 
 def _rank(job: Job) -> tuple[bool, float, int]:

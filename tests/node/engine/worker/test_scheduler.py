@@ -196,9 +196,18 @@ def test_a_running_stream_waits_for_no_more_than_a_share_of_a_prompt():
     world = World(slots=2, context=5000, cells=10_000)
     world.submit(0, prompt=10, room=200)
     world.step()
-    world.submit(1, prompt=2000, room=5)
+    world.submit(1, prompt=2000, room=5, came_at=10.0)
     while 1 not in world.ended:
         assert world.step(beside=64, alone=512) <= 65
+
+
+def test_requests_of_one_moment_are_not_held_back_for_the_first_of_them():
+    world = World(slots=8, context=500, cells=8 * 500, queue=8)
+    world.submit(0, prompt=35, room=100, came_at=0.0)
+    assert world.step(beside=16, alone=512) == 35
+    for ticket in range(1, 8):
+        world.submit(ticket, prompt=35, room=100, came_at=0.01 * ticket)
+    assert world.step(beside=16, alone=512) == 1 + 7 * 35
 
 
 @UNHURRIED
