@@ -152,7 +152,7 @@ class ModelsScreen(NodeScreen):
 
     async def _inspecting(self, model: ModelView) -> None:
         detail = await self.hub.api.model_detail(model.name)
-        note = "" if detail.view.removable else f"Kept by {SOURCES.get(model.source, model.source)}."
+        note = "" if detail.view.removable else f"Not Idlewatt's to delete: {SOURCES.get(model.source, model.source)}."
         await self.app.push_screen_wait(
             Reveal(plain(detail.title, 50), detail_content(detail, self.hub.now_ms()), note=note, copies=detail.sha256)
         )
