@@ -20,7 +20,8 @@ from node.engine.watchdog import Progress
 
 WORKER_MODULE = "node.engine.worker"
 MAX_LOG_BYTES = 4 * 1024 * 1024
-QUIT_SECONDS = 5.0
+QUIT_SECONDS = 1.5
+"""Whoever wants the machine gets its memory back within two seconds, so a worker that lingers is killed."""
 _SECRET_PREFIX = "IDLEWATT_"  # noqa: S105 - the prefix of variables that may hold a passphrase
 _SPIN_COUNT = 2_000
 """How long a compute thread spins before it sleeps while it waits for the others (GNU OpenMP's default: 300,000).
