@@ -32,7 +32,6 @@ class Hub:
     api_error: str = ""
     knows_ranges: bool = True
     commit: str = COMMIT
-    piece_pause_s: float = 0.0
     requests: list[tuple[str, str]] = field(default_factory=list)
     """Path and range of every request for a file."""
     tokens: set[str] = field(default_factory=set)
@@ -138,8 +137,6 @@ class Hub:
         limit = self.breaks_after.pop(0) if self.breaks_after else len(rest)
         for at in range(0, min(limit, len(rest)), PIECE_BYTES):
             await response.write(rest[at : min(at + PIECE_BYTES, limit)])
-            if self.piece_pause_s:
-                await asyncio.sleep(self.piece_pause_s)
             if self.stalls_after is not None and at + PIECE_BYTES >= self.stalls_after:
                 await asyncio.Event().wait()
         if limit < len(rest) and request.transport is not None:

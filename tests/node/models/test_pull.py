@@ -77,7 +77,7 @@ async def test_a_server_without_ranges_starts_over_and_the_file_is_right(hub: Hu
 
 
 async def test_a_pull_that_was_left_goes_on_in_the_next_one(hub: Hub, tmp_path: Path):
-    hub.piece_pause_s = 0.25
+    hub.stalls_after = 200_000
     async with pulling(REPO, tmp_path) as events:
         async for event in events:
             if isinstance(event, PullProgress) and event.done_bytes >= 150_000:
@@ -85,7 +85,7 @@ async def test_a_pull_that_was_left_goes_on_in_the_next_one(hub: Hub, tmp_path: 
     (part,) = (tmp_path / REPO).glob("*.part")
     kept = part.stat().st_size
     assert kept >= 150_000
-    hub.piece_pause_s = 0.0
+    hub.stalls_after = None
     await pulled(REPO, tmp_path)
     assert (await starts_of(hub))[-1] == kept
     assert [path.suffix for path in (tmp_path / REPO).iterdir() if path.name.startswith("thing")] == [".gguf"]
@@ -264,7 +264,7 @@ async def test_no_quantization_by_that_name_lists_those_there_are(hub: Hub, tmp_
 
 
 async def test_two_pulls_of_one_file_do_not_write_into_each_other(hub: Hub, tmp_path: Path):
-    hub.piece_pause_s = 0.25
+    hub.stalls_after = 1
     async with pulling(REPO, tmp_path) as events:
         async for event in events:
             if isinstance(event, PullProgress) and event.done_bytes:
