@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from chain.errors import ChainRejectedError
-from chain.l1.connection import L1Connection, SignTransaction, checksum
+from chain.l1.connection import L1Connection, L1Signer, SignTransaction, checksum
 from chain.l1.exits import exit_account_call, exit_channel_call, raise_exit_call, refund_call
 from chain.l1.inbox import check_forced
 from chain.l1.protocol import AccountProof, ChannelProof, InboxMessage, SignedVoucher
@@ -156,9 +156,5 @@ class Bridge:
 
     async def _send(self, sign_transaction: SignTransaction, sender: bytes, function: Any) -> str:
         await self._check_gas(sender)
-        nonce = await self._connection.next_nonce(sender)
-        fields = await self._connection.prepare(sender, function, nonce=nonce)
-        # eth-account derives the sender from the key and refuses to be told.
-        fields.pop("from", None)
-        receipt = await self._connection.broadcast(sign_transaction(fields))
+        receipt = await L1Signer(self._connection, sender, sign_transaction).send(function)
         return "0x" + bytes(receipt["transactionHash"]).hex()

@@ -6,7 +6,7 @@ web3 is imported here and in what builds on this module only: commands that need
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -29,6 +29,8 @@ RECEIPT_TIMEOUT_S = 120.0
 RECEIPT_POLL_S = 0.1
 GAS_MARGIN_PERCENT = 120
 MAX_ERROR_CHARS = 200
+NONCE_TRIES = 8
+"""Attempts at a transaction while other programs with the same key are quicker."""
 FIX_UNREACHABLE = "Check that the L1 runs and that its URL is right."
 
 
@@ -180,10 +182,11 @@ class L1Signer:
             ChainUnavailableError: If L1 can't be reached or doesn't mine it in time.
             ChainRejectedError: If it reverts or is refused; ``code`` is the contract's error.
         """
-        async with self._lock:
-            nonce = await self._connection.next_nonce(self.address)
-            fields = await self._connection.prepare(self.address, function, nonce=nonce, value_wei=value_wei)
-            return await self._connection.broadcast(self._sign(fields))
+
+        async def fields(nonce: int) -> dict[str, Any]:
+            return await self._connection.prepare(self.address, function, nonce=nonce, value_wei=value_wei)
+
+        return await self._send(fields)
 
     async def send_ether(self, recipient: bytes, value_wei: int) -> Any:
         """Pay ether; returns the receipt.
@@ -192,18 +195,29 @@ class L1Signer:
             ChainUnavailableError: If L1 can't be reached or doesn't mine it in time.
             ChainRejectedError: If it is refused.
         """
-        async with self._lock:
-            fields: dict[str, Any] = {
-                "to": checksum(recipient),
-                "value": value_wei,
-                "nonce": await self._connection.next_nonce(self.address),
-                "gas": 21_000,
-            }
-            return await self._connection.broadcast(self._sign(fields | await self._connection.fees()))
 
-    def _sign(self, fields: dict[str, Any]) -> bytes:
+        async def fields(nonce: int) -> dict[str, Any]:
+            payment = {"to": checksum(recipient), "value": value_wei, "nonce": nonce, "gas": 21_000}
+            return payment | await self._connection.fees()
+
+        return await self._send(fields)
+
+    async def _send(self, make_fields: Callable[[int], Awaitable[dict[str, Any]]]) -> Any:
+        async with self._lock:
+            for _ in range(NONCE_TRIES - 1):
+                try:
+                    return await self._attempt(make_fields)
+                except ChainRejectedError as error:
+                    # Another program with this key was quicker. What was refused for its nonce is never mined.
+                    if error.code != "nonce":
+                        raise
+            return await self._attempt(make_fields)
+
+    async def _attempt(self, make_fields: Callable[[int], Awaitable[dict[str, Any]]]) -> Any:
+        fields = await make_fields(await self._connection.next_nonce(self.address))
         # eth-account derives the sender from the key and refuses to be told.
-        return self._sign_transaction({name: value for name, value in fields.items() if name != "from"})
+        fields.pop("from", None)
+        return await self._connection.broadcast(self._sign_transaction(fields))
 
 
 class _BoundedProvider(AsyncJSONBaseProvider):  # type: ignore[misc]  # web3 is untyped to us

@@ -23,6 +23,12 @@ _TAG = Param("block", params.block_tag, "latest")
 _NONE: tuple[Param, ...] = ()
 
 
+_OF_THE_HEAD = frozenset(
+    {"eth_getBalance", "eth_getTransactionCount", "rollup_account", "rollup_channel", "rollup_channelsOf"}
+)
+"""Methods that read the head: they wait where it lacks what was acknowledged, since L1's history has changed."""
+
+
 class UnknownMethodError(IdlewattError):
     """No such method."""
 
@@ -90,7 +96,10 @@ class Methods:
         if found is None:
             raise UnknownMethodError("This RPC has no such method.")
         function, specs = found
-        return await function(*read_params(specs, given))
+        values = read_params(specs, given)
+        if method in _OF_THE_HEAD:
+            await self._sequencer.realigner.settled()
+        return await function(*values)
 
     async def _eth_chain_id(self) -> str:
         return hex(self._sequencer.deployment.l2_chain_id)

@@ -104,18 +104,24 @@ class Follower:
             ChainUnavailableError: If L1 does not answer.
             StoreError: If it could not be kept.
         """
-        sequencer = self._sequencer
-        cursor = -1
-        while cursor != sequencer.head.state.meta.inbox_cursor:
-            cursor = sequencer.head.state.meta.inbox_cursor
-            messages = await sequencer.l1.inbox_messages(cursor, INBOX_PAGE)
-            if sequencer.config.inbox_confirmations and messages:
-                newest = await sequencer.l1.block_number() - sequencer.config.inbox_confirmations
-                messages = [message for message in messages if message.l1_block <= newest]
-            if not messages:
-                return
-            async with sequencer.writing:
+        while messages := await self._new_messages():
+            async with self._sequencer.writing:
                 await self._execute(messages)
+
+    async def take_messages_holding(self) -> None:
+        """The same for a caller that holds ``writing``, and goes on doing so while L1 is asked."""
+        while messages := await self._new_messages():
+            await self._execute(messages)
+
+    async def _new_messages(self) -> Sequence[InboxMessage]:
+        """A page of the inbox that begins where the head stands in it; empty where nothing new is deep enough."""
+        sequencer = self._sequencer
+        cursor = sequencer.head.state.meta.inbox_cursor
+        messages = await sequencer.l1.inbox_messages(cursor, INBOX_PAGE)
+        if sequencer.config.inbox_confirmations and messages:
+            newest = await sequencer.l1.block_number() - sequencer.config.inbox_confirmations
+            messages = [message for message in messages if message.l1_block <= newest]
+        return messages if messages and messages[0].index == cursor else []
 
     async def look_at_clock(self) -> None:
         """See what time it is on L1.

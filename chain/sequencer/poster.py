@@ -140,13 +140,17 @@ class Poster:
         if self._is_astray:
             is_reorg = self._is_reorg
             self._is_astray = self._is_reorg = False
-            try:
-                await self._sequencer.realigner.realign(is_reorg=is_reorg)
-            except BaseException:
-                self.look_again(is_reorg=is_reorg)
-                raise
+            await self._realign(is_reorg=is_reorg)
             await self._sequencer.follower.look_at_leader()
             self._made_progress()
+
+    async def _realign(self, *, is_reorg: bool = False, must_rebuild: bool = False) -> None:
+        """Agree with L1, and come back to it where L1 or the disk fails halfway, with transactions set aside."""
+        try:
+            await self._sequencer.realigner.realign(is_reorg=is_reorg, must_rebuild=must_rebuild)
+        except BaseException:
+            self.look_again(is_reorg=is_reorg)
+            raise
 
     async def _seal_if_due(self) -> None:
         async with self._sequencer.writing:
@@ -158,7 +162,7 @@ class Poster:
         sequencer = self._sequencer
         assert row.blob is not None
         if await sequencer.l1.batch_count() != row.batch_id:
-            await sequencer.realigner.realign()
+            await self._realign()
             self._made_progress()
             return
         self.is_posting = True
@@ -181,7 +185,7 @@ class Poster:
             await self.recount()
         except ChainRejectedError as error:
             if error.code in _OUTDATED or error.code in _MISPLACED:
-                await sequencer.realigner.realign(must_rebuild=error.code in _OUTDATED)
+                await self._realign(must_rebuild=error.code in _OUTDATED)
             await sequencer.follower.look_at_leader()
             raise
         finally:

@@ -1,12 +1,14 @@
 """Bringing the sequencer into agreement with an L1 that shows something else than it remembers.
 
 L1 wins: batches that stand there are verified and taken in, whoever posted them. What this sequencer had executed in
-their place is set aside, durably, and executed again on top. A batch that doesn't verify is never built on: the
-sequencer waits until somebody has proven it wrong.
+their place is set aside, durably, and executed again on top; until that is done nobody reads or changes the head,
+which lacks acknowledged transactions meanwhile. A batch that doesn't verify is never built on: the sequencer waits
+until somebody has proven it wrong.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from chain.codec import is_inbox_body
 from chain.errors import ChainUnavailableError, IdlewattError
 from chain.l1.protocol import PostedBatch
 from chain.replay import ReplayedBatch, Replayer, ReplayError, replay_l1
+from chain.sequencer import refusals
 from chain.sequencer.head import Refused
 from chain.sequencer.store import (
     BatchRow,
@@ -36,6 +39,9 @@ PAGE_MESSAGES = 256
 GROUP_TXS = 128
 """Transactions set aside that are executed again in one durable commit."""
 
+SETTLE_S = 10.0
+"""How long whoever reads the head waits for acknowledged transactions to be in it again."""
+
 
 class DivergedError(IdlewattError):
     """L1 contradicts what was final already."""
@@ -50,6 +56,24 @@ class Realigner:
         self._sequencer = sequencer
         self.wrong_batch: int | None = None
         """The batch on L1 that doesn't verify, while one stands there."""
+        self._settled = asyncio.Event()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the head holds every acknowledged transaction that may be in it while this sequencer leads."""
+        return self._settled.is_set()
+
+    async def settled(self) -> None:
+        """Return once ``is_settled``.
+
+        Raises:
+            ChainUnavailableError: If it takes longer than ``SETTLE_S``.
+        """
+        try:
+            async with asyncio.timeout(SETTLE_S):
+                await self._settled.wait()
+        except TimeoutError:
+            raise refusals.realigning() from None
 
     async def realign(self, *, is_reorg: bool = False, must_rebuild: bool = False) -> None:
         """Agree with L1.
@@ -75,21 +99,20 @@ class Realigner:
             else:
                 self.wrong_batch = None
             await sequencer.poster.recount()
-        await self.restore()
+            if sequencer.leads:
+                await self._restore()
+            self._settled.set()
 
-    async def restore(self) -> None:
-        """Execute again what was set aside, once this sequencer may post: the inbox first, which has waited too."""
+    async def _restore(self) -> None:
+        """Execute again what was set aside: the inbox first, which has waited too. The caller holds ``writing``."""
         sequencer = self._sequencer
-        if not sequencer.leads:
-            return
         while waiting := await sequencer.store.set_aside(GROUP_TXS):
-            await sequencer.follower.take_messages()
-            async with sequencer.writing:
-                change: list[Statement] = []
-                for position, raw in waiting:
-                    change += await self._execute_again(raw)
-                    change.append(drop_set_aside(position))
-                await sequencer.commit_head(change)
+            await sequencer.follower.take_messages_holding()
+            change: list[Statement] = []
+            for position, raw in waiting:
+                change += await self._execute_again(raw)
+                change.append(drop_set_aside(position))
+            await sequencer.commit_head(change)
             await sequencer.poster.recount()
 
     async def _agree(self, standing: int) -> int:
@@ -153,6 +176,7 @@ class Realigner:
             text = f"L1 has another history from batch {from_batch} on: {count} transactions are executed again on it."
             change += insert_event("reorder", sequencer.l1_time_s, text, "")
             log.warning("%s", text)
+        self._settled.clear()
         await sequencer.store.commit(change)
         await sequencer.load_head()
         sequencer.follower.read_inbox_again()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chain.errors import ChainRejectedError
+from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.stf import Code
 
 _WORDS: dict[Code, tuple[str, str, str]] = {
@@ -63,6 +63,13 @@ def not_leading() -> ChainRejectedError:
         "This sequencer stands by: it may not post to L1 now.",
         code="not_leading",
         fix="Use the leading sequencer, or try again once this one took over.",
+    )
+
+
+def realigning() -> ChainUnavailableError:
+    """L1's history changed, and the head lacks transactions that were acknowledged."""
+    return ChainUnavailableError(
+        "The sequencer is bringing its state into agreement with L1.", code="realigning", fix="Try again in a moment."
     )
 
 

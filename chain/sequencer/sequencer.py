@@ -141,6 +141,7 @@ class Sequencer:
 
         Raises:
             ChainRejectedError: If it is malformed, against the rules, or the sequencer is busy or halted.
+            ChainUnavailableError: If the sequencer is busy agreeing with an L1 of another history.
         """
         # Executed before anybody asks whether it was: the same bytes may rightly end a second unstaking.
         try:
@@ -156,6 +157,7 @@ class Sequencer:
         if not self.leads:
             raise refusals.not_leading()
         self._check_policy(raw)
+        await self.realigner.settled()
         if self.pending_txs() >= self.config.max_pending_txs:
             raise refusals.busy()
         future = self._executing.get(raw)
@@ -180,7 +182,9 @@ class Sequencer:
 
         Raises:
             ChainRejectedError: If too many were created, or the sequencer is busy or halted.
+            ChainUnavailableError: If the sequencer is busy agreeing with an L1 of another history.
         """
+        await self.realigner.settled()
         number = self.head.account_number(owner)
         if number is None:
             try:
@@ -196,9 +200,10 @@ class Sequencer:
         """Seal the open batch now, and return when everything acknowledged before stands on L1.
 
         Raises:
-            ChainUnavailableError: If L1 took longer than ``timeout_s``.
+            ChainUnavailableError: If L1 took longer than ``timeout_s``, or the sequencer is busy agreeing with it.
         """
         self._check_running()
+        await self.realigner.settled()
         await self.poster.flush(timeout_s)
 
     def pending_txs(self) -> int:
@@ -295,17 +300,23 @@ class Sequencer:
                 group.append(self._waiting.get_nowait())
             try:
                 async with self._writing:
-                    results = self._execute(group)
-                    try:
-                        await self.commit_head()
-                    except IdlewattError as error:
-                        log.error("a group of transactions could not be kept: %s", error.line())
-                        results = [error] * len(group)
+                    results = await self._execute_group(group)
             except BaseException:
                 _answer(group, [refusals.halted("it was closed.")] * len(group))
                 raise
             _answer(group, results)
             self.poster.wake()
+
+    async def _execute_group(self, group: list[_Waiting]) -> list[TxRow | IdlewattError]:
+        if not self.realigner.is_settled:  # it failed halfway, since they were let in
+            return [refusals.realigning()] * len(group)
+        results = self._execute(group)
+        try:
+            await self.commit_head()
+        except IdlewattError as error:
+            log.error("a group of transactions could not be kept: %s", error.line())
+            return [error] * len(group)
+        return results
 
     def _execute(self, group: list[_Waiting]) -> list[TxRow | IdlewattError]:
         results: list[TxRow | IdlewattError] = []

@@ -107,7 +107,7 @@ async def started(*arguments: str) -> asyncio.subprocess.Process:
 async def test_a_pull_interrupted_by_ctrl_c_ends_with_130_and_the_next_one_goes_on(
     home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    async with running(Hub(files={REPO: {FILE: tiny.read_bytes()}}, piece_pause_s=0.2)) as hub:
+    async with running(Hub(files={REPO: {FILE: tiny.read_bytes()}}, stalls_after=1)) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         pulling = await started("pull", REPO)
         async with asyncio.timeout(60):
@@ -119,7 +119,7 @@ async def test_a_pull_interrupted_by_ctrl_c_ends_with_130_and_the_next_one_goes_
         _, err = await pulling.communicate()
         assert pulling.returncode == 130
         assert err.decode().splitlines()[-1] == "Interrupted."
-        hub.piece_pause_s = 0.0
+        hub.stalls_after = None
         status, out, err_text = await models("pull", REPO, "--json")
         assert status == 0, err_text
         assert json.loads(out)["model"] == f"{REPO}:Q4_K_M"

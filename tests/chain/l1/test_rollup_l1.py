@@ -12,7 +12,7 @@ import pytest
 from chain.codec import BatchHeader, Frame, encode_batch
 from chain.errors import ChainRejectedError
 from chain.l1.bridge import NO_INDEX_HINT, Bridge
-from chain.l1.connection import checksum
+from chain.l1.connection import L1Connection, L1Signer, checksum
 from chain.l1.deploy import deploy
 from chain.l1.embedded.server import L1Server
 from chain.l1.protocol import Deployment, RollupL1
@@ -304,3 +304,33 @@ class TestDeposits:
             await bridge.deposit(sign, BOB, BOB, 1)
 
         assert refused.value.code == "no_gas"
+
+
+class TestOneKeyInSeveralPrograms:
+    async def test_all_their_transactions_are_mined_each_once(self, l1: L1Server) -> None:
+        connections = [L1Connection(l1.url) for _ in range(3)]
+        signers = [L1Signer.of_key(connection, OPERATOR_KEY) for connection in connections]
+        try:
+            before = await connections[0].next_nonce(OPERATOR)
+            # Of different amounts: the same transaction from two of them is one.
+            amounts = iter(range(1, 13))
+            await asyncio.gather(*(signer.send_ether(BOB, next(amounts)) for signer in signers for _ in range(4)))
+            assert await connections[0].next_nonce(OPERATOR) == before + 12
+        finally:
+            for connection in connections:
+                await connection.aclose()
+
+    async def test_a_nonce_that_is_never_right_is_an_error(self, l1: L1Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def outdated(_sender: bytes) -> int:
+            return 0
+
+        connection = L1Connection(l1.url)
+        try:
+            signer = L1Signer.of_key(connection, OPERATOR_KEY)
+            await signer.send_ether(BOB, 1)
+            monkeypatch.setattr(connection, "next_nonce", outdated)
+            with pytest.raises(ChainRejectedError) as refused:
+                await signer.send_ether(BOB, 1)
+            assert refused.value.code == "nonce"
+        finally:
+            await connection.aclose()

@@ -1,14 +1,17 @@
 """A sequencer and an L1 that shows something else than it remembers: others' batches, reorgs, frauds taken back."""
 
+import asyncio
+
 import pytest
 from msgspec.structs import replace
 
 from chain.codec import decode_batch, encode_batch
-from chain.errors import ChainRejectedError
+from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.l1.protocol import InboxMessage
 from chain.replay import rebuild_state
+from chain.rpc.methods import Methods
 from chain.sequencer.realign import DivergedError
-from chain.signing import keccak256
+from chain.signing import checksum_address, keccak256
 from chain.txs import CreateAccount, FinishUnstake, Stake, Transfer, Unstake
 from chain.views import Inclusion
 from tests.chain.sequencer.conftest import fund, until
@@ -327,3 +330,61 @@ async def test_the_same_bytes_end_a_second_unstaking(start, l1):
 
 def _deposit_of(l1) -> InboxMessage:
     return deposit(len(l1.messages), owner(3), 50, at_s=l1.now_s)
+
+
+class TestWhileItAgreesWithL1:
+    """Between the moment the head goes back and the moment everything acknowledged is in it again."""
+
+    @pytest.fixture
+    async def halfway(self, start, l1, monkeypatch):
+        """A sequencer whose batch has to be built anew, on an L1 that shows no inbox until it is told to."""
+        asked, goes_on = asyncio.Event(), asyncio.Event()
+        messages = l1.inbox_messages
+
+        async def slow(first, limit):
+            asked.set()
+            if not goes_on.is_set():
+                raise ChainUnavailableError("the inbox can't be read now")
+            return await messages(first, limit)
+
+        async with start() as sequencer:
+            await two_accounts(sequencer, l1)
+            l1.is_down = True
+            await sequencer.submit(transfer(0))
+            async with sequencer.writing:
+                sequencer.poster.seal()
+                await sequencer.commit_head()
+            l1.deposit(owner(1), 50, hint=1)
+            l1.now_s += 21
+            monkeypatch.setattr(l1, "inbox_messages", slow)
+            l1.is_down = False
+            await until(lambda: not sequencer.realigner.is_settled)
+            await asked.wait()
+            yield sequencer, goes_on
+
+    async def test_nobody_sees_a_head_without_what_was_acknowledged(self, halfway, l1):
+        sequencer, goes_on = halfway
+        methods = Methods(sequencer, l1_rpc_url="")
+        address = checksum_address(owner(1))
+        await until(lambda: sequencer.head.state.account(1).nonce == 0)  # the transfer is set aside
+        asking = [
+            asyncio.create_task(methods.call(method, [address])) for method in ("rollup_account", "eth_getBalance")
+        ]
+        submitting = asyncio.create_task(sequencer.submit(transfer(1)))
+        goes_on.set()
+        account, balance = await asyncio.gather(*asking)
+        assert account["nonce"] in (1, 2)
+        assert int(balance, 16) > 0
+        await submitting
+        await agrees_with_l1(sequencer, l1)
+        assert sequencer.head.state.account(1).nonce == 2
+
+    async def test_who_can_not_wait_is_told_to_come_back(self, halfway, l1, monkeypatch):
+        sequencer, goes_on = halfway
+        monkeypatch.setattr("chain.sequencer.realign.SETTLE_S", 0.0)
+        with pytest.raises(ChainUnavailableError) as caught:
+            await Methods(sequencer, l1_rpc_url="").call("rollup_account", [checksum_address(owner(1))])
+        assert caught.value.code == "realigning"
+        goes_on.set()
+        await until(lambda: sequencer.realigner.is_settled)
+        await agrees_with_l1(sequencer, l1)
