@@ -111,4 +111,4 @@ async def _take_from_dev_account(l1: L1Connection, operator: bytes) -> None:
         raise IdlewattError(
             "This L1's own account did not pay.", code="no_dev_account", fix="Send the sequencer ether instead."
         ) from error
-    await l1.request(lambda: eth.wait_for_transaction_receipt(tx_hash))
+    await l1.mined(tx_hash)

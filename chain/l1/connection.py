@@ -14,7 +14,14 @@ import aiohttp
 from eth_abi.exceptions import DecodingError
 from eth_account import Account
 from web3 import AsyncWeb3, Web3
-from web3.exceptions import ContractLogicError, TimeExhausted, TransactionNotFound, Web3Exception, Web3RPCError
+from web3.exceptions import (
+    ContractLogicError,
+    TimeExhausted,
+    TransactionIndexingInProgress,
+    TransactionNotFound,
+    Web3Exception,
+    Web3RPCError,
+)
 from web3.providers.async_base import AsyncJSONBaseProvider
 
 from chain.errors import ChainRejectedError, ChainUnavailableError, IdlewattError
@@ -135,10 +142,25 @@ class L1Connection:
                 if "already known" not in str(error):
                     raise
                 tx_hash = Web3.keccak(raw)
-            receipt = await self.web3.eth.wait_for_transaction_receipt(tx_hash, RECEIPT_TIMEOUT_S, RECEIPT_POLL_S)
+        receipt = await self.mined(tx_hash)
         if receipt["status"] != 1:
             raise ChainRejectedError("The L1 mined the transaction, but it reverted.", code="reverted")
         return receipt
+
+    async def mined(self, tx_hash: Any) -> Any:
+        """Wait until a transaction is mined; returns its receipt.
+
+        Raises:
+            ChainUnavailableError: If L1 can't be reached or doesn't mine it in time.
+        """
+        # Not with web3's own waiting: that goes through asyncio.wait_for, which on Python 3.11 forgets that its task
+        # was cancelled when the receipt comes in the same moment, and whoever ends this program waits for ever.
+        async with l1_errors(), asyncio.timeout(RECEIPT_TIMEOUT_S):
+            while True:
+                try:
+                    return await self.web3.eth.get_transaction_receipt(tx_hash)
+                except (TransactionNotFound, TransactionIndexingInProgress):
+                    await asyncio.sleep(RECEIPT_POLL_S)
 
     async def transaction(self, tx_hash: bytes) -> Any | None:
         """A transaction by hash, or ``None``."""

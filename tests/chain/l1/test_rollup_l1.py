@@ -334,3 +334,29 @@ class TestOneKeyInSeveralPrograms:
             assert refused.value.code == "nonce"
         finally:
             await connection.aclose()
+
+    async def test_one_that_is_stopped_as_its_receipt_arrives_stops(
+        self, l1: L1Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connection = L1Connection(l1.url)
+        receipt_of = connection.web3.eth._transaction_receipt
+        stopped: list[bool] = []
+
+        async def receipt_in_the_last_moment(tx_hash: bytes) -> object:
+            found = await receipt_of(tx_hash)
+            stopped.append(paying.cancel())
+            return found
+
+        async def pay_for_ever() -> None:
+            signer = L1Signer.of_key(connection, OPERATOR_KEY)
+            while len(stopped) < 3:
+                await signer.send_ether(BOB, 1 + len(stopped))
+
+        monkeypatch.setattr(connection.web3.eth, "_transaction_receipt", receipt_in_the_last_moment)
+        paying = asyncio.create_task(pay_for_ever())
+        try:
+            await asyncio.wait({paying})
+            assert paying.cancelled()
+            assert stopped == [True]
+        finally:
+            await connection.aclose()

@@ -59,6 +59,7 @@ def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevnetReady]:
     loop, stop = stop_box[0]
     loop.call_soon_threadsafe(stop.set)
     thread.join(30)
+    assert not thread.is_alive(), "the devnet didn't stop"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,18 @@
+"""What holds for every test."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+
+import pytest
+
+EXIT_S = 120
+"""How long the interpreter may take to end after the last test."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Last of all, when pytest has taken its own hands off the fault handler and gives standard error back.
+    stderr = os.fdopen(os.dup(sys.__stderr__.fileno()), "w")
+    config.add_cleanup(lambda: faulthandler.dump_traceback_later(EXIT_S, exit=True, file=stderr))
