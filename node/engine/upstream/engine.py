@@ -273,13 +273,14 @@ class UpstreamEngine:
         async with contextlib.aclosing(pieces):
             yield Started(input_tokens=input_tokens, seed=seed)
             async for piece in pieces:
-                tokens = meter.take(piece.text, piece.completion_tokens)
+                tokens = meter.take(piece.thinking + piece.text, piece.completion_tokens)
                 if piece.prompt_tokens is not None:
                     prompt_tokens = piece.prompt_tokens
                 reason = piece.finish_reason or reason
-                if piece.text or tokens:
+                if piece.thinking or piece.text or tokens:
                     first_s = first_s or loop.time()
-                    yield Chunk(text=piece.text, tokens=tokens)
+                for chunk in _chunks(piece, tokens):
+                    yield chunk
         if not running.cancelled and not reason:
             raise UpstreamError("The provider's server broke off.", code="engine_crashed", owner=_CUT_OFF)
         self._rate = meter.learned()
@@ -479,6 +480,17 @@ def _unusable(error: UpstreamError) -> UpstreamError:
         error.message, code="upstream_unusable", owner=error.owner,
         owner_fix="A server whose tokens can't be counted can't be rented out by the token.",
     )  # fmt: skip
+
+
+def _chunks(piece: Piece, tokens: int) -> list[Chunk]:
+    """A piece as chunks that are all thinking or all answer; its tokens go with the first."""
+    parts = [(text, is_thought) for text, is_thought in ((piece.thinking, True), (piece.text, False)) if text]
+    if tokens and not parts:
+        parts = [("", False)]
+    return [
+        Chunk(text=text, tokens=0 if place else tokens, thinking=is_thought)
+        for place, (text, is_thought) in enumerate(parts)
+    ]
 
 
 def _reason(stated: str, running: _Running) -> FinishReason:

@@ -68,6 +68,10 @@ class EventDecoder:
 
 class _Delta(msgspec.Struct):
     content: str | None = None
+    reasoning_content: str | None = None
+    """A reasoning model's thinking, taken out of the answer: llama-server's and older vLLM's name for it."""
+    reasoning: str | None = None
+    """The same by vLLM's newer name, which is Ollama's too."""
 
 
 class _Choice(msgspec.Struct):
@@ -98,6 +102,8 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """What one event of a chat stream says."""
 
     text: str = ""
+    thinking: str = ""
+    """What the model thinks before it answers, where the upstream tells the two apart."""
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -128,14 +134,19 @@ def read_piece(data: bytes) -> Piece:
     made = usage.completion_tokens
     if made is None and chunk.timings is not None:
         made = chunk.timings.predicted_n
-    text = (choice.delta.content or "") if choice.delta is not None else ""
+    delta = choice.delta or _Delta()
     return Piece(
-        # Half of a surrogate pair has no bytes to be counted, hashed or sent.
-        text=text.encode("utf-8", "replace").decode(),
+        text=_whole(delta.content),
+        thinking=_whole(delta.reasoning_content or delta.reasoning),
         finish_reason=choice.finish_reason,
         prompt_tokens=count_of(usage.prompt_tokens),
         completion_tokens=count_of(made),
     )
+
+
+def _whole(text: str | None) -> str:
+    """Text without halves of surrogate pairs, which have no bytes to be counted, hashed or sent."""
+    return (text or "").encode("utf-8", "replace").decode()
 
 
 def count_of(value: int | None) -> int | None:

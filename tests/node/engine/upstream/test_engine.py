@@ -101,6 +101,21 @@ async def test_what_is_rented_out_is_named_and_not_hashed(server):
     assert info.engine_build == "upstream openai"
 
 
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+async def test_what_a_reasoning_model_thinks_is_delivered_and_paid_as_thinking(server, name):
+    def thought(text: str, **more: str) -> bytes:
+        return event({"choices": [{"index": 0, "delta": {name: text, **more}, "finish_reason": None}]})
+
+    server.chat = sending(
+        thought("Let me"), thought(" see", content=""), thought(".", content="4"), chunk("2"), STOP, DONE
+    )
+    async with engine_for(server) as engine:
+        events = [event async for event in engine.generate(ask())]
+    chunks = [(e.text, e.thinking, e.tokens) for e in events if isinstance(e, Chunk)]
+    assert chunks == [("Let me", True, 1), (" see", True, 1), (".", True, 1), ("4", False, 0), ("2", False, 1)]
+    assert events[-1].output_tokens == 4
+
+
 async def test_the_servers_own_count_at_the_end_is_billed_when_it_gathers_tokens(server):
     server.chat = speaking("a whole sentence at once", stated=9)
     async with engine_for(server) as engine:
