@@ -267,8 +267,8 @@ class LocalNode(WalletCalls, ModelCalls):
                 chain_foreign=self._chain.was_reset,
                 engine_state=provider.engine_state,
                 engine_error=provider.engine_error,
-                offer_published=provider.published,
-                account_exists=provider.account_exists or bool(self._balance_nano),
+                offer_published=provider.offers.published,
+                account_exists=provider.offers.account_exists or bool(self._balance_nano),
                 active_jobs=serving,
                 free_slots=provider.free_slots,
                 slots=provider.slots,
@@ -306,7 +306,7 @@ class LocalNode(WalletCalls, ModelCalls):
         )
 
     def _chain_changed(self) -> None:
-        self._provider.chain_changed()
+        self._provider.offers.chain_changed()
         self._buyer.reconcile_soon()
         self._balance_due.set()
         self._hub.changed("chain")
@@ -333,7 +333,7 @@ class LocalNode(WalletCalls, ModelCalls):
                     balance_nano = account.balance_nano if account else 0
                     if balance_nano != self._balance_nano or account != self._account:
                         self._balance_nano, self._account = balance_nano, account
-                        self._provider.stake_is(account.stake_nano if account else 0)
+                        self._provider.offers.stake_is(account.stake_nano if account else 0)
                         self._hub.changed("wallet")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BALANCE_S):

@@ -42,7 +42,7 @@ class ModelCalls(ABC):
         views = await asyncio.to_thread(self._library().list, history(self._settings.models_dir))
         loaded = await self._loaded()
         return tuple(
-            msgspec.structs.replace(view, in_use=True, offered=self._provider.published)
+            msgspec.structs.replace(view, in_use=True, offered=self._provider.offers.published)
             if loaded is not None and view.path == plain(str(loaded), 4096)
             else view
             for view in views

@@ -152,6 +152,14 @@ class ProviderHost:
         speed = self._tokens_per_s()
         return LEAST_ENGINE_TIMEOUT_S if speed <= 0 else max(LEAST_ENGINE_TIMEOUT_S, SILENT_TOKENS / speed)
 
+    def account(self) -> bytes:
+        """The address that is paid; 20 bytes.
+
+        Raises:
+            IdlewattError: If the wallet is locked.
+        """
+        return self._purse.unlocked().address
+
     def domain(self) -> SigningDomain:
         """The signing domain that sessions verify vouchers under.
 

@@ -302,11 +302,11 @@ async def test_without_relay_or_chain_every_call_fails_with_its_fix(run_node):
 
 
 async def test_who_has_asked_nothing_does_not_hold_up_going_offline(pair: Pair, monkeypatch):
-    monkeypatch.setattr("node.services.provider_service.DRAIN_S", 600.0)
+    monkeypatch.setattr("node.services.session_desk.DRAIN_S", 600.0)
     async with hostile(pair) as (link, offer, _channel, buyer):
         client = await buyer.settling._relay.client()
         silent = await client.connect(NodeId(offer.node_id), timeout_s=10)
-        await until(pair.seller, lambda _: len(pair.seller._provider._handshakes) == 1)
+        await until(pair.seller, lambda _: pair.seller._provider.sessions.handshakes == 1)
         async with asyncio.timeout(60):
             await pair.seller.go_offline()
             (refused,) = await answers(link)

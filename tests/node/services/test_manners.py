@@ -97,7 +97,7 @@ async def test_a_program_that_wants_the_machine_gets_it_after_the_answer_and_giv
         assert WANTED in snapshot.why
         assert "--no-manners" in snapshot.fix
         assert (snapshot.pause.kind, snapshot.provider.free_slots) == ("program", 0)
-        await until(seller, lambda: not seller._provider.published)
+        await until(seller, lambda: not seller._provider.offers.published)
         await _offers(buyer, 0)
 
     await until(seller, lambda: seller.snapshot().phase is Phase.IDLE)

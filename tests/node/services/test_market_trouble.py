@@ -192,7 +192,7 @@ async def test_going_offline_lets_the_running_answer_end(pair: Pair):
 
 
 async def test_a_provider_that_must_stop_at_once_is_paid_for_what_it_delivered(pair: Pair, monkeypatch):
-    monkeypatch.setattr("node.services.provider_service.DRAIN_S", 0.0)
+    monkeypatch.setattr("node.services.session_desk.DRAIN_S", 0.0)
     events = []
     offline = None
     async with pair.buyer.chat(turn(**LONG)) as stream:
