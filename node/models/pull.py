@@ -117,9 +117,7 @@ async def pulling(text: str, models_dir: Path) -> AsyncIterator[AsyncIterator[Pu
                 quantization=plain(chosen.quantization, 16),
                 size_bytes=chosen.size_bytes,
                 files=len(chosen.files),
-                others=tuple(
-                    dict.fromkeys(plain(each.quantization or each.name, 60) for each in there if each != chosen)
-                ),
+                others=_others(there, chosen),
                 licence=plain(listing.licence, 60),
             )
             owner, _, name = spec.repo.partition("/")
@@ -141,6 +139,7 @@ async def pulling(text: str, models_dir: Path) -> AsyncIterator[AsyncIterator[Pu
 
 
 def _others(there: tuple[Variant, ...], chosen: Variant) -> tuple[str, ...]:
+    """What else the repository has, for a person to choose."""
     labels = (plain(each.quantization or each.name, 60) for each in there if each != chosen)
     return tuple(dict.fromkeys(labels))
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import resource
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,21 @@ async def pulled(spec: str, models: Path) -> list[PullEvent]:
         return [event async for event in events]
 
 
+@asynccontextmanager
+async def stalled(hub: Hub, models: Path, at_bytes: int) -> AsyncIterator[Path]:
+    """A pull under way whose server went silent after so many bytes; yields the file that they are in."""
+    hub.stalls_after = at_bytes
+    async with pulling(REPO, models) as events:
+        async with asyncio.timeout(60):
+            await anext(events)
+            reading = asyncio.ensure_future(anext(events))
+            while not (parts := list((models / REPO).glob("*.part"))) or parts[0].stat().st_size < at_bytes:
+                await asyncio.sleep(0.02)
+            await reading
+        yield parts[0]
+    hub.stalls_after = None
+
+
 async def test_a_pull_chooses_a_quantization_says_so_and_the_model_can_be_named(hub: Hub, tmp_path: Path):
     events = await pulled(REPO, tmp_path)
     chosen, done = events[0], events[-1]
@@ -77,15 +94,10 @@ async def test_a_server_without_ranges_starts_over_and_the_file_is_right(hub: Hu
 
 
 async def test_a_pull_that_was_left_goes_on_in_the_next_one(hub: Hub, tmp_path: Path):
-    hub.stalls_after = 200_000
-    async with pulling(REPO, tmp_path) as events:
-        async for event in events:
-            if isinstance(event, PullProgress) and event.done_bytes >= 150_000:
-                break
-    (part,) = (tmp_path / REPO).glob("*.part")
+    async with stalled(hub, tmp_path, 200_000) as part:
+        pass
     kept = part.stat().st_size
-    assert kept >= 150_000
-    hub.stalls_after = None
+    assert kept >= 200_000
     await pulled(REPO, tmp_path)
     assert (await starts_of(hub))[-1] == kept
     assert [path.suffix for path in (tmp_path / REPO).iterdir() if path.name.startswith("thing")] == [".gguf"]
@@ -264,10 +276,6 @@ async def test_no_quantization_by_that_name_lists_those_there_are(hub: Hub, tmp_
 
 
 async def test_two_pulls_of_one_file_do_not_write_into_each_other(hub: Hub, tmp_path: Path):
-    hub.stalls_after = 1
-    async with pulling(REPO, tmp_path) as events:
-        async for event in events:
-            if isinstance(event, PullProgress) and event.done_bytes:
-                break
+    async with stalled(hub, tmp_path, 1):
         with pytest.raises(HubError, match="Another pull of this file is running"):
             await pulled(REPO, tmp_path)
