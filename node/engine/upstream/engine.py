@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from node.engine.checks import check_messages, check_request, effective_seed
-from node.engine.llama import EngineState, StateName
+from node.engine.llama import EngineState
 from node.engine.protocol import (
     ChatMessage,
     Chunk,
@@ -29,7 +29,8 @@ from node.engine.protocol import (
 )
 from node.engine.upstream import dialect as d
 from node.engine.upstream.client import UpstreamClient
-from node.engine.upstream.errors import UpstreamError, again_fix, stalled, unreachable
+from node.engine.upstream.errors import UpstreamError, again_fix, stalled
+from node.engine.upstream.health import CLOSED, Health
 from node.engine.upstream.meter import Rate, TokenMeter
 from node.engine.upstream.probing import CountWay, check_model, count_by, facts_of, ways_to_count
 from node.engine.upstream.sse import EventDecoder, Piece, read_piece
@@ -40,13 +41,11 @@ UNKNOWN_CONTEXT: Final = 2_048
 """For a server that does not tell: llama_cpp.server's own default, and small enough for any other."""
 STALL_S: Final = 120.0
 WATCH_S: Final = 5.0
-MAX_BACKOFF_S: Final = 30.0
 TURN_S: Final = 25.0
 """How long a request waits for its turn at a server that serves one at a time, before the buyer's patience ends."""
 COUNTS_KEPT: Final = 256
 TRIAL_TOKENS: Final = 24
 _TRIAL: Final = (ChatMessage(role="user", content="Count from one to twenty."),)
-_CLOSED: Final = "The engine is closed."
 
 
 class _Running:
@@ -107,10 +106,8 @@ class UpstreamEngine:
         self._model = model
         self._slots = slots
         self._context_length = context_length
-        self._on_state = on_state
         self._stall_s = stall_seconds
-        self._watch_s = watch_seconds
-        self._state = EngineState("closed", "It was not started yet.")
+        self._health = Health(on_state, watch_seconds)
         self._facts: d.Facts | None = None
         self._ways: list[CountWay] = []
         self._rate = Rate()
@@ -120,13 +117,11 @@ class UpstreamEngine:
         self._running: dict[str, _Running] = {}
         self._turn = asyncio.Lock()
         self._watcher: asyncio.Task[None] | None = None
-        self._look = asyncio.Event()
-        self._away_until_s = 0.0
 
     @property
     def state(self) -> EngineState:
         """Where the engine stands."""
-        return self._state
+        return self._health.state
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -145,7 +140,7 @@ class UpstreamEngine:
         """
         if self._watcher is not None:
             return
-        self._set_state("starting")
+        self._health.become("starting")
         try:
             await self._client.open()
             self._learn(await facts_of(self._client, self._model))
@@ -156,12 +151,12 @@ class UpstreamEngine:
         except BaseException:
             await self.close()
             raise
-        self._set_state("ready")
-        self._watcher = asyncio.create_task(self._watch(), name="upstream watcher")
+        self._health.become("ready")
+        self._watcher = asyncio.create_task(self._health.watch(self._look, self._is_engaged), name="upstream watcher")
 
     async def close(self) -> None:
         """End every request and connection; running requests fail with ``engine_closed``."""
-        self._set_state("closed", "It was closed.")
+        self._health.become("closed", "It was closed.")
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
             watcher.cancel()
@@ -196,7 +191,7 @@ class UpstreamEngine:
             EngineError: If the server is away or refuses the conversation.
         """
         conversation = tuple(messages)
-        self._usable()
+        self._health.check_usable()
         check_messages(conversation, self._context())
         key = _digest(conversation)
         known = self._counts.get(key)
@@ -206,7 +201,7 @@ class UpstreamEngine:
             async with self._my_turn():
                 counted = await self._ask_count(conversation)
         except UpstreamError as error:
-            self._noticed(error)
+            self._health.noticed(error)
             raise
         self._counts[key] = counted
         if len(self._counts) > COUNTS_KEPT:
@@ -239,7 +234,7 @@ class UpstreamEngine:
 
     async def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
         """Run one request; see `Engine.generate`."""
-        self._usable()
+        self._health.check_usable()
         check_request(request, self._context())
         d.check_supported(request)
         if request.request_id in self._running:
@@ -252,9 +247,9 @@ class UpstreamEngine:
                 async for event in stream:
                     yield event
         except UpstreamError as error:
-            if self._state.name == "closed":
+            if self.state.name == "closed":
                 raise EngineError("The engine was closed.", code="engine_closed") from None
-            self._noticed(error)
+            self._health.noticed(error)
             raise
         finally:
             del self._running[request.request_id]
@@ -320,7 +315,7 @@ class UpstreamEngine:
                         yield piece
                         heard_s = loop.time()
             except TimeoutError:
-                if self._state.name == "closed":
+                if self.state.name == "closed":
                     raise EngineError("The engine was closed.", code="engine_closed") from None
                 if not running.cancelled:
                     raise stalled(self._stall_s) from None
@@ -361,7 +356,7 @@ class UpstreamEngine:
         if len(self._ways) > 1:
             self._ways.pop(0)
 
-    # -- the upstream's health ---------------------------------------------------------------------------------------
+    # -- what the upstream is ---------------------------------------------------------------------------------------
 
     def _learn(self, facts: d.Facts) -> None:
         check_model(self._model, facts.models)
@@ -396,71 +391,21 @@ class UpstreamEngine:
             if finished.output_tokens > 1 and finished.decode_ms > 0:
                 self._tokens_per_s = 1000 * (finished.output_tokens - 1) / finished.decode_ms
 
-    async def _watch(self) -> None:
-        """Ask again and again whether the server is there: seldom while it answers, soon after something went wrong."""
-        loop = asyncio.get_running_loop()
-        pause_s = self._watch_s
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self._look.wait()
-            self._look.clear()
-            facts = self._known()
-            if facts.dialect.one_at_a_time and self._turn.locked():
-                continue  # the request under way tells as much, and asking would break it
-            wait_s = self._away_until_s - loop.time()
-            if wait_s > 0:
-                pause_s = wait_s
-                continue
-            try:
-                async with self._my_turn():
-                    if self._state.name == "ready":
-                        check_model(self._model, d.read_models(await self._client.models()).names)
-                    else:
-                        self._learn(await facts_of(self._client, self._model))
-            except UpstreamError as error:
-                if error.code != "engine_busy":
-                    self._is_down(error)
-                pause_s = min(MAX_BACKOFF_S, 2 * pause_s)
-                continue
-            pause_s = self._watch_s
-            if self._state.name != "ready":
-                self._set_state("ready")
+    async def _look(self) -> None:
+        """Ask whether the server is there, and after an absence who it is now."""
+        async with self._my_turn():
+            if self.state.name == "ready":
+                check_model(self._model, d.read_models(await self._client.models()).names)
+            else:
+                self._learn(await facts_of(self._client, self._model))
 
-    def _noticed(self, error: UpstreamError) -> None:
-        """A request failed: what it says of the server counts at once, and the server is looked at."""
-        if self._state.name not in {"ready", "restarting", "failed"} or error.code in _ABOUT_THE_REQUEST:
-            return
-        log.warning("%s", error.owner_line())
-        if error.standing != "here":
-            self._is_down(error)
-        self._look.set()
-
-    def _is_down(self, error: UpstreamError) -> None:
-        if error.retry_after_s is not None:
-            self._away_until_s = asyncio.get_running_loop().time() + error.retry_after_s
-        name: StateName = "failed" if error.standing == "misconfigured" else "restarting"
-        self._set_state(name, error.owner_line())
-
-    def _set_state(self, name: StateName, why: str = "") -> None:
-        state = EngineState(name, why)
-        if state == self._state:
-            return
-        self._state = state
-        if self._on_state is not None:
-            self._on_state(state)
-
-    def _usable(self) -> None:
-        if self._state.name == "closed":
-            raise EngineError(_CLOSED, code="engine_closed")
-        if self._state.name != "ready":
-            wait_s = self._away_until_s - asyncio.get_running_loop().time()
-            error = unreachable("")
-            raise EngineError(error.message, code=error.code, fix=again_fix(wait_s if wait_s > 0 else None))
+    def _is_engaged(self) -> bool:
+        """Whether a request is under way that any other would break."""
+        return self._known().dialect.one_at_a_time and self._turn.locked()
 
     def _known(self) -> d.Facts:
         if self._facts is None:
-            raise EngineError(_CLOSED, code="engine_closed")
+            raise EngineError(CLOSED, code="engine_closed")
         return self._facts
 
     def _context(self) -> int:
@@ -472,7 +417,6 @@ class UpstreamEngine:
 
 _CUT_OFF: Final = "The upstream ended a stream before its answer was complete."
 _ALONE: Final = "The upstream serves one request at a time, and the one before took too long."
-_ABOUT_THE_REQUEST: Final = frozenset({"bad_request", "context_too_long", "engine_busy"})
 
 
 def _unusable(error: UpstreamError) -> UpstreamError:

@@ -1,0 +1,103 @@
+"""Where an upstream stands, and the watch over it: seldom while it answers, soon after something went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from node.engine.llama import EngineState, StateName
+from node.engine.protocol import EngineError
+from node.engine.upstream.errors import UpstreamError, again_fix, unreachable
+
+log = logging.getLogger(__name__)
+
+MAX_BACKOFF_S: Final = 30.0
+CLOSED: Final = "The engine is closed."
+_ABOUT_THE_REQUEST: Final = frozenset({"bad_request", "context_too_long", "engine_busy"})
+
+
+class Health:
+    """The state of an engine whose work is done elsewhere.
+
+    Args:
+        on_state: Called on the loop whenever `state` changes.
+        watch_seconds: How often a server that answers is asked whether it is still there.
+    """
+
+    def __init__(self, on_state: Callable[[EngineState], None] | None, watch_seconds: float) -> None:
+        self._on_state = on_state
+        self._watch_s = watch_seconds
+        self._look = asyncio.Event()
+        self._away_until_s = 0.0
+        self.state = EngineState("closed", "It was not started yet.")
+        """Where the engine stands, and why."""
+
+    def become(self, name: StateName, why: str = "") -> None:
+        """Change the state, and tell."""
+        state = EngineState(name, why)
+        if state == self.state:
+            return
+        self.state = state
+        if self._on_state is not None:
+            self._on_state(state)
+
+    def check_usable(self) -> None:
+        """Refuse a request that can't be served now.
+
+        Raises:
+            EngineError: If the engine is closed, or its server away; the fix says when to come back.
+        """
+        if self.state.name == "closed":
+            raise EngineError(CLOSED, code="engine_closed")
+        if self.state.name != "ready":
+            wait_s = self._away_until_s - asyncio.get_running_loop().time()
+            error = unreachable("")
+            raise EngineError(error.message, code=error.code, fix=again_fix(wait_s if wait_s > 0 else None))
+
+    def noticed(self, error: UpstreamError) -> None:
+        """A request failed: what it says of the server counts at once, and the server is looked at."""
+        if self.state.name not in {"ready", "restarting", "failed"} or error.code in _ABOUT_THE_REQUEST:
+            return
+        log.warning("%s", error.owner_line())
+        if error.standing != "here":
+            self._is_down(error)
+        self._look.set()
+
+    async def watch(self, look: Callable[[], Awaitable[None]], is_engaged: Callable[[], bool]) -> None:
+        """Look again and again, until cancelled.
+
+        Args:
+            look: Asks the server whether it is there; raises ``UpstreamError`` where it isn't.
+            is_engaged: Whether asking would break the request under way, which tells as much.
+        """
+        loop = asyncio.get_running_loop()
+        pause_s = self._watch_s
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._look.wait()
+            self._look.clear()
+            if is_engaged():
+                continue
+            wait_s = self._away_until_s - loop.time()
+            if wait_s > 0:
+                pause_s = wait_s
+                continue
+            try:
+                await look()
+            except UpstreamError as error:
+                if error.code != "engine_busy":
+                    self._is_down(error)
+                pause_s = min(MAX_BACKOFF_S, 2 * pause_s)
+                continue
+            pause_s = self._watch_s
+            self.become("ready")
+
+    def _is_down(self, error: UpstreamError) -> None:
+        if error.retry_after_s is not None:
+            self._away_until_s = asyncio.get_running_loop().time() + error.retry_after_s
+        name: StateName = "failed" if error.standing == "misconfigured" else "restarting"
+        self.become(name, error.owner_line())
