@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Test processes side by side; `make pytest WORKERS=0 ARGS=...` runs them in one, for a debugger.
+WORKERS ?= 2
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
 # llama.cpp is compiled from llama-cpp-python's sdist: leave out what Idlewatt never calls.
@@ -56,9 +58,7 @@ seams: dev
 
 pytest: dev
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q $(ARGS)
-	$(BIN)/coverage combine -q
-	$(BIN)/coverage report
+	$(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-report=term $(ARGS)
 
 contracts: dev  ## rebuild the contracts' artifacts
 	$(BIN)/python -m chain.contracts.build

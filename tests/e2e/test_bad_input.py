@@ -12,7 +12,7 @@ import pytest
 from node.models.demo import demo_model_path
 from tests.e2e.conftest import Commands, free_port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 QUESTION = "What is 17 + 25?"
 

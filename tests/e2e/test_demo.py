@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import processes_marked
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 QUESTION = "What is 17 + 25?"
 

@@ -17,7 +17,7 @@ from tests.e2e.conftest import Commands
 from tests.e2e.test_separate_processes import nano, place
 from tests.node.engine.tiny import CHATML, vocabulary, write_tiny
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 QUESTION = "What is 17 + 25?"
 DISK_BYTES = 16 * 1024 * 1024

@@ -9,7 +9,7 @@ from tests.e2e.conftest import Commands
 from tests.e2e.test_separate_processes import nano, place
 from tests.node.engine.tiny import write_tiny
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 PRICE_IN, PRICE_OUT = 100_000_000, 200_000_000
 """Nano per million tokens: what ``RENT`` says in dollars."""

@@ -23,7 +23,7 @@ from chain.replay import rebuild_state
 from chain.signing import address_of
 from tests.e2e.conftest import Commands, free_port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 NANO = 10**9
 DEPOSIT_NANO, LATE_NANO = 3 * NANO, 777_777_777

@@ -36,7 +36,7 @@ def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevnetReady]:
     async def run() -> None:
         stop = asyncio.Event()
         stop_box.append((asyncio.get_running_loop(), stop))
-        params = DevnetParams(challenge_window_s=2, force_delay_s=1, close_delay_s=2)
+        params = DevnetParams(challenge_window_s=2, close_delay_s=6)
         quick = SequencerConfig(batch_interval_s=0.3, poll_s=0.1)
         async with Devnet(home, params=params, sequencer=quick) as running:
             ready.append(running.ready)

@@ -21,28 +21,15 @@ from node.values import (
     ChatFailed,
     ChatMessage,
     JobStage,
-    NodeChanged,
     Phase,
     Sampling,
     WalletState,
 )
 from tests.node.services.conftest import PASSPHRASE, PRICES, Pair
-from tests.node.services.test_market_path import ask, balances, turn
+from tests.node.services.helpers import ask, balances, skipped, turn, until
 from wallet.vouchers import sign_voucher
 
 LONG = {"max_tokens": 400, "sampling": Sampling(temperature=1.5, seed=7, top_k=0, min_p=0.0)}
-
-
-async def until(node, condition, timeout_s=20.0):
-    """Wait for a snapshot that fulfils a condition, driven by the node's own events."""
-    async with asyncio.timeout(timeout_s):
-        async with node.subscribe() as events:
-            if condition(node.snapshot()):
-                return node.snapshot()
-            async for event in events:
-                if isinstance(event, NodeChanged) and condition(node.snapshot()):
-                    return node.snapshot()
-    raise AssertionError("the events ended")
 
 
 def provider_jobs(snapshot):
@@ -234,9 +221,8 @@ async def test_a_channel_that_pays_somebody_else_or_nobody_is_refused(pair: Pair
         await second.send(asking(offer, channel))
         assert [message.code for message in await answers(second)] == ["channel_busy"]
         await first.close()
-    skipped = {skip.reason: skip for skip in pair.seller.snapshot().skipped}
-    assert skipped["unknown_channel"].count == 1
-    assert skipped["channel_busy"].fix
+    assert (await skipped(pair.seller, "unknown_channel")).count == 1
+    assert (await skipped(pair.seller, "channel_busy")).fix
 
 
 async def babble(circuit, frames):

@@ -21,10 +21,9 @@ from node.services.events import EventHub
 from node.services.jobs import JobBook, now_ms
 from node.services.manners_desk import MannersDesk, facts_of
 from node.store import Store
-from node.values import ChatDone, JobStage, JobView, NetView, Phase, Prices
+from node.values import ChatDone, JobStage, JobView, NetView, NodeSnapshot, Phase, Prices
 from tests.node.services.conftest import PASSPHRASE, RunNode
-from tests.node.services.test_manners import until
-from tests.node.services.test_market_path import ask, turn
+from tests.node.services.helpers import ask, turn, until
 
 PAID = EnergyRules(price_per_kwh=Decimal("0.30"))
 GPU = Reading(device_id="nvml:0", name="RTX", kind="gpu", source="nvml", power_w=20.0, temperature_c=40.0)
@@ -40,12 +39,11 @@ async def test_a_job_is_billed_its_power_and_the_node_says_what_was_left(run_nod
         done = (await ask(buyer, turn(max_tokens=200)))[-1]
         assert isinstance(done, ChatDone)
 
-        def billed() -> bool:
-            energy = seller.snapshot().energy
+        def billed(snapshot: NodeSnapshot) -> bool:
+            energy = snapshot.energy
             return energy is not None and energy.total.jobs == 1 and energy.total.unmeasured_jobs == 0
 
-        await until(seller, billed)
-        energy = seller.snapshot().energy
+        energy = (await until(seller, billed)).energy
         assert energy.today.earned_nano == done.cost_nano
         assert energy.today.net_nano == done.cost_nano - energy.today.cost_nano
         # Whatever took energy took it at 0.30 a kilowatt-hour, rounded up a device.

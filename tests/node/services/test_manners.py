@@ -15,7 +15,7 @@ from node.hardware.rules import MannersRules
 from node.services.local_node import LocalNode
 from node.values import ChatDelta, ChatDone, Phase
 from tests.node.services.conftest import PASSPHRASE, RunNode
-from tests.node.services.test_market_path import ask, turn
+from tests.node.services.helpers import ask, turn, until
 
 WANTED = "idlewattgame"
 
@@ -28,16 +28,6 @@ def workers() -> set[int]:
             if "node.engine.worker" in child.cmdline():
                 found.add(child.pid)
     return found
-
-
-async def until(node: LocalNode, holds, timeout_s: float = 30.0) -> None:
-    """Wait for events until something about the node holds."""
-    async with asyncio.timeout(timeout_s), node.subscribe() as events:
-        if holds():
-            return
-        async for _ in events:
-            if holds():
-                return
 
 
 @contextlib.contextmanager
@@ -86,7 +76,7 @@ async def test_a_program_that_wants_the_machine_gets_it_after_the_answer_and_giv
                 events.append(event)
                 if len([one for one in events if isinstance(one, ChatDelta)]) == 1 and isinstance(event, ChatDelta):
                     game.enter_context(program(tmp_path))
-                    await until(seller, lambda: seller.snapshot().phase is Phase.PAUSED)
+                    await until(seller, lambda snapshot: snapshot.phase is Phase.PAUSED)
         # What was being answered is answered to its end, and paid.
         assert isinstance(events[-1], ChatDone), events[-1]
 
@@ -97,10 +87,10 @@ async def test_a_program_that_wants_the_machine_gets_it_after_the_answer_and_giv
         assert WANTED in snapshot.why
         assert "--no-manners" in snapshot.fix
         assert (snapshot.pause.kind, snapshot.provider.free_slots) == ("program", 0)
-        await until(seller, lambda: not seller._provider.offers.published)
+        await until(seller, lambda _: not seller._provider.offers.published)
         await _offers(buyer, 0)
 
-    await until(seller, lambda: seller.snapshot().phase is Phase.IDLE)
+    await until(seller, lambda snapshot: snapshot.phase is Phase.IDLE)
     assert seller.snapshot().pause is None
     assert workers()
     await _offers(buyer, 1)
@@ -116,21 +106,21 @@ async def _offers(buyer: LocalNode, count: int) -> None:
 
 async def test_a_machine_that_is_wanted_already_loads_nothing_until_it_is_free(seller, tmp_path):
     with program(tmp_path):
-        await until(seller, lambda: seller.snapshot().pause is not None)
+        await until(seller, lambda snapshot: snapshot.pause is not None)
         await seller.go_online()
         assert seller.snapshot().phase is Phase.PAUSED
         assert not workers()
-    await until(seller, lambda: seller.snapshot().phase is Phase.IDLE)
+    await until(seller, lambda snapshot: snapshot.phase is Phase.IDLE)
     assert workers()
 
 
 async def test_going_offline_while_paused_ends_it(seller, tmp_path):
     await seller.go_online()
     with program(tmp_path):
-        await until(seller, lambda: seller.snapshot().phase is Phase.PAUSED)
+        await until(seller, lambda snapshot: snapshot.phase is Phase.PAUSED)
         await seller.go_offline()
         assert seller.snapshot().phase is Phase.OFF
-    await until(seller, lambda: seller.snapshot().pause is None)
+    await until(seller, lambda snapshot: snapshot.pause is None)
     assert seller.snapshot().phase is Phase.OFF
     assert not workers()
 
@@ -138,8 +128,8 @@ async def test_going_offline_while_paused_ends_it(seller, tmp_path):
 async def test_a_model_that_is_gone_when_the_machine_is_free_again_is_told_of(seller, tmp_path):
     await seller.go_online()
     with program(tmp_path):
-        await until(seller, lambda: seller.snapshot().phase is Phase.PAUSED)
-        await until(seller, lambda: not workers())
+        await until(seller, lambda snapshot: snapshot.phase is Phase.PAUSED)
+        await until(seller, lambda _: not workers())
         (tmp_path / "seller" / "models" / "tiny.gguf").unlink()
-    await until(seller, lambda: seller.snapshot().phase is Phase.DEGRADED)
+    await until(seller, lambda snapshot: snapshot.phase is Phase.DEGRADED)
     assert "tiny" in seller.snapshot().why

@@ -6,16 +6,13 @@ import asyncio
 
 import pytest
 
-from chain.client import RollupClient
 from node.pricing import cost_nano
 from node.values import (
     ChatDelta,
     ChatDone,
     ChatFailed,
-    ChatMessage,
     ChatQuote,
     ChatStage,
-    ChatTurn,
     IdlewattError,
     JsonObject,
     JsonSchema,
@@ -25,29 +22,7 @@ from node.values import (
 from tests.node.engine.bert import write_bert
 from tests.node.engine.tiny import vocabulary, write_tiny
 from tests.node.services.conftest import PASSPHRASE, PRICES, Pair
-
-FEE_NANO = 1_000
-
-
-def turn(text: str = "hello", **changes) -> ChatTurn:
-    values = {"messages": (ChatMessage("user", text),), "max_tokens": 40, "sampling": Sampling(seed=1)}
-    return ChatTurn(**(values | changes))
-
-
-async def ask(node, question: ChatTurn):
-    events = []
-    async with node.chat(question) as stream:
-        async for event in stream:
-            events.append(event)
-    return events
-
-
-async def balances(url: str, *nodes):
-    async with RollupClient(url) as client:
-        accounts = [
-            await client.account(bytes.fromhex(node.snapshot().wallets[0].address.removeprefix("0x"))) for node in nodes
-        ]
-    return [account.balance_nano if account else 0 for account in accounts]
+from tests.node.services.helpers import FEE_NANO, ask, balances, turn, until
 
 
 async def test_an_answer_is_bought_paid_and_settled_to_the_last_nano(pair: Pair, devnet):
@@ -75,7 +50,7 @@ async def test_an_answer_is_bought_paid_and_settled_to_the_last_nano(pair: Pair,
     assert again[-1].receipt.sequence == done.receipt.sequence + 1
     paid = done.cost_nano + again[-1].cost_nano
 
-    assert pair.seller.snapshot().provider.claimable_nano == paid
+    await until(pair.seller, lambda snapshot: snapshot.provider.claimable_nano == paid)
     await pair.seller.redeem(quote.channel_id)
     await pair.buyer.close_channel(quote.channel_id)
     buyer_after, seller_after = await balances(devnet.l2_url, pair.buyer, pair.seller)
@@ -92,7 +67,7 @@ async def test_four_streams_at_once_are_served_and_paid(pair: Pair):
     answers = await asyncio.gather(*(ask(pair.buyer, turn(f"question {n}")) for n in range(4)))
     assert all(isinstance(events[-1], ChatDone) for events in answers), [events[-1] for events in answers]
     paid = sum(events[-1].cost_nano for events in answers)
-    assert pair.seller.snapshot().provider.claimable_nano == paid
+    await until(pair.seller, lambda snapshot: snapshot.provider.claimable_nano == paid)
 
 
 async def test_a_limit_too_small_for_the_prompt_says_so_and_costs_nothing(pair: Pair):

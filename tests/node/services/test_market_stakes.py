@@ -18,7 +18,7 @@ from node.services import provider_accounts
 from node.services.market_desk import Market
 from node.values import ChatDone, ChatFailed
 from tests.node.services.conftest import PASSPHRASE, Pair, RunNode
-from tests.node.services.test_market_path import ask, turn
+from tests.node.services.helpers import ask, turn
 from tests.node.services.test_market_trouble import impostor
 
 USD = 10**9

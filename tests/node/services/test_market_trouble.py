@@ -15,8 +15,8 @@ from node.services.line import REQUESTS_PER_BUYER
 from node.session.sealed import generate_transport_key, transport_public_key
 from node.values import ChatDelta, ChatDone, ChatFailed, ChatStage, Phase, Prices
 from tests.node.services.conftest import Pair
-from tests.node.services.test_adversity import LONG, until
-from tests.node.services.test_market_path import ask, turn
+from tests.node.services.helpers import ask, skipped, turn, until
+from tests.node.services.test_adversity import LONG
 from wallet.account import UnlockedAccount
 
 IMPOSTOR = UnlockedAccount((4_242).to_bytes(32, "big"))
@@ -138,8 +138,7 @@ async def test_a_buyer_that_asks_for_too_much_at_once_is_refused_before_a_quote_
     assert failed.code == "too_many_requests"
     assert "Wait until one of them has ended" in failed.fix
     assert failed.cost_nano == 0
-    skipped = {view.reason: view for view in pair.seller.snapshot().skipped}
-    assert skipped["too_many_requests"].count == 1
+    assert (await skipped(pair.seller, "too_many_requests")).count == 1
 
 
 async def test_the_owners_own_question_goes_before_those_who_wait(pair: Pair):
@@ -169,9 +168,7 @@ async def test_a_buyer_that_leaves_in_line_is_counted_so(pair: Pair):
             async for event in stream:
                 if isinstance(event, ChatStage) and event.stage == "queued":
                     break
-        async with asyncio.timeout(20), pair.seller.subscribe() as changes:
-            while "left_in_line" not in {view.reason for view in pair.seller.snapshot().skipped}:
-                await anext(changes)
+        await skipped(pair.seller, "left_in_line")
     assert slots.waiting == 0
 
 

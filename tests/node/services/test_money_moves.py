@@ -13,8 +13,7 @@ from chain.errors import IdlewattError
 from chain.sequencer import SequencerConfig
 from node.values import ChannelSummary, ChatDone, ChatStage, Inclusion, WalletState
 from tests.node.services.conftest import PASSPHRASE, Pair
-from tests.node.services.test_adversity import until
-from tests.node.services.test_market_path import FEE_NANO, ask, balances, turn
+from tests.node.services.helpers import FEE_NANO, ask, balances, turn, until
 
 
 async def one_answer(pair: Pair, **changes) -> ChatDone:

@@ -12,7 +12,7 @@ from node.services.local_node import LocalNode
 from node.values import ChatDelta, ChatDone, ChatFailed, Phase
 from tests.node.engine.upstream.hostile import MODEL, Upstream, listing, refusing, speaking, upstream
 from tests.node.services.conftest import PASSPHRASE
-from tests.node.services.test_market_path import ask, turn
+from tests.node.services.helpers import ask, skipped, turn, until
 
 
 @dataclass
@@ -38,12 +38,6 @@ async def rented(run_node, relay, devnet) -> AsyncIterator[Rented]:
         yield Rented(server, seller, buyer)
 
 
-async def until(node: LocalNode, wanted) -> None:
-    async with asyncio.timeout(30), node.subscribe() as changes:
-        while not wanted(node.snapshot()):
-            await anext(changes)
-
-
 async def test_a_server_is_rented_out_and_its_refusals_and_absences_are_told(rented: Rented):
     server, seller, buyer = rented.server, rented.seller, rented.buyer
     assert await seller.models() == (MODEL,)
@@ -64,7 +58,7 @@ async def test_a_server_is_rented_out_and_its_refusals_and_absences_are_told(ren
     assert isinstance(failed, ChatFailed)
     assert (failed.code, failed.fix, failed.cost_nano) == ("engine_busy", "Try again in 12 s.", 0)
     assert "secret" not in failed.message
-    assert {view.reason: view.count for view in seller.snapshot().skipped}["engine_busy"] == 1
+    assert (await skipped(seller, "engine_busy")).count == 1
 
     server.models = refusing(503)
     server.chat = refusing(503)
