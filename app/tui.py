@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.notifications import Notify, SeverityLevel
 from textual.screen import Screen
 
 from app.modes import ALL_MODES, ONBOARDING, SCREENS
@@ -19,6 +20,7 @@ from node.api import NodeApi
 from node.values import IdlewattError, LogLine, NodeChanged, Notice, Phase
 from screens.base import NodeScreen, stylesheets
 from screens.hub import Hub, system_now_ms
+from screens.notices import BriefNotification
 from screens.text import plain
 
 if TYPE_CHECKING:
@@ -188,6 +190,19 @@ class IdlewattApp(App[None], inherit_bindings=False):
                 seen.setdefault(binding.tooltip or binding.description, []).append(self.get_key_display(binding))
         rows = [(" ".join(dict.fromkeys(keys)), what) for what, keys in seen.items()]
         return [*rows, ("esc 1…9", "Change the screen from a text field")]
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = True,
+    ) -> None:
+        """Show a message for a moment; see `App.notify`."""
+        timeout_s = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
+        self.post_message(Notify(BriefNotification(message, title, severity, timeout_s, markup=markup)))
 
     def action_toggle_online(self) -> None:
         """Rent out after asking, or stop."""

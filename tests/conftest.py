@@ -13,6 +13,8 @@ EXIT_S = 120
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        return  # one of several: it waits for the others, and is ended by who started it
     # Last of all, when pytest has taken its own hands off the fault handler and gives standard error back.
     stderr = os.fdopen(os.dup(sys.__stderr__.fileno()), "w")
     config.add_cleanup(lambda: faulthandler.dump_traceback_later(EXIT_S, exit=True, file=stderr))
