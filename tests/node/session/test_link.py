@@ -57,8 +57,8 @@ async def linked():
     here, there = Wire(), Wire()
     here.other, there.other = there, here
     async with asyncio.TaskGroup() as tasks:
-        buyer = tasks.create_task(SealedLink.connect(here, PUBLIC, timeout_s=5))
-        provider = tasks.create_task(SealedLink.accept(there, SECRET, timeout_s=5))
+        buyer = tasks.create_task(SealedLink.connect(here, PUBLIC, timeout_s=30))
+        provider = tasks.create_task(SealedLink.accept(there, SECRET, timeout_s=30))
     yield buyer.result(), provider.result(), here, there
 
 
