@@ -7,16 +7,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-import aiohttp
 import msgspec
-from aiohttp import web
+
+from tests.chain.in_front import Ask, in_front
 
 
 @dataclass
 class CountingL1:
     """Passes everything on, and counts the calls by method."""
 
-    target: str
     url: str = ""
     calls: Counter[str] = field(default_factory=Counter)
 
@@ -29,24 +28,13 @@ class CountingL1:
 @asynccontextmanager
 async def counting(target: str) -> AsyncIterator[CountingL1]:
     """One in front of the L1 at ``target``."""
-    counted = CountingL1(target)
-    async with aiohttp.ClientSession() as session:
+    counted = CountingL1()
 
-        async def handle(request: web.Request) -> web.Response:
-            body = await request.read()
-            asked = msgspec.json.decode(body)
-            for call in asked if isinstance(asked, list) else [asked]:
-                counted.calls[call["method"]] += 1
-            async with session.post(target, data=body, headers={"Content-Type": "application/json"}) as answer:
-                return web.Response(body=await answer.read(), content_type="application/json")
+    async def answer(body: bytes, ask: Ask) -> bytes:
+        asked = msgspec.json.decode(body)
+        for call in asked if isinstance(asked, list) else [asked]:
+            counted.calls[call["method"]] += 1
+        return await ask(body)
 
-        app = web.Application(client_max_size=2**24)
-        app.router.add_post("/", handle)
-        runner = web.AppRunner(app, shutdown_timeout=0.5)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        counted.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
-            yield counted
-        finally:
-            await runner.cleanup()
+    async with in_front(target, answer) as counted.url:
+        yield counted
