@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
-from aiohttp import web
 
 from chain.codec import Batch, BatchHeader, Frame, encode_batch
 from chain.eip712 import SigningDomain, voucher_digest
@@ -34,6 +34,7 @@ from chain.stf import Code, Rules, execute_body
 from chain.txs import CreateAccount
 from chain.types import Account, Channel, account_key, channel_key
 from chain.witness import build_witness
+from tests.chain.in_front import Ask, in_front
 from tests.chain.l1.conftest import (
     ALICE,
     ALICE_KEY,
@@ -341,16 +342,15 @@ class TestHostileLogs:
         head = await rollup.block_number()
         wanted = "0x" + keccak256(topic.encode()).hex()
 
-        async def relay(asked: dict[str, Any]) -> Any:
-            answered = await rpc.answer(asked["method"], *asked["params"])
-            answered["id"] = asked["id"]
+        async def relay(body: bytes, ask: Ask) -> bytes:
+            asked, answered = json.loads(body), json.loads(await ask(body))
             if asked["method"] == "eth_getLogs" and asked["params"][0]["topics"][0] == wanted:
                 assert answered["result"]
                 changed = [change(log) for log in answered["result"]]
                 answered["result"] = [log for log in changed if log is not None]
-            return answered
+            return json.dumps(answered).encode()
 
-        async with _relay_l1(relay) as url:
+        async with in_front(l1.url, relay) as url:
             reader = JsonRpcRollupL1(url, deployment)
             try:
                 with pytest.raises(ChainUnavailableError) as refused:
@@ -369,24 +369,3 @@ def _flip(data: str, byte: int) -> str:
     raw = bytearray.fromhex(data[2:])
     raw[byte] ^= 2
     return "0x" + raw.hex()
-
-
-def _relay_l1(relay: Callable[[dict[str, Any]], Any]) -> Any:
-    from contextlib import asynccontextmanager
-
-    @asynccontextmanager
-    async def serve() -> Any:
-        async def handle(request: web.Request) -> web.Response:
-            return web.json_response(await relay(await request.json()))
-
-        app = web.Application()
-        app.router.add_post("/", handle)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            await runner.cleanup()
-
-    return serve()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 
@@ -18,6 +18,7 @@ from chain.l1.embedded.server import L1Server
 from chain.l1.protocol import Deployment
 from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.state import GENESIS_ROOT
+from tests.chain.in_front import Ask, in_front
 from tests.chain.l1.conftest import (
     ALICE,
     CHAIN_ID,
@@ -181,28 +182,20 @@ class TestHostileL1:
     ) -> None:
         await bridge.deposit(sign, ALICE, ALICE, NANO)
         await post(rollup, clock, inbox_to=1)
-        async with aiohttp.ClientSession() as session:
 
-            async def relay(request: web.Request) -> web.Response:
-                asked = await request.json()
-                async with session.post(l1.url, json=asked) as response:
-                    answered = await response.json()
-                if asked["method"] == method:
-                    answered["result"] = change(answered["result"])
-                return web.json_response(answered)
+        async def relay(body: bytes, ask: Ask) -> bytes:
+            answered = json.loads(await ask(body))
+            if json.loads(body)["method"] == method:
+                answered["result"] = change(answered["result"])
+            return json.dumps(answered).encode()
 
-            app = web.Application()
-            app.router.add_post("/", relay)
-            runner = web.AppRunner(app)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            reader = JsonRpcRollupL1(f"http://127.0.0.1:{runner.addresses[0][1]}", deployment)
+        async with in_front(l1.url, relay) as url:
+            reader = JsonRpcRollupL1(url, deployment)
             ask = reader.inbox_messages if method == "eth_getLogs" else reader.batches
             try:
                 with pytest.raises(ChainUnavailableError) as refused:
                     await ask(0, 10)
             finally:
                 await reader.aclose()
-                await runner.cleanup()
 
         assert refused.value.code == "chain_bad_answer"
