@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from node.wire.codec import MAX_MESSAGE_BYTES, Reader
-from node.wire.messages import CircuitId, Code, Frame, Key, Message, Offer, Reason, WindowBytes
+from node.wire.messages import CircuitId, Code, First, Frame, Key, Message, Offer, Reason, WindowBytes
 
 RelayName = Annotated[str, Meta(min_length=1, max_length=64)]
 
@@ -56,11 +56,12 @@ class NodeDown(Message, frozen=True, tag="node_down"):
 
 
 class EndOpen(Message, frozen=True, tag="end_open"):
-    """``source`` opens a circuit to ``node``."""
+    """``source`` opens a circuit to ``node``, with its first frame unless that is empty."""
 
     source: End
     node: Key
     window_bytes: WindowBytes
+    first: First = b""
 
 
 class EndAccept(Message, frozen=True, tag="end_accept"):

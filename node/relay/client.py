@@ -174,14 +174,19 @@ class RelayClient:
                 cursor = page.cursor
         return listings[:limit]
 
-    async def connect(self, node_id: NodeId, *, timeout_s: float = 10.0) -> Circuit:
+    async def connect(self, node_id: NodeId, *, first: bytes = b"", timeout_s: float = 10.0) -> Circuit:
         """Open a circuit to a node.
+
+        Args:
+            node_id: Whom.
+            first: The circuit's first frame, sent along with the opening; up to 256 bytes, and empty for none.
+            timeout_s: How long the node and the relay may take together.
 
         Raises:
             RelayError: ``peer_unknown`` if no such node is connected to the relay, ``peer_refused`` or
             ``limit_circuits`` if
                 it doesn't take the circuit, ``peer_timeout`` if it doesn't answer, ``relay_unreachable`` if the relay
-                doesn't.
+                doesn't, ``limit_frame`` if ``first`` is too long.
         """
         try:
             peer = node_key(node_id)
@@ -190,7 +195,7 @@ class RelayClient:
         async with self._within(timeout_s, who="node"):
             while True:
                 await self._wait_online()
-                circuit = self._session.open(peer)
+                circuit = self._session.open(peer, first)
                 await self._wait_opened(circuit)
                 if circuit.opened.done() and not circuit.opened.cancelled():
                     return circuit

@@ -56,13 +56,24 @@ class CircuitHost(Protocol):
 
 
 class ClientCircuit:
-    """One end of a circuit; see ``node.relay.circuit.Circuit``."""
+    """One end of a circuit; see ``node.relay.circuit.Circuit``.
 
-    def __init__(self, host: CircuitHost, number: int, peer: NodeId, send_credit_bytes: int = 0) -> None:
+    Args:
+        host: Its client.
+        number: Its number at this end.
+        peer: Who is at the other end.
+        send_credit_bytes: What may be sent at once: the window in which the peer opened it.
+        first: The frame that went with our opening.
+    """
+
+    def __init__(
+        self, host: CircuitHost, number: int, peer: NodeId, send_credit_bytes: int = 0, *, first: bytes = b""
+    ) -> None:
         self._host = host
         self._number = number
         self._peer = peer
         self._send_credit_bytes = send_credit_bytes
+        self._first_cost_bytes = m.first_cost_bytes(first)
         self._window_bytes = host.window_bytes
         self._inbox: deque[bytes] = deque()
         self._unread_bytes = 0
@@ -155,7 +166,7 @@ class ClientCircuit:
         """
         if self.opened.done():
             raise WireError("The relay says twice that a circuit is open.")
-        self._send_credit_bytes = window_bytes
+        self._send_credit_bytes = window_bytes - self._first_cost_bytes
         self.opened.set_result(None)
         self._sendable.set()
 

@@ -86,12 +86,16 @@ class ClientSession:
         """How many circuits live."""
         return len(self._circuits)
 
-    def open(self, peer: bytes) -> ClientCircuit:
-        """Ask for a circuit to ``peer``.
+    def open(self, peer: bytes, first: bytes = b"") -> ClientCircuit:
+        """Ask for a circuit to ``peer``, whose first frame goes along; an empty one is none.
 
         Raises:
-            RelayError: With code ``limit_circuits`` if this node has as many as the relay allows.
+            RelayError: With code ``limit_circuits`` if this node has as many as the relay allows, ``limit_frame`` if
+                the frame is too long to go along.
         """
+        most_bytes = min(m.MAX_FIRST_BYTES, self.frame_bytes)
+        if len(first) > most_bytes:
+            raise RelayError(f"A first frame has {most_bytes} bytes at most.", code="limit_frame")
         if self.welcome is not None and len(self._circuits) >= self.welcome.circuits:
             raise RelayError(
                 f"This node already has {len(self._circuits)} circuits, as many as the relay allows.",
@@ -100,8 +104,8 @@ class ClientSession:
             )
         number = self._next_circuit
         self._next_circuit += 2
-        circuit = self._circuits[number] = ClientCircuit(self, number, node_id(peer))
-        self.put_on_circuit(number, m.Open(number, peer, self.window_bytes))
+        circuit = self._circuits[number] = ClientCircuit(self, number, node_id(peer), first=first)
+        self.put_on_circuit(number, m.Open(number, peer, self.window_bytes, first))
         return circuit
 
     def publish(self, offers: tuple[bytes, ...]) -> asyncio.Future[m.Published | m.Page]:
@@ -179,6 +183,8 @@ class ClientSession:
             self.put_on_circuit(message.circuit, m.Close(message.circuit, "peer_refused", "Too many circuits wait."))
             return
         circuit = ClientCircuit(self, message.circuit, node_id(message.peer), message.window_bytes)
+        if message.first:
+            circuit.on_data(message.first)
         self._circuits[message.circuit] = circuit
         self.waiting.append(circuit)
         self.arrived.set()

@@ -75,6 +75,8 @@ class _End:
     peer: End | None = None
     send_credit_bytes: int = 0
     receive_credit_bytes: int = 0
+    first_cost_bytes: int = 0
+    """What the frame that came with the opening costs of the window that the acceptance brings."""
 
 
 @dataclass(slots=True)
@@ -208,15 +210,20 @@ class Hub:
         if len(me.ends) >= self._limits.circuits_per_node:
             raise WireError(f"A node has {self._limits.circuits_per_node} circuits at most.", code="limit_circuits")
         self._check_window(message.window_bytes)
+        self._check_frame(message.first)
         me.last_opened = message.circuit
         presence = self.directory.find(message.peer)
         if presence is None or message.peer == node:
             return [ToNode(node, m.Close(message.circuit, "peer_unknown", "No such node is connected to this relay."))]
         me.ends[message.circuit] = _End(
-            "opening", presence.relay, message.peer, receive_credit_bytes=message.window_bytes
+            "opening",
+            presence.relay,
+            message.peer,
+            receive_credit_bytes=message.window_bytes,
+            first_cost_bytes=m.first_cost_bytes(message.first),
         )
         source = End(self._relay, node, message.circuit)
-        return self._send(presence.relay, b.EndOpen(source, message.peer, message.window_bytes))
+        return self._send(presence.relay, b.EndOpen(source, message.peer, message.window_bytes, message.first))
 
     def _on_accept(self, node: bytes, message: m.Accept) -> list[Action]:
         end = self._end_of(node, message.circuit)
@@ -226,20 +233,18 @@ class Hub:
             raise WireError("Only an incoming circuit can be accepted, once.")
         self._check_window(message.window_bytes)
         end.state = "open"
-        end.receive_credit_bytes = message.window_bytes
+        end.receive_credit_bytes = message.window_bytes - end.first_cost_bytes
         source = End(self._relay, node, message.circuit)
         return self._send(end.peer_relay, b.EndAccept(end.peer, source, message.window_bytes))
 
     def _on_data(self, node: bytes, message: m.Data) -> list[Action]:
-        size_bytes = len(message.frame)
-        if size_bytes > self._limits.frame_bytes:
-            raise WireError(f"A frame has {self._limits.frame_bytes} bytes at most.", code="limit_frame")
+        self._check_frame(message.frame)
         end = self._end_of(node, message.circuit)
         if end is None:
             return []
         if end.state != "open" or end.peer is None:
             raise WireError("A frame came before its circuit was open.")
-        end.send_credit_bytes -= size_bytes + m.FRAME_COST_BYTES
+        end.send_credit_bytes -= len(message.frame) + m.FRAME_COST_BYTES
         if end.send_credit_bytes < 0:
             raise WireError("A frame exceeds the credit of its circuit.", code="credit")
         return self._send(end.peer_relay, b.EndData(end.peer, message.frame))
@@ -284,7 +289,8 @@ class Hub:
                 end.send_credit_bytes += message.amount_bytes
                 return [ToNode(node, m.Credit(circuit, message.amount_bytes))]
             case b.EndAccept():
-                end.state, end.peer, end.send_credit_bytes = "open", message.source, message.window_bytes
+                end.state, end.peer = "open", message.source
+                end.send_credit_bytes = message.window_bytes - end.first_cost_bytes
                 return [ToNode(node, m.Accepted(circuit, message.window_bytes))]
             case b.EndClose():
                 del held.ends[circuit]
@@ -301,9 +307,15 @@ class Hub:
             return self._send(message.source.relay, refusal)
         held.last_offered += 2
         held.ends[held.last_offered] = _End(
-            "offered", message.source.relay, message.source.node, message.source, message.window_bytes
+            "offered",
+            message.source.relay,
+            message.source.node,
+            message.source,
+            message.window_bytes,
+            first_cost_bytes=m.first_cost_bytes(message.first),
         )
-        return [ToNode(message.node, m.Incoming(held.last_offered, message.source.node, message.window_bytes))]
+        incoming = m.Incoming(held.last_offered, message.source.node, message.window_bytes, message.first)
+        return [ToNode(message.node, incoming)]
 
     def _on_end_cancel(self, message: b.EndCancel) -> list[Action]:
         held = self._nodes.get(message.node)
@@ -338,6 +350,10 @@ class Hub:
         if end is None and circuit > (me.last_opened if circuit % 2 else me.last_offered):
             raise WireError(f"Circuit {circuit} of {node_id(node)[:8]} never was.", code="circuit_unknown")
         return end
+
+    def _check_frame(self, frame: bytes) -> None:
+        if len(frame) > self._limits.frame_bytes:
+            raise WireError(f"A frame has {self._limits.frame_bytes} bytes at most.", code="limit_frame")
 
     def _check_window(self, window_bytes: int) -> None:
         if not self._limits.least_window_bytes <= window_bytes <= self._limits.window_bytes:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from typing import Final
 
 from chain.errors import IdlewattError
 from node.market.offers import Offer
-from node.relay.circuit import NodeId
+from node.relay.circuit import Circuit, NodeId
 from node.services.chain_desk import ChainDesk
 from node.services.events import EventHub
 from node.services.market_desk import MarketDesk
@@ -68,12 +69,11 @@ class Settling:
             TimeoutError: If it doesn't answer.
         """
         client = await self._relay.client()
-        circuit = await client.connect(NodeId(offer.node_id), timeout_s=CONNECT_TIMEOUT_S)
-        try:
-            return await SealedLink.connect(circuit, offer.transport_key, timeout_s=CONNECT_TIMEOUT_S)
-        except BaseException:
-            await circuit.close("protocol")
-            raise
+
+        def dial(hello: bytes) -> Awaitable[Circuit]:
+            return client.connect(NodeId(offer.node_id), first=hello, timeout_s=CONNECT_TIMEOUT_S)
+
+        return await SealedLink.connect(dial, offer.transport_key, timeout_s=CONNECT_TIMEOUT_S)
 
     def settle_later(self, offer: Offer, record: BuyerChannel) -> None:
         """Hand the channel's newest voucher in again, a little later and a few times."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import re
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from chain.errors import IdlewattError
@@ -42,8 +43,15 @@ class SealedLink:
         """Whether the circuit ended without the peer's last frame: something that it sent may be missing."""
 
     @classmethod
-    async def connect(cls, circuit: Circuit, transport_key: bytes, *, timeout_s: float) -> SealedLink:
+    async def connect(
+        cls, dial: Callable[[bytes], Awaitable[Circuit]], transport_key: bytes, *, timeout_s: float
+    ) -> SealedLink:
         """The buyer's end, sure to talk to the holder of the offer's ``transport_key``.
+
+        Args:
+            dial: Opens the circuit, whose first frame is the hello it is given: one way there and back does for both.
+            transport_key: The provider's X25519 public key; 32 bytes.
+            timeout_s: How long the provider may take to answer once the circuit is open.
 
         Raises:
             SealError: If the peer is not the provider.
@@ -51,9 +59,13 @@ class SealedLink:
             TimeoutError: If the provider did not answer in time.
         """
         channel = SealedInitiator(transport_key)
-        async with asyncio.timeout(timeout_s):
-            await circuit.send(channel.hello())
-            channel.receive_hello(await circuit.receive())
+        circuit = await dial(channel.hello())
+        try:
+            async with asyncio.timeout(timeout_s):
+                channel.receive_hello(await circuit.receive())
+        except BaseException:
+            await circuit.close("protocol")
+            raise
         return cls(circuit, channel)
 
     @classmethod

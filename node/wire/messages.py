@@ -19,6 +19,8 @@ PROTOCOL_MAX: Final = 1
 
 MAX_FRAME_BYTES: Final = 262_144
 """The largest circuit frame any relay may allow; a relay's own limit stands in its ``Welcome``."""
+MAX_FIRST_BYTES: Final = 256
+"""The largest frame that may travel with an ``Open``: a greeting, not a message."""
 MAX_OFFER_BYTES: Final = 32_768
 MAX_OFFERS_PER_NODE: Final = 64
 MAX_PAGE_OFFERS: Final = 256
@@ -38,6 +40,12 @@ Code = Annotated[str, Meta(max_length=48, pattern=CODE_PATTERN)]
 Reason = Annotated[str, Meta(max_length=240)]
 Offer = Annotated[bytes, Meta(min_length=1, max_length=MAX_OFFER_BYTES)]
 Frame = Annotated[bytes, Meta(max_length=MAX_FRAME_BYTES)]
+First = Annotated[bytes, Meta(max_length=MAX_FIRST_BYTES)]
+
+
+def first_cost_bytes(first: bytes) -> int:
+    """What the frame that came with an ``Open`` costs of its circuit's credit; an empty one is none."""
+    return len(first) + FRAME_COST_BYTES if first else 0
 
 
 class Message(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -124,11 +132,16 @@ class Page(Message, frozen=True, tag="page"):
 
 
 class Open(Message, frozen=True, tag="open"):
-    """Node → relay: open a circuit to ``peer``. The node numbers its own with rising odd numbers."""
+    """Node → relay: open a circuit to ``peer``. The node numbers its own with rising odd numbers.
+
+    ``first`` is the circuit's first frame, unless it is empty: it saves a greeting the way there and back. It costs of
+    the window that the acceptance brings what a ``Data`` would.
+    """
 
     circuit: CircuitId
     peer: Key
     window_bytes: WindowBytes
+    first: First = b""
 
 
 class Incoming(Message, frozen=True, tag="incoming"):
@@ -137,6 +150,7 @@ class Incoming(Message, frozen=True, tag="incoming"):
     circuit: CircuitId
     peer: Key
     window_bytes: WindowBytes
+    first: First = b""
 
 
 class Accept(Message, frozen=True, tag="accept"):

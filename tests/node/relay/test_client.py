@@ -73,6 +73,22 @@ async def test_a_slow_reader_stalls_its_own_circuit_alone(relay, make_client):
     await pouring
 
 
+async def test_a_circuit_may_begin_with_a_frame_which_costs_what_any_frame_costs(make_relay, make_client):
+    relay = await make_relay(frame_bytes=300, window_bytes=728)
+    anna, bert = await make_client(relay.url), await make_client(relay.url)
+    circuits = bert.incoming()
+    there, here = await asyncio.gather(anext(circuits), anna.connect(bert.node_id, first=b"g" * 256))
+    # A window is two frames: nothing of them may be lost to the greeting, however often they go round.
+    for frame in (b"x" * 300 for _ in range(20)):
+        sending = asyncio.create_task(here.send(frame))
+        assert await there.receive() in {b"g" * 256, frame}
+        await sending
+    assert await there.receive() == b"x" * 300
+    with pytest.raises(RelayError, match="256 bytes") as caught:
+        await anna.connect(bert.node_id, first=b"g" * 257)
+    assert caught.value.code == "limit_frame"
+
+
 async def test_a_frame_larger_than_the_limit_is_refused_before_it_is_sent(relay, make_client):
     here, there = await pair(await make_client(relay.url), await make_client(relay.url))
     with pytest.raises(RelayError) as caught:

@@ -177,6 +177,19 @@ def test_empty_frames_cost_credit_too(net):
     assert code_of(net, ANNA, m.Data(1, b"")) == "credit"
 
 
+def test_a_first_frame_comes_with_the_circuit_and_costs_of_the_window_that_its_acceptance_brings(net):
+    net.say(ANNA, m.Open(1, BERT, WINDOW, b"greeting"))
+    assert net.hear(BERT) == [m.Incoming(2, ANNA, WINDOW, b"greeting")]
+    net.say(BERT, m.Accept(2, WINDOW))
+    for _ in range(14):
+        net.say(ANNA, m.Data(1, b""))
+    assert code_of(net, ANNA, m.Data(1, b"")) == "credit"
+
+
+def test_a_first_frame_larger_than_a_frame_is_an_error(net):
+    assert code_of(net, ANNA, m.Open(1, BERT, WINDOW, b"x" * 101)) == "limit_frame"
+
+
 def test_granting_more_than_a_window_is_an_error(net):
     net.open()
     assert code_of(net, BERT, m.Credit(2, 1)) == "credit"
@@ -305,11 +318,11 @@ class Bookkeeping(RuleBasedStateMachine):
     def ends(self, node):
         return self.net.hubs[self.net.home[node]]._nodes[node].ends
 
-    @rule(node=st.sampled_from(nodes), peer=st.sampled_from(nodes))
-    def open(self, node, peer):
+    @rule(node=st.sampled_from(nodes), peer=st.sampled_from(nodes), first=st.binary(max_size=100))
+    def open(self, node, peer, first):
         held = self.net.hubs[self.net.home[node]]._nodes[node]
         if len(held.ends) < LIMITS.circuits_per_node:
-            self.net.say(node, m.Open(held.last_opened + 2, peer, WINDOW))
+            self.net.say(node, m.Open(held.last_opened + 2, peer, WINDOW, first))
 
     @rule(node=st.sampled_from(nodes), pick=st.integers(0, 2), size=st.integers(0, 100), what=st.integers(0, 3))
     def use(self, node, pick, size, what):

@@ -28,6 +28,10 @@ class Wire:
         self.ended = ""
         self.full = False
 
+    async def dial(self, first):
+        self.other.inbox.put_nowait(first)
+        return self
+
     async def send(self, frame):
         if self.ended:
             raise CircuitClosedError("It ended.", code=self.ended)
@@ -57,7 +61,7 @@ async def linked():
     here, there = Wire(), Wire()
     here.other, there.other = there, here
     async with asyncio.TaskGroup() as tasks:
-        buyer = tasks.create_task(SealedLink.connect(here, PUBLIC, timeout_s=30))
+        buyer = tasks.create_task(SealedLink.connect(here.dial, PUBLIC, timeout_s=30))
         provider = tasks.create_task(SealedLink.accept(there, SECRET, timeout_s=30))
     yield buyer.result(), provider.result(), here, there
 
