@@ -191,19 +191,21 @@ class BuyerService:
 
     async def _attempt(self, view: TurnView, offer: Offer, chosen: OfferView) -> io.Failed | None:
         """Try one offer; ``None`` when the turn is over, else why it failed before anything was delivered."""
+        await view.stage("connecting", f"Connecting to {chosen.provider}.")
+        connecting = asyncio.create_task(self.settling.connect(offer), name="connect")
+
+        async def about_to_open(text: str) -> None:
+            # Nothing is paid into a channel with somebody who can't be reached.
+            await connecting
+            await view.stage("opening_channel", text)
+
         try:
-            await view.stage("connecting", f"Connecting to {chosen.provider}.")
-            link = await self.settling.connect(offer)
-        except (IdlewattError, TimeoutError) as error:
-            return _failed(error)
-        try:
-            need = _need(offer, view.turn)
-            async with self.channels.reserve(need, lambda text: view.stage("opening_channel", text)) as channel:
-                return await self._ask(view, link, offer, channel)
+            async with self.channels.reserve(_need(offer, view.turn), about_to_open) as channel:
+                return await self._ask(view, await connecting, offer, channel)
         except (IdlewattError, TimeoutError) as error:
             return _failed(error)
         finally:
-            await link.close("done")
+            await _hang_up(connecting)
 
     async def _ask(self, view: TurnView, link: SealedLink, offer: Offer, channel: PayingChannel) -> io.Failed | None:
         rollup = await self._chain.rollup(1.0)
@@ -223,7 +225,7 @@ class BuyerService:
             stop=turn.stop,
             logprobs=turn.logprobs,
             response_format=turn.response_format,
-            voucher=await self.channels.newest_voucher(record),
+            voucher=await self.channels.voucher_so_far(channel),
         )
         problem = m.ask_problem(ask)
         if problem:
@@ -318,6 +320,14 @@ def _need(offer: Offer, turn: ChatTurn) -> Need:
         min_deposit_nano=offer.min_deposit_nano,
         max_spend_nano=turn.max_spend_nano,
     )
+
+
+async def _hang_up(connecting: asyncio.Task[SealedLink]) -> None:
+    """Close the link that was being made, or stop making it."""
+    connecting.cancel()
+    (link,) = await asyncio.gather(connecting, return_exceptions=True)
+    if isinstance(link, SealedLink):
+        await link.close("done")
 
 
 def _failed(error: IdlewattError | TimeoutError) -> io.Failed:

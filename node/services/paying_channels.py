@@ -118,10 +118,22 @@ class PayingChannels:
         Raises:
             IdlewattError: If its key is not at hand.
         """
-        if not record.signed_nano or record.channel_id is None:
+        if not record.signed_nano:
+            return None
+        return await self._signed_again(record, await self._purse.voucher_key(record.signer, record.salt))
+
+    async def voucher_so_far(self, channel: PayingChannel) -> Voucher | None:
+        """The newest voucher of a reserved channel, whose key is at hand.
+
+        Raises:
+            IdlewattError: If the chain can't be asked who it is.
+        """
+        return await self._signed_again(channel.record, channel.key) if channel.record.signed_nano else None
+
+    async def _signed_again(self, record: BuyerChannel, key: VoucherKey) -> Voucher | None:
+        if record.channel_id is None:
             return None
         rollup = await self._chain.rollup()
-        key = await self._purse.voucher_key(record.signer, record.salt)
         return sign_voucher(key, rollup.domain, record.channel_id, record.signed_nano)
 
     async def reconcile(self) -> None:

@@ -117,7 +117,7 @@ class Loop:
                     self._end(self._requests[ticket], "cancelled")
                 self._side.cancel(ticket)
             case wire.Count(ticket=ticket, messages=messages):
-                self._answer(ticket, lambda: wire.Counted(ticket, len(self._prompts.tokens(messages))))
+                self._answer(ticket, lambda: wire.Counted(ticket, self._prompts.count(messages)))
             case wire.Score(ticket=ticket) | wire.Embed(ticket=ticket):
                 work = frame
                 self._answer(ticket, lambda: self._side.submit(work))

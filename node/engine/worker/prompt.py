@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
 
 from node.engine.protocol import ChatMessage, EngineError
 from node.engine.worker.template import ChatTemplate
+
+COUNTED_KEPT = 8
+"""Conversations whose tokens wait for the question that follows their count."""
 
 
 class Tokenizer(Protocol):
@@ -63,8 +67,20 @@ class PromptBuilder:
         self._template = template
         self._tokenizer = tokenizer
         self._guard = guard
+        self._counted: OrderedDict[tuple[ChatMessage, ...], list[int]] = OrderedDict()
         self.thinking = template.thinking()
         """What the model puts around its thinking, if it thinks."""
+
+    def count(self, messages: Sequence[ChatMessage]) -> int:
+        """How many tokens the conversation has; who counts one usually asks it next, so they are kept for that.
+
+        Raises:
+            EngineError: With code ``bad_request`` if the template can't take it.
+        """
+        tokens = self._counted[tuple(messages)] = self.tokens(messages)
+        if len(self._counted) > COUNTED_KEPT:
+            self._counted.popitem(last=False)
+        return len(tokens)
 
     def tokens(self, messages: Sequence[ChatMessage]) -> list[int]:
         """Tokens of the whole conversation, ready for the answer to follow.
@@ -72,6 +88,10 @@ class PromptBuilder:
         Raises:
             EngineError: With code ``bad_request`` if the template can't take it.
         """
+        counted = self._counted.pop(tuple(messages), None)
+        return self._made(messages) if counted is None else counted
+
+    def _made(self, messages: Sequence[ChatMessage]) -> list[int]:
         risky = {index for index, message in enumerate(messages) if self._guard.is_risky(message.content)}
         if risky:
             tokens = self._tokens_around(messages, risky)

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.engine.protocol import ChatMessage, EngineError
-from node.engine.worker.prompt import ControlTextGuard, PromptBuilder
+from node.engine.worker.prompt import COUNTED_KEPT, ControlTextGuard, PromptBuilder
 from node.engine.worker.template import ChatTemplate
 from tests.node.engine.tiny import CHATML
 
@@ -78,3 +78,24 @@ def test_a_template_that_rewrites_control_text_is_refused():
 def test_the_leading_token_is_added_once():
     assert build("x", template="{{ messages[0]['content'] }}", leading=[-3]) == [-3, ord("x")]
     assert build("x", template="<s>{{ messages[0]['content'] }}", leading=[-3]) == [-3, ord("x")]
+
+
+def test_what_was_counted_is_the_prompt_that_follows_and_is_made_only_once():
+    class Counting(Characters):
+        texts = 0
+
+        def tokenize(self, text: str, *, special: bool) -> list[int]:
+            self.texts += 1
+            return super().tokenize(text, special=special)
+
+    vocabulary = Counting()
+    builder = PromptBuilder(ChatTemplate(CHATML), vocabulary, GUARD)
+    questions = [[ChatMessage("user", f"question {number}")] for number in range(COUNTED_KEPT + 1)]
+    counts = [builder.count(question) for question in questions]
+    made = vocabulary.texts
+    prompts = [builder.tokens(question) for question in questions]
+    assert [len(prompt) for prompt in prompts] == counts
+    assert vocabulary.texts == made + 1, "all but the oldest were kept"
+    assert prompts == [build(question[0].content) for question in questions]
+    assert builder.tokens(questions[-1]) == prompts[-1]
+    assert vocabulary.texts == made + 2, "what was asked is forgotten"
