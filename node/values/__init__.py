@@ -1,0 +1,125 @@
+"""Frozen values that cross the seam between the node and whatever shows or steers it.
+
+Every string here is harmless on screen already: what came from peers passed ``node.wire.text.plain``.
+Amounts are nano, times are milliseconds UTC unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from chain.errors import IdlewattError
+from chain.money import MAX_NANO, NANO_PER_USD, format_usd, parse_usd
+from chain.views import (
+    BatchView,
+    ChainEvent,
+    DisputeStage,
+    DisputeView,
+    Inclusion,
+    SafetyView,
+    SequencerView,
+    WaitingMessage,
+)
+from node.engine.protocol import (
+    ChatMessage,
+    JsonObject,
+    JsonSchema,
+    ResponseFormat,
+    Sampling,
+    TokenLogprob,
+    TopLogprob,
+)
+from node.models.views import (
+    BenchEvent,
+    BenchRow,
+    BenchView,
+    FitView,
+    HubModelView,
+    ModelDetail,
+    ModelView,
+    PullChosen,
+    PullDone,
+    PullEvent,
+    PullProgress,
+)
+from node.values.chain import Alarm, ChainSnapshot
+from node.values.chat import ChatDelta, ChatDone, ChatEvent, ChatFailed, ChatQuote, ChatSession, ChatStage, ChatTurn
+from node.values.events import LogLine, NodeChanged, NodeEvent, Notice
+from node.values.health import Health, HealthItem, Phase
+from node.values.jobs import JobStage, JobView, ReceiptView, SkippedView
+from node.values.machine import DeviceView, EnergyView, NetView, PauseView
+from node.values.market import OfferView, PriceAdvice, Prices, ProviderView
+from node.values.snapshot import NodeSnapshot, RelayView
+from node.values.wallet import ChannelSummary, MoneyLine, MoneyView, SlashView, WalletState, WalletView
+from wallet.steps import Step, StepState
+
+__all__ = [
+    "MAX_NANO",
+    "NANO_PER_USD",
+    "Alarm",
+    "BatchView",
+    "BenchEvent",
+    "BenchRow",
+    "BenchView",
+    "ChainEvent",
+    "ChainSnapshot",
+    "ChannelSummary",
+    "ChatDelta",
+    "ChatDone",
+    "ChatEvent",
+    "ChatFailed",
+    "ChatMessage",
+    "ChatQuote",
+    "ChatSession",
+    "ChatStage",
+    "ChatTurn",
+    "DeviceView",
+    "DisputeStage",
+    "DisputeView",
+    "EnergyView",
+    "FitView",
+    "Health",
+    "HealthItem",
+    "HubModelView",
+    "IdlewattError",
+    "Inclusion",
+    "JobStage",
+    "JobView",
+    "JsonObject",
+    "JsonSchema",
+    "LogLine",
+    "ModelDetail",
+    "ModelView",
+    "MoneyLine",
+    "MoneyView",
+    "NetView",
+    "NodeChanged",
+    "NodeEvent",
+    "NodeSnapshot",
+    "Notice",
+    "OfferView",
+    "PauseView",
+    "Phase",
+    "PriceAdvice",
+    "Prices",
+    "ProviderView",
+    "PullChosen",
+    "PullDone",
+    "PullEvent",
+    "PullProgress",
+    "ReceiptView",
+    "RelayView",
+    "ResponseFormat",
+    "SafetyView",
+    "Sampling",
+    "SequencerView",
+    "SkippedView",
+    "SlashView",
+    "Step",
+    "StepState",
+    "TokenLogprob",
+    "TopLogprob",
+    "WaitingMessage",
+    "WalletState",
+    "WalletView",
+    "format_usd",
+    "parse_usd",
+]

@@ -1,0 +1,99 @@
+"""A question to a model on somebody's machine, what is heard until its answer ends, and saved conversations."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from node.engine.protocol import ChatMessage, ResponseFormat, Sampling, TokenLogprob
+from node.values.jobs import ReceiptView
+from node.values.market import Prices
+
+
+class ChatTurn(msgspec.Struct, frozen=True, kw_only=True):
+    """One question to a model on somebody's machine."""
+
+    messages: tuple[ChatMessage, ...]
+    model: str = ""
+    """Model name; empty takes the best offer."""
+    offer_id: str = ""
+    """A particular offer; empty lets the node choose."""
+    max_tokens: int = 512
+    max_spend_nano: int | None = None
+    """Refuse before paying more than this for the turn, opening fee included."""
+    sampling: Sampling = Sampling()
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    """Most likely tokens to report with each token, up to 20; None for no log-probabilities."""
+    response_format: ResponseFormat | None = None
+
+
+class ChatStage(msgspec.Struct, frozen=True, kw_only=True, tag="stage"):
+    """What happens before the first token: choosing, connecting, opening a channel, waiting, thinking."""
+
+    stage: Literal["choosing", "connecting", "opening_channel", "asking", "queued", "prefill"]
+    detail: str
+
+
+class ChatQuote(msgspec.Struct, frozen=True, kw_only=True, tag="quote"):
+    """The provider's quote, re-counted and accepted."""
+
+    job_id: str
+    model: str
+    model_sha256: str
+    provider: str
+    channel_id: int
+    input_tokens: int
+    max_output_tokens: int
+    ceiling_nano: int
+    prices: Prices
+
+
+class ChatDelta(msgspec.Struct, frozen=True, kw_only=True, tag="delta"):
+    """Some text, harmless on screen, and what it has cost so far."""
+
+    text: str
+    output_tokens: int
+    spent_nano: int
+    thinking: bool = False
+    """A reasoning model's thinking, without its tags: billed as the answer, and no part of it."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """As the provider sent them: their bytes are not made harmless."""
+
+
+class ChatDone(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
+    """The end of an answer, paid and receipted."""
+
+    job_id: str
+    reason: Literal["stop", "length", "cancelled"]
+    input_tokens: int
+    output_tokens: int
+    cost_nano: int
+    deposit_left_nano: int
+    ttft_ms: float
+    tokens_per_s: float
+    total_ms: float
+    receipt: ReceiptView
+
+
+class ChatFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
+    """The turn ended without a full answer; what was delivered is paid, nothing else."""
+
+    code: str
+    message: str
+    fix: str
+    cost_nano: int
+
+
+ChatEvent = ChatStage | ChatQuote | ChatDelta | ChatDone | ChatFailed
+
+
+class ChatSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A saved conversation."""
+
+    session_id: str
+    title: str
+    model: str
+    created_ms: int
+    messages: tuple[ChatMessage, ...]
