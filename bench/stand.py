@@ -66,7 +66,7 @@ def new_engine(model: Path, log: Path, slots: int) -> LlamaEngine:
 
 def load_of(engine: LlamaEngine, model: Path) -> peers.Load:
     """What the engine chose for this model on this machine, for the others to be given the same."""
-    prepared = engine._prepared
+    prepared = engine.prepared
     assert prepared is not None
     chosen = prepared.load
     return peers.Load(

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from chain.errors import UsageError
-from node.engine.llama import EngineState, LlamaEngine
+from node.engine.llama import LlamaEngine
 from node.engine.protocol import Engine
+from node.engine.state import EngineState
 from node.engine.tuning import TuningCache
 from node.engine.upstream.engine import UpstreamEngine
 from node.models.catalog import resolve

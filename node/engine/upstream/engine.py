@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Final, Self
 
 from node.engine.checks import check_messages, check_request, effective_seed
-from node.engine.llama import EngineState
 from node.engine.protocol import (
     ChatMessage,
     Chunk,
@@ -27,6 +26,7 @@ from node.engine.protocol import (
     Scored,
     Started,
 )
+from node.engine.state import EngineState
 from node.engine.upstream import dialect as d
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.errors import UpstreamError, again_fix, stalled

@@ -8,8 +8,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from node.engine.llama import EngineState, StateName
 from node.engine.protocol import EngineError
+from node.engine.state import EngineState, StateName
 from node.engine.upstream.errors import UpstreamError, again_fix, unreachable
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,9 @@ import pytest
 
 from node.engine import frames as wire
 from node.engine import loading
-from node.engine.llama import EngineState, LlamaEngine
+from node.engine.llama import LlamaEngine
 from node.engine.protocol import ChatMessage, EngineError
+from node.engine.state import EngineState
 from node.models.gguf import ModelError
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.tiny import write_tiny
@@ -91,12 +92,12 @@ async def test_a_worker_that_hangs_is_ended_and_replaced(make_engine: Make, tiny
 async def test_a_healthy_idle_worker_is_left_alone(make_engine: Make, tiny_model: Path):
     async with make_engine(tiny_model, stall_seconds=0.2) as engine:
         pid = engine.worker_pid
-        heard = [engine._worker.heard_at]
+        heard = [engine._supervisor.worker.heard_at]
         async with asyncio.timeout(30):
             while len(heard) < 3:
                 await asyncio.sleep(0)
-                if engine._worker.heard_at != heard[-1]:
-                    heard.append(engine._worker.heard_at)
+                if engine._supervisor.worker.heard_at != heard[-1]:
+                    heard.append(engine._supervisor.worker.heard_at)
         assert engine.worker_pid == pid
 
 
@@ -214,7 +215,7 @@ async def test_a_start_that_is_cancelled_leaves_no_process(make_engine: Make, ti
 async def test_a_worker_that_sends_nonsense_is_ended(make_engine: Make, tiny_model: Path):
     states = States()
     async with make_engine(tiny_model, on_state=states, backoff_seconds=0.01) as engine:
-        engine._worker.data_received(b"\xff\xff\xff\xff")
+        engine._supervisor.worker.data_received(b"\xff\xff\xff\xff")
         await states.until("ready", 2)
         await answer(engine, ask())
 

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 
 from chain.errors import UsageError
-from node.engine.llama import EngineState
 from node.engine.protocol import ChatMessage, Chunk, EngineError, Finished, JsonObject, Sampling, Started
+from node.engine.state import EngineState
 from node.engine.upstream import sse
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.dialect import model_id

@@ -1,0 +1,106 @@
+"""What was asked of a worker and isn't answered yet: streams of running requests, and questions with one answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from node.engine import frames as wire
+from node.engine.process import WorkerProcess
+from node.engine.protocol import EngineError
+from node.engine.stream import Stream
+
+Answer = wire.Counted | wire.Measured | wire.ScoreDone | wire.EmbedDone
+"""A worker's answer to a question that has one."""
+RequestFrame = wire.Text | wire.Began | wire.Ended | wire.Refused | Answer
+"""A frame that belongs to one request."""
+
+
+class Requests:
+    """Hands a worker's frames to whoever waits for them, by the ticket that each request gets."""
+
+    def __init__(self) -> None:
+        self._streams: dict[int, Stream] = {}
+        self._by_id: dict[str, Stream] = {}
+        self._answers: dict[int, asyncio.Future[Answer]] = {}
+        self._next_ticket = 0
+
+    @property
+    def work_tokens(self) -> int:
+        """Tokens that all running and waiting streams may take at most."""
+        return sum(stream.work_tokens for stream in self._streams.values())
+
+    def open(self, request_id: str, *, seed: int, window_tokens: int, work_tokens: int) -> Stream:
+        """A stream under a new ticket; `close` it.
+
+        Raises:
+            EngineError: If a request with this id is running.
+        """
+        if request_id in self._by_id:
+            raise EngineError("A request with this id is already running.", code="bad_request")
+        stream = Stream(self._ticket(), request_id, seed, window_tokens, work_tokens)
+        self._streams[stream.ticket] = self._by_id[request_id] = stream
+        return stream
+
+    def close(self, stream: Stream) -> None:
+        """Forget a stream; frames that still come for it are dropped."""
+        del self._streams[stream.ticket], self._by_id[stream.request_id]
+
+    def running(self, request_id: str) -> Stream | None:
+        """The stream of a request that is neither over nor unknown."""
+        stream = self._by_id.get(request_id)
+        return None if stream is None or stream.over else stream
+
+    async def ask(self, worker: WorkerProcess, question: Callable[[int], wire.ToWorker]) -> Answer:
+        """Send a question and wait for its one answer; a caller who is cancelled withdraws it.
+
+        Args:
+            worker: Whom to ask.
+            question: Makes the frame for a ticket.
+
+        Raises:
+            EngineError: If the worker refused it, or ended.
+        """
+        ticket = self._ticket()
+        self._answers[ticket] = asyncio.get_running_loop().create_future()
+        try:
+            worker.send(question(ticket))
+            return await self._answers[ticket]
+        except asyncio.CancelledError:
+            worker.send(wire.Cancel(ticket))
+            raise
+        finally:
+            del self._answers[ticket]
+
+    def take(self, frame: RequestFrame) -> None:
+        """Hand a frame on; one that nobody waits for any more is dropped."""
+        match frame:
+            case wire.Text() | wire.Began() | wire.Ended() | wire.Refused():
+                stream = self._streams.get(frame.ticket)
+                if stream is not None:
+                    stream.put(frame)
+                elif isinstance(frame, wire.Refused):
+                    self._answer(frame.ticket, EngineError(frame.message, code=frame.code, fix=frame.fix))
+            case wire.Counted() | wire.Measured() | wire.ScoreDone() | wire.EmbedDone():
+                self._answer(frame.ticket, frame)
+
+    def fail(self, error: EngineError) -> None:
+        """End everything with an error."""
+        for stream in self._streams.values():
+            stream.fail(error)
+        for waiting in self._answers.values():
+            if not waiting.done():
+                waiting.set_exception(error)
+
+    def _answer(self, ticket: int, answer: Answer | EngineError) -> None:
+        waiting = self._answers.get(ticket)
+        if waiting is None or waiting.done():
+            return
+        if isinstance(answer, EngineError):
+            waiting.set_exception(answer)
+        else:
+            waiting.set_result(answer)
+
+    def _ticket(self) -> int:
+        self._next_ticket += 1
+        return self._next_ticket

@@ -1,0 +1,277 @@
+"""A worker's life: it is started, watched, ended when it hangs, and started again after a pause when it died."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from node.engine import frames as wire
+from node.engine.loading import LoadSettings, Prepared, prepare
+from node.engine.process import WorkerProcess
+from node.engine.protocol import EngineError
+from node.engine.requests import Requests
+from node.engine.state import EngineState, StateName
+from node.engine.tuning import TuningCache
+from node.engine.watchdog import Watchdog
+from node.models.digest import DigestCache
+from node.models.fit import Fit
+from node.models.gguf import ModelError, printable
+
+MAX_BACKOFF_SECONDS = 30.0
+HEALTHY_SECONDS = 60.0
+"""A worker that was ready and lived this long ends a row of failures."""
+MAX_FAILED_LOADS = 3
+
+
+class Supervisor:
+    """Keeps a worker running over one model file.
+
+    Args:
+        settings: How the model is loaded.
+        requests: What a worker's end fails, and its answers go to.
+        log_path: Where the worker's output goes.
+        tuning: Where measured numbers of threads are remembered.
+        digests: Where the model's SHA-256 is remembered.
+        on_state: Called on the loop whenever `state` changes.
+        stall_seconds: The least silence after which a worker is looked at.
+        backoff_seconds: The wait before the first restart; it doubles with every failure in a row.
+    """
+
+    def __init__(
+        self,
+        settings: LoadSettings,
+        requests: Requests,
+        *,
+        log_path: Path,
+        tuning: TuningCache | None,
+        digests: DigestCache,
+        on_state: Callable[[EngineState], None] | None,
+        stall_seconds: float,
+        backoff_seconds: float,
+    ) -> None:
+        self._settings = settings
+        self._requests = requests
+        self._log_path = log_path
+        self._tuning = tuning
+        self._digests = digests
+        self._on_state = on_state
+        self._stall_seconds = stall_seconds
+        self._backoff_seconds = backoff_seconds
+        self.state = EngineState("closed", "It was not started yet.")
+        """Where the engine stands."""
+        self.worker: WorkerProcess | None = None
+        """The worker, while there is one."""
+        self.prepared: Prepared | None = None
+        """The model as it was looked at before it was last loaded."""
+        self.facts: wire.Ready | None = None
+        """What a worker said of the model when it was last loaded; kept while its worker restarts."""
+        self.speed = (0.0, 0.0)
+        """Tokens per second and milliseconds to the first token, as last measured."""
+        self._task: asyncio.Task[None] | None = None
+        self._digest: asyncio.Task[str] | None = None
+        self._stop_digest = threading.Event()
+        self._last_end = ""
+        self._stalled = False
+        self._watchdog = Watchdog(stall_seconds, 0)
+        self._ready: wire.Ready | None = None
+        self._failure: EngineError | None = None
+        self._load_error: EngineError | None = None
+        self._gone = asyncio.Event()
+        self._loaded = asyncio.Event()
+        self._settled = asyncio.Event()
+
+    @property
+    def deadline_s(self) -> float:
+        """How long a silence of the worker must be to be looked into."""
+        return self._watchdog.deadline_s
+
+    async def start(self) -> None:
+        """Load the model; returns once it can be used.
+
+        Raises:
+            EngineError: With ``model_unusable`` or ``model_too_big``, or ``engine_crashed`` if the worker died.
+        """
+        if self._task is not None:
+            return
+        self._failure = None
+        self._settled.clear()
+        self._set_state("starting")
+        self._task = asyncio.create_task(self._supervise(), name="engine supervisor")
+        try:
+            await self._settled.wait()
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+        if (failure := self._first_failure()) is not None:
+            await self._end_tasks()
+            raise failure
+
+    def _first_failure(self) -> EngineError | None:
+        return self._failure
+
+    async def close(self) -> None:
+        """End the worker and everything it owns; running requests fail with ``engine_closed``."""
+        if self.state.name == "closed" and self._task is None:
+            return
+        closed = EngineError("The engine was closed.", code="engine_closed")
+        self._set_state("closed", "It was closed.")
+        self._requests.fail(closed)
+        await self._end_tasks()
+
+    def usable(self) -> tuple[WorkerProcess, Fit]:
+        """The worker, if it can be asked now, and what fits it.
+
+        Raises:
+            EngineError: Why it can't be asked.
+        """
+        if self.state.name != "ready" or self.worker is None or self.prepared is None:
+            raise self._failure or self._unavailable()
+        return self.worker, self.prepared.fit
+
+    def known(self) -> tuple[Prepared, wire.Ready]:
+        """What is known of the model once it was loaded, also while its worker restarts.
+
+        Raises:
+            EngineError: If it was not loaded yet, or can't be.
+        """
+        if self._failure is not None or self.facts is None or self.prepared is None or self._digest is None:
+            raise self._failure or self._unavailable()
+        return self.prepared, self.facts
+
+    async def sha256(self) -> str:
+        """The digest of a model that is `known`, computed once.
+
+        Raises:
+            ModelError: If its file can't be read.
+        """
+        assert self._digest is not None
+        try:
+            return await asyncio.shield(self._digest)
+        except OSError as error:
+            raise ModelError(f"The model file can't be read: {error.strerror}.") from error
+
+    async def _supervise(self) -> None:
+        """Keep a worker running: start it, wait for its end, start it again after a pause."""
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while True:
+            began = loop.time()
+            self._load_error = None
+            was_ready = False
+            try:
+                was_ready = await self._run_worker()
+                error = self._load_error or self._crash()
+            except EngineError as refused:
+                error = refused
+            if was_ready and loop.time() - began >= HEALTHY_SECONDS:
+                failures = 0
+            failures += 1
+            self._requests.fail(error)
+            hopeless = isinstance(error, ModelError) or self._load_error is not None
+            if self.state.name == "starting" or hopeless or (not was_ready and failures >= MAX_FAILED_LOADS):
+                self._failure = error
+                self._set_state("failed", self._explain(error))
+                self._settled.set()
+                return
+            self._set_state("restarting", self._explain(error))
+            await asyncio.sleep(min(MAX_BACKOFF_SECONDS, self._backoff_seconds * 2 ** (failures - 1)))
+
+    async def _run_worker(self) -> bool:
+        """Run one worker from start to end; returns whether it became ready."""
+        self.prepared = prepared = await asyncio.to_thread(prepare, self._settings, self._tuning)
+        if self._digest is None or (self._digest.done() and self._digest.exception() is not None):
+            self._stop_digest.clear()
+            work = asyncio.to_thread(self._digests.sha256, self._settings.model_path, self._stop_digest)
+            self._digest = asyncio.create_task(work, name="model digest")
+        self._gone.clear()
+        self._loaded.clear()
+        self._ready = None
+        self._stalled = False
+        self._watchdog = Watchdog(self._stall_seconds, prepared.gguf.file_bytes)
+        self.worker = worker = await WorkerProcess.start(self._log_path, self._take, self._gone.set)
+        try:
+            worker.send(prepared.load)
+            async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(self._watch(worker, self._watchdog))
+                remembering = tasks.create_task(self._remember_threads(prepared))
+                await self._gone.wait()
+                watching.cancel()
+                remembering.cancel()
+        finally:
+            self.worker = None
+            # One that still loads would not look up to hear that it should quit.
+            orderly = self.state.name == "closed" and self._ready is not None
+            await (worker.stop() if orderly else worker.kill())
+        self._last_end = worker.describe_end()
+        return self._ready is not None
+
+    async def _watch(self, worker: WorkerProcess, watchdog: Watchdog) -> None:
+        """Have a worker ended that neither answers nor gets on."""
+        await watchdog.until_stalled(worker, asyncio.get_running_loop().time)
+        self._stalled = True
+        self._gone.set()
+
+    async def _remember_threads(self, prepared: Prepared) -> None:
+        await self._loaded.wait()
+        ready, tuning = self._ready, self._tuning
+        if tuning is not None and ready is not None and prepared.load.try_threads and ready.threads.single:
+            await asyncio.to_thread(tuning.put, prepared.tuning_key, ready.threads)
+
+    def _take(self, frame: wire.FromWorker) -> None:
+        match frame:
+            case wire.Ready():
+                self._ready = self.facts = frame
+                self.speed = (frame.tokens_per_s, frame.ttft_ms)
+                self._watchdog.loaded = True
+                self._set_state("ready")
+                self._loaded.set()
+                self._settled.set()
+            case wire.LoadFailed():
+                self._load_error = ModelError(
+                    f"The model {printable(self._settings.model_path.name)} can't be used: {frame.message}",
+                    code=frame.code,
+                    fix=f"Choose another model; the log is {self._log_path}.",
+                )
+            case wire.Pong():
+                self._watchdog.step_s = frame.step_s
+            case wire.Loading():
+                pass
+            case _:
+                self._requests.take(frame)
+
+    def _explain(self, error: EngineError) -> str:
+        """What the owner of this machine should know."""
+        return error.line() if isinstance(error, ModelError) else f"{error.message} Its log is {self._log_path}."
+
+    def _crash(self) -> EngineError:
+        if self._stalled:
+            message = f"The engine worker gave no sign of life for {self._watchdog.silent_s:.3g} s and was ended."
+        else:
+            message = f"The engine worker ended unexpectedly ({self._last_end})."
+        # This error may travel to a buyer, who has no business with paths of this machine.
+        return EngineError(message, code="engine_crashed", fix="Try again in a moment.")
+
+    def _unavailable(self) -> EngineError:
+        if self.state.name == "closed":
+            return EngineError("The engine is closed.", code="engine_closed")
+        state = "restarting" if self.state.name == "ready" else self.state.name
+        return EngineError(f"The engine is {state}.", code="engine_crashed", fix="Try again in a moment.")
+
+    async def _end_tasks(self) -> None:
+        self._stop_digest.set()
+        for task in (self._task, self._digest):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, OSError):
+                    await task
+        self._task = self._digest = None
+
+    def _set_state(self, name: StateName, why: str = "") -> None:
+        if self.state.name == "closed" and name not in ("starting", "closed"):
+            return
+        self.state = EngineState(name, why)
+        if self._on_state is not None:
+            self._on_state(self.state)
