@@ -1,0 +1,35 @@
+"""The chain's history in words, its newest lines."""
+
+from __future__ import annotations
+
+import msgspec
+
+from chain.sequencer.store.database import Database, Statement, as_struct
+
+MAX_EVENTS = 2_000
+
+
+class EventRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the chain's history."""
+
+    kind: str
+    at_s: int
+    text: str
+    reference: str
+
+
+class Events(Database):
+    """What happened lately."""
+
+    async def events(self, limit: int) -> list[EventRow]:
+        """The newest events, newest first."""
+        rows = await self._all("SELECT kind, at_s, text, reference FROM event ORDER BY id DESC LIMIT ?", (limit,))
+        return [as_struct(EventRow, row) for row in rows]
+
+
+def insert_event(kind: str, at_s: int, text: str, reference: str) -> list[Statement]:
+    """The statements that keep an event, and no more of them than anyone reads."""
+    return [
+        ("INSERT INTO event (kind, at_s, text, reference) VALUES (?, ?, ?, ?)", (kind, at_s, text, reference)),
+        ("DELETE FROM event WHERE id <= (SELECT MAX(id) FROM event) - ?", (MAX_EVENTS,)),
+    ]

@@ -1,0 +1,65 @@
+"""Withdrawals and their payment on L1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from chain.sequencer.store.database import Database, Statement
+
+
+class WithdrawalRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One withdrawal and its payment."""
+
+    number: int
+    recipient: bytes
+    amount_nano: int
+    l2_tx: bytes
+    batch_id: int
+    claim_l1_tx: bytes | None
+
+
+class Withdrawals(Database):
+    """Withdrawals to L1."""
+
+    async def withdrawals_of(self, recipient: bytes, limit: int) -> list[WithdrawalRow]:
+        """The newest withdrawals to an L1 address."""
+        return await self._withdrawals("WHERE w.recipient = ? ORDER BY w.number DESC LIMIT ?", (recipient, limit))
+
+    async def unclaimed(self, before_batch: int, limit: int) -> list[WithdrawalRow]:
+        """Withdrawals of batches before ``before_batch`` that aren't known to be paid."""
+        return await self._withdrawals(
+            "WHERE w.claim_l1_tx IS NULL AND w.batch_id < ? ORDER BY w.number LIMIT ?", (before_batch, limit)
+        )
+
+    async def _withdrawals(self, where: str, values: tuple[Any, ...]) -> list[WithdrawalRow]:
+        rows = await self._all(
+            "SELECT w.number, w.recipient, w.amount_nano, tx.hash, w.batch_id, w.claim_l1_tx"
+            f" FROM withdrawal w JOIN tx ON tx.sequence = w.sequence {where}",
+            values,
+        )
+        return [
+            WithdrawalRow(
+                number=row[0],
+                recipient=row[1],
+                amount_nano=int.from_bytes(row[2], "big"),
+                l2_tx=row[3],
+                batch_id=row[4],
+                claim_l1_tx=row[5],
+            )
+            for row in rows
+        ]
+
+
+def insert_withdrawal(number: int, recipient: bytes, amount_nano: int, sequence: int, batch_id: int) -> Statement:
+    """The statement that keeps a withdrawal; amounts are u64, which SQLite's integers don't hold, and so are bytes."""
+    return (
+        "INSERT INTO withdrawal (number, recipient, amount_nano, sequence, batch_id) VALUES (?, ?, ?, ?, ?)",
+        (number, recipient, amount_nano.to_bytes(8, "big"), sequence, batch_id),
+    )
+
+
+def mark_claimed(number: int, l1_tx: bytes) -> Statement:
+    """The statement that records a withdrawal's payment."""
+    return "UPDATE withdrawal SET claim_l1_tx = ? WHERE number = ?", (l1_tx, number)
