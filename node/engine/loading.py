@@ -11,8 +11,9 @@ from node.engine.backend import default_threads, installed_backend, llama_versio
 from node.engine.placement import Placement
 from node.engine.threads import Threads
 from node.engine.tuning import TuningCache, candidates, tuning_key
+from node.models.errors import ModelError
 from node.models.fit import Fit, available_memory_bytes, plan
-from node.models.gguf import GgufInfo, ModelError, inspect
+from node.models.gguf import GgufInfo, inspect
 
 _NO_LIMIT = 1 << 60
 

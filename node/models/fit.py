@@ -16,7 +16,8 @@ from typing import Final
 import msgspec
 import psutil
 
-from node.models.gguf import GgufInfo, ModelError
+from node.models.errors import ModelError
+from node.models.gguf import GgufInfo
 from node.models.views import KV_BYTES, FitView
 
 DEFAULT_CONTEXT_TOKENS = 4_096
@@ -187,7 +188,7 @@ def _sizes(info: GgufInfo, tokens: int, slots: int, *, on_gpu: bool, kv_share: f
             micro_batch_tokens=micro_batch,
             flash_attention=flash,
             weights_bytes=info.tensor_bytes - left_out,
-            cache_bytes=int(per_cell * cells) + slots * info.recurrent_bytes,
+            cache_bytes=int(per_cell * cells) + slots * info.recurrence.sequence_bytes,
             work_bytes=_work_bytes(info, cells, slots, micro_batch, flash=flash),
             slots=slots,
         )

@@ -13,8 +13,9 @@ from node.engine.backend import installed_backend
 from node.models.catalog import lookup, models
 from node.models.digest import DigestCache
 from node.models.discovery import Found
+from node.models.errors import ModelError
 from node.models.fit import assess, available_memory_bytes
-from node.models.gguf import GgufInfo, ModelError, inspect
+from node.models.gguf import GgufInfo, inspect
 from node.models.pull import Origin, origins_of
 from node.models.views import BenchView, FitView, ModelDetail, ModelView
 from node.wire.text import plain

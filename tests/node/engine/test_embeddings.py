@@ -14,7 +14,7 @@ import pytest
 
 from node.engine.llama import LlamaEngine
 from node.engine.protocol import ChatMessage, EngineError
-from node.models.gguf import ModelError
+from node.models.errors import ModelError
 from tests.node.engine.bert import write_bert
 from tests.node.engine.helpers import answer, ask
 

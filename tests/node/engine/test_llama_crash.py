@@ -17,7 +17,7 @@ from node.engine import loading
 from node.engine.llama import LlamaEngine
 from node.engine.protocol import ChatMessage, EngineError
 from node.engine.state import EngineState
-from node.models.gguf import ModelError
+from node.models.errors import ModelError
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.tiny import write_tiny
 

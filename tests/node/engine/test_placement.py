@@ -10,7 +10,7 @@ from node.engine.llama import LlamaEngine
 from node.engine.loading import LoadSettings, prepare
 from node.engine.placement import KV_TYPES, MAX_GPUS, Placement, parse_tensor_split
 from node.engine.protocol import EngineError
-from node.models.gguf import ModelError
+from node.models.errors import ModelError
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.tiny import write_tiny
 

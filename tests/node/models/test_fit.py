@@ -7,8 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from node.models.errors import ModelError
 from node.models.fit import CONTEXT_STEP_TOKENS, available_memory_bytes, plan
-from node.models.gguf import GgufInfo, ModelError
+from node.models.gguf import GgufInfo
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

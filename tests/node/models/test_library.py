@@ -12,8 +12,9 @@ from node.engine.llama import LlamaEngine
 from node.models import bench
 from node.models.bench import history, keep, known_speed, measure, summary
 from node.models.digest import DigestCache, sha256_file
+from node.models.errors import ModelError
 from node.models.fit import assess
-from node.models.gguf import GgufInfo, ModelError, inspect
+from node.models.gguf import GgufInfo, inspect
 from node.models.hub.errors import HubError
 from node.models.library import Device, Library
 from node.models.pull import ORIGIN_FILE, Origin

@@ -8,7 +8,7 @@ import pytest
 from node.engine.protocol import EngineError
 from node.engine.worker import template as module
 from node.engine.worker.template import ChatTemplate
-from node.models.gguf import ModelError
+from node.models.errors import ModelError
 from tests.node.engine.tiny import CHATML
 
 HELLO = [{"role": "user", "content": "hello"}]
