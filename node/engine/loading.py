@@ -59,6 +59,7 @@ def prepare(settings: LoadSettings, tuning: TuningCache | None = None) -> Prepar
             code="model_unusable",
             fix="Use an f16 cache.",
         )
+    flash_attention = placement.uses_flash_attention(on_gpu=on_gpu)
     fit = plan(
         info,
         available_bytes=_NO_LIMIT if on_gpu else available_memory_bytes(),
@@ -66,6 +67,7 @@ def prepare(settings: LoadSettings, tuning: TuningCache | None = None) -> Prepar
         context_length=settings.context_length,
         on_gpu=on_gpu,
         kv_share=placement.kv_share,
+        flash_attention=flash_attention,
     )
     rule = default_threads(info.tensor_bytes)
     threads, trials, key = _threads(settings, info, rule, tuning, measured=not on_gpu)
@@ -76,7 +78,7 @@ def prepare(settings: LoadSettings, tuning: TuningCache | None = None) -> Prepar
         context_length=fit.context_length,
         cache_tokens=fit.cache_tokens,
         micro_batch_tokens=fit.micro_batch_tokens,
-        flash_attention=placement.uses_flash_attention(on_gpu=on_gpu),
+        flash_attention=flash_attention,
         slots=settings.slots,
         queue_limit=settings.queue_limit,
         threads=threads.single,

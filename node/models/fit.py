@@ -1,10 +1,8 @@
 """Says before loading whether a model fits into memory, and how much context it gets.
 
-Three parts: the weights, the key-value cache, and llama.cpp's work space. The work space is what its graph allocator
-needs at the widest place of one layer, for one micro-batch: in attention the scores of all heads over the whole cache
-(flash attention saves them), in the feed-forward layer three arrays of its width; besides, the attention mask and the
-logits. The widths below are read off the buffers that llama.cpp reports for models of many shapes;
-``tests/node/models/test_fit_measured.py`` loads such models and holds the sum to within a tenth.
+Three parts: the weights, the key-value cache, and llama.cpp's work space, whose formulas stand in
+``node/models/work_space.py``.
+``tests/node/models/test_fit_measured.py`` loads models of many shapes and holds the sum to within a tenth.
 """
 
 from __future__ import annotations
@@ -19,13 +17,22 @@ import psutil
 from node.models.errors import ModelError
 from node.models.gguf import GgufInfo
 from node.models.views import KV_BYTES, FitView
+from node.models.work_space import (
+    CONTEXT_STEP_TOKENS,
+    MAX_EMBED_TOKENS,
+    ContextShape,
+    cache_bytes,
+    embed_context,
+    round_up,
+    work_bytes,
+)
 
 DEFAULT_CONTEXT_TOKENS = 4_096
 MIN_CONTEXT_TOKENS = 64
-CONTEXT_STEP_TOKENS = 256
-"""llama.cpp rounds a cache up to whole steps of this many cells."""
 CPU_MICRO_BATCH_TOKENS = 128
 GPU_MICRO_BATCH_TOKENS = 512
+MAX_SEQUENCES: Final = 256
+"""llama.cpp's own bound on the sequences of one context."""
 PROCESS_BYTES: Final = 48 * 1024 * 1024
 """The worker without a model: Python, llama.cpp's code, and the vocabulary."""
 
@@ -60,6 +67,7 @@ def plan(
     context_length: int | None = None,
     on_gpu: bool = False,
     kv_share: float = 1.0,
+    flash_attention: bool | None = None,
 ) -> Fit:
     """The best plan that fits: every slot its full context if there is memory for that, else a shared cache.
 
@@ -70,13 +78,14 @@ def plan(
         context_length: Tokens a request may have; by default what the model was trained on, up to 4096.
         on_gpu: Whether a GPU computes: then flash attention is worth it, and larger micro-batches are.
         kv_share: Size of the key-value cache's form ÷ that of f16; a smaller one needs flash attention.
+        flash_attention: Whether it is used; None for with a GPU or a smaller cache.
 
     Raises:
         ModelError: With code ``model_too_big`` if even one full request doesn't fit.
     """
     tokens = _context(info, context_length)
-    least, most = _round_up(tokens), _round_up(tokens) * slots
-    at = _sizes(info, tokens, slots, on_gpu=on_gpu, kv_share=kv_share)
+    least, most = round_up(tokens), round_up(tokens) * slots
+    at = _sizes(info, tokens, slots, on_gpu=on_gpu, kv_share=kv_share, flash_attention=flash_attention)
 
     def fits(cells: int) -> bool:
         return at(cells).needed_bytes + PROCESS_BYTES <= available_bytes
@@ -114,7 +123,7 @@ def assess(
 
     def needed(context: int, count: int) -> Fit:
         at = _sizes(info, context, count, on_gpu=on_gpu, kv_share=kv_share)
-        return at(_round_up(context) * count)
+        return at(round_up(context) * count)
 
     def affordable(context: int, count: int) -> bool:
         return needed(context, count).needed_bytes + PROCESS_BYTES <= available_bytes
@@ -128,10 +137,10 @@ def assess(
     except ModelError:
         fit, does_fit = needed(tokens, 1), False
     longest = info.context_length or DEFAULT_CONTEXT_TOKENS
-    if does_fit and fit.cache_tokens >= _round_up(tokens) * slots:
+    if does_fit and fit.cache_tokens >= round_up(tokens) * slots:
         shown = tokens
         if context_length is None and longest > tokens:
-            shown = min(longest, _largest(_round_up(tokens), _round_up(longest), lambda each: affordable(each, slots)))
+            shown = min(longest, _largest(round_up(tokens), round_up(longest), lambda each: affordable(each, slots)))
         sentence = f"fits with {_short(shown)} context and {_slots(slots)}"
     elif does_fit:
         sentence = f"fits with {_short(tokens)} context; {_slots(slots)} share {_short(fit.cache_tokens)}"
@@ -139,7 +148,7 @@ def assess(
         short_of = f"needs {_gib(fit.needed_bytes + PROCESS_BYTES)} and {_gib(max(0, available_bytes))} are free"
         least = min(CONTEXT_STEP_TOKENS, tokens)
         if affordable(least, 1):
-            room = _largest(CONTEXT_STEP_TOKENS, _round_up(tokens), lambda each: affordable(each, 1))
+            room = _largest(CONTEXT_STEP_TOKENS, round_up(tokens), lambda each: affordable(each, 1))
             sentence = (
                 f"doesn't fit with {_short(tokens)} context: it would with {_short(min(room, tokens))} and 1 slot"
             )
@@ -173,41 +182,42 @@ def available_memory_bytes(cgroup: Path = _CGROUP) -> int:
     return max(0, min(available, limit - used))
 
 
-def _sizes(info: GgufInfo, tokens: int, slots: int, *, on_gpu: bool, kv_share: float) -> Callable[[int], Fit]:
+def _sizes(
+    info: GgufInfo, tokens: int, slots: int, *, on_gpu: bool, kv_share: float, flash_attention: bool | None = None
+) -> Callable[[int], Fit]:
     """The plan by the cells of its cache."""
     micro_batch = GPU_MICRO_BATCH_TOKENS if on_gpu else CPU_MICRO_BATCH_TOKENS
-    flash = on_gpu or kv_share < 1
+    flash = flash_attention if flash_attention is not None else on_gpu or kv_share < 1
     # On a GPU the embeddings stay in main memory; where they are the output matrix too, the GPU gets a copy.
     left_out = info.embedding_bytes if on_gpu and not info.is_tied else 0
-    per_cell = info.kv_bytes_per_token * kv_share
+
+    def context(cells: int) -> ContextShape:
+        if info.embeds_only:
+            return embed_context(min(tokens, MAX_EMBED_TOKENS), flash_attention=flash)
+        sequences = min(MAX_SEQUENCES, slots * info.sequences_per_slot)
+        return ContextShape(
+            cells=cells,
+            micro_batch_tokens=micro_batch,
+            sequences=sequences,
+            outputs=sequences,
+            flash_attention=flash,
+            cache_share=kv_share,
+        )
 
     def at(cells: int) -> Fit:
+        shape = context(cells)
         return Fit(
             context_length=tokens,
             cache_tokens=cells,
             micro_batch_tokens=micro_batch,
             flash_attention=flash,
             weights_bytes=info.tensor_bytes - left_out,
-            cache_bytes=int(per_cell * cells) + slots * info.recurrence.sequence_bytes,
-            work_bytes=_work_bytes(info, cells, slots, micro_batch, flash=flash),
+            cache_bytes=cache_bytes(info, shape),
+            work_bytes=work_bytes(info, shape),
             slots=slots,
         )
 
     return at
-
-
-def _work_bytes(info: GgufInfo, cells: int, slots: int, micro_batch: int, *, flash: bool) -> int:
-    width, keys = info.embedding_length, max(info.kv_heads_per_layer, default=0) * info.key_length
-    queries = info.heads * info.key_length
-    experts = info.experts_used or 1
-    # A model with a sliding window has two masks. Flash attention takes them in half the precision.
-    masks = (2 if info.sliding_window else 1) * cells * (2 if flash else 4)
-    attention = 0 if flash else 4 * (info.heads * cells + 3 * width + 2 * queries + 2 * keys)
-    feed_forward = 4 * (3 * info.feed_forward_length * experts + (6 if info.sliding_window else 4) * width)
-    if experts > 1:
-        feed_forward = max(feed_forward, 4 * ((2 * info.feed_forward_length + width) * experts + 3 * width))
-    logits = 4 * slots * info.vocabulary_size
-    return micro_batch * (masks + max(attention, feed_forward)) + 2 * logits
 
 
 def _context(info: GgufInfo, asked: int | None) -> int:
@@ -223,10 +233,6 @@ def _largest(least: int, most: int, fits: Callable[[int], bool]) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle * CONTEXT_STEP_TOKENS) else (low, middle - 1)
     return low * CONTEXT_STEP_TOKENS
-
-
-def _round_up(tokens: int) -> int:
-    return -(-tokens // CONTEXT_STEP_TOKENS) * CONTEXT_STEP_TOKENS
 
 
 def _short(tokens: int) -> str:

@@ -49,9 +49,21 @@ class GgufInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Of the first layers of a model with experts, where those have none."""
     is_latent: bool = False
     """Whether keys and values are compressed into one vector (multi-head latent attention): only keys are cached."""
-    embeds_only: bool = False
-    """Whether the model was made for vectors (it says how to pool its tokens, or sees both directions)."""
+    is_causal: bool = True
+    """Whether a token sees only those before it: else nothing is cached."""
+    pools: bool = False
+    """Whether the file says how to make one vector of a text."""
     recurrence: Recurrence = Recurrence()
+
+    @property
+    def embeds_only(self) -> bool:
+        """Whether the model was made for vectors: it writes no text, and has no context until it is asked for some."""
+        return self.pools or not self.is_causal
+
+    @property
+    def sequences_per_slot(self) -> int:
+        """Two where prompts can share a part of their cells, which recurrent states and sliding windows can't."""
+        return 1 if self.recurrence.layers or self.sliding_window else 2
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -146,7 +158,8 @@ def _describe(files: tuple[Contents, ...], shown: str) -> GgufInfo:
         experts_used=count("expert_used_count"),
         dense_feed_forward_length=count("feed_forward_length") if count("leading_dense_block_count") else 0,
         is_latent=count("attention.kv_lora_rank") > 0 and count("attention.key_length_mla") > 0,
-        embeds_only=count("pooling_type") > 0 or facts.get(f"{architecture}.attention.causal") is False,
+        is_causal=facts.get(f"{architecture}.attention.causal") is not False,
+        pools=count("pooling_type") > 0,
         recurrence=recurrence(count, kv_heads, layers),
     )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from node.engine import frames as wire
 from node.engine.protocol import EngineError
 from node.engine.worker.link import Link
-from node.engine.worker.side import SideWork, Weights
+from node.engine.worker.side import SideWork
+from node.engine.worker.side_context import Weights
 
 _NO_CHAT = "This is an embedding model: it writes no text."
 

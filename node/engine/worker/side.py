@@ -1,7 +1,8 @@
 """Scores and embeddings: work beside the streams, in a context of its own, a small piece at a time.
 
 A context of its own keeps what an audit sees apart from what runs at that moment, and costs memory only while it is
-needed. The loop asks for one piece between two batches, so that a stream waits for no more than that.
+needed; where memory is short then, the work is refused and the streams go on. The loop asks for one piece between two
+batches, so that a stream waits for no more than that.
 """
 
 from __future__ import annotations
@@ -10,42 +11,23 @@ import ctypes
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from node.engine import frames as wire
 from node.engine.protocol import ChatMessage, EngineError, TokenLogprob
-from node.engine.threads import Threads
 from node.engine.worker.batch import Batch
 from node.engine.worker.logprobs import token_logprob
 from node.engine.worker.native import llama
-from node.engine.worker.vocabulary import Vocabulary
+from node.engine.worker.side_context import Weights, make_context
+from node.models.work_space import (
+    MAX_EMBED_SEQUENCES,
+    MAX_EMBED_TOKENS,
+    SCORE_PIECE_ROWS,
+    SCORE_PIECE_TOKENS,
+    embed_context,
+    score_context,
+)
 
-PIECE_TOKENS = 128
-PIECE_ROWS = 16
-"""Rows of logits in a piece: each is as wide as the vocabulary, and is put through a softmax."""
 MAX_QUEUED = 64
-MAX_EMBED_TOKENS = 8_192
-MAX_EMBED_SEQUENCES = 16
-_STEP_TOKENS = 256
-
-
-class Weights(Protocol):
-    """What this module needs of a loaded model."""
-
-    @property
-    def model(self) -> int:
-        """llama.cpp's pointer to it."""
-        ...
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """Its vocabulary."""
-        ...
-
-    @property
-    def threads(self) -> Threads:
-        """How many it computes with."""
-        ...
 
 
 class SideWork:
@@ -136,22 +118,21 @@ class _Score:
         self._at = 0
         self._scored: list[TokenLogprob] = []
         self._context = 0
-        self._batch = Batch(PIECE_TOKENS, 1)
+        self._batch = Batch(SCORE_PIECE_TOKENS, 1)
 
     def step(self) -> wire.FromWorker | None:
         tokens = self._tokens
         # The last token predicts nothing that was asked for.
         end, first_row = len(tokens) - 1, self._prompt_tokens - 1
         if not self._context:
-            self._context = _make_context(
-                self._weights, self._config, tokens=len(tokens), piece=PIECE_TOKENS, outputs=PIECE_ROWS
-            )
+            shape = score_context(len(tokens), flash_attention=self._config.flash_attention)
+            self._context = make_context(self._weights, self._config, shape)
         start = self._at
         if start < first_row:
-            stop = min(start + PIECE_TOKENS, first_row)
+            stop = min(start + SCORE_PIECE_TOKENS, first_row)
             self._batch.add_prompt(tokens[start:stop], start, 0, last=False)
         else:
-            stop = min(start + PIECE_ROWS, end)
+            stop = min(start + SCORE_PIECE_ROWS, end)
             for position in range(start, stop):
                 self._batch.add(tokens[position], position, 0)
         _must_run(self._batch, self._context)
@@ -188,7 +169,8 @@ class _Embed:
                 code="context_too_long",
                 fix="Divide it.",
             )
-        self._room = -(-max(self._longest, PIECE_TOKENS) // _STEP_TOKENS) * _STEP_TOKENS
+        self._shape = embed_context(self._longest, flash_attention=config.flash_attention)
+        self._room = self._shape.cells
         self._batch = Batch(self._room, MAX_EMBED_SEQUENCES)
         self._done = 0
         self._vectors = array("f")
@@ -218,15 +200,7 @@ class _Embed:
 
     def _make(self) -> int:
         def make(pooling: int) -> int:
-            return _make_context(
-                self._weights,
-                self._config,
-                tokens=self._room,
-                piece=self._room,
-                outputs=self._room,
-                sequences=MAX_EMBED_SEQUENCES,
-                pooling=pooling,
-            )
+            return make_context(self._weights, self._config, self._shape, pooling)
 
         context = make(llama.LLAMA_POOLING_TYPE_UNSPECIFIED)
         pooling = llama.llama_pooling_type(context)
@@ -244,38 +218,6 @@ class _Embed:
 def embedding_length(model: int) -> int:
     """Numbers in a vector of this model."""
     return int(llama.llama_model_n_embd_out(model))
-
-
-def _make_context(
-    weights: Weights,
-    config: wire.Load,
-    *,
-    tokens: int,
-    piece: int,
-    outputs: int,
-    sequences: int = 1,
-    pooling: int | None = None,
-) -> int:
-    params = llama.llama_context_default_params()
-    params.n_ctx = -(-tokens // _STEP_TOKENS) * _STEP_TOKENS
-    # What is pooled must be computed at once; what is scored comes in pieces.
-    params.n_batch = params.n_ubatch = piece
-    params.n_seq_max = sequences
-    params.n_outputs_max = outputs
-    params.n_threads, params.n_threads_batch = weights.threads.single, weights.threads.batch
-    params.kv_unified = True
-    on, off = llama.LLAMA_FLASH_ATTN_TYPE_AUTO, llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    params.flash_attn_type = on if config.flash_attention else off
-    params.no_perf = True
-    if pooling is not None:
-        params.embeddings = True
-        params.pooling_type = pooling
-    context: int | None = llama.llama_init_from_model(weights.model, params)
-    if not context:
-        raise EngineError(
-            "There is not enough memory for this beside what runs.", code="engine_busy", fix="Try again later."
-        )
-    return context
 
 
 def _must_run(batch: Batch, context: int) -> None:

@@ -33,6 +33,13 @@ class Shape:
     experts: int = 0
     experts_used: int = 0
     keys: dict[str, Any] = field(default_factory=dict)
+    """Further keys of this architecture; each may also replace one that is written anyway."""
+    block: tuple[tuple[Any, ...], ...] = ()
+    """A layer that is no transformer's: its tensors as name, rows, columns, instead of all the others."""
+    outside: tuple[tuple[Any, ...], ...] = ()
+    """Further tensors that belong to no layer."""
+    finer: dict[str, gguf.GGMLQuantizationType] = field(default_factory=dict)
+    """Another format for tensors whose name has this word in it, as mixed quantizations have."""
 
 
 def write_shape(path: Path, shape: Shape) -> Path:
@@ -52,13 +59,17 @@ def write_shape(path: Path, shape: Shape) -> Path:
     writer.add_key_length(head)
     writer.add_value_length(head)
     writer.add_rope_dimension_count(head)
-    writer.add_layer_norm_rms_eps(1e-5)
+    if "attention.layer_norm_rms_epsilon" not in shape.keys:
+        writer.add_layer_norm_rms_eps(1e-5)
     if shape.experts:
         writer.add_expert_count(shape.experts)
         writer.add_expert_used_count(shape.experts_used)
     for key, value in shape.keys.items():
         name = f"{shape.arch}.{key}"
-        if isinstance(value, float):
+        writer.kv_data[0].pop(name, None)
+        if isinstance(value, bool):
+            writer.add_bool(name, value)
+        elif isinstance(value, float):
             writer.add_float32(name, value)
         elif isinstance(value, list):
             writer.add_array(name, value)
@@ -76,6 +87,7 @@ def write_shape(path: Path, shape: Shape) -> Path:
     writer.add_chat_template(CHATML)
 
     def add(name: str, *dims: int, kind: gguf.GGMLQuantizationType = shape.quant) -> None:
+        kind = next((finer for word, finer in shape.finer.items() if word in name), kind)
         kind = gguf.GGMLQuantizationType.F32 if len(dims) == 1 else kind
         if kind is gguf.GGMLQuantizationType.F32:
             writer.add_tensor_info(name, dims, np.dtype(np.float32), 4 * int(np.prod(dims)))
@@ -88,8 +100,14 @@ def write_shape(path: Path, shape: Shape) -> Path:
     add("output_norm.weight", width)
     if not shape.tied:
         add("output.weight", len(tokens), width)
+    for name, *dims in shape.outside:
+        add(name, *dims)
     for layer in range(shape.layers):
         block = f"blk.{layer}"
+        for name, *dims in shape.block:
+            add(f"{block}.{name}", *dims)
+        if shape.block:
+            continue
         for name, rows, columns in (
             ("attn_q", shape.heads * head, width),
             ("attn_k", kv, width),

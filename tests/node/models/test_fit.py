@@ -8,8 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.models.errors import ModelError
-from node.models.fit import CONTEXT_STEP_TOKENS, available_memory_bytes, plan
+from node.models.fit import available_memory_bytes, plan
 from node.models.gguf import GgufInfo
+from node.models.recurrence import recurrence
+from node.models.work_space import CONTEXT_STEP_TOKENS
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -66,6 +68,34 @@ def test_a_gpu_saves_the_scores_by_flash_attention():
     on_gpu = plan(EIGHT_B, available_bytes=64 * GIB, slots=1, on_gpu=True)
     assert on_gpu.flash_attention
     assert on_gpu.micro_batch_tokens > plan(EIGHT_B, available_bytes=64 * GIB, slots=1).micro_batch_tokens
+
+
+def test_flash_attention_that_a_person_chose_is_in_the_plan():
+    chosen = {
+        wanted: plan(EIGHT_B, available_bytes=64 * GIB, slots=4, flash_attention=wanted) for wanted in (True, False)
+    }
+    assert chosen[True].flash_attention
+    assert chosen[True].work_bytes < chosen[False].work_bytes / 4
+    on_gpu = plan(EIGHT_B, available_bytes=64 * GIB, slots=4, on_gpu=True, flash_attention=False)
+    assert on_gpu.work_bytes > chosen[False].work_bytes
+
+
+def test_latent_attention_caches_keys_only():
+    apart = msgspec.structs.replace(EIGHT_B, kv_heads_per_layer=(1,) * 32, key_length=576, value_length=512)
+    together = msgspec.structs.replace(apart, is_latent=True)
+    assert apart.kv_bytes_per_token == 2 * 32 * (576 + 512)
+    assert together.kv_bytes_per_token == 2 * 32 * 576
+
+
+def test_recurrent_layers_have_a_state_for_each_slot_whatever_the_context():
+    numbers = {"ssm.inner_size": 1536, "ssm.state_size": 128, "ssm.conv_kernel": 4, "ssm.group_count": 1}
+    sizes = recurrence(lambda name: numbers.get(name, 0), (8, 0, 0, 8), 4)
+    assert sizes.sequence_bytes == 2 * 4 * (3 * (1536 + 2 * 128) + 1536 * 128)
+    info = msgspec.structs.replace(EIGHT_B, recurrence=sizes, kv_heads_per_layer=(8, 0, 0, 8))
+    one, four = (plan(info, available_bytes=64 * GIB, slots=slots) for slots in (1, 4))
+    assert four.cache_bytes == 4 * one.cache_bytes
+    assert one.cache_bytes == sizes.sequence_bytes + 4096 * 2 * 16 * 256
+    assert recurrence(lambda _name: 0, (8, 8), 2).sequence_bytes == 0
 
 
 @UNHURRIED

@@ -5,62 +5,124 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import gguf
 import pytest
 
 from node.engine.llama import LlamaEngine
-from node.models.fit import plan
+from node.engine.loading import prepare
+from node.engine.placement import Placement
+from node.engine.protocol import ChatMessage
 from node.models.gguf import inspect
-from tests.node.models.shapes import Shape, write_shape
+from node.models.work_space import ContextShape, cache_bytes, embed_context, score_context, work_bytes
+from tests.node.engine.bert import write_bert
+from tests.node.models.kinds import KINDS
+from tests.node.models.shapes import write_shape
 
-Q = gguf.GGMLQuantizationType
-GIB = 1 << 30
+Make = Callable[..., LlamaEngine]
+MIB = 1 << 20
 TOLERANCE = 0.10
-EPSILON = {"attention.layer_norm_rms_epsilon": 1e-6}
-HEADS = ("attn_q_norm@head", "attn_k_norm@head")
-SHAPES = {
-    "llama, many heads": Shape(layers=6, width=512, heads=8, kv_heads=8, feed_forward=1536, vocab=8000),
-    "llama, few key heads": Shape(layers=12, width=896, heads=14, kv_heads=2, feed_forward=4864, vocab=20_000),
-    "llama, full precision": Shape(layers=4, width=512, feed_forward=2048, vocab=6400, quant=Q.F32),
-    "llama, a large vocabulary": Shape(layers=4, width=512, vocab=60_000),
-    "llama, a wide feed-forward layer": Shape(layers=3, width=512, feed_forward=12_288, vocab=6400),
-    "qwen2": Shape(
-        arch="qwen2", layers=8, width=896, heads=14, kv_heads=2, feed_forward=4864, biases=True, keys=EPSILON
-    ),
-    "qwen3, heads wider than the model": Shape(
-        arch="qwen3", layers=8, width=1024, heads=16, kv_heads=8, head=128, feed_forward=3072, norms=HEADS, keys=EPSILON
-    ),
-    "gemma3, a sliding window": Shape(
-        arch="gemma3", layers=12, width=768, heads=4, kv_heads=1, head=256, feed_forward=2048, vocab=20_000, tied=True,
-        norms=("post_attention_norm", "post_ffw_norm", *HEADS), keys=EPSILON | {"attention.sliding_window": 512},
-    ),
-    "qwen3moe, experts": Shape(
-        arch="qwen3moe", layers=4, width=512, heads=8, kv_heads=4, head=64, feed_forward=384, norms=HEADS, experts=16,
-        experts_used=4, keys=EPSILON | {"expert_feed_forward_length": 384},
-    ),
-}  # fmt: skip
 _BUFFER = re.compile(r"(\w+) +(model|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
+ROOMY: dict[str, Any] = {"slots": 4, "context_length": 2048}
+LOADS: dict[str, dict[str, Any]] = {
+    "one short slot": {"slots": 1, "context_length": 512},
+    "one long slot": {"slots": 1, "context_length": 8192},
+    "16 slots": {"slots": 16, "context_length": 512},
+    "flash attention": ROOMY | {"placement": Placement(flash_attention=True)},
+    "a q8_0 cache": ROOMY | {"placement": Placement(kv_type="q8_0")},
+    "a q4_0 cache": ROOMY | {"placement": Placement(kv_type="q4_0")},
+    "16 slots, flash attention": {
+        "slots": 16, "context_length": 512, "placement": Placement(flash_attention=True),
+    },
+}  # fmt: skip
+VARIED = (
+    ("llama, few key heads", "one short slot"),
+    ("llama, few key heads", "a q8_0 cache"),
+    ("llama, a large vocabulary", "16 slots"),
+    ("llama, a large vocabulary", "16 slots, flash attention"),
+    ("gemma3, a sliding window", "one short slot"),
+    ("gemma3, a sliding window", "flash attention"),
+    ("qwen3moe, experts", "one long slot"),
+    ("qwen3moe, experts", "a q4_0 cache"),
+    ("deepseek2, latent attention", "flash attention"),
+    ("mamba2", "16 slots"),
+    ("rwkv7", "one short slot"),
+)
 
 
-def taken_bytes(log: str, tensor_bytes: int) -> int:
-    """What llama.cpp's own lines add up to; weights that it mapped and then laid out anew don't count twice."""
-    found = [(kind, float(mib) * 2**20) for _, kind, mib in _BUFFER.findall(log)]
-    weights = sum(size for kind, size in found if kind == "model")
-    other = sum(size for kind, size in found if kind != "model")
-    assert weights > 0.9 * tensor_bytes
-    assert other > 0
-    return int(min(weights, tensor_bytes) + other)
+def taken(log: str) -> dict[str, int]:
+    """Bytes of each kind of buffer in llama.cpp's own lines."""
+    sums = dict.fromkeys(("model", "KV", "RS", "compute", "output"), 0)
+    for _, kind, mib in _BUFFER.findall(log):
+        sums[kind] += int(float(mib) * MIB)
+    return sums
 
 
-@pytest.mark.parametrize("name", SHAPES)
-async def test_the_estimate_is_within_a_tenth_of_what_llama_cpp_takes(
-    name: str, tmp_path: Path, make_engine: Callable[..., LlamaEngine]
-):
-    path = write_shape(tmp_path / "shape.gguf", SHAPES[name])
+async def check(path: Path, tmp_path: Path, make_engine: Make, load: dict[str, Any]) -> None:
     info = inspect(path)
-    fit = plan(info, available_bytes=64 * GIB, slots=4, context_length=2048)
-    async with make_engine(path, slots=4, context_length=2048):
+    async with make_engine(path, **load) as engine:
+        fit = prepare(engine._settings).fit
         log = (tmp_path / "logs" / "engine.log").read_text()
-    taken = taken_bytes(log, info.tensor_bytes)
-    assert fit.needed_bytes == pytest.approx(taken, rel=TOLERANCE), (fit, log[-2000:])
+    found = taken(log)
+    # Weights that were mapped and then laid out anew don't count twice.
+    assert found["model"] > 0.9 * info.tensor_bytes
+    cache, work = found["KV"] + found["RS"], found["compute"] + found["output"]
+    total = min(found["model"], info.tensor_bytes) + cache + work
+    assert fit.needed_bytes == pytest.approx(total, rel=TOLERANCE), (fit, log[-2000:])
+    # Each part by itself too: weights of any size would hide an error in the others.
+    assert fit.cache_bytes == pytest.approx(cache, rel=0.01)
+    assert fit.work_bytes == pytest.approx(work, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_estimate_is_within_a_tenth_of_what_llama_cpp_takes(kind: str, tmp_path: Path, make_engine: Make):
+    await check(write_shape(tmp_path / "shape.gguf", KINDS[kind]), tmp_path, make_engine, ROOMY)
+
+
+@pytest.mark.parametrize(("kind", "load"), VARIED)
+async def test_the_estimate_holds_for_every_way_to_load_a_model(
+    kind: str, load: str, tmp_path: Path, make_engine: Make
+):
+    await check(write_shape(tmp_path / "shape.gguf", KINDS[kind]), tmp_path, make_engine, LOADS[load])
+
+
+def beside(path: Path, shape: ContextShape) -> int:
+    info = inspect(path)
+    return cache_bytes(info, shape) + work_bytes(info, shape)
+
+
+@pytest.mark.parametrize(
+    "kind", ["llama, many heads", "llama, a large vocabulary", "gemma3, a sliding window", "mamba2"]
+)
+async def test_what_scores_and_embeddings_take_beside_the_streams_is_known(
+    kind: str, tmp_path: Path, make_engine: Make
+):
+    path = write_shape(tmp_path / "shape.gguf", KINDS[kind])
+    written = tmp_path / "logs" / "engine.log"
+    async with make_engine(path, **ROOMY) as engine:
+        before = len(written.read_text())
+        await engine.score([5] * 300, [7] * 8)
+        scored = written.read_text()[before:]
+        before += len(scored)
+        text = "a" * 300
+        tokens = await engine.count([ChatMessage("user", text)])
+        assert 300 <= tokens < 400
+        await engine.embed([text])
+        embedded = written.read_text()[before:]
+    score = beside(path, score_context(308, flash_attention=False))
+    embed = beside(path, embed_context(tokens, flash_attention=False))
+    assert score == pytest.approx(sum(taken(scored).values()), rel=TOLERANCE)
+    # A model without pooling of its own is asked for its mean: that is a second context, after the first was freed.
+    assert 2 * embed == pytest.approx(sum(taken(embedded).values()), rel=TOLERANCE)
+
+
+async def test_an_embedding_model_is_planned_with_the_context_that_its_texts_need(tmp_path: Path, make_engine: Make):
+    path = write_bert(tmp_path / "bert.gguf", width=512)
+    async with make_engine(path) as engine:
+        fit = prepare(engine._settings).fit
+        await engine.embed(["a b c"])
+        log = (tmp_path / "logs" / "engine.log").read_text()
+    found = taken(log)
+    assert found["KV"] == fit.cache_bytes == 0
+    assert fit.work_bytes == pytest.approx(found["compute"] + found["output"], rel=TOLERANCE)
+    assert fit.needed_bytes == pytest.approx(sum(found.values()), rel=TOLERANCE)

@@ -110,6 +110,15 @@ def test_numbers_that_differ_by_layer_are_kept_by_layer(tmp_path: Path):
     assert info.layers == 0
 
 
+def test_where_only_every_so_manieth_layer_attends_the_others_have_no_cache(tmp_path: Path):
+    heads = key("llama.attention.head_count_kv", 4, u32(2))
+    info = inspect(
+        write(tmp_path / "m.gguf", heads, key("llama.block_count", 4, u32(8)),
+              key("llama.full_attention_interval", 4, u32(4)))
+    )  # fmt: skip
+    assert info.kv_heads_per_layer == (0, 0, 0, 2, 0, 0, 0, 2)
+
+
 def test_a_missing_or_unreadable_file_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert "no model file" in refused(tmp_path / "none.gguf").message
     assert "no model file" in refused(tmp_path).message
