@@ -15,6 +15,8 @@ from node.models.errors import ModelError
 from node.models.fit import Fit, available_memory_bytes, plan
 from node.models.gguf import GgufInfo, inspect
 
+MAX_LAYERS = 512
+"""llama.cpp's own bound (`LLAMA_MAX_LAYERS`): it aborts above it, as it does without any."""
 _NO_LIMIT = 1 << 60
 
 
@@ -50,6 +52,10 @@ def prepare(settings: LoadSettings, tuning: TuningCache | None = None) -> Prepar
         ModelError: With code ``model_unusable`` or ``model_too_big``.
     """
     info = inspect(settings.model_path)
+    if not 0 < info.layers <= MAX_LAYERS:
+        raise ModelError(
+            f"{info.name} claims {info.layers} layers, and can have 1 to {MAX_LAYERS}.", fix="Choose another model."
+        )
     on_gpu = settings.gpu_layers != 0 and installed_backend() != "cpu"
     # What a GPU takes off the main memory is known to llama.cpp only: it refuses what doesn't fit.
     placement = settings.placement

@@ -18,7 +18,7 @@ from node.engine.tuning import TuningCache
 from node.engine.watchdog import Watchdog
 from node.models.digest import DigestCache
 from node.models.fit import Fit
-from node.models.gguf import ModelError, printable
+from node.models.errors import ModelError, printable
 
 MAX_BACKOFF_SECONDS = 30.0
 HEALTHY_SECONDS = 60.0
@@ -251,6 +251,14 @@ class Supervisor:
             message = f"The engine worker gave no sign of life for {self._watchdog.silent_s:.3g} s and was ended."
         else:
             message = f"The engine worker ended unexpectedly ({self._last_end})."
+        if self._ready is None and self.prepared is not None:
+            # llama.cpp aborts on some broken files, and Linux kills what takes too much memory.
+            name = printable(self._settings.model_path.name)
+            return EngineError(
+                f"{message[:-1]} while it loaded {name}.",
+                code="engine_crashed",
+                fix="Download the model again or choose another one, and close other programs if memory is short.",
+            )
         # This error may travel to a buyer, who has no business with paths of this machine.
         return EngineError(message, code="engine_crashed", fix="Try again in a moment.")
 

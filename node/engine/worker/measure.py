@@ -26,7 +26,7 @@ def measure(model: LoadedModel, batch: Batch, context_length: int) -> tuple[floa
     """Decode speed of one stream in tokens/s, and milliseconds to the first token of a short prompt.
 
     Raises:
-        EngineError: With code ``model_unusable`` if llama.cpp can't run the model at all.
+        EngineError: With code ``model_unusable`` if llama.cpp can't run the model at all, or it computes no numbers.
     """
     clock = time.perf_counter
     vocabulary = model.vocabulary.size
@@ -34,6 +34,9 @@ def measure(model: LoadedModel, batch: Batch, context_length: int) -> tuple[floa
     batch.add_prompt(prompt, 0, 0, last=True)
     began = clock()
     _decode(model, batch)
+    first = clock()
+    _check_numbers(model)
+    began += clock() - first
     first = now = clock()
     steps, room = 0, context_length - len(prompt)
     while steps < min(DECODE_TOKENS, room) and (steps < LEAST_DECODE_TOKENS or now - first < DECODE_SECONDS):
@@ -82,6 +85,13 @@ def _trial(model: LoadedModel, batch: Batch, rows: int) -> float:
             break
     model.forget_all()
     return fastest
+
+
+def _check_numbers(model: LoadedModel) -> None:
+    """Broken weights spread over everything that is computed with them: such a model would end every answer at once."""
+    logits = llama.llama_get_logits_ith(model.context, -1)
+    if any(map(math.isnan, logits[: model.vocabulary.size])):
+        raise EngineError("It computes no numbers: its weights are broken.", code="model_unusable")
 
 
 def _decode(model: LoadedModel, batch: Batch) -> None:

@@ -8,6 +8,7 @@ from node.engine.protocol import EngineError
 from node.engine.worker.native import llama
 
 _PIECE_BYTES = 256
+_PROBE = "A line, a tab\t\n\u00e9 \u4e16 \U0001f999 \x01"
 
 
 class Vocabulary:
@@ -27,6 +28,8 @@ class Vocabulary:
         self._leading = [bos] if add_bos else []
         self.bos_text = self._text(bos)
         self.eos_text = self._text(int(llama.llama_vocab_eos(vocab)))
+        # Where tokens for single bytes are missing, llama.cpp aborts: better now than at the first request with some.
+        self.tokenize(_PROBE, special=False)
 
     @property
     def leading_tokens(self) -> list[int]:
