@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.models.errors import ModelError
-from node.models.fit import available_memory_bytes, plan
+from node.models.fit import PROCESS_BYTES, Fit, assess, available_memory_bytes, plan
 from node.models.gguf import GgufInfo
 from node.models.recurrence import recurrence
 from node.models.work_space import CONTEXT_STEP_TOKENS
@@ -110,6 +110,36 @@ def test_a_plan_always_fits_and_holds_a_whole_request(available: int, slots: int
     assert fit.needed_bytes <= available
     assert fit.context_length <= fit.cache_tokens
     assert fit.cache_tokens % CONTEXT_STEP_TOKENS == 0
+
+
+@UNHURRIED
+@given(st.integers(6 * GIB, 40 * GIB), st.integers(1, 16), st.booleans(), st.sampled_from([1.0, 34 / 64, 18 / 64]))
+def test_a_plan_is_the_sum_of_its_parts_and_the_largest_that_fits(
+    available: int, slots: int, on_gpu: bool, kv_share: float
+):
+    def planned(**more: int) -> Fit:
+        return plan(EIGHT_B, slots=slots, on_gpu=on_gpu, kv_share=kv_share, **more)
+
+    try:
+        fit = planned(available_bytes=available)
+    except ModelError:
+        return
+    assert fit.needed_bytes == fit.weights_bytes + fit.cache_bytes + fit.work_bytes
+    whole = planned(available_bytes=1 << 60)
+    assert whole.cache_tokens == slots * fit.context_length
+    if fit.cache_tokens < whole.cache_tokens:
+        # What one more step of cells takes is in between this plan and the whole one, and grows with each step alike.
+        steps = (whole.cache_tokens - fit.cache_tokens) // CONTEXT_STEP_TOKENS
+        per_step = (whole.needed_bytes - fit.needed_bytes) / steps
+        assert fit.needed_bytes + PROCESS_BYTES <= available < fit.needed_bytes + PROCESS_BYTES + 1.01 * per_step
+
+
+def test_the_longest_context_that_the_sentence_names_fits_on_a_gpu_and_the_next_does_not():
+    view = assess(EIGHT_B, model="m", available_bytes=24 * GIB, slots=4, on_gpu=True, device="GPU")
+    shown = int(view.sentence.removeprefix("fits with ").partition("k")[0]) * 1024
+    room = {"available_bytes": 24 * GIB, "slots": 4, "on_gpu": True}
+    assert plan(EIGHT_B, context_length=shown, **room).cache_tokens == 4 * shown
+    assert plan(EIGHT_B, context_length=shown + 1024, **room).cache_tokens < 4 * (shown + 1024)
 
 
 def test_free_memory_respects_a_control_group(tmp_path: Path):
