@@ -100,6 +100,14 @@ class UpstreamClient:
         """
         return _read(await self._whole("POST", self._base + "/chat/completions", body, timeout_s), kind)
 
+    async def embed(self, body: Any, kind: type[_T], *, timeout_s: float) -> _T:
+        """What ``/v1/embeddings`` answers.
+
+        Raises:
+            UpstreamError: If it can't be had.
+        """
+        return _read(await self._whole("POST", self._base + "/embeddings", body, timeout_s), kind)
+
     @asynccontextmanager
     async def stream(self, body: Any) -> AsyncIterator[AsyncIterator[bytes]]:
         """A streamed chat completion, as bytes; leaving the block ends the request. Deadlines are the caller's.

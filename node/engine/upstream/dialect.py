@@ -1,26 +1,27 @@
-"""The servers that speak OpenAI's API each in its own way: how to ask them, and what they tell of themselves; pure.
+"""The servers that speak OpenAI's API each in its own way: how to ask them; pure.
 
-Where each is documented: llama-server, tools/server/README.md of llama.cpp; vLLM, "OpenAI-Compatible Server" and its
-``/tokenize``; Ollama, docs/api.md; TGI, ``/info`` of its OpenAPI page; llama_cpp.server, ``/extras/tokenize/count``.
+Where each is documented: llama-server, tools/server/README.md of llama.cpp; vLLM, "OpenAI-Compatible Server" and
+"Structured Outputs"; Ollama, docs/openai.md; TGI, "Guidance"; llama_cpp.server, its ``/docs``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
-from node.engine.protocol import ChatMessage, EngineError, GenerateRequest
-from node.engine.upstream.errors import broken
-from node.wire.text import plain
+from node.engine.protocol import ChatMessage, EngineError, GenerateRequest, JsonObject, JsonSchema, ResponseFormat
 
 DOMAIN: Final = b"idlewatt upstream model v1\x00"
 """Before the name, so that what stands for a model behind an upstream is never the SHA-256 of a file."""
-MAX_MODELS: Final = 1_000
 MAX_NAME_CHARS: Final = 96
-MAX_CONTEXT: Final = 1 << 24
-MAX_UPSTREAM_SLOTS: Final = 4_096
+_ANY_OBJECT: Final = {"type": "object"}
+
+FormatWay = Literal["openai", "schema", "value", "grammar"]
+"""How a server is told the format of an answer: in OpenAI's own ways; the same, where any object is a schema like
+another; as TGI's ``value``; or as a grammar in llama.cpp's notation, made here, since llama.cpp's servers pass over
+what their own converters don't know."""
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,33 +32,35 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Our sampling parameters beyond OpenAI's, by the name that this server reads."""
     one_at_a_time: bool = False
     """Whether a second request, of any kind, breaks the one that runs."""
+    format_way: FormatWay = "schema"
+    ids_as_tokens: bool = False
+    """Whether log-probabilities name their tokens by ids only when asked to write them in the tokens' place; the
+    alternatives then lose their bytes, so none are asked for."""
+    cuts_embedded: bool = False
+    """Whether it embeds the beginning of a text that is too long, and says nothing."""
 
 
-PLAIN: Final = Dialect(name="openai", parameters={})
+PLAIN: Final = Dialect(name="openai", parameters={}, format_way="openai")
 LLAMA_SERVER: Final = Dialect(
-    name="llama-server", parameters={"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repeat_penalty"}
+    name="llama-server",
+    parameters={"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repeat_penalty"},
+    format_way="grammar",
 )
 VLLM: Final = Dialect(
-    name="vllm", parameters={"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"}
+    name="vllm",
+    parameters={"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"},
+    ids_as_tokens=True,
 )
 LLAMA_CPP_PYTHON: Final = Dialect(
     name="llama-cpp-python",
     parameters={"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repeat_penalty"},
     # By default a new request ends the stream under way; even the list of models waits for the same lock.
     one_at_a_time=True,
+    format_way="grammar",
+    cuts_embedded=True,
 )
 OLLAMA: Final = Dialect(name="ollama", parameters={})
-TGI: Final = Dialect(name="tgi", parameters={})
-
-
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server told about itself; ``None`` where it keeps silent."""
-
-    dialect: Dialect
-    models: tuple[str, ...]
-    version: str = ""
-    context_length: int | None = None
-    slots: int | None = None
+TGI: Final = Dialect(name="tgi", parameters={}, format_way="value")
 
 
 def model_id(name: str) -> str:
@@ -68,33 +71,19 @@ def model_id(name: str) -> str:
     return hashlib.sha256(DOMAIN + name.encode()).hexdigest()
 
 
-def not_here(what: str) -> EngineError:
-    """The refusal of something that an upstream can't be held to."""
-    return EngineError(
-        f"This provider stands before another server, and can't promise {what}.",
-        code="bad_request",
-        fix="Leave it out, or choose a provider with the model's file.",
-    )
+def chat_body(dialect: Dialect, model: str, request: GenerateRequest, seed: int, grammar: str = "") -> dict[str, Any]:
+    """The request as this server reads it, streamed, with its usage at the end.
 
-
-def check_supported(request: GenerateRequest) -> None:
-    """Refuse what servers differ in or pass over in silence: a buyer pays for what was asked.
+    Args:
+        dialect: The server's.
+        model: The model's name there.
+        request: What to ask.
+        seed: The seed that is used.
+        grammar: The request's format in llama.cpp's notation, for servers that are told it so.
 
     Raises:
-        EngineError: With code ``bad_request``, naming the first of them.
+        EngineError: With code ``bad_request`` if a schema is no JSON.
     """
-    if request.response_format is not None:
-        raise not_here("answers in a format")
-    if request.logprobs is not None:
-        raise not_here("log-probabilities")
-    if request.sampling.logit_bias:
-        raise not_here("a bias on tokens")
-    if request.sampling.typical_p != 1.0:
-        raise not_here("typical_p")
-
-
-def chat_body(dialect: Dialect, model: str, request: GenerateRequest, seed: int) -> dict[str, Any]:
-    """The request as this server reads it, streamed, with its usage at the end."""
     sampling = request.sampling
     body: dict[str, Any] = {
         "model": model,
@@ -119,7 +108,49 @@ def chat_body(dialect: Dialect, model: str, request: GenerateRequest, seed: int)
         body["timings_per_token"] = True
     elif dialect is TGI and body["top_p"] >= 1.0:
         del body["top_p"]  # it takes what is below 1 only
+    if request.logprobs is not None:
+        body |= _logprobs(dialect, request.logprobs)
+    if request.response_format is not None:
+        body |= _format(dialect, request.response_format, grammar)
     return body
+
+
+def _logprobs(dialect: Dialect, tops: int) -> dict[str, Any]:
+    if dialect.ids_as_tokens:
+        return {"logprobs": True, "top_logprobs": 0, "return_tokens_as_token_ids": True}
+    # llama-server tells nothing at all when it is asked for no alternative.
+    return {"logprobs": True, "top_logprobs": max(1, tops)}
+
+
+def _format(dialect: Dialect, wanted: ResponseFormat, grammar: str) -> dict[str, Any]:
+    if dialect.format_way == "grammar":
+        return {"grammar": grammar}
+    if dialect.format_way == "openai" and isinstance(wanted, JsonObject):
+        return {"response_format": {"type": "json_object"}}
+    schema = _schema(wanted)
+    if dialect.format_way == "value":
+        return {"response_format": {"type": "json", "value": schema}}
+    named = {"name": "answer", "schema": schema, "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": named}}
+
+
+def _schema(wanted: ResponseFormat) -> Any:
+    if not isinstance(wanted, JsonSchema):
+        return _ANY_OBJECT
+    try:
+        return msgspec.json.decode(wanted.schema)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise EngineError("The JSON schema is no JSON.", code="bad_request", fix="Change the schema.") from None
+
+
+def embedding_body(model: str, text: str) -> dict[str, Any]:
+    """One text for ``/v1/embeddings``: asked alone, its tokens are told alone."""
+    return {"model": model, "input": text, "encoding_format": "float"}
+
+
+def text_count_body(text: str) -> dict[str, Any]:
+    """llama_cpp.server's ``/extras/tokenize/count``."""
+    return {"input": text}
 
 
 def one_token_body(model: str, messages: tuple[ChatMessage, ...]) -> dict[str, Any]:
@@ -144,113 +175,3 @@ def tokenize_body(prompt: str) -> dict[str, Any]:
 
 def _messages(messages: tuple[ChatMessage, ...]) -> list[dict[str, str]]:
     return [{"role": message.role, "content": message.content} for message in messages]
-
-
-# What servers answer
-
-
-class _Model(msgspec.Struct):
-    id: str
-    max_model_len: int | None = None
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
-
-
-class _Generation(msgspec.Struct):
-    n_ctx: int | None = None
-
-
-class Props(msgspec.Struct):
-    """llama-server's ``/props``."""
-
-    default_generation_settings: _Generation
-    total_slots: int | None = None
-    build_info: str = ""
-
-
-class Version(msgspec.Struct):
-    """vLLM's ``/version`` and Ollama's ``/api/version``."""
-
-    version: str
-
-
-class TgiInfo(msgspec.Struct):
-    """TGI's ``/info``."""
-
-    model_id: str
-    max_total_tokens: int | None = None
-    max_concurrent_requests: int | None = None
-    version: str = ""
-
-
-class _OllamaModel(msgspec.Struct):
-    name: str = ""
-    model: str = ""
-    context_length: int | None = None
-
-
-class OllamaRunning(msgspec.Struct):
-    """Ollama's ``/api/ps``: what is loaded, with the context it was loaded with."""
-
-    models: list[_OllamaModel] = []
-
-    def context_of(self, model: str) -> int | None:
-        """The context of this model, if it is loaded and its server tells."""
-        for one in self.models:
-            if model in {one.name, one.model, one.name.removesuffix(":latest")}:
-                return one.context_length
-        return None
-
-
-class Counted(msgspec.Struct):
-    """vLLM's ``/tokenize`` and llama_cpp.server's ``/extras/tokenize/count``."""
-
-    count: int
-
-
-class Templated(msgspec.Struct):
-    """llama-server's ``/apply-template``."""
-
-    prompt: str
-
-
-class Tokenized(msgspec.Struct):
-    """llama-server's ``/tokenize``."""
-
-    tokens: list[Any]
-
-
-class ModelList(msgspec.Struct, frozen=True, kw_only=True):
-    """The names that an upstream serves, and the contexts that it tells with them."""
-
-    names: tuple[str, ...]
-    contexts: dict[str, int]
-
-
-def read_models(body: bytes) -> ModelList:
-    """Read ``/v1/models``.
-
-    Raises:
-        UpstreamError: If it is none.
-    """
-    try:
-        listed = msgspec.json.decode(body, type=_Models).data[:MAX_MODELS]
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        raise broken("no list of models") from None
-    return ModelList(
-        names=tuple(one.id for one in listed),
-        contexts={one.id: length for one in listed if (length := bounded(one.max_model_len, MAX_CONTEXT))},
-    )
-
-
-def bounded(value: int | None, most: int) -> int | None:
-    """A positive number within reason, or none."""
-    return value if value is not None and 0 < value <= most else None
-
-
-def shown_names(names: tuple[str, ...]) -> str:
-    """Model names for a person, harmless and few."""
-    few = ", ".join(plain(name, MAX_NAME_CHARS) for name in names[:12]) or "none"
-    return few + (f" and {len(names) - 12} more" if len(names) > 12 else "")

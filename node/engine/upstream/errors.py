@@ -160,6 +160,12 @@ def _owners(owner: str, code: str, owner_fix: str) -> UpstreamError:
 def request_refusal(said: str, owner: str) -> UpstreamError:
     """The error for a request that the upstream won't serve, by its words."""
     lower = said.lower()
+    # A grammar's own words ("context-free", "model") say nothing of the conversation or the model.
+    if "schema" in lower or "grammar" in lower or "response_format" in lower:
+        return UpstreamError(
+            "The provider's server can't hold an answer to this format.",
+            code="bad_request", fix="Change the schema, or choose another offer.", owner=owner,
+        )  # fmt: skip
     if "model" in lower and ("not_found" in lower or "not found" in lower or "does not exist" in lower):
         return _owners(owner, "unknown_model", "Choose a model that it has.")
     if "context" in lower or "too long" in lower or "too many tokens" in lower or "maximum length" in lower:

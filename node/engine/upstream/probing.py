@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeVar
 import msgspec
 
 from node.engine.protocol import ChatMessage
+from node.engine.upstream import answers as a
 from node.engine.upstream import dialect as d
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.errors import UpstreamError, broken, refusal
@@ -26,20 +27,20 @@ class _Completion(msgspec.Struct):
     usage: Usage | None = None
 
 
-async def facts_of(client: UpstreamClient, model: str) -> d.Facts:
+async def facts_of(client: UpstreamClient, model: str) -> a.Facts:
     """What the server tells about itself and this model.
 
     Raises:
         UpstreamError: If it can't be reached or refuses to list its models.
     """
-    listed = d.read_models(await client.models())
+    listed = a.read_models(await client.models())
     facts = await _identify(client, model)
     length = listed.contexts.get(model) or facts.context_length
     return msgspec.structs.replace(facts, models=listed.names, context_length=length)
 
 
-async def _identify(client: UpstreamClient, model: str) -> d.Facts:
-    props = await _maybe(client.get("/props", d.Props, timeout_s=DETECT_S))
+async def _identify(client: UpstreamClient, model: str) -> a.Facts:
+    props = await _maybe(client.get("/props", a.Props, timeout_s=DETECT_S))
     if props is not None:
         return _facts(
             d.LLAMA_SERVER,
@@ -47,18 +48,18 @@ async def _identify(client: UpstreamClient, model: str) -> d.Facts:
             context_length=props.default_generation_settings.n_ctx,
             slots=props.total_slots,
         )
-    count = await _maybe(client.post("/extras/tokenize/count", {"input": "a"}, d.Counted, timeout_s=DETECT_S))
+    count = await _maybe(client.post("/extras/tokenize/count", d.text_count_body("a"), a.Counted, timeout_s=DETECT_S))
     if count is not None:
         return _facts(d.LLAMA_CPP_PYTHON)
-    version = await _maybe(client.get("/version", d.Version, timeout_s=DETECT_S))
+    version = await _maybe(client.get("/version", a.Version, timeout_s=DETECT_S))
     if version is not None:
         return _facts(d.VLLM, version=version.version)
-    version = await _maybe(client.get("/api/version", d.Version, timeout_s=DETECT_S))
+    version = await _maybe(client.get("/api/version", a.Version, timeout_s=DETECT_S))
     if version is not None:
-        running = await _maybe(client.get("/api/ps", d.OllamaRunning, timeout_s=DETECT_S))
+        running = await _maybe(client.get("/api/ps", a.OllamaRunning, timeout_s=DETECT_S))
         length = running.context_of(model) if running is not None else None
         return _facts(d.OLLAMA, version=version.version, context_length=length)
-    info = await _maybe(client.get("/info", d.TgiInfo, timeout_s=DETECT_S))
+    info = await _maybe(client.get("/info", a.TgiInfo, timeout_s=DETECT_S))
     if info is not None:
         return _facts(
             d.TGI,
@@ -71,13 +72,13 @@ async def _identify(client: UpstreamClient, model: str) -> d.Facts:
 
 def _facts(
     kind: d.Dialect, *, version: str = "", context_length: int | None = None, slots: int | None = None
-) -> d.Facts:
-    return d.Facts(
+) -> a.Facts:
+    return a.Facts(
         dialect=kind,
         models=(),
         version=plain(version, MAX_VERSION_CHARS),
-        context_length=d.bounded(context_length, d.MAX_CONTEXT),
-        slots=1 if kind.one_at_a_time else d.bounded(slots, d.MAX_UPSTREAM_SLOTS),
+        context_length=a.bounded(context_length, a.MAX_CONTEXT),
+        slots=1 if kind.one_at_a_time else a.bounded(slots, a.MAX_UPSTREAM_SLOTS),
     )
 
 
@@ -117,13 +118,13 @@ async def count_by(client: UpstreamClient, way: CountWay, model: str, messages: 
 
 
 async def _by_template(client: UpstreamClient, _model: str, messages: tuple[ChatMessage, ...]) -> int | None:
-    templated = await client.post("/apply-template", d.template_body(messages), d.Templated, timeout_s=COUNT_S)
-    tokenized = await client.post("/tokenize", d.tokenize_body(templated.prompt), d.Tokenized, timeout_s=COUNT_S)
+    templated = await client.post("/apply-template", d.template_body(messages), a.Templated, timeout_s=COUNT_S)
+    tokenized = await client.post("/tokenize", d.tokenize_body(templated.prompt), a.Tokenized, timeout_s=COUNT_S)
     return len(tokenized.tokens)
 
 
 async def _by_tokenize(client: UpstreamClient, model: str, messages: tuple[ChatMessage, ...]) -> int | None:
-    return count_of((await client.post("/tokenize", d.vllm_count_body(model, messages), d.Counted)).count)
+    return count_of((await client.post("/tokenize", d.vllm_count_body(model, messages), a.Counted)).count)
 
 
 async def _by_one_token(client: UpstreamClient, model: str, messages: tuple[ChatMessage, ...]) -> int | None:
@@ -149,6 +150,6 @@ def check_model(model: str, listed: tuple[str, ...]) -> None:
     error = refusal(404, body=b'{"error": "model"}')
     raise UpstreamError(
         error.message, code=error.code, fix=error.fix, standing=error.standing,
-        owner=f"The upstream has no model {plain(model, d.MAX_NAME_CHARS)!r}; it has: {d.shown_names(listed)}.",
+        owner=f"The upstream has no model {plain(model, d.MAX_NAME_CHARS)!r}; it has: {a.shown_names(listed)}.",
         owner_fix="Name one of these with --model.",
     )  # fmt: skip

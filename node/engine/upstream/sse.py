@@ -77,6 +77,8 @@ class _Delta(msgspec.Struct):
 class _Choice(msgspec.Struct):
     delta: _Delta | None = None
     finish_reason: str | None = None
+    logprobs: msgspec.Raw = msgspec.Raw()
+    """Read only where they were asked for."""
 
 
 class Usage(msgspec.Struct):
@@ -105,6 +107,8 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     thinking: str = ""
     """What the model thinks before it answers, where the upstream tells the two apart."""
     finish_reason: str | None = None
+    logprobs: bytes = b""
+    """The choice's ``logprobs`` as JSON, for `LogprobReader`."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     """Tokens made so far, or in all; only what the upstream itself says."""
@@ -139,6 +143,7 @@ def read_piece(data: bytes) -> Piece:
         text=_whole(delta.content),
         thinking=_whole(delta.reasoning_content or delta.reasoning),
         finish_reason=choice.finish_reason,
+        logprobs=b"" if bytes(choice.logprobs) == b"null" else bytes(choice.logprobs),
         prompt_tokens=count_of(usage.prompt_tokens),
         completion_tokens=count_of(made),
     )

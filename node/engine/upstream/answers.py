@@ -1,0 +1,136 @@
+"""What servers tell of themselves, read and bounded; pure.
+
+Where each is documented: llama-server, tools/server/README.md of llama.cpp; vLLM, "OpenAI-Compatible Server" and its
+``/tokenize``; Ollama, docs/api.md; TGI, ``/info`` of its OpenAPI page; llama_cpp.server, ``/extras/tokenize/count``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from node.engine.upstream.dialect import MAX_NAME_CHARS, Dialect
+from node.engine.upstream.errors import broken
+from node.wire.text import plain
+
+MAX_MODELS: Final = 1_000
+MAX_CONTEXT: Final = 1 << 24
+MAX_UPSTREAM_SLOTS: Final = 4_096
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server told about itself; ``None`` where it keeps silent."""
+
+    dialect: Dialect
+    models: tuple[str, ...]
+    version: str = ""
+    context_length: int | None = None
+    slots: int | None = None
+
+
+class _Model(msgspec.Struct):
+    id: str
+    max_model_len: int | None = None
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+class _Generation(msgspec.Struct):
+    n_ctx: int | None = None
+
+
+class Props(msgspec.Struct):
+    """llama-server's ``/props``."""
+
+    default_generation_settings: _Generation
+    total_slots: int | None = None
+    build_info: str = ""
+
+
+class Version(msgspec.Struct):
+    """vLLM's ``/version`` and Ollama's ``/api/version``."""
+
+    version: str
+
+
+class TgiInfo(msgspec.Struct):
+    """TGI's ``/info``."""
+
+    model_id: str
+    max_total_tokens: int | None = None
+    max_concurrent_requests: int | None = None
+    version: str = ""
+
+
+class _OllamaModel(msgspec.Struct):
+    name: str = ""
+    model: str = ""
+    context_length: int | None = None
+
+
+class OllamaRunning(msgspec.Struct):
+    """Ollama's ``/api/ps``: what is loaded, with the context it was loaded with."""
+
+    models: list[_OllamaModel] = []
+
+    def context_of(self, model: str) -> int | None:
+        """The context of this model, if it is loaded and its server tells."""
+        for one in self.models:
+            if model in {one.name, one.model, one.name.removesuffix(":latest")}:
+                return one.context_length
+        return None
+
+
+class Counted(msgspec.Struct):
+    """vLLM's ``/tokenize`` and llama_cpp.server's ``/extras/tokenize/count``."""
+
+    count: int
+
+
+class Templated(msgspec.Struct):
+    """llama-server's ``/apply-template``."""
+
+    prompt: str
+
+
+class Tokenized(msgspec.Struct):
+    """llama-server's ``/tokenize``."""
+
+    tokens: list[Any]
+
+
+class ModelList(msgspec.Struct, frozen=True, kw_only=True):
+    """The names that an upstream serves, and the contexts that it tells with them."""
+
+    names: tuple[str, ...]
+    contexts: dict[str, int]
+
+
+def read_models(body: bytes) -> ModelList:
+    """Read ``/v1/models``.
+
+    Raises:
+        UpstreamError: If it is none.
+    """
+    try:
+        listed = msgspec.json.decode(body, type=_Models).data[:MAX_MODELS]
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise broken("no list of models") from None
+    return ModelList(
+        names=tuple(one.id for one in listed),
+        contexts={one.id: length for one in listed if (length := bounded(one.max_model_len, MAX_CONTEXT))},
+    )
+
+
+def bounded(value: int | None, most: int) -> int | None:
+    """A positive number within reason, or none."""
+    return value if value is not None and 0 < value <= most else None
+
+
+def shown_names(names: tuple[str, ...]) -> str:
+    """Model names for a person, harmless and few."""
+    few = ", ".join(plain(name, MAX_NAME_CHARS) for name in names[:12]) or "none"
+    return few + (f" and {len(names) - 12} more" if len(names) > 12 else "")

@@ -1,0 +1,89 @@
+"""Counts prompts as the server counts them, by the cheapest way that it was not caught lying in."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import OrderedDict
+from typing import Final
+
+from node.engine.protocol import ChatMessage
+from node.engine.upstream.client import UpstreamClient
+from node.engine.upstream.dialect import Dialect
+from node.engine.upstream.errors import UpstreamError
+from node.engine.upstream.probing import CountWay, count_by, ways_to_count
+from node.engine.upstream.turns import Turns
+
+log = logging.getLogger(__name__)
+
+COUNTS_KEPT: Final = 256
+
+
+class PromptCounter:
+    """Counts conversations, each once.
+
+    Args:
+        client: The server's.
+        model: The model's name there.
+        turns: Who may ask.
+    """
+
+    def __init__(self, client: UpstreamClient, model: str, turns: Turns) -> None:
+        self._client = client
+        self._model = model
+        self._turns = turns
+        self._dialect: Dialect | None = None
+        self._ways: list[CountWay] = []
+        self._kept: OrderedDict[bytes, int] = OrderedDict()
+
+    def learn(self, dialect: Dialect) -> None:
+        """The server is this one now: what was counted before may no longer hold."""
+        if self._dialect is not dialect:
+            self._dialect = dialect
+            self._ways = list(ways_to_count(dialect))
+        self._kept.clear()
+
+    async def count(self, messages: tuple[ChatMessage, ...]) -> int:
+        """Tokens of this conversation after the server's own chat template.
+
+        Raises:
+            UpstreamError: If the server is away or refuses the conversation.
+        """
+        key = _digest(messages)
+        known = self._kept.get(key)
+        if known is not None:
+            return known
+        async with self._turns.mine():
+            counted = await self._ask(messages)
+        self._kept[key] = counted
+        if len(self._kept) > COUNTS_KEPT:
+            self._kept.popitem(last=False)
+        return counted
+
+    async def _ask(self, messages: tuple[ChatMessage, ...]) -> int:
+        while True:
+            way = self._ways[0]
+            try:
+                return await count_by(self._client, way, self._model, messages)
+            except UpstreamError as error:
+                if error.code == "context_too_long" or error.standing == "away" or len(self._ways) == 1:
+                    raise
+                log.warning("the upstream does not count by %s: %s", way, error.owner_line())
+                self._ways.remove(way)
+
+    def compare(self, truth: int, counted: int) -> None:
+        """The server's own usage, after it counted: where that is less, it is not asked in that way again."""
+        if truth >= counted:
+            return
+        log.warning("the upstream counted %d prompt tokens and then used %d", counted, truth)
+        self._kept.clear()
+        if len(self._ways) > 1:
+            self._ways.pop(0)
+
+
+def _digest(messages: tuple[ChatMessage, ...]) -> bytes:
+    digest = hashlib.sha256()
+    for message in messages:
+        for part in (message.role.encode(), message.content.encode()):
+            digest.update(len(part).to_bytes(4, "big") + part)
+    return digest.digest()

@@ -1,0 +1,20 @@
+"""One server and model, as everything that asks it needs to know them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node.engine.upstream.client import UpstreamClient
+from node.engine.upstream.dialect import Dialect
+from node.engine.upstream.turns import Turns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A server that told who it is."""
+
+    client: UpstreamClient
+    turns: Turns
+    dialect: Dialect
+    model: str
+    """The model's name there."""

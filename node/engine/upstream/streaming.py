@@ -1,0 +1,188 @@
+"""Runs requests as streams of the server: each from its body to its last event, cancelled or cut off as may be."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Final
+
+from node.engine.protocol import (
+    Chunk,
+    EngineError,
+    EngineEvent,
+    Finished,
+    FinishReason,
+    GenerateRequest,
+    Started,
+    TokenLogprob,
+)
+from node.engine.upstream.client import UpstreamClient
+from node.engine.upstream.counting import PromptCounter
+from node.engine.upstream.errors import UpstreamError, stalled
+from node.engine.upstream.logprobs import LogprobReader
+from node.engine.upstream.meter import Rate, TokenMeter
+from node.engine.upstream.sse import EventDecoder, Piece, read_piece
+from node.engine.upstream.turns import TURN_S, Turns
+
+_CUT_OFF: Final = "The upstream ended a stream before its answer was complete."
+
+
+class Running:
+    """One request under way."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self.closed = False
+        self._deadline: asyncio.Timeout | None = None
+
+    def cancel(self) -> None:
+        """End it early, as its buyer asks."""
+        self.cancelled = True
+        if self._deadline is not None:
+            self._deadline.reschedule(asyncio.get_running_loop().time())
+
+    def close(self) -> None:
+        """End it with ``engine_closed``."""
+        self.closed = True
+        self.cancel()
+
+    @contextlib.asynccontextmanager
+    async def until(self, when_s: float) -> AsyncIterator[asyncio.Timeout]:
+        """A wait that ends with ``TimeoutError`` at this time of the loop's, or at once when it is cancelled."""
+        if self.cancelled:
+            raise TimeoutError
+        async with asyncio.timeout_at(when_s) as deadline:
+            self._deadline = deadline
+            try:
+                yield deadline
+            finally:
+                self._deadline = None
+
+
+class Streams:
+    """The streams of one server.
+
+    Args:
+        client: The server's.
+        turns: Who may ask.
+        counter: Learns from each stream whether it counted the prompt right.
+        stall_s: A stream without an event for so many seconds is given up.
+    """
+
+    def __init__(self, client: UpstreamClient, turns: Turns, counter: PromptCounter, stall_s: float) -> None:
+        self._client = client
+        self._turns = turns
+        self._counter = counter
+        self._stall_s = stall_s
+        self._rate = Rate()
+
+    async def events(
+        self,
+        request: GenerateRequest,
+        body: dict[str, Any],
+        running: Running,
+        *,
+        input_tokens: int,
+        told: LogprobReader | None = None,
+    ) -> AsyncGenerator[EngineEvent, None]:
+        """One request from ``Started`` to ``Finished``.
+
+        Args:
+            request: The request.
+            body: The same as the server reads it; its ``seed`` is told.
+            running: Ends it early.
+            input_tokens: Tokens of its prompt, as counted before.
+            told: Reads its log-probabilities, if it asks for them.
+
+        Raises:
+            UpstreamError: If the server fails.
+            EngineError: With code ``engine_closed``.
+        """
+        loop = asyncio.get_running_loop()
+        meter = TokenMeter(request.max_tokens, self._rate)
+        began_s, first_s = loop.time(), 0.0
+        reason, prompt_tokens = "", input_tokens
+        pieces = self.pieces(body, running)
+        async with contextlib.aclosing(pieces):
+            yield Started(input_tokens=input_tokens, seed=body["seed"])
+            async for piece in pieces:
+                text = piece.thinking + piece.text
+                tokens = meter.take(text, piece.completion_tokens)
+                logprobs = told.take(text, piece.logprobs) if told is not None else ()
+                if piece.prompt_tokens is not None:
+                    prompt_tokens = piece.prompt_tokens
+                reason = piece.finish_reason or reason
+                if text or tokens:
+                    first_s = first_s or loop.time()
+                for chunk in _chunks(piece, tokens, logprobs):
+                    yield chunk
+        if not running.cancelled and not reason:
+            raise UpstreamError("The provider's server broke off.", code="engine_crashed", owner=_CUT_OFF)
+        self._rate = meter.learned()
+        self._counter.compare(prompt_tokens, input_tokens)
+        ended_s = loop.time()
+        first_s = first_s or ended_s
+        yield Finished(
+            reason=_reason(reason, running),
+            input_tokens=input_tokens,
+            output_tokens=meter.tokens,
+            prefill_ms=1000 * (first_s - began_s),
+            decode_ms=1000 * (ended_s - first_s),
+        )
+
+    async def pieces(self, body: dict[str, Any], running: Running) -> AsyncGenerator[Piece, None]:
+        """The stream's events, until it ends or is cancelled; time counts only while the server is waited for.
+
+        Raises:
+            UpstreamError: If the server fails.
+            EngineError: With code ``engine_closed``.
+        """
+        loop = asyncio.get_running_loop()
+        decoder = EventDecoder()
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                async with running.until(loop.time() + TURN_S + self._stall_s) as deadline:
+                    await stack.enter_async_context(self._turns.mine())
+                    deadline.reschedule(loop.time() + self._stall_s)
+                    received = await stack.enter_async_context(self._client.stream(body))
+                heard_s = loop.time()
+                while True:
+                    # Comments that only keep the connection are no progress.
+                    async with running.until(heard_s + self._stall_s):
+                        data = await anext(received, None)
+                    if data is None:
+                        return
+                    for event in decoder.feed(data):
+                        piece = read_piece(event)
+                        if piece.done:
+                            return
+                        yield piece
+                        heard_s = loop.time()
+            except TimeoutError:
+                if running.closed:
+                    raise EngineError("The engine was closed.", code="engine_closed") from None
+                if not running.cancelled:
+                    raise stalled(self._stall_s) from None
+
+
+def _chunks(piece: Piece, tokens: int, logprobs: tuple[TokenLogprob, ...]) -> list[Chunk]:
+    """A piece as chunks that are all thinking or all answer; its tokens go with the first."""
+    parts = [(text, is_thought) for text, is_thought in ((piece.thinking, True), (piece.text, False)) if text]
+    if tokens and not parts:
+        parts = [("", False)]
+    return [
+        Chunk(
+            text=text,
+            tokens=0 if place else tokens,
+            thinking=is_thought,
+            logprobs=() if place else logprobs,
+        )
+        for place, (text, is_thought) in enumerate(parts)
+    ]
+
+
+def _reason(stated: str, running: Running) -> FinishReason:
+    if running.cancelled:
+        return "cancelled"
+    return "length" if stated == "length" else "stop"

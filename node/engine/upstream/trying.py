@@ -1,0 +1,200 @@
+"""Finds out what an upstream can do, and how fast, by asking once: servers drop in silence what they don't know."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Awaitable
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from node.engine.formats import Formats
+from node.engine.protocol import (
+    MAX_TOP_LOGPROBS,
+    ChatMessage,
+    EngineError,
+    Finished,
+    GenerateRequest,
+    JsonObject,
+    JsonSchema,
+    Sampling,
+    TokenLogprob,
+)
+from node.engine.upstream.abilities import Abilities
+from node.engine.upstream.counting import PromptCounter
+from node.engine.upstream.dialect import chat_body
+from node.engine.upstream.embedding import embed_text
+from node.engine.upstream.errors import UpstreamError
+from node.engine.upstream.logprobs import LogprobReader
+from node.engine.upstream.server import Server
+from node.engine.upstream.streaming import Running, Streams
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+TRY_S: Final = 60.0
+TRIAL_TOKENS: Final = 24
+MAX_TRIED_TOKENS: Final = 256
+"""Room for a reasoning model's thoughts; an answer that goes another way is left at once."""
+TOPS_TRIED: Final = 2
+COUNT_UP: Final = (ChatMessage(role="user", content="Count from one to twenty."),)
+_NO_JSON: Final = (ChatMessage(role="user", content="Say hello in plain words, not in JSON."),)
+_ONLY_ANSWER: Final = {"sesame": "open"}
+_ONLY_SCHEMA: Final = json.dumps(
+    {
+        "type": "object",
+        "properties": {"sesame": {"type": "string", "enum": ["open"]}},
+        "required": ["sesame"],
+        "additionalProperties": False,
+    }
+)
+
+
+class Speed(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast a short answer came; zeros where nothing was measured."""
+
+    ttft_ms: float = 0.0
+    tokens_per_s: float = 0.0
+
+
+class Trials:
+    """Tries one server and model.
+
+    Args:
+        server: Who is tried.
+        streams: Its streams.
+        counter: Counts its prompts.
+        formats: Makes grammars.
+    """
+
+    def __init__(self, server: Server, streams: Streams, counter: PromptCounter, formats: Formats) -> None:
+        self._server = server
+        self._streams = streams
+        self._counter = counter
+        self._formats = formats
+
+    async def speed(self) -> Speed:
+        """How fast one short answer comes, which shows too that the model answers and that its tokens can be counted.
+
+        A server that is merely busy passes; it is measured by the jobs that follow.
+
+        Raises:
+            UpstreamError: If it can't be rented out.
+        """
+        request = _request(COUNT_UP, max_tokens=TRIAL_TOKENS)
+        finished = None
+        try:
+            input_tokens = await self._counter.count(COUNT_UP)
+            async for event in self._streams.events(request, self._body(request), Running(), input_tokens=input_tokens):
+                finished = event if isinstance(event, Finished) else None
+        except UpstreamError as error:
+            if error.code == "engine_busy":
+                return Speed()
+            if error.code == "engine_crashed" and error.standing == "here":
+                raise _unusable(error) from error
+            raise
+        if finished is None:
+            return Speed()
+        measured = finished.output_tokens > 1 and finished.decode_ms > 0
+        return Speed(
+            ttft_ms=finished.prefill_ms,
+            tokens_per_s=1000 * (finished.output_tokens - 1) / finished.decode_ms if measured else 0.0,
+        )
+
+    async def abilities(self) -> Abilities:
+        """What it is seen to do.
+
+        Raises:
+            UpstreamError: If it is away or too busy to be tried.
+        """
+        by_schema = await _tried("a JSON schema", self._keeps_to_a_schema(), False)
+        by_name = self._server.dialect.format_way == "openai"
+        return Abilities(
+            json_schema=by_schema,
+            json_object=await _tried("a JSON object", self._keeps_to_an_object(), False) if by_name else by_schema,
+            most_tops=await _tried("log-probabilities", self._tells_logprobs(), None),
+            vector_length=await _tried("embeddings", self._embeds(), 0),
+        )
+
+    async def _keeps_to_a_schema(self) -> bool:
+        text = await self._answer(COUNT_UP, response_format=JsonSchema(_ONLY_SCHEMA))
+        with contextlib.suppress(ValueError):
+            return bool(json.loads(text) == _ONLY_ANSWER)
+        return False
+
+    async def _keeps_to_an_object(self) -> bool:
+        text = await self._answer(_NO_JSON, response_format=JsonObject())
+        with contextlib.suppress(ValueError):
+            return isinstance(json.loads(text), dict)
+        return False
+
+    async def _tells_logprobs(self) -> int | None:
+        """The bytes of the tokens, put together, must be the text: else they are of something else."""
+        request = _request(COUNT_UP, max_tokens=8, logprobs=TOPS_TRIED)
+        reader = LogprobReader(TOPS_TRIED, ids_as_tokens=self._server.dialect.ids_as_tokens)
+        text, told = "", list[TokenLogprob]()
+        async with contextlib.aclosing(self._streams.pieces(self._body(request), Running())) as pieces:
+            async for piece in pieces:
+                written = piece.thinking + piece.text
+                text += written
+                told += reader.take(written, piece.logprobs)
+        if not text or b"".join(one.data for one in told) != text.encode():
+            return None
+        return MAX_TOP_LOGPROBS if all(len(one.top) == TOPS_TRIED for one in told) else 0
+
+    async def _embeds(self) -> int:
+        try:
+            return len((await embed_text(self._server, "hello")).numbers)
+        except UpstreamError as error:
+            # Some servers say of a path that they don't serve that it is unavailable.
+            if error.code == "engine_unavailable":
+                return 0
+            raise
+
+    async def _answer(self, messages: tuple[ChatMessage, ...], **format_: Any) -> str:
+        request = _request(messages, max_tokens=MAX_TRIED_TOKENS, **format_)
+        by_grammar = self._server.dialect.format_way == "grammar"
+        grammar = await self._formats.grammar(request.response_format) if by_grammar else ""
+        text = ""
+        async with contextlib.aclosing(self._streams.pieces(self._body(request, grammar), Running())) as pieces:
+            async for piece in pieces:
+                text = (text + piece.text).lstrip()
+                if text and not text.startswith("{"):
+                    break
+        return text
+
+    def _body(self, request: GenerateRequest, grammar: str = "") -> dict[str, Any]:
+        return chat_body(self._server.dialect, self._server.model, request, 0, grammar)
+
+
+def _request(messages: tuple[ChatMessage, ...], **more: Any) -> GenerateRequest:
+    sampling = Sampling(temperature=0.0, top_k=1)
+    return GenerateRequest(request_id="trial", messages=messages, sampling=sampling, **more)
+
+
+def _unusable(error: UpstreamError) -> UpstreamError:
+    return UpstreamError(
+        error.message, code="upstream_unusable", owner=error.owner,
+        owner_fix="A server whose tokens can't be counted can't be rented out by the token.",
+    )  # fmt: skip
+
+
+async def _tried(what: str, trial: Awaitable[_T], otherwise: _T) -> _T:
+    """What a trial shows; a server that fails at it can't do it, one that is away or busy was not tried.
+
+    Raises:
+        UpstreamError: If it is away or busy.
+    """
+    try:
+        async with asyncio.timeout(TRY_S):
+            return await trial
+    except UpstreamError as error:
+        if error.code == "engine_busy" or error.standing == "away":
+            raise
+        log.info("the upstream was tried for %s: %s", what, error.owner_line())
+    except (EngineError, TimeoutError) as error:
+        log.info("the upstream was tried for %s: %s", what, str(error) or "it took too long")
+    return otherwise
