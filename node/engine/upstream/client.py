@@ -116,7 +116,8 @@ class UpstreamClient:
             UpstreamError: If the server refuses, can't be reached, or answers something else.
         """
         try:
-            async with self._request("POST", self._base + "/chat/completions", body) as response:
+            # Some servers end a connection after a stream without saying so: the next request would run into that.
+            async with self._request("POST", self._base + "/chat/completions", body, Connection="close") as response:
                 await _accepted(response)
                 if response.content_type != "text/event-stream":
                     raise broken(f"{_type(response)} where a stream of events was asked for")
@@ -144,10 +145,10 @@ class UpstreamClient:
         return data
 
     @asynccontextmanager
-    async def _request(self, method: str, url: str, body: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _request(self, method: str, url: str, body: Any, **headers: str) -> AsyncIterator[aiohttp.ClientResponse]:
         assert self._session is not None
         data = None if body is None else msgspec.json.encode(body)
-        headers = {} if data is None else {"Content-Type": "application/json"}
+        headers |= {} if data is None else {"Content-Type": "application/json"}
         async with self._session.request(method, url, data=data, headers=headers, allow_redirects=False) as response:
             yield response
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -223,9 +223,15 @@ class UpstreamEngine:
         try:
             # A schema that our own engines could not hold a model to is refused here too: servers drop such keywords.
             grammar = await self._formats.grammar(request.response_format)
+            dialect = self._known().dialect
+            body = d.chat_body(dialect, self._model, request, effective_seed(request.sampling.seed), grammar)
+            told = None
+            if request.logprobs is not None:
+                told = LogprobReader(request.logprobs, ids_as_tokens=dialect.ids_as_tokens)
             input_tokens = await self.count(request.messages)
-            async with contextlib.aclosing(self._stream(request, running, input_tokens, grammar)) as stream:
-                async for event in stream:
+            events = self._streams.events(request, body, running, input_tokens=input_tokens, told=told)
+            async with contextlib.aclosing(events):
+                async for event in events:
                     yield event
         except UpstreamError as error:
             if self.state.name == "closed":
@@ -234,16 +240,6 @@ class UpstreamEngine:
             raise
         finally:
             del self._running[request.request_id]
-
-    def _stream(
-        self, request: GenerateRequest, running: Running, input_tokens: int, grammar: str
-    ) -> AsyncGenerator[EngineEvent, None]:
-        dialect = self._known().dialect
-        body = d.chat_body(dialect, self._model, request, effective_seed(request.sampling.seed), grammar)
-        told = None
-        if request.logprobs is not None:
-            told = LogprobReader(request.logprobs, ids_as_tokens=dialect.ids_as_tokens)
-        return self._streams.events(request, body, running, input_tokens=input_tokens, told=told)
 
     # -- what the upstream is ---------------------------------------------------------------------------------------
 

@@ -146,6 +146,8 @@ def refusal(status: int, *, body: bytes = b"", retry_after: str | None = None) -
             return _owners(owner, "upstream_unusable", "It redirects: give its final address.")
         case _ if 400 <= status < 500:
             return request_refusal(said, owner)
+        case 500 if "too large to process" in said:  # llama-server's of a text to embed
+            return _too_long(owner)
         case _:
             return UpstreamError("The provider's server failed.", code="engine_crashed", owner=owner)
 
@@ -169,13 +171,17 @@ def request_refusal(said: str, owner: str) -> UpstreamError:
     if "model" in lower and ("not_found" in lower or "not found" in lower or "does not exist" in lower):
         return _owners(owner, "unknown_model", "Choose a model that it has.")
     if "context" in lower or "too long" in lower or "too many tokens" in lower or "maximum length" in lower:
-        return UpstreamError(
-            "The conversation is longer than the model's context.",
-            code="context_too_long", fix="Shorten it, or start a new one.", owner=owner,
-        )  # fmt: skip
+        return _too_long(owner)
     return UpstreamError(
         "The provider's server does not take this request.",
         code="bad_request", fix="Change the request's parameters, or choose another offer.", owner=owner,
+    )  # fmt: skip
+
+
+def _too_long(owner: str) -> UpstreamError:
+    return UpstreamError(
+        "The conversation is longer than the model's context.",
+        code="context_too_long", fix="Shorten it, or start a new one.", owner=owner,
     )  # fmt: skip
 
 

@@ -26,12 +26,15 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def llama_cpp_server(folder: Path, *, port: int | None = None, key: str = "", n_ctx: int = 2_048) -> Iterator[str]:
+def llama_cpp_server(
+    folder: Path, *, port: int | None = None, key: str = "", n_ctx: int = 2_048, embeds: bool = False
+) -> Iterator[str]:
     """Run the server until the block ends; yields its base address once it answers."""
     port = port or free_port()
     url = f"http://127.0.0.1:{port}/v1"
     arguments = ["--host", "127.0.0.1", "--port", str(port), "--model", str(DEMO_PATH), "--model_alias", ALIAS]
     arguments += ["--n_ctx", str(n_ctx), "--n_threads", "1", "--n_threads_batch", "1"]
+    arguments += ["--embedding", "true"] if embeds else []
     environment = {**os.environ, **({"API_KEY": key} if key else {})}
     with (folder / "llama-server.log").open("ab") as log:
         process = subprocess.Popen(

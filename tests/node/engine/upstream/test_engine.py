@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 from aiohttp import web
@@ -31,17 +31,10 @@ from tests.node.engine.upstream.hostile import (
     saying,
     sending,
     speaking,
-    upstream,
     usage,
 )
 
 HELLO = (ChatMessage("user", "hello"),)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Upstream]:
-    async with upstream() as running:
-        yield running
 
 
 class States:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 
 import pytest
 
 from node.engine.llama import LlamaEngine
-from node.engine.protocol import ChatMessage, Chunk, EngineError
+from node.engine.protocol import ChatMessage, Chunk, EngineError, JsonObject, JsonSchema, Sampling
 from node.engine.upstream.engine import UpstreamEngine
 from node.models.catalog import DEMO_PATH
 from tests.node.engine.helpers import answer, ask
@@ -21,6 +22,12 @@ QUESTION = "What is 17 + 25?"
 @pytest.fixture(scope="module")
 def url(tmp_path_factory) -> Iterator[str]:
     with llama_cpp_server(tmp_path_factory.mktemp("upstream"), key=KEY) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def embedding_url(tmp_path_factory) -> Iterator[str]:
+    with llama_cpp_server(tmp_path_factory.mktemp("embedding"), key=KEY, embeds=True) as running:
         yield running
 
 
@@ -80,3 +87,46 @@ async def test_a_wrong_key_is_the_owners_business(url):
         await engine_for(url, key="sk-wrong").start()
     assert raised.value.code == "upstream_refused"
     assert "sk-wrong" not in raised.value.line()
+
+
+async def test_an_answer_keeps_to_a_schema_and_to_an_object(url):
+    schema = {
+        "type": "object",
+        "properties": {"sum": {"type": "integer"}, "sure": {"enum": ["yes", "no"]}},
+        "required": ["sum", "sure"],
+    }
+    form, warm = JsonSchema(json.dumps(schema)), Sampling(temperature=1.5, seed=3)
+    async with engine_for(url) as engine:
+        text, *_ = await answer(engine, ask(QUESTION, response_format=form, max_tokens=80, sampling=warm))
+        read = json.loads(text)
+        assert (type(read["sum"]), read["sure"] in {"yes", "no"}, len(read)) == (int, True, 2)
+        text, *_ = await answer(engine, ask(QUESTION, response_format=JsonObject(), max_tokens=200))
+        assert text.startswith("{")
+
+
+async def test_its_log_probabilities_name_no_tokens_and_are_refused(url):
+    async with engine_for(url) as engine:
+        with pytest.raises(EngineError, match="log-probabilities") as raised:
+            await answer(engine, ask(QUESTION, logprobs=2))
+    assert raised.value.code == "bad_request"
+
+
+async def test_it_embeds_nothing_unless_started_for_it(url):
+    async with engine_for(url) as engine:
+        with pytest.raises(EngineError, match="embedding texts"):
+            await engine.embed(["hello"])
+
+
+async def test_its_vectors_are_those_of_the_engine_of_our_own(embedding_url, tmp_path):
+    texts = ["hello", "the model and the model", "é" * 40]
+    async with engine_for(embedding_url) as engine:
+        theirs = await engine.embed(texts)
+        assert "42" in (await answer(engine, ask(QUESTION)))[0]
+        with pytest.raises(EngineError) as raised:
+            await engine.embed(["word " * 600])
+    assert raised.value.code == "context_too_long", "it would embed its first 512 tokens and say nothing"
+    async with LlamaEngine(DEMO_PATH, log_path=tmp_path / "engine.log", threads=1) as engine:
+        ours = await engine.embed(texts)
+    for one, other in zip(theirs.vectors, ours.vectors, strict=True):
+        assert one == pytest.approx(other, abs=1e-3)
+    assert theirs.input_tokens == ours.input_tokens
