@@ -13,13 +13,15 @@ from typing import Annotated, Final
 import msgspec
 
 from node.engine.protocol import MAX_TOKEN_BYTES, TokenId, TokenLogprob, TopLogprob
-from node.engine.upstream.errors import broken
+from node.engine.upstream.errors import UpstreamError, broken
 
 MAX_ENTRIES: Final = 1_024
 """Tokens in one event, and tokens that may wait for their text."""
 MAX_TOPS_READ: Final = 64
 ROUNDING: Final = 1e-3
 """How far above 0 a log-probability may be by rounding."""
+MAX_GAP_BYTES: Final = 256
+"""Text in a row whose tokens are not told."""
 ID_PREFIX: Final = "token_id:"
 
 _Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
@@ -56,31 +58,46 @@ class LogprobReader:
         self._tops = tops
         self._ids_as_tokens = ids_as_tokens
         self._waiting: tuple[TokenLogprob, ...] = ()
-        self._told_bytes = 0
-        self._text_bytes = 0
+        self._made = 0
+        self._gap_bytes = 0
+        self._anything = False
 
-    def take(self, text: str, data: bytes) -> tuple[TokenLogprob, ...]:
+    def take(self, text: str, data: bytes, made: int | None = None) -> tuple[TokenLogprob, ...]:
         """What belongs to this text: tokens told before any of it wait for it.
 
-        Tokens after the last text, such as the one that ends the answer, are never told.
+        Tokens after the last text, such as the one that ends the answer, are never told. Nor are those of an event that
+        tells fewer than it holds, as llama-server's where it wrote several at once (a character of several tokens, what
+        could have become a stop string): bytes and token do not belong together there.
 
         Args:
             text: A piece of the answer, which may be empty.
             data: The ``logprobs`` that came with it, as JSON, or nothing.
+            made: Tokens of the whole stream up to here, where the upstream says so.
 
         Raises:
-            UpstreamError: If they are none, or there is text whose tokens were not told.
+            UpstreamError: If they are none, or too much text comes without them.
         """
         told = self._read(data) if data else ()
-        self._told_bytes += sum(len(one.data) for one in told)
-        self._text_bytes += len(text.encode())
-        if self._told_bytes < self._text_bytes:
-            raise broken("text without the log-probabilities of its tokens")
+        before, self._made = self._made, max(self._made, made or 0)
+        told = told if len(told) >= self._made - before else ()
+        self._gap_bytes = 0 if told else self._gap_bytes + len(text.encode())
+        if self._gap_bytes > MAX_GAP_BYTES:
+            raise _untold()
         told = self._waiting + told
         if not text and len(told) > MAX_ENTRIES:
             raise broken("log-probabilities without text")
         self._waiting = () if text else told
+        self._anything = self._anything or bool(text and told)
         return told if text else ()
+
+    def finish(self) -> None:
+        """Check at the end that what was asked for came.
+
+        Raises:
+            UpstreamError: If there was text and nothing was told of it.
+        """
+        if self._gap_bytes and not self._anything:
+            raise _untold()
 
     def _read(self, data: bytes) -> tuple[TokenLogprob, ...]:
         try:
@@ -114,6 +131,10 @@ class LogprobReader:
         if len(data) > MAX_TOKEN_BYTES:
             raise broken("a token that is too long")
         return data
+
+
+def _untold() -> UpstreamError:
+    return broken("text without the log-probabilities of its tokens")
 
 
 def _logprob(value: float) -> float:

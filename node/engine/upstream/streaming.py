@@ -109,7 +109,7 @@ class Streams:
             async for piece in pieces:
                 text = piece.thinking + piece.text
                 tokens = meter.take(text, piece.completion_tokens)
-                logprobs = told.take(text, piece.logprobs) if told is not None else ()
+                logprobs = told.take(text, piece.logprobs, piece.completion_tokens) if told is not None else ()
                 if piece.prompt_tokens is not None:
                     prompt_tokens = piece.prompt_tokens
                 reason = piece.finish_reason or reason
@@ -119,6 +119,8 @@ class Streams:
                     yield chunk
         if not running.cancelled and not reason:
             raise UpstreamError("The provider's server broke off.", code="engine_crashed", owner=_CUT_OFF)
+        if told is not None and not running.cancelled:
+            told.finish()
         self._rate = meter.learned()
         self._counter.compare(prompt_tokens, input_tokens)
         ended_s = loop.time()

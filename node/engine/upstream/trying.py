@@ -140,7 +140,7 @@ class Trials:
             async for piece in pieces:
                 written = piece.thinking + piece.text
                 text += written
-                told += reader.take(written, piece.logprobs)
+                told += reader.take(written, piece.logprobs, piece.completion_tokens)
         if not text or b"".join(one.data for one in told) != text.encode():
             return None
         return MAX_TOP_LOGPROBS if all(len(one.top) == TOPS_TRIED for one in told) else 0

@@ -80,9 +80,6 @@ HOSTILE = {
     "an alternative without an id": data(GOOD | {"top_logprobs": [{"token": "b", "logprob": -1.0}]}),
     "a list": b"[1]",
     "no json": b"{oops",
-    "nothing": b"",
-    "an empty list": data(),
-    "fewer bytes than text": data(GOOD | {"bytes": []}),
     "deep": b'{"content": ' + b"[" * 100_000,
 }
 
@@ -92,6 +89,31 @@ def test_what_is_no_log_probability_is_a_broken_answer(name):
     with pytest.raises(UpstreamError) as raised:
         reader(1).take("a", HOSTILE[name])
     assert raised.value.code == "engine_crashed"
+
+
+def test_what_several_tokens_wrote_is_not_told_as_one_of_them():
+    reading = reader()
+    assert len(reading.take("a", data(GOOD), 1)) == 1
+    assert reading.take(" the end", data(llama_server_entry(2, " the end")), 3) == ()
+    assert len(reading.take("b", data(llama_server_entry(3, "b")), 4)) == 1
+    reading.finish()
+
+
+def test_a_gap_may_be_short():
+    reading = reader()
+    assert reading.take("x" * 200, b"", 1) == ()
+    assert len(reading.take("a", data(GOOD), 2)) == 1
+    assert reading.take("x" * 200, b"") == ()
+    with pytest.raises(UpstreamError):
+        reading.take("x" * 100, b"")
+
+
+def test_text_of_which_nothing_was_told_is_a_broken_answer():
+    reading = reader()
+    reading.finish()
+    reading.take("short", data())
+    with pytest.raises(UpstreamError):
+        reading.finish()
 
 
 def test_tokens_without_end_and_without_text_are_a_broken_answer():

@@ -208,7 +208,9 @@ async def test_a_stream_that_stops_telling_log_probabilities_is_broken(server):
     server.own = PAGES["llama-server"]
     server.chat = telling_as_llama_server("One", " two")
     async with engine_for(server) as engine:
-        server.chat = sending(told("One", llama_server_entry(1, "One")), chunk(" two"), STOP, DONE)
+        server.chat = sending(told("One", llama_server_entry(1, "One")), *[chunk("x" * 100)] * 3, STOP, DONE)
+        assert (await refusal(engine, logprobs=0)).code == "engine_crashed"
+        server.chat = speaking("One", " two")
         assert (await refusal(engine, logprobs=0)).code == "engine_crashed"
         server.chat = sending(told("One", {"oops": 1}), STOP, DONE)
         assert (await answer(engine, ask()))[0] == "One", "what was not asked for is not read"
