@@ -115,7 +115,8 @@ class UpstreamEngine:
             await self._client.open()
             self._learn(await facts_of(self._client, self._model))
             self._speed = await self._trials().speed()
-            await self._try_abilities()
+            with contextlib.suppress(UpstreamError):  # too busy now: the watch tries again
+                await self._try_abilities()
         except UpstreamError as error:
             await self.close()
             raise EngineError(error.owner, code=error.code, fix=error.owner_fix) from error
@@ -258,28 +259,26 @@ class UpstreamEngine:
         return Trials(self._server(), self._streams, self._counter, self._formats)
 
     async def _try_abilities(self) -> None:
-        """See what it can do beyond answering in text; one that is merely busy is tried again by the watch.
+        """See what it can do beyond answering in text.
 
         Raises:
-            UpstreamError: If it is away.
+            UpstreamError: With code ``engine_busy`` if it has no time to be tried.
         """
-        try:
-            self._abilities = await self._trials().abilities()
-        except UpstreamError as error:
-            if error.code != "engine_busy":
-                raise
-            return
+        self._abilities = await self._trials().abilities()
         log.info("the upstream can do, beyond answering in text: %s", self._abilities.described())
 
     async def _look(self) -> None:
         """Ask whether the server is there, and after an absence who it is now and what it can do."""
-        async with self._turns.mine():
-            if self.state.name == "ready":
+        if self.state.name == "ready":
+            async with self._turns.mine():
                 check_model(self._model, a.read_models(await self._client.models()).names)
-            else:
-                self._learn(await facts_of(self._client, self._model))
-                self._abilities = None
-        if self._abilities is None:
+            if self._abilities is None:
+                await self._try_abilities()
+            return
+        async with self._turns.mine():
+            self._learn(await facts_of(self._client, self._model))
+        self._abilities = None
+        with contextlib.suppress(UpstreamError):
             await self._try_abilities()
 
     def _can(self) -> Abilities:

@@ -108,7 +108,7 @@ class Trials:
         """What it is seen to do.
 
         Raises:
-            UpstreamError: If it is away or too busy to be tried.
+            UpstreamError: With code ``engine_busy`` if it has no time to be tried.
         """
         by_schema = await _tried("a JSON schema", self._keeps_to_a_schema(), False)
         by_name = self._server.dialect.format_way == "openai"
@@ -149,10 +149,9 @@ class Trials:
         try:
             return len((await embed_text(self._server, "hello")).numbers)
         except UpstreamError as error:
-            # Some servers say of a path that they don't serve that it is unavailable.
-            if error.code == "engine_unavailable":
-                return 0
-            raise
+            # A limit on embeddings alone must not keep the rest from being found out.
+            log.info("the upstream was tried for embeddings: %s", error.owner_line())
+            return 0
 
     async def _answer(self, messages: tuple[ChatMessage, ...], **format_: Any) -> str:
         request = _request(messages, max_tokens=MAX_TRIED_TOKENS, **format_)
@@ -183,16 +182,16 @@ def _unusable(error: UpstreamError) -> UpstreamError:
 
 
 async def _tried(what: str, trial: Awaitable[_T], otherwise: _T) -> _T:
-    """What a trial shows; a server that fails at it can't do it, one that is away or busy was not tried.
+    """What a trial shows: a server that fails at it can't do it, and if it went away just now the watch will see.
 
     Raises:
-        UpstreamError: If it is away or busy.
+        UpstreamError: With code ``engine_busy``.
     """
     try:
         async with asyncio.timeout(TRY_S):
             return await trial
     except UpstreamError as error:
-        if error.code == "engine_busy" or error.standing == "away":
+        if error.code == "engine_busy":
             raise
         log.info("the upstream was tried for %s: %s", what, error.owner_line())
     except (EngineError, TimeoutError) as error:

@@ -316,6 +316,21 @@ async def test_closing_the_engine_ends_what_runs(server):
         await gone.wait()
 
 
+async def test_a_streams_connection_is_not_used_again(server):
+    """llama-server ends it without saying so, and whoever used it next would be cut off."""
+    peers = []
+
+    async def remembering(request: web.Request, body) -> web.StreamResponse:
+        peers.append(request.transport.get_extra_info("peername"))
+        return await speaking("fine")(request, body)
+
+    async with engine_for(server) as engine:
+        server.chat = remembering
+        for _ in range(3):
+            await answer(engine, ask())
+    assert len(set(peers)) == len(peers) == 3
+
+
 async def test_one_id_runs_once(server):
     async with engine_for(server) as engine:
         server.chat, _, _ = hanging(chunk("One"))

@@ -126,9 +126,10 @@ async def test_a_server_may_keep_to_objects_and_not_to_schemas(server):
         assert "JSON schema" in (await refusal(engine, response_format=JsonSchema(SCHEMA))).line()
 
 
-async def test_a_server_that_refuses_formats_answers_in_text_all_the_same(server):
+@pytest.mark.parametrize("status", [400, 401, 404, 422, 500, 503])
+async def test_a_server_that_refuses_formats_answers_in_text_all_the_same(server, status):
     async def picky(request, body):
-        handler = refusing(400, "unknown field response_format") if "response_format" in body else speaking("fine")
+        handler = refusing(status, "response_format") if "response_format" in body else speaking("fine")
         return await handler(request, body)
 
     server.chat = picky
@@ -241,6 +242,7 @@ async def test_vectors_of_each_token_are_pooled_by_their_mean(server):
     [
         refusing(404),
         refusing(501, "start it with --embeddings"),
+        refusing(429),
         refusing(503),
         embedding(),
         embedding(0.0, 0.0),
