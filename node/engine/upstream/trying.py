@@ -39,6 +39,8 @@ TRY_S: Final = 60.0
 TRIAL_TOKENS: Final = 24
 MAX_TRIED_TOKENS: Final = 256
 """Room for a reasoning model's thoughts; an answer that goes another way is left at once."""
+MAX_TRIED_CHARS: Final = 2_048
+"""What is longer is no answer to what was asked."""
 TOPS_TRIED: Final = 2
 COUNT_UP: Final = (ChatMessage(role="user", content="Count from one to twenty."),)
 _NO_JSON: Final = (ChatMessage(role="user", content="Say hello in plain words, not in JSON."),)
@@ -121,13 +123,13 @@ class Trials:
 
     async def _keeps_to_a_schema(self) -> bool:
         text = await self._answer(COUNT_UP, response_format=JsonSchema(_ONLY_SCHEMA))
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             return bool(json.loads(text) == _ONLY_ANSWER)
         return False
 
     async def _keeps_to_an_object(self) -> bool:
         text = await self._answer(_NO_JSON, response_format=JsonObject())
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             return isinstance(json.loads(text), dict)
         return False
 
@@ -141,6 +143,8 @@ class Trials:
                 written = piece.thinking + piece.text
                 text += written
                 told += reader.take(written, piece.logprobs, piece.completion_tokens)
+                if len(text) > MAX_TRIED_CHARS:
+                    return None
         if not text or b"".join(one.data for one in told) != text.encode():
             return None
         return MAX_TOP_LOGPROBS if all(len(one.top) == TOPS_TRIED for one in told) else 0
@@ -161,7 +165,7 @@ class Trials:
         async with contextlib.aclosing(self._streams.pieces(self._body(request, grammar), Running())) as pieces:
             async for piece in pieces:
                 text = (text + piece.text).lstrip()
-                if text and not text.startswith("{"):
+                if (text and not text.startswith("{")) or len(text) > MAX_TRIED_CHARS:
                     break
         return text
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 import pytest
+from aiohttp import web
 
 from node.engine.protocol import Chunk, EngineError, JsonObject, JsonSchema
 from node.engine.upstream.engine import UpstreamEngine
@@ -117,6 +118,21 @@ async def test_a_server_that_does_not_keep_to_a_schema_is_not_asked_for_one(serv
         assert error.code == "bad_request"
         assert "keep to a JSON schema" in error.line()
         assert len(server.bodies(CHAT)) == before
+
+
+async def test_a_server_that_never_ends_its_answer_is_left_when_it_was_tried_enough(server):
+    async def endless(request, body):
+        if "response_format" not in body and "logprobs" not in body:
+            return await speaking("fine")(request, body)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        while True:
+            await response.write(chunk('{"a":' * 100))
+
+    server.chat = endless
+    async with asyncio.timeout(20), engine_for(server) as engine:
+        assert (await refusal(engine, response_format=JsonObject())).code == "bad_request"
+        assert (await answer(engine, ask()))[0] == "fine"
 
 
 async def test_a_server_may_keep_to_objects_and_not_to_schemas(server):
