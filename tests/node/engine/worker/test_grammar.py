@@ -18,7 +18,8 @@ from node.engine.formats import Formats
 from node.engine.protocol import EngineError, JsonObject, JsonSchema
 from node.engine.worker.grammar import to_gbnf
 from node.engine.worker.native import llama, quiet_log
-from node.engine.worker.schema import MAX_NODES, reduced
+from node.engine.worker.regular.formats import PATTERNS
+from node.engine.worker.schema.reducer import MAX_NODES, reduced
 from node.engine.worker.vocabulary import Vocabulary
 
 NAMES = st.sampled_from(["a", "b c", 'q"', "back\\slash", "é😀", "string", "char", "space", "root", "shared0", "a-kv"])
@@ -62,13 +63,43 @@ def written(vocabulary: Vocabulary, grammar: str, dice: random.Random, *, limit:
     return None
 
 
+def admits(vocabulary: Vocabulary, grammar: str, text: str) -> bool:
+    """Whether llama.cpp takes a text as a whole, byte by byte."""
+    tokens = {vocabulary.piece(token): token for token in range(vocabulary.size)}
+    ends = [token for token in range(vocabulary.size) if vocabulary.piece(token) is None]
+    native = llama.llama_sampler_init_grammar(vocabulary.native, grammar.encode(), b"root")
+
+    def allowed(*some: int) -> bool:
+        data = (llama.llama_token_data * len(some))(*(llama.llama_token_data(one, 0.0, 0.0) for one in some))
+        array = llama.llama_token_data_array(data, len(some), -1, False)
+        llama.llama_sampler_apply(native, ctypes.byref(array))
+        return any(one.logit == 0.0 for one in data)
+
+    try:
+        for byte in text.encode():
+            token = tokens[bytes([byte])]
+            if not allowed(token):
+                return False
+            llama.llama_sampler_accept(native, token)
+        return allowed(*ends)
+    finally:
+        llama.llama_sampler_free(native)
+
+
 def schemas() -> st.SearchStrategy[dict[str, object]]:
     values = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=4)
     lengths = st.tuples(st.integers(0, 3), st.integers(0, 3)).map(sorted)
     leaves = st.one_of(
         st.sampled_from(["boolean", "null", "integer", "number"]).map(lambda name: {"type": name}),
         lengths.map(lambda pair: {"type": "string", "minLength": pair[0], "maxLength": pair[1]}),
-        st.sampled_from(["uuid", "date", "time", "date-time"]).map(lambda name: {"type": "string", "format": name}),
+        st.sampled_from(sorted(PATTERNS)).map(lambda name: {"type": "string", "format": name}),
+        st.sampled_from([r"^[A-Z]{2}-\d+$", "^h", r"[^\s\"\\]", "é|b$"]).map(
+            lambda one: {"type": "string", "pattern": one}
+        ),
+        st.tuples(st.integers(-99, 99), st.integers(1, 300), st.sampled_from(["integer", "number"])).map(
+            lambda made: {"type": made[2], "minimum": made[0] - 0.5, "exclusiveMaximum": made[0] + made[1]}
+        ),
+        st.just({"type": "integer", "multipleOf": 5, "format": "int32"}),
         values.map(lambda value: {"const": value}),
         st.lists(values, min_size=1, max_size=3).map(lambda some: {"enum": some}),
         st.just({"type": ["integer", "null"], "title": "a note"}),
@@ -83,7 +114,35 @@ def schemas() -> st.SearchStrategy[dict[str, object]]:
             lambda made: {"type": "object", "properties": made[0], "required": list(made[0])[: 9 if made[1] else 1]}
         )
         unions = st.lists(leaves, min_size=1, max_size=3).map(lambda made: {"anyOf": made})
-        return st.one_of(objects, arrays, tuples, unions)
+        counted = st.tuples(st.dictionaries(NAMES, parts, min_size=2, max_size=4), st.integers(0, 2)).map(
+            lambda made: (
+                {"properties": made[0], "required": list(made[0])[:1]}
+                | {"type": "object", "minProperties": made[1], "maxProperties": max(made[1], 1)}
+            )
+        )
+        tables = st.tuples(parts, st.sampled_from([{"pattern": "^x-"}, {"maxLength": 2}, {"enum": ["a", 'b"']}])).map(
+            lambda made: (
+                {"type": "object", "additionalProperties": made[0], "propertyNames": made[1]}
+                | {"minProperties": 1, "maxProperties": 3}
+            )
+        )
+        formed = parts.map(lambda made: {"patternProperties": {"^a[bc]{1,3}$": made}, "additionalProperties": False})
+        closed = st.booleans().map(lambda more: {"additionalProperties": False} if more else {})
+        merges = st.tuples(st.dictionaries(NAMES, parts, max_size=2), parts, closed).map(
+            lambda made: {
+                "type": "object",
+                "allOf": [{"properties": made[0]} | made[2], {"required": list(made[0])}],
+                "properties": dict.fromkeys(made[0], True) | {"more": made[1]},
+            }
+        )
+        either = st.tuples(parts, parts).map(
+            lambda made: {
+                "type": "object",
+                "properties": {"a": made[0], "b": made[1]},
+                "anyOf": [{"required": ["a"]}, {"required": ["b"]}],
+            }
+        )
+        return st.one_of(objects, arrays, tuples, unions, counted, tables, formed, merges, either)
 
     return st.recursive(leaves, grown, max_leaves=6)
 
@@ -95,6 +154,77 @@ def test_what_the_grammar_of_a_schema_allows_validates(vocabulary, schema, seed)
     text = written(vocabulary, grammar, random.Random(seed))
     assert text is not None
     jsonschema.validate(json.loads(text), schema, jsonschema.Draft202012Validator)
+
+
+@pytest.mark.parametrize(
+    ("schema", "taken", "refused"),
+    [
+        (
+            {"type": "integer", "minimum": -3, "exclusiveMaximum": 12.0},
+            ["-3", "0", "11"],
+            ["-4", "12", "1.0", "-0", "07"],
+        ),
+        ({"type": "number", "minimum": 0, "maximum": 1}, ["0", "0.5", "1", "1.000"], ["-0.1", "1.001", "5e-1", "1."]),
+        ({"type": "number", "multipleOf": 0.25}, ["0.75", "12", "-3.5"], ["0.125", "0.3"]),
+        ({"minimum": 5}, ["5", "7.5"], ["4.9", '"x"']),
+        ({"type": "string", "pattern": r'^"\\[\n\t/é]$'}, [r'"\"\\\n"', '"\\"\\\\/"', '"\\"\\\\é"'], ['"a"']),
+        (
+            {"type": "string", "pattern": "a+b", "maxLength": 4},
+            ['"aab"', '"ab"', '"xabx"'],
+            ['"aaaab"', '"a"', '"xxxab"'],
+        ),
+        ({"type": "string", "format": "date"}, ['"2024-02-29"'], ['"2023-02-29"']),
+        (
+            {"type": "object", "properties": {"a": {"type": "null"}, "b": {"type": "null"}}, "minProperties": 1},
+            ['{"a": null}', '{"a":null,"b":null}', '{"b": null }'],
+            ["{}", '{"b":null,"a":null}', '{"a":null,}'],
+        ),
+        (
+            {"type": "object", "properties": {"a": {"type": "null"}, "b": {"type": "null"}}, "maxProperties": 1},
+            ['{"a": null}', "{}", '{"b": null }'],
+            ['{"a":null,"b":null}'],
+        ),
+        (
+            {"type": "array", "items": {"type": "null"}, "maxItems": 2},
+            ["[]", "[ null ]", "[null, null]"],
+            ["[null,null,null]"],
+        ),
+        ({"type": "array", "items": {"type": "null"}, "minItems": 2}, ["[null,null,null]"], ["[]", "[null]"]),
+        (
+            {"type": "array", "items": {"enum": ["x", 1, True]}, "uniqueItems": True, "minItems": 1, "maxItems": 2},
+            ['["x"]', '[1,"x"]', "[true, 1]"],
+            ["[]", '["x","x"]', '["x",1,true]'],
+        ),
+        (
+            {"type": "object", "patternProperties": {"^n[0-9]$": {"type": "null"}}, "additionalProperties": False},
+            ["{}", '{"n1": null, "n2": null}'],
+            ['{"n": null}', '{"n1": 1}'],
+        ),
+        (
+            {"allOf": [{"minimum": 1, "type": "integer"}, {"maximum": 3, "type": "number"}], "exclusiveMaximum": 3},
+            ["1", "2"],
+            ["0", "3", "1.5"],
+        ),
+        (
+            {"$ref": "#/$defs/a", "required": ["x"], "$defs": {"a": {"properties": {"x": {"enum": [1]}}}}},
+            ['{"x":1}'],
+            ["{}", '{"x":2}'],
+        ),
+        ({"enum": ["a", "b"], "const": "b"}, ['"b"'], ['"a"']),
+        (
+            {"type": "object", "properties": {"x": True}, "unevaluatedProperties": False, "required": ["x"]},
+            ['{"x":{}}'],
+            ["{}"],
+        ),
+    ],
+    ids=lambda value: None if isinstance(value, list) else str(value)[:50],
+)
+def test_llama_takes_what_the_schema_allows_and_refuses_what_it_does_not(vocabulary, schema, taken, refused):
+    grammar = to_gbnf(json.dumps(schema))
+    for text in taken:
+        jsonschema.validate(json.loads(text), schema, jsonschema.Draft202012Validator)
+    assert [text for text in taken if not admits(vocabulary, grammar, text)] == []
+    assert [text for text in refused if admits(vocabulary, grammar, text)] == []
 
 
 def test_a_schema_may_refer_to_itself(vocabulary):
@@ -124,15 +254,45 @@ def test_a_schema_may_refer_to_itself(vocabulary):
         ("3", "no object"),
         ("false", "no object"),
         ('{"type": "quux"}', "no type"),
-        ('{"type": "string", "pattern": "^(a?){99}$"}', "'pattern'"),
-        ('{"type": "integer", "minimum": 3}', "'minimum'"),
-        ('{"type": "object", "properties": {"a": {}}, "patternProperties": {}}', "'patternProperties'"),
-        ('{"type": "object", "properties": {"a": {}}, "required": ["b"]}', "required"),
+        ('{"enum": [1e999]}', "no JSON"),
+        ('{"enum": [NaN]}', "no JSON"),
+        ('{"type": "string", "pattern": "^(?=a)"}', "lookaround"),
+        ('{"type": "string", "pattern": 3}', "as text"),
+        ('{"type": "string", "pattern": "^a$", "minLength": 2}', "Nothing fits this pattern and length"),
+        ('{"type": "string", "format": "regex"}', "formats of text"),
+        ('{"type": "number", "format": "int32"}', "formats of numbers"),
+        ('{"type": "integer", "minimum": 3, "maximum": 2}', "Nothing fits minimum"),
+        ('{"type": "integer", "minimum": 3, "exclusiveMinimum": true}', "exclusiveMinimum needs a number"),
+        ('{"type": "integer", "minimum": "3"}', "minimum needs a number"),
+        ('{"type": "number", "multipleOf": 1000}', "up to 100"),
+        ('{"type": "number", "allOf": [{"multipleOf": 2}, {"multipleOf": 3}]}', "one multipleOf"),
+        ('{"type": "string", "minimum": 3}', "'minimum'"),
+        ('{"type": "object", "properties": {"a": {}}, "patternProperties": {"b": {}}}', "patternProperties"),
+        ('{"type": "object", "patternProperties": {"a": {}, "b": {}}}', "one pattern of its names"),
+        ('{"type": "object", "properties": {"a": {}}, "propertyNames": {"maxLength": 3}}', "propertyNames"),
+        (
+            '{"type": "object", "properties": {"a": {}}, "required": ["b"], "additionalProperties": false}',
+            "required",
+        ),
+        ('{"type": "object", "properties": {"a": {}}, "minProperties": 2}', "so many properties"),
+        ('{"type": "object", "properties": {"a": {}}, "required": ["a"], "maxProperties": 0}', "so few"),
+        ('{"type": "object", "minProperties": 2}', "name one property twice"),
+        ('{"type": "object", "allOf": [{"unevaluatedProperties": false}]}', "beside allOf"),
+        ('{"type": "array", "items": {"type": "string"}, "uniqueItems": true}', "uniqueItems"),
+        ('{"type": "array", "items": false}', "no items"),
+        ('{"allOf": [{"type": "string"}, {"type": "null"}]}', "leave it no type"),
+        ('{"allOf": [{"anyOf": [{}]}, {"anyOf": [{"type": "null"}]}]}', "each has anyOf"),
+        ('{"allOf": [{"$ref": "#"}, {"type": "string"}]}', "deep"),
+        (
+            json.dumps({"allOf": [{"properties": {"a": {}}, "additionalProperties": False}, {"required": ["b"]}]}),
+            "all that are required",
+        ),
         ('{"type": "string", "maxLength": 1000000}', "maxLength"),
         ('{"type": "array", "items": {}, "minItems": 3, "maxItems": 2}', "less than"),
         ('{"type": "array", "prefixItems": [{}], "items": {}}', "prefixItems"),
-        ('{"type": "string", "format": "uuid", "minLength": 2}', "together"),
-        ('{"allOf": [{}, {}]}', "allOf"),
+        ('{"type": "string", "format": "uuid", "minLength": 99}', "Nothing fits the format uuid and length"),
+        ('{"allOf": []}', "allOf"),
+        (json.dumps({"prefixItems": [{"format": "uri", "minLength": n, "maxLength": 200} for n in range(9)]}), "large"),
         ('{"anyOf": []}', "anyOf"),
         ('{"enum": []}', "enum"),
         ('{"enum": [1], "type": "string"}', "No value"),
@@ -173,7 +333,6 @@ async def test_a_format_becomes_a_grammar_in_a_process_of_its_own_and_once(monke
     "schema",
     [
         '{"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}',
-        '{"type": "integer", "multipleOf": 3}',
         "half \ud83d",
     ],
 )
