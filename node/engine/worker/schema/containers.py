@@ -61,15 +61,13 @@ class Containers:
     def _distinct(item: Shape, low: int, high: int | None) -> Shape:
         if not isinstance(item, Values):
             raise bad("uniqueItems can be kept to where items have an enum only.")
-        # Equal to JSON Schema are also 1 and 1.0.
-        values = tuple(
-            one
-            for place, one in enumerate(item.values)
-            if not any(type(one) is not bool and type(past) is not bool and one == past for past in item.values[:place])
-            and not any(one is past for past in item.values[:place] if isinstance(past, bool))
-        )
-        if not low <= len(values) <= MAX_DISTINCT or any(isinstance(one, list | dict) for one in values):
-            raise bad(f"uniqueItems can be kept to among {MAX_DISTINCT} different texts or numbers.")
+        line = f"uniqueItems can be kept to among {MAX_DISTINCT} different texts or numbers."
+        if any(isinstance(one, list | dict) for one in item.values):
+            raise bad(line)
+        # Python takes True for 1, and JSON Schema doesn't; both take 1.0 for it.
+        values = tuple({(isinstance(one, bool), one): one for one in item.values}.values())
+        if not low <= len(values) <= MAX_DISTINCT:
+            raise bad(line)
         return Distinct(values, low, high)
 
     def object(self, asked: dict[str, Any], depth: int) -> Shape:

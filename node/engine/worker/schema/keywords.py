@@ -77,6 +77,28 @@ def decimal(value: Any, key: str) -> Decimal:
     raise bad(f"{key} needs a number.")
 
 
+def is_type(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type by its name."""
+    return (
+        {
+            "string": isinstance(value, str),
+            "boolean": isinstance(value, bool),
+            "null": value is None,
+            "integer": isinstance(value, int) and not isinstance(value, bool),
+            "number": isinstance(value, int | float) and not isinstance(value, bool),
+            "array": isinstance(value, list),
+            "object": isinstance(value, dict),
+        }.get(kind, False)
+        if isinstance(kind, str)
+        else False
+    )
+
+
+def kinds(value: Any) -> set[str]:
+    """All types that a value is of."""
+    return {name for name in TYPES if is_type(value, name)}
+
+
 def bad(message: str) -> EngineError:
     """The refusal of a schema in one line."""
     return EngineError(message, code="bad_request", fix="Change the schema.")

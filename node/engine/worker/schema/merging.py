@@ -20,6 +20,9 @@ def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         EngineError: With code ``bad_request`` if there is no telling.
     """
     one, other = ({key: value for key, value in part.items() if key not in NOTES} for part in (one, other))
+    if any("prefixItems" in part and "items" in rest for part, rest in ((one, other), (other, one)) if part != rest):
+        # Items are those behind the prefix beside it, and all where there is none.
+        raise bad("Several schemas for one array can't be kept to where one has prefixItems and another items.")
     made = {key: value for part in (one, other) for key, value in part.items() if key not in _MEMBERS}
     for key in (one.keys() & other.keys()) - _MEMBERS:
         made[key] = _both(key, one[key], other[key])
@@ -64,7 +67,11 @@ def _members(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     required: list[Any] = []
     for part, rest in ((one, other), (other, one)):
         named, theirs = part.get("properties", {}), rest.get("properties", {})
-        if not isinstance(named, dict) or not isinstance(theirs, dict) or "patternProperties" in rest:
+        if (
+            not isinstance(named, dict)
+            or not isinstance(theirs, dict)
+            or ("patternProperties" in rest and _MEMBERS & part.keys())
+        ):
             raise bad("Several schemas for one object can be kept to by their properties only.")
         more = rest.get("additionalProperties", True)
         for name, schema in named.items():

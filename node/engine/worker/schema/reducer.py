@@ -10,10 +10,11 @@ from urllib.parse import unquote
 
 from node.engine.protocol import MAX_SCHEMA_CHARS
 from node.engine.worker.schema.containers import Containers
-from node.engine.worker.schema.keywords import NOTES, OWN, TYPES, bad, only
+from node.engine.worker.schema.exclusive import Rejection, tagged
+from node.engine.worker.schema.keywords import NOTES, OWN, TYPES, bad, is_type, only
 from node.engine.worker.schema.leaves import number, string
 from node.engine.worker.schema.merging import merged
-from node.engine.worker.schema.shapes import Items, Plain, Shape, Shared, Spelled, Tuple, Union, Values
+from node.engine.worker.schema.shapes import Distinct, Items, Plain, Shape, Shared, Spelled, Tuple, Union, Values
 
 MAX_DEPTH = 32
 MAX_NODES = 1_000
@@ -66,6 +67,7 @@ class _Reducer:
         self._values = 0
         self._states = 0
         self._unions: list[Union] = []
+        self._exclusive: list[tuple[list[Shape], list[Any]]] = []
         self._containers = Containers(self.node)
         self.shared: dict[str, Shape] = {}
 
@@ -138,13 +140,17 @@ class _Reducer:
         return flat or [{}]
 
     def _any_of(self, asked: dict[str, Any], key: str, depth: int) -> Shape:
-        parts = asked[key]
+        given = parts = asked[key]
         if not isinstance(parts, list) or not parts:
             raise bad(f"{key} needs a list of schemas.")
         rest = {name: value for name, value in asked.items() if name != key}
+        if key == "oneOf" and len(parts) > 1:
+            parts = tagged(parts, self._target)
         kept = [self.node(self._with(rest, part), depth + 1) for part in parts]
         if len(kept) == 1:
             return kept[0]
+        if key == "oneOf":
+            self._exclusive.append((kept, given))
         self._unions.append(Union(tuple(kept)))
         return self._unions[-1]
 
@@ -160,10 +166,22 @@ class _Reducer:
         return {"allOf": [rest, part]}
 
     def check_unions(self) -> None:
-        """Refuse unions with several kinds of array: each opening bracket would double what a grammar keeps in mind."""
+        """Refuse what only shows once all parts are known.
+
+        A union with several kinds of array: each opening bracket would double what a grammar keeps in mind. And
+        alternatives of which one value may fit several where it must fit one.
+        """
         for union in self._unions:
             if self._arrays(union, frozenset()) > 1:
                 raise bad("anyOf may offer one kind of array: give its items an anyOf instead.")
+        rejection = Rejection(self.shared, self._target)
+        for kept, schemas in self._exclusive:
+            for place, shape in enumerate(kept):
+                if not all(rejection.sure(shape, schema) for other, schema in enumerate(schemas) if other != place):
+                    raise bad(
+                        "oneOf's alternatives may fit the same value: "
+                        "require a property with a const of its own in each, or write anyOf."
+                    )
 
     def _arrays(self, shape: Shape, seen: frozenset[str]) -> int:
         """How many kinds of array a value of a shape may be."""
@@ -172,7 +190,7 @@ class _Reducer:
                 return sum(self._arrays(one, seen) for one in parts)
             case Shared(name):
                 return 0 if name in seen else self._arrays(self.shared[name], seen | {name})
-            case Plain("array") | Items() | Tuple():
+            case Plain("array") | Items() | Distinct() | Tuple():
                 return 1
         return 0
 
@@ -185,7 +203,7 @@ class _Reducer:
             values = [value for value in values if json.dumps(value) == json.dumps(asked["const"])]
         types = asked.get("type", list(TYPES))
         types = types if isinstance(types, list) else [types]
-        values = [value for value in values if any(_is(value, one) for one in types)]
+        values = [value for value in values if any(is_type(value, one) for one in types)]
         self._values += len(values)
         if not values:
             raise bad("No value of an enum has the type beside it.")
@@ -235,19 +253,3 @@ def _child(target: Any, step: str) -> Any:
     if isinstance(target, list) and step.isdigit() and int(step) < len(target):
         return target[int(step)]
     raise bad("The JSON schema refers to a part that it doesn't have ($ref).")
-
-
-def _is(value: Any, kind: Any) -> bool:
-    return (
-        {
-            "string": isinstance(value, str),
-            "boolean": isinstance(value, bool),
-            "null": value is None,
-            "integer": isinstance(value, int) and not isinstance(value, bool),
-            "number": isinstance(value, int | float) and not isinstance(value, bool),
-            "array": isinstance(value, list),
-            "object": isinstance(value, dict),
-        }.get(kind, False)
-        if isinstance(kind, str)
-        else False
-    )

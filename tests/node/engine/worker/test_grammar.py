@@ -142,12 +142,18 @@ def schemas() -> st.SearchStrategy[dict[str, object]]:
                 "anyOf": [{"required": ["a"]}, {"required": ["b"]}],
             }
         )
-        return st.one_of(objects, arrays, tuples, unions, counted, tables, formed, merges, either)
+        tags = st.lists(parts, min_size=2, max_size=3).map(
+            lambda made: {
+                "type": "object",
+                "oneOf": [{"properties": {"tag": {"const": tag}, "value": one}} for tag, one in enumerate(made)],
+            }
+        )
+        return st.one_of(objects, arrays, tuples, unions, counted, tables, formed, merges, either, tags)
 
     return st.recursive(leaves, grown, max_leaves=6)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(schemas(), st.integers(0, 2**32))
 def test_what_the_grammar_of_a_schema_allows_validates(vocabulary, schema, seed):
     grammar = to_gbnf(json.dumps(schema))
@@ -209,6 +215,78 @@ def test_what_the_grammar_of_a_schema_allows_validates(vocabulary, schema, seed)
             {"$ref": "#/$defs/a", "required": ["x"], "$defs": {"a": {"properties": {"x": {"enum": [1]}}}}},
             ['{"x":1}'],
             ["{}", '{"x":2}'],
+        ),
+        ({"oneOf": [{"type": "null"}, {"const": 3}, {"type": "string"}]}, ["null", "3", '"x"'], ["4"]),
+        (
+            {"oneOf": [{"properties": {k: {"type": "null"}}, "required": [k], "type": "object"} for k in "ab"]},
+            ['{"a":null}', '{"b":null}'],
+            ['{"a":null,"b":null}', "{}"],
+        ),
+        (
+            {
+                "oneOf": [{"$ref": "#/$defs/cat"}, {"$ref": "#/$defs/dog"}],
+                "discriminator": {"propertyName": "kind"},
+                "$defs": {
+                    name: {
+                        "type": "object",
+                        "properties": {"kind": {"const": name, "default": name}, "next": {"$ref": "#"}},
+                    }
+                    for name in ("cat", "dog")
+                },
+            },
+            ['{"kind":"cat"}', '{"kind":"dog","next":{"kind":"cat"}}'],
+            ["{}", '{"next":{"kind":"cat"}}'],
+        ),
+        (
+            {
+                "oneOf": [
+                    {
+                        "type": "object",
+                        "properties": {"a": {"const": 1}},
+                        "required": ["a"],
+                        "additionalProperties": False,
+                    },
+                    {"allOf": [{"$ref": "#/$defs/b"}], "required": ["b"]},
+                    {"anyOf": [{"type": "null"}, {"type": "integer", "minimum": 1}]},
+                    {"enum": ["x", False]},
+                    {"type": "array", "items": {"type": "null"}},
+                ],
+                "$defs": {"b": {"type": "object", "properties": {"b": {"type": "null"}}}},
+            },
+            ['{"a":1}', '{"b":null}', "null", "7", '"x"', "false", "[null]"],
+            ["0", "true", '"y"', "{}"],
+        ),
+        (
+            {
+                "allOf": [
+                    {"type": ["string", "null"], "minLength": 1},
+                    {"type": "string", "minLength": 2, "pattern": "^a", "format": "email"},
+                    {"type": "string", "maxLength": 9, "pattern": "o$"},
+                ]
+            },
+            ['"a@b.co"', '"ab@cd.eo"'],
+            ['"b@b.co"', '"a@b.cd"', '"abcdef@b.co"'],
+        ),
+        (
+            {
+                "allOf": [
+                    {"items": {"enum": [1, 2, 3]}, "uniqueItems": True},
+                    {"type": "array", "items": {"enum": [2, 3, 4]}, "uniqueItems": True, "maxItems": 2},
+                ]
+            },
+            ["[2,3]", "[3]"],
+            ["[1]", "[2,2]"],
+        ),
+        (
+            {
+                "type": "object",
+                "allOf": [
+                    {"properties": {"a": {"minimum": 1}}, "additionalProperties": {"type": "integer"}},
+                    {"properties": {"a": {"maximum": 2}, "b": {"minimum": 5}}, "required": ["a"]},
+                ],
+            },
+            ['{"a":1}', '{"a":2,"b":5}'],
+            ['{"a":3}', '{"a":1,"b":5.5}', '{"b":5}'],
         ),
         ({"enum": ["a", "b"], "const": "b"}, ['"b"'], ['"a"']),
         (
@@ -280,6 +358,17 @@ def test_a_schema_may_refer_to_itself(vocabulary):
         ('{"type": "object", "allOf": [{"unevaluatedProperties": false}]}', "beside allOf"),
         ('{"type": "array", "items": {"type": "string"}, "uniqueItems": true}', "uniqueItems"),
         ('{"type": "array", "items": false}', "no items"),
+        ('{"type": "array", "uniqueItems": 1}', "true or false"),
+        ('{"type": "array", "items": {"enum": [[]]}, "uniqueItems": true}', "different texts"),
+        ('{"type": "array", "items": {"enum": [1, 1.0]}, "uniqueItems": true, "minItems": 2}', "different texts"),
+        ('{"type": "array", "prefixItems": [{}, {}], "uniqueItems": true}', "with prefixItems"),
+        ('{"type": "object", "required": [3]}', "is a list"),
+        ('{"type": "object", "properties": {}, "unevaluatedProperties": {}}', "true or false"),
+        ('{"type": "object", "additionalProperties": false, "minProperties": 1}', "so many"),
+        ('{"allOf": [{"enum": [1], "minimum": 0}]}', "'minimum'"),
+        ('{"allOf": [{"enum": [1]}, {"enum": [2]}]}', "list of values"),
+        ('{"oneOf": [{"type": "array"}, {"items": {"type": "null"}}]}', "one kind of"),
+        ('{"oneOf": [{"type": "object"}, {"type": "object", "additionalProperties": {}}]}', "same value"),
         ('{"allOf": [{"type": "string"}, {"type": "null"}]}', "leave it no type"),
         ('{"allOf": [{"anyOf": [{}]}, {"anyOf": [{"type": "null"}]}]}', "each has anyOf"),
         ('{"allOf": [{"$ref": "#"}, {"type": "string"}]}', "deep"),
@@ -296,6 +385,15 @@ def test_a_schema_may_refer_to_itself(vocabulary):
         ('{"anyOf": []}', "anyOf"),
         ('{"enum": []}', "enum"),
         ('{"enum": [1], "type": "string"}', "No value"),
+        ('{"allOf": [{"prefixItems": [{}]}, {"items": false}]}', "prefixItems and another items"),
+        (
+            '{"allOf": [{"patternProperties": {"a": {}}}, {"additionalProperties": {"type": "null"}}]}',
+            "by their properties only",
+        ),
+        ('{"oneOf": [{"enum": [1], "type": [{}, "integer"]}, {"enum": [1], "type": "integer"}]}', "same value"),
+        ('{"oneOf": [{"type": "integer"}, {"type": "number"}]}', "same value"),
+        ('{"oneOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}, "required": ["b"]}]}', "same value"),
+        ('{"oneOf": [{"const": 1}, {"enum": [1.0, 2]}]}', "same value"),
         ('{"$ref": "https://example.org/schema"}', "its own parts"),
         ('{"$ref": "#/$defs/none"}', "doesn't have"),
         ('{"not": {}}', "'not'"),
