@@ -30,7 +30,6 @@ from node.engine.supervisor import Supervisor
 from node.engine.tuning import TuningCache
 from node.engine.watchdog import LEAST_STALL_SECONDS, silence_s
 from node.models.digest import DigestCache
-from node.models.errors import ModelError, printable
 from node.models.fit import Fit
 
 DEFAULT_SLOTS = 4

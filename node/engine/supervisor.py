@@ -17,8 +17,8 @@ from node.engine.state import EngineState, StateName
 from node.engine.tuning import TuningCache
 from node.engine.watchdog import Watchdog
 from node.models.digest import DigestCache
-from node.models.fit import Fit
 from node.models.errors import ModelError, printable
+from node.models.fit import Fit
 
 MAX_BACKOFF_SECONDS = 30.0
 HEALTHY_SECONDS = 60.0
