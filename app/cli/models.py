@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -49,7 +50,13 @@ def command(home_path: str | None) -> None:
 
 def library_of(home: Home, config: Config, folders: Sequence[str] = ()) -> Library:
     """The models that a home and its settings can reach."""
-    from node.models.library import Library
+    from node.hardware.sampler import Sampler, device_view
+    from node.models.fit import Device
+    from node.models.library import Library, free_gpus
+
+    def gpus() -> tuple[Device, ...]:
+        with contextlib.closing(Sampler()) as sampler:
+            return free_gpus(device_view(reading) for reading in sampler.sample().devices)
 
     return Library(
         home.models,
@@ -57,6 +64,8 @@ def library_of(home: Home, config: Config, folders: Sequence[str] = ()) -> Libra
         slots=config.slots,
         context_length=config.context_length,
         gpu_layers=config.gpu_layers,
+        gpus=gpus,
+        is_split=config.split_mode != "none",
     )
 
 

@@ -39,6 +39,16 @@ PROCESS_BYTES: Final = 48 * 1024 * 1024
 _CGROUP = Path("/sys/fs/cgroup")
 
 
+class Device(msgspec.Struct, frozen=True):
+    """Where a model may be loaded: a name, and the memory that is free there."""
+
+    name: str
+    free_bytes: int
+    is_gpu: bool = False
+    parts: int = 1
+    """GPUs that hold a model together, layer by layer."""
+
+
 class Fit(msgspec.Struct, frozen=True, kw_only=True):
     """A plan for loading a model: what each request may use, what all share, and what it takes."""
 
@@ -68,6 +78,7 @@ def plan(
     on_gpu: bool = False,
     kv_share: float = 1.0,
     flash_attention: bool | None = None,
+    devices: int = 1,
 ) -> Fit:
     """The best plan that fits: every slot its full context if there is memory for that, else a shared cache.
 
@@ -79,13 +90,14 @@ def plan(
         on_gpu: Whether a GPU computes: then flash attention is worth it, and larger micro-batches are.
         kv_share: Size of the key-value cache's form ÷ that of f16; a smaller one needs flash attention.
         flash_attention: Whether it is used; None for with a GPU or a smaller cache.
+        devices: GPUs that share the model layer by layer.
 
     Raises:
         ModelError: With code ``model_too_big`` if even one full request doesn't fit.
     """
     tokens = _context(info, context_length)
     least, most = round_up(tokens), round_up(tokens) * slots
-    at = _sizes(info, tokens, slots, on_gpu=on_gpu, kv_share=kv_share, flash_attention=flash_attention)
+    at = _sizes(info, tokens, slots, on_gpu=on_gpu, kv_share=kv_share, flash_attention=flash_attention, devices=devices)
 
     def fits(cells: int) -> bool:
         return at(cells).needed_bytes + PROCESS_BYTES <= available_bytes
@@ -108,11 +120,9 @@ def assess(
     info: GgufInfo,
     *,
     model: str,
-    available_bytes: int,
+    device: Device,
     slots: int,
     context_length: int | None = None,
-    on_gpu: bool = False,
-    device: str = "memory",
     kv_type: str = "f16",
 ) -> FitView:
     """Whether a model fits, with the numbers and a sentence that says how, or what would fit instead.
@@ -120,9 +130,10 @@ def assess(
     The numbers are those of the plan that would be loaded; where nothing fits, of one full request.
     """
     tokens, kv_share = _context(info, context_length), KV_BYTES[kv_type] / KV_BYTES["f16"]
+    available_bytes, on_gpu = device.free_bytes, device.is_gpu
 
     def needed(context: int, count: int) -> Fit:
-        at = _sizes(info, context, count, on_gpu=on_gpu, kv_share=kv_share)
+        at = _sizes(info, context, count, on_gpu=on_gpu, kv_share=kv_share, devices=device.parts)
         return at(round_up(context) * count)
 
     def affordable(context: int, count: int) -> bool:
@@ -131,7 +142,7 @@ def assess(
     try:
         fit = plan(
             info, available_bytes=available_bytes, slots=slots, context_length=tokens, on_gpu=on_gpu,
-            kv_share=kv_share,
+            kv_share=kv_share, devices=device.parts,
         )  # fmt: skip
         does_fit = True
     except ModelError:
@@ -158,7 +169,7 @@ def assess(
         model=model,
         fits=does_fit,
         sentence=sentence,
-        device=device,
+        device=device.name,
         available_bytes=max(0, available_bytes),
         needed_bytes=fit.needed_bytes,
         weights_bytes=fit.weights_bytes,
@@ -183,13 +194,22 @@ def available_memory_bytes(cgroup: Path = _CGROUP) -> int:
 
 
 def _sizes(
-    info: GgufInfo, tokens: int, slots: int, *, on_gpu: bool, kv_share: float, flash_attention: bool | None = None
+    info: GgufInfo,
+    tokens: int,
+    slots: int,
+    *,
+    on_gpu: bool,
+    kv_share: float,
+    flash_attention: bool | None = None,
+    devices: int = 1,
 ) -> Callable[[int], Fit]:
     """The plan by the cells of its cache."""
     micro_batch = GPU_MICRO_BATCH_TOKENS if on_gpu else CPU_MICRO_BATCH_TOKENS
     flash = flash_attention if flash_attention is not None else on_gpu or kv_share < 1
     # On a GPU the embeddings stay in main memory; where they are the output matrix too, the GPU gets a copy.
     left_out = info.embedding_bytes if on_gpu and not info.is_tied else 0
+    # GPUs that share a model have a work space each, and no layer is cut in two: each seam may waste one.
+    seams = (devices - 1) * info.tensor_bytes // max(1, info.layers)
 
     def context(cells: int) -> ContextShape:
         if info.embeds_only:
@@ -213,7 +233,7 @@ def _sizes(
             flash_attention=flash,
             weights_bytes=info.tensor_bytes - left_out,
             cache_bytes=cache_bytes(info, shape),
-            work_bytes=work_bytes(info, shape),
+            work_bytes=work_bytes(info, shape) * devices + seams,
             slots=slots,
         )
 

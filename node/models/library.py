@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,22 +14,15 @@ from node.models.catalog import lookup, models
 from node.models.digest import DigestCache
 from node.models.discovery import Found
 from node.models.errors import ModelError
-from node.models.fit import assess, available_memory_bytes
+from node.models.fit import Device, assess, available_memory_bytes
 from node.models.gguf import GgufInfo, inspect
 from node.models.pull import Origin, origins_of
 from node.models.views import BenchView, FitView, ModelDetail, ModelView
+from node.values import DeviceView
 from node.wire.text import plain
 
 MAX_TEXT: Final = 200
 _KNOWN_INFOS: Final = 256
-
-
-class Device(msgspec.Struct, frozen=True):
-    """Where a model may be loaded: a name, and the memory that is free there."""
-
-    name: str
-    free_bytes: int
-    is_gpu: bool = False
 
 
 class Library:
@@ -42,6 +35,7 @@ class Library:
         context_length: Tokens a request may have; ``None`` for the model's own.
         gpu_layers: 0 keeps the GPU out of it.
         gpus: Tells the GPUs and their free memory.
+        is_split: Whether several GPUs share a model.
     """
 
     def __init__(
@@ -53,6 +47,7 @@ class Library:
         context_length: int | None = None,
         gpu_layers: int = -1,
         gpus: Callable[[], Sequence[Device]] = tuple,
+        is_split: bool = True,
     ) -> None:
         self.models_dir = models_dir
         self.folders = tuple(folders)
@@ -60,6 +55,7 @@ class Library:
         self._context_length = context_length
         self._gpu_layers = gpu_layers
         self._gpus = gpus
+        self._is_split = is_split
         self._digests = DigestCache(models_dir / ".digests.json")
 
     def list(self, history: Sequence[BenchView] = ()) -> tuple[ModelView, ...]:
@@ -114,11 +110,14 @@ class Library:
         return self._fit(_info(found), plain(found.name, MAX_TEXT), self.device(), context_length, slots, kv_type)
 
     def device(self) -> Device:
-        """Where a model would be loaded: the GPU with the most free memory if llama.cpp uses GPUs, else memory."""
+        """Where a model would be loaded: all GPUs together if llama.cpp uses any, or the freest one, else memory."""
         gpus = self._gpus() if self._gpu_layers != 0 and installed_backend() != "cpu" else ()
-        if gpus:
+        if not gpus:
+            return Device("memory", available_memory_bytes())
+        if len(gpus) == 1 or not self._is_split:
             return max(gpus, key=lambda gpu: gpu.free_bytes)
-        return Device("memory", available_memory_bytes())
+        free_bytes = sum(gpu.free_bytes for gpu in gpus)
+        return Device(f"{len(gpus)} GPUs together", free_bytes, is_gpu=True, parts=len(gpus))
 
     def is_removable(self, found: Found) -> bool:
         """Whether a model is ours to delete: in the home, or in the cache that the hub's own library keeps."""
@@ -168,13 +167,20 @@ class Library:
         return assess(
             info,
             model=name,
-            available_bytes=device.free_bytes,
+            device=device,
             slots=slots or self._slots,
             context_length=context_length if context_length is not None else self._context_length,
-            on_gpu=device.is_gpu,
-            device=device.name,
             kv_type=kv_type,
         )
+
+
+def free_gpus(devices: Iterable[DeviceView]) -> tuple[Device, ...]:
+    """The GPUs among a machine's devices that tell their memory, and what of it is free."""
+    return tuple(
+        Device(device.name, max(0, device.memory_total_bytes - (device.memory_used_bytes or 0)), is_gpu=True)
+        for device in devices
+        if device.kind == "gpu" and device.memory_total_bytes is not None
+    )
 
 
 def _info(found: Found) -> GgufInfo:

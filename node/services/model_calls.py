@@ -14,7 +14,7 @@ from chain.errors import IdlewattError
 from node.models import pull
 from node.models.bench import engine_for, history, keep, measure, summary
 from node.models.catalog import lookup
-from node.models.library import Device, Library
+from node.models.library import Library, free_gpus
 from node.models.removal import remove
 from node.models.views import BenchEvent, FitView, HubModelView, ModelDetail, ModelView, PullEvent
 from node.services.events import EventHub
@@ -120,11 +120,8 @@ class ModelCalls(ABC):
             slots=settings.engine.slots,
             context_length=settings.engine.context_length,
             gpu_layers=settings.engine.gpu_layers,
-            gpus=lambda: tuple(
-                Device(device.name, max(0, device.memory_total_bytes - (device.memory_used_bytes or 0)), is_gpu=True)
-                for device in devices
-                if device.kind == "gpu" and device.memory_total_bytes is not None
-            ),
+            gpus=lambda: free_gpus(devices),
+            is_split=settings.engine.placement.split_mode != "none",
         )
 
     async def _loaded(self) -> Path | None:

@@ -14,7 +14,11 @@ from node.engine.worker.native import llama
 from node.engine.worker.vocabulary import Vocabulary
 
 MAX_GRAMMAR_STEP_S = 0.25
-"""Processor time that a format may take for one token, once: an ordinary one takes about a thousandth of it."""
+"""Processor time that a format may take for one token: an ordinary one takes about a thousandth of it."""
+SLOW_DRAWS = 3
+"""How many slower ones in a row end it: a machine that stops this process for a moment makes a single one slow."""
+FAR_TOO_SLOW = 4
+"""How many times slower a single one may be."""
 _NEVER = float("-inf")
 _MOST_DRAWS = 256
 """Draws among what the grammar takes until the bytes are text, too; a model that has learned to write needs one."""
@@ -147,6 +151,7 @@ class Format:
         self._candidates = (llama.llama_token_data * vocabulary.size)()
         self._one = (llama.llama_token_data * 1)()
         self._time = time.thread_time
+        self._slow_draws = 0
 
     def draw(self, context: int, row: int, chain: int) -> int:
         """The next token, drawn with a chain.
@@ -162,18 +167,23 @@ class Format:
         before_accept = self._time()
         llama.llama_sampler_accept(self._native, token)
         self._decoder.decode(self._vocabulary.piece(token) or b"")
-        # What a token costs the grammar says what the next one may: one that grows is stopped while it is small.
-        if self._time() - before_accept > MAX_GRAMMAR_STEP_S / 10 or before_accept - began > self._most_s():
+        self._check_pace(before_accept - began, self._time() - before_accept)
+        return token
+
+    def _check_pace(self, draw_s: float, accept_s: float) -> None:
+        """Give up where the grammar, and not a moment of the machine's, is slow.
+
+        What a token costs the grammar says what the next one may: one that grows is stopped while it is small.
+        """
+        # A large vocabulary takes longer to go through, however simple the grammar.
+        slowness = max(draw_s / max(1.0, self._size / 32_768), 10 * accept_s) / MAX_GRAMMAR_STEP_S
+        self._slow_draws = self._slow_draws + 1 if slowness > 1 else 0
+        if self._slow_draws >= SLOW_DRAWS or slowness > FAR_TOO_SLOW:
             raise EngineError(
                 "The format of the answer takes too much time to keep to.",
                 code="bad_request",
                 fix="Make the schema simpler.",
             )
-        return token
-
-    def _most_s(self) -> float:
-        # A large vocabulary takes longer to go through, however simple the grammar.
-        return MAX_GRAMMAR_STEP_S * max(1.0, self._size / 32_768)
 
     def _choose_again(self, logits: Any, chain: int) -> int:
         """Draw from what the grammar takes."""

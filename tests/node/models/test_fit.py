@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.models.errors import ModelError
-from node.models.fit import PROCESS_BYTES, Fit, assess, available_memory_bytes, plan
+from node.models.fit import PROCESS_BYTES, Device, Fit, assess, available_memory_bytes, plan
 from node.models.gguf import GgufInfo
 from node.models.recurrence import recurrence
 from node.models.work_space import CONTEXT_STEP_TOKENS
@@ -135,11 +135,20 @@ def test_a_plan_is_the_sum_of_its_parts_and_the_largest_that_fits(
 
 
 def test_the_longest_context_that_the_sentence_names_fits_on_a_gpu_and_the_next_does_not():
-    view = assess(EIGHT_B, model="m", available_bytes=24 * GIB, slots=4, on_gpu=True, device="GPU")
+    view = assess(EIGHT_B, model="m", device=Device("GPU", 24 * GIB, is_gpu=True), slots=4)
     shown = int(view.sentence.removeprefix("fits with ").partition("k")[0]) * 1024
     room = {"available_bytes": 24 * GIB, "slots": 4, "on_gpu": True}
     assert plan(EIGHT_B, context_length=shown, **room).cache_tokens == 4 * shown
     assert plan(EIGHT_B, context_length=shown + 1024, **room).cache_tokens < 4 * (shown + 1024)
+
+
+def test_a_model_too_large_for_one_gpu_fits_on_two_and_each_has_a_work_space_and_perhaps_half_a_layer_to_spare():
+    with pytest.raises(ModelError):
+        plan(EIGHT_B, available_bytes=4 * GIB, slots=1, on_gpu=True)
+    shared = plan(EIGHT_B, available_bytes=8 * GIB, slots=1, on_gpu=True, devices=2)
+    alone = plan(EIGHT_B, available_bytes=8 * GIB, slots=1, on_gpu=True)
+    assert shared.cache_bytes == alone.cache_bytes
+    assert shared.work_bytes == 2 * alone.work_bytes + EIGHT_B.tensor_bytes // EIGHT_B.layers
 
 
 def test_free_memory_respects_a_control_group(tmp_path: Path):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from node.models import gguf_file, header_window
 from node.models.errors import ModelError
-from node.models.fit import assess, plan
+from node.models.fit import Device, assess, plan
 from node.models.gguf import GgufInfo, inspect
 from tests.node.models.test_gguf import ALLOW_FIXTURES, TENSOR, key, refused, text, u32, u64, write
 
@@ -30,7 +30,7 @@ def number(name: str, value: int) -> bytes:
 def check_plans(info: GgufInfo) -> None:
     """Whatever a file claimed, it is planned or refused in its one way."""
     for slots in (1, 64):
-        view = assess(info, model="m", available_bytes=GIB, slots=slots)
+        view = assess(info, model="m", device=Device("memory", GIB), slots=slots)
         assert view.sentence.isprintable()
         try:
             fit = plan(info, available_bytes=GIB, slots=slots)

@@ -13,10 +13,10 @@ from node.models import bench
 from node.models.bench import history, keep, known_speed, measure, summary
 from node.models.digest import DigestCache, sha256_file
 from node.models.errors import ModelError
-from node.models.fit import assess
+from node.models.fit import Device, assess
 from node.models.gguf import GgufInfo, inspect
 from node.models.hub.errors import HubError
-from node.models.library import Device, Library
+from node.models.library import Library
 from node.models.pull import ORIGIN_FILE, Origin
 from node.models.removal import RemovalError, remove
 from node.models.views import BenchRow, BenchView
@@ -85,7 +85,11 @@ def test_a_gpu_is_where_a_model_goes_if_llama_cpp_computes_on_one(models: Path, 
     library = Library(models, gpus=lambda: gpus)
     assert library.fit("tiny-Q4_K_M").device == "memory"
     monkeypatch.setattr("node.models.library.installed_backend", lambda: "cuda")
-    assert library.fit("tiny-Q4_K_M").device == "large"
+    alone = Library(models, gpus=lambda: gpus, is_split=False).fit("tiny-Q4_K_M")
+    assert (alone.device, alone.available_bytes) == ("large", 8 << 30)
+    together = library.fit("tiny-Q4_K_M")
+    assert (together.device, together.available_bytes) == ("2 GPUs together", (8 << 30) + (1 << 20))
+    assert together.work_bytes > 2 * alone.work_bytes, "each has its own work space"
     assert Library(models, gpus=lambda: gpus, gpu_layers=0).fit("tiny-Q4_K_M").device == "memory"
 
 
@@ -138,7 +142,9 @@ async def test_the_hub_cache_is_changed_by_the_hubs_own_library_and_only_where_n
 
 
 def said(gib: float, *, slots: int = 4, context: int | None = None, info: GgufInfo = EIGHT_B, kv: str = "f16") -> str:
-    view = assess(info, model="m", available_bytes=int(gib * GIB), slots=slots, context_length=context, kv_type=kv)
+    view = assess(
+        info, model="m", device=Device("memory", int(gib * GIB)), slots=slots, context_length=context, kv_type=kv
+    )
     assert view.fits == view.sentence.startswith("fits")
     if view.fits:
         assert view.needed_bytes <= view.available_bytes
@@ -166,7 +172,7 @@ def test_a_tied_model_needs_its_embeddings_twice_on_a_gpu_and_another_leaves_the
     apart = msgspec.structs.replace(EIGHT_B, embedding_bytes=GIB)
     tied = msgspec.structs.replace(apart, is_tied=True)
     need = {
-        name: assess(info, model="m", available_bytes=64 * GIB, slots=1, on_gpu=True).weights_bytes
+        name: assess(info, model="m", device=Device("GPU", 64 * GIB, is_gpu=True), slots=1).weights_bytes
         for name, info in (("apart", apart), ("tied", tied))
     }
     assert need["tied"] - need["apart"] == GIB

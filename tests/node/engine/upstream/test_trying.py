@@ -154,7 +154,9 @@ async def test_a_server_that_refuses_formats_answers_in_text_all_the_same(server
         assert (await refusal(engine, response_format=JsonObject())).code == "bad_request"
 
 
-@pytest.mark.parametrize("schema", ["{", "[1", '{"type": "string", "pattern": "a+"}', '{"const": NaN}', "[" * 60_000])
+@pytest.mark.parametrize(
+    "schema", ["{", "[1", '{"type": "string", "pattern": "a(?=b)"}', '{"const": NaN}', "[" * 60_000]
+)
 async def test_a_schema_that_no_grammar_can_hold_is_refused_before_the_server_is_asked(server, schema):
     server.own = PAGES["vllm"]
     server.chat = keeping_to_formats("json_schema")
