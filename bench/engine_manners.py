@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.peers import batched_bench
 from bench.probe import Step, probed, steps
@@ -100,20 +100,26 @@ async def python_share(stand: Stand, tokens: int) -> Sequence[Step]:
 
 
 async def pauses(stand: Stand, rounds: int) -> list[Result]:
-    """The pause of both, beside what one chunk takes by itself."""
-    ours, theirs, chunks = [], [], []
+    """The pause of both, beside what one chunk takes by itself: read in chunks as small, and as its share uncut."""
+    ours, theirs, chunks, shares = [], [], [], []
     for number in range(rounds):
         print(f"pause: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         ours.append(await pause(stand.ours, stand))
         theirs.append(await pause(stand.server, stand))
-        limit = await batched_bench(stand.programs, stand.load, prompt=LONG_PROMPT_WORDS, tokens=1, streams=1)
-        chunks.append(limit.t_pp / max(1, ours[-1].steps))
+        steps_taken = max(1, ours[-1].steps)
+        chunk_tokens = max(1, LONG_PROMPT_WORDS // steps_taken)
+        small = replace(stand.load, batch_tokens=chunk_tokens, micro_batch_tokens=chunk_tokens)
+        for found, load in ((chunks, small), (shares, stand.load)):
+            limit = await batched_bench(stand.programs, load, prompt=LONG_PROMPT_WORDS, tokens=1, streams=1)
+            found.append(limit.t_pp / steps_taken)
     mine, other = [one.worst_s * 1_000 for one in ours], [one.worst_s * 1_000 for one in theirs]
     to_chunk = [one.worst_s / chunk for one, chunk in zip(ours, chunks, strict=True)]
+    to_share = [one.worst_s / share for one, share in zip(ours, shares, strict=True)]
     to_server = [a / b for a, b in zip(mine, other, strict=True)]
     label = "2,000-token prompt beside a stream"
     return [
-        median_of(f"{label}: pause / one chunk", to_chunk, "ratio", against="the prompt alone", at_most=2),
+        median_of(f"{label}: pause / one chunk", to_chunk, "ratio", against="the prompt alone, so cut", at_most=2),
+        median_of(f"{label}: pause / its share of the prompt", to_share, "ratio", against="the prompt alone, uncut"),
         median_of(f"{label}: pause / llama-server's", to_server, "ratio", against="same run", at_most=1),
         median_of(f"{label}: pause", mine, "ms", against="engine"),
         median_of(f"{label}: pause", other, "ms", against="llama-server"),
