@@ -101,7 +101,8 @@ async def python_share(stand: Stand, tokens: int) -> Sequence[Step]:
 
 async def pauses(stand: Stand, rounds: int) -> list[Result]:
     """The pause of both, beside what one chunk takes by itself: read in chunks as small, and as its share uncut."""
-    ours, theirs, chunks, shares = [], [], [], []
+    ours, theirs = list[Pause](), list[Pause]()
+    chunks, shares = list[float](), list[float]()
     for number in range(rounds):
         print(f"pause: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         ours.append(await pause(stand.ours, stand))
