@@ -45,14 +45,13 @@ class MissBook:
 
     async def load(self) -> None:
         """Read what earlier runs counted."""
-        self._day_ms = _day_ms()
-        first_ms = self._day_ms - (WEEK_DAYS - 1) * DAY_MS
-        self._today, self._before = {}, {}
-        for day_ms, reason, amount in await self._store.misses(max(0, first_ms)):
-            if day_ms == self._day_ms:
-                self._today = added(self._today, [(reason, amount)])
-            elif day_ms < self._day_ms:
-                self._before = added(self._before, [(reason, amount)])
+        today_ms = _day_ms()
+        rows = await self._store.misses(max(0, today_ms - (WEEK_DAYS - 1) * DAY_MS))
+        # Shown until here is what was known before, and what is counted while the disk is read stays counted.
+        self._day_ms = today_ms
+        self._today = added({}, [(reason, amount) for day_ms, reason, amount in rows if day_ms == today_ms])
+        self._today = added(self._today, self._unsaved.items())
+        self._before = added({}, [(reason, amount) for day_ms, reason, amount in rows if day_ms < today_ms])
 
     def add(self, code: str, amount: int = 1) -> None:
         """Count a request that was not taken, or seconds in which none could be."""

@@ -90,7 +90,7 @@ async def test_a_worker_that_hangs_is_ended_and_replaced(make_engine: Make, tiny
 
 
 async def test_a_healthy_idle_worker_is_left_alone(make_engine: Make, tiny_model: Path):
-    async with make_engine(tiny_model, stall_seconds=0.2) as engine:
+    async with make_engine(tiny_model, stall_seconds=2) as engine:
         pid = engine.worker_pid
         heard = [engine._supervisor.worker.heard_at]
         async with asyncio.timeout(30):
