@@ -12,8 +12,14 @@ WIDE = (160, 48)
 BOTH = (NARROW, WIDE)
 
 
+class PatientApp(IdlewattApp):
+    """Its notices stay until a slow machine's test has looked at them."""
+
+    NOTIFICATION_TIMEOUT = 60
+
+
 def make_app(node=None, **options):
-    return IdlewattApp(node or FakeNode(), now_ms=lambda: NOW_MS, **options)
+    return PatientApp(node or FakeNode(), now_ms=lambda: NOW_MS, **options)
 
 
 def seen(app):

@@ -51,6 +51,8 @@ async def test_a_killed_sequencer_loses_nothing_acknowledged_and_posts_nothing_t
     async with Sequencer(l1, database, config=CONFIG) as sequencer:
         assert await sequencer.create_account(owner(1)) == 1
         assert await sequencer.create_account(owner(2)) == 2
+        # A machine that takes longer to post them than the force delay would see the deposit make the account instead.
+        await sequencer.flush()
         await deposit(l1, owner(1), hint=1)
         sequencer.poke()
         async with asyncio.timeout(60):
