@@ -31,6 +31,7 @@ from bench.report import Result, median_of, report
 from node.api import NodeApi
 from node.engine.llama import LlamaEngine
 from node.engine.protocol import Chunk, GenerateRequest
+from node.engine.tuning import TuningCache
 from node.values import ChatDelta, ChatDone, ChatFailed, ChatMessage, ChatTurn, Sampling
 
 STREAMS = (1, 4, 8)
@@ -138,7 +139,14 @@ async def measure(name: str, folder: Path, rounds: int, first_pairs: int) -> lis
         await demo.seller.go_online(str(model), DEMO_PRICES)
         async with (
             buyers(demo, home, config) as nodes,
-            LlamaEngine(model, log_path=folder / "direct.log", slots=SLOTS, context_length=CONTEXT_TOKENS) as engine,
+            LlamaEngine(
+                model,
+                log_path=folder / "direct.log",
+                slots=SLOTS,
+                context_length=CONTEXT_TOKENS,
+                # With as many threads as were chosen for the seller's.
+                tuning=TuningCache(home.below("seller").tuning),
+            ) as engine,
         ):
             asking = {
                 "path": [through_market(nodes[0], FIRST_TOKENS)],

@@ -107,6 +107,11 @@ class RelayClient:
         """How the connection is now."""
         return self._state
 
+    @property
+    def free_circuits(self) -> int:
+        """How many more circuits the relay lets this node have, either way."""
+        return self._session.free_circuits
+
     async def start(self) -> None:
         """Connect; afterwards the connection is kept until ``close``.
 

@@ -86,6 +86,11 @@ class ClientSession:
         """How many circuits live."""
         return len(self._circuits)
 
+    @property
+    def free_circuits(self) -> int:
+        """How many more the relay allows; none before it said so."""
+        return 0 if self.welcome is None else max(0, self.welcome.circuits - len(self._circuits))
+
     def open(self, peer: bytes, first: bytes = b"") -> ClientCircuit:
         """Ask for a circuit to ``peer``, whose first frame goes along; an empty one is none.
 

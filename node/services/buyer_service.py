@@ -18,6 +18,7 @@ from node.services.buyer_turn import TurnView
 from node.services.chain_desk import ChainDesk
 from node.services.events import EventHub
 from node.services.jobs import JobBook
+from node.services.lines import Line, Lines
 from node.services.market_desk import Market, MarketDesk
 from node.services.paying_channels import Need, PayingChannel, PayingChannels
 from node.services.purse import Purse
@@ -26,12 +27,11 @@ from node.services.settling import Settling
 from node.session import buyer as machine
 from node.session import buyer_io as io
 from node.session import messages as m
-from node.session.link import SealedLink
 from node.store.store import Store
 from node.values import ChatEvent, ChatTurn, OfferView
 from node.wire.text import plain
 from wallet.addresses import checksum_address
-from wallet.receipts import Receipt, verify_receipt
+from wallet.receipts import Receipt
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,8 @@ class BuyerService:
         self._hub = hub
         self.markets = MarketDesk(relay, chain)
         self.channels = PayingChannels(purse, chain, store, lambda: hub.changed("wallet"))
-        self.settling = Settling(relay, self.markets, self.channels, purse, chain, store, hub)
+        self.lines = Lines(relay)
+        self.settling = Settling(self.lines, self.markets, self.channels, purse, chain, store, hub)
         self._reconcile_due = asyncio.Event()
 
     async def market(self) -> tuple[OfferView, ...]:
@@ -138,6 +139,7 @@ class BuyerService:
                     continue
         finally:
             await self.settling.stop()
+            await self.lines.close()
 
     def reconcile_soon(self) -> None:
         """The chain came, or the wallet was unlocked: look at the channels now."""
@@ -192,7 +194,7 @@ class BuyerService:
     async def _attempt(self, view: TurnView, offer: Offer, chosen: OfferView) -> io.Failed | None:
         """Try one offer; ``None`` when the turn is over, else why it failed before anything was delivered."""
         await view.stage("connecting", f"Connecting to {chosen.provider}.")
-        connecting = asyncio.create_task(self.settling.connect(offer), name="connect")
+        connecting = asyncio.create_task(self.lines.to(offer), name="connect")
 
         async def about_to_open(text: str) -> None:
             # Nothing is paid into a channel with somebody who can't be reached.
@@ -201,13 +203,32 @@ class BuyerService:
 
         try:
             async with self.channels.reserve(_need(offer, view.turn), about_to_open) as channel:
-                return await self._ask(view, await connecting, offer, channel)
+                line = await connecting
+                failure = await self._ask(view, line, offer, channel)
+                if failure is None or view.cancelled or not line.is_lost:
+                    return failure
+                # A line from before can have ended unnoticed: that says nothing about the provider.
+                return await self._ask_anew(view, offer, channel)
         except (IdlewattError, TimeoutError) as error:
             return _failed(error)
         finally:
-            await _hang_up(connecting)
+            await self._give_back(connecting)
 
-    async def _ask(self, view: TurnView, link: SealedLink, offer: Offer, channel: PayingChannel) -> io.Failed | None:
+    async def _give_back(self, connecting: asyncio.Task[Line]) -> None:
+        """The line that was being made, or no longer."""
+        connecting.cancel()
+        (line,) = await asyncio.gather(connecting, return_exceptions=True)
+        if isinstance(line, Line):
+            await self.lines.give_back(line)
+
+    async def _ask_anew(self, view: TurnView, offer: Offer, channel: PayingChannel) -> io.Failed | None:
+        line = await self.lines.dial(offer)
+        try:
+            return await self._ask(view, line, offer, channel)
+        finally:
+            await self.lines.give_back(line)
+
+    async def _ask(self, view: TurnView, line: Line, offer: Offer, channel: PayingChannel) -> io.Failed | None:
         rollup = await self._chain.rollup(1.0)
         record, turn = channel.record, view.turn
         budget = record.unsigned_nano
@@ -240,24 +261,26 @@ class BuyerService:
         prompt_bytes = sum(len(message.content.encode()) for message in turn.messages)
         view.begin(ask.request_id, offer, channel, self._jobs)
         session = BuyerSession(
-            link,
+            line.mailbox,
             terms,
             ask,
             sign=lambda amount: self.channels.sign(channel, amount),
             adopt=lambda voucher: self._adopt(channel, voucher.cumulative_nano),
+            keep=lambda receipt: self._keep_receipt(receipt, offer),
             report=view.report,
             patience=Patience.for_speed(offer.tokens_per_s_milli / 1000, offer.ttft_ms, prompt_bytes),
         )
         await view.stage("asking", f"Asking {offer_name(offer)}.")
         view.attach(session)
+        line.is_clean = False
         try:
             outcome = await session.run()
         except BaseException:
             await view.abandon(self._jobs)
             raise
+        line.take_note(outcome, was_heard=session.was_heard, is_settled=session.settled)
         if isinstance(outcome, io.Failed) and not session.state.output_tokens:
             # An engine that failed before its first token has a receipt over nothing: another offer may do better.
-            await self._keep_receipt(session, outcome.receipt, offer)
             if outcome.code in CHANNEL_REFUSED:
                 self.channels.avoid(channel.channel_id)
             await view.abandon(self._jobs)
@@ -276,16 +299,13 @@ class BuyerService:
         offer: Offer,
         channel: PayingChannel,
     ) -> None:
-        await self._keep_receipt(session, outcome.receipt, offer)
         record = await self._store.buyer_channel(channel.channel_id) or channel.record
         if not session.settled and session.state.cost_nano:
             self.settling.settle_later(offer, record)
         await view.conclude(session, outcome, record, self._jobs)
         self._hub.changed("wallet")
 
-    async def _keep_receipt(self, session: BuyerSession, receipt: Receipt | None, offer: Offer) -> None:
-        if receipt is None or not verify_receipt(session.state.terms.domain, receipt, offer.provider):
-            return
+    async def _keep_receipt(self, receipt: Receipt, offer: Offer) -> None:
         if await self._store.save_receipt("buyer", receipt) is not None:
             log.error("two receipts are numbered %d on channel %d", receipt.sequence, receipt.channel_id)
             self._hub.notice("error", f"{checksum_address(offer.provider)} signed two receipts for one request.")
@@ -320,14 +340,6 @@ def _need(offer: Offer, turn: ChatTurn) -> Need:
         min_deposit_nano=offer.min_deposit_nano,
         max_spend_nano=turn.max_spend_nano,
     )
-
-
-async def _hang_up(connecting: asyncio.Task[SealedLink]) -> None:
-    """Close the link that was being made, or stop making it."""
-    connecting.cancel()
-    (link,) = await asyncio.gather(connecting, return_exceptions=True)
-    if isinstance(link, SealedLink):
-        await link.close("done")
 
 
 def _failed(error: IdlewattError | TimeoutError) -> io.Failed:

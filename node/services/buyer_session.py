@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -14,11 +14,13 @@ from chain.errors import IdlewattError
 from node.session import buyer as machine
 from node.session import buyer_io as io
 from node.session import messages as m
-from node.session.link import SealedLink
+from node.session.mailbox import Mailbox
+from wallet.receipts import Receipt
 from wallet.vouchers import Voucher
 
+log = logging.getLogger(__name__)
+
 SEND_TIMEOUT_S: Final = 30.0
-BUFFERED_MESSAGES: Final = 256
 MOST_QUEUED_S: Final = 900.0
 """How long a provider may keep a buyer in line with words alone."""
 PATIENT_TOKENS: Final = 100
@@ -49,73 +51,88 @@ class BuyerSession:
     """Runs one request to its end.
 
     Args:
-        link: The open sealed link.
+        mailbox: What the provider says on the open link, which whoever made this session closes.
         terms: What is known of channel and provider.
         ask: The request.
         sign: Writes a cumulative amount down, then signs the voucher.
         adopt: Writes down that a voucher with our own signature exists.
+        keep: Writes a checked receipt down.
         report: Told quote, place in line, text and the outcome; may wait, which slows the provider down.
         patience: Deadlines.
     """
 
     def __init__(
         self,
-        link: SealedLink,
+        mailbox: Mailbox,
         terms: machine.BuyerTerms,
         ask: m.Ask,
         *,
         sign: Callable[[int], Awaitable[Voucher]],
         adopt: Callable[[Voucher], Awaitable[None]],
+        keep: Callable[[Receipt], Awaitable[None]],
         report: Callable[[io.Report, machine.BuyerState], Awaitable[None]],
         patience: Patience,
     ) -> None:
-        self._link = link
+        self._mailbox = mailbox
         self._sign = sign
         self._adopt = adopt
+        self._keep = keep
         self._report = report
         self._patience = patience
         self.state, self._first = machine.start(terms, ask)
         self.outcome: io.Finished | io.Failed | None = None
         self.settled = False
-        self._inbox: deque[io.Event] = deque()
-        self._wake = asyncio.Event()
-        self._room = asyncio.Event()
+        self.was_heard = False
+        """Whether the provider said anything."""
+        self._keeping: asyncio.Task[None] | None = None
         self._cancelled = False
+        self._cancel_due = False
         self._gone = False
         self._queued_at_s: float | None = None
 
     def cancel(self) -> None:
         """Ask the provider to stop; what was delivered is paid and receipted."""
         if not self._cancelled:
-            self._cancelled = True
-            # Before what is buffered: the person wants no more of it.
-            self._inbox.appendleft(io.CancelWanted())
-            self._wake.set()
+            self._cancelled = self._cancel_due = True
+            self._mailbox.stirred.set()
 
     async def run(self) -> io.Finished | io.Failed:
-        """Ask, receive, pay; returns how it ended. The circuit is closed afterwards."""
-        reader = asyncio.create_task(self._read())
+        """Ask, receive, pay; returns how it ended."""
         try:
             await self._perform(self._first)
             while self.outcome is None:
                 await self._feed(await self._next())
         finally:
-            reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reader
-            await self._link.close("done" if isinstance(self.outcome, io.Finished) else "failed")
+            if self._keeping is not None:
+                await self._keeping
         return self.outcome
 
     async def _next(self) -> io.Event:
-        if not self._inbox:
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(self._patience_s()):
-                    await self._wake.wait()
-            except TimeoutError:
-                return io.Silence()
-        self._room.set()
-        return self._inbox.popleft()
+        stirred = self._mailbox.stirred
+        try:
+            async with asyncio.timeout(self._patience_s()):
+                while (event := self._at_hand()) is None:
+                    stirred.clear()
+                    await stirred.wait()
+        except TimeoutError:
+            return io.Silence()
+        return event
+
+    def _at_hand(self) -> io.Event | None:
+        if self._cancel_due:
+            # Before what was read ahead: the person wants no more of it.
+            self._cancel_due = False
+            return io.CancelWanted()
+        try:
+            message = self._mailbox.take()
+        except m.MessageError as error:
+            return io.PeerGone("protocol", error.message)
+        except IdlewattError as error:
+            return io.PeerGone(error.code, error.message)
+        if message is None:
+            return None
+        self.was_heard = True
+        return io.Received(message)
 
     def _patience_s(self) -> float:
         match self.state.stage:
@@ -164,36 +181,29 @@ class BuyerSession:
                     await self._adopt(voucher)
                 except IdlewattError as error:
                     return io.SigningFailed(error.code, error.message, error.fix)
+            case io.Keep(receipt):
+                # While the voucher for it is signed and on its way.
+                self._keeping = asyncio.create_task(self._write_down(receipt), name="keep a receipt")
             case io.Report():
                 await self._report(action, self.state)
             case io.Finished() | io.Failed():
                 self.outcome = action
         return None
 
+    async def _write_down(self, receipt: Receipt) -> None:
+        try:
+            await self._keep(receipt)
+        except IdlewattError as error:
+            log.error("a receipt could not be written down: %s", error.line())
+
     async def _send(self, message: m.Message) -> None:
         if self._gone:
             return
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
-                await self._link.send(message)
+                await self._mailbox.link.send(message)
         except m.MessageError:
             raise
         except (IdlewattError, TimeoutError):
-            # The reader hears of it too, and says it in order: what arrived before still counts.
+            # The mailbox hears of it too, and says it in order: what arrived before still counts.
             self._gone = True
-
-    async def _read(self) -> None:
-        try:
-            while True:
-                self._post(io.Received(await self._link.receive()))
-                while len(self._inbox) >= BUFFERED_MESSAGES:
-                    self._room.clear()
-                    await self._room.wait()
-        except m.MessageError as error:
-            self._post(io.PeerGone("protocol", error.message))
-        except IdlewattError as error:
-            self._post(io.PeerGone(error.code, error.message))
-
-    def _post(self, event: io.Event) -> None:
-        self._inbox.append(event)
-        self._wake.set()

@@ -79,6 +79,8 @@ class PayingChannels:
         self._reserved: set[int] = set()
         self._refused: set[int] = set()
         self._opening: set[bytes] = set()
+        self._newest: dict[bytes, Voucher] = {}
+        """The voucher signed last, by its key's address, which belongs to one channel of one deployment."""
         self._numbering = asyncio.Lock()
 
     @asynccontextmanager
@@ -110,7 +112,9 @@ class PayingChannels:
         """
         rollup = await self._chain.rollup(0.5)
         await self._store.raise_signed(channel.channel_id, cumulative_nano)
-        return sign_voucher(channel.key, rollup.domain, channel.channel_id, cumulative_nano)
+        voucher = sign_voucher(channel.key, rollup.domain, channel.channel_id, cumulative_nano)
+        self._newest[channel.key.address] = voucher
+        return voucher
 
     async def newest_voucher(self, record: BuyerChannel) -> Voucher | None:
         """The newest voucher of a channel, signed again: signatures are deterministic.
@@ -133,6 +137,9 @@ class PayingChannels:
     async def _signed_again(self, record: BuyerChannel, key: VoucherKey) -> Voucher | None:
         if record.channel_id is None:
             return None
+        newest = self._newest.get(record.signer)
+        if newest is not None and newest.cumulative_nano == record.signed_nano:
+            return newest
         rollup = await self._chain.rollup()
         return sign_voucher(key, rollup.domain, record.channel_id, record.signed_nano)
 
@@ -288,6 +295,7 @@ class PayingChannels:
                 await self._store.record_paid_out(record.channel_id, record.signed_nano)
             await self._store.set_buyer_channel_state(record.channel_id, ChannelState.CLOSED)
             await self._purse.drop_voucher_key(record.signer)
+            self._newest.pop(record.signer, None)
             self._on_change()
 
     async def _recover(self, views: dict[bytes, ChannelView]) -> None:

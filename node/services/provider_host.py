@@ -112,7 +112,6 @@ class ProviderHost:
         """See ``SessionHost``."""
         domain = self.domain()
         account = self._purse.unlocked()
-        await self._store.raise_charged(facts.channel_id, facts.cumulative_nano)
         # A request that was cancelled, or never began, ends when its receipt is made.
         started_ms = facts.started_ms or now_ms()
         finished_ms = facts.finished_ms if facts.finished_ms > started_ms else now_ms()
@@ -121,7 +120,7 @@ class ProviderHost:
             domain,
             Receipt(
                 channel_id=facts.channel_id,
-                sequence=await self._store.next_receipt_sequence(facts.channel_id),
+                sequence=await self._store.next_receipt_sequence(facts.channel_id, facts.cumulative_nano),
                 model_sha256=bytes.fromhex(self.info.model_sha256),
                 engine_build=self.info.engine_build,
                 prompt_hash=facts.prompt_hash,

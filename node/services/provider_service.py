@@ -270,7 +270,8 @@ class ProviderService:
         publishing = asyncio.create_task(self.offers.publish(client))
         try:
             async for circuit in client.incoming():
-                await self.sessions.take(circuit, is_leaving=self.stopping or bool(self.paused))
+                is_leaving = self.stopping or bool(self.paused)
+                await self.sessions.take(circuit, is_leaving=is_leaving, free_circuits=client.free_circuits)
         finally:
             self.offers.withdrawn()
             publishing.cancel()

@@ -17,19 +17,19 @@ from node.services.slots import Place
 from node.session import messages as m
 from node.session import provider as machine
 from node.session import provider_io as io
-from node.session.link import SealedLink
+from node.session.mailbox import Mailbox
 from node.session.terms import ChannelFacts
 from wallet.receipts import Receipt
 from wallet.vouchers import Voucher
 
 log = logging.getLogger(__name__)
 
-FIRST_MESSAGE_TIMEOUT_S: Final = 20.0
+ASK_TIMEOUT_S: Final = 20.0
+"""How long a buyer that said something may take to say what it wants."""
 PAYMENT_TIMEOUT_S: Final = 30.0
 SEND_TIMEOUT_S: Final = 60.0
 BUFFERED_CHARS: Final = 4_096
 """Engine output that may wait for the session; past it the engine's stream is not read on."""
-BUFFERED_MESSAGES: Final = 64
 
 
 class SessionHost(Protocol):
@@ -73,10 +73,10 @@ class SessionHost(Protocol):
 
 
 class ProviderSession:
-    """Runs one session to its end.
+    """Runs one request to its end, or a late payment, or an agreement to close.
 
     Args:
-        link: The open sealed link.
+        mailbox: What the buyer says on the open link, which whoever made this session closes.
         policy: What this provider offers.
         host: The service behind it.
         on_change: Told the state after every step, for the screens.
@@ -84,12 +84,12 @@ class ProviderSession:
 
     def __init__(
         self,
-        link: SealedLink,
+        mailbox: Mailbox,
         policy: machine.ProviderPolicy,
         host: SessionHost,
         on_change: Callable[[machine.ProviderState], None],
     ) -> None:
-        self._link = link
+        self._mailbox = mailbox
         self._host = host
         self._on_change = on_change
         self.state = machine.start(policy)
@@ -97,22 +97,16 @@ class ProviderSession:
         self.skipped: list[str] = []
         self.receipt: Receipt | None = None
         self._events: deque[io.Event] = deque()
-        self._wake = asyncio.Event()
+        self._wake = mailbox.stirred
         self._chunks: deque[Chunk] = deque()
         self._chars = 0
         self._engine_end: io.EngineEnded | None = None
         self._room = asyncio.Event()
-        self._messages_room = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._engine_task: asyncio.Task[None] | None = None
         self._payment_timer: asyncio.TimerHandle | None = None
         self._reserved: int | None = None
         self._place: Place | None = None
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether the buyer has asked nothing yet."""
-        return self.state.stage is machine.Stage.IDLE
 
     @property
     def is_answering(self) -> bool:
@@ -130,8 +124,7 @@ class ProviderSession:
             self._post(io.Refused(code, message, "Choose another offer."))
 
     async def run(self) -> None:
-        """Serve until the session ends; the circuit is closed afterwards."""
-        self._spawn(self._read())
+        """Serve until the request is over."""
         try:
             while self.end is None:
                 await self._next()
@@ -148,22 +141,23 @@ class ProviderSession:
             self._leave_line()
             if self._reserved is not None:
                 await self._host.release_channel(self._reserved)
-            await self._link.close(self.end.code if self.end else "failed")
 
     async def _next(self) -> None:
-        """Wait for one thing, and feed it: messages first, then text that may go out, then the engine's end."""
+        """Wait for one thing, and feed it: what was said and done first, then text that may go out, then its end."""
         while True:
             self._wake.clear()
-            if self._events:
-                event: io.Event = self._events.popleft()
-                self._messages_room.set()
+            said = self._said()
+            if said is not None:
+                event: io.Event = said
+            elif self._events:
+                event = self._events.popleft()
             elif self.state.wants_chunks and self._chunks:
                 event = self._produced()
             elif self.state.wants_chunks and self._engine_end is not None:
                 event, self._engine_end = self._engine_end, None
             else:
                 idle = self.state.stage is machine.Stage.IDLE
-                async with asyncio.timeout(FIRST_MESSAGE_TIMEOUT_S if idle else None):
+                async with asyncio.timeout(ASK_TIMEOUT_S if idle else None):
                     await self._wake.wait()
                 continue
             await self._feed(event)
@@ -204,7 +198,7 @@ class ProviderSession:
         match action:
             case io.Send(message):
                 async with asyncio.timeout(SEND_TIMEOUT_S):
-                    await self._link.send(message)
+                    await self._mailbox.link.send(message)
             case io.CheckChannel(channel_id):
                 return await self._or_refused(self._check(channel_id))
             case io.StoreVoucher(voucher):
@@ -264,18 +258,14 @@ class ProviderSession:
     async def _close(self, channel_id: int) -> io.Event:
         return io.CloseSigned(*await self._host.agree_close(channel_id))
 
-    async def _read(self) -> None:
+    def _said(self) -> io.Event | None:
         try:
-            while True:
-                message = await self._link.receive()
-                self._post(io.Received(message))
-                while len(self._events) > BUFFERED_MESSAGES:
-                    self._messages_room.clear()
-                    await self._messages_room.wait()
+            message = self._mailbox.take()
         except m.MessageError as error:
-            self._post(io.Refused(error.code, error.message, error.fix))
+            return io.Refused(error.code, error.message, error.fix)
         except IdlewattError as error:
-            self._post(io.PeerGone(error.code))
+            return io.PeerGone(error.code)
+        return None if message is None else io.Received(message)
 
     async def _generate(self, request: GenerateRequest) -> None:
         end = io.EngineEnded("failed", 0, "engine_failed", "The engine ended without a word.")

@@ -23,6 +23,8 @@ from wallet.vouchers import Voucher, redemption
 
 log = logging.getLogger(__name__)
 
+KEYS_IN_USE: Final = 64
+"""Hot keys kept in memory, so that not every question reads a file."""
 _BACKUP_SETTING: Final = "backup_proven:"
 
 
@@ -53,6 +55,7 @@ class Purse:
         self._account: UnlockedAccount | None = None
         self._service: tuple[str, WalletService] | None = None
         self._redeeming = asyncio.Lock()
+        self._keys_in_use: dict[bytes, VoucherKey] = {}
         self.address: bytes | None = None
         self.backed_up = False
 
@@ -174,6 +177,15 @@ class Purse:
         Raises:
             IdlewattError: If it is in neither.
         """
+        if signer in self._keys_in_use:
+            return self._keys_in_use[signer]
+        key = await self._load_or_derive(signer, salt)
+        while len(self._keys_in_use) >= KEYS_IN_USE:
+            del self._keys_in_use[next(iter(self._keys_in_use))]
+        self._keys_in_use[signer] = key
+        return key
+
+    async def _load_or_derive(self, signer: bytes, salt: bytes) -> VoucherKey:
         try:
             return await self._hot_keys.load(signer)
         except WalletError:
@@ -190,6 +202,7 @@ class Purse:
 
     async def drop_voucher_key(self, signer: bytes) -> None:
         """A channel is closed: its hot key is of no use any more."""
+        self._keys_in_use.pop(signer, None)
         await self._hot_keys.remove(signer)
 
     async def redeem(self, channel_id: int) -> str:

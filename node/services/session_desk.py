@@ -20,20 +20,26 @@ from node.services.provider_host import ProviderHost
 from node.services.provider_jobs import JobTracker
 from node.services.provider_session import ProviderSession
 from node.services.settings import NodeSettings
+from node.services.visit import Dismissal, Visit
 from node.session import provider as machine
+from node.session import provider_io as io
 from node.session.link import SealedLink
+from node.session.mailbox import Mailbox
 from node.values import JobView, Prices
 
 log = logging.getLogger(__name__)
 
 MAX_SESSIONS: Final = 64
+ROOM: Final = 16
+"""So many sessions, and circuits of the relay, are kept free of those in which nothing runs."""
 HANDSHAKE_TIMEOUT_S: Final = 15.0
 DRAIN_S: Final = 15.0
 """How long answers under way may take to end when the node goes offline."""
 LAST_VOUCHER_S: Final = 5.0
 """How long the sessions that took longer have to pay for what they got."""
-GOING_OFFLINE: Final = ("provider_stopping", "The provider is going offline.")
-PAUSING: Final = ("provider_stopping", "The provider needs its machine for something else.")
+GOING_OFFLINE: Final = Dismissal("provider_stopping", "The provider is going offline.")
+PAUSING: Final = Dismissal("provider_stopping", "The provider needs its machine for something else.")
+MAKING_ROOM: Final = Dismissal("session_over", "The provider ended a session in which nothing was asked.")
 SPEED_WEIGHT: Final = 0.3
 MEASURED_TOKENS: Final = 16
 
@@ -97,20 +103,26 @@ class SessionDesk:
         self._stepped = asyncio.Event()
         self._sessions: set[ProviderSession] = set()
         self._handshakes: set[asyncio.Task[None]] = set()
+        self._visits: dict[Visit, None] = {}
+        """Open sessions, the one whose last request began longest ago first."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._accounting: set[asyncio.Task[None]] = set()
 
     @property
     def handshakes(self) -> int:
         """Circuits whose seal is being agreed on."""
         return len(self._handshakes)
 
-    async def take(self, circuit: Circuit, *, is_leaving: bool) -> None:
+    async def take(self, circuit: Circuit, *, is_leaving: bool, free_circuits: int) -> None:
         """Begin a session on a circuit, or refuse it and count why.
 
         Args:
             circuit: A buyer's.
             is_leaving: Whether the node goes offline or gives its machine to somebody else.
+            free_circuits: How many more buyers the relay lets in.
         """
+        if min(free_circuits, MAX_SESSIONS - len(self._tasks)) < ROOM:
+            self._make_room()
         if is_leaving or len(self._tasks) >= MAX_SESSIONS:
             self._misses.add("provider_stopping" if is_leaving else "too_many_sessions")
             await circuit.close("busy", "The provider is busy.")
@@ -124,7 +136,10 @@ class SessionDesk:
 
         Who has asked nothing yet is sent away at once; who only has to pay yet may stay.
         """
-        self._dismiss(PAUSING, lambda session: not session.is_answering)
+        self._dismiss(PAUSING)
+        for session in self._sessions:
+            if not session.is_answering:
+                session.stop(*PAUSING)
         try:
             async with asyncio.timeout(DRAIN_S):
                 while any(session.is_answering for session in self._sessions):
@@ -139,7 +154,7 @@ class SessionDesk:
 
         Who has asked nothing yet is sent away at once.
         """
-        self._dismiss(GOING_OFFLINE, lambda session: session.is_idle)
+        self._dismiss(GOING_OFFLINE)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=DRAIN_S)
         for session in self._sessions:
@@ -148,6 +163,7 @@ class SessionDesk:
             _, late = await asyncio.wait(self._tasks, timeout=LAST_VOUCHER_S)
             for task in late:
                 task.cancel()
+        await asyncio.gather(*self._accounting)
 
     async def end(self) -> None:
         """End every session at once: their relay is gone."""
@@ -155,21 +171,28 @@ class SessionDesk:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._accounting)
 
-    def _dismiss(self, why: tuple[str, str], who: Callable[[ProviderSession], bool]) -> None:
+    def _dismiss(self, why: Dismissal) -> None:
         for handshake in self._handshakes:
             handshake.cancel()
-        for session in self._sessions:
-            if who(session):
-                session.stop(*why)
+        for visit in self._visits:
+            visit.dismiss(why)
+
+    def _make_room(self) -> None:
+        """Send the buyer away whose last request began longest ago, of those in whose session nothing runs."""
+        visit = next((visit for visit in self._visits if visit.is_standing), None)
+        if visit is not None:
+            visit.dismiss(MAKING_ROOM)
 
     async def _session(self, circuit: Circuit) -> None:
         try:
-            terms = self._terms()
-            if terms is None:
+            if self._terms() is None:
                 await circuit.close("busy", "The provider is not ready.")
                 return
-            await self._run(await self._accepted(circuit), terms)
+            link = await self._accepted(circuit)
+            async with Mailbox(link) as mailbox:
+                await self._serve(Visit(mailbox))
         except (IdlewattError, TimeoutError) as error:
             code = error.code if isinstance(error, IdlewattError) else ""
             self._misses.add(code if code in REASONS else "handshake_failed")
@@ -188,7 +211,30 @@ class SessionDesk:
         finally:
             self._handshakes.discard(task)
 
-    async def _run(self, link: SealedLink, terms: Terms) -> None:
+    async def _serve(self, visit: Visit) -> None:
+        """One request after the other, at the prices of the moment, for as long as each is paid for."""
+        code = "done"
+        self._visits[visit] = None
+        try:
+            while await visit.speaks():
+                self._visits[visit] = self._visits.pop(visit)
+                terms = self._terms()
+                if terms is None:
+                    code = "busy"
+                    break
+                end = await self._run(visit, terms)
+                code = end.code if end else "failed"
+                if end is None or not end.is_settled:
+                    break
+                visit.was_served, code = True, "done"
+        except BaseException:
+            code = "failed"
+            raise
+        finally:
+            del self._visits[visit]
+            await visit.mailbox.link.close(code)
+
+    async def _run(self, visit: Visit, terms: Terms) -> io.End | None:
         host = terms.host
         policy = machine.ProviderPolicy(
             domain=host.domain(),
@@ -205,7 +251,7 @@ class SessionDesk:
             tracker.follow(state)
             self._stepped.set()
 
-        session = ProviderSession(link, policy, host, follow)
+        session = ProviderSession(visit.mailbox, policy, host, follow)
         self._sessions.add(session)
         self._on_change()
         try:
@@ -216,12 +262,22 @@ class SessionDesk:
             self._on_change()
             for code in session.skipped:
                 self._misses.add(code)
-            await self._account_for(session, tracker, host)
+            if session.end is not None and session.state.channel is not None and session.state.output_tokens:
+                host.write_off(session.state.channel.channel_id, session.end.unpaid_nano)
+            # Beside what comes next: whoever asks again at once need not wait for the books.
+            accounting = asyncio.create_task(self._account_for(session, tracker), name="account for a session")
+            self._accounting.add(accounting)
+            accounting.add_done_callback(self._accounting.discard)
+        return session.end
 
-    async def _account_for(self, session: ProviderSession, tracker: JobTracker, host: ProviderHost) -> None:
+    async def _account_for(self, session: ProviderSession, tracker: JobTracker) -> None:
+        try:
+            await self._keep_job(session, tracker)
+        except Exception:
+            log.exception("a job could not be written down")
+
+    async def _keep_job(self, session: ProviderSession, tracker: JobTracker) -> None:
         state, end = session.state, session.end
-        if state.channel is not None and end is not None and state.output_tokens:
-            host.write_off(state.channel.channel_id, end.unpaid_nano)
         if tracker.job is None or state.channel is None:
             return
         code = end.code if end else "failed"

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
 from typing import Final
 
 from chain.errors import IdlewattError
 from node.market.offers import Offer
-from node.relay.circuit import Circuit, NodeId
 from node.services.chain_desk import ChainDesk
 from node.services.events import EventHub
+from node.services.lines import Lines
 from node.services.market_desk import MarketDesk
 from node.services.paying_channels import PayingChannels
 from node.services.purse import Purse
-from node.services.relay_desk import RelayDesk
 from node.session import messages as m
-from node.session.link import SealedLink
 from node.store.records import BuyerChannel, ChannelState
 from node.store.store import Store
 from node.wire.text import plain
@@ -25,15 +22,15 @@ from wallet.errors import WalletError
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S: Final = 10.0
+ANSWER_TIMEOUT_S: Final = 20.0
 SETTLE_PAUSES_S: Final = (1.0, 5.0, 20.0)
 
 
 class Settling:
-    """Reaches providers, settles what is open with them, and closes channels.
+    """Settles what is open with providers, and closes channels.
 
     Args:
-        relay: The buyer's connection.
+        lines: How they are reached.
         markets: Where providers are found.
         channels: The channels paid through.
         purse: Who closes.
@@ -44,7 +41,7 @@ class Settling:
 
     def __init__(
         self,
-        relay: RelayDesk,
+        lines: Lines,
         markets: MarketDesk,
         channels: PayingChannels,
         purse: Purse,
@@ -52,7 +49,7 @@ class Settling:
         store: Store,
         hub: EventHub,
     ) -> None:
-        self._relay = relay
+        self._lines = lines
         self._markets = markets
         self._channels = channels
         self._purse = purse
@@ -60,20 +57,6 @@ class Settling:
         self._store = store
         self._hub = hub
         self._settling: set[asyncio.Task[None]] = set()
-
-    async def connect(self, offer: Offer) -> SealedLink:
-        """An open sealed session with an offer's provider.
-
-        Raises:
-            IdlewattError: If relay or provider can't be reached, or the provider is not who the offer says.
-            TimeoutError: If it doesn't answer.
-        """
-        client = await self._relay.client()
-
-        def dial(hello: bytes) -> Awaitable[Circuit]:
-            return client.connect(NodeId(offer.node_id), first=hello, timeout_s=CONNECT_TIMEOUT_S)
-
-        return await SealedLink.connect(dial, offer.transport_key, timeout_s=CONNECT_TIMEOUT_S)
 
     def settle_later(self, offer: Offer, record: BuyerChannel) -> None:
         """Hand the channel's newest voucher in again, a little later and a few times."""
@@ -97,9 +80,9 @@ class Settling:
 
     async def _say(self, offer: Offer, message: m.Message) -> m.Message:
         """Open a session, say one thing, and take the answer."""
-        link = await self.connect(offer)
+        link = await self._lines.connect(offer)
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S * 2):
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 await link.send(message)
                 answer = await link.receive()
         finally:

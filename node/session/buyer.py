@@ -25,6 +25,7 @@ from node.session.buyer_io import (
     Event,
     Failed,
     Finished,
+    Keep,
     PeerGone,
     Received,
     Report,
@@ -245,7 +246,7 @@ def _on_final(state: BuyerState, final: m.Final) -> Step:
     if wrong:
         return _refuse(state, "bad_receipt", wrong)
     paying, actions = _vouch(replace(state, stage=Stage.PAYING, final=final))
-    return paying, actions
+    return paying, (Keep(final.receipt), *actions)
 
 
 def _receipt_problem(state: BuyerState, final: m.Final) -> str:

@@ -88,6 +88,13 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Write a checked receipt down; nothing waits for it but the end of the request."""
+
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The request is over and paid; nothing follows but closing the circuit."""
 
@@ -107,4 +114,4 @@ class Failed:
     """Whether code, message and fix are the peer's own words."""
 
 
-Action = Send | Sign | Adopt | Report | Finished | Failed
+Action = Send | Sign | Adopt | Report | Keep | Finished | Failed

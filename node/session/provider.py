@@ -117,6 +117,8 @@ def _on_message(state: ProviderState, message: m.Message) -> Step:
             return _on_voucher(state, voucher)
         case m.Cancel() if state.ask is not None:
             return _on_cancel(state)
+        case m.Cancel() if state.stage is Stage.IDLE:
+            return state, ()  # meant the request before, which had ended when it came
         case m.Fault(code=code):
             return _gone(state, code, said=True)
         case _:
@@ -304,7 +306,7 @@ def _on_receipt(state: ProviderState, receipt: Receipt) -> Step:
 def _settled(state: ProviderState) -> Step:
     assert state.ended is not None
     settled = Send(m.Settled(cumulative_nano=state.paid_nano))
-    return replace(state, stage=Stage.ENDED), (settled, End(state.ended.reason))
+    return replace(state, stage=Stage.ENDED), (settled, End(state.ended.reason, is_settled=True))
 
 
 def _end(state: ProviderState, code: str, message: str, fix: str = "") -> Step:

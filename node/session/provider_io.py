@@ -215,10 +215,12 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Close the circuit; nothing follows."""
+    """The request is over. Unless ``is_settled``, nothing follows: the circuit is closed."""
 
     code: str
     unpaid_nano: int = 0
+    is_settled: bool = False
+    """Whether everything delivered is paid for and said to be: the buyer may ask again on the same circuit."""
 
 
 Action = (

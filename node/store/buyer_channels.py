@@ -99,16 +99,10 @@ class BuyerChannels(StorePart):
 
     async def abandon_opening(self, signer: bytes) -> None:
         """The chain refused the opening for good; a channel that has its number is left alone."""
-        deployment = self._bound()
-
-        async def abandon(connection: aiosqlite.Connection) -> None:
-            await connection.execute(
-                "UPDATE buyer_channels SET state = 'abandoned' "
-                "WHERE deployment = ? AND signer = ? AND state = 'opening'",
-                (deployment, signer),
-            )
-
-        await self._database.write(abandon)
+        await self._database.write_at_once(
+            "UPDATE buyer_channels SET state = 'abandoned' WHERE deployment = ? AND signer = ? AND state = 'opening'",
+            (self._bound(), signer),
+        )
 
     async def raise_signed(self, channel_id: int, cumulative_nano: int) -> bool:
         """Note that ``cumulative_nano`` is about to be signed. Send the voucher only after this returned ``True``.
@@ -121,6 +115,14 @@ class BuyerChannels(StorePart):
         """
         deployment = self._bound()
         check_range(cumulative_nano=cumulative_nano)
+
+        raised = await self._database.write_at_once(
+            "UPDATE buyer_channels SET signed_nano = ?1 WHERE deployment = ?2 AND channel_id = ?3 AND state = 'open' "
+            "AND ?1 <= deposit_nano AND ?1 > signed_nano RETURNING signed_nano",
+            (cumulative_nano, deployment, channel_id),
+        )
+        if raised:
+            return True
 
         async def advance(connection: aiosqlite.Connection) -> bool:
             channel = await _TABLE.one(connection, deployment, channel_id)
@@ -140,7 +142,7 @@ class BuyerChannels(StorePart):
             )
             return True
 
-        return await self._database.write(advance)
+        return await self._database.write(advance)  # which tells why not, unless another write made it possible
 
     async def raise_deposit(self, channel_id: int, deposit_nano: int) -> BuyerChannel:
         """Note a confirmed top-up: the deposit in all, never lowered.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import aiosqlite
 import msgspec
 
 from node.engine.protocol import ChatMessage
@@ -43,10 +42,7 @@ class Chats(StorePart):
             _encode(session.messages),
         )
 
-        async def upsert(connection: aiosqlite.Connection) -> None:
-            await connection.execute("INSERT OR REPLACE INTO chats VALUES (?, ?, ?, ?, ?, ?, ?)", values)
-
-        await self._database.write(upsert)
+        await self._database.write_at_once("INSERT OR REPLACE INTO chats VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
     async def list_chats(self, limit: int = 200) -> list[ChatSummary]:
         """Saved chats, the last used first."""
@@ -81,12 +77,8 @@ class Chats(StorePart):
 
     async def delete_chat(self, session_id: str) -> bool:
         """Delete a chat; whether there was one."""
-
-        async def delete(connection: aiosqlite.Connection) -> bool:
-            cursor = await connection.execute("DELETE FROM chats WHERE session_id = ?", (session_id,))
-            return cursor.rowcount > 0
-
-        return await self._database.write(delete)
+        sql = "DELETE FROM chats WHERE session_id = ? RETURNING session_id"
+        return bool(await self._database.write_at_once(sql, (session_id,)))
 
     async def setting(self, key: str) -> str | None:
         """A setting's value."""
@@ -95,11 +87,7 @@ class Chats(StorePart):
 
     async def save_setting(self, key: str, value: str) -> None:
         """Set a setting."""
-
-        async def upsert(connection: aiosqlite.Connection) -> None:
-            await connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, value))
-
-        await self._database.write(upsert)
+        await self._database.write_at_once("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, value))
 
 
 def _chat(row: Row) -> ChatSession:

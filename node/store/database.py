@@ -8,7 +8,7 @@ import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,8 +104,26 @@ class Database:
         Raises:
             StoreError: If the database failed, or whatever ``work`` raised.
         """
-        self._check_open()
-        task = asyncio.create_task(self._transaction(work), name="store-write")
+        return await self._to_its_end(self._transaction(work))
+
+    async def write_at_once(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
+        """Run one statement that is a transaction by itself, as :meth:`write` would; returns the rows that it gives.
+
+        A transaction of several statements goes to the connection's thread and back for each of them, which takes long
+        while an engine uses every core.
+
+        Raises:
+            StoreError: If the database failed.
+        """
+        return await self._to_its_end(self._statement(sql, parameters))
+
+    async def _to_its_end(self, write: Coroutine[Any, Any, Result]) -> Result:
+        try:
+            self._check_open()
+        except StoreError:
+            write.close()
+            raise
+        task = asyncio.create_task(write, name="store-write")
         self._writes.add(task)
         task.add_done_callback(self._forget_write)
         try:
@@ -113,6 +131,15 @@ class Database:
         except asyncio.CancelledError:
             await asyncio.wait([task])
             raise
+
+    async def _statement(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
+        try:
+            async with self._lock:
+                return [tuple(row) for row in await self._connection.execute_fetchall(sql, parameters)]
+        except sqlite3.Error as error:
+            raise store_error(error, self._path) from None
+        except OverflowError:
+            raise StoreError("A number is too large for the database.", code="bad_record") from None
 
     async def _transaction(self, work: Callable[[aiosqlite.Connection], Awaitable[Result]]) -> Result:
         try:

@@ -38,6 +38,14 @@ class History(StorePart):
         struct_hash = receipt_struct_hash(receipt)
         key = (deployment, role, receipt.channel_id, receipt.sequence)
 
+        first = await self._database.write_at_once(
+            "INSERT INTO receipts SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS (SELECT 1 FROM receipts WHERE "
+            "deployment = ?1 AND role = ?2 AND channel_id = ?3 AND sequence = ?4) RETURNING sequence",
+            (*key, struct_hash, _encode(receipt)),
+        )
+        if first:
+            return None
+
         async def insert(connection: aiosqlite.Connection) -> Receipt | None:
             known = list(
                 await connection.execute_fetchall(
@@ -112,14 +120,11 @@ class History(StorePart):
         names = _JOB_COLUMNS.split(", ")
         updates = ", ".join(f"{name} = excluded.{name}" for name in names if name not in ("job_id", "role"))
 
-        async def upsert(connection: aiosqlite.Connection) -> None:
-            await connection.execute(
-                f"INSERT INTO jobs ({_JOB_COLUMNS}, deployment) VALUES ({', '.join('?' * len(names))}, ?) "
-                f"ON CONFLICT (role, job_id) DO UPDATE SET {updates}",
-                (*(values[name] for name in names), self._deployment or ""),
-            )
-
-        await self._database.write(upsert)
+        await self._database.write_at_once(
+            f"INSERT INTO jobs ({_JOB_COLUMNS}, deployment) VALUES ({', '.join('?' * len(names))}, ?) "
+            f"ON CONFLICT (role, job_id) DO UPDATE SET {updates}",
+            (*(values[name] for name in names), self._deployment or ""),
+        )
 
     async def jobs(
         self, limit: int = 100, *, role: Role | None = None, before_ms: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import aiosqlite
 
-from node.store.base import StorePart, check_range, first_row
+from node.store.base import StorePart, check_range
 from node.store.channel_table import ChannelTable, unknown_channel
 from node.store.database import MAX_INTEGER
 from node.store.errors import StoreError
@@ -85,6 +85,15 @@ class ProviderChannels(StorePart):
         deployment = self._bound()
         check_range(cumulative_nano=voucher.cumulative_nano)
 
+        accepted = await self._database.write_at_once(
+            "UPDATE provider_channels SET voucher_nano = ?1, voucher_signature = ?2 "
+            "WHERE deployment = ?3 AND channel_id = ?4 AND state NOT IN ('closed', 'abandoned') "
+            "AND ?1 <= deposit_nano AND ?1 > voucher_nano RETURNING voucher_nano",
+            (voucher.cumulative_nano, voucher.signature, deployment, voucher.channel_id),
+        )
+        if accepted:
+            return True
+
         async def accept(connection: aiosqlite.Connection) -> bool:
             channel = await _TABLE.one(connection, deployment, voucher.channel_id)
             if channel.state in (ChannelState.CLOSED, ChannelState.ABANDONED):
@@ -100,7 +109,7 @@ class ProviderChannels(StorePart):
             )
             return True
 
-        return await self._database.write(accept)
+        return await self._database.write(accept)  # which tells why not, unless another write made it possible
 
     async def raise_charged(self, channel_id: int, charged_nano: int) -> ProviderChannel:
         """Note what was delivered in all, paid or not; never lowered.
@@ -127,26 +136,25 @@ class ProviderChannels(StorePart):
         deployment = self._bound()
         return await self._database.write(lambda connection: _TABLE.move_on(connection, deployment, channel_id, state))
 
-    async def next_receipt_sequence(self, channel_id: int) -> int:
+    async def next_receipt_sequence(self, channel_id: int, charged_nano: int = 0) -> int:
         """Take the channel's next receipt number, from 0; it is never given twice, whatever crashes.
 
+        Args:
+            channel_id: The channel.
+            charged_nano: What was delivered on it in all, as :meth:`raise_charged` takes it.
+
         Raises:
-            StoreError: ``unknown_channel``.
+            StoreError: ``unknown_channel`` or ``bad_record``.
         """
-        deployment = self._bound()
-
-        async def take(connection: aiosqlite.Connection) -> int:
-            row = await first_row(
-                connection,
-                "UPDATE provider_channels SET next_sequence = next_sequence + 1 "
-                "WHERE deployment = ? AND channel_id = ? RETURNING next_sequence - 1",
-                (deployment, channel_id),
-            )
-            if row is None:
-                raise unknown_channel()
-            return int(row[0])
-
-        return await self._database.write(take)
+        check_range(charged_nano=charged_nano)
+        rows = await self._database.write_at_once(
+            "UPDATE provider_channels SET next_sequence = next_sequence + 1, charged_nano = max(charged_nano, ?) "
+            "WHERE deployment = ? AND channel_id = ? RETURNING next_sequence - 1",
+            (charged_nano, self._bound(), channel_id),
+        )
+        if not rows:
+            raise unknown_channel()
+        return int(rows[0][0])
 
     async def provider_channels(
         self, *, live_only: bool = False, claimable_only: bool = False, deployment: str | None = None

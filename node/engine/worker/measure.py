@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from node.engine.protocol import EngineError
 from node.engine.threads import Threads
@@ -16,9 +16,8 @@ PROMPT_TOKENS = 16
 DECODE_TOKENS = 32
 LEAST_DECODE_TOKENS = 4
 DECODE_SECONDS = 0.25
-TRIALS = 8
-TRIAL_SECONDS = 0.2
-TRIALS_SECONDS = 1.2
+TRIALS = 10
+TRIALS_SECONDS = 2.0
 CLEARLY_FASTER = 0.93
 
 
@@ -51,40 +50,48 @@ def measure(model: LoadedModel, batch: Batch, context_length: int) -> tuple[floa
 def choose_threads(model: LoadedModel, batch: Batch, counts: Sequence[int]) -> Threads:
     """Try numbers of threads, the first of which is preferred: another one must be clearly faster.
 
+    They take turns, round after round, and the fastest time of each counts: where other programs take cores away for
+    a while, that slows every number down alike, and never makes it faster.
+
     Raises:
         EngineError: With code ``model_unusable`` if llama.cpp can't run the model at all.
     """
-    until = time.perf_counter() + TRIALS_SECONDS
-    best = Threads(counts[0], counts[0])
-    best_single_s = best_batch_s = math.inf
-    for count in counts:
-        if count != counts[0] and time.perf_counter() > until:
-            break
-        model.use_threads(Threads(count, count))
-        single_s, batch_s = _trial(model, batch, 1), _trial(model, batch, PROMPT_TOKENS)
-        if single_s < CLEARLY_FASTER * best_single_s:
-            best, best_single_s = Threads(count, best.batch), single_s
-        if batch_s < CLEARLY_FASTER * best_batch_s:
-            best, best_batch_s = Threads(best.single, count), batch_s
+    clock = time.perf_counter
+    until = clock() + TRIALS_SECONDS
+    single_s, batch_s = dict.fromkeys(counts, math.inf), dict.fromkeys(counts, math.inf)
+    for turn in range(TRIALS):
+        for count in counts:
+            if clock() > until and (turn or count != counts[0]):
+                break
+            model.use_threads(Threads(count, count))
+            single_s[count] = min(single_s[count], _trial(model, batch, 1))
+            batch_s[count] = min(batch_s[count], _trial(model, batch, PROMPT_TOKENS))
+    best = Threads(clearly_fastest(single_s), clearly_fastest(batch_s))
     model.use_threads(best)
     return best
 
 
+def clearly_fastest(seconds: Mapping[int, float]) -> int:
+    """The first number of threads, or one that beats it, and those before, by more than chance does."""
+    best, *others = seconds
+    for count in others:
+        if seconds[count] < CLEARLY_FASTER * seconds[best]:
+            best = count
+    return best
+
+
 def _trial(model: LoadedModel, batch: Batch, rows: int) -> float:
-    """Seconds of the fastest of some batches of so many tokens; the first one, which wakes the threads, is left out."""
-    clock, fastest = time.perf_counter, math.inf
-    vocabulary, began = model.vocabulary.size, clock()
-    for trial in range(TRIALS + 1):
+    """Seconds of the faster of two batches of so many tokens, after one that wakes the threads."""
+    clock, seconds = time.perf_counter, list[float]()
+    vocabulary = model.vocabulary.size
+    for _ in range(3):
         model.forget_all()
         batch.add_prompt([(7 * index + 1) % vocabulary for index in range(rows)], 0, 0, last=True)
         start = clock()
         _decode(model, batch)
-        if trial:
-            fastest = min(fastest, clock() - start)
-        if trial and clock() - began > TRIAL_SECONDS:
-            break
+        seconds.append(clock() - start)
     model.forget_all()
-    return fastest
+    return min(seconds[1:])
 
 
 def _check_numbers(model: LoadedModel) -> None:

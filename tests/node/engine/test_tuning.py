@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from node.engine import loading, tuning
 from node.engine.llama import LlamaEngine
 from node.engine.threads import Threads
 from node.engine.tuning import TuningCache, candidates, tuning_key, usable_cores
+from node.engine.worker.measure import CLEARLY_FASTER, clearly_fastest
 from node.models.gguf import inspect
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.tiny import write_tiny
@@ -83,3 +87,15 @@ async def test_a_number_that_was_given_stays(make_engine: Make, tiny_model: Path
     async with make_engine(tiny_model, threads=1, tuning=TuningCache(path)) as engine:
         assert engine._supervisor.facts.threads == Threads(1, 1)
     assert not path.exists()
+
+
+@given(seconds=st.dictionaries(st.integers(1, 64), st.floats(0.001, 10), min_size=1))
+def test_another_number_of_threads_must_be_clearly_faster_than_the_preferred_one(seconds):
+    chosen = clearly_fastest(seconds)
+    preferred = next(iter(seconds))
+    assert seconds[chosen] <= min(seconds.values()) / CLEARLY_FASTER
+    assert chosen == preferred or seconds[chosen] < CLEARLY_FASTER * seconds[preferred]
+
+
+def test_a_number_that_was_never_tried_is_not_chosen():
+    assert clearly_fastest({1: 0.2, 2: math.inf, 4: math.inf}) == 1

@@ -124,7 +124,7 @@ async def hostile(pair: Pair):
         pass
 
     async with buyer.channels.reserve(need, silent) as channel:
-        link = await buyer.settling.connect(offer)
+        link = await buyer.lines.connect(offer)
         try:
             yield link, offer, channel, buyer
         finally:
@@ -215,7 +215,7 @@ async def test_a_channel_that_pays_somebody_else_or_nobody_is_refused(pair: Pair
         said = await answers(link)
         assert [message.code for message in said] == ["unknown_channel"]
         # The same channel can't serve two requests at once.
-        first, second = await buyer.settling.connect(offer), await buyer.settling.connect(offer)
+        first, second = await buyer.lines.connect(offer), await buyer.lines.connect(offer)
         await first.send(asking(offer, channel))
         assert isinstance(await first.receive(), m.Quote)
         await second.send(asking(offer, channel))
@@ -242,7 +242,7 @@ async def test_garbage_on_the_wire_ends_that_session_only(pair: Pair):
         circuit = await client.connect(NodeId(offer.node_id))
         with pytest.raises(CircuitClosedError):
             await asyncio.wait_for(babble(circuit, frames), 20)
-    link = await buyer.settling.connect(offer)
+    link = await buyer.lines.connect(offer)
     await link._circuit.send(link._channel.seal(b"\x00not msgpack at all"))
     said = await answers(link)
     assert [message.code for message in said] == ["protocol"]
@@ -290,7 +290,7 @@ async def test_without_relay_or_chain_every_call_fails_with_its_fix(run_node):
 async def test_who_has_asked_nothing_does_not_hold_up_going_offline(pair: Pair, monkeypatch):
     monkeypatch.setattr("node.services.session_desk.DRAIN_S", 600.0)
     async with hostile(pair) as (link, offer, _channel, buyer):
-        client = await buyer.settling._relay.client()
+        client = await buyer._relay.client()
         silent = await client.connect(NodeId(offer.node_id), timeout_s=10)
         await until(pair.seller, lambda _: pair.seller._provider.sessions.handshakes == 1)
         async with asyncio.timeout(60):

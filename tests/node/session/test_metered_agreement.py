@@ -35,7 +35,7 @@ def test_an_answer_is_paid_to_the_nano_and_receipted():
     expected = bill_nano(metered.PRICES, 9, 5)
     assert buying.state.cost_nano == expected == selling.state.bill_nano == selling.stored[-1].cumulative_nano
     assert buying.outcome.receipt.cumulative_nano == expected
-    assert selling.actions[-1] == provider_io.End("stop", 0)
+    assert selling.actions[-1] == provider_io.End("stop", is_settled=True)
 
 
 @settings(max_examples=60, deadline=None)

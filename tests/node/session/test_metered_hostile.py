@@ -348,9 +348,15 @@ def test_cancelling_before_the_quote_costs_nothing():
     buying = metered.BuyerSide.asking(metered.ask())
     buying.feed(buyer_io.CancelWanted())
     assert buying.outcome.code == "cancelled"
-    selling = metered.ProviderSide(provider.start(metered.policy()), metered.facts())
+
+
+def test_a_cancellation_that_comes_after_the_end_leaves_the_next_request_alone():
+    selling = metered.ProviderSide(provider.start(metered.policy()), metered.facts(), chunks=deque([("42", 1)]))
     selling.feed(provider_io.Received(messages.Cancel()))
-    assert selling.sent[-1].code == "protocol"
+    assert selling.sent == selling.actions == []
+    buying = metered.BuyerSide.asking(metered.ask())
+    metered.pump(buying, selling)
+    assert isinstance(buying.outcome, buyer_io.Finished)
 
 
 def test_a_voucher_alone_settles_an_earlier_session_and_a_close_is_agreed():
