@@ -78,6 +78,8 @@ class ProviderSession:
     Args:
         mailbox: What the buyer says on the open link, which whoever made this session closes.
         policy: What this provider offers.
+        is_regular: Whether the buyer has been served, and has paid, in this session before. Its prompt is counted while
+            its channel is looked at; a stranger's only when it turned out that somebody may pay for it.
         host: The service behind it.
         on_change: Told the state after every step, for the screens.
     """
@@ -88,10 +90,14 @@ class ProviderSession:
         policy: machine.ProviderPolicy,
         host: SessionHost,
         on_change: Callable[[machine.ProviderState], None],
+        *,
+        is_regular: bool = False,
     ) -> None:
         self._mailbox = mailbox
         self._host = host
         self._on_change = on_change
+        self._is_regular = is_regular
+        self._counting: asyncio.Task[int] | None = None
         self.state = machine.start(policy)
         self.end: io.End | None = None
         self.skipped: list[str] = []
@@ -135,9 +141,10 @@ class ProviderSession:
         finally:
             if self._payment_timer is not None:
                 self._payment_timer.cancel()
-            for task in self._tasks:
+            tasks = (*self._tasks, *([self._counting] if self._counting else ()))
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._leave_line()
             if self._reserved is not None:
                 await self._host.release_channel(self._reserved)
@@ -238,6 +245,8 @@ class ProviderSession:
             return io.Refused(error.code, error.message, error.fix)
 
     async def _check(self, channel_id: int) -> io.Event:
+        if self._is_regular and self.state.ask is not None:
+            self._counting = asyncio.ensure_future(self._host.count(self.state.ask.messages))
         facts = await self._host.channel_facts(channel_id)
         self._reserved = channel_id
         return io.ChannelChecked(facts)
@@ -249,7 +258,8 @@ class ProviderSession:
     async def _count(self, messages: tuple[ChatMessage, ...]) -> io.Event:
         assert self.state.channel is not None
         self._place = self._host.enter(self.state.channel.payer)
-        return io.InputCounted(await self._host.count(messages))
+        counting = self._counting if self._counting is not None else self._host.count(messages)
+        return io.InputCounted(await counting)
 
     async def _receipt(self, facts: io.IssueReceipt) -> io.Event:
         self.receipt = await self._host.issue_receipt(facts)

@@ -251,7 +251,7 @@ class SessionDesk:
             tracker.follow(state)
             self._stepped.set()
 
-        session = ProviderSession(visit.mailbox, policy, host, follow)
+        session = ProviderSession(visit.mailbox, policy, host, follow, is_regular=visit.was_served)
         self._sessions.add(session)
         self._on_change()
         try:

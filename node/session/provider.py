@@ -227,7 +227,8 @@ def _on_counted(state: ProviderState, input_tokens: int) -> Step:
         cache_key=facts.payer.hex(),
     )
     running = replace(state, stage=Stage.RUNNING, input_tokens=input_tokens, max_output_tokens=most)
-    return running, (Send(quote), Generate(request))
+    # The engine first: it reads the prompt while the quote is on its way.
+    return running, (Generate(request), Send(quote))
 
 
 def _on_started(state: ProviderState, input_tokens: int, seed: int, at_ms: int) -> Step:
