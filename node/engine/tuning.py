@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import os
 import platform
-import sys
 from pathlib import Path
 
 import msgspec
 import psutil
 
 from node.engine.backend import default_threads, physical_cores
-from node.engine.threads import Threads
+from node.engine.threads import Threads, usable_cores
 from node.models.gguf import GgufInfo
 
 _MAX_ENTRIES = 256
@@ -73,11 +71,6 @@ class TuningCache:
         except OSError:
             with contextlib.suppress(OSError):
                 beside.unlink(missing_ok=True)
-
-
-def usable_cores() -> int:
-    """Logical cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @functools.cache

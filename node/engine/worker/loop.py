@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from node.engine import frames as wire
 from node.engine.protocol import EngineError, FinishReason
+from node.engine.threads import usable_cores
 from node.engine.worker.answer import Answer
 from node.engine.worker.link import Link
 from node.engine.worker.measure import choose_threads, measure
@@ -21,6 +22,9 @@ _LOOK_UP_SECONDS = 0.004
 _AFTER_COUNT_MS = 3
 _AFTER_FIRST_MS = 1
 """Requests that were sent in one moment begin in one batch, though the first of them finds the engine idle."""
+_AFTER_FIRST_TEXT_SECONDS = 0.001
+"""Where every core computes, an answer's first text would wait for the system's next tick in each process on its way
+to the reader (some 4 ms on Linux without preemption): once a request, the cores are left to those who carry it."""
 
 
 class Loop:
@@ -51,8 +55,10 @@ class Loop:
         self._requests: dict[int, Running] = {}
         self._out: list[wire.FromWorker] = []
         self._flush_s = config.flush_ms / 1000
+        self._cores = usable_cores()
         self._flushed_at = 0.0
         self._urgent = False
+        self._has_first_text = False
         self._quit = False
         tags = prompts.thinking
         for tag in (tags.begin, tags.end) if tags is not None else ():
@@ -194,7 +200,7 @@ class Loop:
     def _accept(self, one: Running, token: int, piece: bytes | None) -> None:
         if not one.sampled:
             one.first_at = time.perf_counter()
-            self._urgent = True
+            self._urgent = self._has_first_text = True
         one.sampled += 1
         if piece is None:
             self._end(one, "stop")
@@ -242,5 +248,7 @@ class Loop:
         if self._out:
             self._link.send(self._out)
             self._out.clear()
-        self._urgent = False
+            if self._has_first_text and self._model.threads.batch >= self._cores:
+                time.sleep(_AFTER_FIRST_TEXT_SECONDS)
+        self._urgent = self._has_first_text = False
         self._flushed_at = time.perf_counter()
