@@ -47,6 +47,10 @@ class Load(_Frame, tag=0):
     try_threads: tuple[int, ...] = ()
     """Numbers of threads to measure and choose from instead."""
     placement: Placement = Placement()
+    swap_bytes: int = 0
+    """Main memory for sequences that are kept after their requests, beside the cache."""
+    kept_tokens: int = 0
+    """Tokens that others may draw before a kept sequence leaves the cache."""
 
 
 class Generate(_Frame, tag=1):

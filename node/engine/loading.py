@@ -11,12 +11,15 @@ from node.engine.backend import default_threads, installed_backend, llama_versio
 from node.engine.placement import Placement
 from node.engine.threads import Threads
 from node.engine.tuning import TuningCache, candidates, tuning_key
+from node.engine.worker.cache import KEPT_FOR_TOKENS
 from node.models.errors import ModelError
 from node.models.fit import Fit, available_memory_bytes, plan
 from node.models.gguf import GgufInfo, inspect
 
 MAX_LAYERS = 512
 """llama.cpp's own bound (`LLAMA_MAX_LAYERS`): it aborts above it, as it does without any."""
+_SWAP_SHARE = 4
+"""Kept sequences take at most a quarter of the memory that is left beside the model."""
 _NO_LIMIT = 1 << 60
 
 
@@ -75,6 +78,7 @@ def prepare(settings: LoadSettings, tuning: TuningCache | None = None) -> Prepar
         kv_share=placement.kv_share,
         flash_attention=flash_attention,
     )
+    swap_bytes = swap_limit(fit, available_memory_bytes(), on_gpu=on_gpu)
     rule = default_threads(info.tensor_bytes)
     threads, trials, key = _threads(settings, info, rule, tuning, measured=not on_gpu)
     load = wire.Load(
@@ -95,8 +99,23 @@ def prepare(settings: LoadSettings, tuning: TuningCache | None = None) -> Prepar
         batch_threads=threads.batch,
         try_threads=trials,
         placement=placement,
+        swap_bytes=swap_bytes,
+        # On a CPU, to pass over a cell once costs more than to copy it (`node/engine/worker/swap.py`).
+        kept_tokens=0 if swap_bytes and not on_gpu else KEPT_FOR_TOKENS,
     )
     return Prepared(gguf=info, fit=fit, load=load, tuning_key=key)
+
+
+def swap_limit(fit: Fit, available_bytes: int, *, on_gpu: bool) -> int:
+    """Main memory for kept sequences: as much as the cache has itself, where that is a small part of what is left.
+
+    Args:
+        fit: What the model takes.
+        available_bytes: Main memory there was before it is loaded.
+        on_gpu: Whether it takes a GPU's memory instead.
+    """
+    left_bytes = available_bytes - (0 if on_gpu else fit.needed_bytes)
+    return max(0, min(fit.cache_bytes, left_bytes // _SWAP_SHARE))
 
 
 def _threads(

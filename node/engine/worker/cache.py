@@ -1,9 +1,10 @@
 """Which sequences the cache holds, who may reuse whose beginning, and which is forgotten when room is needed.
 
 A sequence is *running* while a request grows it, and *kept* afterwards: a later request that begins with the same
-tokens takes it over, or shares its first cells. Kept ones are forgotten, the longest unused first, when a running one
-needs their cells or their number. They are also forgotten once others have drawn many tokens without them: every token
-looks at all cells that are in use, and to pass over those of others costs time too.
+tokens takes it over, or shares its first cells. Kept ones leave the cache, the longest unused first, when a running one
+needs their cells or their number, and once others have drawn some tokens without them: every token looks at all cells
+that are in use, and to pass over those of others costs time too. Those that leave are swapped out into main memory, as
+far as there is room, and come back when a request begins like them.
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from node.engine.worker.cells import Cells
+from node.engine.worker.prefix import reusable_prefix
+from node.engine.worker.swap import State, Swapped, SwapSpace
 
 KEPT_FOR_TOKENS = 2_048
-"""Tokens drawn by others after which a kept sequence has cost about as much as to compute it again (half a billion
-parameters on a CPU: 5 µs a cell and token, 10 ms a prompt's token, at even odds that it is wanted again)."""
+"""Tokens drawn by others after which a kept sequence has cost too much where it can't be swapped out, or where copying
+takes long: about as much as to compute it again (half a billion parameters on a CPU: 5 µs a cell and token, 10 ms a
+prompt's token, at even odds that it is wanted again)."""
+RESTORED_BYTES_PER_S = 1_000_000_000
+"""How fast a swapped sequence comes back, at least: to share a few tokens of a long one may cost more than they do."""
 _LOOK_EVERY_TOKENS = 64
 
 
@@ -28,6 +34,18 @@ class Memory(Protocol):
 
     def share(self, source: int, sequence: int, length: int) -> None:
         """Let a sequence begin with the first `length` cells of another one."""
+        ...
+
+    def cut(self, sequence: int, length: int) -> None:
+        """Drop all cells of a sequence beyond its first `length`."""
+        ...
+
+    def save(self, sequence: int, most_bytes: int) -> State | None:
+        """Copy all cells of a sequence, if they have no more bytes than that and there is memory for them."""
+        ...
+
+    def restore(self, sequence: int, state: State) -> bool:
+        """Give a sequence that has no cells those that were saved; returns whether that could be done."""
         ...
 
     def forget_all(self) -> None:
@@ -54,10 +72,26 @@ class PrefixCache:
         partial: Whether a sequence can share a part of another one. A recurrent model's state stands for all of its
             tokens: there a whole sequence can be continued, and nothing else.
         shared: Whether requests with different keys may reuse each other's beginnings.
+        swap: Where sequences go that leave the cache.
+        patience_tokens: Tokens that others may draw before a kept sequence leaves the cache.
     """
 
-    def __init__(self, memory: Memory, *, cells: int, sequences: int, partial: bool, shared: bool) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        *,
+        cells: int,
+        sequences: int,
+        partial: bool,
+        shared: bool,
+        swap: SwapSpace,
+        patience_tokens: int,
+    ) -> None:
+        self.prompt_token_s = 0.0
+        """What computing a token of a prompt takes; 0.0 while nobody knows."""
         self._memory = memory
+        self._swap = swap
+        self._patience_tokens = patience_tokens
         self.capacity = cells
         self._partial = partial
         self._shared = shared
@@ -75,8 +109,13 @@ class PrefixCache:
 
     @property
     def kept(self) -> int:
-        """How many ended sequences are still held."""
+        """How many ended sequences the cache still holds."""
         return sum(not entry.running for entry in self._entries.values())
+
+    @property
+    def swapped(self) -> int:
+        """How many ended sequences main memory holds."""
+        return len(self._swap)
 
     def length(self, number: int) -> int:
         """How many tokens of a sequence the cache holds."""
@@ -94,6 +133,13 @@ class PrefixCache:
         """
         source, length = self._best(key, tokens)
         self._clock += 1
+        if (swapped := self._best_swapped(key, tokens, length)) is not None:
+            number = self._swap_in(*swapped, spare=source)
+            if number is not None:
+                self._entries[number] = _Entry(key, tokens, self._clock, self._drawn_tokens)
+                return number, swapped[1]
+            # Room for it was made of what the cache held: the best of that may be gone.
+            source, length = self._best(key, tokens)
         if length:
             entry = self._entries[source]
             entry.used, entry.used_at_tokens = self._clock, self._drawn_tokens
@@ -129,15 +175,19 @@ class PrefixCache:
         entry.used_at_tokens = self._drawn_tokens
 
     def age(self, tokens: int) -> None:
-        """So many tokens were drawn: what was kept through too many is forgotten."""
+        """So many tokens were drawn."""
         self._drawn_tokens += tokens
-        if self._drawn_tokens < self._look_at_tokens:
-            return
-        self._look_at_tokens = self._drawn_tokens + _LOOK_EVERY_TOKENS
-        stale = self._drawn_tokens - KEPT_FOR_TOKENS
+
+    def tidy(self) -> None:
+        """A batch is about to be computed: what was kept through too many tokens of others leaves the cache."""
+        if self._patience_tokens:
+            if self._drawn_tokens < self._look_at_tokens:
+                return
+            self._look_at_tokens = self._drawn_tokens + _LOOK_EVERY_TOKENS
+        stale = self._drawn_tokens - self._patience_tokens
         for number in [one for one, entry in self._entries.items() if not entry.running]:
-            if self._entries[number].used_at_tokens < stale:
-                self.drop(number)
+            if self._entries[number].used_at_tokens <= stale:
+                self._swap_out(number)
 
     def drop(self, number: int) -> None:
         """Forget a sequence at once."""
@@ -148,6 +198,7 @@ class PrefixCache:
 
     def clear(self) -> None:
         """Forget everything: the cache itself is empty, or is another one."""
+        self._swap.clear()
         self._numbers += self._entries
         self._entries.clear()
         self._cells = Cells(self.capacity)
@@ -161,48 +212,74 @@ class PrefixCache:
         return bool(kept)
 
     def make_room(self, cells: int) -> bool:
-        """Forget kept sequences until so many cells are free; returns whether they are."""
+        """Have kept sequences leave until so many cells are free; returns whether they are."""
         while self._cells.free < cells:
             oldest = self._oldest()
             if oldest is None:
                 return False
-            self.drop(oldest)
+            self._swap_out(oldest)
         return True
 
     def _best(self, key: str, tokens: list[int]) -> tuple[int, int]:
         best, most = -1, 0
         for number, entry in self._entries.items():
-            if not self._shared and entry.key != key:
+            if (not self._shared and entry.key != key) or (not self._partial and entry.running):
                 continue
-            held = self._cells.length(number)
-            if held <= most or (not self._partial and (entry.running or held >= len(tokens))):
-                continue
-            length = common_prefix(entry.tokens, tokens, min(held, len(tokens) - 1))
-            if length > most and (self._partial or length == held):
+            held = entry.tokens[: self._cells.length(number)] if entry.running else entry.tokens
+            if length := reusable_prefix(held, tokens, beyond=most, partial=self._partial):
                 best, most = number, length
         return best, most
+
+    def _best_swapped(self, key: str, tokens: list[int], beyond: int) -> tuple[Swapped, int] | None:
+        """What main memory holds of more tokens than `beyond`, and of how many, if it is worth the copying."""
+        best, most = None, beyond
+        for one in self._swap:
+            if not self._shared and one.key != key:
+                continue
+            if length := reusable_prefix(one.tokens, tokens, beyond=most, partial=self._partial):
+                best, most = one, length
+        if best is None:
+            return None
+        costs_s, saves_s = len(best.state) / RESTORED_BYTES_PER_S, (most - beyond) * self.prompt_token_s
+        return None if self.prompt_token_s and saves_s < costs_s else (best, most)
+
+    def _swap_in(self, one: Swapped, length: int, *, spare: int) -> int | None:
+        """Bring a sequence's first `length` tokens back into the cache; its number, or None if that can't be done."""
+        held = len(one.tokens)
+        if not self.make_room(held):
+            return None
+        number = self._number(spare)
+        if not self._memory.restore(number, one.state):
+            # It never will be: what can't be read is of no use.
+            self._swap.remove(one)
+            self._numbers.append(number)
+            return None
+        if length < held:
+            # A part of it is wanted; somebody may yet go on where it ended.
+            self._memory.cut(number, length)
+            self._swap.use(one)
+        else:
+            self._swap.remove(one)
+        self._cells.open(number)
+        self._cells.grow(number, length)
+        return number
+
+    def _swap_out(self, number: int) -> None:
+        """A kept sequence leaves the cache, for main memory if there is room."""
+        entry = self._entries[number]
+        if self._swap.limit_bytes:
+            state = self._memory.save(number, self._swap.limit_bytes)
+            if state is not None:
+                self._swap.put(Swapped(entry.key, entry.tokens, state))
+        self.drop(number)
 
     def _number(self, spare: int) -> int:
         """A number not in use: if need be of the kept sequence longest unused, and of `spare` at the very last."""
         if not self._numbers:
             oldest = self._oldest(spare)
-            self.drop(spare if oldest is None else oldest)
+            self._swap_out(spare if oldest is None else oldest)
         return self._numbers.pop()
 
     def _oldest(self, spare: int = -1) -> int | None:
         kept = [number for number, entry in self._entries.items() if not entry.running and number != spare]
         return min(kept, key=lambda number: self._entries[number].used, default=None)
-
-
-def common_prefix(one: list[int], other: list[int], limit: int) -> int:
-    """How many of the first `limit` tokens are the same, by halving: slices are compared far faster than items."""
-    low, high = 0, max(0, limit)
-    if one[:high] == other[:high]:
-        return high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low

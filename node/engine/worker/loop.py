@@ -42,15 +42,7 @@ class Loop:
         self._model = model
         self._prompts = prompts
         self._config = config
-        self._runner = Runner(
-            model,
-            slots=config.slots,
-            context_length=config.context_length,
-            cache_tokens=config.cache_tokens,
-            queue_limit=config.queue_limit,
-            micro_batch_tokens=config.micro_batch_tokens,
-            share_prefixes=config.share_prefixes,
-        )
+        self._runner = Runner(model, config)
         self._scheduler = self._runner.scheduler
         self._requests: dict[int, Running] = {}
         self._out: list[wire.FromWorker] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from node.engine.threads import Threads
 from node.engine.worker.kind import check_kind, embeds_only
 from node.engine.worker.native import build, llama, quiet_log
 from node.engine.worker.scheduler import BATCH_TOKENS
+from node.engine.worker.swap import State
 from node.engine.worker.vocabulary import Vocabulary
 
 _KV_TYPES: dict[KvType, int] = {
@@ -88,6 +90,31 @@ class LoadedModel:
         """Let a sequence begin with the first `length` cells of another one."""
         llama.llama_memory_seq_cp(self.memory, source, sequence, 0, length)
 
+    def cut(self, sequence: int, length: int) -> None:
+        """Drop all cells of a sequence beyond its first `length`."""
+        llama.llama_memory_seq_rm(self.memory, sequence, length, -1)
+
+    def save(self, sequence: int, most_bytes: int) -> mmap.mmap | None:
+        """Copy all cells of a sequence, if they have no more bytes than that and there is memory for them."""
+        size = llama.llama_state_seq_get_size(self.context, sequence)
+        if not 0 < size <= most_bytes:
+            return None
+        try:
+            # Pages of its own: the system has them back the moment it is forgotten.
+            state = mmap.mmap(-1, size)
+        except OSError:
+            return None
+        copied = llama.llama_state_seq_get_data(self.context, _first_byte(state), size, sequence)
+        return state if copied == size else None
+
+    def restore(self, sequence: int, state: State) -> bool:
+        """Give a sequence that has no cells those that were saved; returns whether that could be done."""
+        assert isinstance(state, mmap.mmap), "what `save` made"
+        read = llama.llama_state_seq_set_data(self.context, _first_byte(state), len(state), sequence)
+        if read != len(state):
+            self.forget(sequence)
+        return bool(read == len(state))
+
     def forget_all(self) -> None:
         """Empty the cache."""
         llama.llama_memory_clear(self.memory, False)
@@ -107,6 +134,10 @@ def can_share(model: int) -> bool:
     """
     recurrent = llama.llama_model_is_recurrent(model) or llama.llama_model_is_hybrid(model)
     return not recurrent and not llama.llama_model_n_swa(model)
+
+
+def _first_byte(state: mmap.mmap) -> Any:
+    return ctypes.pointer(ctypes.c_uint8.from_buffer(state))
 
 
 def _place(params: Any, placement: Placement) -> Any:

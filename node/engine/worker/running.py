@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from node.engine.frames import Load
 from node.engine.worker.answer import Answer
 from node.engine.worker.batch import Batch
 from node.engine.worker.cache import PrefixCache
 from node.engine.worker.model import LoadedModel
 from node.engine.worker.pacing import Pacer
 from node.engine.worker.scheduler import BATCH_TOKENS, Job, Scheduler, Step
+from node.engine.worker.swap import SwapSpace
 
 _NO_ROOM = 1
 
@@ -38,34 +40,25 @@ class Runner:
 
     Args:
         model: What is loaded; nothing else computes with it meanwhile.
-        slots: Requests that run at once.
-        context_length: Tokens one request may have.
-        cache_tokens: Cells they share.
-        queue_limit: Requests that may wait.
-        micro_batch_tokens: Tokens that llama.cpp computes at a time.
-        share_prefixes: Whether requests with different keys may reuse each other's beginnings.
+        config: How requests share it.
     """
 
-    def __init__(
-        self,
-        model: LoadedModel,
-        *,
-        slots: int,
-        context_length: int,
-        cache_tokens: int,
-        queue_limit: int,
-        micro_batch_tokens: int,
-        share_prefixes: bool,
-    ) -> None:
+    def __init__(self, model: LoadedModel, config: Load) -> None:
         self._model = model
         self.cache = PrefixCache(
-            model, cells=cache_tokens, sequences=model.sequences, partial=model.partial, shared=share_prefixes
+            model,
+            cells=config.cache_tokens,
+            sequences=model.sequences,
+            partial=model.partial,
+            shared=config.share_prefixes,
+            swap=SwapSpace(config.swap_bytes),
+            patience_tokens=config.kept_tokens,
         )
         self.scheduler: Scheduler[Running] = Scheduler(
-            self.cache, slots=slots, context_length=context_length, queue_limit=queue_limit
+            self.cache, slots=config.slots, context_length=config.context_length, queue_limit=config.queue_limit
         )
         self.batch = Batch(BATCH_TOKENS, model.sequences)
-        self.pacer = Pacer(BATCH_TOKENS, micro_batch_tokens)
+        self.pacer = Pacer(BATCH_TOKENS, config.micro_batch_tokens)
         self.steps = 0
 
     def step(self) -> tuple[list[Running], list[Running]] | None:
@@ -82,6 +75,7 @@ class Runner:
         rows = self.batch.rows
         if not rows:
             return None
+        self.cache.tidy()
         began = time.perf_counter()
         code = self.batch.decode(self._model.context)
         self.steps += 1
@@ -89,6 +83,7 @@ class Runner:
             return [], self._recover(plan, code)
         self._advance(plan)
         self.pacer.observe(len(plan.decoding), rows - len(plan.decoding), time.perf_counter() - began)
+        self.cache.prompt_token_s = self.pacer.prompt_token_s
         return drawing, []
 
     def forget(self) -> None:

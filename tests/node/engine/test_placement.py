@@ -4,10 +4,12 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from node.engine import loading
 from node.engine.llama import LlamaEngine
-from node.engine.loading import LoadSettings, prepare
+from node.engine.loading import LoadSettings, prepare, swap_limit
 from node.engine.placement import KV_TYPES, MAX_GPUS, Placement, parse_tensor_split
 from node.engine.protocol import EngineError
 from node.models.errors import ModelError
@@ -82,6 +84,23 @@ def test_heads_that_are_no_whole_blocks_can_have_no_quantized_cache(tiny_model: 
     with pytest.raises(ModelError) as error:
         prepare(settings(tiny_model, placement=Placement(kv_type="q4_0")))
     assert "f16" in error.value.fix
+
+
+def test_kept_conversations_take_no_more_than_the_cache_and_a_quarter_of_what_is_left(tiny_model: Path):
+    fit = msgspec.structs.replace(prepare(settings(tiny_model)).fit, weights_bytes=500, cache_bytes=100, work_bytes=0)
+    assert swap_limit(fit, 10_000, on_gpu=False) == 100
+    assert swap_limit(fit, 800, on_gpu=False) == (800 - 600) // 4
+    assert swap_limit(fit, 800, on_gpu=True) == 100
+    assert swap_limit(fit, 500, on_gpu=False) == 0
+
+
+def test_without_memory_for_them_kept_conversations_stay_in_the_cache(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    roomy = prepare(settings(tiny_model)).load
+    assert (roomy.swap_bytes > 0, roomy.kept_tokens) == (True, 0)
+    monkeypatch.setattr(loading, "swap_limit", lambda *_args, **_more: 0)
+    assert prepare(settings(tiny_model)).load.kept_tokens == loading.KEPT_FOR_TOKENS
 
 
 @pytest.mark.parametrize("kind", ["q8_0", "q4_0"])

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from node.engine.worker.swap import State
+
+BYTES_A_TOKEN = 10
+
+
+class FakeState:
+    """A copy of a sequence's cells."""
+
+    def __init__(self, tokens: list[int]) -> None:
+        self.tokens = list(tokens)
+
+    def __len__(self) -> int:
+        return len(self.tokens) * BYTES_A_TOKEN
+
 
 class FakeMemory:
-    """Every cell is an object; a sequence is a list of cells, and a cell is used while some sequence holds it."""
+    """Every cell is an object; a sequence is a list of cells, and a cell is used while some sequence holds it.
 
-    def __init__(self) -> None:
+    Args:
+        cells: How many there are.
+    """
+
+    def __init__(self, cells: int) -> None:
+        self.cells = cells
+        self.restores = True
         self.sequences: dict[int, list[object]] = {}
         self.tokens: dict[int, list[int]] = {}
 
@@ -26,6 +46,23 @@ class FakeMemory:
         assert sequence not in self.sequences
         self.sequences[sequence] = self.sequences[source][:length]
         self.tokens[sequence] = self.tokens[source][:length]
+
+    def cut(self, sequence: int, length: int) -> None:
+        del self.sequences[sequence][length:]
+        del self.tokens[sequence][length:]
+
+    def save(self, sequence: int, most_bytes: int) -> FakeState | None:
+        tokens = self.tokens[sequence]
+        return FakeState(tokens) if len(tokens) * BYTES_A_TOKEN <= most_bytes else None
+
+    def restore(self, sequence: int, state: State) -> bool:
+        assert isinstance(state, FakeState)
+        assert sequence not in self.sequences
+        if not self.restores:
+            return False
+        self.compute(sequence, state.tokens)
+        assert self.used <= self.cells, "no room for what comes back"
+        return True
 
     def forget_all(self) -> None:
         self.sequences.clear()

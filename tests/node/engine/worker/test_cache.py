@@ -4,15 +4,33 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from node.engine.worker.cache import KEPT_FOR_TOKENS, PrefixCache, common_prefix
-from tests.node.engine.worker.books import FakeMemory
+from node.engine.worker.cache import KEPT_FOR_TOKENS, RESTORED_BYTES_PER_S, PrefixCache
+from node.engine.worker.prefix import common_prefix
+from node.engine.worker.swap import SwapSpace
+from tests.node.engine.worker.books import BYTES_A_TOKEN, FakeMemory
 
 UNHURRIED = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
-def book(*, cells=100, sequences=4, partial=True, shared=False) -> tuple[PrefixCache, FakeMemory]:
-    memory = FakeMemory()
-    return PrefixCache(memory, cells=cells, sequences=sequences, partial=partial, shared=shared), memory
+def book(
+    *, cells=100, sequences=4, partial=True, shared=False, swap_bytes=0, patience=KEPT_FOR_TOKENS
+) -> tuple[PrefixCache, FakeMemory]:
+    memory = FakeMemory(cells)
+    cache = PrefixCache(
+        memory,
+        cells=cells,
+        sequences=sequences,
+        partial=partial,
+        shared=shared,
+        swap=SwapSpace(swap_bytes),
+        patience_tokens=patience,
+    )
+    return cache, memory
+
+
+def swapping(*, room=20, patience=0, **more) -> tuple[PrefixCache, FakeMemory]:
+    """A cache beside which main memory has room for so many tokens."""
+    return book(swap_bytes=room * BYTES_A_TOKEN, patience=patience, **more)
 
 
 def run(cache: PrefixCache, memory: FakeMemory, tokens: list[int], key="") -> tuple[int, int]:
@@ -107,12 +125,125 @@ def test_what_is_kept_through_too_many_tokens_of_others_is_forgotten():
     cache, memory = book()
     old, _ = run(cache, memory, [1, 2, 3])
     cache.keep(old)
-    cache.age(KEPT_FOR_TOKENS)
+    cache.age(KEPT_FOR_TOKENS - 1)
     new, _ = run(cache, memory, [4, 5, 6])
     cache.keep(new)
+    cache.tidy()
     assert cache.kept == 2
     cache.age(KEPT_FOR_TOKENS // 2)
+    cache.tidy()
     assert set(memory.sequences) == {new}
+
+
+def test_what_is_kept_leaves_the_cells_before_others_compute_and_comes_back():
+    cache, memory = swapping()
+    number, _ = run(cache, memory, [1, 2, 3], key="alice")
+    cache.keep(number)
+    other, _ = run(cache, memory, [7, 8, 9], key="bob")
+    cache.tidy()
+    assert (set(memory.sequences), cache.kept, cache.swapped) == ({other}, 0, 1)
+    back, reused = run(cache, memory, [1, 2, 3, 4, 5], key="alice")
+    assert reused == 3
+    assert memory.tokens[back] == [1, 2, 3, 4, 5]
+    assert (cache.swapped, cache.free_cells) == (0, 100 - memory.used)
+
+
+def test_what_nobody_else_computes_beside_stays_in_its_cells():
+    cache, memory = swapping()
+    number, _ = run(cache, memory, [1, 2, 3])
+    cache.keep(number)
+    assert run(cache, memory, [1, 2, 3, 4])[0] == number
+    assert cache.swapped == 0
+
+
+def test_a_part_of_a_swapped_sequence_is_shared_and_the_whole_stays():
+    cache, memory = swapping()
+    number, _ = run(cache, memory, [1, 2, 3, 4, 5, 6])
+    cache.keep(number)
+    cache.tidy()
+    again, reused = run(cache, memory, [1, 2, 3, 9])
+    assert reused == 3
+    assert memory.tokens[again] == [1, 2, 3, 9]
+    assert (cache.swapped, cache.free_cells) == (1, 96)
+
+
+def test_a_swapped_sequence_serves_nobody_but_its_buyer():
+    cache, memory = swapping()
+    number, _ = run(cache, memory, [1, 2, 3, 4], key="alice")
+    cache.keep(number)
+    cache.tidy()
+    assert run(cache, memory, [1, 2, 3, 4, 5], key="bob")[1] == 0
+    assert cache.swapped == 1
+
+
+def test_of_cells_and_main_memory_the_longer_beginning_is_taken():
+    cache, memory = swapping()
+    long, _ = run(cache, memory, [1, 2, 3, 4])
+    cache.keep(long)
+    cache.tidy()
+    run(cache, memory, [1, 2, 9])
+    _, reused = run(cache, memory, [1, 2, 3, 4, 5])
+    assert reused == 4
+    _, reused = run(cache, memory, [1, 2, 9, 9])
+    assert reused == 3
+
+
+def test_few_tokens_of_a_long_sequence_are_computed_again_where_that_is_faster():
+    cache, memory = swapping()
+    number, _ = run(cache, memory, [1, 2, 3, 4, 5, 6, 7, 8])
+    cache.keep(number)
+    cache.tidy()
+    copying_s = 8 * BYTES_A_TOKEN / RESTORED_BYTES_PER_S
+    cache.prompt_token_s = copying_s / 2.5
+    short, reused = run(cache, memory, [1, 2, 9])
+    assert reused == 0
+    cache.drop(short)
+    assert run(cache, memory, [1, 2, 3, 8])[1] == 3
+
+
+def test_main_memory_holds_no_more_than_it_may_and_forgets_the_longest_unused():
+    cache, memory = swapping(room=10)
+    for beginning in (1, 2, 3):
+        number, _ = run(cache, memory, [beginning] * 4)
+        cache.keep(number)
+        cache.tidy()
+    assert cache.swapped == 2
+    assert run(cache, memory, [1] * 5)[1] == 0
+    assert run(cache, memory, [3] * 5)[1] == 4
+    number, _ = run(cache, memory, [5] * 11)
+    cache.keep(number)
+    cache.tidy()
+    assert cache.swapped == 1, "one that alone is too large is not kept, and costs no other its place"
+
+
+def test_what_can_not_be_read_back_is_computed_again():
+    cache, memory = swapping()
+    number, _ = run(cache, memory, [1, 2, 3])
+    cache.keep(number)
+    cache.tidy()
+    memory.restores = False
+    again, reused = run(cache, memory, [1, 2, 3, 4])
+    assert (reused, cache.swapped) == (0, 0)
+    assert memory.tokens[again] == [1, 2, 3, 4]
+    assert cache.free_cells == 100 - memory.used
+
+
+def test_what_has_to_make_room_for_others_goes_to_main_memory_too():
+    cache, memory = swapping(cells=8, patience=1_000)
+    number, _ = run(cache, memory, [1, 2, 3, 4])
+    cache.keep(number)
+    assert cache.make_room(6)
+    assert (cache.kept, cache.swapped) == (0, 1)
+    assert run(cache, memory, [1, 2, 3, 4, 5])[1] == 4
+
+
+def test_a_swapped_recurrent_state_is_continued_whole_or_not_at_all():
+    cache, memory = swapping(partial=False)
+    number, _ = run(cache, memory, [1, 2, 3, 4])
+    cache.keep(number)
+    cache.tidy()
+    assert run(cache, memory, [1, 2, 3, 9])[1] == 0
+    assert run(cache, memory, [1, 2, 3, 4, 5])[1] == 4
 
 
 def test_what_was_never_computed_is_not_kept():
@@ -144,14 +275,16 @@ def test_the_common_prefix_is_what_comparing_one_by_one_finds(one, other, limit)
 
 
 @UNHURRIED
+@pytest.mark.parametrize("room", [0, 12, 200])
 @pytest.mark.parametrize("partial", [True, False])
 @given(data=st.data())
-def test_the_book_and_the_cache_agree_whatever_is_done(partial, data):
-    cells, sequences = 60, 5
-    cache, memory = book(cells=cells, sequences=sequences, partial=partial)
+def test_the_book_and_the_cache_agree_whatever_is_done(partial, room, data):
+    cells, sequences = 40, 5
+    patience = data.draw(st.sampled_from([0, 3]))
+    cache, memory = swapping(room=room, cells=cells, sequences=sequences, partial=partial, patience=patience)
     running: dict[int, tuple[str, list[int]]] = {}
     for _ in range(data.draw(st.integers(1, 25))):
-        action = data.draw(st.sampled_from(["take", "grow", "keep", "drop", "room"]))
+        action = data.draw(st.sampled_from(["take", "grow", "keep", "drop", "room", "tidy"]))
         if action == "take" and len(running) < 3:
             tokens = data.draw(st.lists(st.integers(0, 1), min_size=1, max_size=8))
             key = data.draw(st.sampled_from(["a", "b"]))
@@ -176,6 +309,10 @@ def test_the_book_and_the_cache_agree_whatever_is_done(partial, data):
             (cache.keep if action == "keep" else cache.drop)(number)
         elif action == "room":
             cache.make_room(data.draw(st.integers(0, cells)))
+        elif action == "tidy":
+            cache.age(data.draw(st.integers(0, 3)))
+            cache.tidy()
+            assert cache.kept == 0 or patience
         assert cells - cache.free_cells == memory.used <= cells
         held = {id(cell) for number in running for cell in memory.sequences.get(number, [])}
         assert cache.held_by_running() == len(held)

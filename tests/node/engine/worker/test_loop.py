@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from node.engine import frames as wire
@@ -62,9 +63,9 @@ def model(tiny_model: Path) -> Iterator[LoadedModel]:
     loaded.close()
 
 
-def make_loop(model: LoadedModel, sock: socket.socket, path: Path) -> Loop:
+def make_loop(model: LoadedModel, sock: socket.socket, path: Path, config: wire.Load | None = None) -> Loop:
     prompts = PromptBuilder(ChatTemplate(CHATML), model.vocabulary, ControlTextGuard(model.vocabulary.control_texts()))
-    return Loop(Link(sock), model, prompts, load(path))
+    return Loop(Link(sock), model, prompts, config or load(path))
 
 
 def run(loop: Loop, engine: Engine, theirs: socket.socket, *frames: wire.ToWorker) -> list[wire.FromWorker]:
@@ -185,6 +186,22 @@ def test_a_chats_next_turn_computes_only_what_is_new(pair, model, tiny_model):
     finish(loop)
     loop._take(wire.Generate(3, turn, 4, Sampling(temperature=0), 1, (), cache_key="another"))
     assert loop._requests[3].reused == 0
+    frames = finish(loop)
+    assert texts(frames)[3] == texts(frames)[2]
+
+
+def test_a_chat_that_left_the_cache_for_others_goes_on_where_it_was(pair, model, tiny_model):
+    swapping = msgspec.structs.replace(load(tiny_model), swap_bytes=1 << 24, kept_tokens=0)
+    loop = make_loop(model, pair[1], tiny_model, swapping)
+    loop._take(generate(1))
+    finish(loop)
+    turn = (*HELLO, ChatMessage("assistant", texts(loop._out)[1]), ChatMessage("user", "and the model of the system"))
+    loop._take(wire.Generate(2, turn, 4, Sampling(temperature=0), 1, (), cache_key="another"))
+    assert loop._requests[2].reused == 0
+    finish(loop)
+    assert (loop._runner.cache.kept, loop._runner.cache.swapped) == (1, 1)
+    loop._take(wire.Generate(3, turn, 4, Sampling(temperature=0), 1, ()))
+    assert loop._requests[3].reused > 8
     frames = finish(loop)
     assert texts(frames)[3] == texts(frames)[2]
 

@@ -5,8 +5,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.engine.protocol import EngineError
-from node.engine.worker.cache import PrefixCache
+from node.engine.worker.cache import KEPT_FOR_TOKENS, PrefixCache
 from node.engine.worker.scheduler import BATCH_TOKENS, PRIORITY_SECONDS, Job, Scheduler, share_prefill
+from node.engine.worker.swap import SwapSpace
 from tests.node.engine.worker.books import FakeMemory
 
 UNHURRIED = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
@@ -15,11 +16,17 @@ UNHURRIED = settings(deadline=None, max_examples=50, suppress_health_check=[Heal
 class World:
     """A scheduler, a cache of values, and a model that answers with the token 7 until its room is used."""
 
-    def __init__(self, *, slots=2, context=100, cells=200, queue=2, partial=True) -> None:
-        self.memory = FakeMemory()
+    def __init__(self, *, slots=2, context=100, cells=200, queue=2, partial=True, swap_bytes=0) -> None:
+        self.memory = FakeMemory(cells)
         self.cells = cells
         self.cache = PrefixCache(
-            self.memory, cells=cells, sequences=slots * (2 if partial else 1), partial=partial, shared=False
+            self.memory,
+            cells=cells,
+            sequences=slots * (2 if partial else 1),
+            partial=partial,
+            shared=False,
+            swap=SwapSpace(swap_bytes),
+            patience_tokens=0 if swap_bytes else KEPT_FOR_TOKENS,
         )
         self.plan: Scheduler[Job] = Scheduler(self.cache, slots=slots, context_length=context, queue_limit=queue)
         self.ended: list[int] = []
@@ -49,6 +56,7 @@ class World:
         """Admit, compute and draw; returns the tokens of the batch."""
         self.plan.admit()
         step = self.plan.plan(beside=beside, alone=alone)
+        self.cache.tidy()
         for job in step.decoding:
             self._compute(job, 1)
         for job, share in step.reading:
