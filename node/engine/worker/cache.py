@@ -174,6 +174,16 @@ class PrefixCache:
         entry.tokens, entry.used, entry.running = entry.tokens[:length], self._clock, False
         entry.used_at_tokens = self._drawn_tokens
 
+    def set_aside(self, number: int) -> None:
+        """A running sequence has to leave the cache; it comes back from main memory if there is room for it there."""
+        length = self._cells.length(number)
+        if not length:
+            self.drop(number)
+            return
+        entry = self._entries[number]
+        entry.tokens = entry.tokens[:length]
+        self._swap_out(number)
+
     def age(self, tokens: int) -> None:
         """So many tokens were drawn."""
         self._drawn_tokens += tokens
@@ -265,7 +275,7 @@ class PrefixCache:
         return number
 
     def _swap_out(self, number: int) -> None:
-        """A kept sequence leaves the cache, for main memory if there is room."""
+        """A sequence leaves the cache, for main memory if there is room."""
         entry = self._entries[number]
         if self._swap.limit_bytes:
             state = self._memory.save(number, self._swap.limit_bytes)

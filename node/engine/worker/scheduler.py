@@ -1,7 +1,8 @@
 """Who runs, who waits, who makes way, and what goes into the next batch: pure bookkeeping over slots and cache cells.
 
 Requests are admitted before their whole answer is known to fit. When the cache runs full, the one that came last gives
-its cells back and waits at the front of the queue; what it had so far is then computed again, and its answer goes on.
+its cells back and waits at the front of the queue; what it had so far then comes back from main memory, or is computed
+again where that has no room, and its answer goes on.
 The one that came first is never asked to, so there is always one that gets on.
 """
 
@@ -174,16 +175,14 @@ class Scheduler(Generic[_J]):
 
     def make_way(self, job: _J) -> None:
         """Take a running request's cells; it goes to the front of the queue."""
-        self.running.remove(job)
-        self._cache.drop(job.number)
-        job.number, job.position, job.made_way = -1, 0, True
-        insort(self._queue, job, key=_rank)
+        self._cache.set_aside(job.number)
+        self._wait_again(job)
 
     def make_all_way(self) -> None:
-        """Have everything that runs begin again, in an empty cache."""
-        for job in list(self.running):
-            self.make_way(job)
+        """Have everything that runs begin again, in an empty cache: what is in it is not to be trusted."""
         self._cache.clear()
+        for job in list(self.running):
+            self._wait_again(job)
 
     def victim(self) -> _J | None:
         """Who should make way: who came last of those that can't go on, else of all; never the only one."""
@@ -216,6 +215,11 @@ class Scheduler(Generic[_J]):
             limit = self._cache.free_cells - len(decoding)
         shares = share_prefill(pending, limit)
         return Step(decoding, [(job, share) for job, share in zip(reading, shares, strict=True) if share])
+
+    def _wait_again(self, job: _J) -> None:
+        self.running.remove(job)
+        job.number, job.position, job.made_way = -1, 0, True
+        insort(self._queue, job, key=_rank)
 
     def _reclaim(self, job: _J) -> bool:
         """Where no running request can go on, take cells of those that wait for their readers."""

@@ -179,13 +179,26 @@ def test_releasing_is_the_same_for_those_who_run_wait_or_are_over():
     assert world.plan.idle
 
 
+def test_who_made_way_goes_on_without_computing_again_what_main_memory_holds():
+    world = World(slots=2, context=100, cells=110, swap_bytes=1_000)
+    world.submit(0, prompt=20, room=80)
+    second = world.submit(1, prompt=20, room=80)
+    while not world.made_way:
+        assert world.step()
+    so_far = len(second.tokens)
+    assert (world.made_way, second.number) == ([1], -1)
+    while second.number < 0:
+        assert world.step()
+    assert second.reused == so_far - 1 > 20
+    while len(world.ended) < 2:
+        assert world.step()
+
+
 def test_everything_can_begin_again():
-    world = World()
+    world = World(swap_bytes=1_000)
     job = world.submit(0)
     world.step()
-    make_way, world.plan.make_way = world.plan.make_way, Scheduler.make_way.__get__(world.plan)  # type: ignore[method-assign]
     world.plan.make_all_way()
-    assert make_way
     assert (job.position, world.cache.free_cells) == (0, 200)
     while not world.ended:
         assert world.step()
@@ -223,13 +236,16 @@ def test_requests_of_one_moment_are_not_held_back_for_the_first_of_them():
     slots=st.integers(1, 4),
     cells=st.integers(60, 140),
     partial=st.booleans(),
+    swap_bytes=st.sampled_from([0, 500, 5_000]),
     requests=st.lists(
         st.tuples(st.integers(1, 59), st.integers(1, 59), st.integers(0, 3), st.booleans()), min_size=1, max_size=10
     ),
     data=st.data(),
 )
-def test_every_admitted_request_ends_and_the_cache_never_overflows(slots, cells, partial, requests, data):
-    world = World(slots=slots, context=60, cells=cells, queue=20, partial=partial)
+def test_every_admitted_request_ends_and_the_cache_never_overflows(
+    slots, cells, partial, swap_bytes, requests, data
+):
+    world = World(slots=slots, context=60, cells=cells, queue=20, partial=partial, swap_bytes=swap_bytes)
     jobs = []
     for ticket, (prompt, room, priority, stalls) in enumerate(requests):
         jobs.append((world.submit(ticket, prompt, room, came_at=ticket - PRIORITY_SECONDS * priority), stalls))
