@@ -242,9 +242,7 @@ def test_requests_of_one_moment_are_not_held_back_for_the_first_of_them():
     ),
     data=st.data(),
 )
-def test_every_admitted_request_ends_and_the_cache_never_overflows(
-    slots, cells, partial, swap_bytes, requests, data
-):
+def test_every_admitted_request_ends_and_the_cache_never_overflows(slots, cells, partial, swap_bytes, requests, data):
     world = World(slots=slots, context=60, cells=cells, queue=20, partial=partial, swap_bytes=swap_bytes)
     jobs = []
     for ticket, (prompt, room, priority, stalls) in enumerate(requests):
