@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from bench.stand import Stand
 STREAMS = (1, 4, 8, 16)
 PYTHON_STREAMS = 8
 PROMPT_WORDS = 16
+BETWEEN_S = 0.5
+"""What a side still does after its last token falls into nobody's time: ours copies what it keeps."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ async def _one(stand: Stand, streams: int, tokens: int, *, turned: bool) -> Roun
             limit = await batched_bench(stand.programs, stand.load, prompt=prompt, tokens=tokens - 1, streams=streams)
         else:
             answers[side] = await _ask(stand, getattr(stand, side), streams, tokens)
+            await asyncio.sleep(BETWEEN_S)
     assert limit is not None
     return Round(streams, limit, answers["ours"], answers["server"])
 

@@ -4,7 +4,8 @@ A sequence is *running* while a request grows it, and *kept* afterwards: a later
 tokens takes it over, or shares its first cells. Kept ones leave the cache, the longest unused first, when a running one
 needs their cells or their number, and once others have drawn some tokens without them: every token looks at all cells
 that are in use, and to pass over those of others costs time too. Those that leave are swapped out into main memory, as
-far as there is room, and come back when a request begins like them.
+far as there is room, and come back when a request begins like them. Copying takes time of whoever comes next, so it is
+done ahead, while nothing else is to be done; until somebody wants its cells, a copied sequence is in both places.
 """
 
 from __future__ import annotations
@@ -60,6 +61,9 @@ class _Entry:
     used: int
     used_at_tokens: int
     running: bool = True
+    was_copied: bool = False
+    copy: Swapped | None = None
+    """What main memory was given of it ahead of time, and may have forgotten since."""
 
 
 class PrefixCache:
@@ -144,7 +148,7 @@ class PrefixCache:
             entry = self._entries[source]
             entry.used, entry.used_at_tokens = self._clock, self._drawn_tokens
             if not entry.running and length == self._cells.length(source):
-                entry.key, entry.tokens, entry.running = key, tokens, True
+                self._take_over(entry, key, tokens)
                 return source, length
         number = self._number(spare=source)
         if number == source:
@@ -198,6 +202,20 @@ class PrefixCache:
         for number in [one for one, entry in self._entries.items() if not entry.running]:
             if self._entries[number].used_at_tokens <= stale:
                 self._swap_out(number)
+
+    def copy_ahead(self) -> bool:
+        """Copy a kept sequence into main memory, while nobody waits; returns whether there was one to be copied.
+
+        Where kept ones may stay for long, as beside a GPU, none is: most of them would be copied for nothing.
+        """
+        if self._patience_tokens or not self._swap.limit_bytes:
+            return False
+        number = next((one for one, entry in self._entries.items() if not (entry.running or entry.was_copied)), None)
+        if number is None:
+            return False
+        entry = self._entries[number]
+        entry.was_copied, entry.copy = True, self._copy(number)
+        return True
 
     def drop(self, number: int) -> None:
         """Forget a sequence at once."""
@@ -277,11 +295,30 @@ class PrefixCache:
     def _swap_out(self, number: int) -> None:
         """A sequence leaves the cache, for main memory if there is room."""
         entry = self._entries[number]
-        if self._swap.limit_bytes:
-            state = self._memory.save(number, self._swap.limit_bytes)
-            if state is not None:
-                self._swap.put(Swapped(entry.key, entry.tokens, state))
+        if entry.copy is not None and entry.copy in self._swap:
+            self._swap.use(entry.copy)
+        else:
+            self._copy(number)
         self.drop(number)
+
+    def _copy(self, number: int) -> Swapped | None:
+        """Copy a sequence into main memory if there is room for it."""
+        if not self._swap.limit_bytes:
+            return None
+        state = self._memory.save(number, self._swap.limit_bytes)
+        if state is None:
+            return None
+        entry = self._entries[number]
+        copy = Swapped(entry.key, entry.tokens, state)
+        self._swap.put(copy)
+        return copy
+
+    def _take_over(self, entry: _Entry, key: str, tokens: list[int]) -> None:
+        """A kept sequence runs again, for a request that begins with all of it: it is not what was copied any more."""
+        if entry.copy is not None:
+            self._swap.remove(entry.copy)
+        entry.key, entry.tokens, entry.running = key, tokens, True
+        entry.was_copied, entry.copy = False, None
 
     def _number(self, spare: int) -> int:
         """A number not in use: if need be of the kept sequence longest unused, and of `spare` at the very last."""

@@ -73,7 +73,7 @@ class Loop:
             if not busy or self._urgent or clock() - self._flushed_at >= self._flush_s:
                 self._flush()
             if not busy or clock() - looked_at >= _LOOK_UP_SECONDS:
-                self._take_all(self._link.receive(wait_ms=0 if busy else None), busy=busy)
+                self._take_all(self._receive(busy=busy), busy=busy)
                 looked_at = clock()
             busy = self._step()
             if self._side.waiting:
@@ -82,6 +82,13 @@ class Loop:
                     self._send(done)
         self._flush()
         self._side.close()
+
+    def _receive(self, *, busy: bool) -> list[wire.ToWorker]:
+        """What has come; who has nothing else to do waits, and copies meanwhile what may have to leave the cache."""
+        while not busy and self._runner.cache.copy_ahead():
+            if frames := self._link.receive():
+                return frames
+        return self._link.receive(wait_ms=0 if busy else None)
 
     def _take_all(self, frames: list[wire.ToWorker], *, busy: bool) -> None:
         while frames:

@@ -27,6 +27,7 @@ class FakeMemory:
     def __init__(self, cells: int) -> None:
         self.cells = cells
         self.restores = True
+        self.saves = 0
         self.sequences: dict[int, list[object]] = {}
         self.tokens: dict[int, list[int]] = {}
 
@@ -53,6 +54,7 @@ class FakeMemory:
 
     def save(self, sequence: int, most_bytes: int) -> FakeState | None:
         tokens = self.tokens[sequence]
+        self.saves += 1
         return FakeState(tokens) if len(tokens) * BYTES_A_TOKEN <= most_bytes else None
 
     def restore(self, sequence: int, state: State) -> bool:

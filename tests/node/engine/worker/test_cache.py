@@ -156,6 +156,51 @@ def test_what_nobody_else_computes_beside_stays_in_its_cells():
     assert cache.swapped == 0
 
 
+def test_what_was_copied_ahead_leaves_the_cells_without_being_copied_again():
+    cache, memory = swapping()
+    for key, tokens in (("alice", [1, 2, 3]), ("bob", [7, 8, 9])):
+        cache.keep(run(cache, memory, tokens, key)[0])
+    assert [cache.copy_ahead() for _ in range(3)] == [True, True, False]
+    assert (cache.kept, cache.swapped, memory.saves) == (2, 2, 2)
+    run(cache, memory, [4, 5], key="carol")
+    cache.tidy()
+    assert (cache.kept, cache.swapped, memory.saves) == (0, 2, 2)
+    assert run(cache, memory, [1, 2, 3, 4], key="alice")[1] == 3
+
+
+def test_a_copy_of_a_chat_that_goes_on_is_worth_nothing():
+    cache, memory = swapping()
+    number, _ = run(cache, memory, [1, 2, 3])
+    cache.keep(number)
+    assert cache.copy_ahead()
+    assert run(cache, memory, [1, 2, 3, 4]) == (number, 3)
+    assert cache.swapped == 0
+    cache.keep(number)
+    assert cache.copy_ahead()
+    assert (cache.swapped, memory.saves) == (1, 2)
+
+
+def test_a_copy_that_main_memory_forgot_is_made_again_when_the_cells_are_wanted_and_not_before():
+    cache, memory = swapping(room=4)
+    first, _ = run(cache, memory, [1, 2, 3], key="alice")
+    second, _ = run(cache, memory, [7, 8, 9], key="bob")
+    cache.keep(first)
+    cache.keep(second)
+    assert [cache.copy_ahead() for _ in range(3)] == [True, True, False]
+    assert cache.swapped == 1
+    cache.make_room(97)
+    assert (memory.saves, cache.swapped) == (3, 1)
+    assert run(cache, memory, [1, 2, 3, 4], key="alice")[1] == 3
+
+
+@pytest.mark.parametrize(("room", "patience"), [(0, 0), (20, KEPT_FOR_TOKENS)])
+def test_nothing_is_copied_ahead_that_has_nowhere_to_go_or_may_stay(room, patience):
+    cache, memory = swapping(room=room, patience=patience)
+    cache.keep(run(cache, memory, [1, 2, 3])[0])
+    assert not cache.copy_ahead()
+    assert memory.saves == 0
+
+
 def test_a_part_of_a_swapped_sequence_is_shared_and_the_whole_stays():
     cache, memory = swapping()
     number, _ = run(cache, memory, [1, 2, 3, 4, 5, 6])
@@ -284,7 +329,7 @@ def test_the_book_and_the_cache_agree_whatever_is_done(partial, room, data):
     cache, memory = swapping(room=room, cells=cells, sequences=sequences, partial=partial, patience=patience)
     running: dict[int, tuple[str, list[int]]] = {}
     for _ in range(data.draw(st.integers(1, 25))):
-        action = data.draw(st.sampled_from(["take", "grow", "keep", "drop", "room", "tidy"]))
+        action = data.draw(st.sampled_from(["take", "grow", "keep", "drop", "room", "tidy", "copy"]))
         if action == "take" and len(running) < 3:
             tokens = data.draw(st.lists(st.integers(0, 1), min_size=1, max_size=8))
             key = data.draw(st.sampled_from(["a", "b"]))
@@ -309,6 +354,8 @@ def test_the_book_and_the_cache_agree_whatever_is_done(partial, room, data):
             (cache.keep if action == "keep" else cache.drop)(number)
         elif action == "room":
             cache.make_room(data.draw(st.integers(0, cells)))
+        elif action == "copy":
+            cache.copy_ahead()
         elif action == "tidy":
             cache.age(data.draw(st.integers(0, 3)))
             cache.tidy()

@@ -206,6 +206,20 @@ def test_a_chat_that_left_the_cache_for_others_goes_on_where_it_was(pair, model,
     assert texts(frames)[3] == texts(frames)[2]
 
 
+def test_an_idle_engine_copies_what_it_keeps_before_anybody_wants_its_cells(pair, model, tiny_model):
+    engine, theirs = pair
+    loop = make_loop(model, theirs, tiny_model, msgspec.structs.replace(load(tiny_model), swap_bytes=1 << 24))
+    loop._take(generate(1))
+    finish(loop)
+    assert (loop._runner.cache.kept, loop._runner.cache.swapped) == (1, 0)
+    # The engine asks something else when the worker has just begun to copy.
+    engine.send(wire.Ping())
+    assert loop._receive(busy=True) == [wire.Ping()]
+    engine.send(wire.Ping())
+    assert loop._receive(busy=False) == [wire.Ping()]
+    assert (loop._runner.cache.kept, loop._runner.cache.swapped) == (1, 1)
+
+
 def test_every_sampling_parameter_reaches_llama_cpp(pair, model, tiny_model):
     loop = make_loop(model, pair[1], tiny_model)
     for ticket, sampling in enumerate(
