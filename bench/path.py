@@ -1,9 +1,10 @@
 """What the market costs: speed and first token through relay, seal and vouchers, against those of the engine alone.
 
-Both run the same model file with the same settings in the same run, one after the other, again and again; the ratios
-are taken within each pair. Weights are random, so that hardly an answer ends before its limit. Streams begin a little
-apart, as people do: prompts that come within one millisecond would be read as one batch, and a path that spreads them
-by ten would be charged with a whole batch.
+Both go to the same engine, the seller's, in the same run, one after the other, again and again; the ratios are taken
+within each pair. (A second worker with the same model and settings can be some percent faster or slower for as long as
+it lives, by where its memory lies.) Weights are random, so that hardly an answer ends before its limit. Streams begin a
+little apart, as people do: prompts that come within one millisecond would be read as one batch, and a path that spreads
+them by ten would be charged with a whole batch.
 
 What the path adds to the first token comes from many short questions of one chat, one at a time, by a clock at both
 ends of the path: from the question to the moment the seller's engine is asked, and from the engine's first text to the
@@ -35,7 +36,6 @@ from bench.report import Result, median_of, report
 from node.api import NodeApi
 from node.engine.llama import LlamaEngine
 from node.engine.protocol import Chunk, EngineEvent, GenerateRequest
-from node.engine.tuning import TuningCache
 from node.values import ChatDelta, ChatDone, ChatFailed, ChatMessage, ChatTurn, Sampling
 
 STREAMS = (1, 4, 8)
@@ -62,8 +62,9 @@ class Sample:
 
 @dataclass
 class EngineClock:
-    """When an engine of this process was asked last, and gave the first text of its answer."""
+    """Which engine of this process was asked last, when, and when it gave the first text of its answer."""
 
+    engine: LlamaEngine | None = None
     asked_s: float = 0.0
     text_s: float = 0.0
 
@@ -74,7 +75,7 @@ def watched() -> Iterator[EngineClock]:
     clock, generate = EngineClock(), LlamaEngine.generate
 
     async def generate_watched(engine: LlamaEngine, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
-        clock.asked_s, clock.text_s = time.perf_counter(), 0.0
+        clock.engine, clock.asked_s, clock.text_s = engine, time.perf_counter(), 0.0
         async with aclosing(generate(engine, request)) as events:
             async for event in events:
                 if isinstance(event, Chunk) and not clock.text_s:
@@ -169,17 +170,8 @@ async def measure(name: str, folder: Path, rounds: int, first_pairs: int) -> lis
         await prepare(demo, home)
         await demo.seller.go_offline()
         await demo.seller.go_online(str(model), DEMO_PRICES)
-        async with (
-            buyers(demo, home, config) as nodes,
-            LlamaEngine(
-                model,
-                log_path=folder / "direct.log",
-                slots=SLOTS,
-                context_length=CONTEXT_TOKENS,
-                # With as many threads as were chosen for the seller's.
-                tuning=TuningCache(home.below("seller").tuning),
-            ) as engine,
-        ):
+        async with buyers(demo, home, config) as nodes:
+            engine = await engine_behind(nodes[0])
             path, direct = through_market(nodes[0], FIRST_TOKENS), through_engine(engine, FIRST_TOKENS)
             results += first_figures(name, await first_tokens(path, direct, first_pairs))
             for streams in STREAMS:
@@ -190,6 +182,14 @@ async def measure(name: str, folder: Path, rounds: int, first_pairs: int) -> lis
                 apart_s = APART_TOKENS / (await engine.measure()).tokens_per_s
                 results += figures(name, streams, await pairs(sides, streams, rounds, apart_s))
     return results
+
+
+async def engine_behind(buyer: NodeApi) -> LlamaEngine:
+    """The seller's engine, by asking it something."""
+    with watched() as clock:
+        await one_round([through_market(buyer, FIRST_TOKENS)], ["Say nothing."])
+    assert clock.engine is not None
+    return clock.engine
 
 
 async def pairs(sides: dict[str, list[Ask]], streams: int, rounds: int, apart_s: float) -> list[dict[str, Sample]]:

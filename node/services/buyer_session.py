@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from chain.errors import IdlewattError
+from node.services.deadline import Deadline
 from node.session import buyer as machine
 from node.session import buyer_io as io
 from node.session import messages as m
@@ -88,6 +89,7 @@ class BuyerSession:
         self._cancelled = False
         self._cancel_due = False
         self._gone = False
+        self._is_silent = False
         self._queued_at_s: float | None = None
 
     def cancel(self) -> None:
@@ -98,25 +100,33 @@ class BuyerSession:
 
     async def run(self) -> io.Finished | io.Failed:
         """Ask, receive, pay; returns how it ended."""
+        deadline = Deadline(self._note_silence)
         try:
             await self._perform(self._first)
             while self.outcome is None:
-                await self._feed(await self._next())
+                await self._feed(await self._next(deadline))
         finally:
+            deadline.close()
             if self._keeping is not None:
                 await self._keeping
         return self.outcome
 
-    async def _next(self) -> io.Event:
+    async def _next(self, deadline: Deadline) -> io.Event:
         stirred = self._mailbox.stirred
-        try:
-            async with asyncio.timeout(self._patience_s()):
-                while (event := self._at_hand()) is None:
-                    stirred.clear()
-                    await stirred.wait()
-        except TimeoutError:
-            return io.Silence()
+        if (event := self._at_hand()) is not None:
+            return event
+        self._is_silent = False
+        deadline.begin(self._patience_s())
+        while event is None:
+            stirred.clear()
+            await stirred.wait()
+            event = self._at_hand() or (io.Silence() if self._is_silent else None)
+        deadline.end()
         return event
+
+    def _note_silence(self) -> None:
+        self._is_silent = True
+        self._mailbox.stirred.set()
 
     def _at_hand(self) -> io.Event | None:
         if self._cancel_due:

@@ -59,6 +59,7 @@ class ProviderHost:
         on_claimable: Callable[[], None],
     ) -> None:
         self.engine = engine
+        self._paced = engine if isinstance(engine, Paced) else None
         self.info = info
         self.slots = slots
         self._purse = purse
@@ -146,8 +147,8 @@ class ProviderHost:
 
     def engine_timeout_s(self) -> float:
         """See ``SessionHost``."""
-        if isinstance(self.engine, Paced):
-            return self.engine.silence_s()
+        if self._paced is not None:
+            return self._paced.silence_s()
         speed = self._tokens_per_s()
         return LEAST_ENGINE_TIMEOUT_S if speed <= 0 else max(LEAST_ENGINE_TIMEOUT_S, SILENT_TOKENS / speed)
 

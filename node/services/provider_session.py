@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from chain.errors import IdlewattError
 from node.engine.protocol import ChatMessage, Chunk, EngineEvent, Finished, GenerateRequest, Started, TokenLogprob
 from node.relay.circuit import CircuitClosedError
+from node.services.deadline import Deadline
 from node.services.slots import Place
 from node.session import messages as m
 from node.session import provider as machine
@@ -111,6 +112,7 @@ class ProviderSession:
         self._tasks: set[asyncio.Task[None]] = set()
         self._engine_task: asyncio.Task[None] | None = None
         self._payment_timer: asyncio.TimerHandle | None = None
+        self._deadline: Deadline | None = None
         self._reserved: int | None = None
         self._place: Place | None = None
 
@@ -132,13 +134,17 @@ class ProviderSession:
     async def run(self) -> None:
         """Serve until the request is over."""
         try:
-            while self.end is None:
-                await self._next()
+            async with asyncio.timeout(None) as overtime:
+                self._deadline = Deadline(lambda: overtime.reschedule(0))
+                while self.end is None:
+                    await self._next()
         except (CircuitClosedError, TimeoutError, IdlewattError) as error:
             code = error.code if isinstance(error, IdlewattError) else "timeout"
             self.state, actions = machine.step(self.state, io.PeerGone(code))
             self.end = next((a for a in actions if isinstance(a, io.End)), io.End(code, self.state.exposure_nano))
         finally:
+            if self._deadline is not None:
+                self._deadline.close()
             if self._payment_timer is not None:
                 self._payment_timer.cancel()
             tasks = (*self._tasks, *([self._counting] if self._counting else ()))
@@ -163,12 +169,23 @@ class ProviderSession:
             elif self.state.wants_chunks and self._engine_end is not None:
                 event, self._engine_end = self._engine_end, None
             else:
-                idle = self.state.stage is machine.Stage.IDLE
-                async with asyncio.timeout(ASK_TIMEOUT_S if idle else None):
-                    await self._wake.wait()
+                await self._wait()
                 continue
             await self._feed(event)
             return
+
+    async def _wait(self) -> None:
+        if self.state.stage is not machine.Stage.IDLE:
+            await self._wake.wait()
+            return
+        await self._within(ASK_TIMEOUT_S, self._wake.wait())
+
+    async def _within(self, limit_s: float, wait: Awaitable[object]) -> None:
+        """Wait for something; a session that has to wait for longer is over."""
+        assert self._deadline is not None
+        self._deadline.begin(limit_s)
+        await wait
+        self._deadline.end()
 
     def _produced(self) -> io.Produced:
         """What has gathered, up to where thinking begins or ends."""
@@ -204,8 +221,7 @@ class ProviderSession:
     async def _run(self, action: io.Action) -> io.Event | None:
         match action:
             case io.Send(message):
-                async with asyncio.timeout(SEND_TIMEOUT_S):
-                    await self._mailbox.link.send(message)
+                await self._within(SEND_TIMEOUT_S, self._mailbox.link.send(message))
             case io.CheckChannel(channel_id):
                 return await self._or_refused(self._check(channel_id))
             case io.StoreVoucher(voucher):
@@ -284,8 +300,12 @@ class ProviderSession:
         try:
             await place.reached(lambda position, eta_ms: self._post(io.Waiting(position, eta_ms)))
             stream = self._host.generate(request)
-            async with contextlib.aclosing(stream):  # type: ignore[type-var]
-                end = await self._stream(stream, end)
+            async with contextlib.aclosing(stream), asyncio.timeout(None) as overtime:  # type: ignore[type-var]
+                deadline = Deadline(lambda: overtime.reschedule(0))
+                try:
+                    end = await self._stream(stream, deadline, end)
+                finally:
+                    deadline.close()
         except IdlewattError as error:
             end = io.EngineEnded("failed", _now_ms(), error.code, error.message, error.fix)
         except TimeoutError:
@@ -295,10 +315,13 @@ class ProviderSession:
         self._engine_end = end
         self._wake.set()
 
-    async def _stream(self, stream: AsyncIterator[EngineEvent], end: io.EngineEnded) -> io.EngineEnded:
+    async def _stream(
+        self, stream: AsyncIterator[EngineEvent], deadline: Deadline, end: io.EngineEnded
+    ) -> io.EngineEnded:
         while True:
-            async with asyncio.timeout(self._host.engine_timeout_s()):
-                event = await anext(stream, None)
+            deadline.begin(self._host.engine_timeout_s())
+            event = await anext(stream, None)
+            deadline.end()
             match event:
                 case None:
                     return end

@@ -12,9 +12,12 @@ What this file promises, whatever the provider sends and in whatever order:
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from chain.eip712 import SigningDomain
 from node.session import messages as m
@@ -69,8 +72,7 @@ class Stage(StrEnum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuyerState:
+class BuyerState(Struct, frozen=True, kw_only=True):
     """Everything a request knows; made by :func:`start`, replaced by :func:`step`."""
 
     terms: BuyerTerms

@@ -13,7 +13,7 @@ whatever the buyer sends and in whatever order:
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from node.engine.protocol import GenerateRequest
 from node.session import messages as m

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from node.session import messages as m
 from node.session.provider_io import Action, AwaitPayment, EngineEnded, IssueReceipt, Send

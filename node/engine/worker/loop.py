@@ -12,6 +12,7 @@ from node.engine.worker.answer import Answer
 from node.engine.worker.link import Link
 from node.engine.worker.measure import choose_threads, measure
 from node.engine.worker.model import LoadedModel
+from node.engine.worker.pacing import gathering
 from node.engine.worker.prompt import PromptBuilder
 from node.engine.worker.running import Runner, Running
 from node.engine.worker.scheduler import PRIORITY_SECONDS
@@ -25,6 +26,10 @@ _AFTER_FIRST_MS = 1
 _AFTER_FIRST_TEXT_SECONDS = 0.001
 """Where every core computes, an answer's first text would wait for the system's next tick in each process on its way
 to the reader (some 4 ms on Linux without preemption): once a request, the cores are left to those who carry it."""
+_WORTH_SENDING_SECONDS = 0.0005
+"""Drawing for one stream after the other leaves all cores but one free. Text that is due goes out before it, so that it
+is sealed, relayed and shown on those cores before the next batch wants them; and where a step takes longer than text is
+gathered, what one stream drew goes out while the next one draws, if that took longer than this."""
 
 
 class Loop:
@@ -70,7 +75,7 @@ class Loop:
         while not self._quit:
             if self._scheduler.waiting:
                 self._admit()
-            if not busy or self._urgent or clock() - self._flushed_at >= self._flush_s:
+            if not busy or self._urgent or self._is_due(clock()):
                 self._flush()
             if not busy or clock() - looked_at >= _LOOK_UP_SECONDS:
                 self._take_all(self._receive(busy=busy), busy=busy)
@@ -186,15 +191,28 @@ class Loop:
         drawing, failed = done
         for one in failed:
             self._fail(one, EngineError("llama.cpp could not run a batch.", code="engine_failed", fix="Try again."))
-        context, piece_of = self._model.context, self._model.vocabulary.piece
+        context, piece_of, clock = self._model.context, self._model.vocabulary.piece, time.perf_counter
+        sent_at = clock()
+        is_due = self._is_due(sent_at)
+        if is_due and any(one.answer.has_unsent for one in drawing):
+            self._flush()
+            is_due = False
         for one in drawing:
+            if is_due and clock() - sent_at >= _WORTH_SENDING_SECONDS:
+                self._flush()
+                sent_at = self._flushed_at
             try:
                 token = one.answer.draw(context, one.row)
             except EngineError as error:
                 self._fail(one, error)
             else:
                 self._accept(one, token, piece_of(token))
+        self._urgent |= is_due
         return True
+
+    def _is_due(self, now: float) -> bool:
+        """Whether text has been gathered for long enough."""
+        return now - self._flushed_at >= self._flush_s * gathering(len(self._requests))
 
     def _accept(self, one: Running, token: int, piece: bytes | None) -> None:
         if not one.sampled:

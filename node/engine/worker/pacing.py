@@ -10,6 +10,16 @@ LEAST_TOKENS = 32
 """Fewer at a time cost a third more each."""
 FIRST_TOKENS = 128
 _WEIGHT = 0.25
+_CALM_STREAMS = 4
+_MOST_GATHERED = 2.0
+
+
+def gathering(streams: int) -> float:
+    """How many times as long text is gathered with so many streams: each piece has its price, at every buyer's cost.
+
+    Four streams may have their pieces as often as one; with eight or more, each has them half as often.
+    """
+    return min(_MOST_GATHERED, max(1.0, streams / _CALM_STREAMS))
 
 
 class Pacer:

@@ -23,8 +23,11 @@ from tests.node.engine.tiny import CHATML, write_tiny
 HELLO = (ChatMessage("user", "hello"),)
 
 
-def load(path: Path) -> wire.Load:
-    return wire.Load(str(path), CHATML, 256, 512, 128, False, 2, 1, 1, -1, 64, 0.0)
+NEVER_MS = 1e9
+
+
+def load(path: Path, flush_ms: float = NEVER_MS) -> wire.Load:
+    return wire.Load(str(path), CHATML, 256, 512, 128, False, 2, 1, 1, -1, 64, flush_ms)
 
 
 def generate(ticket: int, **sampling: float) -> wire.Generate:
@@ -90,6 +93,50 @@ def texts(frames: list[wire.FromWorker]) -> dict[int, str]:
         if isinstance(frame, wire.Text):
             answers[frame.ticket] = answers.get(frame.ticket, "") + frame.text
     return answers
+
+
+def watch_sends(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """How many tokens' text each send holds for the first and the second request, as they go out."""
+    sends: list[list[int]] = []
+
+    def note(frames: list[wire.FromWorker]) -> None:
+        sent = [frame for frame in frames if isinstance(frame, wire.Text)]
+        sends.append([sum(frame.tokens for frame in sent if frame.ticket == ticket) for ticket in (1, 2)])
+
+    monkeypatch.setattr(loop._link, "send", note)
+    return sends
+
+
+@pytest.mark.parametrize(("worth_s", "sends"), [(0.0, [[1, 0], [0, 1]]), (1e9, [[1, 1]])])
+def test_where_drawing_takes_long_text_goes_out_while_the_next_stream_draws(
+    pair, model, tiny_model, monkeypatch, worth_s, sends
+):
+    monkeypatch.setattr("node.engine.worker.loop._WORTH_SENDING_SECONDS", worth_s)
+    loop = make_loop(model, pair[1], tiny_model, load(tiny_model, flush_ms=0.0))
+    seen = watch_sends(loop, monkeypatch)
+    loop._take(generate(1))
+    loop._take(generate(2))
+    for _ in range(3):
+        seen.clear()
+        assert loop._step()
+        loop._flush()
+    assert seen == sends
+
+
+def test_text_that_is_due_goes_out_before_the_next_token_is_drawn(pair, model, tiny_model, monkeypatch):
+    loop = make_loop(model, pair[1], tiny_model)
+    seen = watch_sends(loop, monkeypatch)
+    loop._take(generate(1))
+    assert loop._step()
+    loop._flush()
+    seen.clear()
+    assert loop._step()
+    assert loop._step()
+    assert seen == []
+    loop._flushed_at = float("-inf")
+    assert loop._step()
+    assert seen == [[2, 0]]
+    assert not loop._urgent
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, codes: list[int]) -> None:

@@ -3,13 +3,17 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.engine.worker.pacing import ALONE_SECONDS, FIRST_TOKENS, LEAST_TOKENS, PAUSE_SECONDS, Pacer
+from node.engine.worker.pacing import ALONE_SECONDS, FIRST_TOKENS, LEAST_TOKENS, PAUSE_SECONDS, Pacer, gathering
 
 
 def test_nothing_is_known_at_first():
     pacer = Pacer(512, 128)
     assert pacer.prompt_tokens(beside=True) == pacer.prompt_tokens(beside=False) == FIRST_TOKENS
     assert pacer.step_s() == 0.0
+
+
+def test_many_streams_have_their_text_half_as_often_as_a_few():
+    assert [gathering(streams) for streams in (0, 1, 4, 6, 8, 64)] == [1.0, 1.0, 1.0, 1.5, 2.0, 2.0]
 
 
 def test_chunks_follow_the_measured_speed():

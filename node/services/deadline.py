@@ -1,0 +1,55 @@
+"""A limit for one wait after the other, which costs next to nothing while it is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+class Deadline:
+    """Calls back when a wait lasts too long.
+
+    A session waits several times for each piece of text, and a timer of its own would cost more than most of these
+    waits last. This one leaves its timer standing; when it rings, it looks how long the wait under way may still take.
+
+    Args:
+        on_late: Called once for a wait that passed its limit, while it still goes on.
+    """
+
+    __slots__ = ("_due_s", "_loop", "_on_late", "_timer")
+
+    def __init__(self, on_late: Callable[[], None]) -> None:
+        self._on_late = on_late
+        self._loop = asyncio.get_running_loop()
+        self._due_s: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, limit_s: float) -> None:
+        """A wait begins that may take so long."""
+        due_s = self._due_s = self._loop.time() + limit_s
+        if self._timer is None:
+            self._timer = self._loop.call_at(due_s, self._ring)
+        elif self._timer.when() > due_s:
+            self._timer.cancel()
+            self._timer = self._loop.call_at(due_s, self._ring)
+
+    def end(self) -> None:
+        """The wait is over."""
+        self._due_s = None
+
+    def close(self) -> None:
+        """No wait follows; harmless when repeated."""
+        self._due_s = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._due_s is None:
+            return
+        if self._loop.time() < self._due_s:
+            self._timer = self._loop.call_at(self._due_s, self._ring)
+            return
+        self._due_s = None
+        self._on_late()
