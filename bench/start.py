@@ -1,10 +1,14 @@
-"""How long a newcomer waits: command to the demo's first token, command to first paint, and what idling costs."""
+"""How long a newcomer waits: command to the demo's first token, command to first paint, and what idling costs.
+
+With it, what looking at the hardware takes of a core: every device, and the processes that use them.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import pty
+import resource
 import select
 import signal
 import struct
@@ -19,8 +23,12 @@ import msgspec
 import psutil
 
 from bench.report import Result, median_of, report
+from node.hardware.processes import ProcessProbe
+from node.hardware.sampler import Sampler
+from node.services.energy_desk import LOOK_S
 
 RUNS = 5
+LOOKS = 20
 PROMPT = "What is 17 + 25?"
 SCREEN = struct.pack("HHHH", 48, 160, 0, 0)
 PAINTED = b"DEMO"
@@ -104,6 +112,28 @@ def idle_cost(run: TerminalRun) -> tuple[float, float, float]:
     return used[0] / IDLE_WINDOW_S * 100, sum(used) / IDLE_WINDOW_S * 100, memory_mib
 
 
+def look_percent() -> list[float]:
+    """Percent of a core that looks at the hardware take, as often as a node looks."""
+    sampler, probe, percents = Sampler(), ProcessProbe(), []
+    try:
+        for look in range(LOOKS + 1):
+            began_s = _processor_s()
+            sampler.sample()
+            probe.look(frozenset({"a program that is not there"}))
+            if look:  # the first opens drivers
+                percents.append((_processor_s() - began_s) / LOOK_S * 100)
+            time.sleep(LOOK_S / LOOKS)
+    finally:
+        sampler.close()
+    return percents
+
+
+def _processor_s() -> float:
+    """This process's time on processors, and that of the programs it ran and waited for."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, who))
+
+
 def main() -> None:
     """Measure and print."""
     tokens, paints, results = [], [], list[Result]()
@@ -121,6 +151,7 @@ def main() -> None:
     results.append(median_of("idle: terminal app alone", [app_percent], "% core", against="one core"))
     results.append(median_of("idle: demo with devnet, relay and engine", [all_percent], "% core", against="one core"))
     results.append(median_of("resident: demo with devnet, relay and engine", [memory_mib], "MiB", against="sum of RSS"))
+    results.append(median_of("looking at the hardware", look_percent(), "% core", against="one core", at_most=1))
     print(report("start", results))
 
 
