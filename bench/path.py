@@ -108,8 +108,8 @@ async def one_round(ask: Sequence[Ask], prompts: Sequence[str], *, apart_s: floa
     return Sample(sum(total for total, _ in done) / seconds, statistics.median(first for _, first in done))
 
 
-def through_engine(engine: LlamaEngine, tokens: int) -> Ask:
-    """Ask the engine itself."""
+def through_engine(engine: LlamaEngine, tokens: int, asker: int = 0) -> Ask:
+    """Ask the engine itself, as one of several who don't share their prompts' beginnings: buyers don't either."""
 
     async def ask(prompt: str) -> AsyncIterator[int]:
         request = GenerateRequest(
@@ -117,6 +117,7 @@ def through_engine(engine: LlamaEngine, tokens: int) -> Ask:
             messages=(ChatMessage("user", prompt),),
             max_tokens=tokens,
             sampling=SAMPLING,
+            cache_key=f"asker {asker}",
         )
         async for event in engine.generate(request):
             if isinstance(event, Chunk):
@@ -177,7 +178,7 @@ async def measure(name: str, folder: Path, rounds: int, first_pairs: int) -> lis
             for streams in STREAMS:
                 sides: dict[str, list[Ask]] = {
                     "path": [through_market(node, tokens) for node in nodes[:streams]],
-                    "direct": [through_engine(engine, tokens)] * streams,
+                    "direct": [through_engine(engine, tokens, asker) for asker in range(streams)],
                 }
                 apart_s = APART_TOKENS / (await engine.measure()).tokens_per_s
                 results += figures(name, streams, await pairs(sides, streams, rounds, apart_s))
