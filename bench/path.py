@@ -43,7 +43,7 @@ SLOTS = 8
 CONTEXT_TOKENS = 1_024
 APART_TOKENS = 20
 """Tokens that a lone stream makes between the starts of two."""
-OUTPUT_TOKENS = {"41M": 200, "0.5B": 64}
+OUTPUT_TOKENS = {"41M": 200, "0.5B": 128}
 FIRST_PAIRS = 100
 FIRST_TOKENS = 2
 PASSPHRASE = "bench"

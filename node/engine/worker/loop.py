@@ -195,11 +195,11 @@ class Loop:
         sent_at = clock()
         is_due = self._is_due(sent_at)
         if is_due and any(one.answer.has_unsent for one in drawing):
-            self._flush()
+            self._flush(beside_drawing=True)
             is_due = False
         for one in drawing:
             if is_due and clock() - sent_at >= _WORTH_SENDING_SECONDS:
-                self._flush()
+                self._flush(beside_drawing=True)
                 sent_at = self._flushed_at
             try:
                 token = one.answer.draw(context, one.row)
@@ -258,14 +258,14 @@ class Loop:
             self._out.append(frame)
             one.output_tokens += frame.tokens
 
-    def _flush(self) -> None:
+    def _flush(self, *, beside_drawing: bool = False) -> None:
         for one in self._requests.values():
             if one.answer.has_unsent:
                 self._send_text(one)
         if self._out:
             self._link.send(self._out)
             self._out.clear()
-            if self._has_first_text and self._model.threads.batch >= self._cores:
+            if self._has_first_text and not beside_drawing and self._model.threads.batch >= self._cores:
                 time.sleep(_AFTER_FIRST_TEXT_SECONDS)
         self._urgent = self._has_first_text = False
         self._flushed_at = time.perf_counter()
