@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.common import as_coroutine, emit, home_option, json_option, note, until_stopped
-from app.cli.model_tables import as_columns, bench_line, bench_text, bytes_short, count_short, detail_text, duration
+from app.cli.model_tables import as_columns, bench_text, bytes_short, count_short, detail_text, duration
 from app.cli.node_access import configured
 from app.config import Config
 from app.home import Home
@@ -284,10 +284,9 @@ async def bench_model(model: str, streams: str, home_path: str | None, folders: 
             )
             note(f"Loading {name}.")
             async with engine as loaded:
-                note("STREAMS  PROMPT tok/s  ANSWER tok/s  FIRST TOKEN")
                 async for row in measure(loaded, counts):
                     rows.append(row)
-                    note(bench_line(row))
+                    note(f"{row.streams} at once: {row.decode_tokens_per_s:.1f} tokens a second.")
                 measured.append(summary(name, await loaded.info(), rows, threads=config.threads))
 
         async with asyncio.TaskGroup() as tasks:
