@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 
 class Deadline:
@@ -53,3 +54,18 @@ class Deadline:
             return
         self._due_s = None
         self._on_late()
+
+
+@asynccontextmanager
+async def ending_late_waits() -> AsyncIterator[Deadline]:
+    """A deadline whose first wait that lasts too long ends the block.
+
+    Raises:
+        TimeoutError: If one did.
+    """
+    async with asyncio.timeout(None) as overtime:
+        deadline = Deadline(lambda: overtime.reschedule(0))
+        try:
+            yield deadline
+        finally:
+            deadline.close()

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from chain.errors import IdlewattError
 from node.engine.protocol import ChatMessage, Chunk, EngineEvent, Finished, GenerateRequest, Started, TokenLogprob
 from node.relay.circuit import CircuitClosedError
-from node.services.deadline import Deadline
+from node.services.deadline import Deadline, ending_late_waits
 from node.services.slots import Place
 from node.session import messages as m
 from node.session import provider as machine
@@ -134,8 +134,7 @@ class ProviderSession:
     async def run(self) -> None:
         """Serve until the request is over."""
         try:
-            async with asyncio.timeout(None) as overtime:
-                self._deadline = Deadline(lambda: overtime.reschedule(0))
+            async with ending_late_waits() as self._deadline:
                 while self.end is None:
                     await self._next()
         except (CircuitClosedError, TimeoutError, IdlewattError) as error:
@@ -143,8 +142,6 @@ class ProviderSession:
             self.state, actions = machine.step(self.state, io.PeerGone(code))
             self.end = next((a for a in actions if isinstance(a, io.End)), io.End(code, self.state.exposure_nano))
         finally:
-            if self._deadline is not None:
-                self._deadline.close()
             if self._payment_timer is not None:
                 self._payment_timer.cancel()
             tasks = (*self._tasks, *([self._counting] if self._counting else ()))
@@ -300,12 +297,8 @@ class ProviderSession:
         try:
             await place.reached(lambda position, eta_ms: self._post(io.Waiting(position, eta_ms)))
             stream = self._host.generate(request)
-            async with contextlib.aclosing(stream), asyncio.timeout(None) as overtime:  # type: ignore[type-var]
-                deadline = Deadline(lambda: overtime.reschedule(0))
-                try:
-                    end = await self._stream(stream, deadline, end)
-                finally:
-                    deadline.close()
+            async with contextlib.aclosing(stream), ending_late_waits() as deadline:  # type: ignore[type-var]
+                end = await self._stream(stream, deadline, end)
         except IdlewattError as error:
             end = io.EngineEnded("failed", _now_ms(), error.code, error.message, error.fix)
         except TimeoutError:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from node.services.deadline import Deadline
+import pytest
+
+from node.services.deadline import Deadline, ending_late_waits
 
 
 async def test_a_wait_that_passes_its_limit_is_told_once():
@@ -59,6 +61,25 @@ async def test_nothing_is_told_after_the_end():
     deadline.close()
     await after(0.02)
     assert rings == []
+
+
+async def test_a_late_wait_ends_the_block_it_is_in():
+    async def wait_for_ever() -> None:
+        async with ending_late_waits() as deadline:
+            deadline.begin(0.01)
+            await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(TimeoutError):
+        await wait_for_ever()
+
+
+async def test_waits_in_time_leave_the_block_alone_and_nothing_rings_after_it():
+    async with ending_late_waits() as deadline:
+        deadline.begin(0.01)
+        deadline.end()
+        await after(0.02)
+        deadline.begin(0.01)
+    await after(0.02)
 
 
 async def after(seconds: float) -> None:
