@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import MutableMapping
 from functools import cached_property
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any
+
+from chain.logs import Event
 
 MAX_LOG_BYTES = 5_000_000
 KEPT_LOGS = 3
@@ -51,6 +55,7 @@ class _JsonLines(logging.Formatter):
 
         return structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[
+                _take_values,
                 structlog.stdlib.add_log_level,
                 structlog.stdlib.add_logger_name,
                 structlog.stdlib.PositionalArgumentsFormatter(),
@@ -66,3 +71,12 @@ class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON."""
         return self._lines.format(record)
+
+
+def _take_values(_logger: logging.Logger, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structured record's event and values as the line's own keys."""
+    message = line["_record"].msg
+    if isinstance(message, Event):
+        line.update(message.values)
+        line["event"] = message.name
+    return line

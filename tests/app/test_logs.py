@@ -1,0 +1,60 @@
+"""A process's log file: one JSON object a record, with the values of structured records as its keys."""
+
+import json
+import logging
+
+import pytest
+
+from app.logs import log_to
+from chain.logs import get_logger
+
+
+@pytest.fixture
+def lines(tmp_path):
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    for handler in handlers:
+        root.removeHandler(handler)
+    path = log_to(tmp_path, "test")
+    yield lambda: [json.loads(line) for line in path.read_text().splitlines()]
+    for handler in root.handlers[:]:
+        root.removeHandler(handler)
+        handler.close()
+    for handler in handlers:
+        root.addHandler(handler)
+    root.setLevel(level)
+
+
+def test_a_structured_record_has_its_values_as_keys(lines):
+    get_logger("chain.some.module").info("batch_posted", batch=12, l1_tx=b"\x01", hint="two words")
+    (line,) = lines()
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "event": "batch_posted",
+        "level": "info",
+        "logger": "chain.some.module",
+        "batch": 12,
+        "l1_tx": "0x01",
+        "hint": "two words",
+    }
+
+
+def test_a_record_of_the_standard_library_stands_beside_it(lines):
+    logging.getLogger("other.library").warning("%s of %d", "one", 2)
+    (line,) = lines()
+    assert (line["event"], line["level"], line["logger"]) == ("one of 2", "warning", "other.library")
+
+
+def test_an_exception_is_told_with_its_traceback(lines):
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        get_logger("app.x").exception("call_failed", method="x")
+    (line,) = lines()
+    assert (line["event"], line["method"], line["level"]) == ("call_failed", "x", "error")
+    assert "ValueError: broken" in line["exception"]
+
+
+def test_a_value_that_json_does_not_know_is_told_as_text(lines):
+    get_logger("app.x").info("seen", what={1, 2})
+    assert lines()[0]["what"] == "{1, 2}"
