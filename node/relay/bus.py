@@ -1,8 +1,9 @@
 """How relay processes that serve one network talk to each other.
 
-A bus carries presence to everybody and circuit traffic to the relay that holds the other end. ``LocalBus`` joins
-relays inside one process; a broker-backed bus implements the same protocol, with ``encode_bus`` and ``bus_reader`` as
-its format. Messages of a bus come from relays of one operator, not from nodes; they are still bounded and validated.
+A bus tells every relay which nodes are connected where, and carries circuit traffic to the relay of the other end.
+``LocalBus`` joins relays inside one process. A bus on a broker implements the same protocol, with ``encode_bus`` and
+``bus_reader`` as its format. Its messages come from relays of one operator, not from nodes; they are still bounded and
+validated.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from node.wire.messages import CircuitId, Code, First, Frame, Key, Message, Offe
 RelayName = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
-class End(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class CircuitEnd(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One end of a circuit: the relay, its node, and the node's number for the circuit."""
 
     relay: RelayName
@@ -55,57 +56,57 @@ class NodeDown(Message, frozen=True, tag="node_down"):
     node: Key
 
 
-class EndOpen(Message, frozen=True, tag="end_open"):
+class BusOpen(Message, frozen=True, tag="end_open"):
     """``source`` opens a circuit to ``node``, with its first frame unless that is empty."""
 
-    source: End
+    source: CircuitEnd
     node: Key
     window_bytes: WindowBytes
     first: First = b""
 
 
-class EndAccept(Message, frozen=True, tag="end_accept"):
+class BusAccept(Message, frozen=True, tag="end_accept"):
     """The circuit that ``to`` opened is taken; ``source`` is its other end."""
 
-    to: End
-    source: End
+    to: CircuitEnd
+    source: CircuitEnd
     window_bytes: WindowBytes
 
 
-class EndData(Message, frozen=True, tag="end_data"):
+class BusData(Message, frozen=True, tag="end_data"):
     """One frame for ``to``."""
 
-    to: End
+    to: CircuitEnd
     frame: Frame
 
 
-class EndCredit(Message, frozen=True, tag="end_credit"):
+class BusCredit(Message, frozen=True, tag="end_credit"):
     """``to`` may send so much more."""
 
-    to: End
+    to: CircuitEnd
     amount_bytes: WindowBytes
 
 
-class EndClose(Message, frozen=True, tag="end_close"):
+class BusClose(Message, frozen=True, tag="end_close"):
     """The circuit of ``to`` has ended."""
 
-    to: End
+    to: CircuitEnd
     code: Code
     reason: Reason = ""
 
 
-class EndCancel(Message, frozen=True, tag="end_cancel"):
+class BusCancel(Message, frozen=True, tag="end_cancel"):
     """``source`` ended the circuit that it was opening to ``node``, before knowing the other end's number."""
 
     node: Key
-    source: End
+    source: CircuitEnd
     code: Code
     reason: Reason = ""
 
 
-Broadcast = RelayUp | RelayDown | NodeUp | NodeDown
-Directed = EndOpen | EndAccept | EndData | EndCredit | EndClose | EndCancel
-BusMessage = Broadcast | Directed
+BroadcastMessage = RelayUp | RelayDown | NodeUp | NodeDown
+DirectedMessage = BusOpen | BusAccept | BusData | BusCredit | BusClose | BusCancel
+BusMessage = BroadcastMessage | DirectedMessage
 
 
 def encode_bus(message: BusMessage) -> bytes:

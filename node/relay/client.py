@@ -19,10 +19,10 @@ from node.relay.auth import node_id, node_key
 from node.relay.backoff import backoff_s
 from node.relay.circuit import Circuit, NodeId, RelayError
 from node.relay.client_circuit import ClientCircuit
+from node.relay.client_connection import ClientConnection, LostError, RefusedError
 from node.relay.client_errors import CONNECT_LINES, FATAL_CODES, describe, parse_url, relay_error
-from node.relay.client_session import ClientSession
-from node.relay.client_socket import ClientSocket, LostError, RefusedError
 from node.relay.client_state import OfferListing, Phase, RelayState, now_ms
+from node.relay.relay_session import RelaySession
 from node.wire import messages as m
 from node.wire.codec import MAX_MESSAGE_BYTES
 from node.wire.errors import WireError
@@ -72,13 +72,13 @@ class RelayClient:
         self._ping_timeout_s = ping_timeout_s
         self._connect_timeout_s = connect_timeout_s
         self._backoff = backoff or (lambda attempt: backoff_s(attempt, secrets.SystemRandom().random()))
-        self._session = ClientSession(incoming_limit)
+        self._session = RelaySession(incoming_limit)
         self._state = RelayState("connecting", now_ms())
         self._offers: tuple[bytes, ...] = ()
         self._online = asyncio.Event()
         self._changed = asyncio.Event()
         self._querying = asyncio.Lock()
-        self._socket: ClientSocket | None = None
+        self._socket: ClientConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._leaving = False
@@ -272,7 +272,7 @@ class RelayClient:
                 compress=0,
                 timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_S),
             )
-        socket = ClientSocket(websocket, self._session, ping_timeout_s=self._ping_timeout_s, on_rtt=self._on_rtt)
+        socket = ClientConnection(websocket, self._session, ping_timeout_s=self._ping_timeout_s, on_rtt=self._on_rtt)
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 welcome = await socket.handshake(self._key)
@@ -284,7 +284,7 @@ class RelayClient:
         finally:
             await socket.close(leaving=self._leaving)
 
-    def _go_online(self, socket: ClientSocket) -> None:
+    def _go_online(self, socket: ClientConnection) -> None:
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None

@@ -9,7 +9,7 @@ import aiohttp
 from yarl import URL
 
 from node.relay.circuit import RelayError
-from node.relay.client_socket import LostError
+from node.relay.client_connection import LostError
 from node.wire.errors import WireError
 
 FATAL_CODES: Final = frozenset({"auth", "version", "replaced"})

@@ -1,4 +1,4 @@
-"""Who is present, at which relay, with which offers; and the pages in which nodes read them."""
+"""Which nodes are connected, to which relay, with which offers; and the pages in which nodes read them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ _INDEX_BYTES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Presence:
-    """One node that is connected now."""
+class DirectoryEntry:
+    """One node that is connected now.
+
+    Args:
+        relay: The name of its relay on the bus.
+        offers: What it lists, as it published them.
+    """
 
     relay: str
     offers: tuple[bytes, ...]
@@ -25,7 +30,7 @@ class Directory:
     """The nodes that are connected now, here or at another relay of the same bus."""
 
     def __init__(self) -> None:
-        self._present: dict[bytes, Presence] = {}
+        self._present: dict[bytes, DirectoryEntry] = {}
         self._order: list[bytes] = []
         self.offers = 0
         """How many offers are listed."""
@@ -37,7 +42,7 @@ class Directory:
             insort(self._order, node)
         else:
             self.offers -= len(old.offers)
-        self._present[node] = Presence(relay, offers)
+        self._present[node] = DirectoryEntry(relay, offers)
         self.offers += len(offers)
 
     def remove(self, node: bytes, relay: str) -> bool:
@@ -50,13 +55,13 @@ class Directory:
         self.offers -= len(old.offers)
         return True
 
-    def find(self, node: bytes) -> Presence | None:
-        """Return where ``node`` is, or ``None``."""
+    def find(self, node: bytes) -> DirectoryEntry | None:
+        """Return the entry of ``node``, or ``None`` if it isn't connected."""
         return self._present.get(node)
 
     def of_relay(self, relay: str) -> list[tuple[bytes, tuple[bytes, ...]]]:
         """Return the nodes that are connected to one relay, and their offers."""
-        return [(node, presence.offers) for node, presence in self._present.items() if presence.relay == relay]
+        return [(node, entry.offers) for node, entry in self._present.items() if entry.relay == relay]
 
     def page(self, cursor: bytes, limit: int, max_bytes: int) -> tuple[tuple[Listing, ...], bytes]:
         """Return the listings after ``cursor``, at most ``limit`` of them and one more than ``max_bytes`` at most.

@@ -1,4 +1,4 @@
-"""The relay server: websockets around the hub.
+"""The relay server: websockets around the circuit router.
 
 It holds no money and reads no prompt: offers are bytes that nodes sign and verify themselves, and circuits carry sealed
 frames. Any relay can take the place of any other.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import secrets
 from collections import deque
 from collections.abc import Iterable
@@ -20,37 +19,22 @@ from typing import Final, Self
 from aiohttp import web
 from nacl.signing import SigningKey
 
-from node.relay import hub as h
+from node.relay import router
 from node.relay.auth import node_id
 from node.relay.bus import Bus, BusMessage, LocalBus, RelayDown, RelayUp
 from node.relay.circuit import NodeId, RelayError
-from node.relay.connection import Connection
-from node.relay.gate import Gate, GatedHandler
+from node.relay.connection_limiter import ConnectionLimiter, LimitedHandler
+from node.relay.identity import load_identity
 from node.relay.limits import RelayLimits
-from node.relay.link import Link
+from node.relay.node_session import Connection, NodeSession
+from node.relay.server_connection import ServerConnection
 from node.wire import messages as m
 from node.wire.errors import WireError
 
 _log: Final = logging.getLogger(__name__)
 
-_IDENTITY_FILE: Final = "relay.key"
-_SEED_BYTES: Final = 32
 _MAX_PAGES_WAITING: Final = 4
 _MS: Final = 1000
-
-
-class Session:
-    """A node's session at this relay; it outlives the websocket by the grace time."""
-
-    def __init__(self, node: bytes, connection: Connection) -> None:
-        self.node = node
-        self.token = secrets.token_bytes(32)
-        self.link = Link()
-        self.wake = asyncio.Event()
-        """Set when the link has something to send."""
-        self.connection: Connection | None = connection
-        self.grace: asyncio.TimerHandle | None = None
-        self.accounted_bytes = 0
 
 
 class RelayServer:
@@ -80,9 +64,9 @@ class RelayServer:
         self._bus: Bus = bus or LocalBus()
         self.identity = SigningKey.generate()
         """The relay's key; ``start`` replaces it by the one that is kept."""
-        self._gate = Gate(self.limits.connections_per_ip, self.limits.handshake_s)
-        self._sessions: dict[bytes, Session] = {}
-        self._connections: set[Connection] = set()
+        self._limiter = ConnectionLimiter(self.limits.connections_per_ip, self.limits.handshake_s)
+        self._sessions: dict[bytes, NodeSession] = {}
+        self._connections: set[ServerConnection] = set()
         self._buffered_bytes = 0
         self._listener: asyncio.Server | None = None
         self._http: web.Server | None = None
@@ -124,13 +108,15 @@ class RelayServer:
         """
         loop = asyncio.get_running_loop()
         if self._identity_dir is not None:
-            self.identity = await asyncio.to_thread(_load_identity, self._identity_dir)
-        self._hub = h.Hub(self.relay_id, self.limits)
+            self.identity = await asyncio.to_thread(load_identity, self._identity_dir)
+        self._router = router.CircuitRouter(self.relay_id, self.limits)
         http = web.Server(self._handle)
         self._http = http
 
-        def handler() -> GatedHandler:
-            return GatedHandler(self._gate, http, loop=loop, access_log=None, keepalive_timeout=self.limits.handshake_s)
+        def handler() -> LimitedHandler:
+            return LimitedHandler(
+                self._limiter, http, loop=loop, access_log=None, keepalive_timeout=self.limits.handshake_s
+            )
 
         try:
             self._listener = await loop.create_server(handler, self._host, self._wanted_port, backlog=512)
@@ -173,16 +159,16 @@ class RelayServer:
     def counts(self) -> dict[str, int]:
         """What ``/healthz`` reports."""
         return {
-            "connections": self._gate.connections,
-            "nodes": self._hub.nodes,
-            "circuit_ends": self._hub.circuits,
-            "offers": self._hub.directory.offers,
+            "connections": self._limiter.connections,
+            "nodes": self._router.nodes,
+            "circuit_ends": self._router.circuits,
+            "offers": self._router.directory.offers,
             "buffered_bytes": self._buffered_bytes,
         }
 
     # -- what connections call ---------------------------------------------------------------------------------------
 
-    def admit(self, node: bytes, auth: m.Auth, connection: Connection) -> tuple[Session, m.Welcome]:
+    def admit(self, node: bytes, auth: m.Auth, connection: Connection) -> tuple[NodeSession, m.Welcome]:
         """Resume or start the session of a node that proved its identity.
 
         Raises:
@@ -195,44 +181,44 @@ class RelayServer:
         else:
             if session is not None:
                 self._finish(session, WireError("This identity connected again.", code="replaced"))
-            self._hub.add(node)
-            session = self._sessions[node] = Session(node, connection)
-        self._apply(self._hub.attach(node))
+            self._router.add(node)
+            session = self._sessions[node] = NodeSession(node, connection)
+        self._apply(self._router.attach(node))
         return session, self._welcome(session, resumed=resumed)
 
-    def on_message(self, session: Session, message: m.NodeMessage, size_bytes: int) -> None:
+    def on_message(self, session: NodeSession, message: m.NodeMessage, size_bytes: int) -> None:
         """Take a message from a node.
 
         Raises:
             WireError: If the node broke the protocol or crossed a limit.
         """
         if isinstance(message, m.Ack | m.Ping):
-            session.link.acknowledge(message.received)
+            session.stream.acknowledge(message.received)
             if isinstance(message, m.Ping):
-                session.link.put_urgent(m.Pong(message.nonce, session.link.received))
+                session.stream.put_urgent(m.Pong(message.nonce, session.stream.received))
                 session.wake.set()
             self._account(session)
             return
-        if isinstance(message, m.Query) and session.link.queries_waiting >= _MAX_PAGES_WAITING:
+        if isinstance(message, m.Query) and session.stream.control_waiting >= _MAX_PAGES_WAITING:
             raise WireError("The earlier pages weren't read yet.", code="limit_queries")
-        session.link.note_received(size_bytes)
+        session.stream.note_received(size_bytes)
         session.wake.set()
-        self._apply(self._hub.on_message(session.node, message))
+        self._apply(self._router.on_message(session.node, message))
 
-    def lost(self, session: Session, connection: Connection) -> None:
+    def lost(self, session: NodeSession, connection: Connection) -> None:
         """Note that a session's websocket is gone; its circuits wait for the grace time."""
         if session.connection is not connection:
             return
         session.connection = None
-        self._apply(self._hub.detach(session.node))
-        if self._closing or not self._hub.circuits_of(session.node):
+        self._apply(self._router.detach(session.node))
+        if self._closing or not self._router.circuits_of(session.node):
             self._finish(session, WireError("The node's connection was lost.", code="peer_gone"))
             return
         gone = WireError("The node didn't come back.", code="peer_gone")
         loop = asyncio.get_running_loop()
         session.grace = loop.call_later(self.limits.resume_grace_s, self._finish, session, gone)
 
-    def end(self, session: Session, connection: Connection, error: WireError) -> None:
+    def end(self, session: NodeSession, connection: Connection, error: WireError) -> None:
         """End a session whose node left or broke a rule."""
         if session.connection is connection:
             _log.info("node %s ended: %s", node_id(session.node)[:8], error.code)
@@ -240,9 +226,9 @@ class RelayServer:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _resume(self, session: Session, received: int, connection: Connection) -> None:
+    def _resume(self, session: NodeSession, received: int, connection: Connection) -> None:
         try:
-            session.link.resume(received)
+            session.stream.resume(received)
         except WireError as error:
             self._finish(session, error)
             raise
@@ -254,12 +240,12 @@ class RelayServer:
         session.connection = connection
         self._account(session)
 
-    def _welcome(self, session: Session, *, resumed: bool) -> m.Welcome:
+    def _welcome(self, session: NodeSession, *, resumed: bool) -> m.Welcome:
         limits = self.limits
         return m.Welcome(
             token=session.token,
             resumed=resumed,
-            received=session.link.received,
+            received=session.stream.received,
             grace_ms=int(limits.resume_grace_s * _MS),
             idle_ms=max(1, int(limits.idle_s * _MS)),
             frame_bytes=limits.frame_bytes,
@@ -271,11 +257,11 @@ class RelayServer:
             burst_bytes=limits.burst_bytes,
         )
 
-    def _finish(self, session: Session, error: WireError) -> None:
+    def _finish(self, session: NodeSession, error: WireError) -> None:
         """Forget a session, tell its peers, and cut its websocket if there is one."""
         self._apply(self._forget(session, error))
 
-    def _forget(self, session: Session, error: WireError) -> list[h.Action]:
+    def _forget(self, session: NodeSession, error: WireError) -> list[router.Action]:
         """Forget a session and cut its websocket; returns what its peers are to be told."""
         if self._sessions.get(session.node) is not session:
             return []
@@ -287,51 +273,51 @@ class RelayServer:
             session.connection.cut(error)
             session.connection = None
             session.wake.set()
-        return self._hub.remove(session.node)
+        return self._router.remove(session.node)
 
     def _on_bus(self, message: BusMessage) -> None:
-        self._apply(self._hub.on_bus(message))
+        self._apply(self._router.on_bus(message))
 
-    def _apply(self, actions: Iterable[h.Action]) -> None:
+    def _apply(self, actions: Iterable[router.Action]) -> None:
         waiting = deque(actions)
         while waiting:
             match waiting.popleft():
-                case h.ToNode(node, message):
+                case router.SendToNode(node, message):
                     waiting.extend(self._deliver(node, message))
-                case h.DropCircuit(node, circuit):
+                case router.DropCircuit(node, circuit):
                     if node in self._sessions:
-                        self._sessions[node].link.drop_circuit(circuit)
-                case h.ToRelay(relay, bus_message):
+                        self._sessions[node].stream.drop_circuit(circuit)
+                case router.SendToRelay(relay, bus_message):
                     self._bus.send(relay, bus_message)
-                case h.ToAll(bus_message):
+                case router.SendToAllRelays(bus_message):
                     self._bus.broadcast(self.relay_id, bus_message)
-                case h.Cut(node, code, reason):
+                case router.EndSession(node, code, reason):
                     if node in self._sessions:
                         waiting.extend(self._forget(self._sessions[node], WireError(reason, code=code)))
 
-    def _deliver(self, node: bytes, message: m.Message) -> list[h.Action]:
+    def _deliver(self, node: bytes, message: m.Message) -> list[router.Action]:
         """Queue a message for a node; returns what follows if that makes it hold too much."""
         session = self._sessions.get(node)
         if session is None:
             return []
         if isinstance(message, m.Credit):
-            session.link.put_credit(message.circuit, message.amount_bytes)
+            session.stream.put_credit(message.circuit, message.amount_bytes)
         elif isinstance(message, m.Data | m.Close | m.Incoming | m.Accepted):
-            session.link.put_on_circuit(message.circuit, message)
+            session.stream.put_on_circuit(message.circuit, message)
         else:
-            session.link.put(message)
+            session.stream.put(message)
         session.wake.set()
         self._account(session)
-        if session.link.buffered_bytes > self.limits.node_buffered_bytes:
+        if session.stream.buffered_bytes > self.limits.node_buffered_bytes:
             return self._forget(session, WireError("The node doesn't read what it asks for.", code="limit_buffer"))
         if self._buffered_bytes > self.limits.buffered_bytes:
             greediest = max(self._sessions.values(), key=lambda held: held.accounted_bytes)
             return self._forget(greediest, WireError("The relay keeps too much for this node.", code="limit_buffer"))
         return []
 
-    def _account(self, session: Session) -> None:
-        self._buffered_bytes += session.link.buffered_bytes - session.accounted_bytes
-        session.accounted_bytes = session.link.buffered_bytes
+    def _account(self, session: NodeSession) -> None:
+        self._buffered_bytes += session.stream.buffered_bytes - session.accounted_bytes
+        session.accounted_bytes = session.stream.buffered_bytes
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         handler = request.protocol
@@ -349,11 +335,11 @@ class RelayServer:
         if not socket.can_prepare(request).ok or self._closing:
             return _last_response(web.Response(status=426, text="This is an Idlewatt relay; it speaks websocket.\n"))
         await socket.prepare(request)
-        connection = Connection(self, socket, request)
+        connection = ServerConnection(self, socket, request)
         crowded = False
-        if isinstance(handler, GatedHandler):
+        if isinstance(handler, LimitedHandler):
             handler.settled()
-            crowded = self._gate.is_crowded(handler.group)
+            crowded = self._limiter.is_crowded(handler.group)
         self._connections.add(connection)
         try:
             await connection.run(crowded=crowded)
@@ -366,31 +352,3 @@ def _last_response(response: web.Response) -> web.Response:
     """Mark a response as the last of its connection: plain HTTP requests hold no connection open."""
     response.force_close()
     return response
-
-
-def _load_identity(directory: Path) -> SigningKey:
-    """Read the relay's key, or make and keep one.
-
-    Raises:
-        RelayError: If the key file is damaged or can't be written.
-    """
-    path = directory / _IDENTITY_FILE
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.exists():
-            seed = path.read_bytes()
-            if len(seed) != _SEED_BYTES:
-                raise RelayError(f"The relay's key file {path} is damaged.", code="key_damaged", fix="Remove it.")
-            return SigningKey(seed)
-        key = SigningKey.generate()
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(bytes(key))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise RelayError(
-            f"The relay's key can't be kept in {directory} ({error.strerror}).",
-            code="home_unwritable",
-            fix="Check the directory's rights and free space.",
-        ) from None
-    return key

@@ -6,7 +6,7 @@ from nacl.signing import SigningKey
 from chain.errors import UsageError
 from node.relay.auth import answer_challenge, check_answer, make_challenge, node_id, node_key
 from node.relay.backoff import backoff_s
-from node.relay.gate import Gate, address_group
+from node.relay.connection_limiter import ConnectionLimiter, address_group
 from node.relay.limits import RelayLimits, TokenBucket
 from node.wire.errors import WireError
 from node.wire.messages import Hello
@@ -95,17 +95,17 @@ def test_an_ipv6_site_shares_one_allowance(host, group):
 
 
 def test_a_gate_counts_by_address():
-    gate = Gate(1, 1)
-    assert gate.enter("a")
-    assert not gate.is_crowded("a")
-    assert gate.enter("a")
-    assert gate.is_crowded("a")
-    assert not gate.enter("a")
-    assert gate.enter("b")
-    assert gate.connections == 4
-    gate.leave("a")
-    gate.leave("b")
-    assert gate.connections == 2
+    limiter = ConnectionLimiter(1, 1)
+    assert limiter.enter("a")
+    assert not limiter.is_crowded("a")
+    assert limiter.enter("a")
+    assert limiter.is_crowded("a")
+    assert not limiter.enter("a")
+    assert limiter.enter("b")
+    assert limiter.connections == 4
+    limiter.leave("a")
+    limiter.leave("b")
+    assert limiter.connections == 2
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from aiohttp import WSMsgType, web
+from nacl.signing import SigningKey
 
 from node.relay.auth import check_answer, make_challenge
-from node.relay.limits import TokenBucket
-from node.relay.tasks import causes
+from node.relay.exception_groups import leaf_exceptions
+from node.relay.limits import RelayLimits, TokenBucket
+from node.relay.node_session import Connection, NodeSession
 from node.wire import messages as m
 from node.wire.codec import Reader, auth_reader, choose_version, encode, hello_reader, node_reader
 from node.wire.errors import WireError
 from node.wire.text import plain
-
-if TYPE_CHECKING:
-    from node.relay.server import RelayServer, Session
 
 MessageT = TypeVar("MessageT")
 
@@ -35,16 +34,47 @@ class _GoneError(Exception):
         self.left = left
 
 
-class Connection:
-    """One websocket.
+class SessionHost(Protocol):
+    """What a connection needs of the relay server: its limits, its key, and the sessions of its nodes."""
+
+    limits: RelayLimits
+    identity: SigningKey
+
+    def admit(self, node: bytes, auth: m.Auth, connection: Connection) -> tuple[NodeSession, m.Welcome]:
+        """Resume or start the session of a node that proved its identity.
+
+        Raises:
+            WireError: If the relay is full, or the node's account of the session doesn't match.
+        """
+        ...
+
+    def on_message(self, session: NodeSession, message: m.NodeMessage, size_bytes: int) -> None:
+        """Take a message from a node.
+
+        Raises:
+            WireError: If the node broke the protocol or crossed a limit.
+        """
+        ...
+
+    def lost(self, session: NodeSession, connection: Connection) -> None:
+        """Note that a session's websocket is gone."""
+        ...
+
+    def end(self, session: NodeSession, connection: Connection, error: WireError) -> None:
+        """End a session whose node left or broke a rule."""
+        ...
+
+
+class ServerConnection:
+    """One websocket at the relay.
 
     Args:
         server: Whose sessions it serves.
         socket: A prepared websocket.
-        request: The request it came with.
+        request: The HTTP request that it came with.
     """
 
-    def __init__(self, server: RelayServer, socket: web.WebSocketResponse, request: web.BaseRequest) -> None:
+    def __init__(self, server: SessionHost, socket: web.WebSocketResponse, request: web.BaseRequest) -> None:
         self._server = server
         self._socket = socket
         self._request = request
@@ -53,7 +83,7 @@ class Connection:
         self._cut_by: WireError | None = None
         self._cut = asyncio.Event()
         self._heard_at = asyncio.get_running_loop().time()
-        self._session: Session | None = None
+        self._session: NodeSession | None = None
         self.done = asyncio.Event()
         """Set when the websocket is closed."""
 
@@ -76,7 +106,7 @@ class Connection:
         finally:
             self.done.set()
 
-    async def _handshake(self) -> Session:
+    async def _handshake(self) -> NodeSession:
         try:
             async with asyncio.timeout(self._limits.handshake_s):
                 hello = await self._receive(hello_reader())
@@ -104,7 +134,7 @@ class Connection:
                 tasks.create_task(self._watch())
                 tasks.create_task(self._converse(tasks))
         except* (WireError, _GoneError) as group:
-            found = causes(group)
+            found = leaf_exceptions(group)
         finally:
             if not found and self._session is not None:
                 # Cancelled, or a defect: the session must not believe that it is still connected.
@@ -124,7 +154,7 @@ class Connection:
         tasks.create_task(self._write(session))
         await self._read(session)
 
-    async def _read(self, session: Session) -> None:
+    async def _read(self, session: NodeSession) -> None:
         reader = node_reader(self._limits.message_bytes)
         while True:
             data = await self._receive_bytes()
@@ -135,9 +165,9 @@ class Connection:
                 raise _GoneError
             self._server.on_message(session, message, len(data))
 
-    async def _write(self, session: Session) -> None:
+    async def _write(self, session: NodeSession) -> None:
         while session.connection is self:
-            data = session.link.next()
+            data = session.stream.next()
             if data is None:
                 session.wake.clear()
                 await session.wake.wait()

@@ -3,14 +3,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from node.relay.link import Link
+from node.relay.resumable_stream import ResumableStream
 from node.wire import messages as m
 from node.wire.codec import node_reader, relay_reader
 from node.wire.errors import WireError
 
 
-def sent(link):
-    return [relay_reader().read(data) for data in iter(link.next, None)]
+def sent(stream):
+    return [relay_reader().read(data) for data in iter(stream.next, None)]
 
 
 def data(circuit, number):
@@ -18,84 +18,84 @@ def data(circuit, number):
 
 
 def test_circuits_take_turns():
-    link = Link()
+    stream = ResumableStream()
     for number in range(3):
-        link.put_on_circuit(1, data(1, number))
-    link.put_on_circuit(3, data(3, 0))
-    link.put_on_circuit(5, data(5, 0))
-    assert [message.circuit for message in sent(link)] == [1, 3, 5, 1, 1]
+        stream.put_on_circuit(1, data(1, number))
+    stream.put_on_circuit(3, data(3, 0))
+    stream.put_on_circuit(5, data(5, 0))
+    assert [message.circuit for message in sent(stream)] == [1, 3, 5, 1, 1]
 
 
 def test_control_goes_before_circuits_and_urgent_before_control():
-    link = Link()
-    link.put_on_circuit(1, data(1, 0))
-    link.put(m.Published(1))
-    link.put_urgent(m.Pong(1, 0))
-    assert [type(message) for message in sent(link)] == [m.Pong, m.Published, m.Data]
+    stream = ResumableStream()
+    stream.put_on_circuit(1, data(1, 0))
+    stream.put(m.Published(1))
+    stream.put_urgent(m.Pong(1, 0))
+    assert [type(message) for message in sent(stream)] == [m.Pong, m.Published, m.Data]
 
 
 def test_a_newer_urgent_message_replaces_the_older():
-    link = Link()
+    stream = ResumableStream()
     for nonce in range(100):
-        link.put_urgent(m.Pong(nonce, 0))
-    assert sent(link) == [m.Pong(99, 0)]
+        stream.put_urgent(m.Pong(nonce, 0))
+    assert sent(stream) == [m.Pong(99, 0)]
 
 
 def test_credit_that_waits_is_added_up_and_weighs_as_one_message():
-    link = Link()
+    stream = ResumableStream()
     for _ in range(10_000):
-        link.put_credit(1, 2)
-    assert link.buffered_bytes < 200
-    assert sent(link) == [m.Credit(1, 20_000)]
+        stream.put_credit(1, 2)
+    assert stream.buffered_bytes < 200
+    assert sent(stream) == [m.Credit(1, 20_000)]
 
 
 def test_the_end_of_a_circuit_comes_after_its_frames():
-    link = Link()
-    link.put_on_circuit(1, data(1, 0))
-    link.put_on_circuit(1, m.Close(1, "done"))
-    assert [type(message) for message in sent(link)] == [m.Data, m.Close]
+    stream = ResumableStream()
+    stream.put_on_circuit(1, data(1, 0))
+    stream.put_on_circuit(1, m.Close(1, "done"))
+    assert [type(message) for message in sent(stream)] == [m.Data, m.Close]
 
 
 def test_a_dropped_circuit_weighs_nothing():
-    link = Link()
-    link.put_on_circuit(1, data(1, 0))
-    link.put_credit(1, 5)
-    link.put_credit(3, 5)
-    link.drop_circuit(1)
-    link.drop_circuit(3)
-    link.drop_circuit(7)
-    assert link.buffered_bytes == 0
-    assert sent(link) == []
+    stream = ResumableStream()
+    stream.put_on_circuit(1, data(1, 0))
+    stream.put_credit(1, 5)
+    stream.put_credit(3, 5)
+    stream.drop_circuit(1)
+    stream.drop_circuit(3)
+    stream.drop_circuit(7)
+    assert stream.buffered_bytes == 0
+    assert sent(stream) == []
 
 
 def test_an_ack_is_due_after_many_messages_or_many_bytes():
-    link = Link()
+    stream = ResumableStream()
     for _ in range(15):
-        link.note_received(10)
-    assert link.next() is None
-    link.note_received(10)
-    assert sent(link) == [m.Ack(16)]
-    link.note_received(100_000)
-    assert sent(link) == [m.Ack(17)]
+        stream.note_received(10)
+    assert stream.next() is None
+    stream.note_received(10)
+    assert sent(stream) == [m.Ack(16)]
+    stream.note_received(100_000)
+    assert sent(stream) == [m.Ack(17)]
 
 
 @pytest.mark.parametrize("received", [2, 100])
 def test_acknowledging_what_was_never_sent_is_refused(received):
-    link = Link()
-    link.put(m.Published(1))
-    link.put(m.Published(2))
-    link.next()
+    stream = ResumableStream()
+    stream.put(m.Published(1))
+    stream.put(m.Published(2))
+    stream.next()
     with pytest.raises(WireError):
-        link.acknowledge(received)
+        stream.acknowledge(received)
 
 
 def test_an_acknowledgement_can_not_be_taken_back():
-    link = Link()
-    link.put(m.Published(1))
-    link.next()
-    link.acknowledge(1)
+    stream = ResumableStream()
+    stream.put(m.Published(1))
+    stream.next()
+    stream.acknowledge(1)
     with pytest.raises(WireError):
-        link.resume(0)
+        stream.resume(0)
 
 
 class LostAndFound(RuleBasedStateMachine):
@@ -103,7 +103,7 @@ class LostAndFound(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.near, self.far = Link(), Link()
+        self.near, self.far = ResumableStream(), ResumableStream()
         self.line = []
         self.said = {1: [], 3: []}
         self.heard = {1: [], 3: []}

@@ -11,9 +11,9 @@ import aiohttp
 from nacl.signing import SigningKey
 
 from node.relay.auth import answer_challenge
-from node.relay.client_session import ClientSession
+from node.relay.exception_groups import leaf_exceptions
 from node.relay.limits import TokenBucket
-from node.relay.tasks import causes
+from node.relay.relay_session import RelaySession
 from node.wire import messages as m
 from node.wire.codec import (
     MAX_MESSAGE_BYTES,
@@ -48,7 +48,7 @@ class RefusedError(LostError):
         self.code = code
 
 
-class ClientSocket:
+class ClientConnection:
     """One websocket, already connected.
 
     Args:
@@ -61,7 +61,7 @@ class ClientSocket:
     def __init__(
         self,
         socket: aiohttp.ClientWebSocketResponse,
-        session: ClientSession,
+        session: RelaySession,
         *,
         ping_timeout_s: float,
         on_rtt: Callable[[float], None],
@@ -89,7 +89,7 @@ class ClientSocket:
             raise RefusedError(challenge.code, challenge.reason)
         choose_version(challenge.version, challenge.version)
         token = self._session.welcome.token if self._session.welcome else b""
-        received = self._session.link.received
+        received = self._session.stream.received
         await self._send(encode(answer_challenge(hello, challenge, key, token=token, received=received)))
         welcome = await self._receive(welcome_reader())
         if isinstance(welcome, m.Failure):
@@ -110,7 +110,7 @@ class ClientSocket:
                 tasks.create_task(self._write(welcome))
                 tasks.create_task(self._ping(welcome))
         except* (LostError, WireError) as group:
-            found = causes(group)
+            found = leaf_exceptions(group)
         refused = [cause for cause in found if isinstance(cause, RefusedError)]
         raise (refused or found)[0]
 
@@ -134,7 +134,7 @@ class ClientSocket:
         bucket = TokenBucket(welcome.bytes_per_s * _PACE, welcome.burst_bytes / 2)
         session = self._session
         while True:
-            data = session.link.next()
+            data = session.stream.next()
             if data is None:
                 self.drained.set()
                 session.wake.clear()
@@ -153,7 +153,7 @@ class ClientSocket:
             self._ping_nonce += 1
             self._pong.clear()
             sent_at = loop.time()
-            self._session.link.put_urgent(m.Ping(self._ping_nonce, self._session.link.received))
+            self._session.stream.put_urgent(m.Ping(self._ping_nonce, self._session.stream.received))
             self._session.wake.set()
             try:
                 async with asyncio.timeout(self._ping_timeout_s):

@@ -1,8 +1,9 @@
-"""The relay's bookkeeping of presence and circuits: messages in, actions out; no socket, no clock, no task.
+"""Which nodes a relay has, and the circuits between them: messages in, actions out; no socket, no clock, no task.
 
-A circuit is two *ends*, each kept by the relay that holds its node. Ends talk through the bus; when both are here the
-bus is short-circuited. Each end keeps two credits: what its node may still send, and what may still arrive for its
-node. The checks are local to the end whose node could cheat, so no relay has to believe another's node.
+A circuit has two *ends*. Each is kept by the relay that its node is connected to. The ends talk through the bus, or
+directly where both are at this relay. Each end counts two credits: what its node may still send, and what may still
+arrive for its node. Every rule is checked at the end of the node that could break it, so no relay has to trust a node
+of another relay.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Literal
 
 from node.relay import bus as b
 from node.relay.auth import node_id
-from node.relay.bus import End
+from node.relay.bus import CircuitEnd
 from node.relay.directory import Directory
 from node.relay.limits import RelayLimits
 from node.wire import messages as m
@@ -23,8 +24,8 @@ _REASON_CHARS = 240
 
 
 @dataclass(frozen=True, slots=True)
-class ToNode:
-    """Queue ``message`` for a node of this relay."""
+class SendToNode:
+    """Send ``message`` to a node of this relay."""
 
     node: bytes
     message: m.Message
@@ -32,14 +33,14 @@ class ToNode:
 
 @dataclass(frozen=True, slots=True)
 class DropCircuit:
-    """Forget what waits for a node on a circuit that it closed."""
+    """Drop what waits for a node on a circuit that it closed."""
 
     node: bytes
     circuit: int
 
 
 @dataclass(frozen=True, slots=True)
-class ToRelay:
+class SendToRelay:
     """Send ``message`` to another relay."""
 
     relay: str
@@ -47,14 +48,14 @@ class ToRelay:
 
 
 @dataclass(frozen=True, slots=True)
-class ToAll:
+class SendToAllRelays:
     """Send ``message`` to every other relay."""
 
     message: b.BusMessage
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class EndSession:
     """End a node's session with a coded error."""
 
     node: bytes
@@ -62,34 +63,34 @@ class Cut:
     reason: str
 
 
-Action = ToNode | DropCircuit | ToRelay | ToAll | Cut
+Action = SendToNode | DropCircuit | SendToRelay | SendToAllRelays | EndSession
 
 
 @dataclass(slots=True)
-class _End:
+class _EndState:
     """This relay's end of one circuit."""
 
     state: Literal["opening", "offered", "open"]
     peer_relay: str
     peer_node: bytes
-    peer: End | None = None
+    peer: CircuitEnd | None = None
     send_credit_bytes: int = 0
     receive_credit_bytes: int = 0
     first_cost_bytes: int = 0
-    """What the frame that came with the opening costs of the window that the acceptance brings."""
+    """What the frame that came with the opening costs of the first window of credit."""
 
 
 @dataclass(slots=True)
 class _Node:
     """A node whose session this relay holds."""
 
-    ends: dict[int, _End] = field(default_factory=dict)
+    ends: dict[int, _EndState] = field(default_factory=dict)
     last_opened: int = -1
     last_offered: int = 0
 
 
-class Hub:
-    """Presence and circuits of one relay.
+class CircuitRouter:
+    """The nodes and circuits of one relay, as a state machine without I/O.
 
     Args:
         relay: This relay's name on the bus.
@@ -128,14 +129,14 @@ class Hub:
         self._nodes[node] = _Node()
 
     def attach(self, node: bytes) -> list[Action]:
-        """Note that a session's node is connected: it can be found from now on."""
+        """Note that a session's node is connected: others can find it from now on."""
         self.directory.put(node, self._relay, ())
-        return [ToAll(b.NodeUp(self._relay, node, ()))]
+        return [SendToAllRelays(b.NodeUp(self._relay, node, ()))]
 
     def detach(self, node: bytes) -> list[Action]:
-        """Note that a session's node lost its connection: its offers go, its circuits wait."""
+        """Note that a session's node lost its connection: its offers go, its circuits wait for it."""
         if self.directory.remove(node, self._relay):
-            return [ToAll(b.NodeDown(self._relay, node))]
+            return [SendToAllRelays(b.NodeDown(self._relay, node))]
         return []
 
     def remove(self, node: bytes, code: str = "peer_gone", reason: str = "") -> list[Action]:
@@ -168,7 +169,7 @@ class Hub:
                 return self._on_publish(node, message)
             case m.Query():
                 listings, cursor = self.directory.page(message.cursor, message.limit, self._limits.page_bytes)
-                return [ToNode(node, m.Page(message.request, listings, cursor))]
+                return [SendToNode(node, m.Page(message.request, listings, cursor))]
             case _:
                 raise WireError("A message isn't allowed here.")
 
@@ -177,7 +178,7 @@ class Hub:
         match message:
             case b.RelayUp():
                 return [
-                    ToRelay(message.relay, b.NodeUp(self._relay, node, offers))
+                    SendToRelay(message.relay, b.NodeUp(self._relay, node, offers))
                     for node, offers in self.directory.of_relay(self._relay)
                 ]
             case b.RelayDown():
@@ -185,7 +186,7 @@ class Hub:
             case b.NodeUp():
                 self.directory.put(message.node, message.relay, message.offers)
                 if message.node in self._nodes:
-                    return [Cut(message.node, "replaced", "This identity connected to another relay.")]
+                    return [EndSession(message.node, "replaced", "This identity connected to another relay.")]
                 return []
             case b.NodeDown():
                 self.directory.remove(message.node, message.relay)
@@ -201,7 +202,10 @@ class Hub:
         if any(len(offer) > self._limits.offer_bytes for offer in message.offers):
             raise WireError(f"An offer has {self._limits.offer_bytes} bytes at most.", code="limit_offer_bytes")
         self.directory.put(node, self._relay, message.offers)
-        return [ToAll(b.NodeUp(self._relay, node, message.offers)), ToNode(node, m.Published(message.request))]
+        return [
+            SendToAllRelays(b.NodeUp(self._relay, node, message.offers)),
+            SendToNode(node, m.Published(message.request)),
+        ]
 
     def _on_open(self, node: bytes, message: m.Open) -> list[Action]:
         me = self._nodes[node]
@@ -212,18 +216,20 @@ class Hub:
         self._check_window(message.window_bytes)
         self._check_frame(message.first)
         me.last_opened = message.circuit
-        presence = self.directory.find(message.peer)
-        if presence is None or message.peer == node:
-            return [ToNode(node, m.Close(message.circuit, "peer_unknown", "No such node is connected to this relay."))]
-        me.ends[message.circuit] = _End(
+        entry = self.directory.find(message.peer)
+        if entry is None or message.peer == node:
+            return [
+                SendToNode(node, m.Close(message.circuit, "peer_unknown", "No such node is connected to this relay."))
+            ]
+        me.ends[message.circuit] = _EndState(
             "opening",
-            presence.relay,
+            entry.relay,
             message.peer,
             receive_credit_bytes=message.window_bytes,
             first_cost_bytes=m.first_cost_bytes(message.first),
         )
-        source = End(self._relay, node, message.circuit)
-        return self._send(presence.relay, b.EndOpen(source, message.peer, message.window_bytes, message.first))
+        source = CircuitEnd(self._relay, node, message.circuit)
+        return self._send(entry.relay, b.BusOpen(source, message.peer, message.window_bytes, message.first))
 
     def _on_accept(self, node: bytes, message: m.Accept) -> list[Action]:
         end = self._end_of(node, message.circuit)
@@ -234,8 +240,8 @@ class Hub:
         self._check_window(message.window_bytes)
         end.state = "open"
         end.receive_credit_bytes = message.window_bytes - end.first_cost_bytes
-        source = End(self._relay, node, message.circuit)
-        return self._send(end.peer_relay, b.EndAccept(end.peer, source, message.window_bytes))
+        source = CircuitEnd(self._relay, node, message.circuit)
+        return self._send(end.peer_relay, b.BusAccept(end.peer, source, message.window_bytes))
 
     def _on_data(self, node: bytes, message: m.Data) -> list[Action]:
         self._check_frame(message.frame)
@@ -247,7 +253,7 @@ class Hub:
         end.send_credit_bytes -= len(message.frame) + m.FRAME_COST_BYTES
         if end.send_credit_bytes < 0:
             raise WireError("A frame exceeds the credit of its circuit.", code="credit")
-        return self._send(end.peer_relay, b.EndData(end.peer, message.frame))
+        return self._send(end.peer_relay, b.BusData(end.peer, message.frame))
 
     def _on_credit(self, node: bytes, message: m.Credit) -> list[Action]:
         end = self._end_of(node, message.circuit)
@@ -258,7 +264,7 @@ class Hub:
         end.receive_credit_bytes += message.amount_bytes
         if end.receive_credit_bytes > self._limits.window_bytes:
             raise WireError(f"A circuit's credit is {self._limits.window_bytes} bytes at most.", code="credit")
-        return self._send(end.peer_relay, b.EndCredit(end.peer, message.amount_bytes))
+        return self._send(end.peer_relay, b.BusCredit(end.peer, message.amount_bytes))
 
     def _on_close(self, node: bytes, message: m.Close) -> list[Action]:
         end = self._end_of(node, message.circuit)
@@ -271,10 +277,10 @@ class Hub:
 
     # -- from other ends -------------------------------------------------------------------------------------------
 
-    def _on_directed(self, message: b.Directed) -> list[Action]:
-        if isinstance(message, b.EndOpen):
+    def _on_directed(self, message: b.DirectedMessage) -> list[Action]:
+        if isinstance(message, b.BusOpen):
             return self._on_end_open(message)
-        if isinstance(message, b.EndCancel):
+        if isinstance(message, b.BusCancel):
             return self._on_end_cancel(message)
         node, circuit = message.to.node, message.to.circuit
         held = self._nodes.get(node)
@@ -282,31 +288,31 @@ class Hub:
         if held is None or end is None:
             return self._answer_lost_end(message)
         match message:
-            case b.EndData():
+            case b.BusData():
                 end.receive_credit_bytes -= len(message.frame) + m.FRAME_COST_BYTES
-                return [ToNode(node, m.Data(circuit, message.frame))]
-            case b.EndCredit():
+                return [SendToNode(node, m.Data(circuit, message.frame))]
+            case b.BusCredit():
                 end.send_credit_bytes += message.amount_bytes
-                return [ToNode(node, m.Credit(circuit, message.amount_bytes))]
-            case b.EndAccept():
+                return [SendToNode(node, m.Credit(circuit, message.amount_bytes))]
+            case b.BusAccept():
                 end.state, end.peer = "open", message.source
                 end.send_credit_bytes = message.window_bytes - end.first_cost_bytes
-                return [ToNode(node, m.Accepted(circuit, message.window_bytes))]
-            case b.EndClose():
+                return [SendToNode(node, m.Accepted(circuit, message.window_bytes))]
+            case b.BusClose():
                 del held.ends[circuit]
-                return [ToNode(node, m.Close(circuit, message.code, message.reason))]
+                return [SendToNode(node, m.Close(circuit, message.code, message.reason))]
 
-    def _on_end_open(self, message: b.EndOpen) -> list[Action]:
+    def _on_end_open(self, message: b.BusOpen) -> list[Action]:
         held = self._nodes.get(message.node)
         if held is None:
             return self._send(
-                message.source.relay, b.EndClose(message.source, "peer_unknown", "The node has just gone.")
+                message.source.relay, b.BusClose(message.source, "peer_unknown", "The node has just gone.")
             )
         if len(held.ends) >= self._limits.circuits_per_node:
-            refusal = b.EndClose(message.source, "limit_circuits", "The node has no free circuit.")
+            refusal = b.BusClose(message.source, "limit_circuits", "The node has no free circuit.")
             return self._send(message.source.relay, refusal)
         held.last_offered += 2
-        held.ends[held.last_offered] = _End(
+        held.ends[held.last_offered] = _EndState(
             "offered",
             message.source.relay,
             message.source.node,
@@ -315,20 +321,20 @@ class Hub:
             first_cost_bytes=m.first_cost_bytes(message.first),
         )
         incoming = m.Incoming(held.last_offered, message.source.node, message.window_bytes, message.first)
-        return [ToNode(message.node, incoming)]
+        return [SendToNode(message.node, incoming)]
 
-    def _on_end_cancel(self, message: b.EndCancel) -> list[Action]:
+    def _on_end_cancel(self, message: b.BusCancel) -> list[Action]:
         held = self._nodes.get(message.node)
         ends = held.ends if held else {}
         for circuit, end in ends.items():
             if end.peer == message.source:
                 del ends[circuit]
-                return [ToNode(message.node, m.Close(circuit, message.code, message.reason))]
+                return [SendToNode(message.node, m.Close(circuit, message.code, message.reason))]
         return []
 
-    def _answer_lost_end(self, message: b.EndAccept | b.EndData | b.EndCredit | b.EndClose) -> list[Action]:
-        if isinstance(message, b.EndAccept):
-            return self._send(message.source.relay, b.EndClose(message.source, "peer_gone", "The opener has gone."))
+    def _answer_lost_end(self, message: b.BusAccept | b.BusData | b.BusCredit | b.BusClose) -> list[Action]:
+        if isinstance(message, b.BusAccept):
+            return self._send(message.source.relay, b.BusClose(message.source, "peer_gone", "The opener has gone."))
         return []
 
     def _on_relay_down(self, relay: str) -> list[Action]:
@@ -338,12 +344,12 @@ class Hub:
         for node, held in self._nodes.items():
             for circuit in [circuit for circuit, end in held.ends.items() if end.peer_relay == relay]:
                 del held.ends[circuit]
-                actions.append(ToNode(node, m.Close(circuit, "peer_gone", "The peer's relay has gone.")))
+                actions.append(SendToNode(node, m.Close(circuit, "peer_gone", "The peer's relay has gone.")))
         return actions
 
     # -- shared ----------------------------------------------------------------------------------------------------
 
-    def _end_of(self, node: bytes, circuit: int) -> _End | None:
+    def _end_of(self, node: bytes, circuit: int) -> _EndState | None:
         """The end a node names; ``None`` if it has ended, which the node may not know yet."""
         me = self._nodes[node]
         end = me.ends.get(circuit)
@@ -361,10 +367,12 @@ class Hub:
                 f"A window has {self._limits.least_window_bytes} to {self._limits.window_bytes} bytes.", code="credit"
             )
 
-    def _tell_peer_closed(self, node: bytes, circuit: int, end: _End, code: str, reason: str) -> list[Action]:
+    def _tell_peer_closed(self, node: bytes, circuit: int, end: _EndState, code: str, reason: str) -> list[Action]:
         if end.peer is None:
-            return self._send(end.peer_relay, b.EndCancel(end.peer_node, End(self._relay, node, circuit), code, reason))
-        return self._send(end.peer_relay, b.EndClose(end.peer, code, reason))
+            return self._send(
+                end.peer_relay, b.BusCancel(end.peer_node, CircuitEnd(self._relay, node, circuit), code, reason)
+            )
+        return self._send(end.peer_relay, b.BusClose(end.peer, code, reason))
 
-    def _send(self, relay: str, message: b.Directed) -> list[Action]:
-        return self._on_directed(message) if relay == self._relay else [ToRelay(relay, message)]
+    def _send(self, relay: str, message: b.DirectedMessage) -> list[Action]:
+        return self._on_directed(message) if relay == self._relay else [SendToRelay(relay, message)]

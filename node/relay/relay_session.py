@@ -1,4 +1,4 @@
-"""A relay client's session: its link, its circuits and its requests. No socket; all calls are synchronous."""
+"""A relay client's session: its message stream, circuits and requests. No socket; all calls are synchronous."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from node.relay.auth import node_id
 from node.relay.circuit import RelayError
 from node.relay.client_circuit import ClientCircuit
-from node.relay.link import Link
+from node.relay.resumable_stream import ResumableStream
 from node.wire import messages as m
 from node.wire.errors import WireError
 
@@ -19,7 +19,7 @@ _DEFAULT_FRAME_BYTES: Final = 65_536
 _DEFAULT_WINDOW_BYTES: Final = 262_144
 
 
-class ClientSession:
+class RelaySession:
     """What survives a lost websocket.
 
     Args:
@@ -32,9 +32,9 @@ class ClientSession:
         self._requests: dict[int, asyncio.Future[m.Published | m.Page]] = {}
         self._next_request = 1
         self._short_of_room = False
-        self.link = Link()
+        self.stream = ResumableStream()
         self.wake = asyncio.Event()
-        """Set when the link has something to send."""
+        """Set when the stream has something to send."""
         self.welcome: m.Welcome | None = None
         self.waiting: deque[ClientCircuit] = deque()
         """Incoming circuits that nobody took yet."""
@@ -43,7 +43,7 @@ class ClientSession:
         self._start()
 
     def _start(self) -> None:
-        self.link = Link()
+        self.stream = ResumableStream()
         self._next_circuit = 1
         self._last_incoming = 0
 
@@ -62,17 +62,17 @@ class ClientSession:
     @property
     def has_room(self) -> bool:
         """Whether more may be queued for the relay now."""
-        self._short_of_room = self.link.buffered_bytes >= _ROOM_BYTES
+        self._short_of_room = self.stream.buffered_bytes >= _ROOM_BYTES
         return not self._short_of_room
 
     def put_on_circuit(self, circuit: int, message: m.Message) -> None:
         """Queue a message of a circuit."""
-        self.link.put_on_circuit(circuit, message)
+        self.stream.put_on_circuit(circuit, message)
         self.wake.set()
 
     def put_credit(self, circuit: int, amount_bytes: int) -> None:
         """Queue a credit grant."""
-        self.link.put_credit(circuit, amount_bytes)
+        self.stream.put_credit(circuit, amount_bytes)
         self.wake.set()
 
     def forget(self, circuit: int) -> None:
@@ -116,14 +116,14 @@ class ClientSession:
     def publish(self, offers: tuple[bytes, ...]) -> asyncio.Future[m.Published | m.Page]:
         """Ask that the relay lists these offers of this node, and no others."""
         number, answer = self._request()
-        self.link.put(m.Publish(number, offers))
+        self.stream.put(m.Publish(number, offers))
         self.wake.set()
         return answer
 
     def query(self, cursor: bytes, limit: int) -> asyncio.Future[m.Published | m.Page]:
         """Ask for a page of offers."""
         number, answer = self._request()
-        self.link.put(m.Query(number, cursor, limit))
+        self.stream.put(m.Query(number, cursor, limit))
         self.wake.set()
         return answer
 
@@ -134,7 +134,7 @@ class ClientSession:
             WireError: If the relay's count of what it received can't be.
         """
         if welcome.resumed:
-            self.link.resume(welcome.received)
+            self.stream.resume(welcome.received)
         else:
             self.reset("relay_lost", "The relay no longer knew this session.")
         self.welcome = welcome
@@ -159,12 +159,12 @@ class ClientSession:
             WireError: If the relay broke the protocol.
         """
         if isinstance(message, m.Ack | m.Pong):
-            self.link.acknowledge(message.received)
+            self.stream.acknowledge(message.received)
             if self._short_of_room and self.has_room:
                 for circuit in self._circuits.values():
                     circuit.on_room()
             return
-        self.link.note_received(size_bytes)
+        self.stream.note_received(size_bytes)
         self.wake.set()
         match message:
             case m.Published() | m.Page():
@@ -209,7 +209,7 @@ class ClientSession:
             case m.Accepted():
                 circuit.on_accepted(message.window_bytes)
             case m.Close():
-                self.link.drop_circuit(message.circuit)
+                self.stream.drop_circuit(message.circuit)
                 circuit.end(message.code, message.reason)
 
     def _request(self) -> tuple[int, asyncio.Future[m.Published | m.Page]]:

@@ -1,6 +1,6 @@
-"""The relay's door at the TCP level: how many connections one address has, and how long one may stay silent.
+"""Two limits of the relay at the TCP level: connections per address, and the time until the handshake is done.
 
-Bytes that never become an HTTP request never reach a request handler, so these two limits sit on the connection itself.
+Bytes that never become an HTTP request never reach a request handler, so the TCP connection itself enforces them.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ def address_group(host: str) -> str:
     return str(ipaddress.ip_network((address, _IPV6_SITE_BITS), strict=False))
 
 
-class Gate:
+class ConnectionLimiter:
     """Counts connections by address.
 
     Args:
-        connections_per_ip: From this many on, a connection is told so; from twice as many on, it is dropped at once.
-        handshake_s: How long a connection may take until ``GatedHandler.settled`` is called.
+        connections_per_ip: Above this number, a connection gets a coded error; above twice the number, it is aborted
+            at once.
+        handshake_s: How long a connection may take until ``LimitedHandler.settled`` is called.
     """
 
     def __init__(self, connections_per_ip: int, handshake_s: float) -> None:
@@ -42,7 +43,7 @@ class Gate:
         self._open: Counter[str] = Counter()
 
     def enter(self, group: str) -> bool:
-        """Count one more connection; returns whether it may stay long enough to be told why not."""
+        """Count one more connection; returns whether it may stay at least until it got its coded error."""
         self._open[group] += 1
         return self._open[group] <= 2 * self.connections_per_ip
 
@@ -62,12 +63,12 @@ class Gate:
         return self._open.total()
 
 
-class GatedHandler(web.RequestHandler):
-    """An HTTP connection that passed a gate."""
+class LimitedHandler(web.RequestHandler):
+    """An HTTP connection that passed a limiter."""
 
-    def __init__(self, gate: Gate, manager: web.Server, **options: Any) -> None:
+    def __init__(self, limiter: ConnectionLimiter, manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
-        self._gate = gate
+        self._limiter = limiter
         self._deadline: asyncio.TimerHandle | None = None
         self._entered = False
         self.group = ""
@@ -79,18 +80,18 @@ class GatedHandler(web.RequestHandler):
         peer = transport.get_extra_info("peername")
         self.group = address_group(str(peer[0])) if peer else "unknown"
         self._entered = True
-        if not self._gate.enter(self.group):
+        if not self._limiter.enter(self.group):
             self._abort()
             return
         loop = asyncio.get_running_loop()
-        self._deadline = loop.call_later(self._gate.handshake_s, self._abort)
+        self._deadline = loop.call_later(self._limiter.handshake_s, self._abort)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Uncount the connection."""
         self.settled()
         if self._entered:
             self._entered = False
-            self._gate.leave(self.group)
+            self._limiter.leave(self.group)
         super().connection_lost(exc)
 
     def settled(self) -> None:

@@ -1,4 +1,4 @@
-"""The hub without sockets: two relays whose actions a test carries by hand."""
+"""The circuit router without sockets: two relays whose actions a test carries by hand."""
 
 from collections import deque
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from node.relay import bus as b
-from node.relay import hub as h
+from node.relay import router
 from node.relay.limits import RelayLimits
 from node.wire import messages as m
 from node.wire.errors import WireError
@@ -21,10 +21,10 @@ WINDOW = 1000
 
 
 class Net:
-    """Hubs that share a bus, and what each node was told."""
+    """Routers that share a bus, and what each node was told."""
 
     def __init__(self, *names):
-        self.hubs = {name: h.Hub(name, LIMITS) for name in names}
+        self.routers = {name: router.CircuitRouter(name, LIMITS) for name in names}
         self.home = {}
         self.told = {}
         self.dropped = []
@@ -33,26 +33,26 @@ class Net:
     def join(self, node, relay):
         self.home[node] = relay
         self.told[node] = deque()
-        self.hubs[relay].add(node)
-        self.do(relay, self.hubs[relay].attach(node))
+        self.routers[relay].add(node)
+        self.do(relay, self.routers[relay].attach(node))
 
     def say(self, node, message):
-        self.do(self.home[node], self.hubs[self.home[node]].on_message(node, message))
+        self.do(self.home[node], self.routers[self.home[node]].on_message(node, message))
 
     def do(self, relay, actions):
         for action in actions:
             match action:
-                case h.ToNode(node, message):
+                case router.SendToNode(node, message):
                     self.told[node].append(message)
-                case h.DropCircuit(node, circuit):
+                case router.DropCircuit(node, circuit):
                     self.dropped.append((node, circuit))
-                case h.ToRelay(other, message):
-                    self.do(other, self.hubs[other].on_bus(b.bus_reader().read(b.encode_bus(message))))
-                case h.ToAll(message):
-                    for other in self.hubs:
+                case router.SendToRelay(other, message):
+                    self.do(other, self.routers[other].on_bus(b.bus_reader().read(b.encode_bus(message))))
+                case router.SendToAllRelays(message):
+                    for other in self.routers:
                         if other != relay:
-                            self.do(other, self.hubs[other].on_bus(message))
-                case h.Cut(node, code, _reason):
+                            self.do(other, self.routers[other].on_bus(message))
+                case router.EndSession(node, code, _reason):
                     self.cut[node] = code
 
     def hear(self, node):
@@ -96,7 +96,7 @@ def test_a_close_reaches_the_other_end_and_frees_both(net):
     net.say(ANNA, m.Close(1, "done", "bye\x1b[31m"))
     assert net.hear(BERT) == [m.Close(2, "done", "bye")]
     assert net.dropped == [(ANNA, 1)]
-    assert not any(hub.circuits for hub in net.hubs.values())
+    assert not any(north.circuits for north in net.routers.values())
 
 
 def test_what_crosses_a_close_is_ignored(net):
@@ -123,7 +123,7 @@ def test_an_opener_that_changes_its_mind_frees_the_other_end(net):
     net.say(ANNA, m.Open(1, BERT, WINDOW))
     net.say(ANNA, m.Close(1, "done"))
     assert net.hear(BERT) == [m.Incoming(2, ANNA, WINDOW), m.Close(2, "done")]
-    assert not any(hub.circuits for hub in net.hubs.values())
+    assert not any(north.circuits for north in net.routers.values())
 
 
 def test_a_node_without_a_free_circuit_is_not_opened_to(net):
@@ -136,14 +136,14 @@ def test_a_node_without_a_free_circuit_is_not_opened_to(net):
         net.say(ANNA, m.Open(circuit, BERT, WINDOW))
     net.hear(BERT)
     assert code_of(net, ANNA, m.Open(7, BERT, WINDOW)) == "limit_circuits"
-    net.hubs["north"].remove(ANNA)
+    net.routers["north"].remove(ANNA)
 
 
 def test_a_full_peer_answers_with_a_code(net):
     for circuit in (1, 3, 5):
         net.say(BERT, m.Open(circuit, ANNA, WINDOW))
-    last = list(net.hubs)[-1]
-    if len(net.hubs) == 1:
+    last = list(net.routers)[-1]
+    if len(net.routers) == 1:
         net.join(CARL, last)
     else:
         net.join(CARL, "south")
@@ -222,7 +222,7 @@ def test_offers_are_listed_while_their_node_is_connected(net):
     assert net.hear(BERT) == [m.Published(7)]
     net.say(ANNA, m.Query(1, b"", 10))
     assert net.hear(ANNA) == [m.Page(1, (m.Listing(BERT, b"cheap"), m.Listing(BERT, b"fast")))]
-    net.do(net.home[BERT], net.hubs[net.home[BERT]].detach(BERT))
+    net.do(net.home[BERT], net.routers[net.home[BERT]].detach(BERT))
     net.say(ANNA, m.Query(2, b"", 10))
     assert net.hear(ANNA) == [m.Page(2, ())]
 
@@ -236,18 +236,18 @@ def test_a_node_that_is_gone_for_good_ends_its_circuits(net):
     net.open()
     net.say(BERT, m.Open(1, ANNA, WINDOW))
     net.hear(ANNA)
-    net.do(net.home[BERT], net.hubs[net.home[BERT]].remove(BERT))
+    net.do(net.home[BERT], net.routers[net.home[BERT]].remove(BERT))
     assert net.hear(ANNA) == [m.Close(1, "peer_gone"), m.Close(2, "peer_gone")]
     net.say(ANNA, m.Accept(2, WINDOW))
-    assert not any(hub.circuits for hub in net.hubs.values())
+    assert not any(north.circuits for north in net.routers.values())
 
 
 def test_only_so_many_nodes_are_held(net):
-    hub = net.hubs["north"]
-    for number in range(4 - hub.nodes):
-        hub.add(bytes([number]) * 32)
+    north = net.routers["north"]
+    for number in range(4 - north.nodes):
+        north.add(bytes([number]) * 32)
     with pytest.raises(WireError) as caught:
-        hub.add(CARL)
+        north.add(CARL)
     assert caught.value.code == "limit_nodes"
 
 
@@ -259,8 +259,8 @@ def test_a_relay_that_joins_learns_who_is_there():
     net = Net("north", "south")
     net.join(ANNA, "north")
     net.say(ANNA, m.Publish(1, (b"offer",)))
-    net.hubs["late"] = h.Hub("late", LIMITS)
-    net.do("late", [h.ToAll(b.RelayUp("late"))])
+    net.routers["late"] = router.CircuitRouter("late", LIMITS)
+    net.do("late", [router.SendToAllRelays(b.RelayUp("late"))])
     net.join(BERT, "late")
     net.say(BERT, m.Query(1, b"", 10))
     assert net.hear(BERT) == [m.Page(1, (m.Listing(ANNA, b"offer"),))]
@@ -271,8 +271,8 @@ def test_a_relay_that_leaves_takes_its_nodes_and_circuits_along():
     net.join(ANNA, "north")
     net.join(BERT, "south")
     net.open()
-    gone = net.hubs.pop("south")
-    net.do("south", [h.ToAll(b.RelayDown("south"))])
+    gone = net.routers.pop("south")
+    net.do("south", [router.SendToAllRelays(b.RelayDown("south"))])
     assert [message.code for message in net.hear(ANNA)] == ["peer_gone"]
     assert gone.circuits_of(BERT) == 1
     net.say(ANNA, m.Open(3, BERT, WINDOW))
@@ -286,10 +286,10 @@ def test_an_identity_that_connects_elsewhere_is_cut_here():
     assert net.cut == {ANNA: "replaced"}
 
 
-def test_a_peer_whose_presence_is_stale_is_reported_unknown():
+def test_a_peer_whose_entry_is_stale_is_reported_unknown():
     net = Net("north", "south")
     net.join(ANNA, "north")
-    net.hubs["north"].directory.put(BERT, "south", ())
+    net.routers["north"].directory.put(BERT, "south", ())
     net.say(ANNA, m.Open(1, BERT, WINDOW))
     assert [message.code for message in net.hear(ANNA)] == ["peer_unknown"]
 
@@ -297,11 +297,11 @@ def test_a_peer_whose_presence_is_stale_is_reported_unknown():
 def test_an_acceptance_for_an_opener_that_vanished_is_answered():
     net = Net("north", "south")
     net.join(BERT, "south")
-    source = b.End("north", ANNA, 1)
-    net.do("south", net.hubs["south"].on_bus(b.EndOpen(source, BERT, WINDOW)))
+    source = b.CircuitEnd("north", ANNA, 1)
+    net.do("south", net.routers["south"].on_bus(b.BusOpen(source, BERT, WINDOW)))
     net.say(BERT, m.Accept(2, WINDOW))
     assert net.hear(BERT) == [m.Incoming(2, ANNA, WINDOW), m.Close(2, "peer_gone", "The opener has gone.")]
-    assert net.hubs["south"].on_bus(b.EndCancel(CARL, source, "done")) == []
+    assert net.routers["south"].on_bus(b.BusCancel(CARL, source, "done")) == []
 
 
 class Bookkeeping(RuleBasedStateMachine):
@@ -316,11 +316,11 @@ class Bookkeeping(RuleBasedStateMachine):
             self.net.join(node, relay)
 
     def ends(self, node):
-        return self.net.hubs[self.net.home[node]]._nodes[node].ends
+        return self.net.routers[self.net.home[node]]._nodes[node].ends
 
     @rule(node=st.sampled_from(nodes), peer=st.sampled_from(nodes), first=st.binary(max_size=100))
     def open(self, node, peer, first):
-        held = self.net.hubs[self.net.home[node]]._nodes[node]
+        held = self.net.routers[self.net.home[node]]._nodes[node]
         if len(held.ends) < LIMITS.circuits_per_node:
             self.net.say(node, m.Open(held.last_opened + 2, peer, WINDOW, first))
 
@@ -343,7 +343,7 @@ class Bookkeeping(RuleBasedStateMachine):
     @rule(node=st.sampled_from(nodes))
     def vanish_and_return(self, node):
         relay = self.net.home[node]
-        self.net.do(relay, self.net.hubs[relay].remove(node))
+        self.net.do(relay, self.net.routers[relay].remove(node))
         self.net.join(node, relay)
 
     @invariant()
@@ -353,7 +353,7 @@ class Bookkeeping(RuleBasedStateMachine):
                 if end.state != "open":
                     continue
                 other = self.ends(end.peer.node)[end.peer.circuit]
-                assert other.peer == b.End(self.net.home[node], node, number)
+                assert other.peer == b.CircuitEnd(self.net.home[node], node, number)
                 assert end.send_credit_bytes == other.receive_credit_bytes
                 assert 0 <= end.send_credit_bytes <= WINDOW
 
