@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -15,13 +13,14 @@ import aiohttp
 from nacl.signing import SigningKey
 
 from chain.errors import UsageError
+from chain.logs import get_logger
 from node.relay.auth import node_id, node_key
 from node.relay.backoff import backoff_s
 from node.relay.circuit import Circuit, NodeId, RelayError
 from node.relay.client_circuit import ClientCircuit
-from node.relay.client_connection import ClientConnection, LostError, RefusedError
-from node.relay.client_errors import CONNECT_LINES, FATAL_CODES, describe, parse_url, relay_error
-from node.relay.client_state import OfferListing, Phase, RelayState, now_ms
+from node.relay.client_connection import ClientConnection, LostError
+from node.relay.client_errors import CONNECT_LINES, ConnectionFailure, failure_of, parse_url
+from node.relay.client_state import OfferListing, RelayState, StateTracker, now_ms
 from node.relay.relay_session import RelaySession
 from node.wire import messages as m
 from node.wire.codec import MAX_MESSAGE_BYTES
@@ -29,7 +28,7 @@ from node.wire.errors import WireError
 
 __all__ = ["OfferListing", "RelayClient", "RelayState"]
 
-_log: Final = logging.getLogger(__name__)
+log: Final = get_logger(__name__)
 
 _CONNECT_S: Final = 10.0
 _REQUEST_S: Final = 10.0
@@ -68,17 +67,15 @@ class RelayClient:
     ) -> None:
         self._url = parse_url(url)
         self._key = signing_key or SigningKey.generate()
-        self._on_state = on_state
         self._ping_timeout_s = ping_timeout_s
         self._connect_timeout_s = connect_timeout_s
         self._backoff = backoff or (lambda attempt: backoff_s(attempt, secrets.SystemRandom().random()))
         self._session = RelaySession(incoming_limit)
-        self._state = RelayState("connecting", now_ms())
+        self._tracker = StateTracker(on_state)
         self._offers: tuple[bytes, ...] = ()
         self._online = asyncio.Event()
-        self._changed = asyncio.Event()
         self._querying = asyncio.Lock()
-        self._socket: ClientConnection | None = None
+        self._connection: ClientConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._leaving = False
@@ -105,7 +102,7 @@ class RelayClient:
     @property
     def state(self) -> RelayState:
         """How the connection is now."""
-        return self._state
+        return self._tracker.state
 
     @property
     def free_circuits(self) -> int:
@@ -131,12 +128,12 @@ class RelayClient:
     async def close(self) -> None:
         """Send what waits, leave the relay and end every circuit; calling it twice does nothing."""
         self._leaving = True
-        if self._socket is not None:
-            self._socket.drained.clear()
+        if self._connection is not None:
+            self._connection.drained.clear()
             self._session.wake.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_S):
-                    await self._socket.drained.wait()
+                    await self._connection.drained.wait()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -216,14 +213,14 @@ class RelayClient:
     async def incoming(self) -> AsyncIterator[Circuit]:
         """Yield circuits that peers open to this node, until the client is closed."""
         session = self._session
-        while not self._is_closed():
+        while not self._tracker.is_closed:
             while session.waiting:
                 circuit = session.waiting.popleft()
                 if circuit.ended is None:
                     circuit.accept()
                     yield circuit
             session.arrived.clear()
-            if not self._is_closed():
+            if not self._tracker.is_closed:
                 await session.arrived.wait()
 
     # -- the connection ------------------------------------------------------------
@@ -233,7 +230,7 @@ class RelayClient:
         try:
             await self._keep_connected(first)
         except Exception as error:
-            _log.exception("the relay client failed")
+            log.exception("relay_client_failed", relay=self.url)
             if not first.done():
                 first.set_exception(error)
             self._end("The relay client failed; the log says why.")
@@ -246,21 +243,20 @@ class RelayClient:
                 try:
                     await self._connect_once(http, first)
                 except (LostError, WireError, aiohttp.ClientError, OSError, TimeoutError) as error:
-                    code = error.code if isinstance(error, RefusedError | WireError) else "relay_unreachable"
-                    line = describe(error)
+                    failure = failure_of(error)
                 was_online = self._online.is_set()
-                stood = was_online and now_ms() - self._state.since_ms >= _STEADY_MS
-                attempt = 0 if stood else attempt + 1
+                was_steady = was_online and now_ms() - self.state.since_ms >= _STEADY_MS
+                attempt = 0 if was_steady else attempt + 1
                 if not first.done():
-                    first.set_exception(self._unreachable(code, line))
+                    first.set_exception(failure.error(self.url))
                     return
-                self._go_offline(line)
-                if code in FATAL_CODES:
-                    self._end(line)
+                self._go_offline(failure)
+                if failure.is_final:
+                    self._end(failure.line, failure.fix)
                     return
-                if was_online and code != "relay_unreachable":
+                if was_online and failure.code != "relay_unreachable":
                     # A coded error ended the session at the relay too: there is nothing to resume.
-                    self._session.reset("relay_lost", line)
+                    self._session.reset("relay_lost", failure.line)
                 await asyncio.sleep(self._backoff(attempt))
 
     async def _connect_once(self, http: aiohttp.ClientSession, first: asyncio.Future[None]) -> None:
@@ -272,35 +268,36 @@ class RelayClient:
                 compress=0,
                 timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_S),
             )
-        socket = ClientConnection(websocket, self._session, ping_timeout_s=self._ping_timeout_s, on_rtt=self._on_rtt)
+        connection = ClientConnection(
+            websocket, self._session, ping_timeout_s=self._ping_timeout_s, on_rtt=self._tracker.note_rtt
+        )
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                welcome = await socket.handshake(self._key)
+                welcome = await connection.handshake(self._key)
             self._session.begin(welcome)
-            self._go_online(socket)
+            self._go_online(connection)
             if not first.done():
                 first.set_result(None)
-            await socket.converse(welcome)
+            await connection.converse(welcome)
         finally:
-            await socket.close(leaving=self._leaving)
+            await connection.close(leaving=self._leaving)
 
-    def _go_online(self, socket: ClientConnection) -> None:
+    def _go_online(self, connection: ClientConnection) -> None:
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None
-        self._socket = socket
-        reconnected = self._state.phase == "reconnecting"
+        self._connection = connection
         welcome = self._session.welcome
         if self._offers and welcome is not None:
             fitting = [offer for offer in self._offers if len(offer) <= welcome.offer_bytes][: welcome.offers]
             if len(fitting) < len(self._offers):
-                _log.warning("the relay lists only %d of %d offers", len(fitting), len(self._offers))
+                log.warning("offers_left_out", relay=self.url, listed=len(fitting), offers=len(self._offers))
             self._session.publish(tuple(fitting))
         self._online.set()
-        self._set("online", reconnects=self._state.reconnects + reconnected)
+        self._tracker.enter("online")
 
-    def _go_offline(self, line: str) -> None:
-        self._socket = None
+    def _go_offline(self, failure: ConnectionFailure) -> None:
+        self._connection = None
         welcome = self._session.welcome
         if self._online.is_set() and welcome is not None:
             loop = asyncio.get_running_loop()
@@ -308,48 +305,19 @@ class RelayClient:
                 welcome.grace_ms / 1000, self._session.reset, "relay_lost", "The relay was away for too long."
             )
         self._online.clear()
-        self._set("reconnecting", last_error=line)
+        self._tracker.enter("reconnecting", error=failure.line, fix=failure.fix)
 
-    def _end(self, line: str) -> None:
+    def _end(self, line: str, fix: str = "") -> None:
+        """Close for good; an empty ``line`` means that nothing failed."""
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None
         self._online.clear()
-        self._socket = None
-        if self._state.phase != "closed":
-            self._set("closed", last_error=line or self._state.last_error)
+        self._connection = None
+        if not self._tracker.is_closed:
+            self._tracker.enter("closed", error=line or None, fix=fix)
         self._session.reset("relay_lost" if line else "done", line or "The relay client was closed.")
         self._session.arrived.set()
-
-    def _on_rtt(self, rtt_ms: float) -> None:
-        self._set(rtt_ms=rtt_ms)
-
-    def _set(
-        self,
-        phase: Phase | None = None,
-        *,
-        rtt_ms: float | None = None,
-        reconnects: int | None = None,
-        last_error: str | None = None,
-    ) -> None:
-        state = self._state
-        if phase is not None and phase != state.phase:
-            state = replace(state, phase=phase, since_ms=now_ms())
-        state = replace(
-            state,
-            rtt_ms=state.rtt_ms if rtt_ms is None else rtt_ms,
-            reconnects=state.reconnects if reconnects is None else reconnects,
-            last_error=state.last_error if last_error is None else last_error,
-        )
-        if state == self._state:
-            return
-        self._state = state
-        self._changed.set()
-        if self._on_state is not None:
-            try:
-                self._on_state(state)
-            except Exception:
-                _log.exception("a listener of the relay's state failed")
 
     # -- waiting ------------------------------------------------------------
 
@@ -360,17 +328,17 @@ class RelayClient:
                 yield
         except TimeoutError:
             if self._online.is_set() and who == "relay":
-                raise self._unreachable("relay_unreachable", f"no answer within {timeout_s:g} s") from None
+                raise self._unreachable(f"no answer within {timeout_s:g} s") from None
             if self._online.is_set():
                 line = f"The node didn't answer within {timeout_s:g} s."
                 raise RelayError(line, code="peer_timeout", fix="Choose another provider.") from None
-            raise self._unreachable("relay_unreachable", self._state.last_error) from None
+            raise self._unreachable(self.state.last_error) from None
 
     async def _wait_online(self) -> None:
         while not self._online.is_set():
             self._check_open()
-            self._changed.clear()
-            await self._changed.wait()
+            self._tracker.changed.clear()
+            await self._tracker.changed.wait()
 
     async def _wait_opened(self, circuit: ClientCircuit) -> None:
         """Wait until the circuit is open or has ended; a circuit that nobody waits for any more is closed."""
@@ -387,15 +355,12 @@ class RelayClient:
         done, _pending = await asyncio.wait([answer], timeout=timeout_s)
         if not done:
             answer.cancel()
-            raise self._unreachable("relay_unreachable", "no answer in time")
+            raise self._unreachable("no answer in time")
         return None if answer.cancelled() else answer.result()
 
-    def _is_closed(self) -> bool:
-        return self._state.phase == "closed"
-
     def _check_open(self) -> None:
-        if self._state.phase == "closed":
-            raise RelayError(self._state.last_error or "The relay client is closed.")
+        if self._tracker.is_closed:
+            raise RelayError(self.state.last_error or "The relay client is closed.", fix=self.state.last_fix)
 
     def _check_offers(self, offers: Sequence[bytes]) -> None:
         welcome = self._session.welcome
@@ -406,5 +371,5 @@ class RelayClient:
         if any(not 0 < len(offer) <= largest_bytes for offer in offers):
             raise RelayError(f"An offer has 1 to {largest_bytes} bytes.", code="limit_offer_bytes")
 
-    def _unreachable(self, code: str, line: str) -> RelayError:
-        return relay_error(self.url, code, line)
+    def _unreachable(self, line: str) -> RelayError:
+        return ConnectionFailure("relay_unreachable", line).error(self.url)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
 from yarl import URL
 
 from node.relay.circuit import RelayError
-from node.relay.client_connection import LostError
+from node.relay.client_connection import LostError, RefusedError
 from node.wire.errors import WireError
 
 FATAL_CODES: Final = frozenset({"auth", "version", "replaced"})
 """Refusals that trying again can't change."""
+_FIXES: Final = {
+    "auth": "Check the relay's address, or pass another --relay.",
+    "limit_connections": "Close other nodes at this address, or pass another --relay.",
+    "limit_nodes": "Wait until it has room, or pass another --relay.",
+    "relay_unreachable": "Start one with `idlewatt relay` or pass --relay.",
+    "replaced": "End the other node that uses this identity.",
+    "version": "Update Idlewatt or pass another --relay.",
+}
+"""What to do about a failed connection, by its code. A code without an entry ends by trying again."""
 CONNECT_LINES: Final = {
     "peer_unknown": "The node isn't connected to this relay.",
     "peer_refused": "The node refused the circuit.",
@@ -21,6 +31,42 @@ CONNECT_LINES: Final = {
     "limit_circuits": "The node has no free circuit.",
 }
 """Why a circuit couldn't be opened, by its code."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFailure:
+    """Why a connection to a relay failed or ended."""
+
+    code: str
+    line: str
+    """One line for a person, without the relay's address; text of the relay in it is plain and bounded."""
+
+    @property
+    def fix(self) -> str:
+        """What to do about it, in our own words; empty where waiting is enough."""
+        return _FIXES.get(self.code, "")
+
+    @property
+    def is_final(self) -> bool:
+        """Whether trying again can't help."""
+        return self.code in FATAL_CODES
+
+    def error(self, url: str) -> RelayError:
+        """The failure as the error that a caller gets.
+
+        Args:
+            url: The relay's address, without credentials.
+        """
+        line = self.line
+        if self.code == "relay_unreachable":
+            line = f"The relay at {url} can't be reached{f' ({line})' if line else ''}."
+        return RelayError(line, code=self.code, fix=self.fix)
+
+
+def failure_of(error: Exception) -> ConnectionFailure:
+    """What an exception of a connection means."""
+    code = error.code if isinstance(error, RefusedError | WireError) else "relay_unreachable"
+    return ConnectionFailure(code, describe(error))
 
 
 def describe(error: Exception) -> str:
@@ -54,13 +100,3 @@ def parse_url(url: str) -> URL:
             "A relay's address looks like ws://host:9000 or wss://host.", code="relay_url", fix="Correct --relay."
         )
     return parsed
-
-
-def relay_error(url: str, code: str, line: str) -> RelayError:
-    """The error for a person whose relay at ``url`` failed with ``code``."""
-    if code == "relay_unreachable":
-        return RelayError(
-            f"The relay at {url} can't be reached{f' ({line})' if line else ''}.",
-            fix="Start one with `idlewatt relay` or pass --relay.",
-        )
-    return RelayError(line, code=code, fix="Update Idlewatt or pass another --relay." if code == "version" else "")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
+from chain.logs import get_logger
 from node.relay.circuit import NodeId
+
+log: Final = get_logger(__name__)
 
 Phase = Literal["connecting", "online", "reconnecting", "closed"]
 
@@ -24,6 +29,8 @@ class RelayState:
     """How often the connection was made again."""
     last_error: str = ""
     """One line about the latest failure, empty if there was none."""
+    last_fix: str = ""
+    """What to do about the latest failure, empty if there was none or nothing can be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,54 @@ class OfferListing:
 
     node_id: NodeId
     offer: bytes
+
+
+class StateTracker:
+    """The present state of a client; tells a listener of every change.
+
+    Args:
+        on_state: Called on the event loop with each new state; an exception that it raises is logged and dropped.
+    """
+
+    def __init__(self, on_state: Callable[[RelayState], None] | None) -> None:
+        self._on_state = on_state
+        self.state = RelayState("connecting", now_ms())
+        self.changed = asyncio.Event()
+        """Set at each change; whoever waits for it clears it."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the client is closed: it will not connect again."""
+        return self.state.phase == "closed"
+
+    def enter(self, phase: Phase, *, error: str | None = None, fix: str = "") -> None:
+        """Note the phase; one that begins now gets the present time.
+
+        Args:
+            phase: The phase from now on.
+            error: The failure that led here, as one line; ``None`` keeps the latest failure and its fix.
+            fix: What to do about that failure.
+        """
+        state = self.state
+        if phase != state.phase:
+            came_back = state.phase == "reconnecting" and phase == "online"
+            state = replace(state, phase=phase, since_ms=now_ms(), reconnects=state.reconnects + came_back)
+        self._set(state if error is None else replace(state, last_error=error, last_fix=fix))
+
+    def note_rtt(self, rtt_ms: float) -> None:
+        """Note a measured round trip."""
+        self._set(replace(self.state, rtt_ms=rtt_ms))
+
+    def _set(self, state: RelayState) -> None:
+        if state == self.state:
+            return
+        self.state = state
+        self.changed.set()
+        if self._on_state is not None:
+            try:
+                self._on_state(state)
+            except Exception:
+                log.exception("relay_state_listener_failed")
 
 
 def now_ms() -> int:

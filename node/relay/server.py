@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
 from collections import deque
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from typing import Final, Self
 from aiohttp import web
 from nacl.signing import SigningKey
 
+from chain.logs import get_logger
 from node.relay import router
 from node.relay.auth import node_id
 from node.relay.bus import Bus, BusMessage, LocalBus, RelayDown, RelayUp
@@ -29,9 +29,10 @@ from node.relay.limits import RelayLimits
 from node.relay.node_session import Connection, NodeSession
 from node.relay.server_connection import ServerConnection
 from node.wire import messages as m
+from node.wire.codec import OUR_VERSIONS
 from node.wire.errors import WireError
 
-_log: Final = logging.getLogger(__name__)
+log: Final = get_logger(__name__)
 
 _MAX_PAGES_WAITING: Final = 4
 _MS: Final = 1000
@@ -46,6 +47,7 @@ class RelayServer:
         limits: What nodes may do.
         identity_dir: Where the relay's key is kept, so that it stays the same relay; ``None`` makes a throwaway key.
         bus: How it meets other relays of the same network.
+        versions: The oldest and the newest protocol version that it speaks.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class RelayServer:
         limits: RelayLimits | None = None,
         identity_dir: Path | None = None,
         bus: Bus | None = None,
+        versions: tuple[int, int] = OUR_VERSIONS,
     ) -> None:
         self.limits = limits or RelayLimits()
+        self.versions = versions
         self._host = host
         self._wanted_port = port
         self._identity_dir = identity_dir
@@ -128,7 +132,7 @@ class RelayServer:
             ) from None
         self._bus.join(self.relay_id, self._on_bus)
         self._bus.broadcast(self.relay_id, RelayUp(self.relay_id))
-        _log.info("relay %s listens on %s", self.relay_id[:8], self.url)
+        log.info("relay_started", relay=self.relay_id[:8], url=self.url)
 
     async def close(self) -> None:
         """Tell every node, close every connection, and stop listening; calling it twice does nothing."""
@@ -221,7 +225,7 @@ class RelayServer:
     def end(self, session: NodeSession, connection: Connection, error: WireError) -> None:
         """End a session whose node left or broke a rule."""
         if session.connection is connection:
-            _log.info("node %s ended: %s", node_id(session.node)[:8], error.code)
+            log.info("node_session_ended", node=node_id(session.node)[:8], code=error.code)
             self._finish(session, error)
 
     # -- inside --------------------------------------------------------------------------------------------------------

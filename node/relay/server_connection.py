@@ -39,6 +39,8 @@ class SessionHost(Protocol):
 
     limits: RelayLimits
     identity: SigningKey
+    versions: tuple[int, int]
+    """The oldest and the newest protocol version that the relay speaks."""
 
     def admit(self, node: bytes, auth: m.Auth, connection: Connection) -> tuple[NodeSession, m.Welcome]:
         """Resume or start the session of a node that proved its identity.
@@ -110,9 +112,8 @@ class ServerConnection:
         try:
             async with asyncio.timeout(self._limits.handshake_s):
                 hello = await self._receive(hello_reader())
-                challenge = make_challenge(
-                    hello, choose_version(hello.min_version, hello.max_version), self._server.identity
-                )
+                version = choose_version(hello.min_version, hello.max_version, ours=self._server.versions)
+                challenge = make_challenge(hello, version, self._server.identity)
                 await self._send(encode(challenge))
                 auth = await self._receive(auth_reader())
         except TimeoutError:
@@ -224,10 +225,10 @@ class ServerConnection:
             raise _GoneError from None
 
     async def _refuse(self, error: WireError) -> None:
-        """Tell the node the coded error, if it still listens, and close."""
+        """Send the node the coded error with its fix, if it still reads, and close."""
         try:
             async with asyncio.timeout(self._limits.close_s):
-                await self._send(encode(m.Failure(error.code, plain(error.message, _REASON_CHARS))))
+                await self._send(encode(m.Failure(error.code, plain(error.line(), _REASON_CHARS))))
         except (TimeoutError, _GoneError):
             self._abort()
             return

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from chain.errors import IdlewattError
+from chain.logs import get_logger
 from node.relay.circuit import Circuit, CircuitClosedError
 from node.session.messages import MAX_MESSAGE_BYTES, Message, MessageError, decode, encode
 from node.session.sealed import MAX_PLAINTEXT_BYTES, SealedInitiator, SealedResponder
 from node.wire.messages import CODE_PATTERN
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 FAREWELL_TIMEOUT_S: Final = 1.0
 """How long an end waits for a peer that takes no more frames."""
@@ -137,7 +137,7 @@ class SealedLink:
             if self._closing or self._channel.closed:
                 raise
             self.cut = True
-            log.warning("a session was cut: its circuit ended (%s) before the peer's last frame", error.code)
+            log.warning("session_cut_short", circuit_code=error.code)
             if error.code == "done":
                 self._channel.expect_closed()
             raise

@@ -89,17 +89,27 @@ def relay_reader(max_bytes: int = MAX_MESSAGE_BYTES) -> Reader[m.RelayMessage]:
     return Reader(m.RelayMessage, max_bytes)  # type: ignore[arg-type]  # a union is a type to msgspec
 
 
-def choose_version(min_version: int, max_version: int) -> int:
-    """Return the newest protocol version that a peer and this build both speak.
+OUR_VERSIONS: Final = (m.PROTOCOL_MIN, m.PROTOCOL_MAX)
+"""The oldest and the newest protocol version that this build speaks."""
+
+
+def choose_version(min_version: int, max_version: int, *, ours: tuple[int, int] = OUR_VERSIONS) -> int:
+    """Return the newest protocol version that both sides speak.
+
+    Args:
+        min_version: The oldest version that the peer speaks.
+        max_version: The newest one.
+        ours: The oldest and the newest version that this side speaks.
 
     Raises:
         WireError: With code ``version`` if there is none.
     """
-    chosen = min(max_version, m.PROTOCOL_MAX)
-    if chosen < max(min_version, m.PROTOCOL_MIN):
+    oldest, newest = ours
+    chosen = min(max_version, newest)
+    if chosen < max(min_version, oldest):
         raise WireError(
-            f"The peer speaks protocol versions {min_version} to {max_version}, this build "
-            f"{m.PROTOCOL_MIN} to {m.PROTOCOL_MAX}.",
+            f"The protocol versions don't match: {min_version} to {max_version} at one side, "
+            f"{oldest} to {newest} at the other.",
             code="version",
             fix="Update the older side.",
         )

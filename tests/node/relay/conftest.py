@@ -3,6 +3,7 @@ import pytest
 from node.relay.client import RelayClient
 from node.relay.limits import RelayLimits
 from node.relay.server import RelayServer
+from node.wire.codec import OUR_VERSIONS
 
 
 @pytest.fixture
@@ -10,8 +11,9 @@ async def make_relay():
     """Starts relays with given limits; closes them at the end."""
     relays = []
 
-    async def make(bus=None, identity_dir=None, **limits):
-        relay = RelayServer(limits=RelayLimits(**({"close_s": 0.5} | limits)), bus=bus, identity_dir=identity_dir)
+    async def make(bus=None, identity_dir=None, versions=OUR_VERSIONS, **limits):
+        limits = RelayLimits(**({"close_s": 0.5} | limits))
+        relay = RelayServer(limits=limits, bus=bus, identity_dir=identity_dir, versions=versions)
         await relay.start()
         relays.append(relay)
         return relay

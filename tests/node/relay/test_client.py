@@ -235,7 +235,7 @@ async def test_a_listener_that_fails_does_not_end_the_client(relay, caplog):
 
     async with RelayClient(relay.url, on_state=fail) as client:
         assert await client.offers() == []
-    assert "listener" in caplog.text
+    assert "relay_state_listener_failed" in caplog.text
 
 
 async def test_a_second_connection_of_one_identity_replaces_the_first(relay, make_client):
@@ -266,6 +266,42 @@ async def test_an_unreachable_relay_is_one_clear_line():
         f"The relay at {url} can't be reached (connection refused). Start one with `idlewatt relay` or pass --relay."
     )
     assert client.state.phase == "closed"
+
+
+async def test_a_relay_of_a_newer_version_says_what_to_do(make_relay):
+    relay = await make_relay(versions=(2, 3))
+    with pytest.raises(RelayError) as caught:
+        await RelayClient(relay.url).start()
+    assert caught.value.code == "version"
+    assert "1 to 1 at one side, 2 to 3 at the other. Update the older side." in caught.value.message
+    assert caught.value.fix == "Update Idlewatt or pass another --relay."
+
+
+async def test_a_full_relay_says_what_to_do(make_relay, make_client):
+    relay = await make_relay(nodes=1)
+    await make_client(relay.url)
+    with pytest.raises(RelayError) as caught:
+        await RelayClient(relay.url).start()
+    assert caught.value.code == "limit_nodes"
+    assert "This relay is full. Try another relay." in caught.value.message
+    assert "--relay" in caught.value.fix
+
+
+async def test_a_client_that_is_turned_away_later_keeps_the_fix(make_relay):
+    old = await make_relay()
+    port = old.port
+    closed = asyncio.Event()
+    async with RelayClient(
+        old.url, on_state=lambda state: state.phase == "closed" and closed.set(), backoff=lambda attempt: 0.01
+    ) as client:
+        await old.close()
+        async with RelayServer(port=port, versions=(2, 2)):
+            await closed.wait()
+        assert "refused (version)" in client.state.last_error
+        assert client.state.last_fix == "Update Idlewatt or pass another --relay."
+        with pytest.raises(RelayError) as caught:
+            await client.offers()
+        assert caught.value.fix == client.state.last_fix
 
 
 async def test_a_web_server_that_is_no_relay_is_named_so():
