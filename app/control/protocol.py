@@ -1,15 +1,13 @@
 """What travels over the control socket: calls of ``NodeApi`` by name, typed by the protocol's own annotations.
 
-A frame is a 4-byte big-endian length and that many bytes of msgpack. A connection carries one call: a ``Call``, then
-answers until an
-``End`` or a ``Failure``. Closing the connection cancels the call.
+Each message is one frame (``node.wire.framing``) of msgpack. A connection carries one call: a ``Call``, then answers
+until an ``End`` or a ``Failure``. Closing the connection cancels the call.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import struct
 import typing
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -20,9 +18,9 @@ import msgspec
 
 from chain.errors import IdlewattError
 from node.api import NodeApi
+from node.wire import framing
 
 MAX_FRAME_BYTES = 16 * 2**20
-_LENGTH = struct.Struct(">I")
 
 
 class Call(msgspec.Struct, frozen=True, tag="call"):
@@ -92,17 +90,21 @@ def _methods() -> dict[str, Method]:
 METHODS = _methods()
 
 
-async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
+async def read_frame(reader: asyncio.StreamReader, *, max_bytes: int = MAX_FRAME_BYTES) -> bytes | None:
     """The next frame, or ``None`` at a clean end.
+
+    Args:
+        reader: The connection.
+        max_bytes: The longest frame that is allowed, without its length.
 
     Raises:
         ControlError: If a frame is too long or cut short.
     """
     try:
-        (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-        if length > MAX_FRAME_BYTES:
-            raise ControlError("A control frame is too long.")
-        return await reader.readexactly(length)
+        header = await reader.readexactly(framing.HEADER_BYTES)
+        return await reader.readexactly(framing.body_length(header, max_bytes=max_bytes))
+    except framing.FrameTooLongError as error:
+        raise ControlError(str(error)) from None
     except asyncio.IncompleteReadError as error:
         if error.partial:
             raise ControlError("The control connection broke in the middle of a frame.") from None
@@ -113,8 +115,7 @@ async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
 
 async def write_frame(writer: asyncio.StreamWriter, message: msgspec.Struct) -> None:
     """Write one message, waiting while the reader is slow."""
-    payload = msgspec.msgpack.encode(message)
-    writer.write(_LENGTH.pack(len(payload)) + payload)
+    writer.write(framing.frame(msgspec.msgpack.encode(message)))
     await writer.drain()
 
 

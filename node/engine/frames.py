@@ -1,4 +1,4 @@
-"""The frames between the engine and its worker process: MessagePack with a length before each, over one socket pair.
+"""The frames between the engine and its worker process: MessagePack over one socket pair (``node.wire.framing``).
 
 Requests travel under small ticket numbers given by the engine, so that a request id reused by a client never meets
 what an earlier request under the same id left in flight.
@@ -14,9 +14,9 @@ import msgspec
 from node.engine.placement import Placement
 from node.engine.protocol import ChatMessage, EngineError, FinishReason, Sampling, TokenLogprob
 from node.engine.threads import Threads
+from node.wire import framing
 
-LENGTH_BYTES = 4
-MAX_FRAME_BYTES = 32 * 1024 * 1024
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 
 Ticket = Annotated[int, msgspec.Meta(ge=0)]
 _T = TypeVar("_T")
@@ -240,15 +240,18 @@ _from_worker: msgspec.msgpack.Decoder[list[FromWorker]] = msgspec.msgpack.Decode
 
 def encode(frames: Sequence[ToWorker | FromWorker]) -> bytes:
     """Several frames as one length-prefixed message."""
-    body = _encoder.encode(frames)
-    return len(body).to_bytes(LENGTH_BYTES, "little") + body
+    return framing.frame(_encoder.encode(frames))
 
 
 class FrameDecoder:
-    """Cuts a byte stream into messages; feed it whatever arrived."""
+    """Splits a byte stream into messages; feed it the bytes as they arrive.
 
-    def __init__(self) -> None:
-        self._pending = bytearray()
+    Args:
+        max_message_bytes: The longest message that is allowed, without its length.
+    """
+
+    def __init__(self, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        self._splitter = framing.FrameSplitter(max_message_bytes)
 
     def feed_from_worker(self, data: bytes) -> list[FromWorker]:
         """Frames that a worker sent, complete with these bytes.
@@ -267,21 +270,9 @@ class FrameDecoder:
         return self._feed(data, _to_worker)
 
     def _feed(self, data: bytes, decoder: msgspec.msgpack.Decoder[list[_T]]) -> list[_T]:
-        pending = self._pending
-        pending += data
-        frames: list[_T] = []
-        at = 0
-        while len(pending) - at >= LENGTH_BYTES:
-            length = int.from_bytes(pending[at : at + LENGTH_BYTES], "little")
-            if length > MAX_FRAME_BYTES:
-                raise EngineError("The engine worker sent a message that is too long.", code="engine_crashed")
-            end = at + LENGTH_BYTES + length
-            if end > len(pending):
-                break
-            try:
-                frames += decoder.decode(pending[at + LENGTH_BYTES : end])
-            except msgspec.DecodeError as error:
-                raise EngineError("The engine worker sent a broken message.", code="engine_crashed") from error
-            at = end
-        del pending[:at]
-        return frames
+        try:
+            return [one for body in self._splitter.feed(data) for one in decoder.decode(body)]
+        except framing.FrameTooLongError as error:
+            raise EngineError("The engine worker sent a message that is too long.", code="engine_crashed") from error
+        except msgspec.DecodeError as error:
+            raise EngineError("The engine worker sent a broken message.", code="engine_crashed") from error

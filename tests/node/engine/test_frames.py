@@ -54,7 +54,7 @@ def test_frames_for_a_worker_arrive_as_sent():
     assert wire.FrameDecoder().feed_to_worker(wire.encode(TO_WORKER)) == TO_WORKER
 
 
-@pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", b"\x01\x00\x00\x00\xc1", wire.encode([wire.Quit()])], ids=repr)
+@pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", b"\x00\x00\x00\x01\xc1", wire.encode([wire.Quit()])], ids=repr)
 def test_bytes_that_no_worker_sends_are_an_error(data):
     with pytest.raises(EngineError) as error:
         wire.FrameDecoder().feed_from_worker(data)
