@@ -6,6 +6,7 @@ finds a transaction by walking every block. Everything here is synchronous and b
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -130,6 +131,8 @@ class EmbeddedEvm:
                 "nonce": POST_MERGE_NONCE,
                 "gas_limit": BLOCK_GAS_LIMIT,
                 "timestamp": int(self._clock()),
+                # No two chains share a block, also those that are made in the same second with the same balances.
+                "extra_data": secrets.token_bytes(32),
             },
             {
                 address: {"balance": balance_wei, "nonce": 0, "code": b"", "storage": {}}
