@@ -106,7 +106,7 @@ class Methods:
 
     async def _eth_block_number(self) -> str:
         """Batches are this chain's blocks."""
-        return hex(self._sequencer.poster.posted_count)
+        return hex(self._sequencer.ledger.posted_count)
 
     async def _eth_get_balance(self, address: bytes, _block: str) -> str:
         account = self._sequencer.queries.account(address)

@@ -6,7 +6,7 @@ import msgspec
 
 
 class SequencerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits and rhythms of a sequencer."""
+    """Limits and intervals of a sequencer."""
 
     batch_interval_s: float = 1.0
     """The longest a transaction waits for its batch to be sealed."""
@@ -25,6 +25,8 @@ class SequencerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_batch_bytes: int = 100_000
     accounts_per_minute: int = 600
     """How many accounts may be created without a signature or fee."""
+    settle_timeout_s: float = 10.0
+    """How long a reader of the head waits for acknowledged transactions that L1's history put off."""
     retry_s: float = 0.25
     """First pause after L1 failed; doubles up to ``max_retry_s``."""
     max_retry_s: float = 5.0

@@ -28,7 +28,6 @@ from chain.sequencer.store import (
     widen_batch,
     write_leaf,
 )
-from chain.signing import keccak256
 from chain.state import State
 from chain.stf import Code, Outcome, Rules, apply, apply_inbox, open_batch
 from chain.txs import CloseTogether, Expire, TxFormatError, decode, inbox_tx_id, kind_of, tx_id
@@ -249,8 +248,3 @@ def _forced_kind(message: InboxMessage, outcome: Outcome) -> str:
         return decode(message.body)[0].KIND
     except TxFormatError:  # pragma: no cover - what executed was decoded
         return "forced"
-
-
-def chain_digest(*parts: bytes) -> bytes:
-    """A hash that names one deployment."""
-    return keccak256(b"".join(parts))

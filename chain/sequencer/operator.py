@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.money import format_usd
+from chain.sequencer.finality import Finality
+from chain.sequencer.ledger import Ledger
 from chain.sequencer.store import StoreError, WithdrawalRow, insert_event, mark_claimed
 from chain.types import withdrawal_key
-
-if TYPE_CHECKING:
-    from chain.sequencer.sequencer import Sequencer
 
 log = logging.getLogger(__name__)
 
@@ -20,15 +18,21 @@ CLAIM_PAGE = 16
 
 
 class Operator:
-    """Finalizes batches past their window and claims the withdrawals in them for their recipients."""
+    """Finalizes batches past their window and claims the withdrawals in them for their recipients.
 
-    def __init__(self, sequencer: Sequencer) -> None:
-        self._sequencer = sequencer
+    Args:
+        ledger: Whose batches and withdrawals.
+        finality: Knows what is final.
+    """
+
+    def __init__(self, ledger: Ledger, finality: Finality) -> None:
+        self._ledger = ledger
+        self._finality = finality
         self._refused: set[int] = set()
 
     async def run(self) -> None:
         """Work for ever; waits and tries again while L1 or the disk refuses."""
-        config = self._sequencer.config
+        config = self._ledger.config
         pause_s = config.retry_s
         while True:
             try:
@@ -42,30 +46,30 @@ class Operator:
 
     async def step(self) -> None:
         """Do what is due now: at most one finalization, and one page of claims."""
-        sequencer = self._sequencer
-        if await sequencer.follower.is_final_due():
-            await sequencer.follower.take_finality(await sequencer.l1.finalize())
+        ledger = self._ledger
+        if await self._finality.is_due():
+            await self._finality.advance(await ledger.l1.finalize())
         # A withdrawal that L1 refuses (an asset that blocks its recipient, say) must not hold up the others for ever.
-        rows = await sequencer.store.unclaimed(sequencer.final.count, CLAIM_PAGE + len(self._refused))
+        rows = await ledger.store.unclaimed(ledger.final.count, CLAIM_PAGE + len(self._refused))
         for row in rows:
             if row.number not in self._refused:
                 await self._claim(row)
 
     async def _claim(self, row: WithdrawalRow) -> None:
-        sequencer = self._sequencer
+        ledger = self._ledger
         key = withdrawal_key(row.number)
         # Read together, without a pause between: the proof must belong to the batch it is claimed against.
-        batch_id, siblings = sequencer.final.count - 1, sequencer.final.state.proof(key)
+        batch_id, siblings = ledger.final.count - 1, ledger.final.state.proof(key)
         try:
-            l1_tx = await sequencer.l1.claim_withdrawal(batch_id, key, row.recipient, row.amount_nano, siblings)
+            l1_tx = await ledger.l1.claim_withdrawal(batch_id, key, row.recipient, row.amount_nano, siblings)
         except ChainRejectedError as error:
             log.error("withdrawal %d can't be claimed: %s", row.number, error.line())
             self._refused.add(row.number)
             return
         text = f"Withdrawal of {format_usd(row.amount_nano)} to 0x{row.recipient.hex()} paid on L1."
-        await sequencer.store.commit(
+        await ledger.store.commit(
             [
                 mark_claimed(row.number, l1_tx),
-                *insert_event("claim", sequencer.l1_time_s, text, "0x" + l1_tx.hex()),
+                *insert_event("claim", ledger.clock.time_s, text, "0x" + l1_tx.hex()),
             ]
         )

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.sequencer import refusals
-from chain.sequencer.realign import is_same
+from chain.sequencer.leadership import Leadership
+from chain.sequencer.ledger import Ledger
+from chain.sequencer.realign import Realigner, is_same
 from chain.sequencer.store import BatchRow, StoreError, insert_event, mark_posted
-
-if TYPE_CHECKING:
-    from chain.sequencer.sequencer import Sequencer
 
 log = logging.getLogger(__name__)
 
@@ -26,62 +24,65 @@ _MISPLACED = frozenset({"wrong_batch_id", "wrong_previous_root", "batch_taken"})
 
 
 class Poster:
-    """Turns open batches into batches on L1, in order."""
+    """Turns open batches into batches on L1, in order.
 
-    def __init__(self, sequencer: Sequencer) -> None:
-        self._sequencer = sequencer
-        self._awake = asyncio.Event()
+    Args:
+        ledger: Whose batches.
+        realigner: Agrees with L1 where that shows other batches.
+        leadership: Knows who may post.
+    """
+
+    def __init__(self, ledger: Ledger, realigner: Realigner, leadership: Leadership) -> None:
+        self._ledger = ledger
+        self._realigner = realigner
+        self._leadership = leadership
         self._progress = asyncio.Event()
         self._flush_below = 0
-        self._is_astray = False
+        self._must_compare = False
         self._is_reorg = False
         self.is_posting = False
         """Whether a batch is on its way, which L1 may show before this sequencer knows that it stands."""
         self._filling: tuple[int, float] = (-1, 0.0)
-        self.unposted_items = 0
-        """Items of the batches that are sealed but not known to stand on L1, and transactions set aside."""
-        self.posted_count = 0
-        """One past the newest batch that is known to stand on L1."""
-
-    def wake(self) -> None:
-        """Look again at what is due."""
-        self._awake.set()
 
     def wake_all(self) -> None:
         """Let everyone who waits for progress look again, since there may be none any more."""
-        self._awake.set()
+        self._ledger.due.set()
         self._progress.set()
 
-    def seal(self) -> None:
-        """Close the open batch; the caller holds ``writing`` and commits the head."""
-        batch = self._sequencer.head.open
-        assert batch is not None
-        self._sequencer.head.seal()
-        self.unposted_items += batch.item_count
-        self._awake.set()
+    @property
+    def must_compare(self) -> bool:
+        """Whether the batches are to be compared with those on L1 before anything else is posted."""
+        return self._must_compare
 
-    def look_again(self, *, is_reorg: bool) -> None:
-        """Compare with L1 before anything else is posted, since it shows other batches or another history."""
-        self._is_astray = True
+    def compare_again(self, *, is_reorg: bool) -> None:
+        """Compare with L1 before anything else is posted, since it shows other batches or another history.
+
+        Args:
+            is_reorg: L1's own history changed.
+        """
+        self._must_compare = True
         self._is_reorg |= is_reorg
-        self._awake.set()
+        self._ledger.due.set()
 
-    async def recount(self) -> None:
-        """Read anew what is posted and what is not."""
-        store = self._sequencer.store
-        self.posted_count = await store.posted_count()
-        self.unposted_items = await store.unposted_items() + await store.set_aside_count()
+    async def look_at_leader(self) -> None:
+        """See whether this sequencer may post, and compare with L1 where that has changed.
+
+        Raises:
+            ChainUnavailableError: If L1 does not answer.
+        """
+        if await self._leadership.look():
+            self.compare_again(is_reorg=False)
 
     async def run(self) -> None:
         """Seal and post for ever; waits and tries again while L1 or the disk refuses."""
-        config = self._sequencer.config
+        config = self._ledger.config
         pause_s = config.retry_s
         while True:
             await self._due()
             try:
-                await self._realign_if_astray()
+                await self._realign_if_due()
                 await self._seal_if_due()
-                while (row := await self._sequencer.store.first_unposted()) is not None:
+                while (row := await self._ledger.store.first_unposted()) is not None:
                     await self._post(row)
                 pause_s = config.retry_s
             except (ChainUnavailableError, ChainRejectedError, StoreError) as error:
@@ -96,15 +97,15 @@ class Poster:
             ChainUnavailableError: If that took longer than ``timeout_s``.
             ChainRejectedError: If the sequencer stopped meanwhile.
         """
-        head = self._sequencer.head
+        head = self._ledger.head
         target = head.next_batch + (1 if head.open is not None else 0)
         self._flush_below = max(self._flush_below, target)
-        self._awake.set()
+        self._ledger.due.set()
         try:
             async with asyncio.timeout(timeout_s):
-                while self.posted_count < target and self._sequencer.pending_txs():
-                    if self._sequencer.halted:
-                        raise refusals.halted(self._sequencer.halted)
+                while self._ledger.posted_count < target and self._ledger.pending_txs:
+                    if self._ledger.halted:
+                        raise refusals.halted(self._ledger.halted)
                     await self._progress.wait()
         except TimeoutError:
             raise ChainUnavailableError(
@@ -113,20 +114,20 @@ class Poster:
 
     async def _due(self) -> None:
         while True:
-            self._awake.clear()
+            self._ledger.due.clear()
             remaining_s = self._remaining_s()
-            is_due = self._sequencer.leads and (self.unposted_items or remaining_s == 0)
-            if is_due or self._is_astray:
+            is_due = self._ledger.leads and (self._ledger.unposted_items or remaining_s == 0)
+            if is_due or self._must_compare:
                 return
             try:
-                async with asyncio.timeout(remaining_s if self._sequencer.leads else None):
-                    await self._awake.wait()
+                async with asyncio.timeout(remaining_s if self._ledger.leads else None):
+                    await self._ledger.due.wait()
             except TimeoutError:
                 return
 
     def _remaining_s(self) -> float | None:
         """How long the open batch may still fill; ``None`` where none is open."""
-        batch = self._sequencer.head.open
+        batch = self._ledger.head.open
         if batch is None:
             return None
         now = time.monotonic()
@@ -134,40 +135,40 @@ class Poster:
             self._filling = (batch.batch_id, now)
         if batch.batch_id < self._flush_below:
             return 0
-        return max(0.0, self._filling[1] + self._sequencer.config.batch_interval_s - now)
+        return max(0.0, self._filling[1] + self._ledger.config.batch_interval_s - now)
 
-    async def _realign_if_astray(self) -> None:
-        if self._is_astray:
+    async def _realign_if_due(self) -> None:
+        if self._must_compare:
             is_reorg = self._is_reorg
-            self._is_astray = self._is_reorg = False
+            self._must_compare = self._is_reorg = False
             await self._realign(is_reorg=is_reorg)
-            await self._sequencer.follower.look_at_leader()
+            await self.look_at_leader()
             self._made_progress()
 
     async def _realign(self, *, is_reorg: bool = False, must_rebuild: bool = False) -> None:
         """Agree with L1, and come back to it where L1 or the disk fails halfway, with transactions set aside."""
         try:
-            await self._sequencer.realigner.realign(is_reorg=is_reorg, must_rebuild=must_rebuild)
+            await self._realigner.realign(is_reorg=is_reorg, must_rebuild=must_rebuild)
         except BaseException:
-            self.look_again(is_reorg=is_reorg)
+            self.compare_again(is_reorg=is_reorg)
             raise
 
     async def _seal_if_due(self) -> None:
-        async with self._sequencer.writing:
+        async with self._ledger.writing:
             if self._remaining_s() == 0:
-                self.seal()
-                await self._sequencer.commit_head()
+                self._ledger.seal()
+                await self._ledger.commit_head()
 
     async def _post(self, row: BatchRow) -> None:
-        sequencer = self._sequencer
+        ledger = self._ledger
         assert row.blob is not None
-        if await sequencer.l1.batch_count() != row.batch_id:
+        if await ledger.l1.batch_count() != row.batch_id:
             await self._realign()
             self._made_progress()
             return
         self.is_posting = True
         try:
-            posted = await sequencer.l1.submit_batch(row.batch_id, row.prev_root, row.blob)
+            posted = await ledger.l1.submit_batch(row.batch_id, row.prev_root, row.blob)
             if not is_same(row, posted):
                 raise ChainUnavailableError(
                     f"The L1 contradicts itself: it took another batch {row.batch_id} than it was given.",
@@ -176,17 +177,17 @@ class Poster:
                 )
             noun = "transaction" if row.tx_count == 1 else "transactions"
             text = f"Batch {row.batch_id} posted: {row.tx_count} {noun} in {row.size_bytes} bytes."
-            await sequencer.store.commit(
+            await ledger.store.commit(
                 [
                     mark_posted(row.batch_id, posted.l1_tx, posted.l1_block, posted.submitted_at_s),
                     *insert_event("batch", posted.submitted_at_s, text, "0x" + posted.l1_tx.hex()),
                 ]
             )
-            await self.recount()
+            await ledger.recount()
         except ChainRejectedError as error:
             if error.code in _OUTDATED or error.code in _MISPLACED:
                 await self._realign(must_rebuild=error.code in _OUTDATED)
-            await sequencer.follower.look_at_leader()
+            await self.look_at_leader()
             raise
         finally:
             self.is_posting = False

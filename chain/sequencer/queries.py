@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from chain.errors import ChainRejectedError
+from chain.sequencer.ledger import Ledger, deployment_id
 from chain.sequencer.store import BatchRow, TxRow, WithdrawalRow
 from chain.signing import checksum_address
 from chain.types import account_key, channel_key, withdrawal_key
@@ -21,9 +22,6 @@ from chain.views import (
     TxStatus,
     WithdrawalView,
 )
-
-if TYPE_CHECKING:
-    from chain.sequencer.sequencer import Sequencer
 
 MAX_ROWS = 500
 """Rows in one answer."""
@@ -47,15 +45,19 @@ def to_hex(data: bytes) -> str:
 
 
 class Queries:
-    """Reads of a sequencer's head and history."""
+    """Reads of a sequencer's head and history.
 
-    def __init__(self, sequencer: Sequencer) -> None:
-        self._sequencer = sequencer
+    Args:
+        ledger: What is read.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
 
     def info(self, *, l1_rpc_url: str, has_faucet: bool) -> ChainInfo:
         """Which chain this is."""
-        sequencer = self._sequencer
-        deployment = sequencer.deployment
+        ledger = self._ledger
+        deployment = ledger.deployment
         return ChainInfo(
             l2_chain_id=deployment.l2_chain_id,
             l1_chain_id=deployment.l1_chain_id,
@@ -63,32 +65,32 @@ class Queries:
             rollup_address=checksum_address(deployment.rollup_address),
             inbox_address=checksum_address(deployment.inbox_address),
             asset_address=checksum_address(deployment.asset_address),
-            deployment=to_hex(sequencer.deployment_id),
+            deployment=to_hex(deployment_id(deployment)),
             params=ChainParams(
                 challenge_window_s=deployment.challenge_window_s,
                 force_delay_s=deployment.force_delay_s,
                 close_delay_s=deployment.close_delay_s,
                 unstake_delay_s=deployment.unstake_delay_s,
-                min_fee_nano=sequencer.config.min_fee_nano,
+                min_fee_nano=ledger.config.min_fee_nano,
             ),
             has_faucet=has_faucet,
             l2_time_s=self.l2_time_s(),
-            head_tx_count=sequencer.head.next_sequence,
-            head_state_root=to_hex(sequencer.head.state.root()),
-            fee_pool_nano=sequencer.head.state.meta.fee_pool_nano,
-            leads=sequencer.leads,
+            head_tx_count=ledger.head.next_sequence,
+            head_state_root=to_hex(ledger.head.state.root()),
+            fee_pool_nano=ledger.head.state.meta.fee_pool_nano,
+            leads=ledger.leads,
         )
 
     def l2_time_s(self) -> int:
         """The L2 time that a transaction handed in now would see, near enough: the open batch's, or a new one's."""
-        head = self._sequencer.head
+        head = self._ledger.head
         if head.open is not None:
             return head.open.l2_time_s
-        return max(head.state.meta.l2_time_s, self._sequencer.l1_time_s)
+        return max(head.state.meta.l2_time_s, self._ledger.clock.time_s)
 
     def account(self, owner: bytes) -> AccountView | None:
         """The account of an address, at the head."""
-        head = self._sequencer.head
+        head = self._ledger.head
         number = head.account_number(owner)
         leaf = head.state.account(number) if number is not None else None
         if number is None or leaf is None:
@@ -105,14 +107,14 @@ class Queries:
 
     async def channel(self, channel_id: int) -> ChannelView | None:
         """One open channel, at the head."""
-        state = self._sequencer.head.state
+        state = self._ledger.head.state
         leaf = state.channel(channel_id)
         if leaf is None:
             return None
         payer, payee = state.account(leaf.payer), state.account(leaf.payee)
         assert payer is not None
         assert payee is not None
-        inclusion = await self._inclusion(await self._sequencer.store.opening_batch(channel_id))
+        inclusion = await self._inclusion(await self._ledger.store.opening_batch(channel_id))
         return ChannelView(
             channel_id=channel_id,
             payer=checksum_address(payer.owner),
@@ -127,7 +129,7 @@ class Queries:
 
     async def channels_of(self, owner: bytes) -> list[ChannelView]:
         """The newest open channels that an address pays into or is paid from."""
-        head = self._sequencer.head
+        head = self._ledger.head
         number = head.account_number(owner)
         if number is None:
             return []
@@ -137,10 +139,10 @@ class Queries:
 
     async def transaction(self, tx_hash: bytes) -> TxStatus | None:
         """Where a transaction stands."""
-        row = await self._sequencer.store.tx(tx_hash)
+        row = await self._ledger.store.tx(tx_hash)
         if row is None:
             return await self._set_aside(tx_hash)
-        batch = await self._sequencer.store.batch(row.batch_id)
+        batch = await self._ledger.store.batch(row.batch_id)
         posted = batch if batch is not None and batch.l1_tx is not None else None
         return TxStatus(
             l2_tx=to_hex(row.hash),
@@ -155,7 +157,7 @@ class Queries:
 
     async def _set_aside(self, tx_hash: bytes) -> TxStatus | None:
         """A transaction that L1's history put off: its promise stands, its place is still to come."""
-        kind = await self._sequencer.store.set_aside_kind(tx_hash)
+        kind = await self._ledger.store.set_aside_kind(tx_hash)
         if kind is None:
             return None
         return TxStatus(
@@ -171,16 +173,16 @@ class Queries:
 
     async def batches(self, limit: int) -> list[BatchView]:
         """The newest batches on L1, newest first."""
-        return [self._batch_view(row) for row in await self._sequencer.store.batches(min(limit, MAX_ROWS))]
+        return [self._batch_view(row) for row in await self._ledger.store.batches(min(limit, MAX_ROWS))]
 
     async def batch(self, batch_id: int) -> BatchView | None:
         """One batch on L1."""
-        row = await self._sequencer.store.batch(batch_id)
+        row = await self._ledger.store.batch(batch_id)
         return self._batch_view(row) if row is not None and row.l1_tx is not None else None
 
     async def withdrawals_of(self, recipient: bytes) -> list[WithdrawalView]:
         """The newest withdrawals to an L1 address."""
-        rows = await self._sequencer.store.withdrawals_of(recipient, MAX_ROWS)
+        rows = await self._ledger.store.withdrawals_of(recipient, MAX_ROWS)
         return [await self._withdrawal_view(row) for row in rows]
 
     def proof(self, kind: ProofKind, number: int) -> StateProof:
@@ -189,7 +191,7 @@ class Queries:
         Raises:
             ChainRejectedError: If the final state has no such leaf.
         """
-        final = self._sequencer.final
+        final = self._ledger.final
         key = _KEYS[kind](number)
         leaf = final.state.leaf(key)
         if leaf is None or final.count == 0:
@@ -206,7 +208,7 @@ class Queries:
 
     async def events(self, limit: int) -> list[ChainEvent]:
         """The newest events, newest first."""
-        rows = await self._sequencer.store.events(min(limit, MAX_ROWS))
+        rows = await self._ledger.store.events(min(limit, MAX_ROWS))
         return [ChainEvent(kind=row.kind, at_s=row.at_s, text=row.text, reference=row.reference) for row in rows]
 
     def _batch_view(self, row: BatchRow) -> BatchView:
@@ -228,7 +230,7 @@ class Queries:
         )
 
     async def _withdrawal_view(self, row: WithdrawalRow) -> WithdrawalView:
-        batch = await self._sequencer.store.batch(row.batch_id)
+        batch = await self._ledger.store.batch(row.batch_id)
         return WithdrawalView(
             withdrawal_index=row.number,
             recipient=checksum_address(row.recipient),
@@ -242,14 +244,14 @@ class Queries:
     async def _inclusion(self, batch_id: int | None) -> Inclusion:
         if batch_id is None:
             return Inclusion.UNKNOWN
-        return self._inclusion_of(await self._sequencer.store.batch(batch_id))
+        return self._inclusion_of(await self._ledger.store.batch(batch_id))
 
     def _inclusion_of(self, row: BatchRow | None) -> Inclusion:
         if row is None or row.l1_tx is None:
             return Inclusion.SOFT
-        return Inclusion.FINAL if row.batch_id < self._sequencer.final.count else Inclusion.BATCHED
+        return Inclusion.FINAL if row.batch_id < self._ledger.final.count else Inclusion.BATCHED
 
     def _final_at_s(self, row: BatchRow | None) -> int | None:
         if row is None or row.submitted_at_s is None:
             return None
-        return row.submitted_at_s + self._sequencer.deployment.challenge_window_s
+        return row.submitted_at_s + self._ledger.deployment.challenge_window_s

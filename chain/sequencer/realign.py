@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
 
 from chain.codec import is_inbox_body
 from chain.errors import ChainUnavailableError, IdlewattError
@@ -18,6 +17,8 @@ from chain.l1.protocol import PostedBatch
 from chain.replay import ReplayedBatch, Replayer, ReplayError, replay_l1
 from chain.sequencer import refusals
 from chain.sequencer.head import Refused
+from chain.sequencer.inbox import InboxReader
+from chain.sequencer.ledger import Ledger
 from chain.sequencer.store import (
     BatchRow,
     Statement,
@@ -30,17 +31,11 @@ from chain.sequencer.store import (
 )
 from chain.txs import TX_SIZES, TxType, tx_id
 
-if TYPE_CHECKING:
-    from chain.sequencer.sequencer import Sequencer
-
 log = logging.getLogger(__name__)
 
 PAGE_MESSAGES = 256
 GROUP_TXS = 128
 """Transactions set aside that are executed again in one durable commit."""
-
-SETTLE_S = 10.0
-"""How long whoever reads the head waits for acknowledged transactions to be in it again."""
 
 
 class DivergedError(IdlewattError):
@@ -50,12 +45,16 @@ class DivergedError(IdlewattError):
 
 
 class Realigner:
-    """Compares this sequencer's batches with those on L1, and follows L1 where they differ."""
+    """Compares this sequencer's batches with those on L1, and follows L1 where they differ.
 
-    def __init__(self, sequencer: Sequencer) -> None:
-        self._sequencer = sequencer
-        self.wrong_batch: int | None = None
-        """The batch on L1 that doesn't verify, while one stands there."""
+    Args:
+        ledger: Whose batches.
+        inbox: Reads the inbox, which transactions that are executed again come behind.
+    """
+
+    def __init__(self, ledger: Ledger, inbox: InboxReader) -> None:
+        self._ledger = ledger
+        self._inbox = inbox
         self._settled = asyncio.Event()
 
     @property
@@ -67,10 +66,10 @@ class Realigner:
         """Return once ``is_settled``.
 
         Raises:
-            ChainUnavailableError: If it takes longer than ``SETTLE_S``.
+            ChainUnavailableError: If it takes longer than ``SequencerConfig.settle_timeout_s``.
         """
         try:
-            async with asyncio.timeout(SETTLE_S):
+            async with asyncio.timeout(self._ledger.config.settle_timeout_s):
                 await self._settled.wait()
         except TimeoutError:
             raise refusals.realigning() from None
@@ -87,9 +86,9 @@ class Realigner:
             ChainUnavailableError: If L1 does not answer, or is behind what was final already.
             StoreError: If the disk refuses.
         """
-        sequencer = self._sequencer
-        async with sequencer.writing:
-            standing = await sequencer.l1.batch_count()
+        ledger = self._ledger
+        async with ledger.writing:
+            standing = await ledger.l1.batch_count()
             common = await self._agree(standing)
             is_cut = standing > common or must_rebuild
             if is_cut or (is_reorg and not await self._knows_inbox(common)):
@@ -97,27 +96,27 @@ class Realigner:
             if standing > common:
                 await self._adopt(common)
             else:
-                self.wrong_batch = None
-            await sequencer.poster.recount()
-            if sequencer.leads:
+                self._ledger.wrong_batch = None
+            await ledger.recount()
+            if ledger.leads:
                 await self._restore()
             self._settled.set()
 
     async def _restore(self) -> None:
         """Execute again what was set aside: the inbox first, which has waited too. The caller holds ``writing``."""
-        sequencer = self._sequencer
-        while waiting := await sequencer.store.set_aside(GROUP_TXS):
-            await sequencer.follower.take_messages_holding()
+        ledger = self._ledger
+        while waiting := await ledger.store.set_aside(GROUP_TXS):
+            await self._inbox.read_holding()
             change: list[Statement] = []
             for position, raw in waiting:
                 change += await self._execute_again(raw)
                 change.append(drop_set_aside(position))
-            await sequencer.commit_head(change)
-            await sequencer.poster.recount()
+            await ledger.commit_head(change)
+            await ledger.recount()
 
     async def _agree(self, standing: int) -> int:
         """How many batches L1 and the database share; what is known of where those stand is brought up to date."""
-        store, final = self._sequencer.store, self._sequencer.final.count
+        store, final = self._ledger.store, self._ledger.final.count
         if standing < final:
             raise ChainUnavailableError(
                 f"This L1 shows {standing} batches, but {final} were final already.",
@@ -129,7 +128,7 @@ class Realigner:
         agreed = common
         while agreed > final:
             ours = await self._own(agreed - 1)
-            posted = (await self._sequencer.l1.batches(agreed - 1, 1))[0]
+            posted = (await self._ledger.l1.batches(agreed - 1, 1))[0]
             if not is_same(ours, posted):
                 # An earlier one's place says nothing about this one, so what was agreed above it is void.
                 common, change = agreed - 1, []
@@ -144,7 +143,7 @@ class Realigner:
         return common
 
     async def _check_final(self, batch_id: int) -> None:
-        posted = (await self._sequencer.l1.batches(batch_id, 1))[0]
+        posted = (await self._ledger.l1.batches(batch_id, 1))[0]
         if not is_same(await self._own(batch_id), posted):
             raise DivergedError(
                 f"L1 holds another batch {batch_id} than the one that was final.",
@@ -152,61 +151,61 @@ class Realigner:
             )
 
     async def _own(self, batch_id: int) -> BatchRow:
-        row = await self._sequencer.store.batch(batch_id, with_blob=True)
+        row = await self._ledger.store.batch(batch_id, with_blob=True)
         if row is None or row.blob is None:
             raise StoreError(f"The database lacks batch {batch_id}.", fix="Move it away to rebuild it from L1.")
         return row
 
     async def _knows_inbox(self, from_batch: int) -> bool:
         """Whether L1's inbox still says what batches from this one on executed."""
-        known = await self._sequencer.store.message_hashes(from_batch)
+        known = await self._ledger.store.message_hashes(from_batch)
         for start in range(0, len(known), PAGE_MESSAGES):
             page = known[start : start + PAGE_MESSAGES]
-            messages = await self._sequencer.l1.inbox_messages(page[0][0], len(page))
+            messages = await self._ledger.l1.inbox_messages(page[0][0], len(page))
             if [(message.index, message.content_hash()) for message in messages] != page:
                 return False
         return True
 
     async def _rewind(self, from_batch: int) -> None:
         """Go back to the state before a batch, keeping the transactions from there on for later."""
-        sequencer = self._sequencer
-        count = await sequencer.store.tx_count(from_batch)
+        ledger = self._ledger
+        count = await ledger.store.tx_count(from_batch)
         change = set_aside_from(from_batch)
         if count:
             text = f"L1 has another history from batch {from_batch} on: {count} transactions are executed again on it."
-            change += insert_event("reorder", sequencer.l1_time_s, text, "")
+            change += insert_event("reorder", ledger.clock.time_s, text, "")
             log.warning("%s", text)
         self._settled.clear()
-        await sequencer.store.commit(change)
-        await sequencer.load_head()
-        sequencer.follower.read_inbox_again()
+        await ledger.store.commit(change)
+        await ledger.load_head()
+        self._inbox.read_again()
 
     async def _adopt(self, from_batch: int) -> None:
         """Execute every batch that L1 has from this one on, verifying each before building on it."""
-        sequencer = self._sequencer
-        replayer = Replayer(sequencer.rules, state=sequencer.head.state, next_batch=from_batch)
+        ledger = self._ledger
+        replayer = Replayer(ledger.rules, state=ledger.head.state, next_batch=from_batch)
         try:
-            async for verified in replay_l1(sequencer.l1, replayer=replayer):
-                sequencer.head.state.rollback(0)  # executed once to verify it, and once more to record it
+            async for verified in replay_l1(ledger.l1, replayer=replayer):
+                ledger.head.state.rollback(0)  # executed once to verify it, and once more to record it
                 self._record(verified)
                 posted = verified.posted
                 text = f"Batch {posted.batch_id} adopted from L1."
-                await sequencer.commit_head(
+                await ledger.commit_head(
                     [
                         mark_posted(posted.batch_id, posted.l1_tx, posted.l1_block, posted.submitted_at_s),
                         *insert_event("batch", posted.submitted_at_s, text, "0x" + posted.l1_tx.hex()),
                     ]
                 )
-            self.wrong_batch = None
+            self._ledger.wrong_batch = None
         except ReplayError as error:
-            if self.wrong_batch != error.batch_id:
+            if self._ledger.wrong_batch != error.batch_id:
                 log.error("batch %d on L1 is wrong and is not built on: %s", error.batch_id, error.line())
                 text = f"Batch {error.batch_id} on L1 is wrong; nothing is built on it. {error.message}"
-                await sequencer.store.commit(insert_event("wrong", sequencer.l1_time_s, text, ""))
-            self.wrong_batch = error.batch_id
+                await ledger.store.commit(insert_event("wrong", ledger.clock.time_s, text, ""))
+            self._ledger.wrong_batch = error.batch_id
 
     def _record(self, verified: ReplayedBatch) -> None:
-        head, at_s = self._sequencer.head, verified.batch.header.l2_time_s
+        head, at_s = self._ledger.head, verified.batch.header.l2_time_s
         for message in verified.messages:
             head.execute_message(message, at_s)
         for frame in verified.batch.frames:
@@ -219,18 +218,18 @@ class Realigner:
         head.seal(verified.posted.blob)
 
     async def _execute_again(self, raw: bytes) -> list[Statement]:
-        sequencer = self._sequencer
-        if raw[0] == TxType.CREATE_ACCOUNT and sequencer.head.account_number(raw[1:]) is not None:
+        ledger = self._ledger
+        if raw[0] == TxType.CREATE_ACCOUNT and ledger.head.account_number(raw[1:]) is not None:
             return []  # what it promised is there: somebody else's batch made the account
         try:
-            sequencer.execute(raw)
+            ledger.execute(raw)
         except Refused as error:
-            if await sequencer.store.tx(tx_id(raw)) is not None:
+            if await ledger.store.tx(tx_id(raw)) is not None:
                 return []  # L1's history has it too, or its sender handed it in again
             l2_tx = "0x" + tx_id(raw).hex()
             log.error("the acknowledged transaction %s no longer executes: %s", l2_tx, error.tx_code.name.lower())
             text = f"A transaction doesn't fit L1's history any more ({error.tx_code.name.lower().replace('_', ' ')})."
-            return insert_event("dropped", sequencer.l1_time_s, text, l2_tx)
+            return insert_event("dropped", ledger.clock.time_s, text, l2_tx)
         return []
 
 

@@ -10,24 +10,25 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from chain.errors import ChainRejectedError, IdlewattError
 from chain.l1.protocol import Deployment, RollupL1
-from chain.replay import rules_of
 from chain.sequencer import refusals
 from chain.sequencer.config import SequencerConfig
-from chain.sequencer.final import FinalState
-from chain.sequencer.follower import Follower
-from chain.sequencer.head import Head, Refused, chain_digest
+from chain.sequencer.finality import Finality
+from chain.sequencer.follower import L1Follower
+from chain.sequencer.head import Head, Refused
+from chain.sequencer.inbox import InboxReader
+from chain.sequencer.leadership import Leadership
+from chain.sequencer.ledger import Ledger
 from chain.sequencer.operator import Operator
 from chain.sequencer.poster import Poster
 from chain.sequencer.queries import Queries, soft_receipt
 from chain.sequencer.realign import Realigner
-from chain.sequencer.store import Statement, Store, TxRow, read_leaf, set_fact
-from chain.state import GENESIS_ROOT, State
+from chain.sequencer.store import TxRow
 from chain.stf import Code
 from chain.txs import CreateAccount, TxFormatError, TxType, decode, tx_id
 from chain.views import SoftReceipt
@@ -48,26 +49,33 @@ class Sequencer:
     Args:
         l1: The rollup's contracts; the account behind it is bonded and pays the gas.
         db_path: Its SQLite database.
-        config: Limits and rhythms.
+        config: Limits and intervals.
+        monotonic: Seconds that only move forward; L2 time follows it while L1 is away.
     """
 
-    def __init__(self, l1: RollupL1, db_path: Path, *, config: SequencerConfig | None = None) -> None:
+    def __init__(
+        self,
+        l1: RollupL1,
+        db_path: Path,
+        *,
+        config: SequencerConfig | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.config = config or SequencerConfig()
-        self._l1 = l1
+        self.l1 = l1
+        """The rollup's contracts."""
         self._db_path = db_path
+        self._monotonic = monotonic
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(self.config.max_waiting_txs)
         self._executing: dict[bytes, asyncio.Future[TxRow]] = {}
-        self._writing = asyncio.Lock()
-        self.follower = Follower(self)
-        self.poster = Poster(self)
-        self.queries = Queries(self)
-        self.operator = Operator(self)
-        self.realigner = Realigner(self)
-        self.leads = False
-        """Whether it may post; while another sequencer leads, this one follows what that one posts."""
         self._creations: deque[float] = deque()
         self._main: asyncio.Task[None] | None = None
-        self._halted: str = ""
+        self.ledger: Ledger
+        self.queries: Queries
+        self.realigner: Realigner
+        self.poster: Poster
+        self.follower: L1Follower
+        self.operator: Operator
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -84,21 +92,22 @@ class Sequencer:
             ChainRejectedError: If the database belongs to another chain, or L1 holds batches that contradict it.
             StoreError: If the database can't be used.
         """
-        self.deployment = await self._l1.deployment()
-        self.rules = rules_of(self.deployment)
-        if self.deployment.genesis_root != GENESIS_ROOT:
-            raise ChainRejectedError("This rollup starts from another genesis state.", code="foreign_chain")
-        self.store = await Store.open(self._db_path)
+        ledger = await Ledger.open(self.l1, self._db_path, self.config, self._monotonic)
+        inbox, finality = InboxReader(ledger), Finality(ledger)
+        leadership = Leadership(ledger, inbox)
+        self.ledger = ledger
+        self.queries = Queries(ledger)
+        self.realigner = Realigner(ledger, inbox)
+        self.poster = Poster(ledger, self.realigner, leadership)
+        self.follower = L1Follower(ledger, inbox, leadership, finality, self.poster)
+        self.operator = Operator(ledger, finality)
         try:
-            await self._check_deployment()
-            self.final = await FinalState.load(self.store)
-            await self.load_head()
-            await self.follower.look_at_clock()
-            await self.follower.look_at_leader()
+            await ledger.clock.look()
+            await self.poster.look_at_leader()
             await self.realigner.realign(is_reorg=True)
             await self.follower.look()
         except BaseException:
-            await self.store.close()
+            await ledger.close()
             raise
         self._main = asyncio.create_task(self._work(), name="sequencer")
 
@@ -110,27 +119,27 @@ class Sequencer:
         await asyncio.gather(self._main, return_exceptions=True)
         self._main = None
         self._halt("it was closed.")
-        await self.store.close()
+        await self.ledger.close()
 
     @property
-    def l1_time_s(self) -> int:
-        """L1's time as last seen, moved on by what has passed since, so that an L1 outage doesn't stop L2 time."""
-        return self.follower.l1_time_s
+    def deployment(self) -> Deployment:
+        """Which rollup this is."""
+        return self.ledger.deployment
 
     @property
-    def l1(self) -> RollupL1:
-        """The contracts."""
-        return self._l1
+    def head(self) -> Head:
+        """The newest state; replaced by what the disk has when a write fails."""
+        return self.ledger.head
 
     @property
-    def writing(self) -> asyncio.Lock:
-        """Held by whoever changes the head."""
-        return self._writing
+    def leads(self) -> bool:
+        """Whether it may post; while another sequencer leads, this one follows what that one posts."""
+        return self.ledger.leads
 
     @property
-    def deployment_id(self) -> bytes:
-        """32 bytes that no other deployment shares."""
-        return deployment_id(self.deployment)
+    def halted(self) -> str:
+        """Why the sequencer stopped; empty while it works."""
+        return self.ledger.halted
 
     def poke(self) -> None:
         """Look at L1 at once instead of at the next poll; call it after an L1 transaction of one's own."""
@@ -147,7 +156,7 @@ class Sequencer:
         try:
             return soft_receipt(await self._executed_once(raw))
         except ChainRejectedError:
-            known = await self.store.tx(tx_id(raw))
+            known = await self.ledger.store.tx(tx_id(raw))
             if known is None:
                 raise
             return soft_receipt(known)
@@ -158,7 +167,7 @@ class Sequencer:
             raise refusals.not_leading()
         self._check_policy(raw)
         await self.realigner.settled()
-        if self.pending_txs() >= self.config.max_pending_txs:
+        if self.ledger.pending_txs >= self.config.max_pending_txs:
             raise refusals.busy()
         future = self._executing.get(raw)
         if future is None:
@@ -206,54 +215,6 @@ class Sequencer:
         await self.realigner.settled()
         await self.poster.flush(timeout_s)
 
-    def pending_txs(self) -> int:
-        """Transactions and messages acknowledged but not yet posted."""
-        return self.poster.unposted_items + (self.head.open.item_count if self.head.open else 0)
-
-    async def commit_head(self, further: Sequence[Statement] = ()) -> None:
-        """Make durable what the head collected, and ``further`` with it; the caller holds ``writing``.
-
-        Raises:
-            StoreError: If it could not be; the head is then as the disk has it.
-        """
-        try:
-            await self.store.commit([*self.head.drain(), *further])
-        except IdlewattError:
-            await self.load_head()
-            await self.poster.recount()
-            raise
-
-    async def _check_deployment(self) -> None:
-        known = await self.store.fact("deployment")
-        if known is None:
-            await self.store.commit([set_fact("deployment", self.deployment_id)])
-        elif known != self.deployment_id:
-            raise ChainRejectedError(
-                "The sequencer's database belongs to another deployment of the rollup.",
-                code="foreign_chain",
-                fix="Use the home that this chain was started with, or move the database away.",
-            )
-
-    async def load_head(self) -> None:
-        """Build the head from the database; the caller holds ``writing``.
-
-        Raises:
-            StoreError: If it can't be read.
-        """
-        leaves = dict(await self.store.final_leaves())
-        for key, data in await self.store.batch_leaves(self.final.count, 2**62):
-            if data is None:
-                leaves.pop(key, None)
-            else:
-                leaves[key] = data
-        state = State.from_leaves((key, read_leaf(data)) for key, data in leaves.items())
-        open_row = await self.store.open_batch()
-        next_batch = open_row.batch_id if open_row else await self.store.batch_count()
-        self.head = Head(self.rules, state, next_sequence=await self.store.next_sequence(), next_batch=next_batch)
-        if open_row is not None:
-            batch_id = open_row.batch_id
-            self.head.resume(open_row, await self.store.batch_txs(batch_id), await self.store.frame_roots(batch_id))
-
     async def _work(self) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -268,21 +229,16 @@ class Sequencer:
             self._halt(reason)
 
     def _halt(self, reason: str) -> None:
-        self._halted = self._halted or reason
+        self.ledger.halted = self.ledger.halted or reason
         while not self._waiting.empty():
             _, future = self._waiting.get_nowait()
             if not future.done():
-                future.set_exception(refusals.halted(self._halted))
+                future.set_exception(refusals.halted(self.ledger.halted))
         self.poster.wake_all()
 
     def _check_running(self) -> None:
-        if self._halted:
-            raise refusals.halted(self._halted)
-
-    @property
-    def halted(self) -> str:
-        """Why the sequencer stopped; empty while it works."""
-        return self._halted
+        if self.ledger.halted:
+            raise refusals.halted(self.ledger.halted)
 
     def _check_policy(self, raw: bytes) -> None:
         try:
@@ -299,20 +255,20 @@ class Sequencer:
             while len(group) < MAX_GROUP and not self._waiting.empty():
                 group.append(self._waiting.get_nowait())
             try:
-                async with self._writing:
+                async with self.ledger.writing:
                     results = await self._execute_group(group)
             except BaseException:
                 _answer(group, [refusals.halted("it was closed.")] * len(group))
                 raise
             _answer(group, results)
-            self.poster.wake()
+            self.ledger.due.set()
 
     async def _execute_group(self, group: list[_Waiting]) -> list[TxRow | IdlewattError]:
         if not self.realigner.is_settled:  # it failed halfway, since they were let in
             return [refusals.realigning()] * len(group)
         results = self._execute(group)
         try:
-            await self.commit_head()
+            await self.ledger.commit_head()
         except IdlewattError as error:
             log.error("a group of transactions could not be kept: %s", error.line())
             return [error] * len(group)
@@ -323,47 +279,24 @@ class Sequencer:
         for raw, _ in group:
             try:
                 self._check_creation(raw)
-                results.append(self.execute(raw))
+                results.append(self.ledger.execute(raw))
             except Refused as error:
                 results.append(refusals.refusal(error.tx_code))
             except ChainRejectedError as error:
                 results.append(error)
         return results
 
-    def execute(self, raw: bytes) -> TxRow:
-        """Execute one transaction on the head; the caller holds ``writing`` and commits.
-
-        Raises:
-            Refused: If the transition refuses it.
-        """
-        if self.head.open is not None and self.is_full(len(raw)):
-            self.poster.seal()
-        return self.head.execute(raw, self.l1_time_s)
-
     def _check_creation(self, raw: bytes) -> None:
         if raw[0] != TxType.CREATE_ACCOUNT:
             return
         if self.head.account_number(raw[1:]) is not None:
             raise refusals.account_exists()
-        now = time.monotonic()
+        now = self._monotonic()
         while self._creations and self._creations[0] < now - 60:
             self._creations.popleft()
         if len(self._creations) >= self.config.accounts_per_minute:
             raise refusals.account_limit()
         self._creations.append(now)
-
-    def is_full(self, extra_bytes: int) -> bool:
-        """Whether the open batch has no room for a transaction of this length (0: for an inbox message)."""
-        batch = self.head.open
-        assert batch is not None
-        return (
-            batch.item_count >= self.config.max_batch_txs or batch.size_with(extra_bytes) > self.config.max_batch_bytes
-        )
-
-
-def deployment_id(deployment: Deployment) -> bytes:
-    """32 bytes that no other deployment shares, a reset devnet at the same addresses included."""
-    return chain_digest(deployment.l1_chain_id.to_bytes(32, "big"), deployment.rollup_address, deployment.block_hash)
 
 
 def _answer(group: list[_Waiting], results: list[TxRow | IdlewattError] | list[ChainRejectedError]) -> None:

@@ -24,8 +24,8 @@ def quick() -> SequencerConfig:
 def start(l1, quick, tmp_path):
     """Starts a sequencer on the test's database."""
 
-    def build(config: SequencerConfig = quick, l1: MemoryL1 = l1, name: str = "l2.db") -> Sequencer:
-        return Sequencer(l1, tmp_path / name, config=config)
+    def build(config: SequencerConfig = quick, l1: MemoryL1 = l1, name: str = "l2.db", **options) -> Sequencer:
+        return Sequencer(l1, tmp_path / name, config=config, **options)
 
     return build
 

@@ -25,7 +25,7 @@ async def main(database: str, url: str, deployment_json: str, first_nonce: int) 
     async with Sequencer(l1, Path(database), config=CONFIG) as sequencer:
         nonce = first_nonce
         while True:
-            raws = [signed(Transfer(1, 2, 1, 0), 1, n, sequencer.rules.domain) for n in range(nonce, nonce + 5)]
+            raws = [signed(Transfer(1, 2, 1, 0), 1, n, sequencer.ledger.rules.domain) for n in range(nonce, nonce + 5)]
             for receipt in await asyncio.gather(*map(sequencer.submit, raws)):
                 sys.stdout.write(receipt.l2_tx + "\n")
             sys.stdout.flush()

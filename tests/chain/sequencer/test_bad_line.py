@@ -42,12 +42,12 @@ async def test_every_acknowledged_transaction_stands_on_l1_once(tmp_path, seed):
             await deposit(direct, owner(1), hint=1)
             await until(lambda: sequencer.queries.account(owner(1)).balance_nano)
             while not (len(acknowledged) >= 40 and line.met.keys() >= set(TROUBLES)):
-                raw = signed(Transfer(1, 2, 1, 0), 1, len(acknowledged), sequencer.rules.domain)
+                raw = signed(Transfer(1, 2, 1, 0), 1, len(acknowledged), sequencer.ledger.rules.domain)
                 acknowledged.append((await sequencer.submit(raw)).l2_tx)
                 await asyncio.sleep(0.02)
             line.is_bad = False
             await sequencer.flush()
-            await until(lambda: not sequencer.pending_txs())
+            await until(lambda: not sequencer.ledger.pending_txs)
             assert not sequencer.halted
             head = sequencer.head.state
             assert (await rebuild_state(direct)).root() == head.root()

@@ -19,12 +19,12 @@ class Stopped:
     """Lets so many commits through, and then nothing any more: what a process that was killed there has done."""
 
     def __init__(self, sequencer, commits: int, *, is_kept: bool) -> None:
-        self._commit = sequencer.store.commit
+        self._commit = sequencer.ledger.store.commit
         self._left = commits
         self._is_kept = is_kept
         self.here = asyncio.Event()
         self.count = 0
-        sequencer.store.commit = self.commit
+        sequencer.ledger.store.commit = self.commit
 
     async def commit(self, change) -> None:
         self.count += 1
@@ -54,7 +54,7 @@ async def story(start, sequencer, l1, name: str, acknowledged: list[bytes]) -> N
         await other.submit(CreateAccount(owner(7)).encode())
         await other.flush()
     await until(lambda: not sequencer.leads)
-    await until(lambda: sequencer.poster.posted_count == len(l1.posted))
+    await until(lambda: sequencer.ledger.posted_count == len(l1.posted))
     l1.leads = None
     await until(lambda: sequencer.leads and sequencer.head.state.account(1).nonce == 2)
     await pay(2)
@@ -101,7 +101,7 @@ async def test_at_no_commit_does_it_lose_or_repeat_anything(start, quick, is_kep
         async with start(l1=l1, name=name) as sequencer:
             await until(lambda sequencer=sequencer: sequencer.leads)
             await sequencer.flush()
-            await until(lambda sequencer=sequencer: not sequencer.pending_txs())
+            await until(lambda sequencer=sequencer: not sequencer.ledger.pending_txs)
             for raw in acknowledged:
                 status = await sequencer.queries.transaction(keccak256(raw))
                 assert status.inclusion is Inclusion.BATCHED, point

@@ -1,13 +1,11 @@
 import asyncio
 import time
-from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
 
 from chain.errors import ChainRejectedError
 from chain.replay import rebuild_state
-from chain.sequencer import follower
 from chain.sequencer.store import StoreError, set_fact
 from chain.txs import CreateAccount, Withdraw
 from tests.chain.sequencer.conftest import until
@@ -37,12 +35,12 @@ class TestResuming:
             await sequencer.flush()
             l1.is_down = True
             await sequencer.submit(transfer(0))
-            await until(lambda: sequencer.poster.unposted_items)
+            await until(lambda: sequencer.ledger.unposted_items)
         l1.is_down = False
         posted = len(l1.posted)
         async with start() as sequencer:
             await sequencer.flush()
-            await until(lambda: sequencer.poster.unposted_items == 0)
+            await until(lambda: sequencer.ledger.unposted_items == 0)
             assert len(l1.posted) == l1.submissions == posted + 1
             assert (await rebuild_state(l1)).root() == sequencer.head.state.root()
 
@@ -58,7 +56,7 @@ class TestResuming:
         async with start(name="other.db") as sequencer:
             assert sequencer.head.state.root() == root
             assert sequencer.head.next_sequence == count
-            assert sequencer.poster.posted_count == len(l1.posted)
+            assert sequencer.ledger.posted_count == len(l1.posted)
             await sequencer.submit(transfer(2))
             await sequencer.flush()
             assert (await rebuild_state(l1)).root() == sequencer.head.state.root()
@@ -77,9 +75,9 @@ class TestResuming:
             assert [batch.blob for batch in l1.posted[1:]] == [batch.blob for batch in forgotten]
             del l1.posted[1:]
             await sequencer.submit(transfer(1))
-            sequencer.poster.wake()
+            sequencer.ledger.due.set()
             await sequencer.flush()
-            await until(lambda: sequencer.poster.unposted_items == 0)
+            await until(lambda: sequencer.ledger.unposted_items == 0)
             assert (await rebuild_state(l1)).root() == sequencer.head.state.root()
 
     async def test_another_chains_database_is_refused(self, start, l1):
@@ -110,21 +108,21 @@ async def submit_until_refused(sequencer) -> tuple[bytes, int, StoreError]:
 
 
 class TestTime:
-    async def test_l2_time_moves_on_while_l1_does_not_answer(self, start, l1, monkeypatch):
-        async with start() as sequencer:
-            await sequencer.follower.look_at_clock()
+    async def test_l2_time_moves_on_while_l1_does_not_answer(self, start, l1):
+        passed_s = 0.0
+        async with start(monotonic=lambda: time.monotonic() + passed_s) as sequencer:
+            await sequencer.ledger.clock.look()
             l1.is_down = True
-            seen_s = sequencer.l1_time_s
-            now = time.monotonic()
-            monkeypatch.setattr(follower, "time", SimpleNamespace(monotonic=lambda: now + 30))
-            assert sequencer.l1_time_s >= seen_s + 30
+            seen_s = sequencer.ledger.clock.time_s
+            passed_s = 30.0
+            assert sequencer.ledger.clock.time_s >= seen_s + 30
 
     async def test_an_l1_clock_that_goes_back_does_not_take_l2_time_with_it(self, start, l1):
         async with start() as sequencer:
-            seen_s = sequencer.l1_time_s
+            seen_s = sequencer.ledger.clock.time_s
             l1.now_s -= 500
-            await sequencer.follower.look_at_clock()
-            assert sequencer.l1_time_s >= seen_s
+            await sequencer.ledger.clock.look()
+            assert sequencer.ledger.clock.time_s >= seen_s
 
 
 class TestDisk:
@@ -132,19 +130,19 @@ class TestDisk:
         async with start() as sequencer:
             await two_accounts(sequencer, l1)
             root, count = sequencer.head.state.root(), sequencer.head.open.item_count
-            commit = sequencer.store.commit
+            commit = sequencer.ledger.store.commit
 
             async def full(_change):
                 raise StoreError("The disk is full.")
 
-            monkeypatch.setattr(sequencer.store, "commit", full)
+            monkeypatch.setattr(sequencer.ledger.store, "commit", full)
             with pytest.raises(StoreError):
                 await sequencer.submit(transfer(0))
             assert sequencer.head.state.root() == root
             assert sequencer.head.open.item_count == count
             l1.deposit(owner(2), 3, hint=2)
-            await until(lambda: not sequencer.follower._poked.is_set())
-            monkeypatch.setattr(sequencer.store, "commit", commit)
+            await until(lambda: not sequencer.follower.is_poked)
+            monkeypatch.setattr(sequencer.ledger.store, "commit", commit)
             await sequencer.submit(transfer(0))
             await until(lambda: sequencer.queries.account(owner(2)).balance_nano == 1_000_008)
             await sequencer.flush()
@@ -153,13 +151,13 @@ class TestDisk:
     async def test_a_full_disk_refuses_and_is_recovered_from(self, start, l1):
         async with start() as sequencer:
             await two_accounts(sequencer, l1)
-            [(pages,)] = await sequencer.store._all("PRAGMA page_count")
-            await sequencer.store._all(f"PRAGMA max_page_count = {pages}")
+            [(pages,)] = await sequencer.ledger.store._all("PRAGMA page_count")
+            await sequencer.ledger.store._all(f"PRAGMA max_page_count = {pages}")
             root, nonce, error = await submit_until_refused(sequencer)
             assert "disk" in error.line()
             assert sequencer.head.state.root() == root
             assert sequencer.queries.account(owner(1)).nonce == nonce
-            await sequencer.store._all("PRAGMA max_page_count = 1000000")
+            await sequencer.ledger.store._all("PRAGMA max_page_count = 1000000")
             await sequencer.submit(transfer(nonce))
             await sequencer.flush()
             assert (await rebuild_state(l1)).root() == sequencer.head.state.root()
@@ -168,31 +166,31 @@ class TestDisk:
         async with start() as sequencer:
             await two_accounts(sequencer, l1)
             await sequencer.flush()
-            await sequencer.store.commit([("UPDATE batch_leaf SET data = NULL WHERE key = ?", (1,))])
+            await sequencer.ledger.store.commit([("UPDATE batch_leaf SET data = NULL WHERE key = ?", (1,))])
             l1.now_s += 60
             await until(lambda: sequencer.halted)
             assert "don't lead to its root" in sequencer.halted
-            assert sequencer.final.state.root() != l1.posted[0].post_root
+            assert sequencer.ledger.final.state.root() != l1.posted[0].post_root
 
     async def test_a_value_that_sqlite_cannot_hold_is_a_refused_change(self, start):
         async with start() as sequencer:
             for statement in (("INSERT INTO fact VALUES (?, ?)", ("x", 2**70)), ("NO SQL", ())):
                 with pytest.raises(StoreError):
-                    await sequencer.store.commit([set_fact("before", b"1"), statement])
-            assert await sequencer.store.fact("before") is None
+                    await sequencer.ledger.store.commit([set_fact("before", b"1"), statement])
+            assert await sequencer.ledger.store.fact("before") is None
             with pytest.raises(StoreError):
-                await sequencer.store._all("NO SQL")
-            await sequencer.store.commit([set_fact("after", b"1")])
-            assert await sequencer.store.fact("after") == b"1"
+                await sequencer.ledger.store._all("NO SQL")
+            await sequencer.ledger.store.commit([set_fact("after", b"1")])
+            assert await sequencer.ledger.store.fact("after") == b"1"
 
     async def test_a_cancelled_change_is_whole_and_blocks_nobody(self, start):
         async with start() as sequencer:
-            task = asyncio.ensure_future(sequencer.store.commit([set_fact("a", b"1"), set_fact("b", b"2")]))
+            task = asyncio.ensure_future(sequencer.ledger.store.commit([set_fact("a", b"1"), set_fact("b", b"2")]))
             await asyncio.sleep(0)
             task.cancel()
             await asyncio.wait([task])
-            await sequencer.store.commit([set_fact("c", b"3")])
-            facts = [await sequencer.store.fact(name) for name in "abc"]
+            await sequencer.ledger.store.commit([set_fact("c", b"3")])
+            facts = [await sequencer.ledger.store.fact(name) for name in "abc"]
             assert facts in ([b"1", b"2", b"3"], [None, None, b"3"])
 
     async def test_a_file_that_is_no_database_is_said_plainly(self, start, tmp_path):
@@ -227,7 +225,7 @@ async def test_closing_twice_and_closing_while_submitting_is_clean(start, l1):
     sequencer = start()
     async with sequencer:
         await two_accounts(sequencer, l1)
-        async with sequencer.writing:
+        async with sequencer.ledger.writing:
             waiting = asyncio.ensure_future(sequencer.submit(transfer(0)))
             await until(lambda: sequencer._executing)
             await sequencer.close()

@@ -65,17 +65,17 @@ class TestFinality:
             await sequencer.flush()
             l1.now_s += 10
             await l1.finalize()
-            await until(lambda: sequencer.final.count == 1)
-            assert sequencer.final.state.root() == sequencer.head.state.root()
+            await until(lambda: sequencer.ledger.final.count == 1)
+            assert sequencer.ledger.final.state.root() == sequencer.head.state.root()
 
     async def test_the_final_state_survives_a_restart(self, start, l1):
         async with start() as sequencer:
             await two_accounts(sequencer, l1)
             await sequencer.flush()
             l1.now_s += 10
-            await until(lambda: sequencer.final.count == len(l1.posted))
+            await until(lambda: sequencer.ledger.final.count == len(l1.posted))
             await sequencer.submit(transfer(0))
         async with start() as sequencer:
-            assert sequencer.final.count == sequencer.poster.posted_count
+            assert sequencer.ledger.final.count == sequencer.ledger.posted_count
             assert sequencer.queries.account(owner(1)).nonce == 1
             assert sequencer.queries.proof("account", 1).state_root == "0x" + l1.posted[-1].post_root.hex()

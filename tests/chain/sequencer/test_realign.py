@@ -37,7 +37,7 @@ async def status_of(sequencer, raw: bytes):
 async def agrees_with_l1(sequencer, l1) -> None:
     """Everything is posted, and L1's data alone leads to the same state."""
     await sequencer.flush()
-    await until(lambda: not sequencer.pending_txs())
+    await until(lambda: not sequencer.ledger.pending_txs)
     assert (await rebuild_state(l1)).root() == sequencer.head.state.root()
 
 
@@ -59,7 +59,7 @@ class TestStandingBy:
                 assert caught.value.code == "not_leading"
                 await leader.submit(transfer(0))
                 await leader.flush()
-                await until(lambda: standby.poster.posted_count == len(l1.posted))
+                await until(lambda: standby.ledger.posted_count == len(l1.posted))
                 assert standby.head.state.root() == leader.head.state.root()
                 assert {batch.submitter for batch in l1.posted} == {l1.sender}
 
@@ -103,7 +103,7 @@ class TestOthersBatches:
             await ours.submit(raw)
             async with start(l1=l1.by(OTHER), name="other.db") as other:
                 await lead_and_post(other, l1)
-                await until(lambda: ours.poster.posted_count == len(l1.posted))
+                await until(lambda: ours.ledger.posted_count == len(l1.posted))
                 await until(lambda: not ours.leads)
                 status = await status_of(ours, raw)
                 assert (status.inclusion, status.kind) == (Inclusion.SOFT, "transfer")
@@ -124,9 +124,9 @@ class TestOthersBatches:
                 await until(lambda: other.leads)
                 await other.submit(transfer(0, amount=6))
                 await other.flush()
-                await until(lambda: ours.poster.posted_count == len(l1.posted))
+                await until(lambda: ours.ledger.posted_count == len(l1.posted))
             l1.leads = None
-            await until(lambda: ours.leads and not ours.pending_txs())
+            await until(lambda: ours.leads and not ours.ledger.pending_txs)
             assert await status_of(ours, raw) is None
             assert "dropped" in {event.kind for event in await ours.queries.events(20)}
 
@@ -139,9 +139,9 @@ class TestOthersBatches:
                 await until(lambda: other.leads)
                 await other.create_account(owner(7))
                 await other.flush()
-                await until(lambda: ours.poster.posted_count == len(l1.posted))
+                await until(lambda: ours.ledger.posted_count == len(l1.posted))
             l1.leads = None
-            await until(lambda: ours.leads and not ours.pending_txs())
+            await until(lambda: ours.leads and not ours.ledger.pending_txs)
             assert ours.head.state.meta.next_account == 4
             assert ours.queries.account(owner(7)).index == 3
 
@@ -170,7 +170,7 @@ class TestOthersBatches:
             l1.leads = OTHER
             wrong = len(l1.posted)
             await l1.by(OTHER).submit_batch(wrong, l1.posted[-1].post_root, blob)
-            await until(lambda: ours.realigner.wrong_batch == wrong)
+            await until(lambda: ours.ledger.wrong_batch == wrong)
             await until(lambda: not ours.leads)
             with pytest.raises(ChainRejectedError) as caught:
                 await ours.submit(CreateAccount(owner(5)).encode())
@@ -202,8 +202,8 @@ class TestReorgs:
             l1.posted[:] = [replace(batch, l1_tx=keccak256(batch.l1_tx), l1_block=99) for batch in l1.posted]
             l1.fork += 1
             newest = len(l1.posted) - 1
-            await until(lambda: not sequencer.poster._is_astray)
-            async with sequencer.writing:
+            await until(lambda: not sequencer.poster.must_compare)
+            async with sequencer.ledger.writing:
                 pass
             view = await sequencer.queries.batch(newest)
             while view.l1_block != 99:
@@ -236,11 +236,11 @@ class TestReorgs:
         async with start() as sequencer:
             await two_accounts(sequencer, l1)
             l1.now_s += 10
-            await until(lambda: sequencer.final.count == len(l1.posted))
+            await until(lambda: sequencer.ledger.final.count == len(l1.posted))
             kept = list(l1.posted)
             l1.posted.clear()
             await sequencer.create_account(owner(4))
-            await until(lambda: sequencer.poster._is_astray)
+            await until(lambda: sequencer.poster.must_compare)
             assert not sequencer.halted
             l1.posted[:] = kept
             await agrees_with_l1(sequencer, l1)
@@ -249,7 +249,7 @@ class TestReorgs:
         async with start() as sequencer:
             await two_accounts(sequencer, l1)
             l1.now_s += 10
-            await until(lambda: sequencer.final.count == len(l1.posted))
+            await until(lambda: sequencer.ledger.final.count == len(l1.posted))
         l1.posted[-1] = replace(l1.posted[-1], post_root=b"\1" * 32)
         with pytest.raises(DivergedError):
             await start().start()
@@ -259,7 +259,7 @@ class TestHostileL1:
     async def test_an_answer_about_another_batch_than_was_given_is_not_believed(self, start, l1, monkeypatch):
         async with start() as sequencer:
             await two_accounts(sequencer, l1)
-            count, submit, lies = sequencer.poster.posted_count, l1.submit_batch, []
+            count, submit, lies = sequencer.ledger.posted_count, l1.submit_batch, []
 
             async def lying(*batch):
                 posted = await submit(*batch)
@@ -272,7 +272,7 @@ class TestHostileL1:
             await sequencer.submit(transfer(0))
             await agrees_with_l1(sequencer, l1)
             assert lies
-            assert sequencer.poster.posted_count == count + 1 == len(l1.posted) == l1.submissions
+            assert sequencer.ledger.posted_count == count + 1 == len(l1.posted) == l1.submissions
 
     async def test_answers_that_come_late_and_twice_change_nothing(self, start, l1, monkeypatch):
         async with start() as sequencer:
@@ -299,9 +299,9 @@ class TestTheForceDelay:
             l1.is_down = True
             raw = transfer(0)
             await sequencer.submit(raw)
-            async with sequencer.writing:
-                sequencer.poster.seal()
-                await sequencer.commit_head()
+            async with sequencer.ledger.writing:
+                sequencer.ledger.seal()
+                await sequencer.ledger.commit_head()
             l1.force(signed(Transfer(2, 1, 3, 0), 2, 0))
             l1.now_s += 30
             l1.is_down = False
@@ -321,7 +321,7 @@ async def test_the_same_bytes_end_a_second_unstaking(start, l1):
             await sequencer.submit(signed(Unstake(1, 100, 0), 1, nonce + 1))
             await sequencer.flush()
             l1.now_s += 61
-            await until(lambda: sequencer.l1_time_s >= l1.now_s)
+            await until(lambda: sequencer.ledger.clock.time_s >= l1.now_s)
             sequences.append((await sequencer.submit(finish)).sequence)
             assert sequencer.head.state.account(1).unlocking_nano == 0
         assert sequences[0] < sequences[1]
@@ -336,8 +336,11 @@ class TestWhileItAgreesWithL1:
     """Between the moment the head goes back and the moment everything acknowledged is in it again."""
 
     @pytest.fixture
-    async def halfway(self, start, l1, monkeypatch):
-        """A sequencer whose batch has to be built anew, on an L1 that shows no inbox until it is told to."""
+    async def halfway(self, start, quick, l1, monkeypatch, request):
+        """A sequencer whose batch has to be built anew, on an L1 that shows no inbox until it is told to.
+
+        The parameter is how long readers wait for it, in seconds.
+        """
         asked, goes_on = asyncio.Event(), asyncio.Event()
         messages = l1.inbox_messages
 
@@ -347,13 +350,14 @@ class TestWhileItAgreesWithL1:
                 raise ChainUnavailableError("the inbox can't be read now")
             return await messages(first, limit)
 
-        async with start() as sequencer:
+        config = replace(quick, settle_timeout_s=getattr(request, "param", quick.settle_timeout_s))
+        async with start(config) as sequencer:
             await two_accounts(sequencer, l1)
             l1.is_down = True
             await sequencer.submit(transfer(0))
-            async with sequencer.writing:
-                sequencer.poster.seal()
-                await sequencer.commit_head()
+            async with sequencer.ledger.writing:
+                sequencer.ledger.seal()
+                await sequencer.ledger.commit_head()
             l1.deposit(owner(1), 50, hint=1)
             l1.now_s += 21
             monkeypatch.setattr(l1, "inbox_messages", slow)
@@ -379,9 +383,9 @@ class TestWhileItAgreesWithL1:
         await agrees_with_l1(sequencer, l1)
         assert sequencer.head.state.account(1).nonce == 2
 
-    async def test_who_can_not_wait_is_told_to_come_back(self, halfway, l1, monkeypatch):
+    @pytest.mark.parametrize("halfway", [0.0], indirect=True)
+    async def test_who_can_not_wait_is_told_to_come_back(self, halfway, l1):
         sequencer, goes_on = halfway
-        monkeypatch.setattr("chain.sequencer.realign.SETTLE_S", 0.0)
         with pytest.raises(ChainUnavailableError) as caught:
             await Methods(sequencer, l1_rpc_url="").call("rollup_account", [checksum_address(owner(1))])
         assert caught.value.code == "realigning"

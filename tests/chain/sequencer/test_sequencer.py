@@ -41,7 +41,7 @@ class TestSoftReceipts:
         async with start() as sequencer:
             await two_accounts(sequencer, l1)
             raw = transfer(0)
-            async with sequencer.writing:
+            async with sequencer.ledger.writing:
                 leaver = asyncio.ensure_future(sequencer.submit(raw))
                 await until(lambda: sequencer._executing)
                 stayer = asyncio.ensure_future(sequencer.submit(raw))
@@ -119,13 +119,13 @@ class TestLimits:
                 await sequencer.submit(transfer(nonce))
             assert caught.value.code == "busy"
             l1.is_down = False
-            await until(lambda: sequencer.pending_txs() == 0)
+            await until(lambda: sequencer.ledger.pending_txs == 0)
             await sequencer.submit(transfer(nonce))
 
     async def test_a_full_queue_is_busy(self, start, l1, quick):
         async with start(replace(quick, max_waiting_txs=1)) as sequencer:
             await two_accounts(sequencer, l1)
-            async with sequencer.writing:
+            async with sequencer.ledger.writing:
                 tasks = [asyncio.ensure_future(sequencer.submit(transfer(nonce))) for nonce in range(3)]
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -138,7 +138,7 @@ class TestBatches:
     async def test_a_batch_is_posted_when_its_time_is_up(self, start, l1, quick):
         async with start(replace(quick, batch_interval_s=0.02)) as sequencer:
             await sequencer.create_account(owner(1))
-            await until(lambda: sequencer.poster.posted_count == 1)
+            await until(lambda: sequencer.ledger.posted_count == 1)
             assert (await rebuild_state(l1)).root() == sequencer.head.state.root()
 
     async def test_a_batch_is_posted_when_it_is_full(self, start, l1, quick):
@@ -193,19 +193,21 @@ class TestBatches:
             await two_accounts(sequencer, l1)
             await sequencer.flush()
             l1.now_s = 5_000
-            await until(lambda: sequencer.l1_time_s >= 5_000)
+            await until(lambda: sequencer.ledger.clock.time_s >= 5_000)
             expiry_s = 5_010
             opening = OpenChannel(1, 2, owner(9), 100, expiry_s, 0)
-            await sequencer.submit(opening.encode(sign_digest(key(1), opening.digest(sequencer.rules.domain, 0))))
+            await sequencer.submit(
+                opening.encode(sign_digest(key(1), opening.digest(sequencer.ledger.rules.domain, 0)))
+            )
             opened_at_s = sequencer.head.open.l2_time_s
             l1.now_s = 6_000
-            await until(lambda: sequencer.l1_time_s >= 6_000)
+            await until(lambda: sequencer.ledger.clock.time_s >= 6_000)
             late = OpenChannel(1, 2, owner(9), 100, expiry_s, 0)
-            await sequencer.submit(late.encode(sign_digest(key(1), late.digest(sequencer.rules.domain, 1))))
+            await sequencer.submit(late.encode(sign_digest(key(1), late.digest(sequencer.ledger.rules.domain, 1))))
             assert sequencer.head.open.l2_time_s == opened_at_s == sequencer.queries.l2_time_s()
             await sequencer.flush()
             with pytest.raises(ChainRejectedError):
-                await sequencer.submit(late.encode(sign_digest(key(1), late.digest(sequencer.rules.domain, 2))))
+                await sequencer.submit(late.encode(sign_digest(key(1), late.digest(sequencer.ledger.rules.domain, 2))))
             assert (await rebuild_state(l1)).root() == sequencer.head.state.root()
 
 

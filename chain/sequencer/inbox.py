@@ -1,0 +1,79 @@
+"""The L1 inbox as the sequencer executes it: each message once, in its order, when it is deep enough in L1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chain.l1.protocol import InboxMessage
+from chain.sequencer.ledger import Ledger
+
+PAGE_MESSAGES = 256
+
+
+class InboxReader:
+    """Executes what is new in the inbox.
+
+    Args:
+        ledger: What it executes on.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._is_read = False
+
+    def read_again(self) -> None:
+        """Look into the inbox at the next ``read_if_new``, though L1 has no new block."""
+        self._is_read = False
+
+    async def read_if_new(self) -> None:
+        """Execute what is new, unless the inbox was read since the last ``read_again``.
+
+        Raises:
+            ChainUnavailableError: If L1 does not answer.
+            StoreError: If it could not be kept.
+        """
+        if self._is_read:
+            return
+        self._is_read = True
+        try:
+            await self._read()
+        except BaseException:
+            self.read_again()
+            raise
+
+    async def _read(self) -> None:
+        while messages := await self._new_messages():
+            async with self._ledger.writing:
+                await self._execute(messages)
+
+    async def read_holding(self) -> None:
+        """Execute what is new for a caller that holds ``writing``, and goes on doing so while L1 is asked.
+
+        Raises:
+            ChainUnavailableError: If L1 does not answer.
+            StoreError: If it could not be kept.
+        """
+        while messages := await self._new_messages():
+            await self._execute(messages)
+
+    async def _new_messages(self) -> Sequence[InboxMessage]:
+        """A page of the inbox that begins where the head stands in it; empty where nothing new is deep enough."""
+        ledger = self._ledger
+        cursor = ledger.head.state.meta.inbox_cursor
+        messages = await ledger.l1.inbox_messages(cursor, PAGE_MESSAGES)
+        if ledger.config.inbox_confirmations and messages:
+            newest = await ledger.l1.block_number() - ledger.config.inbox_confirmations
+            messages = [message for message in messages if message.l1_block <= newest]
+        return messages if messages and messages[0].index == cursor else []
+
+    async def _execute(self, messages: Sequence[InboxMessage]) -> None:
+        ledger = self._ledger
+        for message in messages:
+            if message.index != ledger.head.state.meta.inbox_cursor:
+                break
+            batch = ledger.head.open
+            if batch is not None and (batch.tx_count or ledger.is_full(0)):
+                ledger.seal()
+            ledger.head.execute_message(message, ledger.clock.time_s)
+        await ledger.commit_head()
+        ledger.due.set()

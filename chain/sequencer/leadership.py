@@ -1,0 +1,50 @@
+"""Who may post: the bonded leader, or anybody with a bond once the leader is overdue."""
+
+from __future__ import annotations
+
+import logging
+
+from chain.l1.protocol import MIN_BOND_WEI
+from chain.sequencer.inbox import InboxReader
+from chain.sequencer.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+
+class Leadership:
+    """Keeps ``Ledger.leads`` as L1 has it.
+
+    Args:
+        ledger: Whose it is.
+        inbox: Read again when that changes, since only a leader executes it.
+    """
+
+    def __init__(self, ledger: Ledger, inbox: InboxReader) -> None:
+        self._ledger = ledger
+        self._inbox = inbox
+
+    async def look(self) -> bool:
+        """See whether this sequencer may post; returns whether that has changed.
+
+        Raises:
+            ChainUnavailableError: If L1 does not answer.
+        """
+        leads = await self._may_post()
+        if leads == self._ledger.leads:
+            return False
+        log.info("this sequencer %s", "leads now" if leads else "stands by now")
+        self._ledger.leads = leads
+        self._inbox.read_again()
+        return True
+
+    async def _may_post(self) -> bool:
+        l1 = self._ledger.l1
+        me = l1.sender
+        if self._ledger.wrong_batch is not None or me is None:
+            return False
+        if (await l1.bond(me)).amount_wei < MIN_BOND_WEI:
+            return False
+        leader = await l1.leader()
+        if leader is None or leader == me:
+            return True
+        return (await l1.bond(leader)).amount_wei < MIN_BOND_WEI or await l1.is_overdue()

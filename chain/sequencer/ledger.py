@@ -1,0 +1,200 @@
+"""What the parts of a sequencer share: its database, its newest and its final state, and L1.
+
+The parts import this and never each other's owner. Whoever changes the head holds ``writing``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from chain.errors import ChainRejectedError, IdlewattError
+from chain.l1.protocol import Deployment, RollupL1
+from chain.replay import rules_of
+from chain.sequencer.clock import L1Clock
+from chain.sequencer.config import SequencerConfig
+from chain.sequencer.final import FinalState
+from chain.sequencer.head import Head
+from chain.sequencer.store import Statement, Store, TxRow, read_leaf, set_fact
+from chain.signing import keccak256
+from chain.state import GENESIS_ROOT, State
+from chain.stf import Rules
+
+
+class Ledger:
+    """One rollup's state at one sequencer; ``open`` makes it.
+
+    Args:
+        l1: The rollup's contracts.
+        config: Limits and intervals.
+        deployment: Which rollup this is.
+        store: The database.
+        final: The state after the last final batch.
+        head: The newest state and the open batch.
+        monotonic: Seconds that only move forward.
+    """
+
+    def __init__(
+        self,
+        *,
+        l1: RollupL1,
+        config: SequencerConfig,
+        deployment: Deployment,
+        store: Store,
+        final: FinalState,
+        head: Head,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.l1 = l1
+        self.config = config
+        self.deployment = deployment
+        self.store = store
+        self.final = final
+        self.head = head
+        """Replaced by what the disk has when a write fails, so it is asked for anew each time."""
+        self.clock = L1Clock(l1, monotonic)
+        self.writing = asyncio.Lock()
+        """Held by whoever changes the head."""
+        self.due = asyncio.Event()
+        """Set when there may be something to seal or to post."""
+        self.leads = False
+        """Whether this sequencer may post; while another one leads, it follows what that one posts."""
+        self.wrong_batch: int | None = None
+        """The batch on L1 that doesn't verify, while one stands there."""
+        self.halted = ""
+        """Why the sequencer stopped; empty while it works."""
+        self.posted_count = 0
+        """One past the newest batch that is known to stand on L1."""
+        self.unposted_items = 0
+        """Items of the batches that are sealed but not known to stand on L1, and transactions set aside."""
+
+    @classmethod
+    async def open(
+        cls, l1: RollupL1, db_path: Path, config: SequencerConfig, monotonic: Callable[[], float] = time.monotonic
+    ) -> Ledger:
+        """Open the database and read the head from it.
+
+        Raises:
+            ChainUnavailableError: If L1 does not answer.
+            ChainRejectedError: If the rollup or the database is another one's.
+            StoreError: If the database can't be used.
+        """
+        deployment = await l1.deployment()
+        if deployment.genesis_root != GENESIS_ROOT:
+            raise ChainRejectedError("This rollup starts from another genesis state.", code="foreign_chain")
+        store = await Store.open(db_path)
+        try:
+            await _check_deployment(store, deployment_id(deployment))
+            final = await FinalState.load(store)
+            head = await _read_head(store, final.count, rules_of(deployment))
+        except BaseException:
+            await store.close()
+            raise
+        return cls(
+            l1=l1, config=config, deployment=deployment, store=store, final=final, head=head, monotonic=monotonic
+        )
+
+    async def close(self) -> None:
+        """Close the database."""
+        await self.store.close()
+
+    @property
+    def rules(self) -> Rules:
+        """What the state transition needs to know of the deployment."""
+        return self.head.rules
+
+    @property
+    def pending_txs(self) -> int:
+        """Transactions and messages acknowledged but not yet posted."""
+        return self.unposted_items + (self.head.open.item_count if self.head.open else 0)
+
+    def is_full(self, extra_bytes: int) -> bool:
+        """Whether the open batch has no room for a transaction of this length (0: for an inbox message)."""
+        batch, config = self.head.open, self.config
+        assert batch is not None
+        return batch.item_count >= config.max_batch_txs or batch.size_with(extra_bytes) > config.max_batch_bytes
+
+    def seal(self) -> None:
+        """Close the open batch; the caller holds ``writing`` and commits the head."""
+        batch = self.head.open
+        assert batch is not None
+        self.head.seal()
+        self.unposted_items += batch.item_count
+        self.due.set()
+
+    def execute(self, raw: bytes) -> TxRow:
+        """Execute one transaction on the head; the caller holds ``writing`` and commits.
+
+        Raises:
+            Refused: If the transition refuses it.
+        """
+        if self.head.open is not None and self.is_full(len(raw)):
+            self.seal()
+        return self.head.execute(raw, self.clock.time_s)
+
+    async def commit_head(self, further: Sequence[Statement] = ()) -> None:
+        """Make durable what the head collected, and ``further`` with it; the caller holds ``writing``.
+
+        Raises:
+            StoreError: If it could not be; the head is then as the disk has it.
+        """
+        try:
+            await self.store.commit([*self.head.drain(), *further])
+        except IdlewattError:
+            await self.load_head()
+            await self.recount()
+            raise
+
+    async def load_head(self) -> None:
+        """Read the head from the database again; the caller holds ``writing``.
+
+        Raises:
+            StoreError: If it can't be read.
+        """
+        self.head = await _read_head(self.store, self.final.count, self.rules)
+
+    async def recount(self) -> None:
+        """Count again what is posted and what is not.
+
+        Raises:
+            StoreError: If the database can't be read.
+        """
+        self.posted_count = await self.store.posted_count()
+        self.unposted_items = await self.store.unposted_items() + await self.store.set_aside_count()
+
+
+def deployment_id(deployment: Deployment) -> bytes:
+    """32 bytes that no other deployment shares, a reset devnet at the same addresses included."""
+    return keccak256(deployment.l1_chain_id.to_bytes(32, "big") + deployment.rollup_address + deployment.block_hash)
+
+
+async def _check_deployment(store: Store, identity: bytes) -> None:
+    known = await store.fact("deployment")
+    if known is None:
+        await store.commit([set_fact("deployment", identity)])
+    elif known != identity:
+        raise ChainRejectedError(
+            "The sequencer's database belongs to another deployment of the rollup.",
+            code="foreign_chain",
+            fix="Use the home that this chain was started with, or move the database away.",
+        )
+
+
+async def _read_head(store: Store, final_count: int, rules: Rules) -> Head:
+    """The final state, with every later batch on top of it."""
+    leaves = dict(await store.final_leaves())
+    for key, data in await store.batch_leaves(final_count, 2**62):
+        if data is None:
+            leaves.pop(key, None)
+        else:
+            leaves[key] = data
+    state = State.from_leaves((key, read_leaf(data)) for key, data in leaves.items())
+    open_row = await store.open_batch()
+    next_batch = open_row.batch_id if open_row else await store.batch_count()
+    head = Head(rules, state, next_sequence=await store.next_sequence(), next_batch=next_batch)
+    if open_row is not None:
+        batch_id = open_row.batch_id
+        head.resume(open_row, await store.batch_txs(batch_id), await store.frame_roots(batch_id))
+    return head
