@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests import import_graph
+
 UI_PACKAGES = ("textual", "rich", "screens")
 
 
@@ -20,3 +22,21 @@ def test_commands_that_need_no_chain_do_not_import_web3(module):
     script = f"import sys, {module}; print([name for name in ('web3', 'eth_tester', 'eth') if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert loaded.stdout.strip() == "[]"
+
+
+KNOWN_CIRCLES_OF_FOLDERS = [{"node.engine", "node.models", "node.values"}]
+"""To be ended: entries go, none come."""
+
+
+def test_no_module_imports_itself_along_others():
+    assert not import_graph.circles(import_graph.modules())
+
+
+def test_no_folder_imports_itself_along_others():
+    found = [set(circle) for circle in import_graph.circles(import_graph.folders(import_graph.modules()))]
+    assert [circle for circle in found if not any(circle <= known for known in KNOWN_CIRCLES_OF_FOLDERS)] == []
+
+
+def test_a_circle_is_found():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set(), "e": {"d"}}
+    assert import_graph.circles(graph) == [["a", "b", "c"]]

@@ -1,1 +1,0 @@
-"""The node as one object: every service wired together, behind ``NodeApi``."""
