@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Test processes side by side; `make pytest WORKERS=0 ARGS=...` runs them in one, for a debugger.
 WORKERS ?= 2
-LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --custom-compile-command "make lock"
 
 # llama.cpp is compiled from llama-cpp-python's sdist: leave out what Idlewatt never calls.
 # Your own CMAKE_ARGS are added, e.g. CMAKE_ARGS="-DGGML_CUDA=on" make clean demo
@@ -15,7 +15,8 @@ export CMAKE_ARGS
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 
 # pip is quiet for minutes while it compiles: show the compiler's own counter, and keep the whole log.
-PIP_PROGRESS = { $(BIN)/pip install -v --require-hashes -r $(1) 2>&1; echo "exit $$?"; } | tee $(VENV)/install.log \
+# `--no-deps`: install exactly what the lock says; no release that is newer than the lock can change it.
+PIP_PROGRESS = { $(BIN)/pip install -v --no-deps --require-hashes -r $(1) 2>&1; echo "exit $$?"; } | tee $(VENV)/install.log \
 	| awk '/\[[0-9]+\/[0-9]+\]/ { match($$0, /\[[0-9]+\/[0-9]+\]/); printf "\r  compiling llama.cpp %s   ", substr($$0, RSTART, RLENGTH); fflush(); next } \
 	/^(Collecting|Building wheel|Installing collected|Successfully)/ { printf "\r%s\n", substr($$0, 1, 110); fflush() } \
 	/^ERROR|error:/ { printf "\r%s\n", $$0; fflush() } \
@@ -37,11 +38,13 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing (the first time llama.cpp is compiled: some minutes) ..." >&2
 	@$(call PIP_PROGRESS,requirements.lock) >&2
 	@$(BIN)/pip install -q --no-deps -e . >&2
+	@$(BIN)/pip check >&2
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock requirements.lock pyproject.toml | $(VENV)/bin/python
 	@$(call PIP_PROGRESS,requirements-dev.lock) >&2
 	@$(BIN)/pip install -q --no-deps -e . >&2
+	@$(BIN)/pip check >&2
 	@touch $@ $(VENV)/.installed
 
 test: lint types seams pytest  ## everything that must hold before a change lands

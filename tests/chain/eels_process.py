@@ -33,7 +33,7 @@ def eels_python() -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=cache))
         try:
-            _install(scratch)
+            install(scratch)
             scratch.rename(home)
         except OSError:
             if not home.is_dir():  # else another test won the race: its tree is the same
@@ -43,14 +43,15 @@ def eels_python() -> Path:
     return home / "bin" / "python"
 
 
-def _install(folder: Path) -> None:
+def install(folder: Path, lock: Path = LOCK) -> None:
+    """Make an environment of exactly what ``lock`` says; the test is skipped where PyPI can't be reached."""
     venv.create(folder, symlinks=True, with_pip=False)
     try:
         done = subprocess.run(
             [
                 sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install", "--quiet",
                 "--disable-pip-version-check", "--no-input", "--retries", "1", "--timeout", "15", "--no-compile",
-                "--only-binary", ":all:", "--require-hashes", "-r", LOCK,
+                "--only-binary", ":all:", "--no-deps", "--require-hashes", "-r", lock,
             ],
             capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False,
         )  # fmt: skip

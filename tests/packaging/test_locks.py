@@ -1,0 +1,181 @@
+"""Each lock installs for as long as its releases exist, whatever newer releases the index offers as well."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from dataclasses import dataclass
+from importlib.metadata import Distribution
+from pathlib import Path
+
+import pytest
+
+from tests.chain import eels_process
+from tests.packaging import index
+
+ROOT = Path(__file__).parents[2]
+LOCKS = {
+    "install": ROOT / "requirements.lock",
+    "dev": ROOT / "requirements-dev.lock",
+    "eels": eels_process.LOCK,
+}
+BROUGHT_BY_VENV = {"pip", "setuptools"}
+BACKEND = """
+import zipfile
+from pathlib import Path
+
+def build_editable(folder, settings=None, metadata=None):
+    name = "idlewatt-0.1.0"
+    with zipfile.ZipFile(Path(folder, f"{name}-py3-none-any.whl"), "w") as wheel:
+        for file in ("METADATA", "WHEEL", "RECORD"):
+            wheel.write(file, f"{name}.dist-info/{file}")
+    return f"{name}-py3-none-any.whl"
+"""
+"""Builds the project's own wheel in the scratch checkout: setuptools would have to come from PyPI."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """A lock whose hashes are those of an index of its own, which offers newer releases as well."""
+
+    lock: Path
+    expected: dict[str, str]
+    """The version that the lock pins here, by package."""
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def our_packages() -> dict[str, Distribution]:
+    return index.installed([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+
+
+@pytest.fixture
+def offline(request, tmp_path, our_packages) -> Offline:
+    """The lock that the test asks for by its name in ``LOCKS``."""
+    real = LOCKS[request.param]
+    return serve(tmp_path, real.read_text(), packages_of(request.param, our_packages))
+
+
+def packages_of(name: str, ours: dict[str, Distribution]) -> dict[str, Distribution]:
+    if name != "eels":
+        return ours
+    return index.installed(str(folder) for folder in eels_process.eels_python().parents[1].glob("lib/*/site-packages"))
+
+
+def serve(folder: Path, text: str, packages: dict[str, Distribution]) -> Offline:
+    simple = folder / "simple"
+    simple.mkdir()
+    hashes = index.fill(simple, text, packages)
+    lock = folder / "requirements.lock"
+    lock.write_text(index.rehashed(text, hashes))
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "MAKE", "MFLAGS"))}
+    pip = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": simple.as_uri(), "PIP_NO_CACHE_DIR": "1"}
+    return Offline(lock, dict(hashes.keys()), clean | pip)
+
+
+def everywhere(*names: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("offline", names, indirect=True)
+
+
+def resolve(lock: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """What pip would install by the lock, looking at dependencies too, as somebody's own command would."""
+    return subprocess.run(
+        [
+            sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-",
+            "--require-hashes", "-r", lock,
+        ],
+        env=environment, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+
+
+@everywhere("install", "dev", "eels")
+def test_a_lock_resolves_to_its_own_pins_though_newer_releases_exist(offline):
+    done = resolve(offline.lock, offline.environment)
+
+    assert done.returncode == 0, done.stderr
+    found = [item["metadata"] for item in json.loads(done.stdout)["install"]]
+    assert {index.canonicalize_name(each["name"]): each["version"] for each in found} == offline.expected
+
+
+@everywhere("install", "dev")
+def test_without_its_extras_a_lock_does_not_resolve_once_newer_releases_exist(offline):
+    stripped = index.without_extras(offline.lock.read_text())
+    assert stripped != offline.lock.read_text()
+    offline.lock.write_text(stripped)
+
+    done = resolve(offline.lock, offline.environment)
+
+    assert done.returncode != 0
+    assert "In --require-hashes mode, all requirements must have their versions pinned" in done.stderr
+
+
+def test_make_installs_exactly_what_each_lock_says(tmp_path, our_packages):
+    checkout = scratch_checkout(tmp_path / "checkout")
+    for target, lock in (("install", "requirements.lock"), ("dev", "requirements-dev.lock")):
+        (tmp_path / target).mkdir()
+        offline = serve(tmp_path / target, LOCKS[target].read_text(), our_packages)
+        shutil.copy(offline.lock, checkout / lock)
+
+        done = run_make(checkout, target, offline)
+
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert versions_in(checkout) == offline.expected | {"idlewatt": "0.1.0"}
+
+
+def test_make_says_so_when_the_lock_lacks_what_the_project_asks_for(tmp_path, our_packages):
+    checkout = scratch_checkout(tmp_path / "checkout")
+    offline = serve(tmp_path, index.only(LOCKS["install"].read_text(), "click"), our_packages)
+    shutil.copy(offline.lock, checkout)
+
+    done = run_make(checkout, "install", offline)
+
+    assert done.returncode != 0
+    assert "idlewatt 0.1.0 requires segno, which is not installed." in done.stdout + done.stderr
+    assert "requires click" not in done.stdout + done.stderr
+
+
+@everywhere("eels")
+def test_the_specification_s_environment_holds_exactly_what_its_lock_says(offline, tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    for name, value in offline.environment.items():
+        monkeypatch.setenv(name, value)
+
+    eels_process.install(tmp_path / "checkout" / ".venv", offline.lock)
+
+    assert versions_in(tmp_path / "checkout") == offline.expected
+
+
+def scratch_checkout(folder: Path) -> Path:
+    """This repository's Makefile and what the project asks for, without locks."""
+    folder.mkdir()
+    shutil.copy(ROOT / "Makefile", folder)
+    asks = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    metadata = ["Metadata-Version: 2.1", "Name: idlewatt", "Version: 0.1.0", *(f"Requires-Dist: {ask}" for ask in asks)]
+    files = {
+        "METADATA": "\n".join([*metadata, ""]),
+        "WHEEL": index.WHEEL,
+        "RECORD": "",
+        "backend.py": BACKEND,
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def run_make(checkout: Path, target: str, offline: Offline) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", target, f"PYTHON={sys.executable}"],
+        cwd=checkout, env=offline.environment, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+
+
+def versions_in(checkout: Path) -> dict[str, str]:
+    found = index.installed(str(folder) for folder in (checkout / ".venv").glob("lib/*/site-packages"))
+    return {name: real.version for name, real in found.items() if name not in BROUGHT_BY_VENV}
