@@ -15,7 +15,7 @@ from typing import Any, cast
 from node.api import NodeApi
 from node.values import NodeChanged, NodeEvent, NodeSnapshot, Phase, RelayView
 
-NODE_MODULES = ("app.wiring", "node.services.local_node", "app.control.server", "app.control.client", "structlog")
+NODE_MODULES = ("app.wiring", "node.local.node", "app.control.server", "app.control.client", "structlog")
 """What a node needs: half a second of imports that no frame shows."""
 SCREEN_MODULES = (
     "screens.dialogs",
@@ -71,7 +71,7 @@ class LateNode:
             active_jobs=(),
             recent_jobs=(),
             tokens_per_s_history=(),
-            skipped=(),
+            rejections=(),
             relay=RelayView(url="", state="connecting", rtt_ms=None, reconnects=0),
             chain_url="",
             chain_reachable=False,

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.config import Config
 from app.home import Home
 from node.api import NodeApi
-from node.services.settings import EngineSettings, NodeSettings
+from node.runtime.settings import EngineSettings, NodeSettings
 from node.values import Prices
 
 DEMO_SCRYPT_N = 2**14
@@ -54,7 +54,7 @@ def settings_of(home: Home, config: Config, *, demo: bool = False) -> NodeSettin
 @asynccontextmanager
 async def local_node(home: Home, config: Config, *, demo: bool = False) -> AsyncIterator[NodeApi]:
     """Run a node in this process until the block ends; whoever calls holds the home's lock."""
-    from node.services.local_node import LocalNode
+    from node.local.node import LocalNode
 
     async with LocalNode.running(settings_of(home, config, demo=demo)) as node:
         yield node

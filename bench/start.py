@@ -25,7 +25,7 @@ import psutil
 from bench.report import Result, median_of, report
 from node.hardware.processes import ProcessProbe
 from node.hardware.sampler import Sampler
-from node.services.energy_desk import LOOK_S
+from node.machine.energy_meter import LOOK_S
 
 RUNS = 5
 LOOKS = 20

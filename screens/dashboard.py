@@ -201,8 +201,8 @@ class DashboardScreen(NodeScreen):
                 yield self._panel("phase", "Renting out")
                 yield self._panel("devices", "Hardware")
                 yield self._panel("speed", "Tokens per second, two minutes")
-                with VerticalScroll(id="skipped-box", classes="panel", can_focus=True):
-                    yield Panel(id="skipped", markup=False)
+                with VerticalScroll(id="rejections-box", classes="panel", can_focus=True):
+                    yield Panel(id="rejections", markup=False)
                 with Vertical(id="jobs-box", classes="panel grow"):
                     yield NodeTable[JobView](self._columns, lambda job: f"{job.role}:{job.job_id}", id="jobs-table")
                     yield Static(
@@ -224,7 +224,7 @@ class DashboardScreen(NodeScreen):
 
     def on_mount(self) -> None:
         """Name the boxes that are no Static."""
-        self.query_one("#skipped-box").border_title = "Why no jobs"
+        self.query_one("#rejections-box").border_title = "Why no jobs"
         self.query_one("#jobs-box").border_title = "Jobs"
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -261,8 +261,8 @@ class DashboardScreen(NodeScreen):
         self.query_one("#offer", Static).update(offer_content(snapshot))
         self.query_one("#energy", Static).update(energy_content(snapshot.energy))
         self.query_one("#checks", Static).update(checklist_content(snapshot.checklist))
-        self.query_one("#skipped", Static).update(why_no_jobs_content(snapshot.skipped))
-        self.query_one("#skipped-box").set_class(not is_worth_showing(snapshot), "hidden")
+        self.query_one("#rejections", Static).update(why_no_jobs_content(snapshot.rejections))
+        self.query_one("#rejections-box").set_class(not is_worth_showing(snapshot), "hidden")
         jobs = (*snapshot.active_jobs, *snapshot.recent_jobs)
         table = self.query_one("#jobs-table", NodeTable)
         table.show_rows(jobs)

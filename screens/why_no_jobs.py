@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from node.values import NodeSnapshot, Phase, SkippedView
+from node.values import NodeSnapshot, Phase, RejectionView
 from screens.text import DASH, duration, plain
 
 NORMAL = (
@@ -17,15 +17,15 @@ NORMAL = (
 
 def is_worth_showing(snapshot: NodeSnapshot) -> bool:
     """Whether somebody rents out here, or did this week."""
-    return bool(snapshot.skipped) or snapshot.phase is not Phase.OFF
+    return bool(snapshot.rejections) or snapshot.phase is not Phase.OFF
 
 
-def why_no_jobs_content(skipped: Sequence[SkippedView]) -> Content:
+def why_no_jobs_content(rejections: Sequence[RejectionView]) -> Content:
     """What kept jobs away today and this week, and what would change it; what is normal where nothing did."""
-    if not skipped:
+    if not rejections:
         return Content.styled(NORMAL, "dim")
     lines = []
-    for reason in skipped:
+    for reason in rejections:
         group = f"  {plain(reason.group, 20)}: " if reason.group else "  "
         week = duration(reason.week_count) if reason.unit == "seconds" else str(reason.week_count)
         earlier = f" ({week} this week)" if reason.week_count > reason.count else ""
@@ -42,7 +42,7 @@ def why_no_jobs_content(skipped: Sequence[SkippedView]) -> Content:
     return Content("\n").join(lines)
 
 
-def _today(reason: SkippedView) -> str:
+def _today(reason: RejectionView) -> str:
     if not reason.count:
         return DASH
     return duration(reason.count) if reason.unit == "seconds" else f"{reason.count} x"

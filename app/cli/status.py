@@ -6,7 +6,7 @@ import click
 
 from app.cli.common import HEALTH_MARKS, as_coroutine, emit, home_option, json_option
 from app.cli.node_access import any_node, configured
-from node.values import EnergyView, NodeSnapshot, PriceAdvice, SkippedView, format_usd
+from node.values import EnergyView, NodeSnapshot, PriceAdvice, RejectionView, format_usd
 
 
 @click.command("status", help="Say how the node on this home is doing, and why.")
@@ -39,7 +39,7 @@ def _text(snapshot: NodeSnapshot, running: bool) -> str:
     lines += [
         f"{HEALTH_MARKS[item.health]}  {item.name}: {item.detail} {item.fix}".rstrip() for item in snapshot.checklist
     ]
-    lines += [f"why no jobs: {_missed(skipped)}" for skipped in snapshot.skipped]
+    lines += [f"why no jobs: {_missed(rejection)}" for rejection in snapshot.rejections]
     for wallet in snapshot.wallets:
         balance = format_usd(wallet.balance_nano) if wallet.balance_nano is not None else "balance unknown"
         staked = f", {format_usd(wallet.stake_nano)} staked" if wallet.stake_nano else ""
@@ -49,11 +49,11 @@ def _text(snapshot: NodeSnapshot, running: bool) -> str:
     return "\n".join(lines)
 
 
-def _missed(skipped: SkippedView) -> str:
-    unit = " x" if skipped.unit == "requests" else " s"
-    earlier = f", {skipped.week_count}{unit} this week" if skipped.week_count > skipped.count else ""
-    title = skipped.title or f"{skipped.reason}."
-    return f"{skipped.count}{unit} today{earlier} ({skipped.group}): {title} {skipped.fix}"
+def _missed(rejection: RejectionView) -> str:
+    unit = " x" if rejection.unit == "requests" else " s"
+    earlier = f", {rejection.week_count}{unit} this week" if rejection.week_count > rejection.count else ""
+    title = rejection.title or f"{rejection.reason}."
+    return f"{rejection.count}{unit} today{earlier} ({rejection.group}): {title} {rejection.fix}"
 
 
 def energy_text(energy: EnergyView) -> str:

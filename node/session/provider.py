@@ -1,6 +1,6 @@
 """The provider's side of one metered session: a pure state machine, events in, actions out.
 
-The shell (``node.services``) runs the actions and feeds their outcomes back as events. What this file promises,
+The shell (``node.provider.session``) runs the actions and feeds their outcomes back as events. What this file promises,
 whatever the buyer sends and in whatever order:
 
 * *Exposure* (billed for what was handed over, less what vouchers on disk pay for) never exceeds ``window_nano``: the

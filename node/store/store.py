@@ -14,12 +14,12 @@ from node.store.chats import Chats
 from node.store.database import Database
 from node.store.history import History
 from node.store.job_energy import JobEnergies
-from node.store.misses import Misses
 from node.store.provider_channels import ProviderChannels
 from node.store.records import ForeignDeployment
+from node.store.rejections import Rejections
 
 
-class Store(BuyerChannels, ProviderChannels, History, JobEnergies, Misses, Chats):
+class Store(BuyerChannels, ProviderChannels, History, JobEnergies, Rejections, Chats):
     """The node's database. Open it once a process, share the object, and close it at the end.
 
     Channels, receipts and totals belong to a *deployment* of the rollup. :meth:`bind_deployment` says which one is in

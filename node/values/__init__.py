@@ -44,7 +44,7 @@ from node.values.chain import Alarm, ChainSnapshot
 from node.values.chat import ChatDelta, ChatDone, ChatEvent, ChatFailed, ChatQuote, ChatSession, ChatStage, ChatTurn
 from node.values.events import LogLine, NodeChanged, NodeEvent, Notice
 from node.values.health import Health, HealthItem, Phase
-from node.values.jobs import JobStage, JobView, ReceiptView, SkippedView
+from node.values.jobs import JobStage, JobView, ReceiptView, RejectionView
 from node.values.machine import DeviceView, EnergyView, NetView, PauseView
 from node.values.market import OfferView, PriceAdvice, Prices, ProviderView
 from node.values.snapshot import NodeSnapshot, RelayView
@@ -106,12 +106,12 @@ __all__ = [
     "PullEvent",
     "PullProgress",
     "ReceiptView",
+    "RejectionView",
     "RelayView",
     "ResponseFormat",
     "SafetyView",
     "Sampling",
     "SequencerView",
-    "SkippedView",
     "SlashView",
     "Step",
     "StepState",

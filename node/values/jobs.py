@@ -65,7 +65,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     receipt: ReceiptView | None = None
 
 
-class SkippedView(msgspec.Struct, frozen=True, kw_only=True):
+class RejectionView(msgspec.Struct, frozen=True, kw_only=True):
     """Why no jobs: requests not taken, or time in which none could be, counted by reason, with the fix."""
 
     reason: str

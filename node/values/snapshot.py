@@ -8,7 +8,7 @@ import msgspec
 
 from node.values.chain import Alarm
 from node.values.health import HealthItem, Phase
-from node.values.jobs import JobView, SkippedView
+from node.values.jobs import JobView, RejectionView
 from node.values.machine import DeviceView, EnergyView, PauseView
 from node.values.market import PriceAdvice, ProviderView
 from node.values.wallet import WalletView
@@ -39,7 +39,7 @@ class NodeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     recent_jobs: tuple[JobView, ...]
     tokens_per_s_history: tuple[float, ...]
     """One sample a second, oldest first, at most 120."""
-    skipped: tuple[SkippedView, ...]
+    rejections: tuple[RejectionView, ...]
     relay: RelayView
     chain_url: str
     chain_reachable: bool

@@ -22,9 +22,9 @@ from chain.sequencer.config import SequencerConfig
 from chain.txs import TX_SIZES
 from node.hardware.rules import EnergyRules, MannersRules
 from node.market.offers import MAX_OFFER_BYTES, MAX_VALIDITY_MS, OFFER_TYPE, VALIDITY_MS
+from node.provider.rejections import REASONS
+from node.provider.session import PAYMENT_TIMEOUT_S
 from node.relay.limits import RelayLimits
-from node.services.misses import REASONS
-from node.services.provider_session import PAYMENT_TIMEOUT_S
 from node.session.buyer import VOUCHER_STEP_TOKENS
 from node.session.provider import ProviderPolicy
 from node.session.sealed import PAD_BLOCK_BYTES

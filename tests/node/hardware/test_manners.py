@@ -133,7 +133,7 @@ def test_hours_that_can_not_be_read_are_refused():
         rules(quiet_hours=("whenever",))
 
 
-# Settling
+# Settlement
 
 HOT = Pause(kind="temperature", reason="", fix="")
 GAME = Pause(kind="program", reason="", fix="")

@@ -8,8 +8,8 @@ from node.values import (
     NodeSnapshot,
     Phase,
     ProviderView,
+    RejectionView,
     RelayView,
-    SkippedView,
     WalletState,
 )
 from tests.screens.fake_node.constants import BUYER, PRICES, SHA
@@ -87,8 +87,8 @@ def snapshot(**changes):
             ),
         ),
         "tokens_per_s_history": tuple(float((at * 7) % 120) for at in range(60)),
-        "skipped": (
-            SkippedView(
+        "rejections": (
+            RejectionView(
                 reason="context_too_long",
                 count=3,
                 week_count=11,
@@ -96,7 +96,7 @@ def snapshot(**changes):
                 title="Conversations were too long.",
                 fix="Load the model with more context.",
             ),
-            SkippedView(
+            RejectionView(
                 reason="offline_relay",
                 count=0,
                 week_count=754,
@@ -124,7 +124,7 @@ def first_run():
         active_jobs=(),
         recent_jobs=(),
         tokens_per_s_history=(),
-        skipped=(),
+        rejections=(),
         checklist=(),
         wallets=(wallet("main", "", state=WalletState.NONE, balance_nano=None, backed_up=False),),
     )

@@ -1,0 +1,117 @@
+"""The market as this node sees it: what relays list, verified, and what did not pass and why."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+from chain.views import AccountView
+from node.buyer.provider_accounts import ProviderAccounts
+from node.market.choice import REASONS, rank
+from node.market.offers import Offer, account_problem, decode_offer, offer_problem, offer_view
+from node.relay.client import OfferListing
+from node.rollup.monitor import Rollup, RollupMonitor
+from node.runtime.jobs import now_ms
+from node.runtime.relay_connection import RelayConnection
+from node.values import OfferView
+
+log = logging.getLogger(__name__)
+
+FRESH_S: Final = 3.0
+"""How long a reading of the market is used again."""
+MAX_OFFERS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedOffers:
+    """One reading of the market."""
+
+    offers: dict[str, Offer]
+    """By offer id."""
+    views: tuple[OfferView, ...]
+    """Best first."""
+    unusable: dict[str, int]
+    """How many were not shown, by reason."""
+
+
+class OfferReader:
+    """Reads and verifies offers.
+
+    Args:
+        relay: Where they are listed.
+        chain: What they must be signed for, and where their providers must have accounts and the stakes they claim.
+    """
+
+    def __init__(self, relay: RelayConnection, chain: RollupMonitor) -> None:
+        self._relay = relay
+        self._chain = chain
+        self._read: tuple[float, VerifiedOffers] | None = None
+        self._accounts = ProviderAccounts()
+        self._told: Counter[str] = Counter()
+
+    async def read(self, *, mine: bytes | None, fresh: bool = False) -> VerifiedOffers:
+        """The market now, at most ``FRESH_S`` old.
+
+        Raises:
+            IdlewattError: If relay or chain were never reached.
+        """
+        if self._read and not fresh and time.monotonic() - self._read[0] < FRESH_S:
+            return self._read[1]
+        rollup = await self._chain.rollup()
+        client = await self._relay.client()
+        market = await self._verify(await client.offers(MAX_OFFERS), rollup, mine)
+        self._read = time.monotonic(), market
+        return market
+
+    def forget(self) -> None:
+        """Something about an offer proved wrong: read the market afresh next time."""
+        self._read = None
+
+    async def run(self) -> None:
+        """Ask the chain about providers whenever the market is read, until cancelled."""
+        await self._accounts.run()
+
+    async def _verify(self, listings: list[OfferListing], rollup: Rollup, mine: bytes | None) -> VerifiedOffers:
+        unusable: Counter[str] = Counter()
+        signed: list[Offer] = []
+        at_ms = now_ms()
+        for listing in listings:
+            offer = decode_offer(listing.offer)
+            if offer is None:
+                unusable["malformed"] += 1
+                continue
+            problem = offer_problem(
+                offer, domain=rollup.domain, deployment=rollup.deployment, node_id=listing.node_id, now_ms=at_ms
+            )
+            if problem:
+                unusable[problem] += 1
+            else:
+                signed.append(offer)
+        claims_nano: dict[bytes, int] = {}
+        for offer in signed:
+            claims_nano[offer.provider] = max(offer.stake_nano, claims_nano.get(offer.provider, 0))
+        accounts = await self._accounts.read(rollup, claims_nano)
+        offers: dict[str, Offer] = {}
+        for offer in signed:
+            # One whose account the chain didn't tell of yet is not hidden for that, and shows no stake.
+            problem = account_problem(offer, accounts[offer.provider]) if offer.provider in accounts else ""
+            if problem:
+                unusable[problem] += 1
+            else:
+                offers[offer.offer_id] = offer
+        self._tell(unusable)
+        views = rank(_view(offer, accounts.get(offer.provider), mine) for offer in offers.values())
+        return VerifiedOffers(offers, views, dict(unusable))
+
+    def _tell(self, unusable: Counter[str]) -> None:
+        if unusable != self._told:
+            self._told = unusable
+            for reason, count in sorted(unusable.items()):
+                log.info("offers that are not shown: %d %s", count, REASONS[reason])
+
+
+def _view(offer: Offer, account: AccountView | None, mine: bytes | None) -> OfferView:
+    return offer_view(offer, stake_nano=account.stake_nano if account else 0, mine=offer.provider == mine)

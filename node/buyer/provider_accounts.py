@@ -1,0 +1,111 @@
+"""What the chain holds of the providers on the market: asked in the background, and waited for only for a moment.
+
+A provider says of itself what it has at stake. The chain knows, and only the chain is believed: each provider's account
+is read, kept for a few seconds, and read at once where an offer claims more than was last seen. A chain that is slow
+holds nobody up: what it answers later is there for the next reading of the market.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from itertools import islice
+from typing import Final
+
+from chain.errors import IdlewattError
+from chain.views import AccountView
+from node.market.offers import backing_nano
+from node.rollup.monitor import Rollup
+
+log = logging.getLogger(__name__)
+
+FRESH_S: Final = 5.0
+"""How long an account is taken for what it was."""
+DOUBT_S: Final = 1.0
+"""The same where an offer claims more than the account had."""
+PATIENCE_S: Final = 1.0
+"""The longest that a reading of the market waits for the chain."""
+AT_ONCE: Final = 8
+"""Questions under way at once."""
+MAX_WANTED: Final = 1_000
+MAX_KEPT: Final = 2_000
+
+_Key = tuple[str, bytes]
+"""A deployment and a provider on it."""
+
+
+class ProviderAccounts:
+    """The accounts of providers, as the chain has them; ``run`` asks."""
+
+    def __init__(self) -> None:
+        self._kept: dict[_Key, tuple[float, AccountView | None]] = {}
+        self._wanted: dict[bytes, None] = {}
+        self._rollup: Rollup | None = None
+        self._due = asyncio.Event()
+        self._done = asyncio.Event()
+
+    async def read(self, rollup: Rollup, claims_nano: Mapping[bytes, int]) -> dict[bytes, AccountView | None]:
+        """The accounts of these providers; ``None`` for one that has none, and nothing for one not known yet.
+
+        Args:
+            rollup: The chain.
+            claims_nano: The stake that each provider says it has.
+        """
+        deployment = rollup.info.deployment
+        doubtful = {
+            provider: None for provider, claim in claims_nano.items() if self._is_old((deployment, provider), claim)
+        }
+        if doubtful:
+            left = self._wanted if self._rollup and self._rollup.info.deployment == deployment else {}
+            self._rollup, self._wanted = rollup, dict(islice((doubtful | left).items(), MAX_WANTED))
+            self._done.clear()
+            self._due.set()
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await self._done.wait()
+            except TimeoutError:
+                log.info("the chain is slow to tell of %d providers: their stakes show later", len(self._wanted))
+        return {
+            provider: self._kept[deployment, provider][1]
+            for provider in claims_nano
+            if (deployment, provider) in self._kept
+        }
+
+    async def run(self) -> None:
+        """Ask for whatever is wanted, until cancelled."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(AT_ONCE):
+                    tasks.create_task(self._ask())
+            if not self._due.is_set():
+                self._done.set()
+
+    async def _ask(self) -> None:
+        while self._wanted and self._rollup is not None:
+            rollup, provider = self._rollup, next(iter(self._wanted))
+            del self._wanted[provider]
+            try:
+                account = await rollup.client.account(provider)
+            except IdlewattError:
+                # The chain desk tells that the chain is silent. What was known stays, the rest is asked for again.
+                self._wanted.clear()
+                return
+            self._keep((rollup.info.deployment, provider), account)
+
+    def _keep(self, key: _Key, account: AccountView | None) -> None:
+        self._kept.pop(key, None)
+        if len(self._kept) >= MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = time.monotonic(), account
+
+    def _is_old(self, key: _Key, claim_nano: int) -> bool:
+        found = self._kept.get(key)
+        if found is None:
+            return True
+        at, account = found
+        is_doubtful = account is None or claim_nano > backing_nano(account)
+        return time.monotonic() - at >= (DOUBT_S if is_doubtful else FRESH_S)

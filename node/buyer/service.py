@@ -1,0 +1,374 @@
+"""Buying: from a question to a paid, receipted answer; failover before the first token, nothing lost after it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from chain.errors import IdlewattError
+from node.buyer.channels import ChannelNeed, OutgoingChannel, OutgoingChannels
+from node.buyer.connection_pool import ConnectionPool, ProviderConnection
+from node.buyer.offer_reader import OfferReader, VerifiedOffers
+from node.buyer.session import BuyerSession, ResponseTimeouts
+from node.buyer.settlement import Settlement
+from node.buyer.turn import TurnView
+from node.market.choice import candidates
+from node.market.offers import Offer
+from node.payments.wallet import NodeWallet
+from node.pricing import cost_nano
+from node.rollup.monitor import RollupMonitor
+from node.runtime.events import EventBus
+from node.runtime.jobs import JobRegistry
+from node.runtime.relay_connection import RelayConnection
+from node.session import buyer as machine
+from node.session import buyer_io as io
+from node.session import messages as m
+from node.store.store import Store
+from node.values import ChatEvent, ChatTurn, OfferView
+from node.wire.text import plain
+from wallet.addresses import checksum_address
+from wallet.receipts import Receipt
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS: Final = 3
+"""Offers tried for one turn, as long as no token has come."""
+CONNECT_TIMEOUT_S: Final = 10.0
+EVENTS_WAITING: Final = 256
+CANCEL_TIMEOUT_S: Final = 15.0
+BYTES_PER_TOKEN: Final = 2
+"""A cautious guess for the deposit; the quote has the true count."""
+RECONCILE_S: Final = 20.0
+SETTLE_PAUSES_S: Final = (1.0, 5.0, 20.0)
+
+BUSY_PAUSE_S: Final = 0.5
+
+CHANNEL_REFUSED: Final = frozenset({"unknown_channel", "channel_closing", "channel_expiring", "unpaid"})
+"""The offer is good and the channel is not: the same offer is asked again, through another channel."""
+
+NO_FAILOVER: Final = frozenset(
+    {
+        "ambiguous_wallet",
+        "cancelled",
+        "chain_timeout",
+        "chain_unreachable",
+        "no_account",
+        "no_funds",
+        "no_voucher_key",
+        "no_wallet",
+        "spend_limit",
+        "too_long",
+        "unconfirmed",
+        "wallet_locked",
+    }
+)
+"""Failures that another offer would share."""
+
+
+class BuyerService:
+    """Buys answers.
+
+    Args:
+        relay: A connection under a throwaway identity, so that the relay never learns who buys.
+        wallet: Who pays.
+        chain: The rollup.
+        store: Channels, receipts, jobs.
+        jobs: Where jobs are shown and kept.
+        events: Where events go.
+    """
+
+    def __init__(
+        self,
+        relay: RelayConnection,
+        wallet: NodeWallet,
+        chain: RollupMonitor,
+        store: Store,
+        jobs: JobRegistry,
+        events: EventBus,
+    ) -> None:
+        self._relay = relay
+        self._wallet = wallet
+        self._chain = chain
+        self._store = store
+        self._jobs = jobs
+        self._events = events
+        self.offer_reader = OfferReader(relay, chain)
+        self.channels = OutgoingChannels(wallet, chain, store, lambda: events.changed("wallet"))
+        self.connections = ConnectionPool(relay)
+        self.settlement = Settlement(self.connections, self.offer_reader, self.channels, wallet, chain, store, events)
+        self._reconcile_due = asyncio.Event()
+
+    async def market(self) -> tuple[OfferView, ...]:
+        """Verified offers, best first.
+
+        Raises:
+            IdlewattError: If relay or chain can't be reached.
+        """
+        return (await self.offer_reader.read(mine=self._wallet.address, fresh=True)).views
+
+    @asynccontextmanager
+    async def chat(self, turn: ChatTurn) -> AsyncIterator[AsyncIterator[ChatEvent]]:
+        """One turn; see ``NodeApi.chat``."""
+        waiting: asyncio.Queue[ChatEvent | None] = asyncio.Queue(EVENTS_WAITING)
+        view = TurnView(turn, waiting.put)
+        task = asyncio.create_task(self._turn_to_end(view, waiting), name="chat turn")
+
+        async def events() -> AsyncIterator[ChatEvent]:
+            while (event := await waiting.get()) is not None:
+                yield event
+
+        try:
+            yield events()
+        finally:
+            view.cancel()
+            await _wind_up(view, task, waiting)
+
+    async def run(self) -> None:
+        """Reconcile channels with the chain, again and again, until cancelled."""
+        try:
+            while True:
+                self._reconcile_due.clear()
+                try:
+                    if self._chain.reachable:
+                        await self.channels.reconcile()
+                        await self.settlement.finish_closes()
+                except IdlewattError as error:
+                    log.warning("channels were not looked after: %s", error.line())
+                try:
+                    async with asyncio.timeout(RECONCILE_S):
+                        await self._reconcile_due.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            await self.settlement.stop()
+            await self.connections.close()
+
+    def reconcile_soon(self) -> None:
+        """The chain came, or the wallet was unlocked: look at the channels now."""
+        self._reconcile_due.set()
+
+    # One turn
+
+    async def _turn_to_end(self, view: TurnView, waiting: asyncio.Queue[ChatEvent | None]) -> None:
+        try:
+            await self._turn(view)
+        except IdlewattError as error:
+            await view.fail(error.code, error.message, error.fix)
+        except TimeoutError:
+            await view.fail("provider_silent", "The provider did not answer in time.", "Ask again.")
+        except Exception:
+            log.exception("a chat turn failed")
+            await view.fail("internal", "Something went wrong in this node; its log says what.", "Try again.")
+        finally:
+            await waiting.put(None)
+
+    async def _turn(self, view: TurnView) -> None:
+        turn = view.turn
+        await view.stage("choosing", "Choosing an offer.")
+        market = await self.offer_reader.read(mine=self._wallet.address)
+        failed: frozenset[str] = frozenset()
+        for attempt in range(ATTEMPTS):
+            try:
+                chosen = _choose(market, turn, failed)
+            except IdlewattError:
+                if attempt:
+                    break
+                # What was read a moment ago may be stale: the offer may have come since.
+                market = await self.offer_reader.read(mine=self._wallet.address, fresh=True)
+                chosen = _choose(market, turn, failed)
+            failure = await self._attempt(view, market.offers[chosen.offer_id], chosen)
+            if failure is None:
+                return
+            log.info("offer %s failed: %s %s", chosen.offer_id, failure.code, failure.message)
+            view.failure = failure
+            if view.cancelled or view.delivered or failure.code in NO_FAILOVER:
+                break
+            if failure.code in CHANNEL_REFUSED:
+                self.reconcile_soon()
+            elif failure.code == "channel_busy":
+                await asyncio.sleep(BUSY_PAUSE_S)
+            else:
+                failed |= {chosen.offer_id}
+                self.offer_reader.forget()
+        assert view.failure is not None
+        await view.fail(view.failure.code, view.failure.message, view.failure.fix)
+
+    async def _attempt(self, view: TurnView, offer: Offer, chosen: OfferView) -> io.Failed | None:
+        """Try one offer; ``None`` when the turn is over, else why it failed before anything was delivered."""
+        await view.stage("connecting", f"Connecting to {chosen.provider}.")
+        connecting = asyncio.create_task(self.connections.acquire(offer), name="connect")
+
+        async def about_to_open(text: str) -> None:
+            # Nothing is paid into a channel with somebody who can't be reached.
+            await connecting
+            await view.stage("opening_channel", text)
+
+        try:
+            async with self.channels.reserve(_need(offer, view.turn), about_to_open) as channel:
+                connection = await connecting
+                failure = await self._ask(view, connection, offer, channel)
+                if failure is None or view.cancelled or not connection.is_lost:
+                    return failure
+                # A connection from before can have ended unnoticed: that says nothing about the provider.
+                return await self._ask_anew(view, offer, channel)
+        except (IdlewattError, TimeoutError) as error:
+            return _failed(error)
+        finally:
+            await self._release(connecting)
+
+    async def _release(self, connecting: asyncio.Task[ProviderConnection]) -> None:
+        """The connection that was being made, or no longer."""
+        connecting.cancel()
+        (connection,) = await asyncio.gather(connecting, return_exceptions=True)
+        if isinstance(connection, ProviderConnection):
+            await self.connections.release(connection)
+
+    async def _ask_anew(self, view: TurnView, offer: Offer, channel: OutgoingChannel) -> io.Failed | None:
+        connection = await self.connections.connect(offer)
+        try:
+            return await self._ask(view, connection, offer, channel)
+        finally:
+            await self.connections.release(connection)
+
+    async def _ask(
+        self, view: TurnView, connection: ProviderConnection, offer: Offer, channel: OutgoingChannel
+    ) -> io.Failed | None:
+        rollup = await self._chain.rollup(1.0)
+        record, turn = channel.record, view.turn
+        budget = record.unsigned_nano
+        if turn.max_spend_nano is not None:
+            budget = min(budget, turn.max_spend_nano - channel.fee_nano)
+        ask = m.Ask(
+            request_id=secrets.token_hex(12),
+            channel_id=channel.channel_id,
+            model_sha256=offer.model_sha256,
+            messages=turn.messages,
+            max_tokens=max(1, min(turn.max_tokens, m.MAX_OUTPUT_TOKENS)),
+            prices=offer.prices,
+            max_cost_nano=max(0, budget),
+            sampling=turn.sampling,
+            stop=turn.stop,
+            logprobs=turn.logprobs,
+            response_format=turn.response_format,
+            voucher=await self.channels.voucher_so_far(channel),
+        )
+        problem = m.ask_problem(ask)
+        if problem:
+            raise IdlewattError(problem, code="bad_request", fix="Change the request.")
+        terms = machine.BuyerTerms(
+            domain=rollup.domain,
+            provider=offer.provider,
+            signer=record.signer,
+            deposit_nano=record.deposit_nano,
+            signed_nano=record.signed_nano,
+        )
+        prompt_bytes = sum(len(message.content.encode()) for message in turn.messages)
+        view.begin(ask.request_id, offer, channel, self._jobs)
+        session = BuyerSession(
+            connection.mailbox,
+            terms,
+            ask,
+            sign=lambda amount: self.channels.sign(channel, amount),
+            adopt=lambda voucher: self._adopt(channel, voucher.cumulative_nano),
+            keep=lambda receipt: self._keep_receipt(receipt, offer),
+            report=view.report,
+            patience=ResponseTimeouts.for_speed(offer.tokens_per_s_milli / 1000, offer.ttft_ms, prompt_bytes),
+        )
+        await view.stage("asking", f"Asking {offer_name(offer)}.")
+        view.attach(session)
+        connection.is_clean = False
+        try:
+            outcome = await session.run()
+        except BaseException:
+            await view.abandon(self._jobs)
+            raise
+        connection.record_outcome(outcome, was_heard=session.was_heard, is_settled=session.settled)
+        if isinstance(outcome, io.Failed) and not session.state.output_tokens:
+            # An engine that failed before its first token has a receipt over nothing: another offer may do better.
+            if outcome.code in CHANNEL_REFUSED:
+                self.channels.avoid(channel.channel_id)
+            await view.abandon(self._jobs)
+            return outcome
+        await self._conclude(view, session, outcome, offer, channel)
+        return None
+
+    async def _adopt(self, channel: OutgoingChannel, cumulative_nano: int) -> None:
+        await self._store.raise_signed(channel.channel_id, cumulative_nano)
+
+    async def _conclude(
+        self,
+        view: TurnView,
+        session: BuyerSession,
+        outcome: io.Finished | io.Failed,
+        offer: Offer,
+        channel: OutgoingChannel,
+    ) -> None:
+        record = await self._store.buyer_channel(channel.channel_id) or channel.record
+        if not session.settled and session.state.cost_nano:
+            self.settlement.settle_later(offer, record)
+        await view.conclude(session, outcome, record, self._jobs)
+        self._events.changed("wallet")
+
+    async def _keep_receipt(self, receipt: Receipt, offer: Offer) -> None:
+        if await self._store.save_receipt("buyer", receipt) is not None:
+            log.error("two receipts are numbered %d on channel %d", receipt.sequence, receipt.channel_id)
+            self._events.notice("error", f"{checksum_address(offer.provider)} signed two receipts for one request.")
+
+
+def offer_name(offer: Offer) -> str:
+    """The offer's model, harmless."""
+    return plain(offer.model, 96)
+
+
+def _choose(market: VerifiedOffers, turn: ChatTurn, failed: frozenset[str]) -> OfferView:
+    prompt_bytes = sum(len(message.content.encode()) for message in turn.messages)
+    return candidates(
+        market.views,
+        model=turn.model,
+        offer_id=turn.offer_id,
+        # Few tokens are longer than eight bytes: less room than this can't be enough. The provider counts exactly.
+        context_tokens=prompt_bytes // 8,
+        failed=failed,
+        unusable=market.unusable,
+    )[0]
+
+
+def _need(offer: Offer, turn: ChatTurn) -> ChannelNeed:
+    prompt_bytes = sum(len(message.content.encode()) for message in turn.messages)
+    input_tokens = prompt_bytes // BYTES_PER_TOKEN + 64
+    output_tokens = min(turn.max_tokens, offer.context_length)
+    return ChannelNeed(
+        provider=offer.provider,
+        ceiling_nano=cost_nano(input_tokens, offer.input_nano_per_mtok)
+        + cost_nano(output_tokens, offer.output_nano_per_mtok),
+        min_deposit_nano=offer.min_deposit_nano,
+        max_spend_nano=turn.max_spend_nano,
+    )
+
+
+def _failed(error: IdlewattError | TimeoutError) -> io.Failed:
+    if isinstance(error, IdlewattError):
+        return io.Failed(error.code, error.message, error.fix)
+    return io.Failed("provider_silent", "The provider did not answer in time.", "Ask again, or choose another offer.")
+
+
+async def _wind_up(view: TurnView, task: asyncio.Task[None], waiting: asyncio.Queue[ChatEvent | None]) -> None:
+    """Let a turn that nobody reads any more end properly: cancelled, paid, receipted; then end it in any case."""
+    drain = asyncio.create_task(_drain(waiting))
+    try:
+        if view.is_asking or task.done():
+            await asyncio.wait({task}, timeout=CANCEL_TIMEOUT_S)
+    finally:
+        # Before a provider was asked nothing is owed; an opening that is cut off here is found again by its signer.
+        drain.cancel()
+        task.cancel()
+        await asyncio.gather(task, drain, return_exceptions=True)
+
+
+async def _drain(waiting: asyncio.Queue[ChatEvent | None]) -> None:
+    while True:
+        await waiting.get()

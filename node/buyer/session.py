@@ -1,0 +1,219 @@
+"""One request on the buyer's side: runs the machine of ``node.session.buyer`` against a circuit, a disk and a key."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+
+from chain.errors import IdlewattError
+from node.runtime.deadline import Deadline
+from node.session import buyer as machine
+from node.session import buyer_io as io
+from node.session import messages as m
+from node.session.mailbox import Mailbox
+from wallet.receipts import Receipt
+from wallet.vouchers import Voucher
+
+log = logging.getLogger(__name__)
+
+SEND_TIMEOUT_S: Final = 30.0
+MOST_QUEUED_S: Final = 900.0
+"""How long a provider may keep a buyer in line with words alone."""
+PATIENT_TOKENS: Final = 100
+"""A provider may be silent for as long as this many of its tokens take."""
+
+
+class ResponseTimeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the provider may say nothing, by what is waited for; scaled to the speed its offer claims."""
+
+    quote_s: float
+    first_token_s: float
+    next_token_s: float
+    settled_s: float = 10.0
+
+    @classmethod
+    def for_speed(cls, tokens_per_s: float, ttft_ms: float, prompt_bytes: int) -> ResponseTimeouts:
+        """Deadlines for an offer: a slow machine gets time in proportion, a silent one does not get for ever."""
+        token_s = 1 / tokens_per_s if tokens_per_s > 0 else 1.0
+        return cls(
+            quote_s=30.0 + prompt_bytes / 20_000,
+            # Prompts are read many tokens at a time: at worst as slowly as two bytes a token decode.
+            first_token_s=60.0 + 5 * ttft_ms / 1000 + min(1_800.0, prompt_bytes / 8 * token_s),
+            next_token_s=20.0 + PATIENT_TOKENS * token_s,
+        )
+
+
+class BuyerSession:
+    """Runs one request to its end.
+
+    Args:
+        mailbox: What the provider says on the open link, which whoever made this session closes.
+        terms: What is known of channel and provider.
+        ask: The request.
+        sign: Writes a cumulative amount down, then signs the voucher.
+        adopt: Writes down that a voucher with our own signature exists.
+        keep: Writes a checked receipt down.
+        report: Told quote, place in line, text and the outcome; may wait, which slows the provider down.
+        patience: Deadlines.
+    """
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        terms: machine.BuyerTerms,
+        ask: m.Ask,
+        *,
+        sign: Callable[[int], Awaitable[Voucher]],
+        adopt: Callable[[Voucher], Awaitable[None]],
+        keep: Callable[[Receipt], Awaitable[None]],
+        report: Callable[[io.Report, machine.BuyerState], Awaitable[None]],
+        patience: ResponseTimeouts,
+    ) -> None:
+        self._mailbox = mailbox
+        self._sign = sign
+        self._adopt = adopt
+        self._keep = keep
+        self._report = report
+        self._patience = patience
+        self.state, self._first = machine.start(terms, ask)
+        self.outcome: io.Finished | io.Failed | None = None
+        self.settled = False
+        self.was_heard = False
+        """Whether the provider said anything."""
+        self._keeping: asyncio.Task[None] | None = None
+        self._cancelled = False
+        self._cancel_due = False
+        self._gone = False
+        self._is_silent = False
+        self._queued_at_s: float | None = None
+
+    def cancel(self) -> None:
+        """Ask the provider to stop; what was delivered is paid and receipted."""
+        if not self._cancelled:
+            self._cancelled = self._cancel_due = True
+            self._mailbox.stirred.set()
+
+    async def run(self) -> io.Finished | io.Failed:
+        """Ask, receive, pay; returns how it ended."""
+        deadline = Deadline(self._note_silence)
+        try:
+            await self._perform(self._first)
+            while self.outcome is None:
+                await self._feed(await self._next(deadline))
+        finally:
+            deadline.close()
+            if self._keeping is not None:
+                await self._keeping
+        return self.outcome
+
+    async def _next(self, deadline: Deadline) -> io.Event:
+        stirred = self._mailbox.stirred
+        if (event := self._at_hand()) is not None:
+            return event
+        self._is_silent = False
+        deadline.begin(self._patience_s())
+        while event is None:
+            stirred.clear()
+            await stirred.wait()
+            event = self._at_hand() or (io.Silence() if self._is_silent else None)
+        deadline.end()
+        return event
+
+    def _note_silence(self) -> None:
+        self._is_silent = True
+        self._mailbox.stirred.set()
+
+    def _at_hand(self) -> io.Event | None:
+        if self._cancel_due:
+            # Before what was read ahead: the person wants no more of it.
+            self._cancel_due = False
+            return io.CancelWanted()
+        try:
+            message = self._mailbox.take()
+        except m.MessageError as error:
+            return io.PeerGone("protocol", error.message)
+        except IdlewattError as error:
+            return io.PeerGone(error.code, error.message)
+        if message is None:
+            return None
+        self.was_heard = True
+        return io.Received(message)
+
+    def _patience_s(self) -> float:
+        match self.state.stage:
+            case machine.Stage.ASKED:
+                return self._patience.quote_s
+            case machine.Stage.QUOTED if self._queued_at_s is not None:
+                left_s = self._queued_at_s + MOST_QUEUED_S - asyncio.get_running_loop().time()
+                return max(0.0, min(left_s, self._patience.first_token_s))
+            case machine.Stage.QUOTED:
+                return self._patience.first_token_s
+            case machine.Stage.PAYING:
+                return self._patience.settled_s
+            case _:
+                return self._patience.next_token_s
+
+    async def _feed(self, event: io.Event) -> None:
+        pending = deque([event])
+        while pending and self.outcome is None:
+            event = pending.popleft()
+            if self._queued_at_s is None and isinstance(event, io.Received) and isinstance(event.message, m.Queued):
+                self._queued_at_s = asyncio.get_running_loop().time()
+            if isinstance(event, io.Received) and isinstance(event.message, m.Settled):
+                self.settled = event.message.cumulative_nano >= self.state.signed_nano
+            self.state, actions = machine.step(self.state, event)
+            pending.extend(await self._perform(actions))
+
+    async def _perform(self, actions: tuple[io.Action, ...]) -> list[io.Event]:
+        answers: list[io.Event] = []
+        for action in actions:
+            answer = await self._run(action)
+            if answer is not None:
+                answers.append(answer)
+        return answers
+
+    async def _run(self, action: io.Action) -> io.Event | None:
+        match action:
+            case io.Send(message):
+                await self._send(message)
+            case io.Sign(cumulative_nano):
+                try:
+                    return io.Signed(await self._sign(cumulative_nano))
+                except IdlewattError as error:
+                    return io.SigningFailed(error.code, error.message, error.fix)
+            case io.Adopt(voucher):
+                try:
+                    await self._adopt(voucher)
+                except IdlewattError as error:
+                    return io.SigningFailed(error.code, error.message, error.fix)
+            case io.Keep(receipt):
+                # While the voucher for it is signed and on its way.
+                self._keeping = asyncio.create_task(self._write_down(receipt), name="keep a receipt")
+            case io.Report():
+                await self._report(action, self.state)
+            case io.Finished() | io.Failed():
+                self.outcome = action
+        return None
+
+    async def _write_down(self, receipt: Receipt) -> None:
+        try:
+            await self._keep(receipt)
+        except IdlewattError as error:
+            log.error("a receipt could not be written down: %s", error.line())
+
+    async def _send(self, message: m.Message) -> None:
+        if self._gone:
+            return
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await self._mailbox.link.send(message)
+        except m.MessageError:
+            raise
+        except (IdlewattError, TimeoutError):
+            # The mailbox hears of it too, and says it in order: what arrived before still counts.
+            self._gone = True

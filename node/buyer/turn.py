@@ -1,0 +1,244 @@
+"""One chat turn as its reader sees it: the events it emits, the job it is, and its cancellation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import msgspec
+
+from node.buyer.channels import OutgoingChannel
+from node.buyer.session import BuyerSession
+from node.engine.protocol import TokenLogprob
+from node.engine.thinking import Piece, TagTrimmer
+from node.market.offers import Offer
+from node.runtime.jobs import JobRegistry, ended, now_ms, receipt_view
+from node.session import buyer as machine
+from node.session import buyer_io as io
+from node.session import messages as m
+from node.store.records import BuyerChannel
+from node.values import (
+    ChatDelta,
+    ChatDone,
+    ChatEvent,
+    ChatFailed,
+    ChatQuote,
+    ChatStage,
+    ChatTurn,
+    JobStage,
+    JobView,
+)
+from node.wire.text import plain
+from wallet.addresses import checksum_address
+
+Stage = Literal["choosing", "connecting", "opening_channel", "asking", "queued", "prefill"]
+
+
+class TurnView:
+    """Emits a turn's events.
+
+    Args:
+        turn: What was asked.
+        emit: Takes each event; waits while the reader is slow, which slows the provider down.
+    """
+
+    def __init__(self, turn: ChatTurn, emit: Callable[[ChatEvent], Awaitable[None]]) -> None:
+        self.turn = turn
+        self.failure: io.Failed | None = None
+        self.cancelled = False
+        self.delivered = False
+        """Whether a token came: from then on no other offer is tried."""
+        self._emit = emit
+        self._session: BuyerSession | None = None
+        self._offer: Offer | None = None
+        self._channel: OutgoingChannel | None = None
+        self._jobs: JobRegistry | None = None
+        self._job: JobView | None = None
+        self._began_s = time.monotonic()
+        self._asked_s = 0.0
+        self._first_s = 0.0
+        self._last_s = 0.0
+        self._first_tokens = 0
+        self._trimmer = TagTrimmer()
+        self._logprobs: tuple[TokenLogprob, ...] = ()
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a provider was asked, so that the turn ends with a receipt or a reason."""
+        return self._session is not None
+
+    def cancel(self) -> None:
+        """The reader wants no more."""
+        self.cancelled = True
+        if self._session is not None:
+            self._session.cancel()
+
+    async def stage(self, stage: Stage, detail: str) -> None:
+        """Something before the first token."""
+        await self._emit(ChatStage(stage=stage, detail=detail))
+
+    async def fail(self, code: str, message: str, fix: str, cost_nano: int = 0) -> None:
+        """The turn is over without a full answer."""
+        await self._emit(
+            ChatFailed(
+                code=plain(code, 48) or "failed",
+                message=plain(message, 400) or "The provider gave up.",
+                fix=plain(fix, 400),
+                cost_nano=cost_nano,
+            )
+        )
+
+    def begin(self, job_id: str, offer: Offer, channel: OutgoingChannel, jobs: JobRegistry) -> None:
+        """A provider is about to be asked."""
+        self._offer, self._channel, self._jobs = offer, channel, jobs
+        self._asked_s, self._first_s, self._last_s, self._first_tokens = time.monotonic(), 0.0, 0.0, 0
+        self._trimmer, self._logprobs = TagTrimmer(), ()
+        self._job = JobView(
+            job_id=job_id,
+            role="buyer",
+            model=plain(offer.model, 96),
+            peer=checksum_address(offer.provider),
+            stage=JobStage.QUEUED,
+            channel_id=channel.channel_id,
+            input_tokens=0,
+            output_tokens=0,
+            tokens_per_s=0.0,
+            amount_nano=0,
+            exposure_nano=0,
+            credit_window_nano=0,
+            started_ms=now_ms(),
+            finished_ms=None,
+        )
+        jobs.update(self._job)
+
+    def attach(self, session: BuyerSession) -> None:
+        """The session that a cancellation ends."""
+        self._session = session
+        if self.cancelled:
+            session.cancel()
+
+    async def report(self, report: io.Report, state: machine.BuyerState) -> None:
+        """Pass on what the session reports."""
+        match report.message:
+            case m.Quote() as quote:
+                self._update(state, JobStage.PREFILL)
+                await self._emit(self._quote(quote))
+                await self.stage("prefill", f"Reading {quote.input_tokens} tokens.")
+            case m.Queued(position=position, eta_ms=eta_ms):
+                self._update(state, JobStage.QUEUED)
+                await self.stage("queued", in_line(position, eta_ms))
+            case m.Delta() as delta:
+                self.delivered = True
+                self._last_s = time.monotonic()
+                if not self._first_s:
+                    self._first_s, self._first_tokens = self._last_s, state.output_tokens
+                self._update(state, JobStage.STREAMING)
+                self._logprobs += delta.logprobs
+                await self._show(self._trimmer.feed(delta.text, thinking=delta.thinking), state)
+
+    async def _show(self, pieces: list[Piece], state: machine.BuyerState) -> None:
+        """Emit text, harmless on screen; log-probabilities go with the first that comes after them."""
+        for text, thinking in pieces:
+            shown = plain(text, 4 * len(text) + 4, lines=True)
+            if shown:
+                logprobs, self._logprobs = self._logprobs, ()
+                await self._emit(
+                    ChatDelta(
+                        text=shown,
+                        output_tokens=state.output_tokens,
+                        spent_nano=state.bill_nano,
+                        thinking=thinking,
+                        logprobs=logprobs,
+                    )
+                )
+
+    async def abandon(self, jobs: JobRegistry) -> None:
+        """This provider delivered nothing; another may be tried."""
+        self._session = None
+        jobs.drop(self._job)
+        self._job = None
+
+    async def conclude(
+        self, session: BuyerSession, outcome: io.Finished | io.Failed, record: BuyerChannel, jobs: JobRegistry
+    ) -> None:
+        """The request is over: tell it, and keep the job."""
+        state = session.state
+        await self._show(self._trimmer.finish(), state)
+        self._update(state, JobStage.STREAMING)
+        job = self._job
+        assert job is not None
+        assert self._offer is not None
+        if isinstance(outcome, io.Failed):
+            finished = ended(job, code=outcome.code, error=outcome.message, receipt=outcome.receipt)
+            await jobs.finish(finished, self._offer.provider, outcome.code)
+            await self.fail(outcome.code, outcome.message, outcome.fix, state.cost_nano)
+            return
+        code = "cancelled" if outcome.reason == "cancelled" else ""
+        await jobs.finish(ended(job, code=code, receipt=outcome.receipt), self._offer.provider, outcome.reason)
+        now_s = time.monotonic()
+        await self._emit(
+            ChatDone(
+                job_id=job.job_id,
+                reason=outcome.reason,
+                input_tokens=outcome.receipt.input_tokens,
+                output_tokens=state.output_tokens,
+                cost_nano=state.cost_nano,
+                deposit_left_nano=record.unsigned_nano,
+                ttft_ms=1000 * ((self._first_s or now_s) - self._asked_s),
+                tokens_per_s=job.tokens_per_s,
+                total_ms=1000 * (now_s - self._began_s),
+                receipt=receipt_view(outcome.receipt),
+            )
+        )
+
+    def _quote(self, quote: m.Quote) -> ChatQuote:
+        assert self._offer is not None
+        assert self._channel is not None
+        assert self._job is not None
+        return ChatQuote(
+            job_id=self._job.job_id,
+            model=self._job.model,
+            model_sha256=self._offer.model_sha256.hex(),
+            provider=self._job.peer,
+            channel_id=self._channel.channel_id,
+            input_tokens=quote.input_tokens,
+            max_output_tokens=quote.max_output_tokens,
+            ceiling_nano=quote.ceiling_nano,
+            prices=quote.prices,
+        )
+
+    def _update(self, state: machine.BuyerState, stage: JobStage) -> None:
+        assert self._job is not None
+        # Decoding speed alone: neither the prompt's time nor the settlement's, and the first chunk starts the clock.
+        elapsed_s = self._last_s - self._first_s
+        self._job = msgspec.structs.replace(
+            self._job,
+            stage=stage,
+            input_tokens=state.quote.input_tokens if state.quote else 0,
+            output_tokens=state.output_tokens,
+            tokens_per_s=(state.output_tokens - self._first_tokens) / elapsed_s if elapsed_s > 0.001 else 0.0,
+            amount_nano=state.cost_nano,
+            exposure_nano=max(0, state.base_nano + state.bill_nano - state.signed_nano),
+        )
+        if self._jobs is not None:
+            self._jobs.update(self._job)
+
+
+MOST_SHOWN_WAIT_S = 24 * 3_600
+
+
+def in_line(position: int, eta_ms: int) -> str:
+    """Where a waiting request stands, as in "2nd in line, about 14 s."; both numbers are the provider's word."""
+    if position < 1:
+        return "Next in line."
+    wait_s = min(MOST_SHOWN_WAIT_S, -(-eta_ms // 1000))
+    minutes, seconds = divmod(wait_s, 60)
+    about = f"{wait_s} s" if minutes < 2 else f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"
+    return f"{ordinal(position)} in line, about {about}." if seconds or minutes else f"{ordinal(position)} in line."
+
+
+def ordinal(number: int) -> str:
+    """The number as a place: 1st, 2nd, 3rd, 4th, 11th, 21st."""
+    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"

@@ -1,0 +1,1 @@
+"""The node as one object: every service wired together, behind ``NodeApi``."""

@@ -1,0 +1,138 @@
+"""The part of a node's API that is about the models on this machine and on the events."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from chain.errors import IdlewattError
+from node.models import pull
+from node.models.bench import engine_for, history, keep, measure, summary
+from node.models.catalog import lookup
+from node.models.library import Library, free_gpus
+from node.models.removal import remove
+from node.models.views import BenchEvent, FitView, HubModelView, ModelDetail, ModelView, PullEvent
+from node.provider.service import ProviderService
+from node.runtime.events import EventBus
+from node.runtime.settings import NodeSettings
+from node.values import NodeSnapshot
+from node.wire.text import plain
+
+
+class ModelCalls(ABC):
+    """What ``NodeApi`` says about models, of a node that has a folder for them."""
+
+    _settings: NodeSettings
+    _provider: ProviderService
+    _events: EventBus
+    _measured: Path | None = None
+    """What is being measured now."""
+
+    @abstractmethod
+    def snapshot(self) -> NodeSnapshot:
+        """The node's state now."""
+
+    async def library(self) -> tuple[ModelView, ...]:
+        """See ``NodeApi``."""
+        views = await asyncio.to_thread(self._library().list, history(self._settings.models_dir))
+        loaded = await self._loaded()
+        return tuple(
+            msgspec.structs.replace(view, in_use=True, offered=self._provider.offers.published)
+            if loaded is not None and view.path == plain(str(loaded), 4096)
+            else view
+            for view in views
+        )
+
+    async def model_detail(self, model: str) -> ModelDetail:
+        """See ``NodeApi``."""
+        return await asyncio.to_thread(self._library().inspect, model, history(self._settings.models_dir))
+
+    async def model_fit(self, model: str, context_length: int | None = None, slots: int | None = None) -> FitView:
+        """See ``NodeApi``."""
+        library = self._library()
+        return await asyncio.to_thread(lambda: library.fit(model, context_length=context_length, slots=slots))
+
+    async def search_models(self, text: str) -> tuple[HubModelView, ...]:
+        """See ``NodeApi``."""
+        return await pull.search(text)
+
+    @asynccontextmanager
+    async def pull_model(self, model: str) -> AsyncIterator[AsyncIterator[PullEvent]]:
+        """See ``NodeApi``."""
+        async with pull.pulling(model, self._settings.models_dir) as events:
+            yield events
+        self._events.changed("models")
+
+    @asynccontextmanager
+    async def bench_model(self, model: str) -> AsyncIterator[AsyncIterator[BenchEvent]]:
+        """See ``NodeApi``."""
+        if self._provider.wanted or self._measured is not None:
+            raise IdlewattError(
+                "A model is loaded already, and both would be slow.", code="model_in_use", fix="Go offline first."
+            )
+        settings = self._settings
+        found = await asyncio.to_thread(lookup, model, settings.models_dir, settings.model_folders)
+        self._measured = found.path
+        engine = engine_for(
+            found,
+            settings.models_dir,
+            settings.logs_dir / "engine.log",
+            threads=settings.engine.threads,
+            gpu_layers=settings.engine.gpu_layers,
+        )
+        try:
+            async with engine as loaded:
+
+                async def steps() -> AsyncIterator[BenchEvent]:
+                    rows = []
+                    async for row in measure(loaded):
+                        rows.append(row)
+                        yield row
+                    measured = summary(
+                        plain(found.name, 96), await loaded.info(), rows, threads=settings.engine.threads
+                    )
+                    await asyncio.to_thread(keep, settings.models_dir, measured)
+                    yield measured
+
+                yield steps()
+        finally:
+            self._measured = None
+            self._events.changed("models")
+
+    async def remove_model(self, model: str) -> int:
+        """See ``NodeApi``."""
+        used = {path for path in (await self._loaded(), self._measured) if path is not None}
+        freed = await remove(self._library(), model, in_use=used.__contains__)
+        self._events.changed("models")
+        return freed
+
+    def _library(self) -> Library:
+        settings = self._settings
+        devices = self.snapshot().devices
+        return Library(
+            settings.models_dir,
+            folders=settings.model_folders,
+            slots=settings.engine.slots,
+            context_length=settings.engine.context_length,
+            gpu_layers=settings.engine.gpu_layers,
+            gpus=lambda: free_gpus(devices),
+            is_split=settings.engine.placement.split_mode != "none",
+        )
+
+    async def _loaded(self) -> Path | None:
+        """The file of what is rented out, or being loaded for it."""
+        settings = self._settings
+        if not self._provider.wanted or settings.upstream_url is not None:
+            return None
+        try:
+            found = await asyncio.to_thread(
+                lookup, self._provider.asked_model, settings.models_dir, settings.model_folders
+            )
+        except IdlewattError:
+            return None
+        return found.path

@@ -1,0 +1,359 @@
+"""The node in this process: everything behind ``NodeApi``, on one loop, owned by one task group."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import msgspec
+
+from chain.errors import IdlewattError
+from chain.views import AccountView
+from node.buyer.service import BuyerService
+from node.local.model_calls import ModelCalls
+from node.local.wallet_calls import WALLET_ID, WalletCalls
+from node.machine.availability import AvailabilityMonitor
+from node.machine.energy_meter import EnergyMeter
+from node.machine.price_advisor import PriceAdvisor
+from node.models.catalog import available
+from node.payments.escape import EscapeHatch
+from node.payments.wallet import NodeWallet
+from node.payments.watchtower import WatchtowerRunner
+from node.provider.health import HealthFacts, HealthVerdict, judge
+from node.provider.rejections import offline_reason
+from node.provider.service import ProviderService
+from node.rollup.monitor import RollupMonitor
+from node.rollup.safety import SafetyMonitor
+from node.runtime.events import EventBus
+from node.runtime.jobs import JobRegistry
+from node.runtime.log_ring import LogRing
+from node.runtime.relay_connection import RelayConnection
+from node.runtime.settings import NodeSettings
+from node.store.store import Store
+from node.values import (
+    ChainSnapshot,
+    ChatEvent,
+    ChatSession,
+    ChatTurn,
+    LogLine,
+    MoneyView,
+    NodeEvent,
+    NodeSnapshot,
+    OfferView,
+    Prices,
+    RelayView,
+    WalletView,
+)
+from wallet.keystore import Keystore
+from wallet.voucher_keys import VoucherKeyStore
+
+log = logging.getLogger(__name__)
+
+BALANCE_S: Final = 5.0
+
+
+class LocalNode(WalletCalls, ModelCalls):
+    """One node on one home; see ``NodeApi`` for what its methods do. Made by :meth:`running`.
+
+    It starts without a wallet, a relay or a chain as well, says what is missing, and goes on as soon as it comes.
+    """
+
+    def __init__(self, settings: NodeSettings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._events = EventBus()
+        self._ring = LogRing(self._events.tell)
+        self._chain = RollupMonitor(
+            settings.chain_url, store, on_change=self._chain_changed, on_reset=self._chain_was_reset
+        )
+        scrypt = {} if settings.scrypt_n is None else {"scrypt_n": settings.scrypt_n}
+        self._wallet = NodeWallet(
+            Keystore(settings.keystore_dir, **scrypt),
+            VoucherKeyStore(settings.keystore_dir / "hot"),
+            self._chain,
+            store,
+            self._wallet_changed,
+        )
+        self._jobs = JobRegistry(store, lambda: self._events.changed("jobs"))
+        # Buying goes over a connection of its own, under a throwaway identity: the relay can't tie it to the offer.
+        self._buying_relay = RelayConnection(settings.relay_url, lambda: self._events.changed("relay"))
+        self._buyer = BuyerService(self._buying_relay, self._wallet, self._chain, store, self._jobs, self._events)
+        self._provider = ProviderService(settings, self._wallet, self._chain, store, self._jobs, self._events)
+        self._energy = EnergyMeter(settings.energy, store, self._jobs, self._events)
+        self._price = PriceAdvisor(settings, self._energy, self._buyer.market, self._provider.view, self._events)
+        self._provider.check_price = self._price.check
+        self._availability = AvailabilityMonitor(
+            settings.manners,
+            self._events,
+            look=lambda: (self._energy.sample, self._energy.processes),
+            # A model that is being loaded or measured uses the GPU as well.
+            is_busy=lambda: (
+                self._provider.starting
+                or self._measured is not None
+                or any(job.role == "provider" for job in self._jobs.active)
+            ),
+            pause=self._provider.pause,
+            resume=self._provider.resume,
+        )
+        self._energy.wanted_names = self._availability.names
+        self._ways_out = EscapeHatch(self._wallet, self._chain, store, lambda: self._safety.is_frozen)
+        self._watchtower = WatchtowerRunner(
+            settings.watch, self._chain, self._wallet, store, self._staked_nano, self._events
+        )
+        self._safety: SafetyMonitor = SafetyMonitor(
+            self._chain, lambda: self._events.changed("chain"), watched=lambda: self._watchtower.disputes
+        )
+        self._money: MoneyView | None = None
+        self._balance_nano: int | None = None
+        self._account: AccountView | None = None
+        self._balance_due = asyncio.Event()
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, settings: NodeSettings) -> AsyncIterator[LocalNode]:
+        """A node for as long as the block runs; at the end it goes offline, redeems, and leaves nothing running.
+
+        Raises:
+            StoreError: If the home's database can't be used.
+            WalletError: If the keystore can't be read.
+        """
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(await Store.open(settings.database_path))
+            node = cls(settings, store)
+            stack.enter_context(node._ring.attached())
+            await node._wallet.load()
+            await node._jobs.load()
+            await node._provider.rejections.load()
+            background = asyncio.create_task(node._work(), name="node")
+            stack.push_async_callback(node._end, background)
+            yield node
+
+    async def _work(self) -> None:
+        """What goes on in the background, all of it owned by one group, until it is cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for name, service in (
+                ("chain", self._chain.run),
+                ("safety", self._safety.run),
+                ("exits", self._ways_out.guard),
+                ("watchtower", self._watchtower.run),
+                ("buying relay", self._buying_relay.run),
+                ("channels", self._buyer.run),
+                ("providers' accounts", self._buyer.offer_reader.run),
+                ("vouchers", self._provider.earnings.watch),
+                ("devices", self._energy.run),
+                ("manners", self._availability.run),
+                ("price", self._price.run),
+                ("balance", self._watch_balance),
+                ("history", self._sample_history),
+                ("rejections", self._count_rejections),
+            ):
+                tasks.create_task(self._guarded(service), name=f"node {name}")
+
+    async def _end(self, background: asyncio.Task[None]) -> None:
+        try:
+            await self._provider.go_offline()
+        finally:
+            background.cancel()
+            await asyncio.wait([background])
+            await self._chain.close()
+            self._wallet.forget()
+
+    # Looking
+
+    def snapshot(self) -> NodeSnapshot:
+        """See ``NodeApi``."""
+        verdict = self._verdict()
+        return NodeSnapshot(
+            version=self._settings.version,
+            demo=self._settings.demo,
+            phase=verdict.phase,
+            why=verdict.why,
+            fix=verdict.fix,
+            checklist=verdict.checklist,
+            provider=self._provider.view(),
+            devices=self._energy.devices,
+            active_jobs=self._jobs.active,
+            recent_jobs=self._jobs.recent,
+            tokens_per_s_history=self._jobs.history,
+            rejections=self._provider.rejections.view(),
+            relay=self._relay_view(),
+            chain_url=self._chain.url,
+            chain_reachable=self._chain.reachable,
+            wallets=(self._wallet_view(),),
+            alarm=self._safety.alarm,
+            energy=self._energy.view(),
+            price=self._price.advice,
+            pause=self._availability.view,
+        )
+
+    def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[NodeEvent]]:
+        """See ``NodeApi``."""
+        return self._events.subscribe()
+
+    async def logs(self, limit: int = 500) -> tuple[LogLine, ...]:
+        """See ``NodeApi``."""
+        return self._ring.newest(limit)
+
+    async def chain(self) -> ChainSnapshot:
+        """See ``NodeApi``."""
+        snapshot = await self._chain.snapshot()
+        return msgspec.structs.replace(snapshot, safety=self._safety.view, l1_error=self._safety.error)
+
+    # Renting out
+
+    async def go_online(self, model: str = "", prices: Prices | None = None) -> None:
+        """See ``NodeApi``."""
+        await self._provider.earnings.load_totals()
+        await self._provider.go_online(model, prices)
+
+    async def go_offline(self) -> None:
+        """See ``NodeApi``."""
+        await self._provider.go_offline()
+
+    async def rent_out_regardless(self, minutes: int) -> None:
+        """See ``NodeApi``."""
+        await self._availability.override(minutes)
+
+    async def models(self) -> tuple[str, ...]:
+        """See ``NodeApi``."""
+        if self._settings.upstream_url is not None:
+            return (self._settings.model,)
+        return tuple(await asyncio.to_thread(available, self._settings.models_dir, self._settings.model_folders))
+
+    # Buying
+
+    async def market(self) -> tuple[OfferView, ...]:
+        """See ``NodeApi``."""
+        return await self._buyer.market()
+
+    def chat(self, turn: ChatTurn) -> AbstractAsyncContextManager[AsyncIterator[ChatEvent]]:
+        """See ``NodeApi``."""
+        return self._buyer.chat(turn)
+
+    async def chat_sessions(self) -> tuple[ChatSession, ...]:
+        """See ``NodeApi``."""
+        return tuple(await self._store.chats())
+
+    async def save_chat(self, session: ChatSession) -> None:
+        """See ``NodeApi``."""
+        await self._store.save_chat(session)
+
+    async def delete_chat(self, session_id: str) -> None:
+        """See ``NodeApi``."""
+        await self._store.delete_chat(session_id)
+
+    # What happens
+
+    def _verdict(self) -> HealthVerdict:
+        provider = self._provider
+        relay = provider.relay.view() if provider.wanted else self._buying_relay.view()
+        serving = sum(job.role == "provider" for job in self._jobs.active)
+        pause = self._availability.view
+        below_cost, cost_fix = self._cost_warning()
+        return judge(
+            HealthFacts(
+                wanted=provider.wanted,
+                starting=provider.starting,
+                stopping=provider.stopping,
+                wallet=self._wallet.state,
+                relay=relay.state,
+                relay_url=relay.url,
+                relay_error=relay.error,
+                chain_url=self._chain.url,
+                chain_reachable=self._chain.reachable,
+                chain_error=self._chain.error,
+                chain_foreign=self._chain.was_reset,
+                engine_state=provider.engine_state,
+                engine_error=provider.engine_error,
+                offer_published=provider.offers.published,
+                account_exists=provider.offers.account_exists or bool(self._balance_nano),
+                active_jobs=serving,
+                free_slots=provider.free_slots,
+                slots=provider.slots,
+                backed_up=self._wallet.backed_up,
+                model=provider.model,
+                paused=provider.paused,
+                pause_fix=pause.fix if pause else "",
+                below_cost=below_cost,
+                cost_fix=cost_fix,
+            )
+        )
+
+    def _cost_warning(self) -> tuple[str, str]:
+        """What to say about power that costs more than it brings: what was, before what will be."""
+        energy = self._energy.view()
+        if energy is not None and energy.warning:
+            return energy.warning, energy.fix
+        return self._price.warning(self._provider.prices) if self._provider.wanted else ("", "")
+
+    def _relay_view(self) -> RelayView:
+        return self._provider.relay.view() if self._provider.wanted else self._buying_relay.view()
+
+    def _wallet_view(self) -> WalletView:
+        return WalletView(
+            wallet_id=WALLET_ID,
+            label="Wallet",
+            state=self._wallet.state,
+            address=self._wallet.address_hex,
+            balance_nano=self._balance_nano,
+            money=self._money,
+            backed_up=self._wallet.backed_up,
+            stake_nano=self._account.stake_nano if self._account else 0,
+            unlocking_nano=self._account.unlocking_nano if self._account else 0,
+            unlock_at_s=self._account.unlock_at_s if self._account else 0,
+        )
+
+    def _chain_changed(self) -> None:
+        self._provider.offers.chain_changed()
+        self._buyer.reconcile_soon()
+        self._balance_due.set()
+        self._events.changed("chain")
+
+    def _chain_was_reset(self) -> None:
+        self._buyer.offer_reader.forget()
+        self._events.notice("warning", "The chain is another one than before: it was reset. Old channels are archived.")
+
+    def _wallet_changed(self) -> None:
+        self._balance_due.set()
+        self._buyer.reconcile_soon()
+        self._events.changed("wallet")
+
+    def _staked_nano(self) -> int:
+        return self._account.stake_nano + self._account.unlocking_nano if self._account else 0
+
+    async def _watch_balance(self) -> None:
+        while True:
+            self._balance_due.clear()
+            address, rollup = self._wallet.address, self._chain.known
+            if address is not None and rollup is not None and self._chain.reachable:
+                with contextlib.suppress(IdlewattError):  # the chain desk tells of a chain that is silent
+                    account = await rollup.client.account(address)
+                    balance_nano = account.balance_nano if account else 0
+                    if balance_nano != self._balance_nano or account != self._account:
+                        self._balance_nano, self._account = balance_nano, account
+                        self._provider.offers.stake_is(account.stake_nano if account else 0)
+                        self._events.changed("wallet")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BALANCE_S):
+                    await self._balance_due.wait()
+
+    async def _sample_history(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            self._jobs.sample()
+
+    async def _count_rejections(self) -> None:
+        provider = self._provider
+        await provider.rejections.run(lambda: offline_reason(self._verdict(), provider.free_slots))
+
+    async def _guarded(self, service: Callable[[], Awaitable[None]]) -> None:
+        """A background service that breaks is told of, and takes nothing else with it."""
+        try:
+            await service()
+        except Exception:
+            log.exception("a service of this node failed")
+            self._events.notice("error", "A part of this node failed; the log says what. Restart it.")

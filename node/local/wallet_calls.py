@@ -1,0 +1,170 @@
+"""The part of a node's API that is about its wallet and the wallet's channels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Final, Literal
+
+from node.buyer.service import BuyerService
+from node.payments.balances import money_view
+from node.payments.channel_list import channel_summaries
+from node.payments.escape import EscapeHatch
+from node.payments.slashing import slash_by_evidence
+from node.payments.wallet import NodeWallet
+from node.provider.service import ProviderService
+from node.rollup.monitor import RollupMonitor
+from node.store.store import Store
+from node.values import ChannelSummary, MoneyView, SlashView, Step
+from wallet.addresses import parse_address
+from wallet.errors import WalletError
+
+WALLET_ID: Final = "main"
+
+
+class WalletCalls(ABC):
+    """What ``NodeApi`` says about wallets, of a node that has one."""
+
+    _wallet: NodeWallet
+    _chain: RollupMonitor
+    _store: Store
+    _buyer: BuyerService
+    _provider: ProviderService
+    _ways_out: EscapeHatch
+    _money: MoneyView | None
+    _balance_nano: int | None
+
+    @abstractmethod
+    def _wallet_changed(self) -> None:
+        """The wallet's money or state is another now."""
+
+    async def create_wallet(self, wallet_id: str, passphrase: str) -> str:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        words = await self._wallet.create(passphrase)
+        self._wallet_changed()
+        return words
+
+    async def import_wallet(
+        self,
+        wallet_id: str,
+        kind: Literal["private_key", "mnemonic", "v3"],
+        secret: str,
+        passphrase: str,
+        file_passphrase: str = "",
+    ) -> None:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        await self._wallet.import_(kind, secret, passphrase, file_passphrase)
+
+    async def unlock(self, wallet_id: str, passphrase: str) -> None:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        await self._wallet.unlock(passphrase)
+
+    async def export_wallet(self, wallet_id: str, kind: Literal["v3", "private_key"], passphrase: str) -> str:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        return await self._wallet.export(kind, passphrase)
+
+    async def confirm_backup(self, wallet_id: str) -> None:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        await self._wallet.confirm_backup()
+
+    async def money(self, wallet_id: str) -> MoneyView:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        self._money = await money_view(self._wallet, self._chain, self._store)
+        self._balance_nano = sum(line.amount_nano for line in self._money.lines if line.place == "wallet")
+        return self._money
+
+    async def faucet(self, wallet_id: str) -> int:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        grant = await (await self._wallet.service()).faucet()
+        self._wallet_changed()
+        return grant.l2_amount_nano
+
+    async def deposit(self, wallet_id: str, amount_nano: int) -> str:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        l1_tx = await (await self._wallet.service()).deposit(amount_nano)
+        self._wallet_changed()
+        return l1_tx
+
+    async def withdraw(self, wallet_id: str, amount_nano: int | None, to: str = "") -> str:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        recipient = parse_address(to) if to else None
+        service = await self._wallet.service()
+        if amount_nano is None:
+            await self._provider.earnings.redeem_all()
+        receipt = await service.withdraw(amount_nano, recipient)
+        self._wallet_changed()
+        return receipt.l2_tx
+
+    def force_withdraw(
+        self, wallet_id: str, amount_nano: int | None, to: str = "", *, wait: bool = True, l1_url: str = ""
+    ) -> AbstractAsyncContextManager[AsyncIterator[Step]]:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        return self._ways_out.force_withdraw(amount_nano, to, wait=wait, l1_url=l1_url)
+
+    def leave(
+        self, wallet_id: str, *, freeze: bool = False, wait: bool = True, l1_url: str = ""
+    ) -> AbstractAsyncContextManager[AsyncIterator[Step]]:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        return self._ways_out.leave(freeze=freeze, wait=wait, l1_url=l1_url)
+
+    async def stake(self, wallet_id: str, amount_nano: int) -> str:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        receipt = await (await self._wallet.service()).stake(amount_nano)
+        self._wallet_changed()
+        return receipt.l2_tx
+
+    async def unstake(self, wallet_id: str, amount_nano: int | None) -> str:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        receipt = await (await self._wallet.service()).unstake(amount_nano)
+        self._wallet_changed()
+        return receipt.l2_tx
+
+    async def finish_unstake(self, wallet_id: str) -> str:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        receipt = await (await self._wallet.service()).finish_unstake()
+        self._wallet_changed()
+        return receipt.l2_tx
+
+    async def slash(self, wallet_id: str) -> tuple[SlashView, ...]:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        found = await slash_by_evidence(self._wallet, self._store)
+        self._wallet_changed()
+        return found
+
+    async def channels(self) -> tuple[ChannelSummary, ...]:
+        """See ``NodeApi``."""
+        return await channel_summaries(self._store, self._chain, self._wallet.address)
+
+    async def redeem(self, channel_id: int) -> str:
+        """See ``NodeApi``."""
+        l2_tx = await self._wallet.redeem(channel_id)
+        await self._provider.earnings.load_totals()
+        return l2_tx
+
+    async def close_channel(self, channel_id: int, *, alone: bool = False) -> str:
+        """See ``NodeApi``."""
+        if await self._store.buyer_channel(channel_id) is not None:
+            return await self._buyer.settlement.close(channel_id, alone=alone)
+        if await self._store.provider_channel(channel_id) is None:
+            raise WalletError("That channel is not known here.", code="bad_channel", fix="List the open ones.")
+        return await self._provider.earnings.close_channel(channel_id)
+
+    def _check_wallet(self, wallet_id: str) -> None:
+        if wallet_id != WALLET_ID:
+            raise WalletError("This node has one wallet: main.", code="no_wallet", fix="Name it, or leave it out.")

@@ -1,0 +1,205 @@
+"""Watches whose machine it is, and has the provider pause and go on; every pause says why and how to override it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import tzinfo
+from typing import Final
+
+from chain.errors import IdlewattError, UsageError
+from node.hardware.manners import Facts, Manners, Pause, Run, Standing, decide, settle
+from node.hardware.presence import Presence
+from node.hardware.processes import ProcessFacts, name_of
+from node.hardware.reading import Reading
+from node.hardware.rules import MannersRules
+from node.hardware.sampler import Sample
+from node.runtime.events import EventBus
+from node.runtime.jobs import now_ms
+from node.values import PauseView
+from node.wire.text import plain
+
+log = logging.getLogger(__name__)
+
+LOOK_S: Final = 1.0
+PRESENCE_S: Final = 3.0
+"""How often is asked when somebody last touched the machine: that starts a process."""
+PRESENCE_TIMEOUT_S: Final = 6.0
+MOST_MINUTES: Final = 7 * 24 * 60
+
+
+class AvailabilityMonitor:
+    """Looks once a second, decides, and tells the provider.
+
+    Args:
+        rules: What a person set.
+        events: Told of every pause and its end.
+        look: The newest look at devices and processes.
+        is_busy: Whether jobs of ours run: without them, a GPU that tells no users is busy with somebody else's work.
+        pause: Has the provider pause; returns once the model is unloaded.
+        resume: Has it go on.
+        presence: Who asks the desktop.
+        zone: The time zone of the hours; by default this machine's.
+        clock: Seconds UTC.
+
+    Raises:
+        HoursError: If hours can't be read.
+    """
+
+    def __init__(  # noqa: PLR0913 - one parameter a neighbour
+        self,
+        rules: MannersRules,
+        events: EventBus,
+        *,
+        look: Callable[[], tuple[Sample | None, ProcessFacts]],
+        is_busy: Callable[[], bool],
+        pause: Callable[[str], Awaitable[None]],
+        resume: Callable[[], Awaitable[None]],
+        presence: Presence | None = None,
+        zone: tzinfo | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._availability = Manners(rules, zone)
+        self._events = events
+        self._look = look
+        self._is_busy = is_busy
+        self._pause = pause
+        self._resume = resume
+        self._presence = presence or Presence()
+        self._clock = clock
+        self._standing = Standing()
+        self._asked_s = float("-inf")
+        self._idle_s: float | None = None
+        self.view: PauseView | None = None
+        self._regardless_until_s = float("-inf")
+        self._stepping = asyncio.Lock()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Programs to look for."""
+        rules = self._availability.rules
+        return frozenset(rules.pause_for) if rules.enabled else frozenset()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        if not self._availability.rules.enabled:
+            return
+        while True:
+            await self.step()
+            await asyncio.sleep(LOOK_S)
+
+    async def override(self, minutes: int) -> None:
+        """Rent out for so long whatever the rules say, a week at most; 0 ends that. It goes on, or pauses, at once.
+
+        Raises:
+            UsageError: If that is no number of minutes in a week.
+        """
+        if not 0 <= minutes <= MOST_MINUTES:
+            raise UsageError(f"That is not a number of minutes from 0 to {MOST_MINUTES}.", fix="Give another.")
+        self._regardless_until_s = time.monotonic() + 60 * minutes
+        if minutes and isinstance(self._standing.decision, Pause):
+            self._standing = Standing(decision=self._standing.decision, clear_since_s=float("-inf"))
+        await self.step()
+
+    async def step(self) -> None:
+        """One look, and what follows from it; a pause takes as long as running answers take to end."""
+        async with self._stepping:
+            await self._step()
+
+    async def _step(self) -> None:
+        await self._ask_presence()
+        sample, processes = self._look()
+        was = self._standing.decision
+        kind = was.kind if isinstance(was, Pause) else ""
+        facts = facts_of(sample, processes, self._idle_s, is_busy=self._is_busy())
+        is_regardless = time.monotonic() < self._regardless_until_s
+        wish = Run() if is_regardless else decide(self._clock(), facts, self._availability, paused_by=kind)
+        rules = self._availability.rules
+        self._standing = settle(time.monotonic(), wish, self._standing, resume_after_s=rules.resume_after_s)
+        now = self._standing.decision
+        if isinstance(now, Pause):
+            await self._told(now, is_new=isinstance(was, Run))
+        elif isinstance(was, Pause):
+            self.view = None
+            log.info("the machine is free again")
+            await self._do(self._resume())
+
+    async def _told(self, pause: Pause, *, is_new: bool) -> None:
+        reason = plain(pause.reason, 200)
+        before = self.view
+        self.view = PauseView(
+            kind=pause.kind,
+            reason=reason,
+            fix=plain(pause.fix, 300),
+            since_ms=now_ms() if is_new or before is None else before.since_ms,
+            until_ms=None if pause.until_s is None else pause.until_s * 1000,
+        )
+        if is_new:
+            log.info("pausing: %s", reason)
+        if is_new or before is None or before.kind != pause.kind:
+            await self._do(self._pause(reason))
+        elif before != self.view:
+            self._events.changed("phase")
+
+    async def _do(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except IdlewattError as error:
+            log.warning("pausing or going on failed: %s", error.line())
+        self._events.changed("phase")
+
+    async def _ask_presence(self) -> None:
+        if not self._availability.wants_presence or time.monotonic() - self._asked_s < PRESENCE_S:
+            return
+        self._asked_s = time.monotonic()
+        try:
+            async with asyncio.timeout(PRESENCE_TIMEOUT_S):
+                self._idle_s = await asyncio.to_thread(self._presence.idle_s)
+        except TimeoutError:
+            self._idle_s = None
+
+
+def facts_of(sample: Sample | None, processes: ProcessFacts, idle_s: float | None, *, is_busy: bool) -> Facts:
+    """What the rules look at, from the newest looks."""
+    devices = sample.devices if sample else ()
+    hottest = max((one for one in devices if one.temperature_c is not None), key=_heat, default=None)
+    watts = [one.power_w for one in devices if one.power_w is not None]
+    user, percent = _gpu_use(devices, processes.own_pids, is_busy=is_busy)
+    return Facts(
+        input_idle_s=idle_s,
+        hottest=hottest.name if hottest else "",
+        temperature_c=hottest.temperature_c if hottest else None,
+        power_w=sum(watts) if watts else None,
+        gpu_user=user,
+        gpu_percent=percent,
+        foreign_cpu_percent=processes.foreign_cpu_percent,
+        wanted_by=processes.wanted_by,
+    )
+
+
+def _heat(reading: Reading) -> float:
+    return reading.temperature_c or 0.0
+
+
+def _gpu_use(devices: tuple[Reading, ...], own: frozenset[int], *, is_busy: bool) -> tuple[str, float | None]:
+    """The busiest program that isn't ours on any GPU.
+
+    Where a driver tells no users, the GPU's own utilization counts while no job of ours runs. A process number that is
+    none of this machine's (a container sees the host's) says nothing.
+    """
+    most: tuple[str, float | None] = "", None
+    for device in devices:
+        if device.kind != "gpu":
+            continue
+        told = [user for user in device.users if user.utilization_percent is not None]
+        for user in told:
+            percent = user.utilization_percent or 0.0
+            if user.pid not in own and percent > (most[1] or 0.0):
+                name = name_of(user.pid)
+                if name is not None:
+                    most = plain(name, 64), percent
+        if not told and not is_busy and (device.utilization_percent or 0.0) > (most[1] or 0.0):
+            most = "", device.utilization_percent
+    return most

@@ -1,0 +1,131 @@
+"""Knows what a price could be and must not be below: asks power and market once a minute while renting out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from chain.errors import IdlewattError
+from chain.money import format_usd
+from node.engine.protocol import EngineInfo
+from node.hardware.energy import TokenEnergy
+from node.hardware.price import advise, below_floor, check_price
+from node.machine.energy_meter import EnergyMeter
+from node.runtime.events import EventBus
+from node.runtime.settings import NodeSettings
+from node.values import OfferView, PriceAdvice, Prices, ProviderView
+
+log = logging.getLogger(__name__)
+
+ASK_S: Final = 60.0
+MARKET_TIMEOUT_S: Final = 5.0
+LOOK_TIMEOUT_S: Final = 3.0
+_PROCESSORS: Final = frozenset({"cpu"})
+
+
+class PriceAdvisor:
+    """Advises.
+
+    Args:
+        settings: Default prices, and whether selling below cost is allowed.
+        energy: What a token takes, and what power costs.
+        market: Reads the verified offers.
+        provider: What is rented out.
+        events: Told when the advice changes.
+    """
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        energy: EnergyMeter,
+        market: Callable[[], Awaitable[tuple[OfferView, ...]]],
+        provider: Callable[[], ProviderView | None],
+        events: EventBus,
+    ) -> None:
+        self._settings = settings
+        self._energy = energy
+        self._market = market
+        self._provider = provider
+        self._events = events
+        self._info: EngineInfo | None = None
+        self._offers: tuple[OfferView, ...] = ()
+        self.advice: PriceAdvice | None = None
+        self._due = asyncio.Event()
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        while True:
+            if self._info is not None and self._provider() is not None:
+                await self._read_market()
+                await self._renew()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ASK_S):
+                    await self._due.wait()
+            self._due.clear()
+
+    async def check(self, info: EngineInfo, prices: Prices) -> None:
+        """Advise on a model that is about to be rented out, and refuse a price below its power.
+
+        Raises:
+            BelowCostError: If power costs more, and nobody allowed that.
+        """
+        self._info = info
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_TIMEOUT_S):
+                await self._energy.looked()
+        await self._renew()
+        if self.advice is not None:
+            check_price(prices, self.advice, self._energy.tariff, allow_below_cost=self._settings.allow_below_cost)
+        self._due.set()
+
+    async def _read_market(self) -> None:
+        try:
+            async with asyncio.timeout(MARKET_TIMEOUT_S):
+                self._offers = await self._market()
+        except (IdlewattError, TimeoutError) as error:
+            log.debug("the market was not compared: %s", error)
+
+    async def _renew(self) -> None:
+        info = self._info
+        if info is None:
+            return
+        await self._energy.know(info.model_name)
+        provider = self._provider()
+        advice = advise(
+            tokens=self._tokens(info),
+            tariff=self._energy.tariff,
+            tokens_per_s=provider.tokens_per_s if provider else info.tokens_per_s,
+            offers=self._offers,
+            model_sha256=info.model_sha256,
+            parameters=info.parameters,
+            default=self._settings.prices,
+        )
+        if advice != self.advice:
+            self.advice = advice
+            self._events.changed("devices")
+
+    def _tokens(self, info: EngineInfo) -> TokenEnergy | None:
+        if info.backend == "upstream":
+            return None  # another machine's power is not ours to know
+        return self._energy.token_energy(info.model_name, info.tokens_per_s, on_gpu=info.backend not in _PROCESSORS)
+
+    def warning(self, prices: Prices) -> tuple[str, str]:
+        """What to say when the price asked is below its power all the same, and the fix; empty when it isn't."""
+        advice = self.advice
+        if advice is None:
+            return "", ""
+        problem = below_floor(prices, advice.floor)
+        if not problem:
+            return "", ""
+        about = " (estimated)" if advice.is_estimate else ""
+        floor, suggested = advice.floor, advice.suggested
+        nano = floor.output_nano_per_mtok if problem == "output" else floor.input_nano_per_mtok
+        text = f"The {problem} price is below its power{about}: {format_usd(nano)} per million tokens."
+        fix = (
+            f"Ask {format_usd(suggested.input_nano_per_mtok)} in and {format_usd(suggested.output_nano_per_mtok)} out"
+            + ("; set price_per_kwh in [energy] if power is cheaper." if self._energy.tariff.is_assumed else ".")
+        )
+        return text, fix

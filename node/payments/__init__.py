@@ -1,0 +1,1 @@
+"""This node's wallet: keys, balances, channels, slashing, exits, and the watchtower that guards them."""

@@ -1,0 +1,60 @@
+"""Where all of the wallet's money is, as screens show it; also while the wallet is locked."""
+
+from __future__ import annotations
+
+from chain.errors import ChainRejectedError, ChainUnavailableError
+from node.payments.wallet import NodeWallet
+from node.rollup.monitor import RollupMonitor
+from node.store.store import Store
+from node.values import MoneyLine, MoneyView
+from wallet.errors import WalletError
+from wallet.l1 import open_bridge
+from wallet.money import MoneyTimeline, build_timeline
+
+
+async def money_view(wallet: NodeWallet, chain: RollupMonitor, store: Store) -> MoneyView:
+    """Read afresh where the money is.
+
+    Raises:
+        IdlewattError: If there is no wallet, or the chain can't be asked.
+    """
+    if wallet.address is None:
+        raise WalletError("There is no wallet here yet.", code="no_wallet", fix="Create or import one.")
+    rollup = await chain.rollup()
+    client, address = rollup.client, wallet.address
+    bought = await store.buyer_channels()
+    provided = await store.provider_channels()
+    l1_nano: int | None = None
+    bridge = await open_bridge(rollup.info)
+    try:
+        l1_nano = await bridge.asset_balance_nano(address)
+    except (ChainUnavailableError, ChainRejectedError):
+        # Without L1 its line is left out; the rest still shows.
+        l1_nano = None
+    finally:
+        await bridge.aclose()
+    timeline = build_timeline(
+        address,
+        await client.account(address),
+        await client.channels_of(address),
+        await client.withdrawals_of(address),
+        signed_nano={channel.channel_id: channel.signed_nano for channel in bought if channel.channel_id is not None},
+        vouchers_nano={channel.channel_id: channel.voucher_nano for channel in provided},
+        l1_nano=l1_nano,
+    )
+    return _view(timeline)
+
+
+def _view(timeline: MoneyTimeline) -> MoneyView:
+    lines = tuple(
+        MoneyLine(
+            place=entry.place,
+            label=entry.label,
+            amount_nano=entry.amount_nano,
+            inclusion=entry.inclusion,
+            ready_at_s=entry.ready_at_s,
+            reference=entry.l2_tx or entry.peer,
+        )
+        for entry in timeline.entries
+    )
+    return MoneyView(lines=lines, total_nano=timeline.total_nano)

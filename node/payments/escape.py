@@ -1,0 +1,122 @@
+"""The ways out that need no sequencer: withdrawals forced through L1's inbox, and leaving a frozen rollup."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from chain.errors import IdlewattError
+from chain.l1.protocol import SignedVoucher
+from chain.replay import rules_of
+from chain.signing import parse_address
+from node.payments.wallet import NodeWallet
+from node.rollup.monitor import RollupMonitor
+from node.store.store import Store
+from node.values import WalletState
+from wallet.errors import WalletError
+from wallet.forcing import force_withdraw
+from wallet.l1 import open_rollup
+from wallet.leaving import leave
+from wallet.steps import Step
+from wallet.vouchers import provable
+
+if TYPE_CHECKING:
+    from chain.l1.rollup_l1 import JsonRpcRollupL1
+
+
+log = logging.getLogger(__name__)
+
+GUARD_S: Final = 5.0
+
+
+class EscapeHatch:
+    """One wallet's.
+
+    Args:
+        wallet: Who leaves.
+        chain: Knows, from now or from before, which rollup on which L1.
+        store: Knows the best vouchers.
+        is_frozen: Whether L1 says that the rollup froze.
+    """
+
+    def __init__(
+        self, wallet: NodeWallet, chain: RollupMonitor, store: Store, is_frozen: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._is_frozen = is_frozen
+        self._wallet = wallet
+        self._chain = chain
+        self._store = store
+
+    async def guard(self) -> None:
+        """After a freeze, answer every channel's exit that promises us less than our voucher does, until cancelled.
+
+        Whoever begins a channel's exit may leave the newest voucher out; within one window the payee can bring it.
+        """
+        while True:
+            await asyncio.sleep(GUARD_S)
+            if self._is_frozen() and self._wallet.state is WalletState.UNLOCKED:
+                try:
+                    await self._answer_exits()
+                except IdlewattError as error:
+                    log.warning("a channel's exit could not be answered: %s", error.line())
+
+    async def _answer_exits(self) -> None:
+        held = [channel for channel in await self._store.provider_channels() if channel.claimable_nano]
+        if not held:
+            return
+        async with self._l1("") as l1:
+            domain = rules_of(await l1.deployment()).domain
+            for channel in held:
+                leaving = await l1.channel_exit(channel.channel_id)
+                if leaving is None or leaving.settle_at_s <= await l1.time_s():
+                    continue
+                if channel.claimable_nano > leaving.to_payee_nano:
+                    best = SignedVoucher(cumulative_nano=channel.voucher_nano, signature=channel.voucher_signature)
+                    voucher = provable(domain, channel.channel_id, best, channel.signer)
+                    if voucher is not None:
+                        await l1.raise_channel_exit(channel.channel_id, voucher)
+                        log.warning("channel %d is leaving: its best voucher was brought", channel.channel_id)
+
+    @asynccontextmanager
+    async def force_withdraw(
+        self, amount_nano: int | None, to: str, *, wait: bool, l1_url: str
+    ) -> AsyncIterator[AsyncIterator[Step]]:
+        """See ``NodeApi``."""
+        recipient = parse_address(to) if to else None
+        async with self._l1(l1_url) as l1:
+            yield force_withdraw(l1, self._wallet.unlocked(), amount_nano, recipient, wait=wait)
+
+    @asynccontextmanager
+    async def leave(self, *, freeze: bool, wait: bool, l1_url: str) -> AsyncIterator[AsyncIterator[Step]]:
+        """See ``NodeApi``."""
+        vouchers = {
+            channel.channel_id: SignedVoucher(cumulative_nano=channel.voucher_nano, signature=channel.voucher_signature)
+            for channel in await self._store.provider_channels()
+            if channel.voucher_nano
+        }
+        async with self._l1(l1_url) as l1:
+            yield leave(l1, self._wallet.unlocked().address, vouchers, freeze=freeze, wait=wait)
+
+    @asynccontextmanager
+    async def _l1(self, l1_url: str) -> AsyncIterator[JsonRpcRollupL1]:
+        account, info = self._wallet.unlocked(), await self._chain.info_ever()
+        if info is None:
+            raise WalletError(
+                "This home was never connected to a rollup, so it doesn't know which one to leave.",
+                code="no_chain",
+                fix="Pass --chain http://host:port once, while the chain answers.",
+            )
+        l1 = await open_rollup(l1_url or info.l1_rpc_url, parse_address(info.rollup_address), account)
+        try:
+            if (await l1.deployment()).l1_chain_id != info.l1_chain_id:
+                raise WalletError(
+                    "That L1 is another chain than the one the rollup lives on.",
+                    code="foreign_chain",
+                    fix="Give the right one with --l1.",
+                )
+            yield l1
+        finally:
+            await l1.aclose()

@@ -1,0 +1,64 @@
+"""Stakes: what stands behind one's own receipts, and taking another's for two receipts that contradict each other."""
+
+from __future__ import annotations
+
+import logging
+
+from chain.errors import ChainRejectedError
+from node.payments.wallet import NodeWallet
+from node.store.store import Store
+from node.values import SlashView
+from wallet.addresses import checksum_address
+from wallet.errors import WalletError
+from wallet.receipts import Receipt
+
+log = logging.getLogger(__name__)
+
+
+async def slash_by_evidence(wallet: NodeWallet, store: Store) -> tuple[SlashView, ...]:
+    """Hand in every pair of conflicting receipts held; a provider without a stake left is passed over.
+
+    Raises:
+        WalletError: ``no_evidence`` if no two receipts held contradict each other, ``nothing_to_slash`` if none of
+            the providers has a stake.
+        IdlewattError: If the wallet is locked, or the chain can't be asked.
+    """
+    pairs = await store.conflicting_receipts()
+    if not pairs:
+        raise WalletError(
+            "No two receipts held here contradict each other.",
+            code="no_evidence",
+            fix="Nothing to do: evidence is kept by itself when a provider signs twice.",
+        )
+    service = await wallet.service()
+    found: list[SlashView] = []
+    for first, second in pairs:
+        view = await service.provider(first.provider)
+        stake_nano = view.stake_nano + view.unlocking_nano if view else 0
+        if stake_nano == 0:
+            continue
+        try:
+            receipt = await service.slash(first, second)
+        except ChainRejectedError as error:
+            if error.code != "stake_unavailable":
+                raise
+            continue  # somebody else was faster
+        found.append(_view(first, stake_nano, receipt.l2_tx))
+        log.warning("slashed %s for two receipts about one request", found[-1].provider)
+    if not found:
+        raise WalletError(
+            f"{len(pairs)} provider receipts contradict each other, and none of their signers has a stake left.",
+            code="nothing_to_slash",
+            fix="The evidence stays here.",
+        )
+    return tuple(found)
+
+
+def _view(receipt: Receipt, stake_nano: int, l2_tx: str) -> SlashView:
+    return SlashView(
+        provider=checksum_address(receipt.provider),
+        channel_id=receipt.channel_id,
+        sequence=receipt.sequence,
+        reward_nano=stake_nano // 2,
+        l2_tx=l2_tx,
+    )

@@ -1,0 +1,83 @@
+"""Which engine a node rents out: llama.cpp over a file of its own, or somebody else's server behind an address."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+from chain.errors import UsageError
+from node.engine.llama import LlamaEngine
+from node.engine.protocol import Engine
+from node.engine.state import EngineState
+from node.engine.tuning import TuningCache
+from node.engine.upstream.engine import UpstreamEngine
+from node.models.catalog import resolve
+from node.models.digest import DigestCache
+from node.runtime.settings import NodeSettings
+
+
+class RentableEngine(Engine, Protocol):
+    """An engine that is started, and says at any time whether it can serve."""
+
+    @property
+    def state(self) -> EngineState:
+        """Where it stands, and why."""
+        ...
+
+    async def start(self) -> None:
+        """Get ready; returns once requests can be served.
+
+        Raises:
+            EngineError: If it can't.
+        """
+        ...
+
+
+def make_engine(settings: NodeSettings, model: str, on_state: Callable[[EngineState], None]) -> RentableEngine:
+    """The engine for this model, not started yet.
+
+    Args:
+        settings: The node's settings.
+        model: What a person named.
+        on_state: Called whenever the engine's state changes.
+
+    Raises:
+        UsageError: If there is no such model here, or the upstream's address or key can't be used.
+    """
+    config = settings.engine
+    if settings.upstream_url is not None:
+        return UpstreamEngine(
+            settings.upstream_url,
+            model,
+            key=_key(settings.upstream_key_env),
+            slots=config.slots,
+            context_length=config.context_length,
+            on_state=on_state,
+        )
+    return LlamaEngine(
+        resolve(model, settings.models_dir, settings.model_folders),
+        name=None if "/" in model else model.removesuffix(".gguf"),
+        log_path=settings.logs_dir / "engine.log",
+        context_length=config.context_length,
+        slots=config.slots,
+        threads=config.threads,
+        gpu_layers=config.gpu_layers,
+        placement=config.placement,
+        share_prefixes=config.share_prefixes,
+        tuning=TuningCache(config.tuning_path),
+        digest_cache=DigestCache(settings.models_dir / ".digests.json"),
+        on_state=on_state,
+    )
+
+
+def _key(variable: str | None) -> str:
+    """The bearer token, from the environment alone: it is never in an argument, a file of ours or a log."""
+    if variable is None:
+        return ""
+    key = os.environ.get(variable)
+    if not key:
+        raise UsageError(
+            f"The variable {variable} holds no key for the upstream.", code="bad_config", fix=f"Set {variable}."
+        )
+    return key

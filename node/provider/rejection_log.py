@@ -1,0 +1,113 @@
+"""Counts why this node got no jobs, by day, and keeps the counts over restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Final
+
+from chain.errors import IdlewattError
+from node.provider.rejections import added, known, views
+from node.runtime.jobs import now_ms
+from node.store.rejections import DAY_MS
+from node.store.store import Store
+from node.values import RejectionView
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 1.0
+SAVE_S: Final = 10.0
+WEEK_DAYS: Final = 7
+KEPT_DAYS: Final = 90
+
+
+class RejectionLog:
+    """The counts of today and of the last days.
+
+    Args:
+        store: Where they are kept.
+        on_change: Told that a count changed.
+    """
+
+    def __init__(self, store: Store, on_change: Callable[[], None]) -> None:
+        self._store = store
+        self._on_change = on_change
+        self._day_ms = 0
+        self._today: dict[str, int] = {}
+        self._before: dict[str, int] = {}
+        """The six days before today."""
+        self._unsaved: Counter[str] = Counter()
+        self._offline_s: Counter[str] = Counter()
+        """Parts of a second that are not counted yet."""
+
+    async def load(self) -> None:
+        """Read what earlier runs counted."""
+        today_ms = _day_ms()
+        rows = await self._store.misses(max(0, today_ms - (WEEK_DAYS - 1) * DAY_MS))
+        # Shown until here is what was known before, and what is counted while the disk is read stays counted.
+        self._day_ms = today_ms
+        self._today = added({}, [(reason, amount) for day_ms, reason, amount in rows if day_ms == today_ms])
+        self._today = added(self._today, self._unsaved.items())
+        self._before = added({}, [(reason, amount) for day_ms, reason, amount in rows if day_ms < today_ms])
+
+    def add(self, code: str, amount: int = 1) -> None:
+        """Count a request that was not taken, or seconds in which none could be."""
+        reason = known(code)
+        self._today = added(self._today, [(reason, amount)])
+        self._unsaved[reason] += amount
+        if amount == 1:
+            log.info("a request was not taken: %s", reason)
+        self._on_change()
+
+    def view(self) -> tuple[RejectionView, ...]:
+        """What is counted, with the fixes."""
+        return views(self._today, added(self._before, self._today.items()))
+
+    async def run(self, offline_reason: Callable[[], str]) -> None:
+        """Count the time offline by its reason, and write everything down, until cancelled.
+
+        Args:
+            offline_reason: Tells why the offer can't be taken at this moment; ``""`` when it can, or is not meant to.
+        """
+        before_s, saved_s = time.monotonic(), time.monotonic()
+        try:
+            while True:
+                await asyncio.sleep(TICK_S)
+                now_s = time.monotonic()
+                self.passed(offline_reason(), now_s - before_s)
+                before_s = now_s
+                if _day_ms() != self._day_ms:
+                    await self._save()
+                    await self.load()
+                elif now_s - saved_s >= SAVE_S:
+                    saved_s = now_s
+                    await self._save()
+        finally:
+            await self._save()
+
+    def passed(self, reason: str, seconds: float) -> None:
+        """So much time passed, offline for this reason; whole seconds are counted."""
+        if not reason:
+            return
+        whole, rest = divmod(self._offline_s[reason] + seconds, 1.0)
+        self._offline_s[reason] = rest  # type: ignore[assignment]
+        if whole >= 1:
+            self.add(reason, int(whole))
+
+    async def _save(self) -> None:
+        """Write down what was counted since the last time; kept for the next time where the disk refuses."""
+        if not self._unsaved:
+            return
+        amounts, self._unsaved = self._unsaved, Counter()
+        try:
+            await self._store.add_rejections(self._day_ms, amounts, keep_from_ms=self._day_ms - KEPT_DAYS * DAY_MS)
+        except IdlewattError as error:
+            self._unsaved.update(amounts)
+            log.warning("what was not taken could not be written down: %s", error.line())
+
+
+def _day_ms() -> int:
+    return now_ms() // DAY_MS * DAY_MS

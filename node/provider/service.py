@@ -1,0 +1,370 @@
+"""Renting out: a model loaded, offered and served from going online to going offline, with pauses between."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal
+
+import msgspec
+
+from chain.errors import IdlewattError
+from node.engine.protocol import EngineError, EngineInfo
+from node.models.bench import known_speed
+from node.payments.wallet import NodeWallet
+from node.provider.earnings import Earnings
+from node.provider.engine_factory import RentableEngine, make_engine
+from node.provider.host import ProviderHost
+from node.provider.offer_publisher import OfferPublisher
+from node.provider.rejection_log import RejectionLog
+from node.provider.session_manager import ServiceSpeed, ServingTerms, SessionManager
+from node.provider.slots import Slots
+from node.relay.client import RelayClient
+from node.rollup.monitor import RollupMonitor
+from node.runtime.events import EventBus
+from node.runtime.jobs import JobRegistry
+from node.runtime.relay_connection import RelayConnection
+from node.runtime.settings import NodeSettings
+from node.session.sealed import generate_transport_key, transport_public_key
+from node.store.store import Store
+from node.values import Prices, ProviderView
+from node.wire.text import plain
+
+log = logging.getLogger(__name__)
+
+READY_TIMEOUT_S: Final = 10.0
+LAST_REDEEM_S: Final = 10.0
+"""How long a chain may take when the node goes offline; what it doesn't answer for stays claimable."""
+
+
+class ProviderService:
+    """Rents one model out.
+
+    Args:
+        settings: The node's settings.
+        wallet: Who is paid.
+        chain: The rollup.
+        store: Vouchers, receipts, totals.
+        jobs: Where jobs are shown and kept.
+        events: Where events go.
+    """
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        wallet: NodeWallet,
+        chain: RollupMonitor,
+        store: Store,
+        jobs: JobRegistry,
+        events: EventBus,
+    ) -> None:
+        self._settings = settings
+        self._wallet = wallet
+        self._chain = chain
+        self._store = store
+        self._events = events
+        self.relay = RelayConnection(settings.relay_url, self._relay_changed)
+        self.rejections = RejectionLog(store, lambda: events.changed("jobs"))
+        self.earnings = Earnings(wallet, chain, store, events)
+        self.wanted = False
+        self.starting = False
+        self.stopping = False
+        self.engine_error = ""
+        self.model = ""
+        self.prices = settings.prices
+        self.paused = ""
+        """Why the machine is somebody else's for now; set by :meth:`pause`, online or not."""
+        self.check_price: Callable[[EngineInfo, Prices], Awaitable[None]] | None = None
+        """Asked before an offer goes out; raises when the price must not be."""
+        self._asked_model = ""
+        self._resting: ProviderView | None = None
+        self._engine: RentableEngine | None = None
+        self._host: ProviderHost | None = None
+        self._online_task: asyncio.Task[None] | None = None
+        self._changing = asyncio.Lock()
+        self._speed = ServiceSpeed()
+        transport_key = generate_transport_key()
+        self.offers = OfferPublisher(
+            settings,
+            wallet,
+            chain,
+            self._speed,
+            transport_key=transport_public_key(transport_key),
+            terms=lambda: self._terms() if self._is_open() else None,
+            is_online=lambda: self.relay.is_online,
+            on_change=lambda: events.changed("phase"),
+        )
+        self.sessions = SessionManager(
+            settings,
+            jobs,
+            self.rejections,
+            self.earnings,
+            self._speed,
+            transport_key=transport_key,
+            terms=self._terms,
+            on_change=self.offers.look_again,
+        )
+
+    @property
+    def asked_model(self) -> str:
+        """What is rented out, as it was named; empty before the first time."""
+        return self._asked_model
+
+    # Going on and off
+
+    async def go_online(self, model: str, prices: Prices | None) -> None:
+        """Load the model and publish its offer; harmless when that model is online at those prices already.
+
+        Raises:
+            IdlewattError: If there is no unlocked wallet, or the model can't be loaded.
+        """
+        async with self._changing:
+            model, prices = model or self._settings.model, prices or self._settings.prices
+            engine = await asyncio.to_thread(make_engine, self._settings, model, lambda _: self._engine_changed())
+            self._wallet.unlocked()
+            if self.wanted and model in {self.model, self._asked_model}:
+                if self.check_price is not None and self._host is not None:
+                    await self.check_price(self._host.info, prices)
+                self.prices = prices
+                self.offers.look_again()
+                self._events.changed("phase")
+                return
+            if self.wanted:
+                await self._stop()
+            self.wanted, self.starting, self.model, self.prices = True, True, model, prices
+            self._asked_model, self._resting = model, None
+            self.engine_error = ""
+            self._events.changed("phase")
+            try:
+                if self.paused:
+                    await engine.close()
+                    self._begin_online()
+                    self.starting = False
+                else:
+                    await self._start(engine)
+            except BaseException:
+                self.wanted = self.starting = False
+                await self._close_engine()
+                self._events.changed("phase")
+                raise
+
+    async def go_offline(self) -> None:
+        """Withdraw the offer, let running jobs end, redeem, unload the model; harmless when offline."""
+        async with self._changing:
+            if self.wanted:
+                await self._stop()
+
+    async def pause(self, reason: str) -> None:
+        """Withdraw the offer, let running answers end, unload the model at the last token; :meth:`resume` undoes it.
+
+        Who has asked nothing yet is sent away at once. What is still to be paid is settled without the model. Offline,
+        it is remembered: going online then waits for :meth:`resume`.
+        """
+        async with self._changing:
+            was, self.paused = self.paused, reason
+            self._events.changed("phase")
+            if was or not self.wanted:
+                return
+            self._resting = self.view()
+            self.offers.look_again()
+            await self.sessions.until_quiet()
+            await self._close_engine()
+            self._events.changed("phase")
+
+    async def resume(self) -> None:
+        """Load the model again and publish its offer; harmless when not paused.
+
+        A model that can't be loaded any more is told of as the engine's failure.
+        """
+        async with self._changing:
+            was, self.paused = self.paused, ""
+            if not was or not self.wanted:
+                self._events.changed("phase")
+                return
+            self.starting = True
+            self._events.changed("phase")
+            try:
+                engine = await asyncio.to_thread(
+                    make_engine, self._settings, self._asked_model, lambda _: self._engine_changed()
+                )
+                await self._load(engine)
+            except IdlewattError as error:
+                await self._close_engine()
+                self.engine_error = error.message
+                log.warning("the model was not loaded again: %s", error.line())
+            finally:
+                self.starting = False
+                self.offers.look_again()
+                self._events.changed("phase")
+
+    async def _start(self, engine: RentableEngine) -> None:
+        await self._load(engine)
+        if self.check_price is not None and self._host is not None:
+            await self.check_price(self._host.info, self.prices)
+        self._begin_online()
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await self.offers.first()
+        except TimeoutError:
+            # The node stays up and says why; it comes online by itself once relay and chain answer.
+            log.warning("no offer is published yet: relay %s; %s", self.relay.view().state, self._chain.error)
+        self.starting = False
+        self._events.changed("phase")
+
+    def _begin_online(self) -> None:
+        self.offers.begin()
+        self._online_task = asyncio.create_task(self.relay.run(self._serve), name="provider")
+
+    async def _load(self, engine: RentableEngine) -> None:
+        self._engine = engine
+        await engine.start()
+        info = await engine.info()
+        if not info.chats:
+            raise EngineError(
+                f"{plain(info.model_name, 60)} is an embedding model: it writes no text that could be rented out.",
+                code="model_unusable",
+                fix="Choose a chat model.",
+            )
+        self.model = info.model_name
+        measured = await asyncio.to_thread(known_speed, self._settings.models_dir, info)
+        self._speed.tokens_per_s, self._speed.ttft_ms = measured or (info.tokens_per_s, info.ttft_ms)
+        self._host = ProviderHost(
+            engine,
+            info,
+            wallet=self._wallet,
+            chain=self._chain,
+            store=self._store,
+            slots=Slots(info.slots, lambda: self._speed.job_ms, per_buyer=self._settings.requests_per_buyer),
+            tokens_per_s=lambda: self._speed.tokens_per_s,
+            on_claimable=lambda: self._events.changed("wallet"),
+        )
+
+    async def _stop(self) -> None:
+        self.stopping = True
+        self._events.changed("phase")
+        try:
+            self.offers.look_again()
+            await self.sessions.drain()
+            await self._redeem_last()
+            if self._online_task is not None:
+                self._online_task.cancel()
+                await asyncio.gather(self._online_task, return_exceptions=True)
+            await self._close_engine()
+        finally:
+            self.wanted = self.starting = self.stopping = False
+            self.offers.withdrawn()
+            self._online_task = None
+            self._events.changed("phase")
+
+    async def _redeem_last(self) -> None:
+        try:
+            async with asyncio.timeout(LAST_REDEEM_S):
+                await self.earnings.redeem_what_is_claimable("going offline")
+        except TimeoutError:
+            log.warning("the chain did not answer in time: what is claimable is kept, and redeemed when online again")
+
+    async def _close_engine(self) -> None:
+        engine, self._engine, self._host = self._engine, None, None
+        if engine is not None:
+            await engine.close()
+
+    # Being online
+
+    async def _serve(self, client: RelayClient) -> None:
+        """With one relay client: keep the offer listed and take circuits, until the client is closed."""
+        publishing = asyncio.create_task(self.offers.publish(client))
+        try:
+            async for circuit in client.incoming():
+                is_leaving = self.stopping or bool(self.paused)
+                await self.sessions.take(circuit, is_leaving=is_leaving, free_circuits=client.free_circuits)
+        finally:
+            self.offers.withdrawn()
+            publishing.cancel()
+            await asyncio.gather(publishing, self.sessions.end(), return_exceptions=True)
+            self._events.changed("phase")
+
+    def _terms(self) -> ServingTerms | None:
+        """What whoever comes now is served with."""
+        return None if self._host is None else ServingTerms(self._host, self.prices)
+
+    def _is_open(self) -> bool:
+        """Whether anybody new is wanted."""
+        is_ready = self._engine is not None and self._engine.state.name == "ready"
+        return is_ready and not self.stopping and not self.paused
+
+    # Looking
+
+    @property
+    def engine_state(self) -> Literal["none", "loading", "ready", "restarting", "failed"]:
+        """The engine's state as the health rules name it."""
+        if self._engine is None:
+            return "failed" if self.engine_error else "none"
+        match self._engine.state.name:
+            case "starting":
+                return "loading"
+            case "closed":
+                return "none"
+            case name:
+                return name
+
+    @property
+    def free_slots(self) -> int:
+        """Slots a request would get at once."""
+        return self._host.slots.free if self._host else 0
+
+    @property
+    def slots(self) -> int:
+        """All slots."""
+        return self._host.info.slots if self._host else self._settings.engine.slots
+
+    def view(self) -> ProviderView | None:
+        """What this node rents out; ``None`` before a model is loaded."""
+        host = self._host
+        if host is None:
+            return self._resting_view() if self.paused or self.starting else None
+        return ProviderView(
+            model=host.info.model_name,
+            model_sha256=host.info.model_sha256,
+            quantization=host.info.quantization,
+            context_length=host.info.context_length,
+            prices=self.prices,
+            slots=host.info.slots,
+            free_slots=host.slots.free,
+            tokens_per_s=self._speed.tokens_per_s,
+            ttft_ms=self._speed.ttft_ms,
+            engine_state=self.engine_state,
+            earned_today_nano=self.earnings.earned_today_nano,
+            earned_total_nano=self.earnings.earned_total_nano,
+            jobs_today=self.earnings.jobs_today,
+            claimable_nano=self.earnings.claimable_nano,
+        )
+
+    def _resting_view(self) -> ProviderView | None:
+        """What was rented out before the pause, with what was earned since."""
+        if self._resting is None:
+            return None
+        return msgspec.structs.replace(
+            self._resting,
+            prices=self.prices,
+            free_slots=0,
+            engine_state=self.engine_state,
+            earned_today_nano=self.earnings.earned_today_nano,
+            earned_total_nano=self.earnings.earned_total_nano,
+            jobs_today=self.earnings.jobs_today,
+            claimable_nano=self.earnings.claimable_nano,
+        )
+
+    def _engine_changed(self) -> None:
+        engine = self._engine
+        if engine is not None and engine.state.name in {"failed", "restarting"}:
+            self.engine_error = engine.state.why
+            self._events.notice("warning", f"Engine: {engine.state.why}")
+        self.offers.look_again()
+        self._events.changed("phase")
+
+    def _relay_changed(self) -> None:
+        if not self.relay.is_online:
+            self.offers.withdrawn()
+        self.offers.look_again()
+        self._events.changed("relay")

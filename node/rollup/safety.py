@@ -1,0 +1,131 @@
+"""The rollup's safety as L1 has it: read from the contracts alone, also while no sequencer answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from chain.errors import IdlewattError
+from chain.signing import parse_address
+from chain.watchtower.safety import SafetyReader
+from node.rollup.monitor import RollupMonitor
+from node.values import Alarm, DisputeStage, DisputeView, SafetyView
+from node.wire.text import plain
+from wallet.l1 import open_rollup
+
+if TYPE_CHECKING:
+    from chain.l1.rollup_l1 import JsonRpcRollupL1
+
+log = logging.getLogger(__name__)
+
+FIRST_LOOK_S: Final = 3.0
+"""A command that is over sooner never loads what speaks to L1."""
+LOOK_S: Final = 5.0
+
+
+class SafetyMonitor:
+    """Reads one rollup's safety from L1 every few seconds.
+
+    Args:
+        chain: Knows, from now or from before, which rollup on which L1.
+        on_change: Told when something changed.
+        watched: The disputes that a watchtower in this node follows, proven ones too.
+    """
+
+    def __init__(
+        self,
+        chain: RollupMonitor,
+        on_change: Callable[[], None],
+        watched: Callable[[], tuple[DisputeView, ...]] = tuple,
+    ) -> None:
+        self._chain = chain
+        self._watched = watched
+        self._on_change = on_change
+        self._l1: JsonRpcRollupL1 | None = None
+        self._rollup_address = ""
+        self._reader: SafetyReader
+        self.view: SafetyView | None = None
+        self.error = ""
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        try:
+            await asyncio.sleep(FIRST_LOOK_S)
+            while True:
+                await self.refresh()
+                await asyncio.sleep(LOOK_S)
+        finally:
+            await self._close()
+
+    async def refresh(self) -> None:
+        """Look once; an L1 that can't be read is told, not raised."""
+        info = await self._chain.info_ever()
+        if info is None:
+            return
+        before = _timeless(self.view), self.alarm, self.error
+        try:
+            if self._l1 is None or self._rollup_address != info.rollup_address:
+                await self._close()
+                self._l1 = await open_rollup(info.l1_rpc_url, parse_address(info.rollup_address))
+                self._reader = SafetyReader(self._l1)
+                self._rollup_address = info.rollup_address
+            view = await self._reader.look()
+            self.view, self.error = msgspec.structs.replace(view, disputes=(*view.disputes, *self._unsettled())), ""
+        except IdlewattError as error:
+            self.error = plain(error.message, 300)
+        if (_timeless(self.view), self.alarm, self.error) != before:
+            self._on_change()
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the rollup froze, as far as is known."""
+        return self.view is not None and self.view.frozen_at_s is not None
+
+    @property
+    def alarm(self) -> Alarm | None:
+        """What every screen should say."""
+        return alarm_of(self.view) if self.view is not None else None
+
+    def _unsettled(self) -> list[DisputeView]:
+        """What only our own watchtower knows yet."""
+        return [one for one in self._watched() if one.stage not in {DisputeStage.PROVEN, DisputeStage.REVERTED}]
+
+    async def _close(self) -> None:
+        if self._l1 is not None:
+            await self._l1.aclose()
+            self._l1 = self.view = None
+
+
+def alarm_of(safety: SafetyView) -> Alarm | None:
+    """A freeze, a fraud until its place is final, or what leads there."""
+    if safety.frozen_at_s is not None:
+        text = "THE ROLLUP IS FROZEN. Leave with everything: idlewatt wallet exit"
+        return Alarm(severity="danger", text=text, way_out="exit")
+    for dispute in reversed(safety.disputes):
+        if dispute.stage in (DisputeStage.VANISHED, DisputeStage.REFUSED) or dispute.batch_id < safety.final_count:
+            continue
+        what = {
+            DisputeStage.FOUND: "is wrong and must be proven so",
+            DisputeStage.COMMITTED: "is wrong; the proof waits for its reveal",
+            DisputeStage.MISSED: "is wrong and was proven too late",
+        }.get(dispute.stage, "was proven wrong and taken back")
+        return Alarm(severity="danger", text=f"FRAUD: batch {dispute.batch_id} {what} ({dispute.rule})")
+    first = safety.waiting[0] if safety.waiting else None
+    if first is not None and safety.at_s > first.freeze_at_s:
+        text = "NOBODY SEQUENCES. Anyone may freeze the rollup now: idlewatt wallet exit --freeze"
+        return Alarm(severity="danger", text=text, way_out="exit")
+    if safety.announced:
+        return Alarm(severity="warning", text="Somebody announced a fraud proof. It is shown in a moment, or never.")
+    if first is not None and safety.is_overdue:
+        text = f"The sequencer ignores message {first.index}: anyone bonded may take over."
+        return Alarm(severity="warning", text=text, way_out="force")
+    return None
+
+
+def _timeless(view: SafetyView | None) -> SafetyView | None:
+    """The same without the time, which passes by itself."""
+    return None if view is None else msgspec.structs.replace(view, at_s=0)

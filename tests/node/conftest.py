@@ -1,0 +1,119 @@
+"""A real devnet for the whole session, and real nodes, relays and models for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from chain.devnet.service import Devnet, DevnetParams, DevnetReady
+from chain.sequencer import SequencerConfig
+from node.local.node import LocalNode
+from node.relay.server import RelayServer
+from node.runtime.settings import EngineSettings, NodeSettings
+from node.values import Prices
+from tests.node.engine.tiny import write_tiny
+
+PASSPHRASE = "correct horse battery staple"
+PRICES = Prices(input_nano_per_mtok=1_000_000_000, output_nano_per_mtok=2_000_000_000)
+RunNode = Callable[..., AbstractAsyncContextManager[LocalNode]]
+
+
+@pytest.fixture(scope="session")
+def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevnetReady]:
+    """One devnet on a loop and a thread of its own, shared by every test."""
+    home = tmp_path_factory.mktemp("devnet")
+    ready: list[DevnetReady] = []
+    failed: list[BaseException] = []
+    is_up, stop_box = threading.Event(), []
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        stop_box.append((asyncio.get_running_loop(), stop))
+        params = DevnetParams(challenge_window_s=2, close_delay_s=6)
+        quick = SequencerConfig(batch_interval_s=0.3, poll_s=0.1)
+        async with Devnet(home, params=params, sequencer=quick) as running:
+            ready.append(running.ready)
+            is_up.set()
+            await stop.wait()
+
+    def main() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as error:
+            failed.append(error)
+            is_up.set()
+
+    thread = threading.Thread(target=main, name="devnet")
+    thread.start()
+    is_up.wait(60)
+    if failed:
+        raise failed[0]
+    yield ready[0]
+    loop, stop = stop_box[0]
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(30)
+    assert not thread.is_alive(), "the devnet didn't stop"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("models") / "tiny.gguf")
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[RelayServer]:
+    async with RelayServer() as server:
+        yield server
+
+
+@pytest.fixture
+def run_node(tmp_path: Path, tiny_model: Path) -> RunNode:
+    """Makes nodes on homes below the test's folder; the same name is the same home."""
+
+    @asynccontextmanager
+    async def run(name: str, **changes) -> AsyncIterator[LocalNode]:
+        home = tmp_path / name
+        for folder in ("models", "logs"):
+            (home / folder).mkdir(parents=True, exist_ok=True)
+        if not (home / "models" / "tiny.gguf").exists():
+            shutil.copy(tiny_model, home / "models" / "tiny.gguf")
+        values = {
+            "keystore_dir": home / "keystore",
+            "database_path": home / "node.db",
+            "models_dir": home / "models",
+            "logs_dir": home / "logs",
+            "model": "tiny",
+            "prices": PRICES,
+            "engine": EngineSettings(slots=2, threads=1),
+            "scrypt_n": 2,
+        }
+        async with LocalNode.running(NodeSettings(**(values | changes))) as node:
+            yield node
+
+    return run
+
+
+@dataclass
+class Pair:
+    """A seller that is online and a funded buyer."""
+
+    seller: LocalNode
+    buyer: LocalNode
+    relay: RelayServer
+
+
+@pytest.fixture
+async def pair(run_node: RunNode, relay: RelayServer, devnet: DevnetReady) -> AsyncIterator[Pair]:
+    urls = {"relay_url": relay.url, "chain_url": devnet.l2_url}
+    async with run_node("seller", **urls) as seller, run_node("buyer", **urls) as buyer:
+        await seller.create_wallet("main", PASSPHRASE)
+        await buyer.create_wallet("main", PASSPHRASE)
+        await asyncio.gather(seller.go_online(), buyer.faucet("main"))
+        yield Pair(seller, buyer, relay)

@@ -1,0 +1,72 @@
+"""Somebody else's server behind a node: its refusals reach the buyer with their fix, its absence ends the offer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from node.local.node import LocalNode
+from node.values import ChatDelta, ChatDone, ChatFailed, Phase
+from tests.node.conftest import PASSPHRASE
+from tests.node.engine.upstream.hostile import MODEL, Upstream, listing, refusing, speaking, upstream
+from tests.node.helpers import ask, rejected, turn, until
+
+
+@dataclass
+class Rented:
+    """A seller over a server that a test steers, and a funded buyer."""
+
+    server: Upstream
+    seller: LocalNode
+    buyer: LocalNode
+
+
+@pytest.fixture
+async def rented(run_node, relay, devnet) -> AsyncIterator[Rented]:
+    urls = {"relay_url": relay.url, "chain_url": devnet.l2_url}
+    async with (
+        upstream() as server,
+        run_node("seller", **urls, upstream_url=server.url, model=MODEL) as seller,
+        run_node("buyer", **urls) as buyer,
+    ):
+        await seller.create_wallet("main", PASSPHRASE)
+        await buyer.create_wallet("main", PASSPHRASE)
+        await asyncio.gather(seller.go_online(), buyer.faucet("main"))
+        yield Rented(server, seller, buyer)
+
+
+async def test_a_server_is_rented_out_and_its_refusals_and_absences_are_told(rented: Rented):
+    server, seller, buyer = rented.server, rented.seller, rented.buyer
+    assert await seller.models() == (MODEL,)
+    (offer,) = await buyer.market()
+    assert (offer.model, offer.architecture, offer.quantization, offer.auditable) == (
+        MODEL, "upstream", "unknown", False,
+    )  # fmt: skip
+
+    server.chat = speaking("forty", "-two", stated=2)
+    events = await ask(buyer, turn())
+    done = events[-1]
+    assert isinstance(done, ChatDone), events
+    assert "".join(event.text for event in events if isinstance(event, ChatDelta)) == "forty-two"
+    assert (done.input_tokens, done.output_tokens) == (7, 2)
+
+    server.chat = refusing(429, "secret words", **{"Retry-After": "12"})
+    failed = (await ask(buyer, turn()))[-1]
+    assert isinstance(failed, ChatFailed)
+    assert (failed.code, failed.fix, failed.cost_nano) == ("engine_busy", "Try again in 12 s.", 0)
+    assert "secret" not in failed.message
+    assert (await rejected(seller, "engine_busy")).count == 1
+
+    server.models = refusing(503)
+    server.chat = refusing(503)
+    failed = (await ask(buyer, turn()))[-1]
+    assert isinstance(failed, ChatFailed)
+    assert failed.code == "engine_unavailable"
+    await until(seller, lambda snapshot: snapshot.phase is Phase.DEGRADED)
+    assert "503" in seller.snapshot().why
+    server.models, server.chat = listing(MODEL), speaking("back")
+    await until(seller, lambda snapshot: snapshot.phase is Phase.IDLE)
+    assert isinstance((await ask(buyer, turn()))[-1], ChatDone)
