@@ -82,11 +82,6 @@ class RelaySession:
     # -- what the client needs -----------------------------------------------------------------------------------------
 
     @property
-    def circuits(self) -> int:
-        """How many circuits live."""
-        return len(self._circuits)
-
-    @property
     def free_circuits(self) -> int:
         """How many more the relay allows; none before it said so."""
         return 0 if self.welcome is None else max(0, self.welcome.circuits - len(self._circuits))

@@ -20,24 +20,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from chain.eip712 import SigningDomain
+from node.session import buyer_io as io
 from node.session import messages as m
-from node.session.buyer_io import (
-    Action,
-    Adopt,
-    CancelWanted,
-    Event,
-    Failed,
-    Finished,
-    Keep,
-    PeerGone,
-    Received,
-    Report,
-    Send,
-    Sign,
-    Signed,
-    SigningFailed,
-    Silence,
-)
 from node.session.terms import bill_nano, fingerprint_hash, most_input_tokens, prompt_hash
 from wallet.receipts import Receipt, verify_receipt
 from wallet.vouchers import Voucher, verify_voucher
@@ -88,7 +72,7 @@ class BuyerState(Struct, frozen=True, kw_only=True):
     vouched_tokens: int = 0
     final: m.Final | None = None
     cancelling: bool = False
-    broken: Failed | None = None
+    broken: io.Failed | None = None
     """Why the session broke, while the voucher for what was received is being signed."""
 
     @property
@@ -104,34 +88,34 @@ class BuyerState(Struct, frozen=True, kw_only=True):
         return self.signed_nano - self.base_nano if self.quote is not None else 0
 
 
-Step = tuple[BuyerState, tuple[Action, ...]]
+Step = tuple[BuyerState, tuple[io.Action, ...]]
 
 
 def start(terms: BuyerTerms, ask: m.Ask) -> Step:
     """Ask: the first state, and the actions that begin the session."""
     state = BuyerState(terms=terms, ask=ask, base_nano=terms.signed_nano, signed_nano=terms.signed_nano)
-    return state, (Send(ask),)
+    return state, (io.Send(ask),)
 
 
-def step(state: BuyerState, event: Event) -> Step:
+def step(state: BuyerState, event: io.Event) -> Step:
     """Take one event: the next state, and what to do about it in this order. Total: no event raises."""
     if state.stage is Stage.ENDED:
         return state, ()
     match event:
-        case Signed(voucher):
+        case io.Signed(voucher):
             return _on_signed(state, voucher)
-        case SigningFailed(code, message, fix):
-            return replace(state, stage=Stage.ENDED), (Send(m.Cancel()), Failed(code, message, fix))
+        case io.SigningFailed(code, message, fix):
+            return replace(state, stage=Stage.ENDED), (io.Send(m.Cancel()), io.Failed(code, message, fix))
         case _ if state.broken is not None:
             return state, ()
-        case Received(message):
+        case io.Received(message):
             return _on_message(state, message)
-        case CancelWanted():
+        case io.CancelWanted():
             return _on_cancel(state)
-        case Silence():
+        case io.Silence():
             return _on_silence(state)
-        case PeerGone(code, message):
-            return _break(state, Failed(code, message or "The provider went away.", "Ask again."))
+        case io.PeerGone(code, message):
+            return _break(state, io.Failed(code, message or "The provider went away.", "Ask again."))
 
 
 def _on_message(state: BuyerState, message: m.Message) -> Step:
@@ -139,7 +123,7 @@ def _on_message(state: BuyerState, message: m.Message) -> Step:
         case m.Quote() if state.stage is Stage.ASKED:
             return _on_quote(state, message)
         case m.Queued() if state.stage is Stage.QUOTED:
-            return state, (Report(message),)
+            return state, (io.Report(message),)
         case m.Delta() if state.stage in {Stage.QUOTED, Stage.STREAMING}:
             return _on_delta(state, message)
         case m.Stalled() if state.stage in {Stage.QUOTED, Stage.STREAMING}:
@@ -149,19 +133,19 @@ def _on_message(state: BuyerState, message: m.Message) -> Step:
         case m.Settled() if state.stage is Stage.PAYING:
             return _over(state)
         case m.Fault(code=code, message=text, fix=fix):
-            return _break(state, Failed(code, text, fix, peer_said=True))
+            return _break(state, io.Failed(code, text, fix))
         case _:
             return _refuse(state, "protocol", "The provider sent a message that does not belong here.")
 
 
 def _on_quote(state: BuyerState, quote: m.Quote) -> Step:
     ask, terms = state.ask, state.terms
-    base, actions = terms.signed_nano, list[Action]()
+    base, actions = terms.signed_nano, list[io.Action]()
     if quote.held is not None and quote.held.cumulative_nano > base:
         if not _is_own(terms, ask.channel_id, quote.held):
             return _refuse(state, "out_of_step", "The provider claims a voucher that was never signed here.")
         base = quote.held.cumulative_nano
-        actions.append(Adopt(quote.held))
+        actions.append(io.Adopt(quote.held))
     elif terms.signed_nano and (quote.held is None or quote.held.cumulative_nano < terms.signed_nano):
         return _refuse(state, "out_of_step", "The provider does not acknowledge the vouchers it was given.")
     # Adopted or not, the base is what our own signature says, so a refusal below costs nothing more.
@@ -170,7 +154,7 @@ def _on_quote(state: BuyerState, quote: m.Quote) -> Step:
     if wrong:
         refused, refusal = _refuse(known, *wrong)
         return refused, (*actions, *refusal)
-    return replace(known, stage=Stage.QUOTED, quote=quote), (*actions, Report(quote))
+    return replace(known, stage=Stage.QUOTED, quote=quote), (*actions, io.Report(quote))
 
 
 def _is_own(terms: BuyerTerms, channel_id: int, voucher: Voucher) -> bool:
@@ -215,7 +199,7 @@ def _on_delta(state: BuyerState, delta: m.Delta) -> Step:
     digest = state.output_hash.copy()
     digest.update(text)
     counted = replace(state, stage=Stage.STREAMING, output_tokens=tokens, output_bytes=received, output_hash=digest)
-    report = Report(delta)
+    report = io.Report(delta)
     # The first voucher goes out at once: it pays for the prompt. Then one a step.
     due = tokens and (not counted.vouched_tokens or tokens - counted.vouched_tokens >= _step_tokens(quote))
     if not due:
@@ -234,13 +218,13 @@ def _vouch(state: BuyerState) -> Step:
     vouched = replace(state, vouched_tokens=state.output_tokens)
     if owed <= state.signed_nano:
         return vouched, ()
-    return replace(vouched, signed_nano=owed), (Sign(owed),)
+    return replace(vouched, signed_nano=owed), (io.Sign(owed),)
 
 
 def _on_signed(state: BuyerState, voucher: Voucher) -> Step:
     if state.broken is not None:
         return replace(state, stage=Stage.ENDED), (state.broken,)
-    return state, (Send(m.Pay(voucher=voucher)),)
+    return state, (io.Send(m.Pay(voucher=voucher)),)
 
 
 def _on_final(state: BuyerState, final: m.Final) -> Step:
@@ -248,7 +232,7 @@ def _on_final(state: BuyerState, final: m.Final) -> Step:
     if wrong:
         return _refuse(state, "bad_receipt", wrong)
     paying, actions = _vouch(replace(state, stage=Stage.PAYING, final=final))
-    return paying, (Keep(final.receipt), *actions)
+    return paying, (io.Keep(final.receipt), *actions)
 
 
 def _receipt_problem(state: BuyerState, final: m.Final) -> str:
@@ -286,15 +270,14 @@ def _over(state: BuyerState) -> Step:
     assert final is not None
     ended = replace(state, stage=Stage.ENDED)
     if final.reason == "failed":
-        failed = Failed(
+        failed = io.Failed(
             final.error_code or "engine_failed",
             final.error or "The provider's engine failed.",
             final.fix or "Ask again.",
             receipt=final.receipt,
-            peer_said=True,
         )
         return ended, (failed,)
-    return ended, (Finished(final.reason, final.receipt),)
+    return ended, (io.Finished(final.reason, final.receipt),)
 
 
 def _on_cancel(state: BuyerState) -> Step:
@@ -302,19 +285,19 @@ def _on_cancel(state: BuyerState) -> Step:
         return state, ()
     if state.stage is Stage.ASKED:
         ended = replace(state, stage=Stage.ENDED)
-        return ended, (Send(m.Cancel()), Failed("cancelled", "Cancelled before it began; it cost nothing.", ""))
-    return replace(state, cancelling=True), (Send(m.Cancel()),)
+        return ended, (io.Send(m.Cancel()), io.Failed("cancelled", "Cancelled before it began; it cost nothing.", ""))
+    return replace(state, cancelling=True), (io.Send(m.Cancel()),)
 
 
 def _on_silence(state: BuyerState) -> Step:
     if state.stage is Stage.PAYING:
         return _over(state)
-    wait = Failed("provider_silent", "The provider stopped answering.", "Ask again, or choose another offer.")
+    wait = io.Failed("provider_silent", "The provider stopped answering.", "Ask again, or choose another offer.")
     broken, actions = _break(state, wait)
-    return broken, (Send(m.Cancel()), *actions)
+    return broken, (io.Send(m.Cancel()), *actions)
 
 
-def _break(state: BuyerState, failed: Failed) -> Step:
+def _break(state: BuyerState, failed: io.Failed) -> Step:
     """The session can't go on: sign for what was received, so that it is paid with the next session, and say why."""
     if state.stage is Stage.PAYING:
         return _over(state)
@@ -327,4 +310,4 @@ def _break(state: BuyerState, failed: Failed) -> Step:
 def _refuse(state: BuyerState, code: str, message: str, fix: str = "Choose another offer.") -> Step:
     """The provider broke the rules: sign nothing more, tell it why, and end."""
     fault = m.Fault(code=code, message=message, fix=fix)
-    return replace(state, stage=Stage.ENDED), (Send(fault), Failed(code, message, fix))
+    return replace(state, stage=Stage.ENDED), (io.Send(fault), io.Failed(code, message, fix))

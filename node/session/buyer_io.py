@@ -110,8 +110,6 @@ class Failed:
     message: str
     fix: str
     receipt: Receipt | None = None
-    peer_said: bool = False
-    """Whether code, message and fix are the peer's own words."""
 
 
 Action = Send | Sign | Adopt | Report | Keep | Finished | Failed

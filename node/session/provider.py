@@ -17,34 +17,8 @@ from msgspec.structs import replace
 
 from node.engine.protocol import GenerateRequest
 from node.session import messages as m
+from node.session import provider_io as io
 from node.session.provider_delivery import deliver, finish
-from node.session.provider_io import (
-    Action,
-    AgreeClose,
-    AwaitPayment,
-    ChannelChecked,
-    CheckChannel,
-    CloseSigned,
-    CountInput,
-    End,
-    EngineEnded,
-    Event,
-    Generate,
-    InputCounted,
-    PaymentTimeout,
-    PeerGone,
-    Produced,
-    ReceiptReady,
-    Received,
-    Refused,
-    Send,
-    Skip,
-    Started,
-    StopGenerating,
-    StoreVoucher,
-    VoucherStored,
-    Waiting,
-)
 from node.session.provider_rules import BUYER_REFUSALS, ask_problem, channel_problem, voucher_problem
 from node.session.provider_state import ProviderPolicy, ProviderState, Stage, Step
 from node.session.terms import ChannelFacts, affordable_tokens, bill_nano
@@ -59,46 +33,46 @@ def start(policy: ProviderPolicy) -> ProviderState:
     return ProviderState(policy=policy)
 
 
-def step(state: ProviderState, event: Event) -> Step:
+def step(state: ProviderState, event: io.Event) -> Step:
     """Take one event: the next state, and what to do about it in this order. Total: no event raises."""
     if state.stage is Stage.ENDED:
         return state, ()
     match event:
-        case Received(message):
+        case io.Received(message):
             return _on_message(state, message)
-        case ChannelChecked(facts):
+        case io.ChannelChecked(facts):
             return _on_channel(state, facts)
-        case VoucherStored(voucher):
+        case io.VoucherStored(voucher):
             return _on_voucher_stored(state, voucher)
-        case InputCounted(input_tokens):
+        case io.InputCounted(input_tokens):
             return _on_counted(state, input_tokens)
-        case Started(input_tokens, seed, at_ms):
+        case io.Started(input_tokens, seed, at_ms):
             return _on_started(state, input_tokens, seed, at_ms)
-        case Produced():
+        case io.Produced():
             return _on_produced(state, event)
-        case EngineEnded():
+        case io.EngineEnded():
             return _on_engine_ended(state, event)
         case _:
             return _on_rest(state, event)
 
 
-def _on_rest(state: ProviderState, event: Event) -> Step:
+def _on_rest(state: ProviderState, event: io.Event) -> Step:
     match event:
-        case Refused(code, message, fix):
+        case io.Refused(code, message, fix):
             return _end(state, code, message, fix)
-        case Waiting(position, eta_ms) if state.stage is Stage.RUNNING:
+        case io.Waiting(position, eta_ms) if state.stage is Stage.RUNNING:
             queued = m.Queued(position=min(max(0, position), m.MAX_POSITION), eta_ms=min(max(0, eta_ms), m.MAX_ETA_MS))
-            return replace(state, in_line=True), (Send(queued),)
-        case ReceiptReady(receipt) if state.stage is Stage.RECEIPTING:
+            return replace(state, in_line=True), (io.Send(queued),)
+        case io.ReceiptReady(receipt) if state.stage is Stage.RECEIPTING:
             return _on_receipt(state, receipt)
-        case CloseSigned(cumulative_nano, signature) if isinstance(state.first, m.CloseRequest):
+        case io.CloseSigned(cumulative_nano, signature) if isinstance(state.first, m.CloseRequest):
             answer = m.CloseSignature(
                 channel_id=state.first.channel_id, cumulative_nano=cumulative_nano, signature=signature
             )
-            return replace(state, stage=Stage.ENDED), (Send(answer), End("done"))
-        case PaymentTimeout() if state.awaits_payment:
+            return replace(state, stage=Stage.ENDED), (io.Send(answer), io.End("done"))
+        case io.PaymentTimeout() if state.awaits_payment:
             return _end(state, "unpaid", "No voucher came for what was delivered.", "Ask again; nothing else is owed.")
-        case PeerGone(code):
+        case io.PeerGone(code):
             return _gone(state, code)
         case _:
             return state, ()
@@ -110,9 +84,9 @@ def _on_message(state: ProviderState, message: m.Message) -> Step:
             return _on_ask(state, message)
         case m.Pay() if state.stage is Stage.IDLE:
             checking = replace(state, stage=Stage.CHECKING, first=message)
-            return checking, (CheckChannel(message.voucher.channel_id),)
+            return checking, (io.CheckChannel(message.voucher.channel_id),)
         case m.CloseRequest() if state.stage is Stage.IDLE:
-            return replace(state, stage=Stage.CHECKING, first=message), (CheckChannel(message.channel_id),)
+            return replace(state, stage=Stage.CHECKING, first=message), (io.CheckChannel(message.channel_id),)
         case m.Pay(voucher=voucher) if state.channel is not None:
             return _on_voucher(state, voucher)
         case m.Cancel() if state.ask is not None:
@@ -130,7 +104,7 @@ def _on_ask(state: ProviderState, ask: m.Ask) -> Step:
     wrong = ask_problem(state.policy, ask)
     if wrong:
         return _end(asked, *wrong)
-    return replace(asked, stage=Stage.CHECKING), (CheckChannel(ask.channel_id),)
+    return replace(asked, stage=Stage.CHECKING), (io.CheckChannel(ask.channel_id),)
 
 
 def _on_channel(state: ProviderState, facts: ChannelFacts) -> Step:
@@ -145,7 +119,7 @@ def _on_channel(state: ProviderState, facts: ChannelFacts) -> Step:
         return _end(known, *wrong)
     waiting = replace(known, stage=Stage.COUNTING)
     if voucher is not None and voucher.cumulative_nano > known.seen_nano:
-        return replace(waiting, seen_nano=voucher.cumulative_nano), (StoreVoucher(voucher),)
+        return replace(waiting, seen_nano=voucher.cumulative_nano), (io.StoreVoucher(voucher),)
     return _after_opening(waiting)
 
 
@@ -157,11 +131,11 @@ def _opening_voucher(state: ProviderState) -> Voucher | None:
 def _after_opening(state: ProviderState) -> Step:
     """The channel is good and the newest voucher on disk: go on with what the session was opened for."""
     if state.ask is not None:
-        return state, (CountInput(state.ask.messages),)
+        return state, (io.CountInput(state.ask.messages),)
     if isinstance(state.first, m.CloseRequest):
-        return state, (AgreeClose(state.first.channel_id),)
+        return state, (io.AgreeClose(state.first.channel_id),)
     ended = replace(state, stage=Stage.ENDED)
-    return ended, (Send(m.Settled(cumulative_nano=state.paid_nano)), End("done"))
+    return ended, (io.Send(m.Settled(cumulative_nano=state.paid_nano)), io.End("done"))
 
 
 def _on_voucher(state: ProviderState, voucher: Voucher) -> Step:
@@ -170,7 +144,7 @@ def _on_voucher(state: ProviderState, voucher: Voucher) -> Step:
         return _end(state, *wrong)
     if voucher.cumulative_nano <= state.seen_nano:
         return state, ()
-    return replace(state, seen_nano=voucher.cumulative_nano), (StoreVoucher(voucher),)
+    return replace(state, seen_nano=voucher.cumulative_nano), (io.StoreVoucher(voucher),)
 
 
 def _on_voucher_stored(state: ProviderState, voucher: Voucher) -> Step:
@@ -228,7 +202,7 @@ def _on_counted(state: ProviderState, input_tokens: int) -> Step:
     )
     running = replace(state, stage=Stage.RUNNING, input_tokens=input_tokens, max_output_tokens=most)
     # The engine first: it reads the prompt while the quote is on its way.
-    return running, (Generate(request), Send(quote))
+    return running, (io.Generate(request), io.Send(quote))
 
 
 def _on_started(state: ProviderState, input_tokens: int, seed: int, at_ms: int) -> Step:
@@ -241,7 +215,7 @@ def _on_started(state: ProviderState, input_tokens: int, seed: int, at_ms: int) 
     return replace(state, seed=seed, started_ms=at_ms, in_line=False), ()
 
 
-def _on_produced(state: ProviderState, produced: Produced) -> Step:
+def _on_produced(state: ProviderState, produced: io.Produced) -> Step:
     if state.stage is not Stage.RUNNING or state.ended is not None:
         return state, ()
     # The shell reads on when nothing is pending, so two kinds of text meet here only if it does not keep to that.
@@ -257,12 +231,12 @@ def _on_produced(state: ProviderState, produced: Produced) -> Step:
     )
 
 
-def _on_engine_ended(state: ProviderState, event: EngineEnded) -> Step:
+def _on_engine_ended(state: ProviderState, event: io.EngineEnded) -> Step:
     if state.stage is not Stage.RUNNING or state.ended is not None:
         return state, ()
     failed, actions = deliver(replace(state, ended=event))
     if event.reason == "failed" and not failed.output_tokens:
-        return failed, (Skip(event.error_code or "engine_failed"), *actions)
+        return failed, (io.Skip(event.error_code or "engine_failed"), *actions)
     return failed, actions
 
 
@@ -277,7 +251,7 @@ def _on_cancel(state: ProviderState) -> Step:
             )
             left = _left(state)
             if state.ended is None:
-                return finish(stopped, "cancelled", state.started_ms, (StopGenerating(), *left))
+                return finish(stopped, "cancelled", state.started_ms, (io.StopGenerating(), *left))
             return finish(stopped, "cancelled", state.ended.at_ms, left)
         case Stage.RECEIPTING | Stage.SETTLING:
             return state, ()
@@ -288,7 +262,7 @@ def _on_cancel(state: ProviderState) -> Step:
 def _on_receipt(state: ProviderState, receipt: Receipt) -> Step:
     ended = state.ended
     assert ended is not None
-    final = Send(
+    final = io.Send(
         m.Final(
             reason=ended.reason,
             receipt=receipt,
@@ -301,40 +275,40 @@ def _on_receipt(state: ProviderState, receipt: Receipt) -> Step:
     if state.exposure_nano == 0:
         settled, actions = _settled(settling)
         return settled, (final, *actions)
-    return settling, (final, AwaitPayment(state.owed_nano))
+    return settling, (final, io.AwaitPayment(state.owed_nano))
 
 
 def _settled(state: ProviderState) -> Step:
     assert state.ended is not None
-    settled = Send(m.Settled(cumulative_nano=state.paid_nano))
-    return replace(state, stage=Stage.ENDED), (settled, End(state.ended.reason, is_settled=True))
+    settled = io.Send(m.Settled(cumulative_nano=state.paid_nano))
+    return replace(state, stage=Stage.ENDED), (settled, io.End(state.ended.reason, is_settled=True))
 
 
 def _end(state: ProviderState, code: str, message: str, fix: str = "") -> Step:
     """Say why, and end; a request that had not begun counts as skipped."""
-    actions: list[Action] = []
+    actions: list[io.Action] = []
     if state.stage is Stage.RUNNING and state.ended is None:
-        actions.append(StopGenerating())
+        actions.append(io.StopGenerating())
     if state.ask is not None and state.output_tokens == 0 and code != "cancelled":
-        actions.append(Skip(code))
-    actions += [Send(m.Fault(code=code, message=message[:400], fix=fix[:400])), End(code, state.exposure_nano)]
+        actions.append(io.Skip(code))
+    actions += [io.Send(m.Fault(code=code, message=message[:400], fix=fix[:400])), io.End(code, state.exposure_nano)]
     return replace(state, stage=Stage.ENDED), tuple(actions)
 
 
 def _gone(state: ProviderState, code: str, *, said: bool = False) -> Step:
     running = state.stage is Stage.RUNNING and state.ended is None
-    actions: tuple[Action, ...] = (StopGenerating(),) if running else ()
+    actions: tuple[io.Action, ...] = (io.StopGenerating(),) if running else ()
     return replace(state, stage=Stage.ENDED), (
         *actions,
         *_left(state, code if said else ""),
-        End(code, state.exposure_nano),
+        io.End(code, state.exposure_nano),
     )
 
 
-def _left(state: ProviderState, said: str = "") -> tuple[Action, ...]:
+def _left(state: ProviderState, said: str = "") -> tuple[io.Action, ...]:
     """Counts a buyer that left between its quote and the first token, by the reason it gave, if it gave one."""
     if state.stage is not Stage.RUNNING or state.output_tokens:
         return ()
     if said in BUYER_REFUSALS:
-        return (Skip(said),)
-    return (Skip("left_in_line" if state.in_line else "left_after_quote"),)
+        return (io.Skip(said),)
+    return (io.Skip("left_in_line" if state.in_line else "left_after_quote"),)

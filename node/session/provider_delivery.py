@@ -5,23 +5,23 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from node.session import messages as m
-from node.session.provider_io import Action, AwaitPayment, EngineEnded, IssueReceipt, Send
+from node.session import provider_io as io
 from node.session.provider_state import ProviderState, Stage, Step
 from node.session.terms import bill_nano, fingerprint_hash, prompt_hash, window_nano
 
 
 def deliver(state: ProviderState) -> Step:
     """Hand over what the credit window allows, then finish if the engine has nothing more."""
-    actions: list[Action] = []
+    actions: list[io.Action] = []
     while state.pending_text or state.pending_tokens:
         piece = _next_piece(state)
         if piece is None:
             if not state.stalled:
                 state = replace(state, stalled=True)
-                actions += [Send(m.Stalled(owed_nano=state.owed_nano)), AwaitPayment(state.owed_nano)]
+                actions += [io.Send(m.Stalled(owed_nano=state.owed_nano)), io.AwaitPayment(state.owed_nano)]
             return state, tuple(actions)
         state, delta = _hand_over(state, *piece)
-        actions.append(Send(delta))
+        actions.append(io.Send(delta))
     state = replace(state, stalled=False)
     if state.ended is None:
         return state, tuple(actions)
@@ -70,11 +70,11 @@ def _hand_over(state: ProviderState, text: str, tokens: int) -> tuple[ProviderSt
     return delivered, m.Delta(text=text, tokens=billed, thinking=state.pending_thinking, logprobs=logprobs)
 
 
-def finish(state: ProviderState, reason: str, at_ms: int, before: tuple[Action, ...] = ()) -> Step:
+def finish(state: ProviderState, reason: str, at_ms: int, before: tuple[io.Action, ...] = ()) -> Step:
     """Nothing more is handed over: have the receipt of what was issued."""
     ask = state.ask
     assert ask is not None
-    receipt = IssueReceipt(
+    receipt = io.IssueReceipt(
         channel_id=ask.channel_id,
         prompt_hash=prompt_hash(ask.messages),
         output_hash=state.output_hash.digest(),
@@ -88,7 +88,7 @@ def finish(state: ProviderState, reason: str, at_ms: int, before: tuple[Action, 
         started_ms=state.started_ms,
         finished_ms=max(at_ms, state.started_ms),
     )
-    ended = EngineEnded("cancelled", at_ms) if reason == "cancelled" or state.ended is None else state.ended
+    ended = io.EngineEnded("cancelled", at_ms) if reason == "cancelled" or state.ended is None else state.ended
     if reason == "cancelled" and not state.cancelled:
-        ended = EngineEnded("failed", at_ms, "engine_stopped", "The provider stopped the request.")
+        ended = io.EngineEnded("failed", at_ms, "engine_stopped", "The provider stopped the request.")
     return replace(state, stage=Stage.RECEIPTING, ended=ended), (*before, receipt)

@@ -13,7 +13,7 @@ from chain.eip712 import SigningDomain
 from chain.views import Inclusion
 from node.engine.protocol import TokenLogprob
 from node.session import messages as m
-from node.session.provider_io import Action, EngineEnded
+from node.session import provider_io as io
 from node.session.terms import DEFAULT_CREDIT_TOKENS, ChannelFacts, bill_nano, window_nano
 from node.values import Prices
 
@@ -82,7 +82,7 @@ class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
     in_line: bool = False
     """Whether the buyer was told that it waits for a slot, and does still."""
     stalled: bool = False
-    ended: EngineEnded | None = None
+    ended: io.EngineEnded | None = None
     cancelled: bool = False
 
     @property
@@ -116,4 +116,4 @@ class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
         return self.stage is Stage.RUNNING and not self.pending_text and not self.pending_tokens and self.ended is None
 
 
-Step = tuple[ProviderState, tuple[Action, ...]]
+Step = tuple[ProviderState, tuple[io.Action, ...]]

@@ -186,17 +186,6 @@ class BuyerChannels(StorePart):
         """One channel by its number."""
         return await _TABLE.get(self._database, self._deployment, channel_id)
 
-    async def open_channel_with(self, provider: bytes) -> BuyerChannel | None:
-        """The open channel with most left to spend on one provider."""
-        channels = await _TABLE.channels(
-            self._database,
-            self._deployment,
-            where="provider = ? AND state = 'open'",
-            values=(provider,),
-            order="deposit_nano - signed_nano DESC LIMIT 1",
-        )
-        return channels[0] if channels else None
-
     async def next_voucher_index(self) -> int:
         """A voucher key counter that no channel of this deployment has used (``UnlockedAccount.voucher_key_at``)."""
         rows = await self._database.rows(

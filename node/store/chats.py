@@ -9,7 +9,6 @@ import msgspec
 from node.engine.protocol import ChatMessage
 from node.store.base import StorePart, check_range
 from node.store.database import Row
-from node.store.records import ChatSummary
 from node.values import ChatSession
 
 _COLUMNS = "session_id, title, model, created_ms, messages"
@@ -44,36 +43,12 @@ class Chats(StorePart):
 
         await self._database.write_at_once("INSERT OR REPLACE INTO chats VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
-    async def list_chats(self, limit: int = 200) -> list[ChatSummary]:
-        """Saved chats, the last used first."""
-        rows = await self._database.rows(
-            "SELECT session_id, title, model, created_ms, updated_ms, message_count FROM chats "
-            "ORDER BY updated_ms DESC, rowid DESC LIMIT ?",
-            (limit,),
-        )
-        return [
-            ChatSummary(
-                session_id=session_id,
-                title=title,
-                model=model,
-                created_ms=created_ms,
-                updated_ms=updated_ms,
-                message_count=message_count,
-            )
-            for session_id, title, model, created_ms, updated_ms, message_count in rows
-        ]
-
     async def chats(self, limit: int = 200) -> list[ChatSession]:
         """Saved chats with their messages, the last used first."""
         rows = await self._database.rows(
             f"SELECT {_COLUMNS} FROM chats ORDER BY updated_ms DESC, rowid DESC LIMIT ?", (limit,)
         )
         return [_chat(row) for row in rows]
-
-    async def load_chat(self, session_id: str) -> ChatSession | None:
-        """One chat with its messages."""
-        rows = await self._database.rows(f"SELECT {_COLUMNS} FROM chats WHERE session_id = ?", (session_id,))
-        return _chat(rows[0]) if rows else None
 
     async def delete_chat(self, session_id: str) -> bool:
         """Delete a chat; whether there was one."""

@@ -8,7 +8,7 @@ import msgspec
 from node.store.base import StorePart, check_range
 from node.store.database import Row
 from node.store.errors import StoreError
-from node.store.records import DayTotal, JobRecord, JobTotals, ModelTotal, Role
+from node.store.records import JobRecord, JobTotals, Role
 from wallet.receipts import Receipt, conflicts, receipt_struct_hash
 
 DAY_MS = 24 * 60 * 60 * 1000
@@ -183,35 +183,6 @@ class History(StorePart):
     async def earnings(self, since_ms: int = 0) -> JobTotals:
         """What providing earned since then."""
         return await self.totals("provider", since_ms=since_ms)
-
-    async def spending(self, since_ms: int = 0) -> JobTotals:
-        """What buying cost since then."""
-        return await self.totals("buyer", since_ms=since_ms)
-
-    async def totals_by_day(self, role: Role, *, since_ms: int = 0) -> list[DayTotal]:
-        """One row a UTC day that had finished jobs, oldest first."""
-        rows = await self._database.rows(
-            f"SELECT finished_ms / {DAY_MS} * {DAY_MS} AS day, count(*), sum(output_tokens), sum(amount_nano) "
-            "FROM jobs WHERE role = ? AND deployment = ? AND finished_ms >= ? GROUP BY day ORDER BY day",
-            (role, self._deployment or "", since_ms),
-        )
-        return [
-            DayTotal(day_start_ms=day, jobs=jobs, output_tokens=tokens, amount_nano=amount)
-            for day, jobs, tokens, amount in rows
-        ]
-
-    async def totals_by_model(self, role: Role, *, since_ms: int = 0) -> list[ModelTotal]:
-        """One row a model that had finished jobs, the one with most money first."""
-        rows = await self._database.rows(
-            "SELECT model, count(*), sum(output_tokens), sum(amount_nano) AS amount, "
-            "coalesce(avg(nullif(tokens_per_s, 0.0)), 0.0) FROM jobs "
-            "WHERE role = ? AND deployment = ? AND finished_ms >= ? GROUP BY model ORDER BY amount DESC, model",
-            (role, self._deployment or "", since_ms),
-        )
-        return [
-            ModelTotal(model=model, jobs=jobs, output_tokens=tokens, amount_nano=amount, mean_tokens_per_s=speed)
-            for model, jobs, tokens, amount, speed in rows
-        ]
 
 
 def _job(row: Row) -> JobRecord:

@@ -111,21 +111,17 @@ class ProviderChannels(StorePart):
 
         return await self._database.write(accept)  # which tells why not, unless another write made it possible
 
-    async def raise_charged(self, channel_id: int, charged_nano: int) -> ProviderChannel:
-        """Note what was delivered in all, paid or not; never lowered.
-
-        Raises:
-            StoreError: ``unknown_channel`` or ``bad_record``.
-        """
-        return await self._raise("charged_nano", channel_id, charged_nano)
-
     async def record_redeemed(self, channel_id: int, redeemed_nano: int) -> ProviderChannel:
         """Note what the chain has paid out in all; never lowered.
 
         Raises:
             StoreError: ``unknown_channel`` or ``bad_record``.
         """
-        return await self._raise("redeemed_nano", channel_id, redeemed_nano)
+        deployment = self._bound()
+        check_range(redeemed_nano=redeemed_nano)
+        return await self._database.write(
+            lambda connection: _TABLE.raise_to(connection, deployment, channel_id, "redeemed_nano", redeemed_nano)
+        )
 
     async def set_provider_channel_state(self, channel_id: int, state: ChannelState) -> ProviderChannel:
         """Move a channel on in its life; a state already passed is left as it is.
@@ -141,7 +137,7 @@ class ProviderChannels(StorePart):
 
         Args:
             channel_id: The channel.
-            charged_nano: What was delivered on it in all, as :meth:`raise_charged` takes it.
+            charged_nano: What was delivered on the channel in all, paid or not; what is stored is never lowered.
 
         Raises:
             StoreError: ``unknown_channel`` or ``bad_record``.
@@ -170,10 +166,3 @@ class ProviderChannels(StorePart):
     async def provider_channel(self, channel_id: int) -> ProviderChannel | None:
         """One channel by its number."""
         return await _TABLE.get(self._database, self._deployment, channel_id)
-
-    async def _raise(self, column: str, channel_id: int, value: int) -> ProviderChannel:
-        deployment = self._bound()
-        check_range(**{column: value})
-        return await self._database.write(
-            lambda connection: _TABLE.raise_to(connection, deployment, channel_id, column, value)
-        )

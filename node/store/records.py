@@ -111,25 +111,6 @@ class JobTotals(msgspec.Struct, frozen=True, kw_only=True):
     amount_nano: int
 
 
-class DayTotal(msgspec.Struct, frozen=True, kw_only=True):
-    """One UTC day's finished jobs of one role."""
-
-    day_start_ms: int
-    jobs: int
-    output_tokens: int
-    amount_nano: int
-
-
-class ModelTotal(msgspec.Struct, frozen=True, kw_only=True):
-    """One model's finished jobs of one role."""
-
-    model: str
-    jobs: int
-    output_tokens: int
-    amount_nano: int
-    mean_tokens_per_s: float
-
-
 class JobEnergy(msgspec.Struct, frozen=True, kw_only=True):
     """What one job took from one device."""
 
@@ -161,17 +142,6 @@ class NetTotal(msgspec.Struct, frozen=True, kw_only=True):
     def net_nano(self) -> int:
         """What was left; may be below zero."""
         return self.earned_nano - self.cost_nano
-
-
-class ChatSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A saved chat without its messages, for lists."""
-
-    session_id: str
-    title: str
-    model: str
-    created_ms: int
-    updated_ms: int
-    message_count: int
 
 
 class ForeignDeployment(msgspec.Struct, frozen=True, kw_only=True):

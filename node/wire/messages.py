@@ -220,5 +220,3 @@ NodeMessage = Publish | Query | Open | Accept | Data | Credit | Close | Ack | Pi
 """What a relay takes from a node once it is welcome."""
 RelayMessage = Published | Page | Incoming | Accepted | Data | Credit | Close | Ack | Pong | Failure
 """What a node takes from a relay once it is welcome."""
-
-UNCOUNTED: Final = (Ack, Ping, Pong, Failure)

@@ -54,7 +54,6 @@ async def test_an_opening_is_known_before_the_chain_has_numbered_it(store: Store
     assert written.state is ChannelState.OPENING
     assert await store.buyer_channels(live_only=True) == [written]
     assert await store.buyer_channel(1) is None
-    assert await store.open_channel_with(PROVIDER) is None
     confirmed = await store.confirm_opening(b"k" * 20, 9, deposit_nano=6, expiry_s=2**64 - 1)
     assert (confirmed.channel_id, confirmed.state, confirmed.deposit_nano) == (9, ChannelState.OPEN, 6)
     assert await store.confirm_opening(b"k" * 20, 9) == confirmed
@@ -130,15 +129,13 @@ async def test_a_channels_state_only_moves_on(store: Store) -> None:
         assert (await store.set_provider_channel_state(1, state)).state is expected
 
 
-async def test_the_open_channel_with_most_left_is_taken(store: Store) -> None:
+async def test_what_is_left_of_a_channel_falls_with_what_was_signed(store: Store) -> None:
     await open_buyer_channel(store, 1, deposit_nano=100)
     await open_buyer_channel(store, 2, deposit_nano=300)
     await open_buyer_channel(store, 3, deposit_nano=200)
     await store.raise_signed(2, 150)
-    found = await store.open_channel_with(PROVIDER)
-    assert found is not None
-    assert found.channel_id == 3
-    assert await store.open_channel_with(b"?" * 20) is None
+    left_nano = {channel.channel_id: channel.unsigned_nano for channel in await store.buyer_channels()}
+    assert left_nano == {1: 100, 2: 150, 3: 200}
 
 
 async def test_channels_are_listed_newest_first(store: Store) -> None:
@@ -201,8 +198,11 @@ async def test_meeting_a_channel_again_keeps_what_was_paid(store: Store) -> None
 
 async def test_charges_and_redemptions_only_rise(store: Store) -> None:
     await open_provider_channel(store)
-    assert (await store.raise_charged(1, 70)).charged_nano == 70
-    assert (await store.raise_charged(1, 60)).charged_nano == 70
+    for charged_nano in (70, 60):
+        await store.next_receipt_sequence(1, charged_nano)
+        channel = await store.provider_channel(1)
+        assert channel is not None
+        assert channel.charged_nano == 70
     await store.accept_voucher(Voucher(1, 300, SIGNATURE))
     assert [channel.channel_id for channel in await store.provider_channels(claimable_only=True)] == [1]
     assert (await store.record_redeemed(1, 300)).claimable_nano == 0
@@ -210,9 +210,9 @@ async def test_charges_and_redemptions_only_rise(store: Store) -> None:
     assert await store.provider_channels(claimable_only=True) == []
     assert len(await store.provider_channels(live_only=True)) == 1
     with pytest.raises(StoreError):
-        await store.raise_charged(2, 1)
+        await store.next_receipt_sequence(2, 1)
     with pytest.raises(StoreError):
-        await store.raise_charged(1, -1)
+        await store.next_receipt_sequence(1, -1)
 
 
 async def test_a_provider_that_lost_its_database_counts_on_from_what_was_redeemed(store: Store) -> None:
@@ -264,7 +264,7 @@ async def test_money_is_monotonic_whatever_is_asked(
         calls = {
             "sign": lambda amount: store.raise_signed(1, amount),
             "accept": lambda amount: store.accept_voucher(Voucher(1, amount, SIGNATURE)),
-            "charge": lambda amount: store.raise_charged(1, amount),
+            "charge": lambda amount: store.next_receipt_sequence(1, amount),
             "redeem": lambda amount: store.record_redeemed(1, amount),
             "deposit": lambda amount: store.raise_deposit(1, amount),
         }
