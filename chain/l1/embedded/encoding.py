@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from chain.jsonrpc import INVALID_PARAMS, RpcError
 from chain.l1.embedded.evm import BLOB_TRANSACTION_TYPE, MinedTransaction, contract_address
 from chain.l1.embedded.store import LogRow
 
@@ -13,19 +14,9 @@ _DATA = re.compile(r"0x([0-9a-fA-F]{2})*\Z")
 DYNAMIC_FEE_TYPE = 2
 
 
-class RpcError(Exception):
-    """A coded JSON-RPC error answer."""
-
-    def __init__(self, code: int, message: str, data: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.data = data
-
-
 def invalid(what: str) -> RpcError:
     """The error for a parameter that isn't what it should be."""
-    return RpcError(-32602, f"invalid params: {what}")
+    return RpcError(INVALID_PARAMS, f"invalid params: {what}")
 
 
 def read_quantity(value: object, name: str) -> int:

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import rlp
 
+from chain.jsonrpc import REJECTED, UNKNOWN_METHOD, RpcError
 from chain.l1.embedded.encoding import (
-    RpcError,
     block_json,
     data,
     invalid,
@@ -32,6 +32,9 @@ MAX_LOGS = 10_000
 MAX_TOPIC_CHOICES = 1_000
 MAX_FEE_HISTORY_BLOCKS = 1_024
 PRIORITY_FEE_WEI = 1
+NOT_FOUND = -32001
+LIMIT_EXCEEDED = -32005
+REVERTED = 3
 CLIENT_VERSION = "idlewatt/embedded-l1"
 _HEAD_TAGS = frozenset({"latest", "safe", "finalized"})
 _CALL_FIELDS = {"from", "to", "gas", "gasPrice", "maxFeePerGas", "maxPriorityFeePerGas", "value", "data", "input"}
@@ -77,20 +80,20 @@ class L1Methods:
             RpcError: For an unknown method, wrong parameters, or what the chain refuses.
         """
         if method not in self._methods:
-            raise RpcError(-32601, "the method does not exist")
+            raise RpcError(UNKNOWN_METHOD, "the method does not exist")
         function, least, most = self._methods[method]
         if not least <= len(params) <= most:
             raise invalid(f"expected {least} to {most}, got {len(params)}")
         try:
             return function(*params)
         except TransactionRefusedError as error:
-            raise RpcError(-32000, str(error)) from error
+            raise RpcError(REJECTED, str(error)) from error
         except UnknownBlockError as error:
-            raise RpcError(-32001, "unknown block") from error
+            raise RpcError(NOT_FOUND, "unknown block") from error
         except ExecutionFailedError as error:
             if error.reverted:
-                raise RpcError(3, "execution reverted", data(error.data)) from error
-            raise RpcError(-32000, str(error)) from error
+                raise RpcError(REVERTED, "execution reverted", data(error.data)) from error
+            raise RpcError(REJECTED, str(error)) from error
 
     # ---------------------------------------------------------------------------------------------------------- fees
 
@@ -187,7 +190,7 @@ class L1Methods:
             last = self._number(query.get("toBlock", "latest"))
         rows = self._evm.logs(first, last, _addresses(query.get("address")), MAX_LOGS + 1)
         if len(rows) > MAX_LOGS:
-            raise RpcError(-32005, f"more than {MAX_LOGS} logs: narrow the range of blocks")
+            raise RpcError(LIMIT_EXCEEDED, f"more than {MAX_LOGS} logs: narrow the range of blocks")
         wanted = _topics(query.get("topics"))
         rows = [
             row

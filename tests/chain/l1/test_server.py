@@ -12,11 +12,13 @@ from typing import Any
 import aiohttp
 import pytest
 from eth_account import Account
+from msgspec.structs import replace
 
 from chain.errors import IdlewattError
+from chain.jsonrpc import is_local_name
 from chain.l1.artifacts import artifact
 from chain.l1.connection import L1Connection, checksum
-from chain.l1.embedded.server import MAX_BATCH, MAX_BODY_BYTES, L1Server, is_local_name
+from chain.l1.embedded.server import LIMITS, L1Server
 from chain.signing import address_of, keccak256
 from tests.chain.l1.conftest import ALICE_KEY, CHAIN_ID, ETHER, Clock, Rpc, open_evm
 
@@ -255,7 +257,7 @@ class TestHostileInput:
             (b'{"id":1,"method":7}', -32600),
             (b'{"id":{},"method":"eth_chainId"}', -32600),
             (b'{"id":1,"method":"eth_chainId","params":{}}', -32602),
-            (b'{"id":1,"method":"' + b"a" * 200 + b'"}', -32602),
+            (b'{"id":1,"method":"' + b"a" * 200 + b'"}', -32600),
         ],
     )
     async def test_bodies_that_are_no_request(self, rpc: Rpc, body: bytes, code: int) -> None:
@@ -267,14 +269,16 @@ class TestHostileInput:
         assert await rpc("eth_blockNumber") == "0x0"
 
     async def test_a_batch_is_answered_in_order(self, rpc: Rpc) -> None:
-        calls = [{"id": i, "method": "eth_chainId"} for i in range(MAX_BATCH - 1)] + ["nonsense"]
+        calls = [{"id": i, "method": "eth_chainId"} for i in range(LIMITS.max_batch - 1)] + ["nonsense"]
         async with rpc.session.post(rpc.url, json=calls) as response:
             answers = await response.json()
 
-        assert [answer["id"] for answer in answers] == [*range(MAX_BATCH - 1), None]
+        assert [answer["id"] for answer in answers] == [*range(LIMITS.max_batch - 1), None]
 
     async def test_a_batch_has_an_end(self, rpc: Rpc) -> None:
-        async with rpc.session.post(rpc.url, json=[{"id": 1, "method": "eth_chainId"}] * (MAX_BATCH + 1)) as response:
+        async with rpc.session.post(
+            rpc.url, json=[{"id": 1, "method": "eth_chainId"}] * (LIMITS.max_batch + 1)
+        ) as response:
             assert (await response.json())["error"]["code"] == -32600
 
     async def test_a_notification_gets_no_answer(self, rpc: Rpc) -> None:
@@ -284,7 +288,9 @@ class TestHostileInput:
 
     async def test_a_body_has_an_end(self, rpc: Rpc) -> None:
         headers = {"Content-Type": "application/json"}
-        async with rpc.session.post(rpc.url, data=io.BytesIO(b" " * (MAX_BODY_BYTES + 1)), headers=headers) as response:
+        async with rpc.session.post(
+            rpc.url, data=io.BytesIO(b" " * (LIMITS.max_body_bytes + 1)), headers=headers
+        ) as response:
             assert response.status == 413
 
     async def test_web_pages_are_turned_away(self, rpc: Rpc) -> None:
@@ -316,12 +322,18 @@ class TestHostileInput:
         assert is_local_name(host) is local
 
     async def test_more_callers_than_the_thread_can_serve_are_told_to_come_back(
-        self, rpc: Rpc, l1: L1Server, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, clock: Clock
     ) -> None:
-        monkeypatch.setattr("chain.l1.embedded.server.MAX_WAITING", 2)
+        server = L1Server(lambda: open_evm(tmp_path, clock), limits=replace(LIMITS, max_running=2))
         loop = {"data": "0x5b600056", "gas": hex(1_000_000)}
 
-        answers = await asyncio.gather(*(rpc.answer("eth_call", loop | {"nonce": hex(i)}) for i in range(6)))
+        await server.start("127.0.0.1", 0)
+        try:
+            async with aiohttp.ClientSession() as session:
+                rpc = Rpc(session, server.url)
+                answers = await asyncio.gather(*(rpc.answer("eth_call", loop | {"nonce": hex(i)}) for i in range(6)))
+        finally:
+            await server.aclose()
 
         codes = {answer["error"]["code"] for answer in answers}
         assert codes == {-32000, -32005}
@@ -336,7 +348,11 @@ class TestHostileInput:
 
         error = await rpc.error("eth_chainId")
 
-        assert error == {"code": -32603, "message": "internal error: see the devnet's log"}
+        assert error == {
+            "code": -32603,
+            "message": "The server failed; its log says why.",
+            "data": {"code": "internal", "fix": ""},
+        }
         assert "a secret detail" in caplog.text
 
 

@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 
 from chain.eip712 import SigningDomain
 from chain.errors import IdlewattError
-from chain.rpc import server as server_module
-from chain.rpc.server import MAX_BATCH, MAX_BODY_BYTES, RpcServer
+from chain.jsonrpc import RpcLimits
+from chain.rpc.server import RpcServer
 from chain.signing import SECP256K1_N, checksum_address
 from chain.txs import CreateAccount, Expire, FinishUnstake, Redeem, Stake, Transfer, Unstake
 from tests.chain.conftest import FAUCET_NANO
 from tests.chain.support import DOMAIN, owner, signed, signed_once, slash
 
+LIMITS = RpcLimits()
 ADDRESS = checksum_address(owner(1))
 
 
@@ -83,7 +84,7 @@ WRONG_REQUESTS = [
     (b'{"jsonrpc":"2.0","id":true,"method":"eth_chainId"}', -32600),
     (json.dumps({"id": "x" * 200, "method": "eth_chainId"}).encode(), -32600),
     (json.dumps({"id": 1, "method": "x" * 200}).encode(), -32600),
-    (json.dumps([{"id": 1, "method": "eth_chainId"}] * (MAX_BATCH + 1)).encode(), -32600),
+    (json.dumps([{"id": 1, "method": "eth_chainId"}] * (LIMITS.max_batch + 1)).encode(), -32600),
     (b'{"jsonrpc":"2.0","id":1,"method":"eth_sendRawTransaction"}', -32601),
     (b'{"jsonrpc":"2.0","id":1,"method":"__class__"}', -32601),
     (b'{"jsonrpc":"2.0","id":1,"method":"rollup_account"}', -32602),
@@ -162,13 +163,13 @@ class TestHostileInput:
     )
     async def test_any_parameters_come_to_an_answer(self, sequencer, method, given_params):
         methods = RpcServer(sequencer, l1_rpc_url="")
-        answer = await methods._answer({"jsonrpc": "2.0", "id": 1, "method": method, "params": given_params})
+        answer = await methods.answer({"jsonrpc": "2.0", "id": 1, "method": method, "params": given_params})
         assert answer is not None
         assert ("result" in answer) != ("error" in answer)
         assert answer.get("error", {"code": 0})["code"] not in (-32603,)
 
     async def test_a_body_that_is_too_large_is_refused_unread(self, http, server):
-        status, _ = await post(http, server, b" " * (MAX_BODY_BYTES + 1))
+        status, _ = await post(http, server, b" " * (LIMITS.max_body_bytes + 1))
         assert status == 413
 
     async def test_other_content_types_and_verbs_are_refused(self, http, server):
@@ -194,14 +195,19 @@ class TestHostileInput:
         monkeypatch.setattr(server._methods, "call", failing)
         assert (await call(http, server, "eth_chainId"))["error"]["data"]["code"] == "sequencer_storage"
 
+    async def test_a_call_that_takes_too_long_is_broken_off(self, http, sequencer, monkeypatch):
         async def slow(*_):
             await asyncio.Event().wait()
 
-        monkeypatch.setattr(server._methods, "call", slow)
-        monkeypatch.setattr(server_module, "CALL_TIMEOUT_S", 0.01)
-        assert (await call(http, server, "eth_chainId"))["error"]["data"]["code"] == "timeout"
-        monkeypatch.setattr(server_module, "MAX_RUNNING", 0)
-        assert (await call(http, server, "eth_chainId"))["error"]["code"] == -32005
+        async with RpcServer(sequencer, l1_rpc_url="", limits=RpcLimits(call_timeout_s=0.01)) as server:
+            await server.start()
+            monkeypatch.setattr(server._methods, "call", slow)
+            assert (await call(http, server, "eth_chainId"))["error"]["data"]["code"] == "timeout"
+
+    async def test_more_calls_than_it_takes_are_told_to_come_back(self, http, sequencer):
+        async with RpcServer(sequencer, l1_rpc_url="", limits=RpcLimits(max_running=0)) as server:
+            await server.start()
+            assert (await call(http, server, "eth_chainId"))["error"]["code"] == -32005
 
 
 def _with_high_s(raw: bytes) -> bytes:
@@ -322,20 +328,24 @@ class TestWebsocket:
 
     async def test_an_oversized_message_closes_it(self, http, server):
         async with http.ws_connect(server.url + "/ws") as socket:
-            await socket.send_bytes(b" " * (MAX_BODY_BYTES + 1))
+            await socket.send_bytes(b" " * (LIMITS.max_body_bytes + 1))
             message = await socket.receive()
             assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
 
-    async def test_pages_plain_requests_and_too_many_are_turned_away(self, http, server, monkeypatch):
+    async def test_pages_and_plain_requests_are_turned_away(self, http, server):
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
             await http.ws_connect(server.url + "/ws", headers={"Origin": "https://evil.example"})
         assert caught.value.status == 403
         async with http.get(server.url + "/ws") as response:
             assert response.status == 426
-        monkeypatch.setattr(server_module, "MAX_WEBSOCKETS", 0)
-        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
-            await http.ws_connect(server.url + "/ws")
-        assert caught.value.status == 503
+
+    async def test_more_than_it_takes_are_turned_away(self, http, sequencer):
+        async with RpcServer(sequencer, l1_rpc_url="", limits=RpcLimits(max_websockets=1)) as server:
+            await server.start()
+            async with http.ws_connect(server.url + "/ws"):
+                with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+                    await http.ws_connect(server.url + "/ws")
+                assert caught.value.status == 503
 
     async def test_closing_the_server_closes_it(self, http, sequencer):
         server = RpcServer(sequencer, l1_rpc_url="")
