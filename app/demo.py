@@ -43,7 +43,7 @@ class Demo:
     @property
     def api(self) -> NodeApi:
         """Both sides as one."""
-        return BothSides(self.seller, self.buyer)
+        return BothSides(self.seller, self.buyer).api
 
     async def broken(self) -> IdlewattError:
         """Wait until a process of the network ends by itself; the error to show then."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,22 +19,33 @@ from node.models.views import BenchEvent, FitView, HubModelView, ModelDetail, Mo
 from node.provider.service import ProviderService
 from node.runtime.events import EventBus
 from node.runtime.settings import NodeSettings
-from node.values import NodeSnapshot
+from node.values import DeviceView
 from node.wire.text import plain
 
 
-class ModelCalls(ABC):
-    """What ``NodeApi`` says about models, of a node that has a folder for them."""
+class ModelCalls:
+    """What ``NodeApi`` says about models.
 
-    _settings: NodeSettings
-    _provider: ProviderService
-    _events: EventBus
-    _measured: Path | None = None
-    """What is being measured now."""
+    Args:
+        settings: The folders of models, and how models are loaded.
+        provider: Knows what is rented out.
+        devices: What the machine has, as last read.
+        events: Told when the models changed.
+    """
 
-    @abstractmethod
-    def snapshot(self) -> NodeSnapshot:
-        """The node's state now."""
+    def __init__(
+        self,
+        settings: NodeSettings,
+        provider: ProviderService,
+        devices: Callable[[], tuple[DeviceView, ...]],
+        events: EventBus,
+    ) -> None:
+        self._settings = settings
+        self._provider = provider
+        self._devices = devices
+        self._events = events
+        self._measured: Path | None = None
+        """The file that is being measured now."""
 
     async def library(self) -> tuple[ModelView, ...]:
         """See ``NodeApi``."""
@@ -113,7 +123,7 @@ class ModelCalls(ABC):
 
     def _library(self) -> Library:
         settings = self._settings
-        devices = self.snapshot().devices
+        devices = self._devices()
         return Library(
             settings.models_dir,
             folders=settings.model_folders,

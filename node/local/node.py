@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Final
 
 import msgspec
 
-from chain.errors import IdlewattError
-from chain.views import AccountView
 from node.buyer.service import BuyerService
 from node.local.model_calls import ModelCalls
-from node.local.wallet_calls import WALLET_ID, WalletCalls
-from node.machine.availability import AvailabilityMonitor
+from node.local.wallet_calls import WalletCalls
+from node.machine.availability import AvailabilityMonitor, watched_programs
 from node.machine.energy_meter import EnergyMeter
 from node.machine.price_advisor import PriceAdvisor
 from node.models.catalog import available
+from node.payments.account_monitor import AccountMonitor
 from node.payments.escape import EscapeHatch
 from node.payments.wallet import NodeWallet
 from node.payments.watchtower import WatchtowerRunner
@@ -40,20 +37,16 @@ from node.values import (
     ChatSession,
     ChatTurn,
     LogLine,
-    MoneyView,
     NodeEvent,
     NodeSnapshot,
     OfferView,
     Prices,
     RelayView,
-    WalletView,
 )
 from wallet.keystore import Keystore
 from wallet.voucher_keys import VoucherKeyStore
 
 log = logging.getLogger(__name__)
-
-BALANCE_S: Final = 5.0
 
 
 class LocalNode(WalletCalls, ModelCalls):
@@ -63,54 +56,51 @@ class LocalNode(WalletCalls, ModelCalls):
     """
 
     def __init__(self, settings: NodeSettings, store: Store) -> None:
-        self._settings = settings
-        self._store = store
-        self._events = EventBus()
-        self._ring = LogRing(self._events.tell)
-        self._chain = RollupMonitor(
-            settings.chain_url, store, on_change=self._chain_changed, on_reset=self._chain_was_reset
-        )
+        events = EventBus()
+        chain = RollupMonitor(settings.chain_url, store, on_change=self._chain_changed, on_reset=self._chain_was_reset)
         scrypt = {} if settings.scrypt_n is None else {"scrypt_n": settings.scrypt_n}
-        self._wallet = NodeWallet(
+        wallet = NodeWallet(
             Keystore(settings.keystore_dir, **scrypt),
             VoucherKeyStore(settings.keystore_dir / "hot"),
-            self._chain,
+            chain,
             store,
             self._wallet_changed,
         )
-        self._jobs = JobRegistry(store, lambda: self._events.changed("jobs"))
+        account = AccountMonitor(wallet, chain, self._account_changed)
+        jobs = JobRegistry(store, lambda: events.changed("jobs"))
         # Buying goes over a connection of its own, under a throwaway identity: the relay can't tie it to the offer.
-        self._buying_relay = RelayConnection(settings.relay_url, lambda: self._events.changed("relay"))
-        self._buyer = BuyerService(self._buying_relay, self._wallet, self._chain, store, self._jobs, self._events)
-        self._provider = ProviderService(settings, self._wallet, self._chain, store, self._jobs, self._events)
-        self._energy = EnergyMeter(settings.energy, store, self._jobs, self._events)
-        self._price = PriceAdvisor(settings, self._energy, self._buyer.market, self._provider.view, self._events)
-        self._provider.check_price = self._price.check
+        self._buying_relay = RelayConnection(settings.relay_url, lambda: events.changed("relay"))
+        buyer = BuyerService(self._buying_relay, wallet, chain, store, jobs, events)
+        self._energy = EnergyMeter(settings.energy, store, jobs, events, programs=watched_programs(settings.manners))
+        self._price = PriceAdvisor(settings, self._energy, buyer.market, events)
+        provider = ProviderService(settings, wallet, chain, store, jobs, events, check_price=self._price.check)
         self._availability = AvailabilityMonitor(
             settings.manners,
-            self._events,
+            events,
             look=lambda: (self._energy.sample, self._energy.processes),
-            # A model that is being loaded or measured uses the GPU as well.
-            is_busy=lambda: (
-                self._provider.starting
-                or self._measured is not None
-                or any(job.role == "provider" for job in self._jobs.active)
-            ),
-            pause=self._provider.pause,
-            resume=self._provider.resume,
+            is_busy=self._is_busy,
+            pause=provider.pause,
+            resume=provider.resume,
         )
-        self._energy.wanted_names = self._availability.names
-        self._ways_out = EscapeHatch(self._wallet, self._chain, store, lambda: self._safety.is_frozen)
         self._watchtower = WatchtowerRunner(
-            settings.watch, self._chain, self._wallet, store, self._staked_nano, self._events
+            settings.watch, chain, wallet, store, lambda: account.slashable_nano, events
         )
-        self._safety: SafetyMonitor = SafetyMonitor(
-            self._chain, lambda: self._events.changed("chain"), watched=lambda: self._watchtower.disputes
+        self._safety = SafetyMonitor(chain, lambda: events.changed("chain"), watched=lambda: self._watchtower.disputes)
+        escape = EscapeHatch(wallet, chain, store, lambda: self._safety.is_frozen)
+        self._jobs = jobs
+        self._ring = LogRing(events.tell)
+        WalletCalls.__init__(
+            self,
+            wallet,
+            chain,
+            store,
+            account,
+            buyer=buyer,
+            provider=provider,
+            escape=escape,
+            on_change=self._wallet_changed,
         )
-        self._money: MoneyView | None = None
-        self._balance_nano: int | None = None
-        self._account: AccountView | None = None
-        self._balance_due = asyncio.Event()
+        ModelCalls.__init__(self, settings, provider, lambda: self._energy.devices, events)
 
     @classmethod
     @asynccontextmanager
@@ -138,7 +128,7 @@ class LocalNode(WalletCalls, ModelCalls):
             for name, service in (
                 ("chain", self._chain.run),
                 ("safety", self._safety.run),
-                ("exits", self._ways_out.guard),
+                ("exits", self._escape.guard),
                 ("watchtower", self._watchtower.run),
                 ("buying relay", self._buying_relay.run),
                 ("channels", self._buyer.run),
@@ -146,8 +136,8 @@ class LocalNode(WalletCalls, ModelCalls):
                 ("vouchers", self._provider.earnings.watch),
                 ("devices", self._energy.run),
                 ("manners", self._availability.run),
-                ("price", self._price.run),
-                ("balance", self._watch_balance),
+                ("price", lambda: self._price.run(self._provider.view)),
+                ("account", self._account.run),
                 ("history", self._sample_history),
                 ("rejections", self._count_rejections),
             ):
@@ -270,7 +260,7 @@ class LocalNode(WalletCalls, ModelCalls):
                 engine_state=provider.engine_state,
                 engine_error=provider.engine_error,
                 offer_published=provider.offers.published,
-                account_exists=provider.offers.account_exists or bool(self._balance_nano),
+                account_exists=provider.offers.account_exists or bool(self._account.balance_nano),
                 active_jobs=serving,
                 free_slots=provider.free_slots,
                 slots=provider.slots,
@@ -293,24 +283,10 @@ class LocalNode(WalletCalls, ModelCalls):
     def _relay_view(self) -> RelayView:
         return self._provider.relay.view() if self._provider.wanted else self._buying_relay.view()
 
-    def _wallet_view(self) -> WalletView:
-        return WalletView(
-            wallet_id=WALLET_ID,
-            label="Wallet",
-            state=self._wallet.state,
-            address=self._wallet.address_hex,
-            balance_nano=self._balance_nano,
-            money=self._money,
-            backed_up=self._wallet.backed_up,
-            stake_nano=self._account.stake_nano if self._account else 0,
-            unlocking_nano=self._account.unlocking_nano if self._account else 0,
-            unlock_at_s=self._account.unlock_at_s if self._account else 0,
-        )
-
     def _chain_changed(self) -> None:
         self._provider.offers.chain_changed()
         self._buyer.reconcile_soon()
-        self._balance_due.set()
+        self._account.read_soon()
         self._events.changed("chain")
 
     def _chain_was_reset(self) -> None:
@@ -318,28 +294,18 @@ class LocalNode(WalletCalls, ModelCalls):
         self._events.notice("warning", "The chain is another one than before: it was reset. Old channels are archived.")
 
     def _wallet_changed(self) -> None:
-        self._balance_due.set()
+        self._account.read_soon()
         self._buyer.reconcile_soon()
         self._events.changed("wallet")
 
-    def _staked_nano(self) -> int:
-        return self._account.stake_nano + self._account.unlocking_nano if self._account else 0
+    def _account_changed(self) -> None:
+        self._provider.offers.stake_is(self._account.stake_nano)
+        self._events.changed("wallet")
 
-    async def _watch_balance(self) -> None:
-        while True:
-            self._balance_due.clear()
-            address, rollup = self._wallet.address, self._chain.known
-            if address is not None and rollup is not None and self._chain.reachable:
-                with contextlib.suppress(IdlewattError):  # the chain desk tells of a chain that is silent
-                    account = await rollup.client.account(address)
-                    balance_nano = account.balance_nano if account else 0
-                    if balance_nano != self._balance_nano or account != self._account:
-                        self._balance_nano, self._account = balance_nano, account
-                        self._provider.offers.stake_is(account.stake_nano if account else 0)
-                        self._events.changed("wallet")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(BALANCE_S):
-                    await self._balance_due.wait()
+    def _is_busy(self) -> bool:
+        """Whether this node itself uses the machine; loading or measuring a model uses the GPU as well."""
+        is_serving = any(job.role == "provider" for job in self._jobs.active)
+        return self._provider.starting or self._measured is not None or is_serving
 
     async def _sample_history(self) -> None:
         while True:

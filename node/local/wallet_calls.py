@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Literal
 
 from node.buyer.service import BuyerService
+from node.payments.account_monitor import AccountMonitor
 from node.payments.balances import money_view
 from node.payments.channel_list import channel_summaries
 from node.payments.escape import EscapeHatch
@@ -16,28 +16,48 @@ from node.payments.wallet import NodeWallet
 from node.provider.service import ProviderService
 from node.rollup.monitor import RollupMonitor
 from node.store.store import Store
-from node.values import ChannelSummary, MoneyView, SlashView, Step
+from node.values import ChannelSummary, MoneyView, SlashView, Step, WalletView
 from wallet.addresses import parse_address
 from wallet.errors import WalletError
 
 WALLET_ID: Final = "main"
 
 
-class WalletCalls(ABC):
-    """What ``NodeApi`` says about wallets, of a node that has one."""
+class WalletCalls:
+    """What ``NodeApi`` says about wallets.
 
-    _wallet: NodeWallet
-    _chain: RollupMonitor
-    _store: Store
-    _buyer: BuyerService
-    _provider: ProviderService
-    _ways_out: EscapeHatch
-    _money: MoneyView | None
-    _balance_nano: int | None
+    Args:
+        wallet: The node's only wallet.
+        chain: The rollup.
+        store: Channels and receipts.
+        account: The wallet's account on the rollup.
+        buyer: Closes channels that this node pays through.
+        provider: Redeems and closes channels that this node is paid through.
+        escape: The ways out that need no sequencer.
+        on_change: Told when the wallet's money or state changed.
+    """
 
-    @abstractmethod
-    def _wallet_changed(self) -> None:
-        """The wallet's money or state is another now."""
+    def __init__(
+        self,
+        wallet: NodeWallet,
+        chain: RollupMonitor,
+        store: Store,
+        account: AccountMonitor,
+        *,
+        buyer: BuyerService,
+        provider: ProviderService,
+        escape: EscapeHatch,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._wallet = wallet
+        self._chain = chain
+        self._store = store
+        self._account = account
+        self._buyer = buyer
+        self._provider = provider
+        self._escape = escape
+        self._wallet_changed = on_change
+        self._money: MoneyView | None = None
 
     async def create_wallet(self, wallet_id: str, passphrase: str) -> str:
         """See ``NodeApi``."""
@@ -77,7 +97,7 @@ class WalletCalls(ABC):
         """See ``NodeApi``."""
         self._check_wallet(wallet_id)
         self._money = await money_view(self._wallet, self._chain, self._store)
-        self._balance_nano = sum(line.amount_nano for line in self._money.lines if line.place == "wallet")
+        self._account.balance_is(sum(line.amount_nano for line in self._money.lines if line.place == "wallet"))
         return self._money
 
     async def faucet(self, wallet_id: str) -> int:
@@ -110,14 +130,14 @@ class WalletCalls(ABC):
     ) -> AbstractAsyncContextManager[AsyncIterator[Step]]:
         """See ``NodeApi``."""
         self._check_wallet(wallet_id)
-        return self._ways_out.force_withdraw(amount_nano, to, wait=wait, l1_url=l1_url)
+        return self._escape.force_withdraw(amount_nano, to, wait=wait, l1_url=l1_url)
 
     def leave(
         self, wallet_id: str, *, freeze: bool = False, wait: bool = True, l1_url: str = ""
     ) -> AbstractAsyncContextManager[AsyncIterator[Step]]:
         """See ``NodeApi``."""
         self._check_wallet(wallet_id)
-        return self._ways_out.leave(freeze=freeze, wait=wait, l1_url=l1_url)
+        return self._escape.leave(freeze=freeze, wait=wait, l1_url=l1_url)
 
     async def stake(self, wallet_id: str, amount_nano: int) -> str:
         """See ``NodeApi``."""
@@ -164,6 +184,21 @@ class WalletCalls(ABC):
         if await self._store.provider_channel(channel_id) is None:
             raise WalletError("That channel is not known here.", code="bad_channel", fix="List the open ones.")
         return await self._provider.earnings.close_channel(channel_id)
+
+    def _wallet_view(self) -> WalletView:
+        account = self._account.account
+        return WalletView(
+            wallet_id=WALLET_ID,
+            label="Wallet",
+            state=self._wallet.state,
+            address=self._wallet.address_hex,
+            balance_nano=self._account.balance_nano,
+            money=self._money,
+            backed_up=self._wallet.backed_up,
+            stake_nano=account.stake_nano if account else 0,
+            unlocking_nano=account.unlocking_nano if account else 0,
+            unlock_at_s=account.unlock_at_s if account else 0,
+        )
 
     def _check_wallet(self, wallet_id: str) -> None:
         if wallet_id != WALLET_ID:

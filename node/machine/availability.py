@@ -76,12 +76,6 @@ class AvailabilityMonitor:
         self._regardless_until_s = float("-inf")
         self._stepping = asyncio.Lock()
 
-    @property
-    def names(self) -> frozenset[str]:
-        """Programs to look for."""
-        rules = self._availability.rules
-        return frozenset(rules.pause_for) if rules.enabled else frozenset()
-
     async def run(self) -> None:
         """Watch until cancelled."""
         if not self._availability.rules.enabled:
@@ -159,6 +153,11 @@ class AvailabilityMonitor:
                 self._idle_s = await asyncio.to_thread(self._presence.idle_s)
         except TimeoutError:
             self._idle_s = None
+
+
+def watched_programs(rules: MannersRules) -> frozenset[str]:
+    """Names of the programs that the rules give the machine to."""
+    return frozenset(rules.pause_for) if rules.enabled else frozenset()
 
 
 def facts_of(sample: Sample | None, processes: ProcessFacts, idle_s: float | None, *, is_busy: bool) -> Facts:

@@ -48,6 +48,7 @@ class EnergyMeter:
         store: Where what jobs took is kept.
         jobs: Whose steps are followed.
         events: Told that devices changed.
+        programs: Names of programs to look for among the running ones.
         sampler: What looks at the hardware; by default at all of this machine.
         zone: The time zone of the tariff; by default this machine's.
 
@@ -62,12 +63,14 @@ class EnergyMeter:
         jobs: JobRegistry,
         events: EventBus,
         *,
+        programs: frozenset[str] = frozenset(),
         sampler: Callable[[], Sampler] = Sampler,
         zone: tzinfo | None = None,
     ) -> None:
         self.tariff = tariff(rules.price_per_kwh, rules.tariff)
         self._store = store
         self._events = events
+        self._programs = programs
         self._make_sampler = sampler
         self._zone = zone
         self._ledger = Ledger(cpu_w=rules.cpu_w, gpu_w=rules.gpu_w)
@@ -80,12 +83,10 @@ class EnergyMeter:
         self.sample: Sample | None = None
         self.processes = NOBODY
         self.devices: tuple[DeviceView, ...] = ()
-        self.wanted_names: frozenset[str] = frozenset()
-        """Programs that are looked for beside."""
         self.model = ""
         """What is rented out."""
         self._view: EnergyView | None = None
-        jobs.on_job = self._follow
+        jobs.add_listener(self._follow)
 
     async def run(self) -> None:
         """Look until cancelled; at the end, jobs that just ended are billed by one last look."""
@@ -123,7 +124,7 @@ class EnergyMeter:
             self._looked.set()
 
     def _read(self, sampler: Sampler) -> tuple[Sample, ProcessFacts]:
-        return sampler.sample(), self._probe.look(self.wanted_names)
+        return sampler.sample(), self._probe.look(self._programs)
 
     def _follow(self, job: JobView) -> None:
         if job.role != "provider":

@@ -33,7 +33,6 @@ class PriceAdvisor:
         settings: Default prices, and whether selling below cost is allowed.
         energy: What a token takes, and what power costs.
         market: Reads the verified offers.
-        provider: What is rented out.
         events: Told when the advice changes.
     """
 
@@ -42,37 +41,48 @@ class PriceAdvisor:
         settings: NodeSettings,
         energy: EnergyMeter,
         market: Callable[[], Awaitable[tuple[OfferView, ...]]],
-        provider: Callable[[], ProviderView | None],
         events: EventBus,
     ) -> None:
         self._settings = settings
         self._energy = energy
         self._market = market
-        self._provider = provider
         self._events = events
         self._info: EngineInfo | None = None
+        self._tokens_per_s = 0.0
         self._offers: tuple[OfferView, ...] = ()
         self.advice: PriceAdvice | None = None
         self._due = asyncio.Event()
 
-    async def run(self) -> None:
-        """Ask until cancelled."""
+    async def run(self, provider: Callable[[], ProviderView | None]) -> None:
+        """Ask until cancelled.
+
+        Args:
+            provider: What is rented out at this moment.
+        """
         while True:
-            if self._info is not None and self._provider() is not None:
+            if self._info is not None and provider() is not None:
                 await self._read_market()
+                rented = provider()
+                if rented is not None:
+                    self._tokens_per_s = rented.tokens_per_s
                 await self._renew()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ASK_S):
                     await self._due.wait()
             self._due.clear()
 
-    async def check(self, info: EngineInfo, prices: Prices) -> None:
+    async def check(self, info: EngineInfo, prices: Prices, tokens_per_s: float) -> None:
         """Advise on a model that is about to be rented out, and refuse a price below its power.
+
+        Args:
+            info: The model, as its engine tells.
+            prices: What is to be asked for it.
+            tokens_per_s: The speed of one stream, as measured.
 
         Raises:
             BelowCostError: If power costs more, and nobody allowed that.
         """
-        self._info = info
+        self._info, self._tokens_per_s = info, tokens_per_s
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_TIMEOUT_S):
                 await self._energy.looked()
@@ -93,11 +103,10 @@ class PriceAdvisor:
         if info is None:
             return
         await self._energy.know(info.model_name)
-        provider = self._provider()
         advice = advise(
             tokens=self._tokens(info),
             tariff=self._energy.tariff,
-            tokens_per_s=provider.tokens_per_s if provider else info.tokens_per_s,
+            tokens_per_s=self._tokens_per_s,
             offers=self._offers,
             model_sha256=info.model_sha256,
             parameters=info.parameters,

@@ -48,6 +48,8 @@ class ProviderService:
         store: Vouchers, receipts, totals.
         jobs: Where jobs are shown and kept.
         events: Where events go.
+        check_price: Asked with model, prices and tokens per second before an offer goes out; raises when the price must
+            not be.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class ProviderService:
         store: Store,
         jobs: JobRegistry,
         events: EventBus,
+        *,
+        check_price: Callable[[EngineInfo, Prices, float], Awaitable[None]],
     ) -> None:
         self._settings = settings
         self._wallet = wallet
@@ -75,8 +79,7 @@ class ProviderService:
         self.prices = settings.prices
         self.paused = ""
         """Why the machine is somebody else's for now; set by :meth:`pause`, online or not."""
-        self.check_price: Callable[[EngineInfo, Prices], Awaitable[None]] | None = None
-        """Asked before an offer goes out; raises when the price must not be."""
+        self._check_price = check_price
         self._asked_model = ""
         self._resting: ProviderView | None = None
         self._engine: RentableEngine | None = None
@@ -124,8 +127,8 @@ class ProviderService:
             engine = await asyncio.to_thread(make_engine, self._settings, model, lambda _: self._engine_changed())
             self._wallet.unlocked()
             if self.wanted and model in {self.model, self._asked_model}:
-                if self.check_price is not None and self._host is not None:
-                    await self.check_price(self._host.info, prices)
+                if self._host is not None:
+                    await self._check_price(self._host.info, prices, self._speed.tokens_per_s)
                 self.prices = prices
                 self.offers.look_again()
                 self._events.changed("phase")
@@ -200,8 +203,8 @@ class ProviderService:
 
     async def _start(self, engine: RentableEngine) -> None:
         await self._load(engine)
-        if self.check_price is not None and self._host is not None:
-            await self.check_price(self._host.info, self.prices)
+        if self._host is not None:
+            await self._check_price(self._host.info, self.prices, self._speed.tokens_per_s)
         self._begin_online()
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):

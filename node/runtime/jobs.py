@@ -41,8 +41,7 @@ class JobRegistry:
         self._told_at_s = 0.0
         self._tokens = 0
         self._history: deque[float] = deque(maxlen=HISTORY_SAMPLES)
-        self.on_job: Callable[[JobView], None] = lambda _: None
-        """Told of every step of a job, and of its end, when it happens."""
+        self._listeners: list[Callable[[JobView], None]] = []
 
     @property
     def active(self) -> tuple[JobView, ...]:
@@ -59,6 +58,10 @@ class JobRegistry:
         """Output tokens a second, one sample a second, oldest first."""
         return tuple(self._history)
 
+    def add_listener(self, listener: Callable[[JobView], None]) -> None:
+        """Tell ``listener`` of every step of a job, and of its end, when it happens."""
+        self._listeners.append(listener)
+
     async def load(self) -> None:
         """Read the last jobs of earlier runs; those that a crash cut off are ended."""
         await self._store.end_unfinished_jobs(now_ms())
@@ -74,7 +77,7 @@ class JobRegistry:
         before = self._active.get(key)
         self._tokens += job.output_tokens - (before.output_tokens if before else 0)
         self._active[key] = job
-        self.on_job(job)
+        self._tell(job)
         if before is None or before.stage is not job.stage or time.monotonic() - self._told_at_s > CHANGE_INTERVAL_S:
             self._told_at_s = time.monotonic()
             self._on_change()
@@ -82,14 +85,14 @@ class JobRegistry:
     def drop(self, job: JobView | None) -> None:
         """A job that came to nothing and leaves no trace."""
         if job is not None and self._active.pop((job.role, job.job_id), None) is not None:
-            self.on_job(msgspec.structs.replace(job, stage=JobStage.CANCELLED, finished_ms=now_ms()))
+            self._tell(msgspec.structs.replace(job, stage=JobStage.CANCELLED, finished_ms=now_ms()))
             self._on_change()
 
     async def finish(self, job: JobView, peer: bytes, reason: str) -> None:
         """A job ended: keep it, here and in the store. A store that refuses loses history, never the job."""
         self._active.pop((job.role, job.job_id), None)
         self._recent.appendleft(job)
-        self.on_job(job)
+        self._tell(job)
         self._on_change()
         record = JobRecord(
             job_id=job.job_id,
@@ -111,6 +114,10 @@ class JobRegistry:
             await self._store.save_job(record)
         except IdlewattError as error:
             log.error("job %s was not written down: %s", job.job_id, error.line())
+
+    def _tell(self, job: JobView) -> None:
+        for listener in self._listeners:
+            listener(job)
 
     def sample(self) -> None:
         """Close one second of the history."""

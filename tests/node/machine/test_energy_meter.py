@@ -16,7 +16,7 @@ from node.hardware.processes import ProcessFacts
 from node.hardware.reading import GpuUser, Reading
 from node.hardware.rules import EnergyRules, MannersRules
 from node.hardware.sampler import Sample, Sampler
-from node.machine.availability import AvailabilityMonitor, facts_of
+from node.machine.availability import AvailabilityMonitor, facts_of, watched_programs
 from node.machine.energy_meter import EnergyMeter, basis, judge_net
 from node.runtime.events import EventBus
 from node.runtime.jobs import JobRegistry, now_ms
@@ -226,26 +226,27 @@ async def test_a_person_who_comes_back_pauses_it_and_who_leaves_lets_it_go_on(mo
 
 async def test_another_reason_is_told_while_it_is_paused():
     provider, programs = Provider(), [("steam",)]
+    rules = MannersRules(pause_for=("steam",), quiet_hours=("mon-sun",))
     desk = AvailabilityMonitor(
-        MannersRules(pause_for=("steam",), quiet_hours=("mon-sun",)), EventBus(),
+        rules, EventBus(),
         look=lambda: (None, processes(wanted_by=programs[0])), is_busy=lambda: False,
         pause=provider.pause, resume=provider.resume,
     )  # fmt: skip
     await desk.step()
-    assert (desk.view.kind, desk.names) == ("quiet_hours", frozenset({"steam"}))
+    assert (desk.view.kind, watched_programs(rules)) == ("quiet_hours", frozenset({"steam"}))
 
 
 async def test_without_manners_nothing_is_looked_at():
     def never():
         raise AssertionError
 
-    provider = Provider()
+    provider, rules = Provider(), MannersRules(enabled=False, pause_for=("steam",))
     desk = AvailabilityMonitor(
-        MannersRules(enabled=False, pause_for=("steam",)), EventBus(), look=never, is_busy=never,
+        rules, EventBus(), look=never, is_busy=never,
         pause=provider.pause, resume=provider.resume,
     )  # fmt: skip
     await desk.run()
-    assert (desk.names, desk.view) == (frozenset(), None)
+    assert (watched_programs(rules), desk.view) == (frozenset(), None)
 
 
 async def test_a_pause_is_overridden_for_as_long_as_asked_and_comes_back():
