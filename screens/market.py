@@ -72,8 +72,9 @@ def empty_text(snapshot: NodeSnapshot, filtered: bool) -> str:
     if filtered:
         return "No offer matches. Esc clears the filter."
     if snapshot.relay.state != "online":
-        reason = snapshot.relay.error or "It reconnects by itself; r asks again."
-        return f"No relay ({snapshot.relay.state}): offers come over it. {reason}"
+        reason = plain(snapshot.relay.error)
+        fix = plain(snapshot.relay.fix) or "It reconnects by itself; r asks again."
+        return f"No relay ({snapshot.relay.state}): offers come over it. {reason} {fix}".replace("  ", " ")
     return "Nobody rents a model out on this relay now. F3 rents yours out; r asks again."
 
 

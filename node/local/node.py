@@ -253,6 +253,7 @@ class LocalNode(WalletCalls, ModelCalls):
                 relay=relay.state,
                 relay_url=relay.url,
                 relay_error=relay.error,
+                relay_fix=relay.fix,
                 chain_url=self._chain.url,
                 chain_reachable=self._chain.reachable,
                 chain_error=self._chain.error,

@@ -21,6 +21,9 @@ class HealthFacts(msgspec.Struct, frozen=True, kw_only=True):
     relay: Literal["off", "connecting", "online", "reconnecting", "closed"]
     relay_url: str
     relay_error: str = ""
+    """Why the relay is not connected, as one sentence."""
+    relay_fix: str = ""
+    """What to do about it."""
     chain_url: str
     chain_reachable: bool
     chain_error: str = ""
@@ -146,9 +149,9 @@ def _relay(facts: HealthFacts) -> HealthItem:
         case "connecting":
             return _item("relay", Health.WARN, f"Connecting to {facts.relay_url}.")
         case _:
-            why = f" ({facts.relay_error})" if facts.relay_error else ""
-            detail = f"The relay {facts.relay_url} can't be reached{why}."
-            return _item("relay", Health.FAIL, detail, "It is tried again by itself; check its address.")
+            detail = facts.relay_error or f"The relay {facts.relay_url} can't be reached."
+            fix = facts.relay_fix or "It is tried again by itself; check its address."
+            return _item("relay", Health.FAIL, detail, fix)
 
 
 def _chain(facts: HealthFacts) -> HealthItem:

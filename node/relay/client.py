@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Final, Self
@@ -15,11 +14,11 @@ from nacl.signing import SigningKey
 from chain.errors import UsageError
 from chain.logs import get_logger
 from node.relay.auth import node_id, node_key
-from node.relay.backoff import backoff_s
+from node.relay.backoff import jittered_backoff
 from node.relay.circuit import Circuit, NodeId, RelayError
 from node.relay.client_circuit import ClientCircuit
 from node.relay.client_connection import ClientConnection, LostError
-from node.relay.client_errors import CONNECT_LINES, ConnectionFailure, failure_of, parse_url
+from node.relay.client_errors import CONNECT_LINES, ConnectionFailure, failure_of, parse_url, shown_url
 from node.relay.client_state import OfferListing, RelayState, StateTracker, now_ms
 from node.relay.relay_session import RelaySession
 from node.wire import messages as m
@@ -69,7 +68,7 @@ class RelayClient:
         self._key = signing_key or SigningKey.generate()
         self._ping_timeout_s = ping_timeout_s
         self._connect_timeout_s = connect_timeout_s
-        self._backoff = backoff or (lambda attempt: backoff_s(attempt, secrets.SystemRandom().random()))
+        self._backoff = backoff or jittered_backoff()
         self._session = RelaySession(incoming_limit)
         self._tracker = StateTracker(on_state)
         self._offers: tuple[bytes, ...] = ()
@@ -97,7 +96,7 @@ class RelayClient:
     @property
     def url(self) -> str:
         """The relay's address, without credentials."""
-        return str(self._url.with_user(None))
+        return shown_url(self._url)
 
     @property
     def state(self) -> RelayState:
@@ -137,7 +136,7 @@ class RelayClient:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        self._end("")
+        self._end()
 
     async def publish(self, offers: Sequence[bytes]) -> None:
         """List these offers and no others, now and after every reconnect.
@@ -233,7 +232,7 @@ class RelayClient:
             log.exception("relay_client_failed", relay=self.url)
             if not first.done():
                 first.set_exception(error)
-            self._end("The relay client failed; the log says why.")
+            self._end(ConnectionFailure("failed", "The relay client failed; the log says why."))
 
     async def _keep_connected(self, first: asyncio.Future[None]) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s)
@@ -252,7 +251,7 @@ class RelayClient:
                     return
                 self._go_offline(failure)
                 if failure.is_final:
-                    self._end(failure.line, failure.fix)
+                    self._end(failure)
                     return
                 if was_online and failure.code != "relay_unreachable":
                     # A coded error ended the session at the relay too: there is nothing to resume.
@@ -305,18 +304,21 @@ class RelayClient:
                 welcome.grace_ms / 1000, self._session.reset, "relay_lost", "The relay was away for too long."
             )
         self._online.clear()
-        self._tracker.enter("reconnecting", error=failure.line, fix=failure.fix)
+        self._tracker.enter("reconnecting", failure)
 
-    def _end(self, line: str, fix: str = "") -> None:
-        """Close for good; an empty ``line`` means that nothing failed."""
+    def _end(self, failure: ConnectionFailure | None = None) -> None:
+        """Close for good, because of a failure or because the owner wants it."""
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None
         self._online.clear()
         self._connection = None
         if not self._tracker.is_closed:
-            self._tracker.enter("closed", error=line or None, fix=fix)
-        self._session.reset("relay_lost" if line else "done", line or "The relay client was closed.")
+            self._tracker.enter("closed", failure)
+        if failure is not None:
+            self._session.reset("relay_lost", failure.line)
+        else:
+            self._session.reset("done", "The relay client was closed.")
         self._session.arrived.set()
 
     # -- waiting ------------------------------------------------------------
@@ -332,7 +334,7 @@ class RelayClient:
             if self._online.is_set():
                 line = f"The node didn't answer within {timeout_s:g} s."
                 raise RelayError(line, code="peer_timeout", fix="Choose another provider.") from None
-            raise self._unreachable(self.state.last_error) from None
+            raise self._offline_error() from None
 
     async def _wait_online(self) -> None:
         while not self._online.is_set():
@@ -360,7 +362,9 @@ class RelayClient:
 
     def _check_open(self) -> None:
         if self._tracker.is_closed:
-            raise RelayError(self.state.last_error or "The relay client is closed.", fix=self.state.last_fix)
+            if self.state.last_failure is not None:
+                raise self.state.last_failure.error(self.url)
+            raise RelayError("The relay client is closed.")
 
     def _check_offers(self, offers: Sequence[bytes]) -> None:
         welcome = self._session.welcome
@@ -370,6 +374,9 @@ class RelayClient:
             raise RelayError(f"The relay lists {most} offers of a node, not {len(offers)}.", code="limit_offers")
         if any(not 0 < len(offer) <= largest_bytes for offer in offers):
             raise RelayError(f"An offer has 1 to {largest_bytes} bytes.", code="limit_offer_bytes")
+
+    def _offline_error(self) -> RelayError:
+        return self.state.last_failure.error(self.url) if self.state.last_failure else self._unreachable("")
 
     def _unreachable(self, line: str) -> RelayError:
         return ConnectionFailure("relay_unreachable", line).error(self.url)

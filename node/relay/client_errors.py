@@ -63,6 +63,14 @@ class ConnectionFailure:
         return RelayError(line, code=self.code, fix=self.fix)
 
 
+def shown_url(url: URL | str) -> str:
+    """A relay's address without the credentials in it."""
+    try:
+        return str(URL(url).with_user(None))
+    except ValueError:
+        return str(url)
+
+
 def failure_of(error: Exception) -> ConnectionFailure:
     """What an exception of a connection means."""
     code = error.code if isinstance(error, RefusedError | WireError) else "relay_unreachable"

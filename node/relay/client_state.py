@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from chain.logs import get_logger
 from node.relay.circuit import NodeId
+from node.relay.client_errors import ConnectionFailure
 
 log: Final = get_logger(__name__)
 
@@ -27,10 +28,13 @@ class RelayState:
     """The last measured round trip to the relay."""
     reconnects: int = 0
     """How often the connection was made again."""
-    last_error: str = ""
-    """One line about the latest failure, empty if there was none."""
-    last_fix: str = ""
-    """What to do about the latest failure, empty if there was none or nothing can be done."""
+    last_failure: ConnectionFailure | None = None
+    """The latest failure, ``None`` if there was none."""
+
+    @property
+    def last_error(self) -> str:
+        """One line about the latest failure, empty if there was none."""
+        return self.last_failure.line if self.last_failure else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +63,18 @@ class StateTracker:
         """Whether the client is closed: it will not connect again."""
         return self.state.phase == "closed"
 
-    def enter(self, phase: Phase, *, error: str | None = None, fix: str = "") -> None:
+    def enter(self, phase: Phase, failure: ConnectionFailure | None = None) -> None:
         """Note the phase; one that begins now gets the present time.
 
         Args:
             phase: The phase from now on.
-            error: The failure that led here, as one line; ``None`` keeps the latest failure and its fix.
-            fix: What to do about that failure.
+            failure: What led here; ``None`` keeps the latest failure.
         """
         state = self.state
         if phase != state.phase:
             came_back = state.phase == "reconnecting" and phase == "online"
             state = replace(state, phase=phase, since_ms=now_ms(), reconnects=state.reconnects + came_back)
-        self._set(state if error is None else replace(state, last_error=error, last_fix=fix))
+        self._set(replace(state, last_failure=failure or state.last_failure))
 
     def note_rtt(self, rtt_ms: float) -> None:
         """Note a measured round trip."""

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Literal, TypedDict
 
 from chain.errors import IdlewattError
+from chain.logs import get_logger
+from node.relay.backoff import jittered_backoff
 from node.relay.circuit import RelayError
 from node.relay.client import RelayClient, RelayState
+from node.relay.client_errors import shown_url
 from node.values import RelayView
 from node.wire.text import plain
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 RETRY_FIRST_S: Final = 0.5
 RETRY_MOST_S: Final = 15.0
+_LINE_CHARS: Final = 400
+"""The longest reason that is shown; what a relay says of itself in it is bounded already."""
 
 
 class RelayConnection:
@@ -24,15 +28,24 @@ class RelayConnection:
 
     Args:
         url: The relay's address; ``None`` where none is set.
-        on_change: Told whenever :meth:`view` changes.
+        on_change: Called on the event loop whenever :meth:`view` changes.
+        backoff: The wait in seconds before a retry of a connection that could not be made, from its number.
     """
 
-    def __init__(self, url: str | None, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        url: str | None,
+        on_change: Callable[[], None],
+        *,
+        backoff: Callable[[int], float] | None = None,
+    ) -> None:
         self._url = url
+        self._shown_url = shown_url(url or "")
         self._on_change = on_change
         self._client: RelayClient | None = None
         self._state: RelayState | None = None
-        self._error = ""
+        self._error: IdlewattError | None = None
+        self._backoff = backoff or jittered_backoff(first_s=RETRY_FIRST_S, longest_s=RETRY_MOST_S)
         self._ready = asyncio.Event()
 
     @property
@@ -44,13 +57,16 @@ class RelayConnection:
         """The connection as screens show it."""
         if not self._url:
             return RelayView(url="", state="off", rtt_ms=None, reconnects=0)
-        state = self._state
+        state, error = self._state, self._error
         if state is None:
-            phase = "reconnecting" if self._error else "connecting"
-            return RelayView(url=self._url, state=phase, rtt_ms=None, reconnects=0, error=self._error)  # type: ignore[arg-type]
-        error = "" if state.phase == "online" else plain(state.last_error, 200)
+            phase: Literal["connecting", "reconnecting"] = "reconnecting" if error else "connecting"
+            return RelayView(url=self._shown_url, state=phase, rtt_ms=None, reconnects=0, **_told(error))
+        if state.phase == "online":
+            error = None
+        elif state.last_failure is not None:
+            error = state.last_failure.error(self._shown_url)
         return RelayView(
-            url=self._url, state=state.phase, rtt_ms=state.rtt_ms, reconnects=state.reconnects, error=error
+            url=self._shown_url, state=state.phase, rtt_ms=state.rtt_ms, reconnects=state.reconnects, **_told(error)
         )
 
     async def client(self, timeout_s: float = 10.0) -> RelayClient:
@@ -65,10 +81,11 @@ class RelayConnection:
             async with asyncio.timeout(timeout_s):
                 await self._ready.wait()
         except TimeoutError:
-            why = f" ({self._error})" if self._error else ""
-            raise RelayError(
-                f"The relay {self._url} can't be reached{why}.", fix="Check its address, or wait: it is tried again."
-            ) from None
+            fix = "Check its address, or wait: it is tried again."
+            error = self._error
+            if error is None:
+                raise RelayError(f"The relay {self._shown_url} can't be reached.", fix=fix) from None
+            raise RelayError(error.message, code=error.code, fix=error.fix or fix) from None
         assert self._client is not None
         return self._client
 
@@ -76,19 +93,19 @@ class RelayConnection:
         """Stay connected until cancelled; ``serve`` runs with each client for as long as that client lives."""
         if not self._url:
             return
-        pause_s = RETRY_FIRST_S
+        attempt = 0
         while True:
             try:
                 await self._run_once(self._url, serve)
-                pause_s = RETRY_FIRST_S
+                attempt = 0
             except IdlewattError as error:
-                if self._error != error.message:
-                    log.warning("relay: %s", error.line())
-                self._error = error.message
+                if self._error is None or self._error.message != error.message:
+                    log.warning("relay_connection_failed", relay=self._shown_url, code=error.code, error=error.line())
+                self._error = error
                 self._state = None
                 self._on_change()
-            await asyncio.sleep(pause_s)
-            pause_s = min(RETRY_MOST_S, pause_s * 2)
+            await asyncio.sleep(self._backoff(attempt))
+            attempt += 1
 
     async def _run_once(self, url: str, serve: Callable[[RelayClient], Awaitable[None]] | None) -> None:
         closed = asyncio.Event()
@@ -103,7 +120,7 @@ class RelayConnection:
         try:
             await client.start()
             self._client = client
-            self._error = ""
+            self._error = None
             self._ready.set()
             if serve is None:
                 await closed.wait()
@@ -115,3 +132,15 @@ class RelayConnection:
             await client.close()
             self._state = None
             self._on_change()
+
+
+class _Told(TypedDict):
+    error: str
+    fix: str
+
+
+def _told(error: IdlewattError | None) -> _Told:
+    """A failure as a view tells it."""
+    if error is None:
+        return {"error": "", "fix": ""}
+    return {"error": plain(error.message, _LINE_CHARS), "fix": plain(error.fix, _LINE_CHARS)}

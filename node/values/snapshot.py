@@ -22,6 +22,9 @@ class RelayView(msgspec.Struct, frozen=True, kw_only=True):
     rtt_ms: float | None
     reconnects: int
     error: str = ""
+    """Why there is no connection, as one sentence; text of the relay in it is plain and bounded."""
+    fix: str = ""
+    """What to do about it; empty where it is tried again and nothing else helps."""
 
 
 class NodeSnapshot(msgspec.Struct, frozen=True, kw_only=True):

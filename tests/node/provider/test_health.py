@@ -48,7 +48,8 @@ def verdict(**changes):
         ({"engine_state": "restarting"}, Phase.DEGRADED, "crashed"),
         ({"engine_state": "failed", "engine_error": "It is broken."}, Phase.DEGRADED, "It is broken."),
         ({"relay": "off"}, Phase.DEGRADED, "No relay"),
-        ({"relay": "reconnecting", "relay_error": "refused"}, Phase.DEGRADED, "(refused)"),
+        ({"relay": "reconnecting"}, Phase.DEGRADED, "The relay ws://relay can't be reached."),
+        ({"relay": "reconnecting", "relay_error": "The relay at ws://relay is full."}, Phase.DEGRADED, "is full."),
         ({"relay": "connecting", "offer_published": False}, Phase.STARTING, "Publishing"),
         ({"chain_url": ""}, Phase.DEGRADED, "No chain"),
         ({"chain_reachable": False, "chain_error": "timeout"}, Phase.DEGRADED, "(timeout)"),
@@ -64,6 +65,11 @@ def test_the_headline_names_the_first_thing_that_is_wrong(changes, phase, words)
     assert words in found.why
     if phase in {Phase.DEGRADED, Phase.OFF}:
         assert found.fix
+
+
+def test_what_a_relay_says_to_do_stands_in_the_headline():
+    refused = verdict(relay="reconnecting", relay_error="The relay refused (version).", relay_fix="Update Idlewatt.")
+    assert (refused.why, refused.fix) == ("The relay refused (version).", "Update Idlewatt.")
 
 
 @pytest.mark.parametrize(

@@ -284,7 +284,7 @@ async def test_a_full_relay_says_what_to_do(make_relay, make_client):
         await RelayClient(relay.url).start()
     assert caught.value.code == "limit_nodes"
     assert "This relay is full. Try another relay." in caught.value.message
-    assert "--relay" in caught.value.fix
+    assert caught.value.fix == "Wait until it has room, or pass another --relay."
 
 
 async def test_a_client_that_is_turned_away_later_keeps_the_fix(make_relay):
@@ -298,10 +298,10 @@ async def test_a_client_that_is_turned_away_later_keeps_the_fix(make_relay):
         async with RelayServer(port=port, versions=(2, 2)):
             await closed.wait()
         assert "refused (version)" in client.state.last_error
-        assert client.state.last_fix == "Update Idlewatt or pass another --relay."
+        assert client.state.last_failure.fix == "Update Idlewatt or pass another --relay."
         with pytest.raises(RelayError) as caught:
             await client.offers()
-        assert caught.value.fix == client.state.last_fix
+        assert (caught.value.code, caught.value.fix) == ("version", client.state.last_failure.fix)
 
 
 async def test_a_web_server_that_is_no_relay_is_named_so():
