@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -16,6 +15,7 @@ from textual.screen import Screen
 
 from app.modes import ALL_MODES, ONBOARDING, SCREENS
 from app.themes import DEFAULT_THEME, OUR_THEMES
+from chain.logs import get_logger
 from node.api import NodeApi
 from node.values import IdlewattError, LogLine, NodeChanged, Notice, Phase
 from screens.base import NodeScreen, stylesheets
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from screens.models.screen import ModelsScreen
     from screens.onboarding import OnboardingScreen
 
-logger = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 COALESCE_S = 0.1
 """Screens redraw at most this often, however fast the node talks."""
@@ -136,7 +136,7 @@ class IdlewattApp(App[None], inherit_bindings=False):
             except IdlewattError as error:
                 self.tell(error.line(), "error")
             except Exception as error:
-                logger.exception("the node's events broke off")
+                log.exception("node_events_lost")
                 self.tell(f"The node's events broke off ({type(error).__name__}); listening again.", "error")
             await asyncio.sleep(1)
 
@@ -216,7 +216,7 @@ class IdlewattApp(App[None], inherit_bindings=False):
         except IdlewattError as error:
             self.tell(error.line(), "error")
         except Exception as error:
-            logger.exception("going online or offline failed")
+            log.exception("online_switch_failed")
             self.tell(f"Something failed inside ({type(error).__name__}). The log (9) has the details.", "error")
 
     async def _go_online(self, model: str = "") -> None:

@@ -156,7 +156,7 @@ class NodeScreen(Screen[None]):
         except IdlewattError as error:
             self.tell(error.line(), "error")
         except Exception as error:
-            logger.exception("a screen's work failed")
+            logger.exception("screen_work_failed")
             self.tell(f"Something failed inside ({type(error).__name__}). The log (9) has the details.", "error")
 
     def tell(self, text: str, severity: str = "information") -> None:

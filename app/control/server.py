@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import struct
@@ -15,9 +14,10 @@ import msgspec
 
 from app.control.protocol import METHODS, Call, ControlError, End, Failure, Item, Method, raw, read_frame, write_frame
 from chain.errors import IdlewattError
+from chain.logs import get_logger
 from node.api import NodeApi
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 CALL_TIMEOUT_S = 5.0
 _PEER_CREDENTIALS = struct.Struct("3i")
@@ -115,7 +115,7 @@ async def _answer(api: NodeApi, method: Method, arguments: dict[str, object], wr
         except ConnectionError:
             raise
         except Exception:
-            log.exception("the call %s failed unexpectedly", method.name)
+            log.exception("control_call_failed", method=method.name)
             await _fail(writer, ControlError("The node failed unexpectedly.", code="internal", fix="See its log."))
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from chain.errors import ChainRejectedError
+from chain.logs import get_logger
 from chain.money import format_usd
 from chain.views import ChannelView
 from node.payments.wallet import NodeWallet
@@ -22,7 +22,7 @@ from wallet.addresses import parse_address
 from wallet.errors import WalletError
 from wallet.vouchers import Voucher, sign_voucher
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 CHANNEL_LIFE_S: Final = 7 * 24 * 3600
 LEAST_LIFE_S: Final = 1_800
@@ -271,7 +271,7 @@ class OutgoingChannels:
             await self._store.confirm_opening(
                 record.signer, view.channel_id, deposit_nano=view.deposit_nano, expiry_s=view.expiry_s
             )
-            log.info("recovered channel %d", view.channel_id)
+            log.info("channel_recovered", channel=view.channel_id)
             self._on_change()
             return
         if record.channel_id is None:
@@ -325,7 +325,7 @@ class OutgoingChannels:
             await self._store.confirm_opening(key.address, view.channel_id)
             if view.redeemed_nano:
                 await self._store.raise_signed(view.channel_id, view.redeemed_nano)
-            log.info("recovered channel %d of a restored wallet", view.channel_id)
+            log.info("channel_recovered", channel=view.channel_id, wallet="restored")
             self._on_change()
             if not views:
                 return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable
 from typing import Final
 
@@ -13,8 +12,6 @@ from node.runtime.relay_connection import RelayConnection
 from node.session import buyer_io as io
 from node.session.link import SealedLink
 from node.session.mailbox import Mailbox
-
-log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S: Final = 10.0
 KEPT_S: Final = 240.0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
+from chain.logs import get_logger
 from chain.views import AccountView
 from node.buyer.provider_accounts import ProviderAccounts
 from node.market.choice import REASONS, rank
@@ -18,7 +18,7 @@ from node.runtime.jobs import now_ms
 from node.runtime.relay_connection import RelayConnection
 from node.values import OfferView
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 FRESH_S: Final = 3.0
 """How long a reading of the market is used again."""
@@ -110,7 +110,7 @@ class OfferReader:
         if unusable != self._told:
             self._told = unusable
             for reason, count in sorted(unusable.items()):
-                log.info("offers that are not shown: %d %s", count, REASONS[reason])
+                log.info("offers_hidden", count=count, reason=REASONS[reason])
 
 
 def _view(offer: Offer, account: AccountView | None, mine: bytes | None) -> OfferView:

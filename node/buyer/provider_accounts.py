@@ -8,18 +8,18 @@ holds nobody up: what it answers later is there for the next reading of the mark
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
 from chain.errors import IdlewattError
+from chain.logs import get_logger
 from chain.views import AccountView
 from node.market.offers import backing_nano
 from node.rollup.monitor import Rollup
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 FRESH_S: Final = 5.0
 """How long an account is taken for what it was."""
@@ -66,7 +66,7 @@ class ProviderAccounts:
                 async with asyncio.timeout(PATIENCE_S):
                     await self._done.wait()
             except TimeoutError:
-                log.info("the chain is slow to tell of %d providers: their stakes show later", len(self._wanted))
+                log.info("provider_accounts_delayed", providers=len(self._wanted))
         return {
             provider: self._kept[deployment, provider][1]
             for provider in claims_nano

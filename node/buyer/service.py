@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 from chain.errors import IdlewattError
+from chain.logs import get_logger
 from node.buyer.channels import ChannelNeed, OutgoingChannel, OutgoingChannels
 from node.buyer.connection_pool import ConnectionPool, ProviderConnection
 from node.buyer.offer_reader import OfferReader, VerifiedOffers
@@ -33,7 +33,7 @@ from node.wire.text import plain
 from wallet.addresses import checksum_address
 from wallet.receipts import Receipt
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 ATTEMPTS: Final = 3
 """Offers tried for one turn, as long as no token has come."""
@@ -137,7 +137,7 @@ class BuyerService:
                         await self.channels.reconcile()
                         await self.settlement.finish_closes()
                 except IdlewattError as error:
-                    log.warning("channels were not looked after: %s", error.line())
+                    log.warning("channels_not_reconciled", error=error.line())
                 try:
                     async with asyncio.timeout(RECONCILE_S):
                         await self._reconcile_due.wait()
@@ -161,7 +161,7 @@ class BuyerService:
         except TimeoutError:
             await view.fail("provider_silent", "The provider did not answer in time.", "Ask again.")
         except Exception:
-            log.exception("a chat turn failed")
+            log.exception("chat_turn_failed")
             await view.fail("internal", "Something went wrong in this node; its log says what.", "Try again.")
         finally:
             await waiting.put(None)
@@ -183,7 +183,7 @@ class BuyerService:
             failure = await self._attempt(view, market.offers[chosen.offer_id], chosen)
             if failure is None:
                 return
-            log.info("offer %s failed: %s %s", chosen.offer_id, failure.code, failure.message)
+            log.info("offer_failed", offer=chosen.offer_id, code=failure.code, error=failure.message)
             view.failure = failure
             if view.cancelled or view.delivered or failure.code in NO_FAILOVER:
                 break
@@ -315,7 +315,7 @@ class BuyerService:
 
     async def _keep_receipt(self, receipt: Receipt, offer: Offer) -> None:
         if await self._store.save_receipt("buyer", receipt) is not None:
-            log.error("two receipts are numbered %d on channel %d", receipt.sequence, receipt.channel_id)
+            log.error("conflicting_receipt_received", channel=receipt.channel_id, sequence=receipt.sequence)
             self._events.notice("error", f"{checksum_address(offer.provider)} signed two receipts for one request.")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -11,6 +10,7 @@ from typing import Final
 import msgspec
 
 from chain.errors import IdlewattError
+from chain.logs import get_logger
 from node.runtime.deadline import Deadline
 from node.session import buyer as machine
 from node.session import buyer_io as io
@@ -19,7 +19,7 @@ from node.session.mailbox import Mailbox
 from wallet.receipts import Receipt
 from wallet.vouchers import Voucher
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 SEND_TIMEOUT_S: Final = 30.0
 MOST_QUEUED_S: Final = 900.0
@@ -204,7 +204,7 @@ class BuyerSession:
         try:
             await self._keep(receipt)
         except IdlewattError as error:
-            log.error("a receipt could not be written down: %s", error.line())
+            log.error("receipt_not_saved", error=error.line())
 
     async def _send(self, message: m.Message) -> None:
         if self._gone:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Final
 
 from chain.errors import IdlewattError
+from chain.logs import get_logger
 from node.buyer.channels import OutgoingChannels
 from node.buyer.connection_pool import ConnectionPool
 from node.buyer.offer_reader import OfferReader
@@ -20,7 +20,7 @@ from node.store.store import Store
 from node.wire.text import plain
 from wallet.errors import WalletError
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 ANSWER_TIMEOUT_S: Final = 20.0
 SETTLE_PAUSES_S: Final = (1.0, 5.0, 20.0)
@@ -73,10 +73,10 @@ class Settlement:
                 if voucher is None:
                     return
                 answer = await self._say(offer, m.Pay(voucher=voucher))
-                log.info("channel %s was settled later: %s", record.channel_id, type(answer).__name__)
+                log.info("channel_settled_late", channel=record.channel_id, answer=type(answer).__name__)
                 return
             except (IdlewattError, TimeoutError) as error:
-                log.info("channel %s is not settled yet: %s", record.channel_id, error)
+                log.info("channel_not_settled", channel=record.channel_id, error=str(error))
 
     async def _say(self, offer: Offer, message: m.Message) -> m.Message:
         """Open a session, say one thing, and take the answer."""
@@ -147,10 +147,10 @@ class Settlement:
                 # Nothing can be redeemed any more, and once it has ended the chain no longer tells what was.
                 await self._store.record_paid_out(record.channel_id, view.redeemed_nano)
                 await (await self._wallet.service()).expire(record.channel_id)
-                log.info("channel %d ended and its rest came back", record.channel_id)
+                log.info("channel_ended", channel=record.channel_id)
             except IdlewattError as error:
                 if error.code not in {"too_early", "wallet_locked"}:
-                    log.warning("channel %d could not be ended: %s", record.channel_id, error.line())
+                    log.warning("channel_not_ended", channel=record.channel_id, error=error.line())
 
     async def stop(self) -> None:
         """End what is still being tried."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import msgspec
 
+from chain.logs import get_logger
 from node.buyer.service import BuyerService
 from node.local.model_calls import ModelCalls
 from node.local.wallet_calls import WalletCalls
@@ -46,7 +46,7 @@ from node.values import (
 from wallet.keystore import Keystore
 from wallet.voucher_keys import VoucherKeyStore
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class LocalNode(WalletCalls, ModelCalls):
@@ -322,5 +322,5 @@ class LocalNode(WalletCalls, ModelCalls):
         try:
             await service()
         except Exception:
-            log.exception("a service of this node failed")
+            log.exception("node_service_failed")
             self._events.notice("error", "A part of this node failed; the log says what. Restart it.")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import tzinfo
 from typing import Final
 
 from chain.errors import IdlewattError, UsageError
+from chain.logs import get_logger
 from node.hardware.manners import Facts, Manners, Pause, Run, Standing, decide, settle
 from node.hardware.presence import Presence
 from node.hardware.processes import ProcessFacts, name_of
@@ -21,7 +21,7 @@ from node.runtime.jobs import now_ms
 from node.values import PauseView
 from node.wire.text import plain
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 LOOK_S: Final = 1.0
 PRESENCE_S: Final = 3.0
@@ -117,7 +117,7 @@ class AvailabilityMonitor:
             await self._told(now, is_new=isinstance(was, Run))
         elif isinstance(was, Pause):
             self.view = None
-            log.info("the machine is free again")
+            log.info("provider_resumed")
             await self._do(self._resume())
 
     async def _told(self, pause: Pause, *, is_new: bool) -> None:
@@ -131,7 +131,7 @@ class AvailabilityMonitor:
             until_ms=None if pause.until_s is None else pause.until_s * 1000,
         )
         if is_new:
-            log.info("pausing: %s", reason)
+            log.info("provider_paused", reason=reason)
         if is_new or before is None or before.kind != pause.kind:
             await self._do(self._pause(reason))
         elif before != self.view:
@@ -141,7 +141,7 @@ class AvailabilityMonitor:
         try:
             await work
         except IdlewattError as error:
-            log.warning("pausing or going on failed: %s", error.line())
+            log.warning("provider_pause_failed", error=error.line())
         self._events.changed("phase")
 
     async def _ask_presence(self) -> None:

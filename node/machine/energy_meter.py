@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from datetime import tzinfo
@@ -12,6 +11,7 @@ from typing import Final
 import psutil
 
 from chain.errors import IdlewattError
+from chain.logs import get_logger
 from chain.money import format_usd
 from node.hardware.energy import Own, PowerGuess, TokenEnergy, expected_token_energy, share, token_energy
 from node.hardware.ledger import DeviceShare, Ledger
@@ -27,7 +27,7 @@ from node.store.records import JobEnergy, NetTotal
 from node.store.store import Store
 from node.values import DeviceView, EnergyView, JobStage, JobView, NetView
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 LOOK_S: Final = 2.0
 HOURS_SHOWN: Final = 24
@@ -105,7 +105,7 @@ class EnergyMeter:
                     async with asyncio.timeout(LOOK_S):
                         await self.look(sampler)
             except TimeoutError:
-                log.warning("the last jobs' energy was not read in time")
+                log.warning("last_energy_reading_timed_out")
             sampler.close()
 
     async def look(self, sampler: Sampler) -> None:
@@ -159,7 +159,7 @@ class EnergyMeter:
                 await self._store.save_job_energy(job_id, rows)
                 billed = True
             except IdlewattError as error:
-                log.error("what job %s took was not written down: %s", job_id, error.line())
+                log.error("job_energy_not_saved", job=job_id, error=error.line())
         if billed:
             await self.load_totals()
 
@@ -178,7 +178,7 @@ class EnergyMeter:
             if self.model:
                 self._tokens = {self.model: await self._token_energy(self.model)}
         except IdlewattError as error:
-            log.warning("what power cost was not read: %s", error.line())
+            log.warning("power_totals_not_read", error=error.line())
         self._view = self._made_view()
         self._events.changed("devices")
 
@@ -188,7 +188,7 @@ class EnergyMeter:
         try:
             self._tokens = {model: await self._token_energy(model)}
         except IdlewattError as error:
-            log.warning("what tokens took was not read: %s", error.line())
+            log.warning("token_energy_not_read", error=error.line())
 
     async def _token_energy(self, model: str) -> TokenEnergy | None:
         jobs = await self._store.job_energies(model)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from chain.errors import IdlewattError
+from chain.logs import get_logger
 from chain.money import format_usd
 from node.engine.protocol import EngineInfo
 from node.hardware.energy import TokenEnergy
@@ -18,7 +18,7 @@ from node.runtime.events import EventBus
 from node.runtime.settings import NodeSettings
 from node.values import OfferView, PriceAdvice, Prices, ProviderView
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 ASK_S: Final = 60.0
 MARKET_TIMEOUT_S: Final = 5.0
@@ -96,7 +96,7 @@ class PriceAdvisor:
             async with asyncio.timeout(MARKET_TIMEOUT_S):
                 self._offers = await self._market()
         except (IdlewattError, TimeoutError) as error:
-            log.debug("the market was not compared: %s", error)
+            log.debug("market_prices_not_read", error=str(error))
 
     async def _renew(self) -> None:
         info = self._info

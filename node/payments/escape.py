@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from chain.errors import IdlewattError
 from chain.l1.protocol import SignedVoucher
+from chain.logs import get_logger
 from chain.replay import rules_of
 from chain.signing import parse_address
 from node.payments.wallet import NodeWallet
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from chain.l1.rollup_l1 import JsonRpcRollupL1
 
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 GUARD_S: Final = 5.0
 
@@ -61,7 +61,7 @@ class EscapeHatch:
                 try:
                     await self._answer_exits()
                 except IdlewattError as error:
-                    log.warning("a channel's exit could not be answered: %s", error.line())
+                    log.warning("channel_exit_not_answered", error=error.line())
 
     async def _answer_exits(self) -> None:
         held = [channel for channel in await self._store.provider_channels() if channel.claimable_nano]
@@ -78,7 +78,9 @@ class EscapeHatch:
                     voucher = provable(domain, channel.channel_id, best, channel.signer)
                     if voucher is not None:
                         await l1.raise_channel_exit(channel.channel_id, voucher)
-                        log.warning("channel %d is leaving: its best voucher was brought", channel.channel_id)
+                        log.warning(
+                            "channel_exit_answered", channel=channel.channel_id, voucher_nano=channel.voucher_nano
+                        )
 
     @asynccontextmanager
     async def force_withdraw(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-
 from chain.errors import ChainRejectedError
+from chain.logs import get_logger
 from node.payments.wallet import NodeWallet
 from node.store.store import Store
 from node.values import SlashView
@@ -12,7 +11,7 @@ from wallet.addresses import checksum_address
 from wallet.errors import WalletError
 from wallet.receipts import Receipt
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 async def slash_by_evidence(wallet: NodeWallet, store: Store) -> tuple[SlashView, ...]:
@@ -44,7 +43,7 @@ async def slash_by_evidence(wallet: NodeWallet, store: Store) -> tuple[SlashView
                 raise
             continue  # somebody else was faster
         found.append(_view(first, stake_nano, receipt.l2_tx))
-        log.warning("slashed %s for two receipts about one request", found[-1].provider)
+        log.warning("provider_slashed", provider=found[-1].provider)
     if not found:
         raise WalletError(
             f"{len(pairs)} provider receipts contradict each other, and none of their signers has a stake left.",

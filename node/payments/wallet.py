@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Final, Literal
 
 from chain.errors import UsageError
+from chain.logs import get_logger
 from chain.views import SoftReceipt
 from node.rollup.monitor import RollupMonitor
 from node.store.records import ChannelState
@@ -21,7 +21,7 @@ from wallet.service import WalletService
 from wallet.voucher_keys import VoucherKeyStore
 from wallet.vouchers import Voucher, redemption
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 KEYS_IN_USE: Final = 64
 """Hot keys kept in memory, so that not every question reads a file."""
@@ -227,7 +227,7 @@ class NodeWallet:
                 raise
             await self._store.record_redeemed(channel_id, voucher.cumulative_nano)
             self._chain.forget_channel(channel_id)
-        log.info("redeemed channel %d up to %d nano", channel_id, voucher.cumulative_nano)
+        log.info("voucher_redeemed", channel=channel_id, cumulative_nano=voucher.cumulative_nano)
         self._on_change()
         return receipt.l2_tx
 

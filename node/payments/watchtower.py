@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from chain.errors import IdlewattError
+from chain.logs import get_logger
 from chain.signing import parse_address
 from chain.views import ChainInfo, DisputeStage, DisputeView, WatchEvent, WatchView
 from node.payments.wallet import NodeWallet
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from chain.watchtower import Watchtower
     from wallet.account import UnlockedAccount
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 FIRST_LOOK_S: Final = 3.0
 """A command that is over sooner never loads what speaks to L1."""
@@ -138,7 +138,7 @@ class WatchtowerRunner:
                 ) as self._tower:
                     await self._tower.run()
             except IdlewattError as error:
-                log.warning("the watchtower stopped: %s", error.line())
+                log.warning("watchtower_stopped", error=error.line())
             finally:
                 self._tower = None
             await asyncio.sleep(RETRY_S)
@@ -146,13 +146,13 @@ class WatchtowerRunner:
     def _tell(self, event: WatchEvent) -> None:
         text = plain(event.text, 300)
         if event.kind in ALARMS:
-            log.error("watchtower: %s", text)
+            log.error("watchtower_alarm", kind=event.kind, text=text)
             self._events.notice("error", text)
         elif event.kind in NEWS:
-            log.warning("watchtower: %s", text)
+            log.warning("watchtower_dispute", kind=event.kind, text=text)
             self._events.notice("warning", text)
         else:
-            log.info("watchtower: %s: %s", event.kind, text)
+            log.info("watchtower_progress", kind=event.kind, text=text)
         if event.kind != "verified":
             self._events.changed("chain")
 
@@ -161,6 +161,6 @@ def _watch_of(info: ChainInfo, prover: bytes | None) -> _Watch | None:
     try:
         rollup = parse_address(info.rollup_address)
     except ValueError:
-        log.warning("the chain names no rollup contract, so that nothing can be watched")
+        log.warning("watchtower_not_started", reason="the chain names no rollup contract")
         return None
     return _Watch(deployment=info.deployment, l1_url=info.l1_rpc_url, rollup=rollup, prover=prover)

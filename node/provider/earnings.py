@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Final
 
 from chain.errors import IdlewattError
+from chain.logs import get_logger
 from node.payments.wallet import NodeWallet
 from node.rollup.monitor import RollupMonitor
 from node.runtime.events import EventBus
@@ -15,7 +15,7 @@ from node.store.records import ChannelState
 from node.store.store import Store
 from wallet.addresses import parse_address
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 DAY_MS: Final = 24 * 3_600_000
 WATCH_S: Final = 10.0
@@ -60,7 +60,7 @@ class Earnings:
             try:
                 await self._watch_once()
             except IdlewattError as error:
-                log.warning("vouchers were not looked after: %s", error.line())
+                log.warning("vouchers_not_checked", error=error.line())
             rollup = self._chain.known
             # Often enough to see a lone close well before its delay ends.
             await asyncio.sleep(min(WATCH_S, rollup.info.params.close_delay_s / 4) if rollup else 1.0)
@@ -91,7 +91,7 @@ class Earnings:
                 await self._redeem(channel.channel_id, why)
             await self.load_totals()
         except IdlewattError as error:
-            log.warning("vouchers were not redeemed: %s", error.line())
+            log.warning("vouchers_not_redeemed", error=error.line())
 
     async def redeem_all(self) -> None:
         """Redeem whatever is claimable; what the chain refuses is logged and kept.
@@ -117,6 +117,6 @@ class Earnings:
     async def _redeem(self, channel_id: int, why: str) -> None:
         try:
             await self._wallet.redeem(channel_id)
-            log.info("channel %d was redeemed: %s", channel_id, why)
+            log.info("channel_redeemed", channel=channel_id, why=why)
         except IdlewattError as error:
-            log.warning("channel %d was not redeemed (%s): %s", channel_id, why, error.line())
+            log.warning("channel_not_redeemed", channel=channel_id, why=why, error=error.line())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Final
@@ -23,8 +22,6 @@ from node.store.store import Store
 from wallet.addresses import parse_address
 from wallet.receipts import Receipt, sign_receipt
 from wallet.vouchers import Voucher
-
-log = logging.getLogger(__name__)
 
 LEAST_ENGINE_TIMEOUT_S: Final = 120.0
 SILENT_TOKENS: Final = 200

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Final
 
 from chain.errors import IdlewattError
+from chain.logs import get_logger
 from node.market.offers import VALIDITY_MS, Offer, encode_offer, sign_offer
 from node.payments.wallet import NodeWallet
 from node.provider.session_manager import ServiceSpeed, ServingTerms
@@ -16,7 +16,7 @@ from node.rollup.monitor import RollupMonitor
 from node.runtime.jobs import now_ms
 from node.runtime.settings import NodeSettings
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 REFRESH_S: Final = 60.0
 LEAST_REFRESH_S: Final = 0.5
@@ -102,10 +102,10 @@ class OfferPublisher:
                 await client.publish([] if offer is None else [encode_offer(offer)])
                 self.published = offer is not None and self._is_online()
             except IdlewattError as error:
-                log.warning("the offer was not published: %s", error.line())
+                log.warning("offer_not_published", error=error.line())
                 self.published = False
             except Exception:
-                log.exception("the offer could not be made")
+                log.exception("offer_failed")
                 self.published = False
             if self.published:
                 self._first.set()

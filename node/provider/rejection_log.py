@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
 from chain.errors import IdlewattError
+from chain.logs import get_logger
 from node.provider.rejections import added, known, views
 from node.runtime.jobs import now_ms
 from node.store.rejections import DAY_MS
 from node.store.store import Store
 from node.values import RejectionView
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 TICK_S: Final = 1.0
 SAVE_S: Final = 10.0
@@ -59,7 +59,7 @@ class RejectionLog:
         self._today = added(self._today, [(reason, amount)])
         self._unsaved[reason] += amount
         if amount == 1:
-            log.info("a request was not taken: %s", reason)
+            log.info("request_rejected", reason=reason)
         self._on_change()
 
     def view(self) -> tuple[RejectionView, ...]:
@@ -106,7 +106,7 @@ class RejectionLog:
             await self._store.add_rejections(self._day_ms, amounts, keep_from_ms=self._day_ms - KEPT_DAYS * DAY_MS)
         except IdlewattError as error:
             self._unsaved.update(amounts)
-            log.warning("what was not taken could not be written down: %s", error.line())
+            log.warning("rejections_not_saved", error=error.line())
 
 
 def _day_ms() -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
 import msgspec
 
 from chain.errors import IdlewattError
+from chain.logs import get_logger
 from node.engine.protocol import EngineError, EngineInfo
 from node.models.bench import known_speed
 from node.payments.wallet import NodeWallet
@@ -31,7 +31,7 @@ from node.store.store import Store
 from node.values import Prices, ProviderView
 from node.wire.text import plain
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 READY_TIMEOUT_S: Final = 10.0
 LAST_REDEEM_S: Final = 10.0
@@ -195,7 +195,7 @@ class ProviderService:
             except IdlewattError as error:
                 await self._close_engine()
                 self.engine_error = error.message
-                log.warning("the model was not loaded again: %s", error.line())
+                log.warning("model_not_reloaded", model=self._asked_model, error=error.line())
             finally:
                 self.starting = False
                 self.offers.look_again()
@@ -211,7 +211,7 @@ class ProviderService:
                 await self.offers.first()
         except TimeoutError:
             # The node stays up and says why; it comes online by itself once relay and chain answer.
-            log.warning("no offer is published yet: relay %s; %s", self.relay.view().state, self._chain.error)
+            log.warning("offer_not_published_yet", relay=self.relay.view().state, chain_error=self._chain.error)
         self.starting = False
         self._events.changed("phase")
 
@@ -265,7 +265,7 @@ class ProviderService:
             async with asyncio.timeout(LAST_REDEEM_S):
                 await self.earnings.redeem_what_is_claimable("going offline")
         except TimeoutError:
-            log.warning("the chain did not answer in time: what is claimable is kept, and redeemed when online again")
+            log.warning("last_redeem_timed_out", limit_s=LAST_REDEEM_S)
 
     async def _close_engine(self) -> None:
         engine, self._engine, self._host = self._engine, None, None

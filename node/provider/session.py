@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,8 +21,6 @@ from node.session.mailbox import Mailbox
 from node.session.terms import ChannelFacts
 from wallet.receipts import Receipt
 from wallet.vouchers import Voucher
-
-log = logging.getLogger(__name__)
 
 ASK_TIMEOUT_S: Final = 20.0
 """How long a buyer that said something may take to say what it wants."""

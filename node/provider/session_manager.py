@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -11,6 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from chain.errors import IdlewattError
+from chain.logs import get_logger
 from node.provider.earnings import Earnings
 from node.provider.host import ProviderHost
 from node.provider.job_tracker import JobTracker
@@ -27,7 +27,7 @@ from node.session.link import SealedLink
 from node.session.mailbox import Mailbox
 from node.values import JobView, Prices
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 MAX_SESSIONS: Final = 64
 ROOM: Final = 16
@@ -196,10 +196,10 @@ class SessionManager:
         except (IdlewattError, TimeoutError) as error:
             code = error.code if isinstance(error, IdlewattError) else ""
             self._rejections.add(code if code in REASONS else "handshake_failed")
-            log.info("a session ended before it began: %s", error)
+            log.info("session_not_opened", error=str(error))
             await circuit.close("protocol")
         except Exception:
-            log.exception("a session failed")
+            log.exception("session_failed")
             await circuit.close("internal")
 
     async def _accepted(self, circuit: Circuit) -> SealedLink:
@@ -274,7 +274,7 @@ class SessionManager:
         try:
             await self._keep_job(session, tracker)
         except Exception:
-            log.exception("a job could not be written down")
+            log.exception("job_not_saved")
 
     async def _keep_job(self, session: ProviderSession, tracker: JobTracker) -> None:
         state, end = session.state, session.end

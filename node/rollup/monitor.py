@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +13,13 @@ import msgspec
 from chain.client import RollupClient
 from chain.eip712 import SigningDomain
 from chain.errors import ChainUnavailableError, IdlewattError
+from chain.logs import get_logger
 from chain.views import BatchView, ChainEvent, ChainInfo, ChannelView
 from node.store.store import Store
 from node.values import ChainSnapshot
 from node.wire.text import plain
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 POLL_S: Final = 3.0
 RETRY_S: Final = 1.0
@@ -191,7 +191,7 @@ class RollupMonitor:
         if not await self._store.bind_deployment(info.deployment):
             await self._store.archive_foreign(info.deployment)
             self.was_reset = True
-            log.warning("the chain at %s is not the one this home knew: its channels are archived", self.url)
+            log.warning("chain_replaced", url=self.url, old_channels="archived")
             self._on_reset()
         self._channels.clear()
         await self._store.save_setting(_INFO_SETTING, msgspec.json.encode(info).decode())
@@ -204,7 +204,7 @@ class RollupMonitor:
         if (reachable, error) != (self.reachable, self.error):
             self.reachable, self.error = reachable, error
             if not reachable:
-                log.warning("chain: %s", error)
+                log.warning("chain_unreachable", url=self.url, error=error)
             self._on_change()
 
 

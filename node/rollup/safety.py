@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +19,6 @@ from wallet.l1 import open_rollup
 if TYPE_CHECKING:
     from chain.l1.rollup_l1 import JsonRpcRollupL1
 
-log = logging.getLogger(__name__)
 
 FIRST_LOOK_S: Final = 3.0
 """A command that is over sooner never loads what speaks to L1."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Final
 import msgspec
 
 from chain.errors import IdlewattError
+from chain.logs import get_logger
 from node.store.records import JobRecord
 from node.store.store import Store
 from node.values import JobStage, JobView, ReceiptView
@@ -18,7 +18,7 @@ from node.wire.text import plain
 from wallet.addresses import checksum_address
 from wallet.receipts import Receipt
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 RECENT_JOBS: Final = 50
 HISTORY_SAMPLES: Final = 120
@@ -113,7 +113,7 @@ class JobRegistry:
         try:
             await self._store.save_job(record)
         except IdlewattError as error:
-            log.error("job %s was not written down: %s", job.job_id, error.line())
+            log.error("job_not_saved", job=job.job_id, error=error.line())
 
     def _tell(self, job: JobView) -> None:
         for listener in self._listeners:

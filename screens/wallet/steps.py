@@ -70,7 +70,7 @@ class StepsDialog(Dialog[None]):
         except IdlewattError as error:
             self._end = Content.assemble(("✗ ", "$error"), plain(error.line(), 400))
         except Exception as error:
-            logger.exception("a way out failed")
+            logger.exception("escape_failed")
             text = f"Something failed inside ({type(error).__name__}). The log (9) has the details."
             self._end = Content.assemble(("✗ ", "$error"), text)
         self._draw()

@@ -52,7 +52,7 @@ async def test_an_offer_that_claims_a_stake_which_the_chain_does_not_hold_is_not
             assert isinstance(failed, ChatFailed)
             assert failed.code == "offer_gone"
     told = [record.getMessage() for record in caplog.records if record.name == "node.buyer.offer_reader"]
-    assert told == ["offers that are not shown: 1 claim more stake than the chain holds"]
+    assert told == ["offers_hidden count=1 reason='claim more stake than the chain holds'"]
     async with impostor(pair, devnet) as offer:
         assert offer.offer_id in (await reading(pair.buyer)).offers
 
