@@ -54,14 +54,16 @@ class RollupClient:
     Args:
         url: ``http://`` or ``https://`` URL of the RPC.
         timeout_s: The longest that one call may take.
+        max_answer_bytes: Longer answers are not read.
 
     Raises:
         UsageError: If the URL is none.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, url: str, *, timeout_s: float = 10.0, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
         self.url = _checked_url(url)
         self._timeout_s = timeout_s
+        self._max_answer_bytes = max_answer_bytes
         self._session: aiohttp.ClientSession | None = None
         self._ids = itertools.count(1)
         self._domain: SigningDomain | None = None
@@ -255,7 +257,7 @@ class RollupClient:
             ):
                 if response.status != 200:
                     raise bad_answer()
-                data = await _read_bounded(response)
+                data = await _read_bounded(response, self._max_answer_bytes)
         except TimeoutError:
             raise ChainUnavailableError(
                 f"The chain at {self.url} didn't answer in time.",
@@ -273,11 +275,11 @@ class RollupClient:
             raise bad_answer() from None
 
 
-async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+async def _read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     data = bytearray()
     async for chunk in response.content.iter_any():
         data += chunk
-        if len(data) > MAX_ANSWER_BYTES:
+        if len(data) > max_bytes:
             raise bad_answer()
     return bytes(data)
 

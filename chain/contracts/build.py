@@ -95,16 +95,16 @@ def source_hash(sources: dict[str, str]) -> str:
     return digest.hexdigest()
 
 
-def main() -> int:
-    """Write the artifacts; returns the exit code."""
+def main(target: Path = ARTIFACTS) -> int:
+    """Write the artifacts into ``target``; returns the exit code."""
     try:
         artifacts = build()
     except IdlewattError as error:
         sys.stderr.write(error.line() + "\n")
         return 1
-    ARTIFACTS.mkdir(exist_ok=True)
+    target.mkdir(exist_ok=True)
     for name, text in artifacts.items():
-        (ARTIFACTS / name).write_text(text, encoding="utf-8")
+        (target / name).write_text(text, encoding="utf-8")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from chain.devnet.config import FaucetLimits
 from chain.errors import ChainRejectedError
 from chain.l1.bridge import NO_INDEX_HINT
 from chain.l1.connection import checksum
@@ -16,10 +17,6 @@ from chain.views import FaucetGrant
 L2_GRANT_NANO = 10 * NANO_PER_USD
 L1_GRANT_NANO = 100 * NANO_PER_USD
 L1_GRANT_GAS_WEI = 10**17
-PAUSE_S = 60.0
-"""How long one address waits for its next grant."""
-MAX_GRANTS_PER_PAUSE = 100
-"""How many grants everybody together gets in that time."""
 _RESERVE_NANO = 1_000_000_000 * NANO_PER_USD
 _UNLIMITED = 2**256 - 1
 
@@ -31,6 +28,7 @@ class Faucet:
         l1: The contracts, with the operator's key.
         account_number: An address' L2 account, if it has one, so that a second grant doesn't allocate a second account.
         deposited: Told after each deposit, to have the sequencer look at once.
+        limits: How often money is given.
         clock: Monotonic seconds.
     """
 
@@ -40,6 +38,7 @@ class Faucet:
         account_number: Callable[[bytes], int | None],
         deposited: Callable[[], None],
         *,
+        limits: FaucetLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         assert l1.signer is not None
@@ -48,6 +47,7 @@ class Faucet:
         self._l1 = l1
         self._account_number = account_number
         self._deposited = deposited
+        self._limits = limits or FaucetLimits()
         self._clock = clock
         self._granted_at: dict[bytes, float] = {}
 
@@ -85,16 +85,16 @@ class Faucet:
             raise
 
     def _admit(self, address: bytes) -> None:
-        now = self._clock()
-        self._granted_at = {key: at for key, at in self._granted_at.items() if now - at < PAUSE_S}
+        now, pause_s = self._clock(), self._limits.pause_s
+        self._granted_at = {key: at for key, at in self._granted_at.items() if now - at < pause_s}
         if address in self._granted_at:
-            wait_s = int(PAUSE_S - (now - self._granted_at[address])) + 1
+            wait_s = int(pause_s - (now - self._granted_at[address])) + 1
             raise ChainRejectedError(
                 "This address was given test money a moment ago.",
                 code="faucet_limit",
                 fix=f"Try again in {wait_s} seconds.",
             )
-        if len(self._granted_at) >= MAX_GRANTS_PER_PAUSE:
+        if len(self._granted_at) >= self._limits.max_grants:
             raise ChainRejectedError("The faucet is busy.", code="faucet_limit", fix="Try again in a minute.")
         self._granted_at[address] = now
 

@@ -9,8 +9,7 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import msgspec
-
+from chain.devnet.config import POLL_S, DevnetConfig, DevnetParams, DevnetReady, OtherL1
 from chain.devnet.home import DevnetHome
 from chain.errors import ChainRejectedError
 from chain.l1.embedded.server import L1Server
@@ -27,49 +26,7 @@ if TYPE_CHECKING:
 L1_CHAIN_ID = 31_337
 L2_CHAIN_ID = 31_338
 OPERATOR_ETHER_WEI = 10**9 * 10**18
-REVEAL_BLOCK_S = 1.0
-"""How often an empty block is mined while a fraud commitment waits for its reveal."""
-POLL_S = 0.5
-"""How often the sequencer looks at L1; the faucet's deposits are announced to it besides."""
-
 log = logging.getLogger(__name__)
-
-
-class DevnetParams(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new devnet's rollup is deployed with; an existing one keeps its own."""
-
-    challenge_window_s: int = 60
-    force_delay_s: int = 20
-    takeover_delay_s: int = 40
-    freeze_delay_s: int = 120
-    close_delay_s: int = 30
-    unstake_delay_s: int = 60
-    reveal_delay_blocks: int = 10
-
-
-class OtherL1(msgspec.Struct, frozen=True, kw_only=True):
-    """An L1 to deploy to and sequence on, instead of an embedded one."""
-
-    url: str
-    """Its JSON-RPC over HTTP."""
-    use_dev_account: bool = False
-    """Whether to take ether from an account that it signs for itself, as development chains do."""
-    rollup_address: bytes | None = None
-    """The rollup that is there to be sequenced, beside whoever leads it; a new one is deployed if not given."""
-
-
-class DevnetReady(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a running devnet answers, and which chain it is."""
-
-    l1_url: str
-    l2_url: str
-    deployment: str
-    """32-byte hash as ``0x`` hex that no other deployment shares."""
-    rollup_address: str
-    inbox_address: str
-    asset_address: str
-    is_new: bool
-    """Whether this start deployed the contracts."""
 
 
 class Devnet:
@@ -81,7 +38,7 @@ class Devnet:
         l1_port: For the L1's JSON-RPC; 0 picks a free port.
         l2_port: For the rollup's RPC; 0 picks a free port.
         params: For a new chain.
-        sequencer: The sequencer's limits and rhythms, if they should be others than usual.
+        config: Limits and intervals of what runs.
         other_l1: An L1 to deploy to and sequence on, instead of an embedded one.
         villain: How the sequencer misbehaves, if it should.
     """
@@ -94,7 +51,7 @@ class Devnet:
         l1_port: int = 0,
         l2_port: int = 0,
         params: DevnetParams | None = None,
-        sequencer: SequencerConfig | None = None,
+        config: DevnetConfig | None = None,
         other_l1: OtherL1 | None = None,
         villain: Villain | None = None,
     ) -> None:
@@ -105,7 +62,7 @@ class Devnet:
         self._host = host
         self._ports = l1_port, l2_port
         self._params = params or DevnetParams()
-        self._sequencer_config = sequencer or SequencerConfig(poll_s=POLL_S)
+        self._config = config or DevnetConfig()
         self._stack = AsyncExitStack()
         self.ready: DevnetReady
         self.l1: L1Server
@@ -146,7 +103,7 @@ class Devnet:
 
     async def _mine_for_reveals(self, deployment: Deployment) -> None:
         while True:
-            await asyncio.sleep(REVEAL_BLOCK_S)
+            await asyncio.sleep(self._config.reveal_block_s)
             try:
                 await self.l1.mine_for_reveal(deployment.rollup_address, deployment.reveal_delay_blocks)
             except Exception:
@@ -170,12 +127,12 @@ class Devnet:
             await self.rollup.prepare()
         stack.push_async_callback(self.rollup.aclose)
         identity = deployment_id(deployment)
-        self.sequencer = Sequencer(self.rollup, home.l2_database(identity), config=self._sequencer_config)
+        self.sequencer = Sequencer(self.rollup, home.l2_database(identity), config=self._config.sequencer)
         await stack.enter_async_context(self.sequencer)
         grant = None
         if self._other_l1 is None or self._other_l1.use_dev_account:
             # Ether that somebody paid for is not given away.
-            faucet = Faucet(self.rollup, self._account_number, self.sequencer.poke)
+            faucet = Faucet(self.rollup, self._account_number, self.sequencer.poke, limits=self._config.faucet)
             await faucet.prepare()
             grant = faucet.grant
         rpc = RpcServer(self.sequencer, l1_rpc_url=self._l1_url, faucet=grant, is_devnet=True)
@@ -307,7 +264,7 @@ async def run_devnet(  # noqa: PLR0913 - one for each option of the command
         l1_port=l1_port,
         l2_port=l2_port,
         params=params,
-        sequencer=SequencerConfig(poll_s=POLL_S, inbox_confirmations=inbox_confirmations),
+        config=DevnetConfig(sequencer=SequencerConfig(poll_s=POLL_S, inbox_confirmations=inbox_confirmations)),
         other_l1=other_l1,
         villain=villain,
     ) as devnet:

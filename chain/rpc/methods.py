@@ -43,15 +43,22 @@ class Methods:
         l1_rpc_url: Told to clients, who deposit there.
         faucet: On a devnet, who gives test money.
         is_devnet: Whether anyone may have batches posted at once.
+        safety_fresh_s: How long what L1 said of the rollup's safety is told again, before L1 is asked anew.
     """
 
     def __init__(
-        self, sequencer: Sequencer, *, l1_rpc_url: str, faucet: Faucet | None = None, is_devnet: bool = False
+        self,
+        sequencer: Sequencer,
+        *,
+        l1_rpc_url: str,
+        faucet: Faucet | None = None,
+        is_devnet: bool = False,
+        safety_fresh_s: float = 1.0,
     ) -> None:
         self._sequencer = sequencer
         self._l1_rpc_url = l1_rpc_url
         self._faucet = faucet
-        self._safety = SafetyQueries(sequencer.l1)
+        self._safety = SafetyQueries(sequencer.l1, fresh_s=safety_fresh_s)
         self._client_version = f"idlewatt/{_own_version()}"
         self._methods: dict[str, tuple[Callable[..., Awaitable[Any]], tuple[Param, ...]]] = {
             "eth_chainId": (self._eth_chain_id, _NONE),

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from collections.abc import Callable
 
 from chain.l1.protocol import RollupL1
 from chain.views import DisputeView, SafetyView, WaitingMessage
 from chain.watchtower.safety import SafetyReader
-
-FRESH_S: Final = 1.0
 
 
 class SafetyQueries:
@@ -20,9 +18,13 @@ class SafetyQueries:
 
     Args:
         l1: The contracts.
+        fresh_s: How long an answer is given again.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, l1: RollupL1) -> None:
+    def __init__(self, l1: RollupL1, *, fresh_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._fresh_s = fresh_s
+        self._clock = clock
         self._reader = SafetyReader(l1)
         self._asking = asyncio.Lock()
         self._seen: tuple[float, SafetyView] | None = None
@@ -44,6 +46,6 @@ class SafetyQueries:
             return await self._reader.waiting(start, limit)
 
     async def _look(self) -> SafetyView:
-        if self._seen is None or time.monotonic() - self._seen[0] >= FRESH_S:
-            self._seen = time.monotonic(), await self._reader.look()
+        if self._seen is None or self._clock() - self._seen[0] >= self._fresh_s:
+            self._seen = self._clock(), await self._reader.look()
         return self._seen[1]

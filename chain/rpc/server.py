@@ -33,6 +33,7 @@ class RpcServer(JsonRpcServer):
         is_devnet: Whether anyone may have batches posted at once.
         host_names: DNS names that this server is reached by, beside IP addresses and localhost.
         limits: How much is taken.
+        safety_fresh_s: How long what L1 said of the rollup's safety is told again, before L1 is asked anew.
     """
 
     def __init__(
@@ -44,9 +45,12 @@ class RpcServer(JsonRpcServer):
         is_devnet: bool = False,
         host_names: frozenset[str] = frozenset(),
         limits: RpcLimits | None = None,
+        safety_fresh_s: float = 1.0,
     ) -> None:
         super().__init__(self._answer_call, limits=limits, host_names=host_names, has_websocket=True)
-        self._methods = Methods(sequencer, l1_rpc_url=l1_rpc_url, faucet=faucet, is_devnet=is_devnet)
+        self._methods = Methods(
+            sequencer, l1_rpc_url=l1_rpc_url, faucet=faucet, is_devnet=is_devnet, safety_fresh_s=safety_fresh_s
+        )
 
     async def _answer_call(self, method: str, given: Any) -> Any:
         try:

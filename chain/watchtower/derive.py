@@ -15,9 +15,6 @@ from chain.state import GENESIS_ROOT
 from chain.stf import Code, execute_frame
 from chain.witness import build_witness, encode_messages, named_messages
 
-MAX_JOURNAL = 200_000
-"""Writes that can be undone; beyond them a reorg is answered by deriving everything anew."""
-
 
 class InconsistentL1Error(ChainUnavailableError):
     """L1 answered two questions so that both can't be true; it was reorganized meanwhile, or its node lies."""
@@ -59,10 +56,12 @@ class Deriver:
     Args:
         l1: Where everything comes from.
         deployment: The rollup on it.
+        max_undo_writes: Leaf writes that can be undone; beyond them a reorg is answered by deriving everything anew.
     """
 
-    def __init__(self, l1: RollupL1, deployment: Deployment) -> None:
+    def __init__(self, l1: RollupL1, deployment: Deployment, *, max_undo_writes: int = 200_000) -> None:
         self._l1 = l1
+        self._max_undo_writes = max_undo_writes
         self._rules = rules_of(deployment)
         if deployment.genesis_root != GENESIS_ROOT:
             raise ReplayError("This rollup starts from another genesis state than this program's.", batch_id=0)
@@ -115,7 +114,7 @@ class Deriver:
                 return Findings(verified=tuple(verified), wrong=wrong)
             self._verified.append(_Verified(posted.l1_block, hashes[posted.l1_block], mark))
             verified.append(replayed)
-            if self._replayer.state.mark() > MAX_JOURNAL:
+            if self._replayer.state.mark() > self._max_undo_writes:
                 self._replayer.state.settle()
                 self._verified = [_Verified(one.l1_block, one.block_hash, None) for one in self._verified]
         return Findings(verified=tuple(verified))

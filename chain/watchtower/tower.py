@@ -49,6 +49,8 @@ class WatchtowerConfig(msgspec.Struct, frozen=True, kw_only=True):
     retry_s: float = 0.5
     """First pause after L1 failed; doubles up to ``max_retry_s``."""
     max_retry_s: float = 30.0
+    max_undo_writes: int = 200_000
+    """Leaf writes that a reorg can undo; beyond them it is answered by deriving everything anew."""
     freezes: bool = False
     """Whether to freeze a rollup whose inbox nobody executes."""
 
@@ -207,7 +209,7 @@ class Watchtower:
                 takeover_delay_s=deployment.takeover_delay_s,
                 freeze_delay_s=deployment.freeze_delay_s,
             )
-            self._deriver = Deriver(self._l1, deployment)
+            self._deriver = Deriver(self._l1, deployment, max_undo_writes=self._config.max_undo_writes)
         return self._deriver
 
     async def _look(self, head: L1Head, deriver: Deriver) -> core.Sight:

@@ -35,7 +35,9 @@ async def server(sequencer, l1):
             l1_tx="0x" + bytes(32).hex(),
         )
 
-    async with RpcServer(sequencer, l1_rpc_url="http://127.0.0.1:1", faucet=faucet, is_devnet=True) as running:
+    async with RpcServer(
+        sequencer, l1_rpc_url="http://127.0.0.1:1", faucet=faucet, is_devnet=True, safety_fresh_s=0
+    ) as running:
         await running.start()
         yield running
 

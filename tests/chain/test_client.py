@@ -5,7 +5,6 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from chain import client as client_module
 from chain.client import RollupClient
 from chain.errors import ChainRejectedError, ChainUnavailableError, UsageError
 from chain.signing import checksum_address
@@ -92,7 +91,7 @@ async def answering():
     """A server that answers every call with whatever the test says."""
     servers = []
 
-    async def start(make_response) -> RollupClient:
+    async def start(make_response, **limits) -> RollupClient:
         async def handle(request: web.Request) -> web.StreamResponse:
             identity = json.loads(await request.read())["id"]
             result = make_response(identity)
@@ -102,7 +101,7 @@ async def answering():
         app.router.add_post("/", handle)
         server = TestServer(app)
         await server.start_server()
-        chain = RollupClient(str(server.make_url("/")), timeout_s=2.0)
+        chain = RollupClient(str(server.make_url("/")), **{"timeout_s": 2.0} | limits)
         servers.append((server, chain))
         return chain
 
@@ -230,22 +229,20 @@ class TestHostileServers:
             await chain.account(owner(1))
         assert caught.value.code == "chain_bad_answer"
 
-    async def test_an_endless_answer_is_cut_off(self, answering, monkeypatch):
-        monkeypatch.setattr(client_module, "MAX_ANSWER_BYTES", 100_000)
-        chain = await answering(lambda _: web.Response(body=b" " * 200_000))
+    async def test_an_endless_answer_is_cut_off(self, answering):
+        chain = await answering(lambda _: web.Response(body=b" " * 200_000), max_answer_bytes=100_000)
         with pytest.raises(ChainUnavailableError) as caught:
             await chain.info()
         assert caught.value.code == "chain_bad_answer"
 
-    async def test_a_server_that_never_answers_is_given_up_on(self, answering, monkeypatch):
+    async def test_a_server_that_never_answers_is_given_up_on(self, answering):
         never = asyncio.Event()
 
         async def silent():
             await never.wait()
             return web.Response()
 
-        chain = await answering(lambda _: silent())
-        monkeypatch.setattr(chain, "_timeout_s", 0.05)
+        chain = await answering(lambda _: silent(), timeout_s=0.05)
         with pytest.raises(ChainUnavailableError) as caught:
             await chain.info()
         assert caught.value.code == "chain_timeout"

@@ -14,10 +14,10 @@ import msgspec
 import pytest
 
 from chain.client import RollupClient
-from chain.devnet import Devnet, DevnetReady, run_devnet
-from chain.devnet.faucet import L1_GRANT_GAS_WEI, L1_GRANT_NANO, L2_GRANT_NANO, PAUSE_S, Faucet
+from chain.devnet import Devnet, DevnetConfig, DevnetReady, run_devnet
+from chain.devnet.config import DevnetParams, FaucetLimits
+from chain.devnet.faucet import L1_GRANT_GAS_WEI, L1_GRANT_NANO, L2_GRANT_NANO, Faucet
 from chain.devnet.home import DevnetHome
-from chain.devnet.service import DevnetParams
 from chain.errors import ChainRejectedError, IdlewattError
 from chain.l1.bridge import Bridge
 from chain.replay import rebuild_state
@@ -29,14 +29,17 @@ from chain.views import AccountView, Inclusion
 ALICE_KEY = keccak256(b"alice of the devnet tests")
 ALICE, BOB = address_of(ALICE_KEY), b"\xbb" * 20
 QUICK = SequencerConfig(batch_interval_s=0.05, poll_s=0.05)
+CONFIG = DevnetConfig(sequencer=QUICK)
 PATIENCE_S = 60.0
 
 
 @asynccontextmanager
-async def running(home: Path, *, window_s: int = 3600) -> AsyncIterator[tuple[Devnet, RollupClient]]:
+async def running(
+    home: Path, *, window_s: int = 3600, config: DevnetConfig = CONFIG
+) -> AsyncIterator[tuple[Devnet, RollupClient]]:
     """A devnet on free ports, and a client of its rollup."""
     params = DevnetParams(challenge_window_s=window_s)
-    async with Devnet(home, params=params, sequencer=QUICK) as devnet, RollupClient(devnet.ready.l2_url) as client:
+    async with Devnet(home, params=params, config=config) as devnet, RollupClient(devnet.ready.l2_url) as client:
         yield devnet, client
 
 
@@ -79,20 +82,20 @@ class TestFaucet:
             await faucet.prepare()
             await faucet.grant(ALICE)
             first = await funded(client, ALICE)
-            now_s = PAUSE_S - 1
+            now_s = FaucetLimits().pause_s - 1
             with pytest.raises(ChainRejectedError) as refused:
                 await faucet.grant(ALICE)
             assert (refused.value.code, refused.value.fix) == ("faucet_limit", "Try again in 2 seconds.")
 
-            now_s = PAUSE_S
+            now_s = FaucetLimits().pause_s
             await faucet.grant(ALICE)
 
             second = await funded(client, ALICE, 2 * L2_GRANT_NANO)
             assert second.index == first.index
 
-    async def test_everybody_together_has_a_limit(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("chain.devnet.faucet.MAX_GRANTS_PER_PAUSE", 1)
-        async with running(tmp_path) as (_, client):
+    async def test_everybody_together_has_a_limit(self, tmp_path: Path) -> None:
+        config = DevnetConfig(sequencer=QUICK, faucet=FaucetLimits(max_grants=1))
+        async with running(tmp_path, config=config) as (_, client):
             await client.faucet(ALICE)
 
             with pytest.raises(ChainRejectedError) as refused:
@@ -352,11 +355,8 @@ class TestOldHomes:
 
 
 class TestReveals:
-    async def test_blocks_come_by_themselves_while_a_commitment_waits_and_stop_then(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("chain.devnet.service.REVEAL_BLOCK_S", 0.01)
-        async with running(tmp_path) as (devnet, _):
+    async def test_blocks_come_by_themselves_while_a_commitment_waits_and_stop_then(self, tmp_path: Path) -> None:
+        async with running(tmp_path, config=DevnetConfig(sequencer=QUICK, reveal_block_s=0.01)) as (devnet, _):
             rollup = devnet.rollup
             assert rollup.signer is not None
             await rollup.commit_fraud(b"\x01" * 32)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from chain.client import RollupClient
-from chain.devnet import Devnet, OtherL1
+from chain.devnet import Devnet, DevnetConfig, OtherL1
+from chain.devnet.config import DevnetParams
 from chain.devnet.home import DevnetHome
-from chain.devnet.service import DevnetParams
 from chain.errors import ChainUnavailableError, IdlewattError
 from chain.l1.bridge import Bridge
 from chain.l1.connection import L1Connection, L1Signer
@@ -27,7 +27,7 @@ async def test_money_goes_in_moves_and_comes_out_on_anvil_and_a_restart_resumes(
     params = DevnetParams(challenge_window_s=1)
     async with anvil() as url:
         other = OtherL1(url=url, use_dev_account=True)
-        async with Devnet(tmp_path, params=params, sequencer=QUICK, other_l1=other) as devnet:
+        async with Devnet(tmp_path, params=params, config=DevnetConfig(sequencer=QUICK), other_l1=other) as devnet:
             first = devnet.ready
             assert first.is_new
             assert first.l1_url == url
@@ -48,7 +48,7 @@ async def test_money_goes_in_moves_and_comes_out_on_anvil_and_a_restart_resumes(
                     await asyncio.sleep(0.02)
             await bridge.aclose()
 
-        async with Devnet(tmp_path, sequencer=QUICK, other_l1=other) as devnet:
+        async with Devnet(tmp_path, config=DevnetConfig(sequencer=QUICK), other_l1=other) as devnet:
             assert not devnet.ready.is_new
             assert devnet.ready.deployment == first.deployment
             async with RollupClient(devnet.ready.l2_url) as client:
@@ -74,7 +74,7 @@ async def test_an_operator_without_ether_is_told_what_to_send_where(tmp_path: Pa
         await _pay(url, address_of(key))
 
         async with (
-            Devnet(tmp_path, sequencer=QUICK, other_l1=OtherL1(url=url)) as devnet,
+            Devnet(tmp_path, config=DevnetConfig(sequencer=QUICK), other_l1=OtherL1(url=url)) as devnet,
             RollupClient(devnet.ready.l2_url) as client,
         ):
             assert (await client.info()).has_faucet is False
@@ -85,7 +85,9 @@ async def test_an_anvil_that_was_started_anew_is_another_chain_in_the_same_home(
     for timestamp in ("1800000000", "1800000001"):
         async with (
             anvil("--timestamp", timestamp) as url,
-            Devnet(tmp_path, sequencer=QUICK, other_l1=OtherL1(url=url, use_dev_account=True)) as devnet,
+            Devnet(
+                tmp_path, config=DevnetConfig(sequencer=QUICK), other_l1=OtherL1(url=url, use_dev_account=True)
+            ) as devnet,
         ):
             assert devnet.ready.is_new
             deployments.append(devnet.ready.deployment)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from chain.client import RollupClient
-from chain.devnet.service import Devnet, DevnetParams
+from chain.devnet import Devnet, DevnetConfig, DevnetParams
 from chain.eip712 import SigningDomain
 from chain.l1.bridge import Bridge
 from chain.l1.rollup_l1 import JsonRpcRollupL1
@@ -24,7 +24,7 @@ VOUCHER_KEY = 9
 async def devnet(tmp_path):
     params = DevnetParams(challenge_window_s=30, close_delay_s=10)
     config = SequencerConfig(batch_interval_s=0.2, poll_s=0.05)
-    async with Devnet(tmp_path / "net", params=params, sequencer=config) as running:
+    async with Devnet(tmp_path / "net", params=params, config=DevnetConfig(sequencer=config)) as running:
         yield running
 
 
@@ -125,11 +125,17 @@ async def test_many_at_once_end_in_the_state_that_l1_replays_to(devnet):
 
 async def test_the_same_home_goes_on_where_it_stopped(tmp_path):
     config = SequencerConfig(batch_interval_s=60, poll_s=0.05)
-    async with Devnet(tmp_path / "net", sequencer=config) as devnet, RollupClient(devnet.ready.l2_url) as client:
+    async with (
+        Devnet(tmp_path / "net", config=DevnetConfig(sequencer=config)) as devnet,
+        RollupClient(devnet.ready.l2_url) as client,
+    ):
         sender = await funded(client, 1)
         info = await client.info()
         receipt = await client.submit(signed(Transfer(sender, sender, 1, FEE), 1, 0, await client.domain()))
-    async with Devnet(tmp_path / "net", sequencer=config) as devnet, RollupClient(devnet.ready.l2_url) as client:
+    async with (
+        Devnet(tmp_path / "net", config=DevnetConfig(sequencer=config)) as devnet,
+        RollupClient(devnet.ready.l2_url) as client,
+    ):
         assert (await client.info()).deployment == info.deployment
         assert (await client.transaction(receipt.l2_tx)).inclusion is Inclusion.SOFT
         await client.flush()

@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 
 from chain.client import RollupClient
-from chain.devnet import Devnet, OtherL1
-from chain.devnet.service import DevnetParams
+from chain.devnet import Devnet, DevnetConfig, OtherL1
+from chain.devnet.config import DevnetParams
 from chain.replay import rebuild_state
 from chain.signing import sign_digest
 from chain.txs import Transfer
@@ -21,7 +21,7 @@ async def test_what_a_reorg_took_is_posted_again_and_a_deposit_that_vanished_is_
     async with anvil() as url:
         other = OtherL1(url=url, use_dev_account=True)
         params = DevnetParams(challenge_window_s=3_600)
-        async with Devnet(tmp_path, params=params, sequencer=QUICK, other_l1=other) as devnet:
+        async with Devnet(tmp_path, params=params, config=DevnetConfig(sequencer=QUICK), other_l1=other) as devnet:
             web3, sequencer = devnet.rollup.connection.web3, devnet.sequencer
             async with RollupClient(devnet.ready.l2_url) as client:
                 await client.faucet(ALICE)

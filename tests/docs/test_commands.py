@@ -13,8 +13,9 @@ from app.config import Config
 from app.home import HOME_VARIABLE
 from chain.codec import MAX_BLOB_BYTES
 from chain.contracts.build import DEPLOYED, SOURCES
+from chain.devnet.config import DevnetParams
 from chain.devnet.faucet import L1_GRANT_NANO, L2_GRANT_NANO
-from chain.devnet.service import L1_CHAIN_ID, L2_CHAIN_ID, DevnetParams
+from chain.devnet.service import L1_CHAIN_ID, L2_CHAIN_ID
 from chain.eip712 import RECEIPT_TYPE
 from chain.money import NANO_PER_USD
 from chain.rpc import methods

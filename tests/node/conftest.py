@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from chain.devnet.service import Devnet, DevnetParams, DevnetReady
+from chain.devnet import Devnet, DevnetConfig, DevnetParams, DevnetReady
 from chain.sequencer import SequencerConfig
 from node.local.node import LocalNode
 from node.relay.server import RelayServer
@@ -38,7 +38,7 @@ def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevnetReady]:
         stop_box.append((asyncio.get_running_loop(), stop))
         params = DevnetParams(challenge_window_s=2, close_delay_s=6)
         quick = SequencerConfig(batch_interval_s=0.3, poll_s=0.1)
-        async with Devnet(home, params=params, sequencer=quick) as running:
+        async with Devnet(home, params=params, config=DevnetConfig(sequencer=quick)) as running:
             ready.append(running.ready)
             is_up.set()
             await stop.wait()

@@ -8,7 +8,7 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from chain.client import RollupClient
-from chain.devnet.service import Devnet, DevnetParams
+from chain.devnet import Devnet, DevnetConfig, DevnetParams
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.money import NANO_PER_USD
 from chain.sequencer import SequencerConfig
@@ -31,7 +31,7 @@ async def devnet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devn
     home = tmp_path_factory.mktemp("devnet") / "net"
     quick = SequencerConfig(batch_interval_s=0.1, poll_s=0.05)
     params = DevnetParams(challenge_window_s=1, close_delay_s=1)
-    async with Devnet(home, params=params, sequencer=quick) as running:
+    async with Devnet(home, params=params, config=DevnetConfig(sequencer=quick)) as running:
         yield running
 
 

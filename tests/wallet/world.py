@@ -76,7 +76,7 @@ class World:
         self._sequencer_stack.push_async_callback(rollup.aclose)
         self.sequencer = Sequencer(rollup, self._folder / "l2.db", config=self._config)
         await self._sequencer_stack.enter_async_context(self.sequencer)
-        rpc = RpcServer(self.sequencer, l1_rpc_url=self.l1.url, is_devnet=True)
+        rpc = RpcServer(self.sequencer, l1_rpc_url=self.l1.url, is_devnet=True, safety_fresh_s=0)
         await self._sequencer_stack.enter_async_context(rpc)
         await rpc.start()
         self.client = await self._sequencer_stack.enter_async_context(RollupClient(rpc.url))

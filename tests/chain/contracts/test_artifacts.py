@@ -11,13 +11,11 @@ from chain.contracts import build
 from chain.l1.artifacts import CONTRACT_NAMES, artifact, error_names
 
 
-def test_artifacts_are_rebuilt_byte_for_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    committed = {path.name: path.read_bytes() for path in build.ARTIFACTS.glob("*.json")}
-    monkeypatch.setattr(build, "ARTIFACTS", tmp_path / "artifacts")
+def test_artifacts_are_rebuilt_byte_for_byte(tmp_path: Path) -> None:
+    assert build.main(tmp_path / "artifacts") == 0
 
-    assert build.main() == 0
-
-    assert {path.name: path.read_bytes() for path in build.ARTIFACTS.iterdir()} == committed
+    rebuilt = {path.name: path.read_bytes() for path in (tmp_path / "artifacts").iterdir()}
+    assert rebuilt == {path.name: path.read_bytes() for path in build.ARTIFACTS.glob("*.json")}
 
 
 def test_artifacts_name_the_sources_they_were_built_from() -> None:
@@ -55,7 +53,7 @@ def test_a_compiler_that_cannot_be_installed_is_one_clear_line(
 
 
 def test_node_comes_from_the_wheel_where_the_path_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", "")
 
     contracts, _ = build.compile_sources(
         {"Empty.sol": "// SPDX-License-Identifier: Apache-2.0\npragma solidity ^0.8.28; contract A {}"}
@@ -66,7 +64,7 @@ def test_node_comes_from_the_wheel_where_the_path_has_none(monkeypatch: pytest.M
 
 
 def test_a_machine_without_node_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
 
     with pytest.raises(build.ContractBuildError, match="node and npm") as caught:

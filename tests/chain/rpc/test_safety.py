@@ -8,7 +8,7 @@ import pytest
 
 from chain.errors import ChainUnavailableError
 from chain.l1.rollup_l1 import JsonRpcRollupL1
-from chain.rpc import safety as safety_module
+from chain.rpc.safety import SafetyQueries
 from chain.signing import checksum_address
 from chain.stf import Code
 from chain.views import DisputeStage
@@ -19,11 +19,6 @@ from tests.chain.support import forced, owner
 from tests.wallet.world import FORCE_S, FREEZE_S, TAKEOVER_S, World
 
 USD = 10**9
-
-
-@pytest.fixture(autouse=True)
-def always_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(safety_module, "FRESH_S", 0.0)
 
 
 async def test_bonds_and_finality_are_told_while_all_is_well(tmp_path: Path) -> None:
@@ -90,13 +85,15 @@ async def test_proven_frauds_come_newest_first_and_in_pages_and_messages_wait_wi
         assert (await client.safety()).frozen_at_s is not None
 
 
-async def test_however_many_ask_l1_is_asked_once_a_second(client, l1, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = await client.safety()
+async def test_however_many_ask_l1_is_asked_once_a_second(l1) -> None:
+    now_s = 0.0
+    queries = SafetyQueries(l1, clock=lambda: now_s)
+    first = await queries.view()
     l1.messages.append(forced(0, b"\x01"))
-    monkeypatch.setattr(safety_module, "FRESH_S", 3_600.0)
-    assert await client.safety() == first
-    monkeypatch.setattr(safety_module, "FRESH_S", 0.0)
-    assert (await client.safety()).l1_block == first.l1_block + 1
+    now_s = 0.99
+    assert await queries.view() == first
+    now_s = 1.0
+    assert (await queries.view()).l1_block == first.l1_block + 1
 
 
 async def test_an_l1_that_fails_is_a_coded_error_and_nothing_is_lost(client, l1) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chain.client import RollupClient
-from chain.devnet import Devnet, OtherL1
+from chain.devnet import Devnet, DevnetConfig, OtherL1
 from chain.devnet.home import DevnetHome
 from chain.errors import ChainRejectedError
 from chain.replay import rebuild_state
@@ -42,14 +42,14 @@ async def pass_time(devnet: Devnet, seconds: int) -> None:
 async def test_a_second_operator_follows_the_first_and_takes_over_when_it_leaves_a_message_waiting(
     tmp_path: Path,
 ) -> None:
-    async with Devnet(tmp_path / "first", sequencer=QUICK) as first:
+    async with Devnet(tmp_path / "first", config=DevnetConfig(sequencer=QUICK)) as first:
         await give_ether(first, tmp_path / "second")
         async with RollupClient(first.ready.l2_url) as client:
             await client.faucet(ALICE)
             account = await funded(client, ALICE)
             await client.flush()
             domain = await client.domain()
-        async with Devnet(tmp_path / "second", sequencer=QUICK, other_l1=joining(first)) as second:
+        async with Devnet(tmp_path / "second", config=DevnetConfig(sequencer=QUICK), other_l1=joining(first)) as second:
             assert not second.ready.is_new
             assert second.ready.deployment == first.ready.deployment
             assert not second.sequencer.leads
@@ -78,24 +78,24 @@ async def test_a_second_operator_follows_the_first_and_takes_over_when_it_leaves
                 await client.flush()
             head = second.sequencer.head.state.root()
             assert (await rebuild_state(second.rollup)).root() == head
-    async with asyncio.timeout(60), Devnet(tmp_path / "first", sequencer=QUICK) as first:
+    async with asyncio.timeout(60), Devnet(tmp_path / "first", config=DevnetConfig(sequencer=QUICK)) as first:
         assert not first.sequencer.leads
         assert first.sequencer.head.state.root() == head
 
 
 async def test_a_home_sequences_one_rollup_of_an_l1(tmp_path: Path) -> None:
-    async with Devnet(tmp_path / "first", sequencer=QUICK) as first:
+    async with Devnet(tmp_path / "first", config=DevnetConfig(sequencer=QUICK)) as first:
         await give_ether(first, tmp_path / "second")
-        async with Devnet(tmp_path / "second", sequencer=QUICK, other_l1=joining(first)):
+        async with Devnet(tmp_path / "second", config=DevnetConfig(sequencer=QUICK), other_l1=joining(first)):
             pass
-        async with Devnet(tmp_path / "second", sequencer=QUICK, other_l1=joining(first)) as second:
+        async with Devnet(tmp_path / "second", config=DevnetConfig(sequencer=QUICK), other_l1=joining(first)) as second:
             assert second.ready.deployment == first.ready.deployment
             bond = await second.rollup.bond(second.rollup.sender or b"")
             assert bond.amount_wei == ETHER
         elsewhere = OtherL1(url=first.ready.l1_url, rollup_address=bytes(19) + b"\1")
         with pytest.raises(ChainRejectedError) as caught:
-            await Devnet(tmp_path / "second", sequencer=QUICK, other_l1=elsewhere).__aenter__()
+            await Devnet(tmp_path / "second", config=DevnetConfig(sequencer=QUICK), other_l1=elsewhere).__aenter__()
         assert caught.value.code == "foreign_chain"
         await give_ether(first, tmp_path / "third")
         with pytest.raises(ChainRejectedError, match="no rollup"):
-            await Devnet(tmp_path / "third", sequencer=QUICK, other_l1=elsewhere).__aenter__()
+            await Devnet(tmp_path / "third", config=DevnetConfig(sequencer=QUICK), other_l1=elsewhere).__aenter__()

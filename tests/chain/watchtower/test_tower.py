@@ -139,10 +139,9 @@ class TestReorgs:
         await where.server.aclose()
 
     async def test_after_many_writes_a_reorg_is_answered_by_deriving_anew(
-        self, template: Path, tmp_path: Path, where: Arena, monkeypatch: pytest.MonkeyPatch
+        self, template: Path, tmp_path: Path, where: Arena
     ) -> None:
-        monkeypatch.setattr("chain.watchtower.derive.MAX_JOURNAL", 3)
-        tower = where.tower()
+        tower = where.tower(config=WatchtowerConfig(max_undo_writes=3))
         await where.sequencer.post(transfer(where.sequencer.state, where.deployment, 1))
         await tower.settle()
 

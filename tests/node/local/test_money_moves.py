@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from chain.client import RollupClient
-from chain.devnet.service import Devnet
+from chain.devnet import Devnet, DevnetConfig
 from chain.errors import IdlewattError
 from chain.sequencer import SequencerConfig
 from node.values import ChannelSummary, ChatDone, ChatStage, Inclusion, WalletState
@@ -160,7 +160,7 @@ async def test_a_chain_that_was_reset_is_told_and_its_channels_are_kept_apart(pa
     copied = tmp_path / "moved"
     shutil.copytree(tmp_path / "buyer", copied)
     async with (
-        Devnet(tmp_path / "other-net", sequencer=SequencerConfig(poll_s=0.1)) as other,
+        Devnet(tmp_path / "other-net", config=DevnetConfig(sequencer=SequencerConfig(poll_s=0.1))) as other,
         run_node("moved", chain_url=other.ready.l2_url) as node,
     ):
         await until(node, lambda s: s.chain_reachable)

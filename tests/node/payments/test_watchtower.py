@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chain.devnet.service import Devnet, DevnetParams
+from chain.devnet import Devnet, DevnetConfig, DevnetParams
 from chain.sequencer import SequencerConfig
 from chain.views import DisputeStage
 from chain.villains import VILLAINS
@@ -73,7 +73,9 @@ async def test_a_node_proves_what_its_sequencer_lied_about_and_says_so(run_node:
     quick_sequencer = SequencerConfig(batch_interval_s=0.1, poll_s=0.05)
     villain = VILLAINS["mint"]
     async with (
-        Devnet(tmp_path / "net", params=params, sequencer=quick_sequencer, villain=villain) as devnet,
+        Devnet(
+            tmp_path / "net", params=params, config=DevnetConfig(sequencer=quick_sequencer), villain=villain
+        ) as devnet,
         run_node("d", chain_url=devnet.ready.l2_url, watch="on") as node,
         node.subscribe() as events,
     ):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from chain.devnet import Devnet, OtherL1
+from chain.devnet import Devnet, DevnetConfig, OtherL1
+from chain.devnet.config import DevnetParams
 from chain.devnet.home import DevnetHome
-from chain.devnet.service import DevnetParams
 from chain.l1.protocol import FraudProof
 from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.signing import checksum_address, keccak256
@@ -45,7 +45,7 @@ async def test_a_fraud_and_a_bond_that_a_reorg_took_are_told_no_more(
     home, params = tmp_path / "devnet", DevnetParams(challenge_window_s=3_600, reveal_delay_blocks=REVEAL_BLOCKS)
     async with anvil() as url:
         other = OtherL1(url=url, use_dev_account=True)
-        async with Devnet(home, params=params, sequencer=QUICK, other_l1=other) as devnet:
+        async with Devnet(home, params=params, config=DevnetConfig(sequencer=QUICK), other_l1=other) as devnet:
             deployment, chain_url = await devnet.rollup.deployment(), devnet.ready.l2_url
             async with run_node("home", chain_url=chain_url) as node:
                 await known(node)

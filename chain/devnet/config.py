@@ -1,0 +1,67 @@
+"""What a devnet is started with, and what it says once it runs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from chain.sequencer.config import SequencerConfig
+
+POLL_S: Final = 0.5
+"""How often the sequencer looks at L1; the faucet's deposits are announced to it besides."""
+
+
+class DevnetParams(msgspec.Struct, frozen=True, kw_only=True):
+    """What a new devnet's rollup is deployed with; an existing one keeps its own."""
+
+    challenge_window_s: int = 60
+    force_delay_s: int = 20
+    takeover_delay_s: int = 40
+    freeze_delay_s: int = 120
+    close_delay_s: int = 30
+    unstake_delay_s: int = 60
+    reveal_delay_blocks: int = 10
+
+
+class FaucetLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How often test money is given."""
+
+    pause_s: float = 60.0
+    """How long one address waits for its next grant."""
+    max_grants: int = 100
+    """How many grants everybody together gets in that time."""
+
+
+class DevnetConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits and intervals of a running devnet."""
+
+    sequencer: SequencerConfig = SequencerConfig(poll_s=POLL_S)
+    faucet: FaucetLimits = FaucetLimits()
+    reveal_block_s: float = 1.0
+    """How often an empty block is mined while a fraud commitment waits for its reveal."""
+
+
+class OtherL1(msgspec.Struct, frozen=True, kw_only=True):
+    """An L1 to deploy to and sequence on, instead of an embedded one."""
+
+    url: str
+    """Its JSON-RPC over HTTP."""
+    use_dev_account: bool = False
+    """Whether to take ether from an account that it signs for itself, as development chains do."""
+    rollup_address: bytes | None = None
+    """The rollup that is there to be sequenced, beside whoever leads it; a new one is deployed if not given."""
+
+
+class DevnetReady(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a running devnet answers, and which chain it is."""
+
+    l1_url: str
+    l2_url: str
+    deployment: str
+    """32-byte hash as ``0x`` hex that no other deployment shares."""
+    rollup_address: str
+    inbox_address: str
+    asset_address: str
+    is_new: bool
+    """Whether this start deployed the contracts."""
