@@ -2,9 +2,10 @@
 
 What this file promises, whatever the provider sends and in whatever order:
 
-* ``signed_nano`` never passes ``base_nano`` plus the bill of what was received and re-counted: output tokens never
-  exceed the bytes received nor the quote, input tokens never exceed the bytes sent plus the template's overhead.
-* A bill above the recount, the quote or the spending limit is refused, and the session ends with the reason.
+* ``signed_nano`` never exceeds ``base_nano`` plus the bill for what was received. The buyer counts this itself: output
+  tokens never exceed the bytes received nor the quote; input tokens never exceed the bytes sent plus the template's
+  overhead.
+* A bill above the buyer's own count, the quote or the spending limit ends the session with the reason.
 * Before the first output token nothing is signed.
 * No event raises.
 """
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 VOUCHER_STEP_TOKENS: Final = 32
-"""Output tokens from one voucher to the next, at most half the window: while one is under way the stream goes on."""
+"""Output tokens from one voucher to the next, at most half the window, so that the stream goes on meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuyerTerms:
-    """What the buyer knows and accepts before it asks; constant during a request."""
+    """What the buyer knows and accepts before it asks; constant during a request. Addresses have 20 bytes."""
 
     domain: SigningDomain
     provider: bytes
@@ -57,7 +58,7 @@ class Stage(StrEnum):
 
 
 class BuyerState(Struct, frozen=True, kw_only=True):
-    """Everything a request knows; made by :func:`start`, replaced by :func:`step`."""
+    """Everything that a request knows; made by :func:`start`, replaced by :func:`step`."""
 
     terms: BuyerTerms
     ask: m.Ask
@@ -73,11 +74,11 @@ class BuyerState(Struct, frozen=True, kw_only=True):
     final: m.Final | None = None
     cancelling: bool = False
     broken: io.Failed | None = None
-    """Why the session broke, while the voucher for what was received is being signed."""
+    """Why the session failed, while the voucher for what was received is still being signed."""
 
     @property
     def bill_nano(self) -> int:
-        """What the received and re-counted output costs."""
+        """What the received output costs, by the buyer's own count."""
         if self.quote is None:
             return 0
         return bill_nano(self.quote.prices, self.quote.input_tokens, self.output_tokens)
@@ -92,13 +93,25 @@ Step = tuple[BuyerState, tuple[io.Action, ...]]
 
 
 def start(terms: BuyerTerms, ask: m.Ask) -> Step:
-    """Ask: the first state, and the actions that begin the session."""
+    """Begin a request.
+
+    Args:
+        terms: What the buyer accepts.
+        ask: The request.
+
+    Returns:
+        The first state, and the actions to run.
+    """
     state = BuyerState(terms=terms, ask=ask, base_nano=terms.signed_nano, signed_nano=terms.signed_nano)
     return state, (io.Send(ask),)
 
 
 def step(state: BuyerState, event: io.Event) -> Step:
-    """Take one event: the next state, and what to do about it in this order. Total: no event raises."""
+    """Take one event.
+
+    Returns:
+        The next state, and the actions to run in this order. No event raises.
+    """
     if state.stage is Stage.ENDED:
         return state, ()
     match event:
@@ -148,7 +161,7 @@ def _on_quote(state: BuyerState, quote: m.Quote) -> Step:
         actions.append(io.Adopt(quote.held))
     elif terms.signed_nano and (quote.held is None or quote.held.cumulative_nano < terms.signed_nano):
         return _refuse(state, "out_of_step", "The provider does not acknowledge the vouchers it was given.")
-    # Adopted or not, the base is what our own signature says, so a refusal below costs nothing more.
+    # The base is what our own signature proves, adopted or not, so a refusal below costs nothing more.
     known = replace(state, base_nano=base, signed_nano=base)
     wrong = _quote_problem(known, quote)
     if wrong:
@@ -200,7 +213,7 @@ def _on_delta(state: BuyerState, delta: m.Delta) -> Step:
     digest.update(text)
     counted = replace(state, stage=Stage.STREAMING, output_tokens=tokens, output_bytes=received, output_hash=digest)
     report = io.Report(delta)
-    # The first voucher goes out at once: it pays for the prompt. Then one a step.
+    # The first voucher is sent at once, since it pays for the prompt; then one after each step.
     due = tokens and (not counted.vouched_tokens or tokens - counted.vouched_tokens >= _step_tokens(quote))
     if not due:
         return counted, (report,)
@@ -213,7 +226,7 @@ def _step_tokens(quote: m.Quote) -> int:
 
 
 def _vouch(state: BuyerState) -> Step:
-    """Sign for everything received and re-counted, if that is more than what was signed."""
+    """Sign for everything that was received, if that is more than what was signed."""
     owed = state.base_nano + state.bill_nano
     vouched = replace(state, vouched_tokens=state.output_tokens)
     if owed <= state.signed_nano:
@@ -265,7 +278,7 @@ def _fingerprint(state: BuyerState, receipt: Receipt) -> bytes:
 
 
 def _over(state: BuyerState) -> Step:
-    """The answer is complete and paid for, or as good as: the voucher is on disk and goes out with the next session."""
+    """The answer is complete and paid. Or the voucher is on disk: then the next session sends it."""
     final = state.final
     assert final is not None
     ended = replace(state, stage=Stage.ENDED)
@@ -298,7 +311,7 @@ def _on_silence(state: BuyerState) -> Step:
 
 
 def _break(state: BuyerState, failed: io.Failed) -> Step:
-    """The session can't go on: sign for what was received, so that it is paid with the next session, and say why."""
+    """The session can't go on: sign for what was received, which the next session pays, and report why."""
     if state.stage is Stage.PAYING:
         return _over(state)
     vouched, actions = _vouch(state)
@@ -308,6 +321,6 @@ def _break(state: BuyerState, failed: io.Failed) -> Step:
 
 
 def _refuse(state: BuyerState, code: str, message: str, fix: str = "Choose another offer.") -> Step:
-    """The provider broke the rules: sign nothing more, tell it why, and end."""
+    """The provider broke the rules: sign nothing more, tell the provider why, and end."""
     fault = m.Fault(code=code, message=message, fix=fix)
     return replace(state, stage=Stage.ENDED), (io.Send(fault), io.Failed(code, message, fix))

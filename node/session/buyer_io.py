@@ -1,4 +1,7 @@
-"""The events that a buyer's session takes and the actions it asks for: values between the machine and its shell."""
+"""Events and actions of a buyer's session: the values between the state machine and its shell.
+
+Import the module and qualify the names (``io.Send``): the provider's session has its own.
+"""
 
 from __future__ import annotations
 
@@ -37,17 +40,17 @@ class SigningFailed:
 
 @dataclass(frozen=True, slots=True)
 class CancelWanted:
-    """The person, or the deadline of the whole turn, wants no more of it."""
+    """The user cancelled the request, or the deadline of the whole turn passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """The provider said nothing for longer than the stage allows."""
+    """The provider sent nothing for longer than the stage allows."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerGone:
-    """The circuit ended, or what came through it was no message."""
+    """The circuit ended, or something came that is no message."""
 
     code: str
     message: str = ""
@@ -75,28 +78,28 @@ class Sign:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """Write down that this much was signed already: the peer showed our own signature for it."""
+    """Write down that this much was signed before: the provider showed our own signature for it."""
 
     voucher: Voucher
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Tell the person: the accepted quote, a place in the line, some text."""
+    """Tell the user: the accepted quote, the place in the queue, or some text."""
 
     message: m.Quote | m.Queued | m.Delta
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Write a checked receipt down; nothing waits for it but the end of the request."""
+    """Write a verified receipt down; only the end of the request waits for it."""
 
     receipt: Receipt
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The request is over and paid; nothing follows but closing the circuit."""
+    """The request is over and paid. No action follows."""
 
     reason: Literal["stop", "length", "cancelled"]
     receipt: Receipt
@@ -104,7 +107,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The request is over without a full answer; nothing follows but closing the circuit."""
+    """The request is over without a full answer. No action follows."""
 
     code: str
     message: str

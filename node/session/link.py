@@ -1,4 +1,4 @@
-"""Session messages over a circuit: sealed, in as many frames as they need, decoded at one boundary."""
+"""Session messages over a circuit: sealed, split into frames that fit, decoded in one place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from node.wire.messages import CODE_PATTERN
 log = get_logger(__name__)
 
 FAREWELL_TIMEOUT_S: Final = 1.0
-"""How long an end waits for a peer that takes no more frames."""
+"""How long an end waits, by default, for a peer that takes no more frames."""
 _LAST: Final = b"\x00"
 _MORE: Final = b"\x01"
 _END: Final = b"\x02"
@@ -29,9 +29,13 @@ _CODE: Final = re.compile(CODE_PATTERN)
 class SealedLink:
     """One end of an open sealed session; made by :meth:`connect` or :meth:`accept`.
 
-    One task sends and one receives; each frame begins with a byte that says whether the message goes on. The last
-    frame of a side carries the code of the end under the seal, so that a relay that ends a session by itself is told
-    from a peer that does: see ``cut``.
+    One task sends and one receives. Each frame begins with a byte that says whether the message goes on in the next
+    one. The last frame of a side carries the code of the end, sealed. So a session that the peer ended can be told from
+    one that the relay cut: see ``cut``.
+
+    Args:
+        circuit: The open circuit.
+        channel: This side of the sealed channel, after its handshake.
     """
 
     def __init__(self, circuit: Circuit, channel: SealedInitiator | SealedResponder) -> None:
@@ -49,7 +53,8 @@ class SealedLink:
         """The buyer's end, sure to talk to the holder of the offer's ``transport_key``.
 
         Args:
-            dial: Opens the circuit, whose first frame is the hello it is given: one way there and back does for both.
+            dial: Opens the circuit. It sends the hello that it gets as the circuit's first frame, so that opening and
+                handshake take one round trip together.
             transport_key: The provider's X25519 public key; 32 bytes.
             timeout_s: How long the provider may take to answer once the circuit is open.
 
@@ -71,6 +76,11 @@ class SealedLink:
     @classmethod
     async def accept(cls, circuit: Circuit, transport_secret_key: bytes, *, timeout_s: float) -> SealedLink:
         """The provider's end.
+
+        Args:
+            circuit: The circuit that a buyer opened.
+            transport_secret_key: The X25519 secret key whose public half stands in the offer; 32 bytes.
+            timeout_s: How long the buyer may take to send its hello.
 
         Raises:
             SealError: If the peer's hello is malformed.
@@ -120,13 +130,21 @@ class SealedLink:
             if flag == _LAST:
                 return decode(b"".join(pieces))
 
-    async def close(self, code: str = "done", reason: str = "") -> None:
-        """Say under the seal that nothing follows, and end the circuit; harmless when repeated."""
+    async def close(
+        self, code: str = "done", reason: str = "", *, farewell_timeout_s: float = FAREWELL_TIMEOUT_S
+    ) -> None:
+        """Send a sealed last frame and end the circuit; calling it twice does nothing.
+
+        Args:
+            code: Why it ends: a snake_case word; anything else travels as ``failed``.
+            reason: One line for a person; only the relay and the peer's node see it.
+            farewell_timeout_s: How long to wait for a peer that takes no more frames.
+        """
         self._closing = True
         code = code if _CODE.fullmatch(code) else "failed"
         if not self._sending and not self._channel.ended:
-            with contextlib.suppress(IdlewattError, TimeoutError):  # a circuit that has ended needs no farewell
-                async with asyncio.timeout(FAREWELL_TIMEOUT_S):
+            with contextlib.suppress(IdlewattError, TimeoutError):  # a circuit that has ended takes no last frame
+                async with asyncio.timeout(farewell_timeout_s):
                     await self._circuit.send(self._channel.seal(_END + code.encode(), final=True))
         await self._circuit.close(code, reason)
 

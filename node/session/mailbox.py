@@ -1,4 +1,4 @@
-"""What the peer of a sealed link says, read ahead within bounds, for one request after the other on the same link."""
+"""Reads ahead what the peer of a sealed session sends, up to a limit; serves one request after the other."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from node.session.link import SealedLink
 from node.session.messages import Message
 
 READ_AHEAD_MESSAGES: Final = 64
-"""Messages that may wait to be taken; past them the link is not read on, and the peer waits for credit."""
+"""Messages that may wait to be taken. At this number reading stops, and the peer waits for credit."""
 
 
 class Mailbox:
-    """Reads a link in a task of its own, from ``open`` to ``close`` or within ``async with``; nobody else does.
+    """Reads a link in a task of its own, from ``open`` to ``close`` or within ``async with``. Nobody else may read it.
 
     Args:
         link: The open sealed link.
-        most: Messages that may wait.
+        most: How many messages may wait to be taken.
     """
 
     def __init__(self, link: SealedLink, *, most: int = READ_AHEAD_MESSAGES) -> None:
@@ -30,7 +30,7 @@ class Mailbox:
         self._room = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
         self.stirred = asyncio.Event()
-        """Set when something has come. Who waits for other things as well sets it for them, and clears it."""
+        """Set when something has come. Its owner clears it, and may set it for other things that it waits for."""
 
     async def __aenter__(self) -> Self:
         self.open()
@@ -46,7 +46,7 @@ class Mailbox:
         self._reader = asyncio.create_task(self._read(), name="mailbox")
 
     async def close(self) -> None:
-        """Stop reading; harmless when repeated."""
+        """Stop reading; calling it twice does nothing."""
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
@@ -85,6 +85,6 @@ class Mailbox:
                     self._room.clear()
                     await self._room.wait()
         except Exception as error:
-            # Told to whoever takes next, in order: what came before still counts.
+            # The messages that came before are taken first.
             self._end = error
             self.stirred.set()

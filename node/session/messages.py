@@ -1,6 +1,6 @@
-"""What buyer and provider say to each other inside the sealed channel: tagged msgpack maps, each field bounded.
+"""The messages of buyer and provider inside the sealed channel: tagged msgpack maps, each field bounded.
 
-:func:`decode` is the one boundary: what it returns satisfies every bound here, and anything else is a coded error.
+All input passes :func:`decode`: what it returns keeps every bound of this module, and anything else is a coded error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_CONVERSATION_BYTES = 768 * 1024
 MAX_OUTPUT_TOKENS = 1 << 20
 MAX_DELTA_CHARS = 16_384
 MAX_DELTA_LOGPROBS = 32
-"""So that a delta of the longest tokens there are still fits into one message."""
+"""With this limit a delta of the longest possible tokens still fits into one message."""
 MAX_BIAS = 100.0
 MAX_STOP_STRINGS = 8
 MAX_SEED = 2**64 - 1
@@ -52,7 +52,7 @@ class MessageError(IdlewattError):
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):
-    """A conversation to continue, and what the buyer is ready to pay for it."""
+    """A conversation to continue, and what the buyer agrees to pay at most."""
 
     version: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = PROTOCOL_VERSION
     request_id: RequestId
@@ -69,13 +69,13 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):
     voucher: Voucher | None = None
     """The buyer's newest voucher on this channel, in case the provider never got it."""
     logprobs: Annotated[int, msgspec.Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
-    """Most likely tokens to report with each token of the answer."""
+    """How many of the most likely tokens to report with each token of the answer; ``None`` for no log-probabilities."""
     response_format: ResponseFormat | None = None
     """What form the answer must have. The receipt's fingerprint covers it, so one that ignores it is refused."""
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True, tag="quote"):
-    """What the request will cost at most; the answer starts right behind it."""
+    """What the request will cost at most; the answer follows without waiting."""
 
     request_id: RequestId
     input_tokens: Tokens
@@ -89,7 +89,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True, tag="quote"):
 
 
 class Queued(msgspec.Struct, frozen=True, kw_only=True, tag="queued"):
-    """Every slot is busy; this is the place in the line."""
+    """Every slot is busy; this is the request's place in the admission queue."""
 
     position: Annotated[int, msgspec.Meta(ge=0, le=MAX_POSITION)]
     eta_ms: Annotated[int, msgspec.Meta(ge=0, le=MAX_ETA_MS)]
@@ -101,24 +101,24 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True, tag="delta", omit_default
     text: Annotated[str, msgspec.Meta(max_length=MAX_DELTA_CHARS)]
     tokens: Tokens
     thinking: bool = False
-    """A reasoning model's thinking; it is billed and hashed as what follows it."""
+    """Whether the text is a reasoning model's thinking. It is billed and hashed like the rest."""
     logprobs: Annotated[tuple[TokenLogprob, ...], msgspec.Meta(max_length=MAX_DELTA_LOGPROBS)] = ()
 
 
 class Pay(msgspec.Struct, frozen=True, kw_only=True, tag="pay"):
-    """A voucher; as a first message it pays what an earlier, broken session left open."""
+    """A voucher. As a session's first message it pays what an earlier session left unpaid."""
 
     voucher: Voucher
 
 
 class Stalled(msgspec.Struct, frozen=True, kw_only=True, tag="stalled"):
-    """The credit window is exhausted: nothing more is delivered until a voucher for ``owed_nano`` in all arrives."""
+    """The credit window is full: nothing more is delivered until a voucher for ``owed_nano`` in all arrives."""
 
     owed_nano: Nano
 
 
 class Final(msgspec.Struct, frozen=True, kw_only=True, tag="final"):
-    """The end of the answer, with the receipt over exactly what was delivered."""
+    """The end of the answer, with the receipt for exactly what was delivered."""
 
     reason: Literal["stop", "length", "cancelled", "failed"]
     receipt: Receipt
@@ -134,18 +134,18 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True, tag="settled"):
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag="cancel"):
-    """Stop between two tokens; what was delivered is paid."""
+    """Stop after the present token; what was delivered is paid."""
 
 
 class CloseRequest(msgspec.Struct, frozen=True, kw_only=True, tag="close"):
-    """Ask the payee to close the channel together, at once, at its newest voucher."""
+    """Ask the payee to close the channel cooperatively, at the amount of its newest voucher."""
 
     channel_id: ChannelId
     voucher: Voucher | None = None
 
 
 class CloseSignature(msgspec.Struct, frozen=True, kw_only=True, tag="close_signature"):
-    """The payee's agreement to close at ``cumulative_nano``."""
+    """The payee's signature for closing at ``cumulative_nano``."""
 
     channel_id: ChannelId
     cumulative_nano: Nano
@@ -153,7 +153,7 @@ class CloseSignature(msgspec.Struct, frozen=True, kw_only=True, tag="close_signa
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, tag="fault"):
-    """The session ends here, and why."""
+    """Why the session ends here."""
 
     code: Code
     message: Line = ""
@@ -204,7 +204,10 @@ def decode(data: bytes) -> Message:
 
 
 def ask_problem(ask: Ask) -> str:
-    """What msgspec's bounds can't say of a request: finite sampling numbers, size in all, sane prices; or ``""``."""
+    """The problem with a request that msgspec's bounds can't express, or ``""``.
+
+    It checks that the sampling numbers are finite, the conversation is not too long and the prices are possible.
+    """
     if sum(len(message.content.encode()) for message in ask.messages) > MAX_CONVERSATION_BYTES:
         return "The conversation is too long."
     if not _sane_prices(ask.prices):

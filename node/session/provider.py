@@ -1,13 +1,13 @@
 """The provider's side of one metered session: a pure state machine, events in, actions out.
 
-The shell (``node.provider.session``) runs the actions and feeds their outcomes back as events. What this file promises,
+The shell (``node.provider.session``) runs the actions and returns their results as events. What this file promises,
 whatever the buyer sends and in whatever order:
 
-* *Exposure* (billed for what was handed over, less what vouchers on disk pay for) never exceeds ``window_nano``: the
-  prompt and ``credit_tokens`` of output. Once the buyer has begun to pay, a delivery leaves at most ``credit_tokens``
-  of output unpaid.
-* The bill never exceeds the quote's ceiling, which never exceeds what the channel still holds.
-* A voucher counts only when the shell says that it is on disk.
+* *Exposure* (the bill for what was delivered, less what the vouchers on disk pay) never exceeds ``window_nano``: the
+  prompt and ``credit_tokens`` of output. Once the buyer has begun to pay, at most ``credit_tokens`` of output stay
+  unpaid.
+* The bill never exceeds the quote's ceiling. The ceiling never exceeds what the channel still holds.
+* A voucher counts only after the shell says that it is on disk.
 * No event raises.
 """
 
@@ -29,12 +29,16 @@ __all__ = ["ProviderPolicy", "ProviderState", "Stage", "Step", "start", "step"]
 
 
 def start(policy: ProviderPolicy) -> ProviderState:
-    """A session that has heard nothing yet."""
+    """The first state: nothing has been received yet."""
     return ProviderState(policy=policy)
 
 
 def step(state: ProviderState, event: io.Event) -> Step:
-    """Take one event: the next state, and what to do about it in this order. Total: no event raises."""
+    """Take one event.
+
+    Returns:
+        The next state, and the actions to run in this order. No event raises.
+    """
     if state.stage is Stage.ENDED:
         return state, ()
     match event:
@@ -92,7 +96,7 @@ def _on_message(state: ProviderState, message: m.Message) -> Step:
         case m.Cancel() if state.ask is not None:
             return _on_cancel(state)
         case m.Cancel() if state.stage is Stage.IDLE:
-            return state, ()  # meant the request before, which had ended when it came
+            return state, ()  # it was for the request before, which had already ended
         case m.Fault(code=code):
             return _gone(state, code, said=True)
         case _:
@@ -129,7 +133,7 @@ def _opening_voucher(state: ProviderState) -> Voucher | None:
 
 
 def _after_opening(state: ProviderState) -> Step:
-    """The channel is good and the newest voucher on disk: go on with what the session was opened for."""
+    """The channel is good and the newest voucher is on disk: go on with what the session was opened for."""
     if state.ask is not None:
         return state, (io.CountInput(state.ask.messages),)
     if isinstance(state.first, m.CloseRequest):
@@ -201,14 +205,14 @@ def _on_counted(state: ProviderState, input_tokens: int) -> Step:
         cache_key=facts.payer.hex(),
     )
     running = replace(state, stage=Stage.RUNNING, input_tokens=input_tokens, max_output_tokens=most)
-    # The engine first: it reads the prompt while the quote is on its way.
+    # The engine starts first: it processes the prompt while the quote travels.
     return running, (io.Generate(request), io.Send(quote))
 
 
 def _on_started(state: ProviderState, input_tokens: int, seed: int, at_ms: int) -> Step:
     if state.stage is not Stage.RUNNING:
         return state, ()
-    # The quote stands: an engine that counts fewer tokens when it starts makes the bill smaller, never larger.
+    # The quote holds: an engine that counts fewer tokens when it starts lowers the bill and never raises it.
     counted = min(input_tokens, state.input_tokens)
     if counted != state.input_tokens:
         return _end(state, "engine_failed", "The engine counted the prompt in two ways.")
@@ -218,7 +222,7 @@ def _on_started(state: ProviderState, input_tokens: int, seed: int, at_ms: int) 
 def _on_produced(state: ProviderState, produced: io.Produced) -> Step:
     if state.stage is not Stage.RUNNING or state.ended is not None:
         return state, ()
-    # The shell reads on when nothing is pending, so two kinds of text meet here only if it does not keep to that.
+    # The shell reads on only when nothing is pending, so thinking and answer are mixed only if it breaks that rule.
     mixed = bool(state.pending_text) and not state.pending_thinking
     return deliver(
         replace(
@@ -245,7 +249,7 @@ def _on_cancel(state: ProviderState) -> Step:
         case Stage.RUNNING:
             if state.cancelled:
                 return state, ()
-            # Text that still waited for a voucher was never delivered, so it is neither sent nor billed.
+            # Text that still waits for a voucher was not delivered, so it is neither sent nor billed.
             stopped = replace(
                 state, cancelled=True, pending_text="", pending_tokens=0, pending_logprobs=(), stalled=False
             )
@@ -285,7 +289,7 @@ def _settled(state: ProviderState) -> Step:
 
 
 def _end(state: ProviderState, code: str, message: str, fix: str = "") -> Step:
-    """Say why, and end; a request that had not begun counts as skipped."""
+    """Tell the buyer why, and end. A request without any output counts as rejected."""
     actions: list[io.Action] = []
     if state.stage is Stage.RUNNING and state.ended is None:
         actions.append(io.StopGenerating())
@@ -306,7 +310,7 @@ def _gone(state: ProviderState, code: str, *, said: bool = False) -> Step:
 
 
 def _left(state: ProviderState, said: str = "") -> tuple[io.Action, ...]:
-    """Counts a buyer that left between its quote and the first token, by the reason it gave, if it gave one."""
+    """Count a buyer that left between the quote and the first token, by the reason that it gave, if any."""
     if state.stage is not Stage.RUNNING or state.output_tokens:
         return ()
     if said in BUYER_REFUSALS:

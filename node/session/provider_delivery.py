@@ -1,4 +1,4 @@
-"""How the provider hands over text: in pieces that the credit window allows, counted as a buyer can re-count them."""
+"""How the provider delivers text: in pieces that the credit window allows, billed so that a buyer can check it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from node.session.terms import bill_nano, fingerprint_hash, prompt_hash, window_
 
 
 def deliver(state: ProviderState) -> Step:
-    """Hand over what the credit window allows, then finish if the engine has nothing more."""
+    """Deliver what the credit window allows, then finish if the engine has ended."""
     actions: list[io.Action] = []
     while state.pending_text or state.pending_tokens:
         piece = _next_piece(state)
@@ -20,7 +20,7 @@ def deliver(state: ProviderState) -> Step:
                 state = replace(state, stalled=True)
                 actions += [io.Send(m.Stalled(owed_nano=state.owed_nano)), io.AwaitPayment(state.owed_nano)]
             return state, tuple(actions)
-        state, delta = _hand_over(state, *piece)
+        state, delta = _delivered(state, *piece)
         actions.append(io.Send(delta))
     state = replace(state, stalled=False)
     if state.ended is None:
@@ -30,7 +30,7 @@ def deliver(state: ProviderState) -> Step:
 
 
 def _next_piece(state: ProviderState) -> tuple[str, int] | None:
-    """The text to hand over next and the tokens it stands for; ``None`` when the window is full."""
+    """The text to deliver next and the number of its tokens; ``None`` when the window is full."""
     text, tokens = state.pending_text, state.pending_tokens
     step_tokens = max(1, state.policy.credit_tokens // 2)
     logprobs = -(-len(state.pending_logprobs) // m.MAX_DELTA_LOGPROBS)
@@ -46,17 +46,17 @@ def _next_piece(state: ProviderState) -> tuple[str, int] | None:
 
 
 def _billable(state: ProviderState, text: str, tokens: int) -> int:
-    """Bill what the buyer can re-count: never more tokens in all than bytes handed over, nor than were quoted."""
+    """The tokens to bill for a piece: in all never more than bytes delivered, and never more than were quoted."""
     byte_room = state.output_bytes + len(text.encode()) - state.output_tokens
     return max(0, min(tokens, byte_room, state.max_output_tokens - state.output_tokens))
 
 
-def _hand_over(state: ProviderState, text: str, tokens: int) -> tuple[ProviderState, m.Delta]:
+def _delivered(state: ProviderState, text: str, tokens: int) -> tuple[ProviderState, m.Delta]:
     billed = _billable(state, text, tokens)
     digest = state.output_hash.copy()
     digest.update(text.encode())
     left = state.pending_text[len(text) :]
-    # One for each token that begins in the text: those of this piece come first, the rest with the last one.
+    # There is one entry for each token that begins in the text. This piece takes its own; the last one takes the rest.
     logprobs = state.pending_logprobs[: tokens if left else m.MAX_DELTA_LOGPROBS]
     delivered = replace(
         state,
@@ -71,7 +71,14 @@ def _hand_over(state: ProviderState, text: str, tokens: int) -> tuple[ProviderSt
 
 
 def finish(state: ProviderState, reason: str, at_ms: int, before: tuple[io.Action, ...] = ()) -> Step:
-    """Nothing more is handed over: have the receipt of what was issued."""
+    """Deliver nothing more, and ask for the receipt of what was delivered.
+
+    Args:
+        state: The session so far.
+        reason: Why the answer ends: the engine's reason, ``cancelled`` or ``failed``.
+        at_ms: When it ended, milliseconds UTC.
+        before: Actions to run before the receipt is made.
+    """
     ask = state.ask
     assert ask is not None
     receipt = io.IssueReceipt(

@@ -1,4 +1,7 @@
-"""The events that a provider's session takes and the actions it asks for: values between the machine and its shell."""
+"""Events and actions of a provider's session: the values between the state machine and its shell.
+
+Import the module and qualify the names (``io.Send``): the buyer's session has its own.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class ChannelChecked:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An action failed with a coded reason: the chain is silent, the channel busy, the engine down, the disk full."""
+    """An action failed with a coded reason: the chain doesn't answer, the channel is busy, the disk is full."""
 
     code: str
     message: str
@@ -39,7 +42,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class VoucherStored:
-    """The voucher is on disk and counts."""
+    """The voucher is on disk."""
 
     voucher: Voucher
 
@@ -53,7 +56,12 @@ class InputCounted:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The request waits for a slot."""
+    """The request waits for a slot.
+
+    Args:
+        position: Its place in the admission queue, from 0.
+        eta_ms: How long it will wait, as estimated.
+    """
 
     position: int
     eta_ms: int
@@ -61,7 +69,13 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The engine admitted the prompt."""
+    """The engine began with the prompt.
+
+    Args:
+        input_tokens: The prompt's tokens, as the engine counts them.
+        seed: The seed that it uses.
+        at_ms: When, milliseconds UTC.
+    """
 
     input_tokens: int
     seed: int
@@ -70,7 +84,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Produced:
-    """The engine made some text; ``thinking`` and ``logprobs`` as in :class:`node.engine.protocol.Chunk`."""
+    """The engine produced some text; the fields are those of :class:`node.engine.protocol.Chunk`."""
 
     text: str
     tokens: int
@@ -80,7 +94,7 @@ class Produced:
 
 @dataclass(frozen=True, slots=True)
 class EngineEnded:
-    """The engine finished, or failed where ``error_code`` is set."""
+    """The engine finished, or it failed and ``error_code`` says why."""
 
     reason: FinishReason | Literal["failed"]
     at_ms: int
@@ -111,7 +125,7 @@ class PaymentTimeout:
 
 @dataclass(frozen=True, slots=True)
 class PeerGone:
-    """The circuit ended, or what came through it was no message."""
+    """The circuit ended, or something came that is no message."""
 
     code: str
 
@@ -178,7 +192,7 @@ class StopGenerating:
 
 @dataclass(frozen=True, slots=True)
 class IssueReceipt:
-    """Number, write down and sign a receipt over these facts."""
+    """Number, write down and sign a receipt with these contents."""
 
     channel_id: int
     prompt_hash: bytes
@@ -201,26 +215,26 @@ class AgreeClose:
 
 @dataclass(frozen=True, slots=True)
 class AwaitPayment:
-    """Feed :class:`PaymentTimeout` after a while, unless the state stops saying ``awaits_payment`` before."""
+    """Send :class:`PaymentTimeout` after a while, unless the state's ``awaits_payment`` becomes false before."""
 
     owed_nano: int
 
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Count a request that was not taken."""
+    """Count a request that was rejected, or whose buyer left before the first token."""
 
     code: str
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The request is over. Unless ``is_settled``, nothing follows: the circuit is closed."""
+    """The request is over. Unless ``is_settled``, the session is over too and the circuit is closed."""
 
     code: str
     unpaid_nano: int = 0
     is_settled: bool = False
-    """Whether everything delivered is paid for and said to be: the buyer may ask again on the same circuit."""
+    """Whether everything delivered is paid and the buyer was told: it may ask again on the same circuit."""
 
 
 Action = (

@@ -1,4 +1,4 @@
-"""What the provider refuses, and in which words: rules about requests, channels and vouchers, without side effects."""
+"""What the provider refuses and why: pure rules about requests, channels and vouchers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from node.session.terms import ChannelFacts, window_nano
 from wallet.vouchers import Voucher, verify_voucher
 
 Problem = tuple[str, str, str]
-"""Code, line and fix of a refusal."""
+"""A refusal: its code, its message and its fix."""
 
 _ACCEPTED: Final = {
     Inclusion.SOFT: frozenset({Inclusion.SOFT, Inclusion.BATCHED, Inclusion.FINAL}),
@@ -19,7 +19,7 @@ _ACCEPTED: Final = {
     Inclusion.FINAL: frozenset({Inclusion.FINAL}),
 }
 WRITTEN_OFF_WINDOWS: Final = 4
-"""How many credit windows one channel may leave unpaid, over all its requests, before it gets no more credit."""
+"""How many credit windows one channel may leave unpaid, in all its requests together, before it gets no more credit."""
 
 BUYER_REFUSALS: Final = frozenset(
     {
@@ -34,11 +34,11 @@ BUYER_REFUSALS: Final = frozenset(
         "reputation_too_low",
     }
 )
-"""What a buyer may give as its reason when it refuses a quote; any other word counts as none."""
+"""The reasons that a buyer may give when it refuses a quote; any other word counts as no reason."""
 
 
 def ask_problem(policy: ProviderPolicy, ask: m.Ask) -> Problem | None:
-    """Why this request is refused before its channel is looked at, if it is."""
+    """Why a request is refused before its channel is checked; ``None`` if it isn't."""
     if ask.version != m.PROTOCOL_VERSION:
         return "version", f"This provider speaks version {m.PROTOCOL_VERSION}.", "Update Idlewatt."
     if ask.model_sha256 != policy.model_sha256:
@@ -52,7 +52,7 @@ def ask_problem(policy: ProviderPolicy, ask: m.Ask) -> Problem | None:
 
 
 def channel_problem(state: ProviderState, facts: ChannelFacts) -> Problem | None:
-    """Why this channel can't carry what the session was opened for, if it can't."""
+    """Why a channel can't be used for what the session was opened for; ``None`` if it can."""
     policy = state.policy
     if facts.payee != policy.account:
         return "not_my_channel", "That channel pays somebody else.", "Open a channel with this provider."
@@ -72,7 +72,7 @@ def channel_problem(state: ProviderState, facts: ChannelFacts) -> Problem | None
 
 
 def voucher_problem(state: ProviderState, voucher: Voucher) -> Problem | None:
-    """Why this voucher is worth nothing here, if it isn't."""
+    """Why a voucher is worth nothing here; ``None`` if it is good."""
     facts = state.channel
     if facts is None or voucher.channel_id != facts.channel_id:
         return "foreign_voucher", "That voucher belongs to another channel.", "Sign one for this channel."

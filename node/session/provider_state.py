@@ -1,4 +1,4 @@
-"""What the provider's side of one metered session knows: its policy, its state, and what follows from both."""
+"""The policy and the state of the provider's side of one metered session."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderPolicy:
-    """What this provider offers and insists on; constant during a session."""
+    """What this provider offers and requires; constant during a session.
+
+    Addresses have 20 bytes, the model's hash 32.
+    """
 
     domain: SigningDomain
     account: bytes
@@ -33,9 +36,9 @@ class ProviderPolicy:
     credit_tokens: int = DEFAULT_CREDIT_TOKENS
     min_deposit_nano: int = 0
     expiry_margin_s: int = 600
-    """A channel this close to its expiry gets no new request: its vouchers must be redeemed before."""
+    """A channel that expires within this time gets no new request, since its vouchers must be redeemed before."""
     accept: Inclusion = Inclusion.SOFT
-    """How final a channel's opening must be before it is worth credit."""
+    """How final a channel's opening must be on the rollup before the provider gives credit on it."""
 
 
 class Stage(StrEnum):
@@ -51,23 +54,24 @@ class Stage(StrEnum):
 
 
 class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a session knows; made by :func:`start`, replaced by :func:`step`.
+    """Everything that a session knows; made by ``provider.start``, replaced by ``provider.step``.
 
-    A struct, because each piece of text replaces it three times: a dataclass of this size takes thirty times as long.
+    It is a struct because each piece of text replaces it three times. A dataclass of this size takes thirty times as
+    long to replace.
     """
 
     policy: ProviderPolicy
     stage: Stage = Stage.IDLE
     ask: m.Ask | None = None
     first: m.Pay | m.CloseRequest | None = None
-    """What opened the session when it was no request."""
+    """The message that opened the session, where that was not an ``Ask``."""
     channel: ChannelFacts | None = None
     seen_nano: int = 0
     """The highest verified voucher, on disk or on its way there."""
     paid_nano: int = 0
     """The highest voucher on disk."""
     base_nano: int = 0
-    """What was promised before this request."""
+    """What vouchers promised before this request."""
     input_tokens: int = 0
     max_output_tokens: int = 0
     output_tokens: int = 0
@@ -80,14 +84,15 @@ class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
     pending_thinking: bool = False
     pending_logprobs: tuple[TokenLogprob, ...] = ()
     in_line: bool = False
-    """Whether the buyer was told that it waits for a slot, and does still."""
+    """Whether the buyer still waits for a slot, and was told so."""
     stalled: bool = False
+    """Whether text waits for a voucher, and the buyer was told so."""
     ended: io.EngineEnded | None = None
     cancelled: bool = False
 
     @property
     def bill_nano(self) -> int:
-        """What was delivered costs."""
+        """What the delivered tokens cost."""
         return bill_nano(self.policy.prices, self.input_tokens, self.output_tokens)
 
     @property
@@ -97,22 +102,22 @@ class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exposure_nano(self) -> int:
-        """Delivered and not paid for."""
+        """What was delivered and is not paid, in nano."""
         return max(0, self.owed_nano - self.paid_nano)
 
     @property
     def window_nano(self) -> int:
-        """The bound of ``exposure_nano``."""
+        """The limit of ``exposure_nano``."""
         return window_nano(self.policy.prices, self.input_tokens, self.policy.credit_tokens)
 
     @property
     def awaits_payment(self) -> bool:
-        """Whether the timer of the last ``AwaitPayment`` still runs; a partial payment does not restart it."""
+        """Whether the timer of the last ``AwaitPayment`` still counts; a partial payment does not restart it."""
         return self.stalled or self.stage is Stage.SETTLING
 
     @property
     def wants_chunks(self) -> bool:
-        """Whether the shell should read on from the engine; ``False`` while text waits for a voucher."""
+        """Whether the shell may read more from the engine; ``False`` while text waits for a voucher."""
         return self.stage is Stage.RUNNING and not self.pending_text and not self.pending_tokens and self.ended is None
 
 

@@ -1,4 +1,4 @@
-"""What both sides of a metered session compute alike: the bill, the recount's bounds, hashes, a channel's facts."""
+"""What both sides of a metered session compute in the same way: the bill, the bounds of the recount, hashes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from node.values import Prices
 from wallet.vouchers import Voucher
 
 DEFAULT_CREDIT_TOKENS = 64
-"""Output tokens a provider streams ahead of payment."""
+"""Output tokens that a provider streams ahead of payment, by default."""
 TEMPLATE_TOKENS = 192
-"""What a chat template may add to any prompt: markers, dates, a default system text."""
+"""Tokens that a chat template may add to any prompt: markers, dates, a default system text."""
 TEMPLATE_TOKENS_PER_MESSAGE = 24
+"""Tokens that a chat template may add to each message."""
 _HASHED = ("temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repeat_penalty")
 
 
 class ChannelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What chain and disk say about a channel at one moment; addresses as 20 bytes."""
+    """What the chain and this node's disk say about a channel at one moment. Addresses are 20 bytes."""
 
     channel_id: int
     payer: bytes
@@ -42,24 +43,37 @@ class ChannelFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def held_nano(self) -> int:
-        """What was promised so far, redeemed or not."""
+        """What vouchers have promised so far, redeemed or not."""
         return max(self.redeemed_nano, self.held.cumulative_nano if self.held else 0)
 
 
 def bill_nano(prices: Prices, input_tokens: int, output_tokens: int) -> int:
-    """What a request costs so far: nothing before its first output token, then input and output each rounded up."""
+    """What a request costs so far.
+
+    Args:
+        prices: The quoted prices, nano per million tokens.
+        input_tokens: Tokens of the prompt.
+        output_tokens: Tokens delivered so far.
+
+    Returns:
+        Nano: nothing before the first output token; then the input and the output, each rounded up.
+    """
     if output_tokens == 0:
         return 0
     return cost_nano(input_tokens, prices.input_nano_per_mtok) + cost_nano(output_tokens, prices.output_nano_per_mtok)
 
 
 def window_nano(prices: Prices, input_tokens: int, credit_tokens: int) -> int:
-    """The most a provider may have delivered and not been paid for: the prompt and ``credit_tokens`` of output."""
+    """The most that a provider delivers without being paid: the prompt and ``credit_tokens`` of output, in nano."""
     return cost_nano(input_tokens, prices.input_nano_per_mtok) + cost_nano(credit_tokens, prices.output_nano_per_mtok)
 
 
 def affordable_tokens(prices: Prices, input_tokens: int, budget_nano: int) -> int | None:
-    """Output tokens that ``budget_nano`` covers after the input; ``None``: output is free, -1: not even the input."""
+    """Output tokens that ``budget_nano`` pays for after the input.
+
+    Returns:
+        The number of tokens; ``None`` if output is free, -1 if the budget doesn't even pay for the input.
+    """
     left = budget_nano - cost_nano(input_tokens, prices.input_nano_per_mtok)
     if left < 0:
         return -1
@@ -69,7 +83,10 @@ def affordable_tokens(prices: Prices, input_tokens: int, budget_nano: int) -> in
 
 
 def most_input_tokens(messages: Sequence[ChatMessage]) -> int:
-    """The buyer's bound of honest input tokens: a byte-level token is a byte at least, and the template adds some."""
+    """The most input tokens that a buyer accepts for its prompt.
+
+    A token of a byte-level tokenizer stands for at least one byte, and the chat template adds some tokens.
+    """
     sent_bytes = sum(len(message.content.encode()) for message in messages)
     return sent_bytes + TEMPLATE_TOKENS + TEMPLATE_TOKENS_PER_MESSAGE * len(messages)
 
@@ -90,12 +107,19 @@ def fingerprint_hash(
     seed: int,
     response_format: ResponseFormat | None = None,
 ) -> bytes:
-    """SHA-256 over what a replay needs besides the prompt: sampling, the seed used, stop strings, token limit, format.
+    """SHA-256 over what a replay needs besides the prompt.
 
-    ``typical_p``, ``logit_bias`` and the format stand in it only where they are used: a request without them has the
-    same fingerprint for a peer that doesn't know them yet, and one with them is refused where they were ignored.
+    ``typical_p``, ``logit_bias`` and the format are hashed only where they are used. So a request without them has the
+    same fingerprint at a peer of an older version, and a receipt of a peer that ignored them doesn't match.
+
+    Args:
+        sampling: The requested sampling parameters.
+        stop: The stop strings.
+        max_output_tokens: The quoted limit.
+        seed: The seed that was used.
+        response_format: The requested format of the answer, if any.
     """
-    # Numbers written as integers are the same parameters: both sides must hash one form.
+    # 1 and 1.0 are the same parameter: both sides must hash one form.
     values: dict[str, object] = {name: float(getattr(sampling, name)) for name in _HASHED}
     values["top_k"] = int(sampling.top_k)
     if sampling.typical_p != 1.0:

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.relay.circuit import CircuitClosedError
-from node.session import link as link_module
 from node.session import messages as m
 from node.session.link import SealedLink
 from node.session.sealed import MAX_PLAINTEXT_BYTES, SealError, generate_transport_key, transport_public_key
@@ -135,11 +134,10 @@ async def test_an_own_end_is_no_cut():
         assert not buyer.cut
 
 
-async def test_an_end_does_not_wait_for_a_peer_that_takes_nothing(monkeypatch):
-    monkeypatch.setattr(link_module, "FAREWELL_TIMEOUT_S", 0.01)
+async def test_an_end_does_not_wait_for_a_peer_that_takes_nothing():
     async with linked() as (buyer, provider, _here, there):
         there.full = True
-        await provider.close("unpaid")
+        await provider.close("unpaid", farewell_timeout_s=0.01)
         assert (await hear(buyer))[1].code == "unpaid"
         assert buyer.cut
 

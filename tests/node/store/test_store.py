@@ -1,13 +1,15 @@
 import asyncio
+import contextlib
 import sqlite3
 import stat
 from pathlib import Path
 
 import aiosqlite
+import psutil
 import pytest
 
 from node.store import Store, StoreError
-from node.store.database import APPLICATION_ID, Database
+from node.store.database import APPLICATION_ID
 from node.store.errors import path_error, store_error
 from node.store.migrations import LATEST, v001
 
@@ -322,24 +324,20 @@ async def test_a_read_that_fails_is_coded_too(tmp_path: Path) -> None:
         assert caught.value.code == "store_failed"
 
 
-async def test_a_broken_deployments_table_does_not_leave_the_file_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    closed = asyncio.Event()
-    close = Database.close
+async def test_a_broken_deployments_table_does_not_leave_the_file_open(tmp_path: Path) -> None:
+    path = tmp_path / "node.db"
+    async with await Store.open(path):
+        assert str(path) in open_files()
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("DROP TABLE deployments")
+    with pytest.raises(StoreError) as caught:
+        await Store.open(path)
+    assert caught.value.code == "store_failed"
+    assert str(path) not in open_files()
 
-    async def failing(self: Database, sql: str, parameters: object = ()) -> list[tuple[object, ...]]:
-        raise StoreError("broken", code="store_corrupt")
 
-    async def closing(self: Database) -> None:
-        await close(self)
-        closed.set()
-
-    monkeypatch.setattr(Database, "rows", failing)
-    monkeypatch.setattr(Database, "close", closing)
-    with pytest.raises(StoreError):
-        await Store.open(tmp_path / "node.db")
-    assert closed.is_set()
+def open_files() -> set[str]:
+    return {file.path for file in psutil.Process().open_files()}
 
 
 def test_file_system_failures_are_told_apart() -> None:
