@@ -40,7 +40,7 @@ async def answered(node: NodeApi, turn: ChatTurn, on_event: Callable[[ChatEvent]
                     (thinking if event.thinking else text).append(event.text)
                 case ChatFailed():
                     paid = f" {format_usd(event.cost_nano)} was paid for what arrived." if event.cost_nano else ""
-                    raise IdlewattError(event.message + paid, code=event.code, fix=event.fix)
+                    raise IdlewattError(event.message + paid, fix=event.fix, peer_code=event.code)
                 case ChatDone():
                     assert quote is not None
                     return Answered("".join(text), quote, event, "".join(thinking))

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import platformdirs
 
-from chain.errors import IdlewattError
+from chain.errors import ErrorCode, IdlewattError
 
 HOME_VARIABLE = "IDLEWATT_HOME"
 DIRECTORY_MODE = 0o700
@@ -25,7 +26,7 @@ MAX_SOCKET_PATH_BYTES = 100
 class HomeError(IdlewattError):
     """The home directory can't be used as it is."""
 
-    default_code = "home_unusable"
+    default_code: ClassVar[ErrorCode] = "home_unusable"
 
 
 class HomeBusyError(HomeError):

@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from chain.eip712 import SigningDomain
-from chain.errors import ChainRejectedError, ChainUnavailableError, UsageError
+from chain.errors import ChainRejectedError, ChainUnavailableError, JsonRpc, UsageError
 from chain.rpc.wire import bad_answer, from_wire, plain_text
 from chain.signing import checksum_address, keccak256, parse_address
 from chain.tree import root_from_proof
@@ -39,7 +39,7 @@ SLOW_CALL_TIMEOUT_S = 65.0
 """For calls that wait for L1 by their nature."""
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
-_SERVER_FAILURES = (-32603, -32002)
+_SERVER_FAILURES = (JsonRpc.INTERNAL_ERROR, JsonRpc.UNAVAILABLE)
 _RANKS = {Inclusion.UNKNOWN: 0, Inclusion.SOFT: 1, Inclusion.BATCHED: 2, Inclusion.FINAL: 3}
 
 T = TypeVar("T")
@@ -302,11 +302,11 @@ def _refusal(error: Any) -> ChainRejectedError | ChainUnavailableError:
         return bad_answer()
     data = error.get("data")
     data = data if isinstance(data, dict) else {}
-    code = data.get("code")
-    code = code if isinstance(code, str) and _CODE.fullmatch(code) else "chain_rejected"
+    word = data.get("code")
+    word = word if isinstance(word, str) and _CODE.fullmatch(word) else ""
     message = plain_text(error.get("message"), 300) or "The chain refused."
     kind = ChainUnavailableError if error.get("code") in _SERVER_FAILURES else ChainRejectedError
-    return kind(message, code=code, fix=plain_text(data.get("fix"), 300))
+    return kind(message, code="chain_rejected", fix=plain_text(data.get("fix"), 300), peer_code=word)
 
 
 def _of_address(view: AccountView, address: bytes) -> AccountView:

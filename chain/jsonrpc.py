@@ -17,19 +17,10 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import WSMsgType, web
 
-from chain.errors import IdlewattError
+from chain.errors import ERRORS, ErrorCode, IdlewattError, JsonRpc
 from chain.logs import get_logger
 
 log = get_logger(__name__)
-
-PARSE_ERROR = -32700
-INVALID_REQUEST = -32600
-UNKNOWN_METHOD = -32601
-INVALID_PARAMS = -32602
-INTERNAL_ERROR = -32603
-REJECTED = -32000
-UNAVAILABLE = -32002
-BUSY = -32005
 
 _EXTENSION_SCHEMES = ("chrome-extension", "moz-extension")
 
@@ -135,15 +126,15 @@ class JsonRpcServer:
     async def answer(self, request: Any) -> dict[str, Any] | None:
         """The answer to one decoded request; ``None`` for a notification."""
         if not isinstance(request, dict) or request.get("jsonrpc", "2.0") != "2.0":
-            return _refusal(None, INVALID_REQUEST, "This is not a JSON-RPC 2.0 request.")
+            return _refusal(None, JsonRpc.INVALID_REQUEST, "This is not a JSON-RPC 2.0 request.")
         identity = request.get("id")
         if not self._is_identity(identity):
-            return _refusal(None, INVALID_REQUEST, "An id is a short string or a number.")
+            return _refusal(None, JsonRpc.INVALID_REQUEST, "An id is a short string or a number.")
         method = request.get("method")
         if not isinstance(method, str) or len(method) > self._limits.max_method_chars:
-            return _refusal(identity, INVALID_REQUEST, "A method is a short string.")
+            return _refusal(identity, JsonRpc.INVALID_REQUEST, "A method is a short string.")
         if self._running >= self._limits.max_running:
-            return _refusal(identity, BUSY, "The server is busy.", "busy", "Try again in a moment.")
+            return _coded(identity, "busy", "The server is busy.", "Try again in a moment.")
         self._running += 1
         try:
             answer = await self._result(identity, method, request.get("params"))
@@ -158,10 +149,10 @@ class JsonRpcServer:
         except RpcError as error:
             return _error(identity, error.number, error.message, error.data)
         except TimeoutError:
-            return _refusal(identity, UNAVAILABLE, "The call took too long.", "timeout", "Try again.")
+            return _coded(identity, "timeout", "The call took too long.", "Try again.")
         except Exception:
             log.exception("rpc_call_failed", method=method)
-            return _refusal(identity, INTERNAL_ERROR, "The server failed; its log says why.", "internal")
+            return _coded(identity, "internal", "The server failed; its log says why.")
 
     def _is_identity(self, value: Any) -> bool:
         if isinstance(value, str):
@@ -172,12 +163,12 @@ class JsonRpcServer:
         try:
             request = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return _encode(_refusal(None, PARSE_ERROR, "This is not JSON."))
+            return _encode(_refusal(None, JsonRpc.PARSE_ERROR, "This is not JSON."))
         if not isinstance(request, list):
             return _encode(await self.answer(request))
         if not 0 < len(request) <= self._limits.max_batch:
             message = f"A batch holds 1 to {self._limits.max_batch} requests."
-            return _encode(_refusal(None, INVALID_REQUEST, message))
+            return _encode(_refusal(None, JsonRpc.INVALID_REQUEST, message))
         answers = [answer for item in request if (answer := await self.answer(item)) is not None]
         return _encode(answers or None)
 
@@ -276,8 +267,14 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
     return f"http://{name}:{runner.addresses[0][1]}"
 
 
-def _refusal(identity: Any, number: int, message: str, code: str = "bad_request", fix: str = "") -> dict[str, Any]:
-    return _error(identity, number, message, {"code": code, "fix": fix})
+def _refusal(identity: Any, number: JsonRpc, message: str) -> dict[str, Any]:
+    """The answer to what is no proper request."""
+    return _error(identity, number, message, {"code": "bad_request", "fix": ""})
+
+
+def _coded(identity: Any, code: ErrorCode, message: str, fix: str = "") -> dict[str, Any]:
+    """The answer that reports a code of the registry."""
+    return _error(identity, ERRORS[code].json_rpc, message, {"code": code, "fix": fix})
 
 
 def _error(identity: Any, number: int, message: str, data: str | dict[str, str] | None) -> dict[str, Any]:

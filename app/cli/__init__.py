@@ -13,11 +13,7 @@ from datetime import UTC, datetime
 import click
 
 from app.home import Home
-from chain.errors import IdlewattError, UsageError
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
+from chain.errors import ERRORS, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, IdlewattError
 
 COMMANDS = {
     "demo": "Play both sides on this machine with test money.",
@@ -105,7 +101,7 @@ def report(error: BaseException) -> int:
     match cause:
         case IdlewattError():
             click.echo(f"idlewatt: {cause.line()}", err=True)
-            return EXIT_USAGE if isinstance(cause, UsageError) else EXIT_FAILED
+            return cause.entry.exit_status
         case KeyboardInterrupt():
             click.echo("Interrupted.", err=True)
             return EXIT_INTERRUPTED
@@ -117,9 +113,9 @@ def report(error: BaseException) -> int:
             return EXIT_FAILED
         case OSError() if cause.errno == errno.ENOSPC:
             click.echo("idlewatt: The disk is full. Free some space and try again.", err=True)
-            return EXIT_FAILED
+            return ERRORS["disk_full"].exit_status
     click.echo(f"idlewatt: {_unexpected(error, cause)}", err=True)
-    return EXIT_FAILED
+    return ERRORS["internal"].exit_status
 
 
 def innermost(error: BaseException) -> BaseException:

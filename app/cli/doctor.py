@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from app.cli import EXIT_FAILED
 from app.cli.common import HEALTH_MARKS, as_coroutine, chain_option, emit, home_option, json_option, relay_option
 from app.config import Config
 from app.home import Home
+from chain.errors import EXIT_FAILED
 from node.values import Health
 
 

@@ -110,7 +110,7 @@ async def _connected(path: Path, name: str, arguments: dict[str, object]) -> Asy
         while (frame := await read_frame(reader)) is not None:
             answer: Answer = msgspec.msgpack.decode(frame, type=Answer)
             if isinstance(answer, Failure):
-                raise IdlewattError(answer.message, code=answer.code, fix=answer.fix)
+                raise IdlewattError(answer.message, fix=answer.fix, peer_code=answer.code)
             yield answer
 
     try:

@@ -121,7 +121,7 @@ async def _answer(api: NodeApi, method: Method, arguments: dict[str, object], wr
 
 async def _fail(writer: asyncio.StreamWriter, error: IdlewattError) -> None:
     with suppress(ConnectionError):  # likewise
-        await write_frame(writer, Failure(error.code, error.message, error.fix))
+        await write_frame(writer, Failure(error.wire_code, error.message, error.fix))
 
 
 def _is_owner(writer: asyncio.StreamWriter) -> bool:

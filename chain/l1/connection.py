@@ -24,7 +24,7 @@ from web3.exceptions import (
 )
 from web3.providers.async_base import AsyncJSONBaseProvider
 
-from chain.errors import ChainRejectedError, ChainUnavailableError, IdlewattError
+from chain.errors import ChainRejectedError, ChainUnavailableError, ErrorCode, IdlewattError
 from chain.l1.artifacts import artifact, error_names
 from chain.recursion import restore_recursion_limit
 
@@ -285,7 +285,7 @@ async def l1_errors() -> AsyncIterator[None]:
     except ContractLogicError as error:
         name = _error_name(error)
         raise ChainRejectedError(
-            f"The L1 contract refused: {name.replace('_', ' ') or _brief(error)}.", code=name or "reverted"
+            f"The L1 contract refused: {name.replace('_', ' ') or _brief(error)}.", code="reverted", peer_code=name
         ) from error
     except (TimeExhausted, TimeoutError) as error:
         raise ChainUnavailableError("The L1 did not answer in time.", fix=FIX_UNREACHABLE) from error
@@ -329,7 +329,7 @@ def _error_name(error: ContractLogicError) -> str:
         return ""
 
 
-def _rpc_code(error: Web3RPCError) -> str:
+def _rpc_code(error: Web3RPCError) -> ErrorCode:
     text = str(error).lower()
     if "insufficient funds" in text or "cannot afford" in text or "enough balance" in text:
         return "no_gas"

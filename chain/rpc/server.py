@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from chain.errors import ChainRejectedError, ChainUnavailableError, IdlewattError, UsageError
-from chain.jsonrpc import (
-    BUSY,
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    REJECTED,
-    UNAVAILABLE,
-    UNKNOWN_METHOD,
-    JsonRpcServer,
-    RpcError,
-    RpcLimits,
-)
+from chain.errors import IdlewattError, JsonRpc
+from chain.jsonrpc import JsonRpcServer, RpcError, RpcLimits
 from chain.logs import get_logger
-from chain.rpc.methods import Faucet, Methods, UnknownMethodError
+from chain.rpc.methods import Faucet, Methods
 from chain.sequencer.sequencer import Sequencer
 
 log = get_logger(__name__)
@@ -56,22 +46,7 @@ class RpcServer(JsonRpcServer):
         try:
             return await self._methods.call(method, given)
         except IdlewattError as error:
-            number = _number_of(error)
-            if number == INTERNAL_ERROR:
+            number = error.entry.json_rpc
+            if number is JsonRpc.INTERNAL_ERROR:
                 log.error("rpc_call_failed", method=method, error=error.line())
-            raise RpcError(number, error.message, {"code": error.code, "fix": error.fix}) from error
-
-
-def _number_of(error: IdlewattError) -> int:
-    """JSON-RPC's code for an error of ours."""
-    match error:
-        case UnknownMethodError():
-            return UNKNOWN_METHOD
-        case UsageError():
-            return INVALID_PARAMS
-        case ChainRejectedError():
-            return BUSY if error.code in ("busy", "rate_limited") else REJECTED
-        case ChainUnavailableError():
-            return UNAVAILABLE
-        case _:
-            return INTERNAL_ERROR
+            raise RpcError(number, error.message, {"code": error.wire_code, "fix": error.fix}) from error

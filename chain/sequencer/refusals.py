@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.errors import ChainRejectedError, ChainUnavailableError, ErrorCode
 from chain.stf import Code
 
-_WORDS: dict[Code, tuple[str, str, str]] = {
+_RULES = "The rollup's rules refuse this transaction."
+_WORDS: dict[Code, tuple[ErrorCode, str, str]] = {
     Code.MALFORMED: ("malformed", "These bytes are no transaction of this rollup.", ""),
     Code.MISSING_SENDER: ("missing_sender", "The sender has no account on the rollup.", "Create or fund it first."),
     Code.MALLEABLE_SIGNATURE: ("malleable_signature", "The signature has a high s value.", "Sign again with low s."),
@@ -34,12 +35,18 @@ _WORDS: dict[Code, tuple[str, str, str]] = {
         "",
     ),
     Code.OVERFLOW: ("overflow", "An amount, nonce or index would grow too large.", ""),
+    Code.UNKNOWN_TYPE: ("unknown_type", _RULES, ""),
+    Code.WRONG_ROOT: ("wrong_root", _RULES, ""),
+    Code.TOO_MANY_IN_FRAME: ("too_many_in_frame", _RULES, ""),
+    Code.INBOX_ORDER: ("inbox_order", _RULES, ""),
+    Code.WRONG_CURSOR: ("wrong_cursor", _RULES, ""),
+    Code.BAD_ALLOCATION: ("bad_allocation", _RULES, ""),
 }
 
 
 def refusal(code: Code) -> ChainRejectedError:
     """What a submitter is told about a transaction that the transition refuses."""
-    word, message, fix = _WORDS.get(code, (code.name.lower(), "The rollup's rules refuse this transaction.", ""))
+    word, message, fix = _WORDS[code]
     return ChainRejectedError(message, code=word, fix=fix)
 
 

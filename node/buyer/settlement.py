@@ -161,4 +161,4 @@ class Settlement:
 
 def _peer_error(code: str, message: str, fix: str) -> IdlewattError:
     """A peer's coded error as one of ours, harmless."""
-    return IdlewattError(plain(message, 300) or "The provider refused.", code=plain(code, 48), fix=plain(fix, 300))
+    return IdlewattError(plain(message, 300) or "The provider refused.", peer_code=plain(code, 48), fix=plain(fix, 300))

@@ -153,6 +153,7 @@ class LoadFailed(_Frame, tag=22):
 
     code: str
     message: str
+    fix: str = ""
 
 
 class Began(_Frame, tag=23):

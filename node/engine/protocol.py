@@ -7,11 +7,11 @@ so that no other boundary has to repeat it; ``node.engine.checks`` adds what onl
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import msgspec
 
-from chain.errors import IdlewattError
+from chain.errors import ErrorCode, IdlewattError
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -27,13 +27,9 @@ Logprob = Annotated[float, msgspec.Meta(le=0.0)]
 
 
 class EngineError(IdlewattError):
-    """An engine could not serve.
+    """An engine could not serve."""
 
-    Codes: ``engine_crashed``, ``engine_busy``, ``context_too_long``, ``model_unusable``, ``model_too_big``,
-    ``bad_request``, ``engine_closed``.
-    """
-
-    default_code = "engine_failed"
+    default_code: ClassVar[ErrorCode] = "engine_failed"
 
 
 class ChatMessage(msgspec.Struct, frozen=True):

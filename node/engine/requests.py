@@ -80,7 +80,7 @@ class Requests:
                 if stream is not None:
                     stream.put(frame)
                 elif isinstance(frame, wire.Refused):
-                    self._answer(frame.ticket, EngineError(frame.message, code=frame.code, fix=frame.fix))
+                    self._answer(frame.ticket, EngineError(frame.message, fix=frame.fix, peer_code=frame.code))
             case wire.Counted() | wire.Measured() | wire.ScoreDone() | wire.EmbedDone():
                 self._answer(frame.ticket, frame)
 

@@ -53,7 +53,7 @@ class Stream:
                     )
                 )
             case wire.Refused():
-                self.fail(EngineError(frame.message, code=frame.code, fix=frame.fix))
+                self.fail(EngineError(frame.message, fix=frame.fix, peer_code=frame.code))
         self._wake()
 
     def fail(self, error: EngineError) -> None:

@@ -232,8 +232,8 @@ class Supervisor:
             case wire.LoadFailed():
                 self._load_error = ModelError(
                     f"The model {printable(self._settings.model_path.name)} can't be used: {frame.message}",
-                    code=frame.code,
-                    fix=f"Choose another model; the log is {self._log_path}.",
+                    fix=f"{frame.fix or 'Choose another model.'} The log is {self._log_path}.",
+                    peer_code=frame.code,
                 )
             case wire.Pong():
                 self._watchdog.step_s = frame.step_s

@@ -205,7 +205,8 @@ class RelayClient:
                     continue
                 raise RelayError(
                     CONNECT_LINES.get(code, f"The node refused the circuit ({code})."),
-                    code=code,
+                    code="peer_refused",
+                    peer_code=code,
                     fix="Choose another provider." if code != "limit_circuits" else "Try again later.",
                 )
 

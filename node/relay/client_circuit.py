@@ -202,4 +202,4 @@ class ClientCircuit:
 
     def _closed_error(self) -> CircuitClosedError:
         code, reason = self._ended or ("done", "")
-        return CircuitClosedError(reason or _LINES.get(code, f"The circuit ended ({code})."), code=code)
+        return CircuitClosedError(reason or _LINES.get(code, f"The circuit ended ({code})."), peer_code=code)

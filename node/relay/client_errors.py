@@ -9,11 +9,14 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+from chain.errors import ERRORS
 from node.relay.circuit import RelayError
 from node.relay.client_connection import LostError, RefusedError
 from node.wire.errors import WireError
 
-FATAL_CODES: Final = frozenset({"auth", "version", "replaced"})
+FATAL_CODES: Final = frozenset(
+    code for code, entry in ERRORS.items() if entry.websocket_close is not None and not entry.is_retryable
+)
 """Refusals that trying again can't change."""
 _FIXES: Final = {
     "auth": "Check the relay's address, or pass another --relay.",
@@ -60,7 +63,7 @@ class ConnectionFailure:
         line = self.line
         if self.code == "relay_unreachable":
             line = f"The relay at {url} can't be reached{f' ({line})' if line else ''}."
-        return RelayError(line, code=self.code, fix=self.fix)
+        return RelayError(line, fix=self.fix, peer_code=self.code)
 
 
 def shown_url(url: URL | str) -> str:

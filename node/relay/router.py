@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from chain.errors import ErrorCode
 from node.relay import bus as b
 from node.relay.auth import node_id
 from node.relay.bus import CircuitEnd
@@ -59,7 +60,7 @@ class EndSession:
     """End a node's session with a coded error."""
 
     node: bytes
-    code: str
+    code: ErrorCode
     reason: str
 
 

@@ -8,6 +8,7 @@ from typing import Final, Protocol, TypeVar
 from aiohttp import WSMsgType, web
 from nacl.signing import SigningKey
 
+from chain.errors import WEBSOCKET_POLICY_VIOLATION
 from node.relay.auth import check_answer, make_challenge
 from node.relay.exception_groups import leaf_exceptions
 from node.relay.limits import RelayLimits, TokenBucket
@@ -19,7 +20,6 @@ from node.wire.text import plain
 
 MessageT = TypeVar("MessageT")
 
-_POLICY_VIOLATION: Final = 1008
 _NORMAL_CLOSURE: Final = 1000
 _REASON_CHARS: Final = 240
 _CLOSE_REASON_BYTES: Final = 120
@@ -232,7 +232,8 @@ class ServerConnection:
         except (TimeoutError, _GoneError):
             self._abort()
             return
-        await self._close(_POLICY_VIOLATION, error.code.encode()[:_CLOSE_REASON_BYTES])
+        status = error.entry.websocket_close or WEBSOCKET_POLICY_VIOLATION
+        await self._close(status, error.code.encode()[:_CLOSE_REASON_BYTES])
 
     async def _close(self, code: int, reason: bytes) -> None:
         try:

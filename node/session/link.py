@@ -165,4 +165,4 @@ def _ended(flag: bytes, said: bytes) -> IdlewattError:
     code = said.decode("ascii", errors="replace")
     if flag != _END or not _CODE.fullmatch(code):
         return MessageError("The peer ended the session with a malformed frame.")
-    return CircuitClosedError("The peer ended the session.", code=code)
+    return CircuitClosedError("The peer ended the session.", peer_code=code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from chain.errors import IdlewattError
+from chain.errors import ErrorCode, IdlewattError
 
 
 class StoreError(IdlewattError):
@@ -19,7 +19,7 @@ class StoreError(IdlewattError):
     default_code = "store_failed"
 
 
-_BY_PRIMARY_CODE = {
+_BY_PRIMARY_CODE: dict[int, tuple[ErrorCode, str, str]] = {
     sqlite3.SQLITE_FULL: ("disk_full", "The disk is full.", "Free some space on the disk that holds {path}."),
     sqlite3.SQLITE_BUSY: ("store_locked", "Another program is using the database.", "End what else has {path} open."),
     sqlite3.SQLITE_LOCKED: ("store_locked", "Another program is using the database.", "End what else has {path} open."),

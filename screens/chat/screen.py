@@ -188,7 +188,7 @@ class ChatScreen(NodeScreen):
             raise
         except IdlewattError as error:
             outcome = failed_content(
-                ChatFailed(code=error.code, message=error.message, fix=error.fix, cost_nano=turn.spent_nano)
+                ChatFailed(code=error.wire_code, message=error.message, fix=error.fix, cost_nano=turn.spent_nano)
             )
         except Exception:
             await self._finish(

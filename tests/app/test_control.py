@@ -32,7 +32,9 @@ class RecordingNode:
 
     async def withdraw(self, wallet_id, amount_nano, to=""):
         if amount_nano == 13:
-            raise IdlewattError("No.", code="unlucky", fix="Take another.")
+            raise IdlewattError("No.", code="spend_limit", fix="Take another.")
+        if amount_nano == 15:
+            raise IdlewattError("No.", peer_code="unlucky", fix="Take another.")
         if amount_nano == 14:
             raise RuntimeError("secret detail")
         return f"{wallet_id}:{amount_nano}:{to}"
@@ -87,7 +89,16 @@ async def test_a_refusal_keeps_its_code_and_fix(served):
 
     with pytest.raises(IdlewattError, match=r"^No\.$") as refusal:
         await attached.withdraw("main", 13)
-    assert (refusal.value.code, refusal.value.fix) == ("unlucky", "Take another.")
+    assert (refusal.value.code, refusal.value.fix) == ("spend_limit", "Take another.")
+
+
+async def test_a_refusal_keeps_a_word_that_only_another_version_knows(served):
+    attached = await attach(served[1])
+
+    with pytest.raises(IdlewattError, match=r"^No\.$") as refusal:
+        await attached.withdraw("main", 15)
+    assert (refusal.value.code, refusal.value.wire_code) == ("failed", "unlucky")
+    assert refusal.value.fix == "Take another."
 
 
 async def test_an_inner_failure_is_not_told_to_the_caller(served, caplog):

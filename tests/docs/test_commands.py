@@ -17,6 +17,8 @@ from chain.devnet.config import DevnetParams
 from chain.devnet.faucet import L1_GRANT_NANO, L2_GRANT_NANO
 from chain.devnet.service import L1_CHAIN_ID, L2_CHAIN_ID
 from chain.eip712 import RECEIPT_TYPE
+from chain.errors import ERRORS
+from chain.errors.page import errors_page
 from chain.money import NANO_PER_USD
 from chain.rpc import methods
 from chain.sequencer.config import SequencerConfig
@@ -48,6 +50,7 @@ README = ROOT / "README.md"
 OPERATING = ROOT / "docs" / "operating.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 PROTOCOL = ROOT / "docs" / "protocol.md"
+ERROR_CODES = ROOT / "docs" / "errors.md"
 ROLLUP = ROOT / "docs" / "rollup.md"
 PROGRAMS = {"idlewatt", "make", "sudo", "uv", "pipx", ".venv/bin/python", ".venv/bin/keyring"}
 ROOT_FILES = re.compile(r"[\w./-]+\.(?:py|md|toml|sol|tcss)|requirements[\w-]*\.lock")
@@ -187,20 +190,28 @@ def test_the_documented_reasons_for_no_jobs_are_those_that_are_counted():
     assert documented == {about.group for about in REASONS.values()}
 
 
-def documented_codes() -> set[str]:
-    codes = {row[0].strip("`") for row in table_under(OPERATING, "| Code |")}
-    for row in table_under(ARCHITECTURE, "| Where | Codes |"):
-        codes |= set(re.findall(r"`([a-z0-9_]+)`", row[1]))
-    return codes
+def test_the_page_of_error_codes_is_what_the_registry_says():
+    assert text_of(ERROR_CODES) == errors_page()
 
 
-def test_every_documented_error_code_exists():
-    assert [code for code in sorted(documented_codes()) if f'"{code}"' not in all_source()] == []
+def test_every_code_that_stands_in_the_troubleshooting_table_is_registered():
+    documented = {row[0].strip("`") for row in table_under(OPERATING, "| Code |")}
+    assert len(documented) > 50
+    assert documented <= set(ERRORS)
 
 
-def test_every_code_that_stands_in_the_troubleshooting_table_stands_in_the_list_of_codes():
-    listed = {code for row in table_under(ARCHITECTURE, "| Where | Codes |") for code in re.findall(r"`(\w+)`", row[1])}
-    assert {row[0].strip("`") for row in table_under(OPERATING, "| Code |")} <= listed
+def test_the_protocol_page_names_every_code_that_a_relay_ends_something_with():
+    text = text_of(PROTOCOL)
+    limits = " ".join(row[1] for row in table_under(PROTOCOL, "| Limit (default) |"))
+    further = re.search(r"^Further codes: (.*?)\. ", text, re.MULTILINE)
+    closing = re.search(
+        r"^Closing codes a circuit may end with, beside what the peers choose: (.*)$", text, re.MULTILINE
+    )
+    assert further is not None
+    assert closing is not None
+    named = set(re.findall(r"`(\w+)`", limits + further[1]))
+    assert named == {code for code, entry in ERRORS.items() if entry.websocket_close is not None}
+    assert set(re.findall(r"`(\w+)`", closing[1])) == {code for code, entry in ERRORS.items() if entry.ends_circuit}
 
 
 def test_every_rpc_method_is_documented_and_every_documented_one_exists():

@@ -113,7 +113,7 @@ async def test_hostile_strings_are_only_ever_text(size, monkeypatch):
 
 async def test_hostile_errors_are_one_line_of_text():
     node = FakeNode()
-    hostile = IdlewattError("[/x]\x1b[31m\nsecond line", code="[/]", fix="[@click=app.quit]fix[/]")
+    hostile = IdlewattError("[/x]\x1b[31m\nsecond line", peer_code="[/]", fix="[@click=app.quit]fix[/]")
     node.errors = dict.fromkeys(("market", "money", "chain", "chat", "faucet"), hostile)
     async with make_app(node, first_mode="wallet").run_test(size=(80, 24), notifications=True) as pilot:
         await pilot.press("f")

@@ -91,7 +91,7 @@ async def test_what_is_wrong_with_a_withdrawal_stands_in_one_line(amount, to, li
 
 async def test_a_refused_withdrawal_is_told_with_its_fix():
     node = FakeNode()
-    node.errors["withdraw"] = IdlewattError("The chain refused.", code="x", fix="Wait a minute.")
+    node.errors["withdraw"] = IdlewattError("The chain refused.", code="chain_rejected", fix="Wait a minute.")
     async with make_app(node, first_mode="wallet").run_test(size=NARROW, notifications=True) as pilot:
         await shown(pilot)
         await pilot.press("w")

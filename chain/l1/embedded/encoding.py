@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from chain.jsonrpc import INVALID_PARAMS, RpcError
+from chain.errors import JsonRpc
+from chain.jsonrpc import RpcError
 from chain.l1.embedded.evm import BLOB_TRANSACTION_TYPE, MinedTransaction, contract_address
 from chain.l1.embedded.store import LogRow
 
@@ -16,7 +17,7 @@ DYNAMIC_FEE_TYPE = 2
 
 def invalid(what: str) -> RpcError:
     """The error for a parameter that isn't what it should be."""
-    return RpcError(INVALID_PARAMS, f"invalid params: {what}")
+    return RpcError(JsonRpc.INVALID_PARAMS, f"invalid params: {what}")
 
 
 def read_quantity(value: object, name: str) -> int:

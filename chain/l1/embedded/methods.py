@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import rlp
 
-from chain.jsonrpc import REJECTED, UNKNOWN_METHOD, RpcError
+from chain.errors import JsonRpc
+from chain.jsonrpc import RpcError
 from chain.l1.embedded.encoding import (
     block_json,
     data,
@@ -80,20 +81,20 @@ class L1Methods:
             RpcError: For an unknown method, wrong parameters, or what the chain refuses.
         """
         if method not in self._methods:
-            raise RpcError(UNKNOWN_METHOD, "the method does not exist")
+            raise RpcError(JsonRpc.UNKNOWN_METHOD, "the method does not exist")
         function, least, most = self._methods[method]
         if not least <= len(params) <= most:
             raise invalid(f"expected {least} to {most}, got {len(params)}")
         try:
             return function(*params)
         except TransactionRefusedError as error:
-            raise RpcError(REJECTED, str(error)) from error
+            raise RpcError(JsonRpc.REJECTED, str(error)) from error
         except UnknownBlockError as error:
             raise RpcError(NOT_FOUND, "unknown block") from error
         except ExecutionFailedError as error:
             if error.reverted:
                 raise RpcError(REVERTED, "execution reverted", data(error.data)) from error
-            raise RpcError(REJECTED, str(error)) from error
+            raise RpcError(JsonRpc.REJECTED, str(error)) from error
 
     # ---------------------------------------------------------------------------------------------------------- fees
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from chain.jsonrpc import INVALID_PARAMS, JsonRpcServer, RpcError, RpcLimits
+from chain.errors import JsonRpc
+from chain.jsonrpc import JsonRpcServer, RpcError, RpcLimits
 from chain.signing import keccak256
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class L1Server:
 
     async def _call(self, method: str, params: Any) -> Any:
         if not isinstance(params, list | None):
-            raise RpcError(INVALID_PARAMS, "params must be a list")
+            raise RpcError(JsonRpc.INVALID_PARAMS, "params must be a list")
         return await self._in_thread(self._methods.answer, method, params or [])
 
 

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from chain.errors import ErrorCode
 from node.engine.protocol import EngineError
 from node.wire.text import plain
 
@@ -42,7 +43,7 @@ class UpstreamError(EngineError):
         self,
         message: str,
         *,
-        code: str,
+        code: ErrorCode,
         fix: str = _AGAIN,
         standing: Standing = "here",
         owner: str = "",
@@ -152,7 +153,7 @@ def refusal(status: int, *, body: bytes = b"", retry_after: str | None = None) -
             return UpstreamError("The provider's server failed.", code="engine_crashed", owner=owner)
 
 
-def _owners(owner: str, code: str, owner_fix: str) -> UpstreamError:
+def _owners(owner: str, code: ErrorCode, owner_fix: str) -> UpstreamError:
     return UpstreamError(
         "The provider's server can't be used now.",
         code=code, fix=_ELSEWHERE, standing="misconfigured", owner=owner, owner_fix=owner_fix,

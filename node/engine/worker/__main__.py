@@ -88,7 +88,7 @@ def _serve_model(link: Link, config: wire.Load) -> None:
         )
         loop.run()
     except EngineError as error:
-        link.send([wire.LoadFailed(error.code, error.message)])
+        link.send([wire.LoadFailed(error.code, error.message, error.fix)])
     finally:
         if model is not None:
             model.close()

@@ -137,7 +137,7 @@ async def _replies(lines: asyncio.StreamReader, silence_s: float) -> AsyncIterat
         except (msgspec.DecodeError, ValueError):
             raise _nonsense() from None
         if isinstance(reply, wire.Failed):
-            raise HubError(reply.message, code=reply.code, fix=reply.fix)
+            raise HubError(reply.message, fix=reply.fix, peer_code=reply.code)
         yield reply
 
 

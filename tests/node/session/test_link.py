@@ -45,7 +45,7 @@ class Wire:
         frame = await self.inbox.get()
         if isinstance(frame, str):
             self.inbox.put_nowait(frame)
-            raise CircuitClosedError("It ended.", code=frame)
+            raise CircuitClosedError("It ended.", peer_code=frame)
         return frame
 
     async def close(self, code="done", reason=""):
@@ -106,7 +106,7 @@ async def test_the_code_of_an_end_is_the_peers_and_not_the_relays():
         await provider.close("unpaid")
         _heard, error = await hear(buyer)
         assert (error.code, buyer.cut) == ("unpaid", False)
-        assert (await hear(buyer))[1].code == "a_lie"
+        assert (await hear(buyer))[1].wire_code == "a_lie"
         assert not buyer.cut
 
 

@@ -110,7 +110,7 @@ class WalletCalls(Played):
     async def unlock(self, wallet_id, passphrase):
         self._called("unlock", wallet_id, passphrase)
         if passphrase != self.passphrase:
-            raise IdlewattError("The passphrase is wrong.", code="bad_passphrase", fix="Type it again.")
+            raise IdlewattError("The passphrase is wrong.", code="wrong_passphrase", fix="Type it again.")
         self._unlock(wallet_id)
 
     def _unlock(self, wallet_id):
