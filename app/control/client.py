@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from app.control.protocol import METHODS, Answer, Call, ControlError, End, Failure, Item, raw, read_frame, write_frame
-from chain.errors import IdlewattError
+from chain.errors import IdlewattError, UsageError
 from node.api import NodeApi
 from node.values import NodeEvent, NodeSnapshot
 
@@ -110,7 +110,8 @@ async def _connected(path: Path, name: str, arguments: dict[str, object]) -> Asy
         while (frame := await read_frame(reader)) is not None:
             answer: Answer = msgspec.msgpack.decode(frame, type=Answer)
             if isinstance(answer, Failure):
-                raise IdlewattError(answer.message, fix=answer.fix, peer_code=answer.code)
+                kind = UsageError if answer.is_usage else IdlewattError
+                raise kind(answer.message, fix=answer.fix, peer_code=answer.code)
             yield answer
 
     try:

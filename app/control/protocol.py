@@ -48,6 +48,8 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
     code: str
     message: str
     fix: str
+    is_usage: bool = False
+    """Whether it was a ``UsageError``."""
 
 
 Answer = Item | End | Failure

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from app.control.protocol import METHODS, Call, ControlError, End, Failure, Item, Method, raw, read_frame, write_frame
-from chain.errors import IdlewattError
+from chain.errors import IdlewattError, UsageError
 from chain.logs import get_logger
 from node.api import NodeApi
 
@@ -121,7 +121,7 @@ async def _answer(api: NodeApi, method: Method, arguments: dict[str, object], wr
 
 async def _fail(writer: asyncio.StreamWriter, error: IdlewattError) -> None:
     with suppress(ConnectionError):  # likewise
-        await write_frame(writer, Failure(error.wire_code, error.message, error.fix))
+        await write_frame(writer, Failure(error.wire_code, error.message, error.fix, isinstance(error, UsageError)))
 
 
 def _is_owner(writer: asyncio.StreamWriter) -> bool:

@@ -11,7 +11,7 @@ from app.control.client import attach
 from app.control.protocol import METHODS, Answer, Call, ControlError, read_frame, write_frame
 from app.control.server import serve_control
 from app.late import LateNode
-from chain.errors import IdlewattError
+from chain.errors import IdlewattError, UsageError
 from node.api import NodeApi
 from node.values import ChatDelta, ChatMessage, ChatTurn, Notice, Prices
 
@@ -33,6 +33,8 @@ class RecordingNode:
     async def withdraw(self, wallet_id, amount_nano, to=""):
         if amount_nano == 13:
             raise IdlewattError("No.", code="spend_limit", fix="Take another.")
+        if amount_nano == 16:
+            raise UsageError("No.", code="unknown_model")
         if amount_nano == 15:
             raise IdlewattError("No.", peer_code="unlucky", fix="Take another.")
         if amount_nano == 14:
@@ -99,6 +101,14 @@ async def test_a_refusal_keeps_a_word_that_only_another_version_knows(served):
         await attached.withdraw("main", 15)
     assert (refusal.value.code, refusal.value.wire_code) == ("failed", "unlucky")
     assert refusal.value.fix == "Take another."
+
+
+async def test_the_callers_own_mistake_is_one_through_the_socket_too(served):
+    attached = await attach(served[1])
+
+    with pytest.raises(UsageError, match=r"^No\.$") as refusal:
+        await attached.withdraw("main", 16)
+    assert (refusal.value.code, refusal.value.entry.exit_status) == ("unknown_model", 2)
 
 
 async def test_an_inner_failure_is_not_told_to_the_caller(served, caplog):
