@@ -205,7 +205,7 @@ class ChainScreen(NodeScreen):
                     ("✗ ", "$error"),
                     plain(chain.error) or "The chain does not answer.",
                     ("\n→ ", "$primary"),
-                    "r asks again; nothing is lost meanwhile.",
+                    f"{plain(chain.fix)} r asks again; nothing is lost meanwhile.".lstrip(),
                 )
             )
         else:

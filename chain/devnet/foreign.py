@@ -109,6 +109,8 @@ async def _take_from_dev_account(l1: L1Connection, operator: bytes) -> None:
         tx_hash = await l1.request(lambda: eth.send_transaction(fields))
     except ChainRejectedError as error:
         raise IdlewattError(
-            "This L1's own account did not pay.", code="no_dev_account", fix="Send the sequencer ether instead."
+            f"This L1's own account did not pay. {error.message}",
+            code="no_dev_account",
+            fix="Send the sequencer ether instead.",
         ) from error
     await l1.mined(tx_hash)

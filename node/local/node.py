@@ -257,6 +257,7 @@ class LocalNode(WalletCalls, ModelCalls):
                 chain_url=self._chain.url,
                 chain_reachable=self._chain.reachable,
                 chain_error=self._chain.error,
+                chain_fix=self._chain.fix,
                 chain_foreign=self._chain.was_reset,
                 engine_state=provider.engine_state,
                 engine_error=provider.engine_error,

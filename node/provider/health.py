@@ -27,6 +27,7 @@ class HealthFacts(msgspec.Struct, frozen=True, kw_only=True):
     chain_url: str
     chain_reachable: bool
     chain_error: str = ""
+    chain_fix: str = ""
     chain_foreign: bool = False
     engine_state: Literal["none", "loading", "ready", "restarting", "failed"]
     engine_error: str = ""
@@ -168,7 +169,7 @@ def _chain(facts: HealthFacts) -> HealthItem:
         return _item("chain", Health.OK, f"Connected to {facts.chain_url}.")
     why = f" ({facts.chain_error})" if facts.chain_error else ""
     detail = f"The chain {facts.chain_url} can't be reached{why}."
-    return _item("chain", Health.FAIL, detail, "It is tried again by itself; check its address.")
+    return _item("chain", Health.FAIL, detail, facts.chain_fix or "It is tried again by itself; check its address.")
 
 
 def _account(facts: HealthFacts) -> HealthItem:

@@ -194,7 +194,7 @@ class ProviderService:
                 await self._load(engine)
             except IdlewattError as error:
                 await self._close_engine()
-                self.engine_error = error.message
+                self.engine_error = error.line()
                 log.warning("model_not_reloaded", model=self._asked_model, error=error.line())
             finally:
                 self.starting = False

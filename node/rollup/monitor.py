@@ -68,6 +68,8 @@ class RollupMonitor:
         self.reachable = False
         self.was_reset = False
         self.error = ""
+        self.fix = ""
+        """What to do about ``error``."""
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -80,7 +82,7 @@ class RollupMonitor:
     async def refresh(self) -> None:
         """Look once, and note what is seen."""
         if not self.url:
-            self._note(False, "No chain is set.")
+            self._note(False, "No chain is set.", "Pass --chain http://host:port once.")
             return
         async with self._looking:
             client: RollupClient | None = None
@@ -94,7 +96,7 @@ class RollupMonitor:
                 self._read_at_s = time.monotonic()
                 self._note(True, "")
             except IdlewattError as error:
-                self._note(False, error.message)
+                self._note(False, error.message, error.fix)
                 if client is not None and self._rollup is None:
                     await client.aclose()
             except BaseException:
@@ -170,13 +172,13 @@ class RollupMonitor:
         await self.refresh()
         rollup = self._rollup
         if rollup is None or not self.reachable:
-            return _snapshot(self.url, rollup.info if rollup else None, self.error)
+            return _snapshot(self.url, rollup.info if rollup else None, self.error, self.fix)
         try:
             batches = await rollup.client.batches()
             events = await rollup.client.events()
         except IdlewattError as error:
-            return _snapshot(self.url, rollup.info, plain(error.message, 300))
-        return _snapshot(self.url, rollup.info, "", tuple(batches), tuple(events))
+            return _snapshot(self.url, rollup.info, plain(error.message, 300), plain(error.fix, 300))
+        return _snapshot(self.url, rollup.info, batches=tuple(batches), events=tuple(events))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -199,19 +201,20 @@ class RollupMonitor:
         self._ready.set()
         self._on_change()
 
-    def _note(self, reachable: bool, error: str) -> None:
-        error = plain(error, 300)
+    def _note(self, reachable: bool, error: str, fix: str = "") -> None:
+        error, fix = plain(error, 300), plain(fix, 300)
         if (reachable, error) != (self.reachable, self.error):
-            self.reachable, self.error = reachable, error
+            self.reachable, self.error, self.fix = reachable, error, fix
             if not reachable:
-                log.warning("chain_unreachable", url=self.url, error=error)
+                log.warning("chain_unreachable", url=self.url, error=f"{error} {fix}".strip())
             self._on_change()
 
 
 def _snapshot(
     url: str,
     info: ChainInfo | None,
-    error: str,
+    error: str = "",
+    fix: str = "",
     batches: tuple[BatchView, ...] = (),
     events: tuple[ChainEvent, ...] = (),
 ) -> ChainSnapshot:
@@ -219,6 +222,7 @@ def _snapshot(
         url=url,
         reachable=info is not None and not error,
         error=error,
+        fix=fix,
         l2_chain_id=info.l2_chain_id if info else None,
         l1_chain_id=info.l1_chain_id if info else None,
         rollup_address=info.rollup_address if info else "",

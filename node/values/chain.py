@@ -24,6 +24,7 @@ class ChainSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     reachable: bool
     error: str
+    """Why the chain can't be reached; empty where it can."""
     l2_chain_id: int | None
     l1_chain_id: int | None
     rollup_address: str
@@ -37,5 +38,7 @@ class ChainSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[ChainEvent, ...]
     safety: SafetyView | None = None
     """As last read from L1; ``None`` before it was."""
+    fix: str = ""
+    """What to do about ``error``."""
     l1_error: str = ""
     """Why L1 can't be read, if it can't."""

@@ -72,6 +72,14 @@ def test_what_a_relay_says_to_do_stands_in_the_headline():
     assert (refused.why, refused.fix) == ("The relay refused (version).", "Update Idlewatt.")
 
 
+def test_what_the_chain_says_to_do_stands_in_the_headline():
+    away = verdict(chain_reachable=False, chain_error="That is an L1.", chain_fix="Give the rollup's address.")
+    assert (away.why, away.fix) == (
+        "The chain http://chain can't be reached (That is an L1.).",
+        "Give the rollup's address.",
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
