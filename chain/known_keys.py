@@ -7,6 +7,8 @@ hands such a signature to a contract asks :func:`with_right_parity` first.
 
 from __future__ import annotations
 
+from cachetools import FIFOCache
+
 from chain.secp256k1 import KnownKey, is_signed_by, known_key
 from chain.signing import (
     SECP256K1_N,
@@ -40,8 +42,7 @@ class KnownKeys:
     """
 
     def __init__(self, capacity: int = DEFAULT_KEYS) -> None:
-        self._capacity = capacity
-        self._keys: dict[bytes, KnownKey] = {}
+        self._keys: FIFOCache[bytes, KnownKey] = FIFOCache(capacity)
 
     def has_signed(self, address: bytes, digest: bytes, signature: bytes) -> bool:
         """Whether :func:`with_right_parity` finds a signature of ``address``, at less than the cost of asking it."""
@@ -60,7 +61,5 @@ class KnownKeys:
         public_key = recover_public_key(digest, valid) if valid is not None else None
         if public_key is None:
             return False
-        while len(self._keys) >= self._capacity:
-            del self._keys[next(iter(self._keys))]
         self._keys[address] = known_key(public_key)
         return True

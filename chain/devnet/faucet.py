@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from cachetools import TTLCache
+
 from chain.devnet.config import FaucetLimits
 from chain.errors import ChainRejectedError
 from chain.l1.bridge import NO_INDEX_HINT
@@ -49,7 +51,9 @@ class Faucet:
         self._deposited = deposited
         self._limits = limits or FaucetLimits()
         self._clock = clock
-        self._granted_at: dict[bytes, float] = {}
+        self._granted_at: TTLCache[bytes, float] = TTLCache(
+            self._limits.max_grants, ttl=self._limits.pause_s, timer=clock
+        )
 
     async def prepare(self) -> None:
         """Mint the reserve and let the inbox take from it, unless an earlier start did.
@@ -85,10 +89,10 @@ class Faucet:
             raise
 
     def _admit(self, address: bytes) -> None:
-        now, pause_s = self._clock(), self._limits.pause_s
-        self._granted_at = {key: at for key, at in self._granted_at.items() if now - at < pause_s}
+        now = self._clock()
+        self._granted_at.expire()
         if address in self._granted_at:
-            wait_s = int(pause_s - (now - self._granted_at[address])) + 1
+            wait_s = int(self._limits.pause_s - (now - self._granted_at[address])) + 1
             raise ChainRejectedError(
                 "This address was given test money a moment ago.",
                 code="faucet_limit",

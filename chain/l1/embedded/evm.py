@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import rlp
+from cachetools import LRUCache
 from eth.chains.base import MiningChain
 from eth.constants import POST_MERGE_DIFFICULTY, POST_MERGE_MIX_HASH, POST_MERGE_NONCE
 from eth.exceptions import HeaderNotFound, PyEVMError, Revert, TransactionNotFound
@@ -98,7 +99,7 @@ class EmbeddedEvm:
     ) -> None:
         self._clock = clock
         self._pending: Any = None
-        self._answers: dict[CallRequest, bytes] = {}
+        self._answers: LRUCache[CallRequest, bytes] = LRUCache(MAX_CACHED_ANSWERS)
         self._store = DurableStore(path)
         try:
             self._open(chain_id, genesis_balances_wei)
@@ -301,7 +302,7 @@ class EmbeddedEvm:
         answer = self._answers.get(request)
         if answer is None:
             answer = bytes(self._simulate(request, None, gas)[0])
-            if len(self._answers) < MAX_CACHED_ANSWERS and len(request.data) + len(answer) < MAX_CACHED_BYTES:
+            if len(request.data) + len(answer) < MAX_CACHED_BYTES:
                 self._answers[request] = answer
         return answer
 
