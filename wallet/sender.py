@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.money import MAX_NANO, format_usd
+from chain.retry import retry
 from chain.signing import parse_address
 from chain.txs import tx_id
 from chain.views import AccountView, ChainInfo, SoftReceipt
@@ -30,6 +32,7 @@ NONCE_ATTEMPTS = 3
 """Another program may sign with the same wallet; then the nonce is read again."""
 
 _RETRY_PAUSE_S = 0.2
+_RETRY_PAUSE_MAX_S = 1.0
 _POLL_PAUSE_S = 0.1
 _POLL_PAUSE_MAX_S = 1.0
 
@@ -96,18 +99,20 @@ class TxSender:
             WalletError: ``unconfirmed`` if the chain stopped answering.
             ChainRejectedError: If it was refused.
         """
-        for attempt in range(1, SUBMIT_ATTEMPTS + 1):
-            try:
-                return await self._client.submit(raw_tx)
-            except ChainUnavailableError as error:
-                if attempt == SUBMIT_ATTEMPTS:
-                    raise WalletError(
-                        "The chain stopped answering, so it is not known whether it took the transaction.",
-                        code="unconfirmed",
-                        fix=f"Before trying again, look for transaction 0x{tx_id(raw_tx).hex()}.",
-                    ) from error
-                await asyncio.sleep(_RETRY_PAUSE_S * attempt)
-        raise AssertionError("the last attempt returns or raises")
+        try:
+            return await retry(
+                partial(self._client.submit, raw_tx),
+                on=(ChainUnavailableError,),
+                wait_s=_RETRY_PAUSE_S,
+                max_wait_s=_RETRY_PAUSE_MAX_S,
+                attempts=SUBMIT_ATTEMPTS,
+            )
+        except ChainUnavailableError as error:
+            raise WalletError(
+                "The chain stopped answering, so it is not known whether it took the transaction.",
+                code="unconfirmed",
+                fix=f"Before trying again, look for transaction 0x{tx_id(raw_tx).hex()}.",
+            ) from error
 
 
 def domain_of(info: ChainInfo) -> SigningDomain:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.logs import get_logger
+from chain.retry import retry
 from chain.sequencer.finality import Finality
 from chain.sequencer.inbox import InboxReader
 from chain.sequencer.leadership import Leadership
@@ -13,7 +15,7 @@ from chain.sequencer.ledger import Ledger
 from chain.sequencer.poster import Poster
 from chain.sequencer.store import StoreError
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class L1Follower:
@@ -50,21 +52,21 @@ class L1Follower:
     async def run(self) -> None:
         """Follow for ever; waits and tries again while L1 or the disk refuses."""
         config = self._ledger.config
-        pause_s = config.retry_s
         while True:
-            try:
-                async with asyncio.timeout(config.poll_s):
-                    await self._poked.wait()
-            except TimeoutError:
-                pass
-            self._poked.clear()
-            try:
-                await self.look()
-                pause_s = config.retry_s
-            except (ChainUnavailableError, ChainRejectedError, StoreError) as error:
-                log.warning("L1 can't be followed: %s", error.line())
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, config.max_retry_s)
+            await retry(
+                self._look_when_due,
+                on=(ChainUnavailableError, ChainRejectedError, StoreError),
+                wait_s=config.retry_s,
+                max_wait_s=config.max_retry_s,
+                on_failure=lambda error: log.warning("l1_follow_failed", error=error.line()),
+            )
+
+    async def _look_when_due(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._ledger.config.poll_s):
+                await self._poked.wait()
+        self._poked.clear()
+        await self.look()
 
     async def look(self) -> None:
         """Take in what is new on L1.

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.logs import get_logger
 from chain.money import format_usd
+from chain.retry import retry
 from chain.sequencer.finality import Finality
 from chain.sequencer.ledger import Ledger
 from chain.sequencer.store import StoreError, WithdrawalRow, insert_event, mark_claimed
 from chain.types import withdrawal_key
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 CLAIM_PAGE = 16
 
@@ -33,16 +34,15 @@ class Operator:
     async def run(self) -> None:
         """Work for ever; waits and tries again while L1 or the disk refuses."""
         config = self._ledger.config
-        pause_s = config.retry_s
         while True:
-            try:
-                await self.step()
-                pause_s = config.retry_s
-                await asyncio.sleep(config.poll_s)
-            except (ChainUnavailableError, ChainRejectedError, StoreError) as error:
-                log.warning("the operator could not work on L1 yet: %s", error.line())
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, config.max_retry_s)
+            await retry(
+                self.step,
+                on=(ChainUnavailableError, ChainRejectedError, StoreError),
+                wait_s=config.retry_s,
+                max_wait_s=config.max_retry_s,
+                on_failure=lambda error: log.warning("operator_step_failed", error=error.line()),
+            )
+            await asyncio.sleep(config.poll_s)
 
     async def step(self) -> None:
         """Do what is due now: at most one finalization, and one page of claims."""
@@ -63,7 +63,7 @@ class Operator:
         try:
             l1_tx = await ledger.l1.claim_withdrawal(batch_id, key, row.recipient, row.amount_nano, siblings)
         except ChainRejectedError as error:
-            log.error("withdrawal %d can't be claimed: %s", row.number, error.line())
+            log.error("withdrawal_claim_refused", withdrawal=row.number, error=error.line())
             self._refused.add(row.number)
             return
         text = f"Withdrawal of {format_usd(row.amount_nano)} to 0x{row.recipient.hex()} paid on L1."

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.logs import get_logger
+from chain.retry import retry
 from chain.sequencer import refusals
 from chain.sequencer.leadership import Leadership
 from chain.sequencer.ledger import Ledger
 from chain.sequencer.realign import Realigner, is_same
 from chain.sequencer.store import BatchRow, StoreError, insert_event, mark_posted
 
-log = logging.getLogger(__name__)
-
+log = get_logger(__name__)
 
 _OUTDATED = frozenset({"inbox_ignored", "inbox_beyond_end", "inbox_backwards", "l2_time_backwards", "l2_time_behind"})
 """L1's refusals of a sealed batch that it will never take: it has to be built anew, with today's inbox and time."""
@@ -76,19 +76,21 @@ class Poster:
     async def run(self) -> None:
         """Seal and post for ever; waits and tries again while L1 or the disk refuses."""
         config = self._ledger.config
-        pause_s = config.retry_s
         while True:
-            await self._due()
-            try:
-                await self._realign_if_due()
-                await self._seal_if_due()
-                while (row := await self._ledger.store.first_unposted()) is not None:
-                    await self._post(row)
-                pause_s = config.retry_s
-            except (ChainUnavailableError, ChainRejectedError, StoreError) as error:
-                log.warning("a batch could not be posted yet: %s", error.line())
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, config.max_retry_s)
+            await retry(
+                self._post_when_due,
+                on=(ChainUnavailableError, ChainRejectedError, StoreError),
+                wait_s=config.retry_s,
+                max_wait_s=config.max_retry_s,
+                on_failure=lambda error: log.warning("batch_posting_failed", error=error.line()),
+            )
+
+    async def _post_when_due(self) -> None:
+        await self._due()
+        await self._realign_if_due()
+        await self._seal_if_due()
+        while (row := await self._ledger.store.first_unposted()) is not None:
+            await self._post(row)
 
     async def flush(self, timeout_s: float) -> None:
         """Post everything acknowledged so far, and wait for it.
@@ -184,6 +186,7 @@ class Poster:
                 ]
             )
             await ledger.recount()
+            log.info("batch_posted", batch=row.batch_id, txs=row.tx_count, bytes=row.size_bytes, l1_tx=posted.l1_tx)
         except ChainRejectedError as error:
             if error.code in _OUTDATED or error.code in _MISPLACED:
                 await self._realign(must_rebuild=error.code in _OUTDATED)

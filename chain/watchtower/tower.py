@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -12,13 +11,15 @@ import msgspec
 from chain.errors import ChainRejectedError, ChainUnavailableError, IdlewattError
 from chain.frames import fraud_proof
 from chain.l1.protocol import Deployment, FraudProof, L1Head, RollupL1
+from chain.logs import get_logger
+from chain.retry import retry
 from chain.signing import checksum_address, keccak256
 from chain.views import DisputeStage, DisputeView, WatchEvent, WatchView
 from chain.watchtower import core
 from chain.watchtower.derive import Deriver, WrongBatch
 from chain.watchtower.journal import Journal, rule_name
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _T = TypeVar("_T")
 _SALT_LABEL = b"idlewatt fraud proof salt"
@@ -131,19 +132,18 @@ class Watchtower:
         Raises:
             ReplayError: If the rollup starts from another genesis state than this program's.
         """
-        pause_s = self._config.retry_s
+        config = self._config
         while True:
-            try:
-                step = await self.step()
-            except (ChainUnavailableError, ChainRejectedError) as error:
-                self._tell_trouble(error)
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, self._config.max_retry_s)
-                continue
-            pause_s = self._config.retry_s
+            step = await retry(
+                self.step,
+                on=(ChainUnavailableError, ChainRejectedError),
+                wait_s=config.retry_s,
+                max_wait_s=config.max_retry_s,
+                on_failure=self._tell_trouble,
+            )
             self._tell_trouble(None)
             if isinstance(step, core.Rest | core.Wait):
-                await asyncio.sleep(self._config.poll_s)
+                await asyncio.sleep(config.poll_s)
 
     async def step(self) -> core.Step:
         """Look once, decide, and do it; returns what was done.
@@ -345,7 +345,7 @@ class Watchtower:
         if error is None:
             self._journal.tell("recovered", "Watching again.", at_s)
             return
-        log.warning("the watchtower can't work: %s", trouble)
+        log.warning("watchtower_step_failed", error=trouble)
         if error.code == "no_gas" and self._prover is not None:
             trouble = f"{checksum_address(self._prover.address)} has too little ether on L1 to prove. Send it some."
         self._journal.tell("trouble", trouble, at_s, code=error.code)
