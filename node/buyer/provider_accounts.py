@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
+from cachetools import FIFOCache
+
 from chain.errors import IdlewattError
 from chain.logs import get_logger
 from chain.views import AccountView
@@ -40,7 +42,8 @@ class ProviderAccounts:
     """The accounts of providers, as the chain has them; ``run`` asks."""
 
     def __init__(self) -> None:
-        self._kept: dict[_Key, tuple[float, AccountView | None]] = {}
+        self._kept: FIFOCache[_Key, tuple[float, AccountView | None]] = FIFOCache(MAX_KEPT)
+        """When each account was read, and what it was; an old one is still better than none."""
         self._wanted: dict[bytes, None] = {}
         self._rollup: Rollup | None = None
         self._due = asyncio.Event()
@@ -94,13 +97,7 @@ class ProviderAccounts:
                 # The chain desk tells that the chain is silent. What was known stays, the rest is asked for again.
                 self._wanted.clear()
                 return
-            self._keep((rollup.info.deployment, provider), account)
-
-    def _keep(self, key: _Key, account: AccountView | None) -> None:
-        self._kept.pop(key, None)
-        if len(self._kept) >= MAX_KEPT:
-            del self._kept[next(iter(self._kept))]
-        self._kept[key] = time.monotonic(), account
+            self._kept[rollup.info.deployment, provider] = time.monotonic(), account
 
     def _is_old(self, key: _Key, claim_nano: int) -> bool:
         found = self._kept.get(key)

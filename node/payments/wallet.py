@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Literal
 
+from cachetools import LRUCache
+
 from chain.errors import UsageError
 from chain.logs import get_logger
 from chain.views import SoftReceipt
@@ -55,7 +57,7 @@ class NodeWallet:
         self._account: UnlockedAccount | None = None
         self._service: tuple[str, WalletService] | None = None
         self._redeeming = asyncio.Lock()
-        self._keys_in_use: dict[bytes, VoucherKey] = {}
+        self._keys_in_use: LRUCache[bytes, VoucherKey] = LRUCache(KEYS_IN_USE)
         self.address: bytes | None = None
         self.backed_up = False
 
@@ -180,8 +182,6 @@ class NodeWallet:
         if signer in self._keys_in_use:
             return self._keys_in_use[signer]
         key = await self._load_or_derive(signer, salt)
-        while len(self._keys_in_use) >= KEYS_IN_USE:
-            del self._keys_in_use[next(iter(self._keys_in_use))]
         self._keys_in_use[signer] = key
         return key
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from cachetools import TTLCache
 
 from chain.client import RollupClient
 from chain.eip712 import SigningDomain
@@ -63,7 +64,7 @@ class RollupMonitor:
         self._rollup: Rollup | None = None
         self._read_at_s = 0.0
         self._ready = asyncio.Event()
-        self._channels: dict[int, tuple[float, ChannelView]] = {}
+        self._channels: TTLCache[int, ChannelView] = TTLCache(CACHED_CHANNELS, CHANNEL_FRESH_S, timer=time.monotonic)
         self._looking = asyncio.Lock()
         self.reachable = False
         self.was_reset = False
@@ -152,15 +153,13 @@ class RollupMonitor:
             IdlewattError: If the chain can't be asked.
         """
         cached = self._channels.get(channel_id)
-        if cached and not fresh and time.monotonic() - cached[0] < CHANNEL_FRESH_S:
-            return cached[1]
+        if cached is not None and not fresh:
+            return cached
         rollup = await self.rollup()
         view = await rollup.client.channel(channel_id)
         self._channels.pop(channel_id, None)
         if view is not None:
-            if len(self._channels) >= CACHED_CHANNELS:
-                self._channels.pop(next(iter(self._channels)))
-            self._channels[channel_id] = time.monotonic(), view
+            self._channels[channel_id] = view
         return view
 
     def forget_channel(self, channel_id: int) -> None:
