@@ -258,13 +258,31 @@ def _as_sum(view: FitView) -> str:
 @command.command("bench", help="Measure how fast a model reads and writes with 1, 2, 4 and 8 streams, and keep it.")
 @click.argument("model")
 @click.option("--streams", default="1,2,4,8", show_default=True, help="How many at once, in turn.")
+@click.option(
+    "--prompt-tokens", type=click.IntRange(32, 512), default=512, show_default=True, help="The longest prompt."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.1, 60.0),
+    default=4.0,
+    show_default=True,
+    help="How long each number of streams writes.",
+)
 @home_option
 @folder_option
 @json_option
 @as_coroutine
-async def bench_model(model: str, streams: str, home_path: str | None, folders: tuple[str, ...], as_json: bool) -> None:
+async def bench_model(
+    model: str,
+    streams: str,
+    prompt_tokens: int,
+    seconds: float,
+    home_path: str | None,
+    folders: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Measure, print, keep."""
-    from node.models.bench import engine_for, history, keep, measure, summary
+    from node.engine.benchmark import engine_for, history, keep, measure, summary
 
     home, config = configured(home_path)
     found = await asyncio.to_thread(library_of(home, config, folders).find, model)
@@ -284,7 +302,7 @@ async def bench_model(model: str, streams: str, home_path: str | None, folders: 
             )
             note(f"Loading {name}.")
             async with engine as loaded:
-                async for row in measure(loaded, counts):
+                async for row in measure(loaded, counts, prompt_tokens=prompt_tokens, decode_s=seconds):
                     rows.append(row)
                     note(f"{row.streams} at once: {row.decode_tokens_per_s:.1f} tokens a second.")
                 measured.append(summary(name, await loaded.info(), rows, threads=config.threads))

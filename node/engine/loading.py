@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 
 from node.engine import frames as wire
-from node.engine.backend import default_threads, installed_backend, llama_version
 from node.engine.placement import Placement
-from node.engine.threads import Threads
+from node.engine.threads import Threads, default_threads
 from node.engine.tuning import TuningCache, candidates, tuning_key
 from node.engine.worker.cache import KEPT_FOR_TOKENS
+from node.hardware.backend import installed_backend, llama_version
 from node.models.errors import ModelError
 from node.models.fit import Fit, available_memory_bytes, plan
 from node.models.gguf import GgufInfo, inspect

@@ -32,6 +32,12 @@ class EngineError(IdlewattError):
     default_code: ClassVar[ErrorCode] = "engine_failed"
 
 
+class LoadError(EngineError):
+    """A model can't be loaded, and why: what its file or the memory lacks."""
+
+    default_code = "model_unusable"
+
+
 class ChatMessage(msgspec.Struct, frozen=True):
     """One turn of a conversation."""
 

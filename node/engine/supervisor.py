@@ -11,7 +11,7 @@ from pathlib import Path
 from node.engine import frames as wire
 from node.engine.loading import LoadSettings, Prepared, prepare
 from node.engine.process import WorkerProcess
-from node.engine.protocol import EngineError
+from node.engine.protocol import EngineError, LoadError
 from node.engine.requests import Requests
 from node.engine.state import EngineState, StateName
 from node.engine.tuning import TuningCache
@@ -145,13 +145,13 @@ class Supervisor:
         """The digest of a model that is `known`, computed once.
 
         Raises:
-            ModelError: If its file can't be read.
+            LoadError: If its file can't be read.
         """
         assert self._digest is not None
         try:
             return await asyncio.shield(self._digest)
         except OSError as error:
-            raise ModelError(f"The model file can't be read: {error.strerror}.") from error
+            raise LoadError(f"The model file can't be read: {error.strerror}.") from error
 
     async def _supervise(self) -> None:
         """Keep a worker running: start it, wait for its end, start it again after a pause."""
@@ -170,7 +170,7 @@ class Supervisor:
                 failures = 0
             failures += 1
             self._requests.fail(error)
-            hopeless = isinstance(error, ModelError) or self._load_error is not None
+            hopeless = isinstance(error, LoadError) or self._load_error is not None
             if self.state.name == "starting" or hopeless or (not was_ready and failures >= MAX_FAILED_LOADS):
                 self._failure = error
                 self._set_state("failed", self._explain(error))
@@ -181,7 +181,10 @@ class Supervisor:
 
     async def _run_worker(self) -> bool:
         """Run one worker from start to end; returns whether it became ready."""
-        self.prepared = prepared = await asyncio.to_thread(prepare, self._settings, self._tuning)
+        try:
+            self.prepared = prepared = await asyncio.to_thread(prepare, self._settings, self._tuning)
+        except ModelError as error:
+            raise LoadError(error.message, code=error.code, fix=error.fix) from error
         if self._digest is None or (self._digest.done() and self._digest.exception() is not None):
             self._stop_digest.clear()
             work = asyncio.to_thread(self._digests.sha256, self._settings.model_path, self._stop_digest)
@@ -230,7 +233,7 @@ class Supervisor:
                 self._loaded.set()
                 self._settled.set()
             case wire.LoadFailed():
-                self._load_error = ModelError(
+                self._load_error = LoadError(
                     f"The model {printable(self._settings.model_path.name)} can't be used: {frame.message}",
                     fix=f"{frame.fix or 'Choose another model.'} The log is {self._log_path}.",
                     peer_code=frame.code,
@@ -244,7 +247,7 @@ class Supervisor:
 
     def _explain(self, error: EngineError) -> str:
         """What the owner of this machine should know."""
-        return error.line() if isinstance(error, ModelError) else f"{error.message} Its log is {self._log_path}."
+        return error.line() if isinstance(error, LoadError) else f"{error.message} Its log is {self._log_path}."
 
     def _crash(self) -> EngineError:
         if self._stalled:

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from node.engine.backend import default_threads, physical_cores
-from node.engine.threads import Threads, usable_cores
+from node.engine.threads import Threads, default_threads
+from node.hardware.backend import physical_cores, usable_cores
 from node.models.gguf import GgufInfo
 
 _MAX_ENTRIES = 256

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from chain.errors import IdlewattError
+from node.engine.benchmark import engine_for, history, keep, measure, summary
 from node.models import pull
-from node.models.bench import engine_for, history, keep, measure, summary
 from node.models.catalog import lookup
 from node.models.library import Library, free_gpus
 from node.models.removal import remove

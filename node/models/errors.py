@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.engine.protocol import EngineError
+from chain.errors import IdlewattError
 
 MAX_DISPLAY_CHARS: Final = 80
 TO_WHOLE_FILE: Final = "Download it again, or choose another model."
 """The way out of a file that is cut off or contradicts itself."""
 
 
-class ModelError(EngineError):
+class ModelError(IdlewattError):
     """A model file that can't be used, and why."""
 
     default_code = "model_unusable"

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from node.engine.backend import installed_backend
+from node.hardware.backend import installed_backend
 from node.models.catalog import lookup, models
 from node.models.digest import DigestCache
 from node.models.discovery import Found
@@ -36,6 +36,7 @@ class Library:
         gpu_layers: 0 keeps the GPU out of it.
         gpus: Tells the GPUs and their free memory.
         is_split: Whether several GPUs share a model.
+        backend: Tells what the installed llama.cpp computes on.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Library:
         gpu_layers: int = -1,
         gpus: Callable[[], Sequence[Device]] = tuple,
         is_split: bool = True,
+        backend: Callable[[], str] = installed_backend,
     ) -> None:
         self.models_dir = models_dir
         self.folders = tuple(folders)
@@ -56,6 +58,7 @@ class Library:
         self._gpu_layers = gpu_layers
         self._gpus = gpus
         self._is_split = is_split
+        self._backend = backend
         self._digests = DigestCache(models_dir / ".digests.json")
 
     def list(self, history: Sequence[BenchView] = ()) -> tuple[ModelView, ...]:
@@ -111,7 +114,7 @@ class Library:
 
     def device(self) -> Device:
         """Where a model would be loaded: all GPUs together if llama.cpp uses any, or the freest one, else memory."""
-        gpus = self._gpus() if self._gpu_layers != 0 and installed_backend() != "cpu" else ()
+        gpus = self._gpus() if self._gpu_layers != 0 and self._backend() != "cpu" else ()
         if not gpus:
             return Device("memory", available_memory_bytes())
         if len(gpus) == 1 or not self._is_split:

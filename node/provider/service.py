@@ -10,8 +10,8 @@ import msgspec
 
 from chain.errors import IdlewattError
 from chain.logs import get_logger
+from node.engine.benchmark import known_speed
 from node.engine.protocol import EngineError, EngineInfo
-from node.models.bench import known_speed
 from node.payments.wallet import NodeWallet
 from node.provider.earnings import Earnings
 from node.provider.engine_factory import RentableEngine, make_engine

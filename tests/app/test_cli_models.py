@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from app.cli import run
-from node.models import bench
 from tests.node.engine.tiny import write_tiny
 from tests.node.models.fake_hub import Hub, running
 
@@ -78,15 +77,12 @@ def test_deleting_asks_first_and_says_what_is_free_again(home: Path, capsys: pyt
     assert "There is no model" in said(capsys, "rm", "tiny-Q4_K_M", "--yes", status=2)
 
 
-def test_bench_keeps_what_it_measures_and_compares_with_the_last_time(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    monkeypatch.setattr(bench, "WRITING_S", 0.2)
-    monkeypatch.setattr(bench, "PROMPT_TOKENS", 48)
-    first = json.loads(said(capsys, "bench", "tiny-Q4_K_M", "--streams", "1,2", "--json"))
+def test_bench_keeps_what_it_measures_and_compares_with_the_last_time(home: Path, capsys: pytest.CaptureFixture[str]):
+    short = ("--seconds", "0.2", "--prompt-tokens", "48")
+    first = json.loads(said(capsys, "bench", "tiny-Q4_K_M", "--streams", "1,2", *short, "--json"))
     assert [row["streams"] for row in first["measured"]["rows"]] == [1, 2]
     assert first["history"] == []
-    assert "than last time" in said(capsys, "bench", "tiny-Q4_K_M", "--streams", "1")
+    assert "than last time" in said(capsys, "bench", "tiny-Q4_K_M", "--streams", "1", *short)
     assert "--streams takes" in said(capsys, "bench", "tiny-Q4_K_M", "--streams", "9", status=2)
 
 

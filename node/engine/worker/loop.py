@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from node.engine import frames as wire
 from node.engine.protocol import EngineError, FinishReason
-from node.engine.threads import usable_cores
 from node.engine.worker.answer import Answer
 from node.engine.worker.link import Link
 from node.engine.worker.measure import choose_threads, measure
@@ -17,6 +16,7 @@ from node.engine.worker.prompt import PromptBuilder
 from node.engine.worker.running import Runner, Running
 from node.engine.worker.scheduler import PRIORITY_SECONDS
 from node.engine.worker.side import SideWork
+from node.hardware.backend import usable_cores
 
 _LOOK_UP_SECONDS = 0.004
 """How often to look up from computing for what the engine asks: a cancellation is seen between two tokens."""

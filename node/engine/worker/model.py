@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from node.engine.backend import backend_of
 from node.engine.frames import Load
 from node.engine.placement import KvType, Placement, SplitMode
 from node.engine.protocol import EngineError
@@ -18,6 +17,7 @@ from node.engine.worker.native import build, llama, quiet_log
 from node.engine.worker.scheduler import BATCH_TOKENS
 from node.engine.worker.swap import State
 from node.engine.worker.vocabulary import Vocabulary
+from node.hardware.backend import backend_of
 
 _KV_TYPES: dict[KvType, int] = {
     "f16": llama.GGML_TYPE_F16,

@@ -11,6 +11,7 @@ from node.engine.protocol import EngineError
 from node.engine.threads import Threads
 from node.engine.worker.native import llama
 from node.engine.worker.vocabulary import Vocabulary
+from node.models.errors import ModelError
 from node.models.fit import available_memory_bytes
 from node.models.gguf import GgufInfo, inspect
 from node.models.work_space import ContextShape, cache_bytes, work_bytes
@@ -93,5 +94,12 @@ def _too_little_memory(numbers: str = "") -> EngineError:
 
 @functools.lru_cache(maxsize=1)
 def _info(model_path: str) -> GgufInfo:
-    """Read once: a large vocabulary takes a tenth of a second, for which every stream waits."""
-    return inspect(Path(model_path))
+    """Read once: a large vocabulary takes a tenth of a second, for which every stream waits.
+
+    Raises:
+        EngineError: If the file can't be read any more.
+    """
+    try:
+        return inspect(Path(model_path))
+    except ModelError as error:
+        raise EngineError(error.message, code=error.code, fix=error.fix) from error

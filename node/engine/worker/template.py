@@ -24,9 +24,9 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from node.engine.protocol import EngineError
+from node.engine.protocol import EngineError, LoadError
 from node.engine.thinking import ThinkingTags, thinking_tags
-from node.models.errors import ModelError, printable
+from node.models.errors import printable
 
 MAX_TEMPLATE_CHARS = 512 * 1024
 MAX_PROMPT_CHARS = 16 * 1024 * 1024
@@ -81,13 +81,13 @@ class ChatTemplate:
         eos: Text of the token that ends one.
 
     Raises:
-        ModelError: If it is too long or no valid template.
+        LoadError: If it is too long or no valid template.
     """
 
     def __init__(self, source: str | None, *, bos: str = "", eos: str = "") -> None:
         text = PLAIN_TEMPLATE if source is None else source
         if len(text) > MAX_TEMPLATE_CHARS:
-            raise ModelError("The model's chat template is too long.", fix="Choose another model.")
+            raise LoadError("The model's chat template is too long.", fix="Choose another model.")
         sandbox = _Sandbox(
             loader=None, trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loopcontrols], cache_size=0
         )
@@ -96,7 +96,7 @@ class ChatTemplate:
             with _bounded():
                 self._template = sandbox.from_string(text)
         except (jinja2.TemplateError, _TemplateTimeoutError, MemoryError, RecursionError, ValueError) as error:
-            raise ModelError(
+            raise LoadError(
                 f"The model's chat template can't be read: {printable(str(error))}.", fix="Choose another model."
             ) from error
         self._source = source

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from node.engine.llama import LlamaEngine
-from node.engine.protocol import ChatMessage, EngineError
-from node.models.errors import ModelError
+from node.engine.protocol import ChatMessage, EngineError, LoadError
 from tests.node.engine.bert import write_bert
 from tests.node.engine.helpers import answer, ask
 
@@ -59,6 +58,6 @@ async def test_an_embedding_model_refuses_to_chat_and_goes_on_embedding(make_eng
 
 async def test_a_reranker_is_refused_in_a_clear_line(make_engine: Make, tmp_path: Path):
     engine = make_engine(write_bert(tmp_path / "rank.gguf", pooling=gguf.PoolingType.RANK))
-    with pytest.raises(ModelError) as error:
+    with pytest.raises(LoadError) as error:
         await engine.start()
     assert "reranker" in error.value.message

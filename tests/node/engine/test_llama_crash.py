@@ -15,9 +15,8 @@ import pytest
 from node.engine import frames as wire
 from node.engine import loading
 from node.engine.llama import LlamaEngine
-from node.engine.protocol import ChatMessage, EngineError
+from node.engine.protocol import ChatMessage, EngineError, LoadError
 from node.engine.state import EngineState
-from node.models.errors import ModelError
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.tiny import write_tiny
 
@@ -187,7 +186,7 @@ async def test_what_llama_cpp_refuses_is_a_clear_error(make_engine: Make, tmp_pa
     model = write_tiny(tmp_path / "odd.gguf")
     model.write_bytes(model.read_bytes().replace(b"llama", b"lxama"))
     error = await fail_of(make_engine(model).start())
-    assert isinstance(error, ModelError)
+    assert isinstance(error, LoadError)
     assert "odd.gguf" in error.message
     assert "log" in error.fix
 

@@ -12,8 +12,7 @@ import pytest
 
 from node.engine import loading
 from node.engine.llama import LlamaEngine
-from node.engine.protocol import EngineError
-from node.models.errors import ModelError
+from node.engine.protocol import EngineError, LoadError
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.tiny import vocabulary, write_tiny
 from tests.node.models.lies import lie
@@ -40,7 +39,7 @@ async def test_layers_on_which_llama_cpp_aborts_are_refused_without_a_worker(
     make_engine: Make, tiny_model: Path, tmp_path: Path, layers: int
 ):
     error = await fails_to_start(make_engine(lie(tiny_model, tmp_path / "lie.gguf", {"llama.block_count": layers})))
-    assert isinstance(error, ModelError)
+    assert isinstance(error, LoadError)
     assert "layers" in error.message
     assert not (tmp_path / "logs").exists()
 
@@ -66,7 +65,7 @@ async def test_facts_that_contradict_the_tensors_or_each_other_are_refused(
     make_engine: Make, tiny_model: Path, tmp_path: Path, keys: dict[str, Any]
 ):
     error = await fails_to_start(make_engine(lie(tiny_model, tmp_path / "lie.gguf", keys)))
-    assert isinstance(error, ModelError)
+    assert isinstance(error, LoadError)
     assert error.code == "model_unusable"
 
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from node.engine import loading, tuning
 from node.engine.llama import LlamaEngine
-from node.engine.threads import Threads, usable_cores
+from node.engine.threads import Threads
 from node.engine.tuning import TuningCache, candidates, tuning_key
 from node.engine.worker.measure import CLEARLY_FASTER, clearly_fastest
+from node.hardware.backend import usable_cores
 from node.models.gguf import inspect
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.tiny import write_tiny

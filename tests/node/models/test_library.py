@@ -8,9 +8,6 @@ import msgspec
 import pytest
 
 from chain.errors import UsageError
-from node.engine.llama import LlamaEngine
-from node.models import bench
-from node.models.bench import history, keep, known_speed, measure, summary
 from node.models.digest import DigestCache, sha256_file
 from node.models.errors import ModelError
 from node.models.fit import Device, assess
@@ -80,17 +77,17 @@ def test_inspecting_tells_everything_with_the_digest_and_the_origin(models: Path
         library.inspect("nothing")
 
 
-def test_a_gpu_is_where_a_model_goes_if_llama_cpp_computes_on_one(models: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_gpu_is_where_a_model_goes_if_llama_cpp_computes_on_one(models: Path):
     gpus = (Device("small", 1 << 20, is_gpu=True), Device("large", 8 << 30, is_gpu=True))
-    library = Library(models, gpus=lambda: gpus)
-    assert library.fit("tiny-Q4_K_M").device == "memory"
-    monkeypatch.setattr("node.models.library.installed_backend", lambda: "cuda")
-    alone = Library(models, gpus=lambda: gpus, is_split=False).fit("tiny-Q4_K_M")
+    assert Library(models, gpus=lambda: gpus, backend=lambda: "cpu").fit("tiny-Q4_K_M").device == "memory"
+    library = Library(models, gpus=lambda: gpus, backend=lambda: "cuda")
+    alone = Library(models, gpus=lambda: gpus, backend=lambda: "cuda", is_split=False).fit("tiny-Q4_K_M")
     assert (alone.device, alone.available_bytes) == ("large", 8 << 30)
     together = library.fit("tiny-Q4_K_M")
     assert (together.device, together.available_bytes) == ("2 GPUs together", (8 << 30) + (1 << 20))
     assert together.work_bytes > 2 * alone.work_bytes, "each has its own work space"
-    assert Library(models, gpus=lambda: gpus, gpu_layers=0).fit("tiny-Q4_K_M").device == "memory"
+    switched_off = Library(models, gpus=lambda: gpus, backend=lambda: "cuda", gpu_layers=0)
+    assert switched_off.fit("tiny-Q4_K_M").device == "memory"
 
 
 async def test_deleting_what_was_pulled_frees_its_bytes_and_leaves_no_empty_folder(models: Path):
@@ -176,37 +173,6 @@ def test_a_tied_model_needs_its_embeddings_twice_on_a_gpu_and_another_leaves_the
         for name, info in (("apart", apart), ("tied", tied))
     }
     assert need["tied"] - need["apart"] == GIB
-
-
-# -- measuring -------------------------------------------------------------------------------------------------------
-
-
-async def test_a_measurement_has_a_row_for_each_number_of_streams(
-    models: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(bench, "WRITING_S", 0.3)
-    monkeypatch.setattr(bench, "PROMPT_TOKENS", 48)
-    async with LlamaEngine(tiny_model, log_path=tmp_path / "log", slots=4, context_length=256, threads=1) as engine:
-        rows = [row async for row in measure(engine, (1, 3))]
-        info = await engine.info()
-    assert [row.streams for row in rows] == [1, 3]
-    assert all(row.prompt_tokens_per_s > 0 and row.decode_tokens_per_s > 0 and row.ttft_ms > 0 for row in rows)
-    assert known_speed(models, info) is None
-    keep(models, summary("tiny", info, rows, threads=1))
-    assert known_speed(models, info) == (rows[0].decode_tokens_per_s, rows[0].ttft_ms)
-    other = msgspec.structs.replace(info, backend="cuda")
-    assert known_speed(models, other) is None
-
-
-def test_the_history_is_newest_first_bounded_and_survives_broken_lines(models: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bench, "MAX_HISTORY", 3)
-    for number in range(5):
-        keep(models, measured("x", 1.0, at_ms=number))
-    assert [entry.at_ms for entry in history(models)] == [4, 3, 2]
-    with (models / bench.HISTORY_FILE).open("ab") as file:
-        file.write(b"{half a line\n")
-    assert [entry.at_ms for entry in history(models)] == [4, 3]
-    assert history(models / "nowhere") == ()
 
 
 def test_a_split_model_has_the_digest_of_its_parts_digests(tmp_path: Path):

@@ -5,10 +5,9 @@ import signal
 
 import pytest
 
-from node.engine.protocol import EngineError
+from node.engine.protocol import EngineError, LoadError
 from node.engine.worker import template as module
 from node.engine.worker.template import ChatTemplate
-from node.models.errors import ModelError
 from tests.node.engine.tiny import CHATML
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -90,6 +89,6 @@ def test_other_systems_have_no_memory_limit(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("source", ["{% for %}", "{{", "x" * (module.MAX_TEMPLATE_CHARS + 1)], ids=len)
 def test_a_broken_template_makes_the_model_unusable(source: str):
-    with pytest.raises(ModelError) as error:
+    with pytest.raises(LoadError) as error:
         ChatTemplate(source)
     assert error.value.code == "model_unusable"

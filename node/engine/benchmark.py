@@ -1,6 +1,6 @@
 """Measures how fast a model is on this machine, at several streams at once, and keeps what was measured.
 
-Reading is measured with prompts that share nothing and answers of one token; writing with short prompts and as many
+Prefill is measured with prompts that share nothing and answers of one token; decoding with short prompts and as many
 streams kept busy for some seconds, however short the model's answers are.
 """
 
@@ -37,9 +37,9 @@ STREAMS: Final = (1, 2, 4, 8)
 PROMPT_TOKENS: Final = 512
 MIN_PROMPT_TOKENS: Final = 32
 CONTEXT_TOKENS: Final = 1_024
-READING_S: Final = 6.0
-"""What a measurement of reading may take about: the prompts are as long as that allows."""
-WRITING_S: Final = 4.0
+PREFILL_S: Final = 6.0
+"""What a measurement of the prefill may take about: the prompts are as long as that allows."""
+DECODE_S: Final = 4.0
 PATIENCE_S: Final = 300.0
 MAX_HISTORY: Final = 500
 MAX_HISTORY_BYTES: Final = 1 << 20
@@ -56,7 +56,7 @@ async def engine_for(
     """An engine with a slot for every stream, for as long as the block runs.
 
     Raises:
-        ModelError: If the model can't be loaded, or doesn't fit.
+        LoadError: If the model can't be loaded, or doesn't fit.
     """
     engine = LlamaEngine(
         found.path,
@@ -72,31 +72,43 @@ async def engine_for(
         yield engine
 
 
-async def measure(engine: Engine, streams: Sequence[int] = STREAMS) -> AsyncIterator[BenchRow]:
+async def measure(
+    engine: Engine,
+    streams: Sequence[int] = STREAMS,
+    *,
+    prompt_tokens: int = PROMPT_TOKENS,
+    decode_s: float = DECODE_S,
+) -> AsyncIterator[BenchRow]:
     """A row for each number of streams, as it is measured.
+
+    Args:
+        engine: What is measured; nothing else may use it meanwhile.
+        streams: Numbers of streams, each measured in turn.
+        prompt_tokens: Tokens of each prompt at most.
+        decode_s: For how long all streams are kept busy.
 
     Raises:
         EngineError: If the engine fails, or brings nothing for minutes.
     """
     info = await engine.info()
-    prompt_tokens = min(PROMPT_TOKENS, info.context_length // 2)
+    prompt_tokens = min(prompt_tokens, info.context_length // 2)
     speed = 0.0
     for count in streams:
         if speed:
-            prompt_tokens = int(max(MIN_PROMPT_TOKENS, min(prompt_tokens, speed * READING_S / count)))
+            prompt_tokens = int(max(MIN_PROMPT_TOKENS, min(prompt_tokens, speed * PREFILL_S / count)))
         try:
             async with asyncio.timeout(PATIENCE_S):
-                reading, ttft_ms = await _read(engine, count, prompt_tokens)
-                writing = await _write(engine, count, info.context_length)
+                prefill, ttft_ms = await _prefill(engine, count, prompt_tokens)
+                decode = await _decode(engine, count, info.context_length, decode_s)
         except TimeoutError:
             raise EngineError(
                 f"The model brought too little in {PATIENCE_S:.0f} s.", fix="Choose a smaller one for this machine."
             ) from None
-        speed = reading
-        yield BenchRow(streams=count, prompt_tokens_per_s=reading, decode_tokens_per_s=writing, ttft_ms=ttft_ms)
+        speed = prefill
+        yield BenchRow(streams=count, prompt_tokens_per_s=prefill, decode_tokens_per_s=decode, ttft_ms=ttft_ms)
 
 
-async def _read(engine: Engine, streams: int, tokens: int) -> tuple[float, float]:
+async def _prefill(engine: Engine, streams: int, tokens: int) -> tuple[float, float]:
     """Prompt tokens per second over all streams, and the mean time to the first token in milliseconds."""
     prompts = [await _prompt(engine, tokens) for _ in range(streams)]
     began = time.perf_counter()
@@ -116,7 +128,7 @@ async def _read(engine: Engine, streams: int, tokens: int) -> tuple[float, float
     return sum(read for read, _ in results) / took, 1000 * sum(first for _, first in results) / streams
 
 
-async def _write(engine: Engine, streams: int, context_length: int) -> float:
+async def _decode(engine: Engine, streams: int, context_length: int, seconds: float) -> float:
     """Tokens per second over all streams while all of them are busy."""
     first, more = [asyncio.Event() for _ in range(streams)], asyncio.Event()
     written = 0
@@ -136,7 +148,7 @@ async def _write(engine: Engine, streams: int, context_length: int) -> float:
             waiting = tasks.create_task(begun.wait())
             await asyncio.wait([waiting, *running], return_when=asyncio.FIRST_COMPLETED)
         before, began = written, time.perf_counter()
-        await asyncio.sleep(WRITING_S)
+        await asyncio.sleep(seconds)
         if written == before:  # it is slow: go on until the next piece
             more.clear()
             await more.wait()
@@ -180,7 +192,7 @@ def summary(name: str, info: EngineInfo, rows: Sequence[BenchRow], *, threads: i
 # -- what was measured before --------------------------------------------------------------------------------------
 
 
-def history(models_dir: Path) -> tuple[BenchView, ...]:
+def history(models_dir: Path, max_entries: int = MAX_HISTORY) -> tuple[BenchView, ...]:
     """Every measurement of this home, the newest first; lines that can't be read are left out."""
     path = models_dir / HISTORY_FILE
     try:
@@ -190,20 +202,21 @@ def history(models_dir: Path) -> tuple[BenchView, ...]:
     except OSError:
         return ()
     found = []
-    for line in reversed(lines[-MAX_HISTORY:]):
+    for line in reversed(lines[-max_entries:]):
         with contextlib.suppress(msgspec.DecodeError):
             found.append(msgspec.json.decode(line, type=BenchView))
     return tuple(found)
 
 
-def keep(models_dir: Path, measured: BenchView) -> None:
+def keep(models_dir: Path, measured: BenchView, max_entries: int = MAX_HISTORY) -> None:
     """Add a measurement to the history, which keeps the newest ones.
 
     Raises:
         IdlewattError: With code ``disk_full`` or ``home_unusable`` if it can't be written.
     """
     path = models_dir / HISTORY_FILE
-    lines = [msgspec.json.encode(entry) for entry in (*reversed(history(models_dir)), measured)][-MAX_HISTORY:]
+    earlier = reversed(history(models_dir, max_entries))
+    lines = [msgspec.json.encode(entry) for entry in (*earlier, measured)][-max_entries:]
     beside = path.with_name(path.name + ".new")
     try:
         beside.write_bytes(b"\n".join(lines) + b"\n")

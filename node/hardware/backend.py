@@ -1,4 +1,4 @@
-"""Which hardware a llama.cpp build computes on, and how many threads a model deserves."""
+"""Which hardware the installed llama.cpp build computes on, and how many cores this process may use."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ import sys
 from pathlib import Path
 
 import psutil
-
-BYTES_PER_THREAD = 32 * 1024 * 1024
-"""Weights that keep one thread busy for longer than the threads' waiting for each other costs, layer by layer."""
 
 _BACKENDS = {
     "cuda": "cuda",
@@ -46,19 +43,15 @@ def llama_version() -> str:
     return importlib.metadata.version("llama-cpp-python")
 
 
-def default_threads(weights_bytes: int) -> int:
-    """One thread a physical core that this process may use, and fewer for a small model.
-
-    On a busy machine threads wait for each other at every layer: a model of a few megabytes is several times faster
-    on one thread than on two.
-    """
-    return max(1, min(physical_cores(), 1 + weights_bytes // BYTES_PER_THREAD))
-
-
 def physical_cores() -> int:
     """Physical cores that this process may use."""
-    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    usable = usable_cores()
     return min(usable, psutil.cpu_count(logical=False) or usable)
+
+
+def usable_cores() -> int:
+    """Logical cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _library_folder() -> Path | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from node.engine.backend import BYTES_PER_THREAD, backend_of, default_threads, installed_backend
+from node.hardware.backend import backend_of, installed_backend
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,3 @@ def test_a_build_is_known_by_its_libraries(tmp_path: Path):
 
 def test_the_installed_build_has_a_backend():
     assert installed_backend()
-
-
-def test_small_models_get_one_thread_and_large_ones_no_more_than_the_cores():
-    assert default_threads(BYTES_PER_THREAD // 8) == 1
-    assert 1 <= default_threads(1 << 40) <= 4096
