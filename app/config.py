@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from chain.errors import IdlewattError
-from node.engine.placement import MAX_GPUS, Placement, parse_tensor_split
+from node.engine.options import EngineOptions
 from node.engine.protocol import EngineError
 from node.hardware.manners import Manners
 from node.hardware.rules import EnergyRules, MannersRules
@@ -36,7 +36,7 @@ class ConfigError(IdlewattError):
     default_code = "bad_config"
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True):
+class Config(EngineOptions, frozen=True, kw_only=True):
     """Settings of one home; ``IDLEWATT_<NAME>`` variables win over the file, command-line options over both."""
 
     relay: str | None = None
@@ -53,28 +53,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Nano per million input tokens."""
     price_out_nano: Nano = 200_000_000
     """Nano per million output tokens."""
-    slots: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
-    """Requests served at once."""
     requests_per_buyer: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 4
     """With so many here already, a buyer gets no place in line."""
-    context_length: Annotated[int, msgspec.Meta(ge=64)] | None = None
-    """Tokens of context a slot has; the model's own when absent."""
     model_folders: tuple[str, ...] | None = None
     """Further folders to look for models in."""
-    threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
-    """Threads of the engine; the physical cores when absent."""
-    gpu_layers: Annotated[int, msgspec.Meta(ge=-1)] = -1
-    """Layers put on the GPU; -1 for all of them."""
-    kv_type: Annotated[str, msgspec.Meta(pattern="^(f16|q8_0|q4_0)$")] = "f16"
-    """The form of the key-value cache."""
-    split_mode: Annotated[str, msgspec.Meta(pattern="^(layer|row|none)$")] = "layer"
-    """How several GPUs share a model."""
-    tensor_split: Annotated[str, msgspec.Meta(pattern=r"^[0-9.,]{0,200}$")] = ""
-    """Shares of several GPUs in order, such as ``3,1``; by their free memory when empty."""
-    main_gpu: Annotated[int, msgspec.Meta(ge=0, lt=MAX_GPUS)] = 0
-    """The GPU that takes all when ``split_mode`` is ``none``."""
-    share_prefixes: bool = False
-    """Whether buyers may reuse each other's prompt prefixes; what that tells them is in docs/privacy.md."""
     watch: Annotated[str, msgspec.Meta(pattern="^(auto|on|off)$")] = "auto"
     """Whether a watchtower runs inside the node; ``auto`` while it has a stake, or channels that it is paid from."""
     allow_below_cost: bool = False
@@ -88,17 +70,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[str, msgspec.Meta(pattern="^(debug|info|warning|error)$")] = "info"
     """The least level that reaches the log files."""
 
-    def placement(self) -> Placement:
-        """Where a model goes."""
-        return msgspec.convert(
-            {
-                "kv_type": self.kv_type,
-                "split_mode": self.split_mode,
-                "tensor_split": parse_tensor_split(self.tensor_split),
-                "main_gpu": self.main_gpu,
-            },
-            Placement,
-        )
+    def engine_options(self) -> EngineOptions:
+        """The engine's part."""
+        return msgspec.convert(self, EngineOptions, from_attributes=True)
 
     @classmethod
     def load(cls, path: Path, **options: object) -> Self:
@@ -115,10 +89,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
                     settings[name] = _address(name, address, schemes)
             # Not strict: variables are text, whatever the setting is.
             config = msgspec.convert(settings, cls, strict=False)
-            _checked_split(config.tensor_split)
             tariff(config.energy.price_per_kwh, config.energy.tariff)
             Manners(config.manners)
             return config
+        except EngineError as error:
+            raise ConfigError(f"A setting is not usable: {error.message}", fix=f"Mend it in {path}.") from None
         except HoursError as error:
             raise ConfigError(error.message, fix=f"{error.fix} It stands in {path}.") from None
         except msgspec.ValidationError as error:
@@ -127,13 +102,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
                 f"The setting {place.rstrip('`')} is not usable: {said}.",
                 fix=f"Mend it in {path} or on the command line.",
             ) from None
-
-
-def _checked_split(text: str) -> None:
-    try:
-        parse_tensor_split(text)
-    except EngineError as error:
-        raise ConfigError(f"The setting tensor_split is not usable: {error.message}", fix="Mend it.") from None
 
 
 def _in_file(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.config import Config
 from app.home import Home
 from node.api import NodeApi
-from node.runtime.settings import EngineSettings, NodeSettings
+from node.runtime.settings import NodeSettings
 from node.values import Prices
 
 DEMO_SCRYPT_N = 2**14
@@ -32,15 +32,8 @@ def settings_of(home: Home, config: Config, *, demo: bool = False) -> NodeSettin
         upstream_key_env=config.upstream_key_env,
         model=config.model,
         prices=Prices(input_nano_per_mtok=config.price_in_nano, output_nano_per_mtok=config.price_out_nano),
-        engine=EngineSettings(
-            slots=config.slots,
-            context_length=config.context_length,
-            threads=config.threads,
-            gpu_layers=config.gpu_layers,
-            placement=config.placement(),
-            share_prefixes=config.share_prefixes,
-            tuning_path=home.tuning,
-        ),
+        engine=config.engine_options(),
+        tuning_path=home.tuning,
         watch=config.watch,
         energy=config.energy,
         manners=config.manners,

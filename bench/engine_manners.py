@@ -16,7 +16,7 @@ from bench.probe import Step, probed, steps
 from bench.report import Result, median_of
 from bench.sides import GREEDY, Answer, OurEngine, Side, ask, question, together
 from bench.stand import Stand, new_engine
-from node.engine.protocol import ChatMessage
+from node.values.inference import ChatMessage
 
 LONG_PROMPT_WORDS = 2_000
 BEFORE_TOKENS, AFTER_TOKENS = 6, 3

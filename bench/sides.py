@@ -13,7 +13,8 @@ import aiohttp
 import msgspec
 
 from bench.peers import PeerError
-from node.engine.protocol import ChatMessage, Chunk, Engine, Finished, GenerateRequest, Sampling, Started
+from node.engine.protocol import Chunk, Engine, Finished, GenerateRequest, Started
+from node.values.inference import ChatMessage, Sampling
 
 GREEDY = Sampling(temperature=0.0, top_k=0, min_p=0.0, seed=1)
 DRAWN = Sampling(temperature=0.7, top_k=40, top_p=0.95, min_p=0.05, seed=1)

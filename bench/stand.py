@@ -16,6 +16,7 @@ from bench import peers
 from bench.make_model import Shape, make_model, text_of
 from bench.sides import LlamaServer, OurEngine, PythonServer, Side, question, together
 from node.engine.llama import LlamaEngine
+from node.engine.options import EngineOptions, StreamLimits
 from node.engine.worker.native import llama
 
 SLOTS = 16
@@ -60,7 +61,10 @@ def new_engine(model: Path, log: Path, slots: int) -> LlamaEngine:
     """An engine as a node makes it, but for a fixed number of threads and a context that fits the longest prompt."""
     threads = psutil.cpu_count(logical=False) or 1
     return LlamaEngine(
-        model, log_path=log, slots=slots, queue_limit=SLOTS, context_length=CONTEXT_TOKENS, threads=threads
+        model,
+        EngineOptions(slots=slots, context_length=CONTEXT_TOKENS, threads=threads),
+        limits=StreamLimits(queue_limit=SLOTS),
+        log_path=log,
     )
 
 
@@ -71,12 +75,12 @@ def load_of(engine: LlamaEngine, model: Path) -> peers.Load:
     chosen = prepared.load
     return peers.Load(
         model=model,
-        threads=chosen.threads,
-        slots=chosen.slots,
-        cache_tokens=chosen.cache_tokens,
+        threads=chosen.threads.single,
+        slots=chosen.options.slots,
+        cache_tokens=chosen.fit.cache_tokens,
         batch_tokens=BATCH_TOKENS,
-        micro_batch_tokens=chosen.micro_batch_tokens,
-        flash_attention=chosen.flash_attention,
+        micro_batch_tokens=chosen.fit.micro_batch_tokens,
+        flash_attention=chosen.fit.flash_attention,
         repack=not crashes_when_repacked(),
         waiting=waiting_of(engine),
     )

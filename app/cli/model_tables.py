@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from node.models.views import BenchRow, BenchView, ModelDetail
+from node.values.models import BenchRow, BenchView, ModelDetail
 
 
 def as_columns(rows: Sequence[tuple[str, ...]]) -> str:

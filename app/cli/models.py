@@ -18,7 +18,7 @@ from app.cli.node_access import configured
 from app.config import Config
 from app.home import Home
 from chain.errors import IdlewattError, UsageError
-from node.models.views import (
+from node.values.models import (
     KV_BYTES,
     BenchRow,
     BenchView,

@@ -23,7 +23,7 @@ from app.cli.node_access import configured, own_node, unlocked_wallet
 from app.cli.status import advice_text
 from chain.errors import IdlewattError
 from node.api import NodeApi
-from node.engine.placement import KV_TYPES
+from node.engine.options import KV_TYPES
 from node.values import JobStage, JobView, NodeChanged, Notice, Prices, format_usd
 
 

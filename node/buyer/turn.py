@@ -10,7 +10,6 @@ import msgspec
 
 from node.buyer.channels import OutgoingChannel
 from node.buyer.session import BuyerSession
-from node.engine.protocol import TokenLogprob
 from node.engine.thinking import Piece, TagTrimmer
 from node.market.offers import Offer
 from node.runtime.jobs import JobRegistry, ended, now_ms, receipt_view
@@ -29,6 +28,7 @@ from node.values import (
     JobStage,
     JobView,
 )
+from node.values.inference import TokenLogprob
 from node.wire.text import plain
 from wallet.addresses import checksum_address
 

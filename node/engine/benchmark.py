@@ -18,19 +18,12 @@ import msgspec
 
 from chain.errors import IdlewattError
 from node.engine.llama import LlamaEngine
-from node.engine.protocol import (
-    ChatMessage,
-    Chunk,
-    Engine,
-    EngineError,
-    EngineInfo,
-    Finished,
-    GenerateRequest,
-    Sampling,
-)
+from node.engine.options import EngineOptions
+from node.engine.protocol import Chunk, Engine, EngineError, EngineInfo, Finished, GenerateRequest
 from node.models.digest import DigestCache
 from node.models.discovery import Found
-from node.models.views import BenchRow, BenchView
+from node.values.inference import ChatMessage, Sampling
+from node.values.models import BenchRow, BenchView
 from node.wire.text import plain
 
 STREAMS: Final = (1, 2, 4, 8)
@@ -60,12 +53,9 @@ async def engine_for(
     """
     engine = LlamaEngine(
         found.path,
+        EngineOptions(context_length=CONTEXT_TOKENS, slots=max(STREAMS), threads=threads, gpu_layers=gpu_layers),
         name=plain(found.name, 96),
         log_path=log_path,
-        context_length=CONTEXT_TOKENS,
-        slots=max(STREAMS),
-        threads=threads,
-        gpu_layers=gpu_layers,
         digest_cache=DigestCache(models_dir / ".digests.json"),
     )
     async with engine:

@@ -6,18 +6,8 @@ import math
 import secrets
 from collections.abc import Sequence
 
-from node.engine.protocol import (
-    MAX_CACHE_KEY_CHARS,
-    MAX_LOGIT_BIAS,
-    MAX_PRIORITY,
-    MAX_SCHEMA_CHARS,
-    MAX_TOP_LOGPROBS,
-    ChatMessage,
-    EngineError,
-    GenerateRequest,
-    JsonSchema,
-    Sampling,
-)
+from node.engine.protocol import MAX_CACHE_KEY_CHARS, MAX_PRIORITY, EngineError, GenerateRequest
+from node.values.inference import MAX_LOGIT_BIAS, MAX_SCHEMA_CHARS, MAX_TOP_LOGPROBS, ChatMessage, JsonSchema, Sampling
 
 MAX_REQUEST_ID_CHARS = 128
 MAX_MESSAGES = 2_048

@@ -10,7 +10,8 @@ from collections import OrderedDict
 import msgspec
 
 from node.engine.process import worker_environment
-from node.engine.protocol import EngineError, JsonObject, ResponseFormat
+from node.engine.protocol import EngineError
+from node.values.inference import JsonObject, ResponseFormat
 
 GRAMMAR_MODULE = "node.engine.worker.grammar"
 MAX_SECONDS = 30.0

@@ -11,9 +11,11 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from node.engine.placement import Placement
-from node.engine.protocol import ChatMessage, EngineError, FinishReason, Sampling, TokenLogprob
+from node.engine.options import EngineOptions, StreamLimits
+from node.engine.protocol import EngineError, FinishReason
 from node.engine.threads import Threads
+from node.models.fit import Fit
+from node.values.inference import ChatMessage, Sampling, TokenLogprob
 from node.wire import framing
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
@@ -31,25 +33,17 @@ class Load(_Frame, tag=0):
 
     model_path: str
     chat_template: str | None
-    context_length: int
-    cache_tokens: int
-    micro_batch_tokens: int
-    flash_attention: bool
-    slots: int
-    queue_limit: int
-    threads: int
-    gpu_layers: int
-    window_tokens: int
-    flush_ms: float
-    share_prefixes: bool = False
-    batch_threads: int = 0
-    """Threads for more than one token at a time; 0 for as many as `threads`."""
+    options: EngineOptions
+    """What was chosen."""
+    limits: StreamLimits
+    fit: Fit
+    """What that comes to with this model and this machine's memory."""
+    threads: Threads
     try_threads: tuple[int, ...] = ()
     """Numbers of threads to measure and choose from instead."""
-    placement: Placement = Placement()
     swap_bytes: int = 0
     """Main memory for sequences that are kept after their requests, beside the cache."""
-    kept_tokens: int = 0
+    evict_after_tokens: int = 0
     """Tokens that others may draw before a kept sequence leaves the cache."""
 
 

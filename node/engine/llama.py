@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,34 +11,19 @@ from typing import Self
 from node.engine import frames as wire
 from node.engine.checks import check_messages, check_request, check_texts, effective_seed
 from node.engine.formats import Formats
-from node.engine.loading import LoadSettings, Prepared
-from node.engine.placement import Placement
-from node.engine.protocol import (
-    ChatMessage,
-    Chunk,
-    Embeddings,
-    EngineError,
-    EngineEvent,
-    EngineInfo,
-    Finished,
-    GenerateRequest,
-    Scored,
-)
+from node.engine.loading import THIS_MACHINE, Machine, Prepared, prepare
+from node.engine.options import EngineOptions, StreamLimits, check_options
+from node.engine.process import DEFAULT_LIFECYCLE, Lifecycle
+from node.engine.protocol import Chunk, Embeddings, EngineEvent, EngineInfo, Finished, GenerateRequest, Scored
 from node.engine.questions import embeddings, generate_frame, score_question
 from node.engine.requests import Requests
 from node.engine.state import EngineState
 from node.engine.supervisor import Supervisor
 from node.engine.tuning import TuningCache
-from node.engine.watchdog import LEAST_STALL_SECONDS, silence_s
+from node.engine.watchdog import silence_s
 from node.models.digest import DigestCache
 from node.models.fit import Fit
-
-DEFAULT_SLOTS = 4
-MAX_SLOTS = 64
-DEFAULT_QUEUE = 16
-WINDOW_TOKENS = 256
-FLUSH_MS = 50.0
-"""Text is gathered for so long: each piece is sealed, relayed, opened and drawn at a price, and eyes need no more."""
+from node.values.inference import ChatMessage
 
 
 class LlamaEngine:
@@ -47,70 +33,49 @@ class LlamaEngine:
 
     Args:
         model_path: The GGUF file.
-        name: What the model is called in offers; by default what the file says.
+        options: How it is loaded and shared among requests.
         log_path: Where the worker's output goes.
-        context_length: Tokens a request may have, prompt and answer together; by default the model's, up to 4096.
-        slots: Requests that run at once.
-        queue_limit: Requests that may wait for a slot.
-        threads: Processor threads; by default what is measured to be fastest, or, without `tuning`, the physical cores
-            and fewer for a small model.
-        gpu_layers: Layers computed on a GPU, if llama.cpp was built for one; -1 for all.
-        placement: The cache's form, and how several GPUs share the model.
-        share_prefixes: Whether requests with different cache keys may reuse each other's prompt prefixes.
-        tuning: Where measured numbers of threads are remembered.
+        name: What the model is called in offers; by default what the file says.
+        limits: How many requests wait, and how far text goes ahead of its reader.
+        tuning: Where measured numbers of threads are remembered; without it none are measured.
         digest_cache: Where the model's SHA-256 is remembered.
         on_state: Called on the loop whenever `state` changes.
-        stall_seconds: The least silence after which a worker is looked at; one that doesn't get on is ended.
-        backoff_seconds: The wait before the first restart; it doubles with every failure in a row.
-        window_tokens: Tokens that an answer may be ahead of its reader.
+        machine: What the memory and the threads are planned for.
+        lifecycle: How the worker's process is started, watched, ended, and started again.
+
+    Raises:
+        EngineError: With code ``bad_request`` if an option is outside its bounds.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a setting of its own, with a default
+    def __init__(  # noqa: PLR0913 - collaborators and limits, each with a default
         self,
         model_path: Path,
+        options: EngineOptions | None = None,
         *,
         log_path: Path,
         name: str | None = None,
-        context_length: int | None = None,
-        slots: int = DEFAULT_SLOTS,
-        queue_limit: int = DEFAULT_QUEUE,
-        threads: int | None = None,
-        gpu_layers: int = -1,
-        placement: Placement | None = None,
-        share_prefixes: bool = False,
+        limits: StreamLimits | None = None,
         tuning: TuningCache | None = None,
         digest_cache: DigestCache | None = None,
         on_state: Callable[[EngineState], None] | None = None,
-        stall_seconds: float = LEAST_STALL_SECONDS,
-        backoff_seconds: float = 1.0,
-        window_tokens: int = WINDOW_TOKENS,
+        machine: Machine = THIS_MACHINE,
+        lifecycle: Lifecycle = DEFAULT_LIFECYCLE,
     ) -> None:
-        if not 1 <= slots <= MAX_SLOTS:
-            raise EngineError(f"An engine has 1 to {MAX_SLOTS} slots.", code="bad_request")
-        self._settings = LoadSettings(
-            model_path=model_path,
-            context_length=context_length,
-            slots=slots,
-            queue_limit=queue_limit,
-            threads=threads,
-            gpu_layers=gpu_layers,
-            window_tokens=window_tokens,
-            flush_ms=FLUSH_MS,
-            share_prefixes=share_prefixes,
-            placement=placement if placement is not None else Placement(),
-        )
+        self._options = options if options is not None else EngineOptions()
+        self._limits = limits if limits is not None else StreamLimits()
+        check_options(self._options)
         self._name = name
         self._formats = Formats()
         self._requests = Requests()
         self._supervisor = Supervisor(
-            self._settings,
+            model_path,
+            functools.partial(prepare, model_path, self._options, self._limits, tuning, machine=machine),
             self._requests,
             log_path=log_path,
+            lifecycle=lifecycle,
             tuning=tuning,
             digests=digest_cache if digest_cache is not None else DigestCache(),
             on_state=on_state,
-            stall_seconds=stall_seconds,
-            backoff_seconds=backoff_seconds,
         )
 
     @property
@@ -160,7 +125,7 @@ class LlamaEngine:
         stream = self._requests.open(
             request.request_id,
             seed=seed,
-            window_tokens=self._settings.window_tokens,
+            window_tokens=self._limits.window_tokens,
             work_tokens=_work_tokens(request, fit),
         )
         try:
@@ -236,7 +201,7 @@ class LlamaEngine:
             quantization=prepared.gguf.quantization,
             parameters=prepared.gguf.parameters,
             context_length=prepared.fit.context_length,
-            slots=self._settings.slots,
+            slots=self._options.slots,
             vocabulary_size=facts.vocabulary_size,
             model_bytes=prepared.gguf.file_bytes,
             engine_build=facts.engine_build,

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,12 +17,10 @@ import psutil
 
 from node.engine import frames as wire
 from node.engine.protocol import EngineError
-from node.engine.watchdog import Progress
+from node.engine.watchdog import LEAST_STALL_SECONDS, Progress
 
 WORKER_MODULE = "node.engine.worker"
 MAX_LOG_BYTES = 4 * 1024 * 1024
-QUIT_SECONDS = 1.5
-"""Whoever wants the machine gets its memory back within two seconds, so a worker that lingers is killed."""
 _SECRET_PREFIX = "IDLEWATT_"  # noqa: S105 - the prefix of variables that may hold a passphrase
 _SPIN_COUNT = 2_000
 """How long a compute thread spins before it sleeps while it waits for the others (GNU OpenMP's default: 300,000).
@@ -32,15 +31,39 @@ _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _SOCKET_BYTES = 1 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """How a worker's process is started, watched, ended, and started again."""
+
+    python: str = sys.executable
+    quit_s: float = 1.5
+    """Whoever wants the machine gets its memory back within two seconds, so a worker that lingers is killed."""
+    max_log_bytes: int = MAX_LOG_BYTES
+    """A larger log is put aside before the worker starts."""
+    stall_s: float = LEAST_STALL_SECONDS
+    """The least silence after which it is looked at; one that doesn't get on is ended."""
+    backoff_s: float = 1.0
+    """The wait before the first restart; it doubles with every failure in a row."""
+    max_backoff_s: float = 30.0
+    healthy_s: float = 60.0
+    """A worker that was ready and lived this long ends a row of failures."""
+    max_failed_loads: int = 3
+
+
+DEFAULT_LIFECYCLE = Lifecycle()
+
+
 class WorkerProcess(asyncio.Protocol):
     """A running worker. Made by `start`; ends by `stop`, `kill`, or by itself, and then calls `on_gone` once.
 
     Args:
         on_frame: Called with each frame it sends.
         on_gone: Called once its end of the socket is closed or it sent nonsense.
+        quit_s: How long it may take to end in good order.
     """
 
-    def __init__(self, on_frame: Callable[[wire.FromWorker], None], on_gone: Callable[[], None]) -> None:
+    def __init__(self, on_frame: Callable[[wire.FromWorker], None], on_gone: Callable[[], None], quit_s: float) -> None:
+        self._quit_s = quit_s
         self._on_frame = on_frame
         self._on_gone = on_gone
         self._decoder = wire.FrameDecoder()
@@ -52,21 +75,31 @@ class WorkerProcess(asyncio.Protocol):
 
     @classmethod
     async def start(
-        cls, log_path: Path, on_frame: Callable[[wire.FromWorker], None], on_gone: Callable[[], None]
+        cls,
+        log_path: Path,
+        on_frame: Callable[[wire.FromWorker], None],
+        on_gone: Callable[[], None],
+        lifecycle: Lifecycle = DEFAULT_LIFECYCLE,
     ) -> WorkerProcess:
         """Start the child process; it waits for its `Load` frame.
+
+        Args:
+            log_path: Where its output goes.
+            on_frame: Called with each frame it sends.
+            on_gone: Called once its end of the socket is closed or it sent nonsense.
+            lifecycle: How it is started and ended.
 
         Raises:
             EngineError: If it can't be started.
         """
-        worker = cls(on_frame, on_gone)
+        worker = cls(on_frame, on_gone, lifecycle.quit_s)
         ours, theirs = socket.socketpair()
         try:
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
-            with theirs, _open_log(log_path) as log:
+            with theirs, open_log(log_path, lifecycle.max_log_bytes) as log:
                 worker._process = await asyncio.create_subprocess_exec(
-                    sys.executable,
+                    lifecycle.python,
                     "-m",
                     WORKER_MODULE,
                     str(theirs.fileno()),
@@ -111,7 +144,7 @@ class WorkerProcess(asyncio.Protocol):
         self.send(wire.Quit())
         if self._process is not None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(QUIT_SECONDS):
+                async with asyncio.timeout(self._quit_s):
                     await self._process.wait()
         await self.kill()
 
@@ -206,9 +239,10 @@ def worker_environment() -> dict[str, str]:
     return environment
 
 
-def _open_log(path: Path) -> BinaryIO:
+def open_log(path: Path, max_bytes: int = MAX_LOG_BYTES) -> BinaryIO:
+    """A private log to append to; one that has grown beyond so many bytes is put aside as ``….1``."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
-        if path.stat().st_size > MAX_LOG_BYTES:
+        if path.stat().st_size > max_bytes:
             path.replace(path.with_name(path.name + ".1"))
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab", buffering=0)

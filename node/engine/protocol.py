@@ -1,29 +1,22 @@
-"""The one small protocol every engine speaks, and the values that travel through it.
+"""The one small protocol every engine speaks, and the requests and events that travel through it.
 
-Sampling parameters carry the OpenAI API's names and meanings. What travels between buyer and provider is bounded here,
-so that no other boundary has to repeat it; ``node.engine.checks`` adds what only a loaded model can say.
+``node.values.inference`` has what they carry; ``node.engine.checks`` adds the bounds that only a loaded model knows.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import msgspec
 
 from chain.errors import ErrorCode, IdlewattError
+from node.values.inference import ChatMessage, ResponseFormat, Sampling, TokenLogprob
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
-MAX_LOGIT_BIAS = 300
-MAX_TOP_LOGPROBS = 20
-MAX_SCHEMA_CHARS = 64 * 1024
-MAX_TOKEN_BYTES = 1_024
 MAX_CACHE_KEY_CHARS = 128
 MAX_PRIORITY = 100
-
-TokenId = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-Logprob = Annotated[float, msgspec.Meta(le=0.0)]
 
 
 class EngineError(IdlewattError):
@@ -35,71 +28,7 @@ class EngineError(IdlewattError):
 class LoadError(EngineError):
     """A model can't be loaded, and why: what its file or the memory lacks."""
 
-    default_code = "model_unusable"
-
-
-class ChatMessage(msgspec.Struct, frozen=True):
-    """One turn of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-class Sampling(msgspec.Struct, frozen=True, kw_only=True):
-    """How the next token is drawn."""
-
-    temperature: float = 0.7
-    top_p: float = 1.0
-    top_k: int = 40
-    min_p: float = 0.05
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    repeat_penalty: float = 1.0
-    seed: int | None = None
-    typical_p: float = 1.0
-    """Locally typical sampling; 1.0 is off."""
-    logit_bias: Annotated[tuple[tuple[TokenId, float], ...], msgspec.Meta(max_length=MAX_LOGIT_BIAS)] = ()
-    """What is added to the logits of tokens, by their ids in the model's vocabulary, before anything else."""
-
-
-class JsonObject(msgspec.Struct, frozen=True, tag="json_object"):
-    """The answer is one JSON object."""
-
-
-class JsonSchema(msgspec.Struct, frozen=True, tag="json_schema"):
-    """The answer is one JSON value that this JSON schema accepts."""
-
-    schema: Annotated[str, msgspec.Meta(max_length=MAX_SCHEMA_CHARS)]
-    """The schema as JSON text."""
-
-
-ResponseFormat = JsonObject | JsonSchema
-
-
-class TopLogprob(msgspec.Struct, frozen=True, array_like=True):
-    """A token that could have stood here, and how likely it was."""
-
-    token: TokenId
-    data: Annotated[bytes, msgspec.Meta(max_length=MAX_TOKEN_BYTES)]
-    logprob: Logprob
-
-
-class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
-    """A token of the answer: its id, its bytes (perhaps only a part of a character), and its log-probability.
-
-    Log-probabilities are natural, of the model's own distribution: before bias, penalties, format and temperature.
-    """
-
-    token: TokenId
-    data: Annotated[bytes, msgspec.Meta(max_length=MAX_TOKEN_BYTES)]
-    logprob: Logprob
-    top: Annotated[tuple[TopLogprob, ...], msgspec.Meta(max_length=MAX_TOP_LOGPROBS)] = ()
-    """The most likely tokens here, best first."""
-
-    @property
-    def text(self) -> str:
-        """The bytes as text; a part of a character is U+FFFD."""
-        return self.data.decode("utf-8", "replace")
+    default_code: ClassVar[ErrorCode] = "model_unusable"
 
 
 class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from node.engine import frames as wire
 from node.engine.checks import check_messages, check_tokens, check_top_k
-from node.engine.protocol import ChatMessage, Embeddings, GenerateRequest
+from node.engine.protocol import Embeddings, GenerateRequest
+from node.values.inference import ChatMessage
 
 
 def generate_frame(ticket: int, request: GenerateRequest, seed: int, grammar: str) -> wire.Generate:

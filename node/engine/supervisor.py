@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from node.engine import frames as wire
-from node.engine.loading import LoadSettings, Prepared, prepare
-from node.engine.process import WorkerProcess
+from node.engine.loading import Prepared
+from node.engine.process import Lifecycle, WorkerProcess
 from node.engine.protocol import EngineError, LoadError
 from node.engine.requests import Requests
 from node.engine.state import EngineState, StateName
@@ -20,46 +20,41 @@ from node.models.digest import DigestCache
 from node.models.errors import ModelError, printable
 from node.models.fit import Fit
 
-MAX_BACKOFF_SECONDS = 30.0
-HEALTHY_SECONDS = 60.0
-"""A worker that was ready and lived this long ends a row of failures."""
-MAX_FAILED_LOADS = 3
-
 
 class Supervisor:
     """Keeps a worker running over one model file.
 
     Args:
-        settings: How the model is loaded.
+        model_path: The model's file.
+        prepare: Looks at the file and plans how it is loaded; blocks, and raises `ModelError`.
         requests: What a worker's end fails, and its answers go to.
         log_path: Where the worker's output goes.
+        lifecycle: How the worker's process is started, watched, ended, and started again.
         tuning: Where measured numbers of threads are remembered.
         digests: Where the model's SHA-256 is remembered.
         on_state: Called on the loop whenever `state` changes.
-        stall_seconds: The least silence after which a worker is looked at.
-        backoff_seconds: The wait before the first restart; it doubles with every failure in a row.
     """
 
     def __init__(
         self,
-        settings: LoadSettings,
+        model_path: Path,
+        prepare: Callable[[], Prepared],
         requests: Requests,
         *,
         log_path: Path,
+        lifecycle: Lifecycle,
         tuning: TuningCache | None,
         digests: DigestCache,
         on_state: Callable[[EngineState], None] | None,
-        stall_seconds: float,
-        backoff_seconds: float,
     ) -> None:
-        self._settings = settings
+        self._model_path = model_path
+        self._prepare = prepare
         self._requests = requests
         self._log_path = log_path
+        self._lifecycle = lifecycle
         self._tuning = tuning
         self._digests = digests
         self._on_state = on_state
-        self._stall_seconds = stall_seconds
-        self._backoff_seconds = backoff_seconds
         self.state = EngineState("closed", "It was not started yet.")
         """Where the engine stands."""
         self.worker: WorkerProcess | None = None
@@ -75,7 +70,7 @@ class Supervisor:
         self._stop_digest = threading.Event()
         self._last_end = ""
         self._stalled = False
-        self._watchdog = Watchdog(stall_seconds, 0)
+        self._watchdog = Watchdog(lifecycle.stall_s, 0)
         self._ready: wire.Ready | None = None
         self._failure: EngineError | None = None
         self._load_error: EngineError | None = None
@@ -166,35 +161,43 @@ class Supervisor:
                 error = self._load_error or self._crash()
             except EngineError as refused:
                 error = refused
-            if was_ready and loop.time() - began >= HEALTHY_SECONDS:
+            if was_ready and loop.time() - began >= self._lifecycle.healthy_s:
                 failures = 0
             failures += 1
             self._requests.fail(error)
             hopeless = isinstance(error, LoadError) or self._load_error is not None
-            if self.state.name == "starting" or hopeless or (not was_ready and failures >= MAX_FAILED_LOADS):
+            if (
+                self.state.name == "starting"
+                or hopeless
+                or (not was_ready and failures >= self._lifecycle.max_failed_loads)
+            ):
                 self._failure = error
                 self._set_state("failed", self._explain(error))
                 self._settled.set()
                 return
             self._set_state("restarting", self._explain(error))
-            await asyncio.sleep(min(MAX_BACKOFF_SECONDS, self._backoff_seconds * 2 ** (failures - 1)))
+            await asyncio.sleep(self._backoff_s(failures))
+
+    def _backoff_s(self, failures: int) -> float:
+        """The wait after so many failures in a row."""
+        return min(self._lifecycle.max_backoff_s, self._lifecycle.backoff_s * 2.0 ** (failures - 1))
 
     async def _run_worker(self) -> bool:
         """Run one worker from start to end; returns whether it became ready."""
         try:
-            self.prepared = prepared = await asyncio.to_thread(prepare, self._settings, self._tuning)
+            self.prepared = prepared = await asyncio.to_thread(self._prepare)
         except ModelError as error:
             raise LoadError(error.message, code=error.code, fix=error.fix) from error
         if self._digest is None or (self._digest.done() and self._digest.exception() is not None):
             self._stop_digest.clear()
-            work = asyncio.to_thread(self._digests.sha256, self._settings.model_path, self._stop_digest)
+            work = asyncio.to_thread(self._digests.sha256, self._model_path, self._stop_digest)
             self._digest = asyncio.create_task(work, name="model digest")
         self._gone.clear()
         self._loaded.clear()
         self._ready = None
         self._stalled = False
-        self._watchdog = Watchdog(self._stall_seconds, prepared.gguf.file_bytes)
-        self.worker = worker = await WorkerProcess.start(self._log_path, self._take, self._gone.set)
+        self._watchdog = Watchdog(self._lifecycle.stall_s, prepared.gguf.file_bytes)
+        self.worker = worker = await WorkerProcess.start(self._log_path, self._take, self._gone.set, self._lifecycle)
         try:
             worker.send(prepared.load)
             async with asyncio.TaskGroup() as tasks:
@@ -234,7 +237,7 @@ class Supervisor:
                 self._settled.set()
             case wire.LoadFailed():
                 self._load_error = LoadError(
-                    f"The model {printable(self._settings.model_path.name)} can't be used: {frame.message}",
+                    f"The model {printable(self._model_path.name)} can't be used: {frame.message}",
                     fix=f"{frame.fix or 'Choose another model.'} The log is {self._log_path}.",
                     peer_code=frame.code,
                 )
@@ -256,7 +259,7 @@ class Supervisor:
             message = f"The engine worker ended unexpectedly ({self._last_end})."
         if self._ready is None and self.prepared is not None:
             # llama.cpp aborts on some broken files, and Linux kills what takes too much memory.
-            name = printable(self._settings.model_path.name)
+            name = printable(self._model_path.name)
             return EngineError(
                 f"{message[:-1]} while it loaded {name}.",
                 code="engine_crashed",

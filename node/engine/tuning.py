@@ -15,7 +15,7 @@ from node.engine.threads import Threads, default_threads
 from node.hardware.backend import physical_cores, usable_cores
 from node.models.gguf import GgufInfo
 
-_MAX_ENTRIES = 256
+MAX_ENTRIES = 256
 _MAX_FILE_BYTES = 1 << 20
 
 
@@ -45,10 +45,16 @@ def tuning_key(info: GgufInfo, *, build: str, slots: int) -> str:
 
 
 class TuningCache:
-    """What was measured, by `tuning_key`; in memory, and in a small JSON file if one is given."""
+    """What was measured, by `tuning_key`.
 
-    def __init__(self, path: Path | None = None) -> None:
+    Args:
+        path: A small JSON file that keeps it; without one it is kept in memory only.
+        max_entries: Measurements kept; the oldest are forgotten.
+    """
+
+    def __init__(self, path: Path | None = None, max_entries: int = MAX_ENTRIES) -> None:
         self._path = path
+        self._max_entries = max_entries
         self._entries: dict[str, Threads] = _load(path) if path is not None else {}
 
     def get(self, key: str) -> Threads | None:
@@ -59,7 +65,7 @@ class TuningCache:
         """Remember it; a file that can't be written means that the next start measures again."""
         self._entries.pop(key, None)
         self._entries[key] = threads
-        while len(self._entries) > _MAX_ENTRIES:
+        while len(self._entries) > self._max_entries:
             self._entries.pop(next(iter(self._entries)))
         if self._path is None:
             return

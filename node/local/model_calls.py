@@ -15,11 +15,11 @@ from node.models import pull
 from node.models.catalog import lookup
 from node.models.library import Library, free_gpus
 from node.models.removal import remove
-from node.models.views import BenchEvent, FitView, HubModelView, ModelDetail, ModelView, PullEvent
 from node.provider.service import ProviderService
 from node.runtime.events import EventBus
 from node.runtime.settings import NodeSettings
 from node.values import DeviceView
+from node.values.models import BenchEvent, FitView, HubModelView, ModelDetail, ModelView, PullEvent
 from node.wire.text import plain
 
 
@@ -131,7 +131,7 @@ class ModelCalls:
             context_length=settings.engine.context_length,
             gpu_layers=settings.engine.gpu_layers,
             gpus=lambda: free_gpus(devices),
-            is_split=settings.engine.placement.split_mode != "none",
+            is_split=settings.engine.split_mode != "none",
         )
 
     async def _loaded(self) -> Path | None:

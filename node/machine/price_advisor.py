@@ -12,8 +12,8 @@ from chain.logs import get_logger
 from chain.money import format_usd
 from node.engine.protocol import EngineInfo
 from node.hardware.energy import TokenEnergy
-from node.hardware.price import advise, below_floor, check_price
 from node.machine.energy_meter import EnergyMeter
+from node.market.price_advice import advise, below_floor, check_price
 from node.runtime.events import EventBus
 from node.runtime.settings import NodeSettings
 from node.values import OfferView, PriceAdvice, Prices, ProviderView

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
-from chain.errors import IdlewattError
+from chain.errors import ErrorCode, IdlewattError
 
 MAX_DISPLAY_CHARS: Final = 80
 TO_WHOLE_FILE: Final = "Download it again, or choose another model."
@@ -14,7 +14,7 @@ TO_WHOLE_FILE: Final = "Download it again, or choose another model."
 class ModelError(IdlewattError):
     """A model file that can't be used, and why."""
 
-    default_code = "model_unusable"
+    default_code: ClassVar[ErrorCode] = "model_unusable"
 
 
 def printable(text: str, limit: int = MAX_DISPLAY_CHARS) -> str:

@@ -16,7 +16,6 @@ import psutil
 
 from node.models.errors import ModelError
 from node.models.gguf import GgufInfo
-from node.models.views import KV_BYTES, FitView
 from node.models.work_space import (
     CONTEXT_STEP_TOKENS,
     MAX_EMBED_TOKENS,
@@ -26,6 +25,7 @@ from node.models.work_space import (
     round_up,
     work_bytes,
 )
+from node.values.models import KV_BYTES, FitView
 
 DEFAULT_CONTEXT_TOKENS = 4_096
 MIN_CONTEXT_TOKENS = 64

@@ -17,8 +17,8 @@ from node.models.errors import ModelError
 from node.models.fit import Device, assess, available_memory_bytes
 from node.models.gguf import GgufInfo, inspect
 from node.models.pull import Origin, origins_of
-from node.models.views import BenchView, FitView, ModelDetail, ModelView
 from node.values import DeviceView
+from node.values.models import BenchView, FitView, ModelDetail, ModelView
 from node.wire.text import plain
 
 MAX_TEXT: Final = 200

@@ -18,7 +18,7 @@ from node.models.hub import client
 from node.models.hub import messages as wire
 from node.models.hub.errors import HubError
 from node.models.naming import SUFFIX, HubFile, Variant, choose, variants
-from node.models.views import HubModelView, PullChosen, PullDone, PullEvent, PullProgress
+from node.values.models import HubModelView, PullChosen, PullDone, PullEvent, PullProgress
 from node.wire.text import plain
 
 ORIGIN_FILE: Final = "origin.json"

@@ -45,27 +45,21 @@ def make_engine(settings: NodeSettings, model: str, on_state: Callable[[EngineSt
     Raises:
         UsageError: If there is no such model here, or the upstream's address or key can't be used.
     """
-    config = settings.engine
     if settings.upstream_url is not None:
         return UpstreamEngine(
             settings.upstream_url,
             model,
             key=_key(settings.upstream_key_env),
-            slots=config.slots,
-            context_length=config.context_length,
+            slots=settings.engine.slots,
+            context_length=settings.engine.context_length,
             on_state=on_state,
         )
     return LlamaEngine(
         resolve(model, settings.models_dir, settings.model_folders),
+        settings.engine,
         name=None if "/" in model else model.removesuffix(".gguf"),
         log_path=settings.logs_dir / "engine.log",
-        context_length=config.context_length,
-        slots=config.slots,
-        threads=config.threads,
-        gpu_layers=config.gpu_layers,
-        placement=config.placement,
-        share_prefixes=config.share_prefixes,
-        tuning=TuningCache(config.tuning_path),
+        tuning=TuningCache(settings.tuning_path),
         digest_cache=DigestCache(settings.models_dir / ".digests.json"),
         on_state=on_state,
     )

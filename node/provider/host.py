@@ -9,7 +9,7 @@ from typing import Final
 from chain.eip712 import SigningDomain
 from chain.errors import IdlewattError
 from chain.views import ChannelView
-from node.engine.protocol import ChatMessage, Engine, EngineEvent, EngineInfo, GenerateRequest
+from node.engine.protocol import Engine, EngineEvent, EngineInfo, GenerateRequest
 from node.engine.watchdog import Paced
 from node.payments.wallet import NodeWallet
 from node.provider.slots import SlotClaim, Slots
@@ -19,6 +19,7 @@ from node.session.provider_io import IssueReceipt
 from node.session.terms import ChannelFacts
 from node.store.records import ChannelState, ProviderChannel
 from node.store.store import Store
+from node.values.inference import ChatMessage
 from wallet.addresses import parse_address
 from wallet.receipts import Receipt, sign_receipt
 from wallet.vouchers import Voucher

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Protocol
 
 from chain.errors import IdlewattError
-from node.engine.protocol import ChatMessage, Chunk, EngineEvent, Finished, GenerateRequest, Started, TokenLogprob
+from node.engine.protocol import Chunk, EngineEvent, Finished, GenerateRequest, Started
 from node.provider.slots import SlotClaim
 from node.relay.circuit import CircuitClosedError
 from node.runtime.deadline import Deadline, ending_late_waits
@@ -19,6 +19,7 @@ from node.session import provider as machine
 from node.session import provider_io as io
 from node.session.mailbox import Mailbox
 from node.session.terms import ChannelFacts
+from node.values.inference import ChatMessage, TokenLogprob
 from wallet.receipts import Receipt
 from wallet.vouchers import Voucher
 

@@ -5,25 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from node.engine.placement import Placement
+from node.engine.options import EngineOptions
 from node.hardware.rules import EnergyRules, MannersRules
 from node.values import Prices
 
 DEFAULT_PRICES = Prices(input_nano_per_mtok=100_000_000, output_nano_per_mtok=200_000_000)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSettings:
-    """How models are loaded; ``None`` and -1 take what the engine finds best."""
-
-    slots: int = 4
-    context_length: int | None = None
-    threads: int | None = None
-    gpu_layers: int = -1
-    placement: Placement = field(default_factory=Placement)
-    share_prefixes: bool = False
-    tuning_path: Path | None = None
-    """Where measured numbers of threads are remembered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +30,10 @@ class NodeSettings:
     """The variable that holds its bearer token; the token itself is read when it is needed."""
     model: str = "demo"
     prices: Prices = DEFAULT_PRICES
-    engine: EngineSettings = field(default_factory=EngineSettings)
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    """How models are loaded, and how requests share them."""
+    tuning_path: Path | None = None
+    """Where measured numbers of threads are remembered."""
     min_deposit_nano: int = 100_000
     """The least deposit a channel to this provider must hold."""
     credit_tokens: int = 64

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from chain.errors import IdlewattError
-from node.engine.protocol import MAX_TOP_LOGPROBS, ChatMessage, ResponseFormat, Sampling, TokenLogprob
 from node.values import Prices
+from node.values.inference import MAX_TOP_LOGPROBS, ChatMessage, ResponseFormat, Sampling, TokenLogprob
 from wallet.receipts import Receipt
 from wallet.vouchers import Voucher
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from node.engine.protocol import ChatMessage, FinishReason, GenerateRequest, TokenLogprob
+from node.engine.protocol import FinishReason, GenerateRequest
 from node.session import messages as m
 from node.session.terms import ChannelFacts
+from node.values.inference import ChatMessage, TokenLogprob
 from wallet.receipts import Receipt
 from wallet.vouchers import Voucher
 

@@ -11,11 +11,11 @@ import msgspec
 
 from chain.eip712 import SigningDomain
 from chain.views import Inclusion
-from node.engine.protocol import TokenLogprob
 from node.session import messages as m
 from node.session import provider_io as io
 from node.session.terms import DEFAULT_CREDIT_TOKENS, ChannelFacts, bill_nano, window_nano
 from node.values import Prices
+from node.values.inference import TokenLogprob
 
 if TYPE_CHECKING:
     from hashlib import _Hash

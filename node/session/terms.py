@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import msgspec
 
 from chain.views import Inclusion
-from node.engine.protocol import ChatMessage, ResponseFormat, Sampling
 from node.pricing import TOKENS_PER_PRICE_UNIT, cost_nano
 from node.values import Prices
+from node.values.inference import ChatMessage, ResponseFormat, Sampling
 from wallet.vouchers import Voucher
 
 DEFAULT_CREDIT_TOKENS = 64

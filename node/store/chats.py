@@ -6,10 +6,10 @@ import time
 
 import msgspec
 
-from node.engine.protocol import ChatMessage
 from node.store.base import StorePart, check_range
 from node.store.database import Row
 from node.values import ChatSession
+from node.values.inference import ChatMessage
 
 _COLUMNS = "session_id, title, model, created_ms, messages"
 _encode = msgspec.msgpack.Encoder().encode

@@ -18,7 +18,11 @@ from chain.views import (
     SequencerView,
     WaitingMessage,
 )
-from node.engine.protocol import (
+from node.values.chain import Alarm, ChainSnapshot
+from node.values.chat import ChatDelta, ChatDone, ChatEvent, ChatFailed, ChatQuote, ChatSession, ChatStage, ChatTurn
+from node.values.events import LogLine, NodeChanged, NodeEvent, Notice
+from node.values.health import Health, HealthItem, Phase
+from node.values.inference import (
     ChatMessage,
     JsonObject,
     JsonSchema,
@@ -27,7 +31,10 @@ from node.engine.protocol import (
     TokenLogprob,
     TopLogprob,
 )
-from node.models.views import (
+from node.values.jobs import JobStage, JobView, ReceiptView, RejectionView
+from node.values.machine import DeviceView, EnergyView, NetView, PauseView
+from node.values.market import OfferView, PriceAdvice, Prices, ProviderView
+from node.values.models import (
     BenchEvent,
     BenchRow,
     BenchView,
@@ -40,13 +47,6 @@ from node.models.views import (
     PullEvent,
     PullProgress,
 )
-from node.values.chain import Alarm, ChainSnapshot
-from node.values.chat import ChatDelta, ChatDone, ChatEvent, ChatFailed, ChatQuote, ChatSession, ChatStage, ChatTurn
-from node.values.events import LogLine, NodeChanged, NodeEvent, Notice
-from node.values.health import Health, HealthItem, Phase
-from node.values.jobs import JobStage, JobView, ReceiptView, RejectionView
-from node.values.machine import DeviceView, EnergyView, NetView, PauseView
-from node.values.market import OfferView, PriceAdvice, Prices, ProviderView
 from node.values.snapshot import NodeSnapshot, RelayView
 from node.values.wallet import ChannelSummary, MoneyLine, MoneyView, SlashView, WalletState, WalletView
 from wallet.steps import Step, StepState

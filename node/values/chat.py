@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from node.engine.protocol import ChatMessage, ResponseFormat, Sampling, TokenLogprob
+from node.values.inference import ChatMessage, ResponseFormat, Sampling, TokenLogprob
 from node.values.jobs import ReceiptView
 from node.values.market import Prices
 

@@ -14,9 +14,10 @@ import pytest
 
 from chain.devnet import Devnet, DevnetConfig, DevnetParams, DevnetReady
 from chain.sequencer import SequencerConfig
+from node.engine.options import EngineOptions
 from node.local.node import LocalNode
 from node.relay.server import RelayServer
-from node.runtime.settings import EngineSettings, NodeSettings
+from node.runtime.settings import NodeSettings
 from node.values import Prices
 from tests.node.engine.tiny import write_tiny
 
@@ -91,7 +92,7 @@ def run_node(tmp_path: Path, tiny_model: Path) -> RunNode:
             "logs_dir": home / "logs",
             "model": "tiny",
             "prices": PRICES,
-            "engine": EngineSettings(slots=2, threads=1),
+            "engine": EngineOptions(slots=2, threads=1),
             "scrypt_n": 2,
         }
         async with LocalNode.running(NodeSettings(**(values | changes))) as node:

@@ -6,7 +6,8 @@ from typing import Final
 
 import msgspec
 
-from node.engine.protocol import EngineError, GenerateRequest, JsonObject, JsonSchema
+from node.engine.protocol import EngineError, GenerateRequest
+from node.values.inference import JsonObject, JsonSchema
 
 
 class Abilities(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,12 +7,12 @@ import logging
 from collections import OrderedDict
 from typing import Final
 
-from node.engine.protocol import ChatMessage
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.dialect import Dialect
 from node.engine.upstream.errors import UpstreamError
 from node.engine.upstream.probing import CountWay, count_by, ways_to_count
 from node.engine.upstream.turns import Turns
+from node.values.inference import ChatMessage
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from node.engine.protocol import ChatMessage, EngineError, GenerateRequest, JsonObject, JsonSchema, ResponseFormat
+from node.engine.protocol import EngineError, GenerateRequest
+from node.values.inference import ChatMessage, JsonObject, JsonSchema, ResponseFormat
 
 DOMAIN: Final = b"idlewatt upstream model v1\x00"
 """Before the name, so that what stands for a model behind an upstream is never the SHA-256 of a file."""

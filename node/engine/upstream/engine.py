@@ -11,15 +11,7 @@ from typing import Final, Self
 
 from node.engine.checks import check_messages, check_request, check_texts, effective_seed
 from node.engine.formats import Formats
-from node.engine.protocol import (
-    ChatMessage,
-    Embeddings,
-    EngineError,
-    EngineEvent,
-    EngineInfo,
-    GenerateRequest,
-    Scored,
-)
+from node.engine.protocol import Embeddings, EngineError, EngineEvent, EngineInfo, GenerateRequest, Scored
 from node.engine.state import EngineState
 from node.engine.upstream import answers as a
 from node.engine.upstream import dialect as d
@@ -35,6 +27,7 @@ from node.engine.upstream.server import Server
 from node.engine.upstream.streaming import Running, Streams
 from node.engine.upstream.trying import Speed, Trials
 from node.engine.upstream.turns import Turns
+from node.values.inference import ChatMessage
 
 log = logging.getLogger(__name__)
 

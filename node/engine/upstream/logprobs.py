@@ -12,8 +12,8 @@ from typing import Annotated, Final
 
 import msgspec
 
-from node.engine.protocol import MAX_TOKEN_BYTES, TokenId, TokenLogprob, TopLogprob
 from node.engine.upstream.errors import UpstreamError, broken
+from node.values.inference import MAX_TOKEN_BYTES, TokenId, TokenLogprob, TopLogprob
 
 MAX_ENTRIES: Final = 1_024
 """Tokens in one event, and tokens that may wait for their text."""

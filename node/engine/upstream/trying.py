@@ -12,17 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from node.engine.formats import Formats
-from node.engine.protocol import (
-    MAX_TOP_LOGPROBS,
-    ChatMessage,
-    EngineError,
-    Finished,
-    GenerateRequest,
-    JsonObject,
-    JsonSchema,
-    Sampling,
-    TokenLogprob,
-)
+from node.engine.protocol import EngineError, Finished, GenerateRequest
 from node.engine.upstream.abilities import Abilities
 from node.engine.upstream.counting import PromptCounter
 from node.engine.upstream.dialect import chat_body
@@ -31,6 +21,7 @@ from node.engine.upstream.errors import UpstreamError
 from node.engine.upstream.logprobs import LogprobReader
 from node.engine.upstream.server import Server
 from node.engine.upstream.streaming import Running, Streams
+from node.values.inference import MAX_TOP_LOGPROBS, ChatMessage, JsonObject, JsonSchema, Sampling, TokenLogprob
 
 log = logging.getLogger(__name__)
 

@@ -65,7 +65,7 @@ def _serve_model(link: Link, config: wire.Load) -> None:
         vocabulary = model.vocabulary
         vectors = embedding_length(model.model)
         if not model.chats:
-            ready = (model.build, model.backend, vocabulary.size, config.context_length)
+            ready = (model.build, model.backend, vocabulary.size, config.fit.context_length)
             link.send([wire.Ready(*ready, 0.0, 0.0, chats=False, embedding_length=vectors)])
             EmbedLoop(link, model, config).run()
             return
@@ -78,7 +78,7 @@ def _serve_model(link: Link, config: wire.Load) -> None:
                     model.build,
                     model.backend,
                     vocabulary.size,
-                    config.context_length,
+                    config.fit.context_length,
                     *loop.speed,
                     True,
                     vectors,

@@ -6,12 +6,12 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from node.engine import frames as wire
-from node.engine.protocol import TokenLogprob
 from node.engine.thinking import Piece, ThinkingSplitter, ThinkingTags
 from node.engine.worker.logprobs import token_logprob
 from node.engine.worker.sampler import Sampler
 from node.engine.worker.text import TextAssembler
 from node.engine.worker.vocabulary import Vocabulary
+from node.values.inference import TokenLogprob
 
 
 @dataclass(slots=True)

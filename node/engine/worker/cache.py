@@ -17,7 +17,7 @@ from node.engine.worker.cells import Cells
 from node.engine.worker.prefix import reusable_prefix
 from node.engine.worker.swap import State, Swapped, SwapSpace
 
-KEPT_FOR_TOKENS = 2_048
+EVICT_AFTER_TOKENS = 2_048
 """Tokens drawn by others after which a kept sequence has cost too much where it can't be swapped out, or where copying
 takes long: about as much as to compute it again (half a billion parameters on a CPU: 5 µs a cell and token, 10 ms a
 prompt's token, at even odds that it is wanted again)."""
@@ -75,9 +75,9 @@ class PrefixCache:
         sequences: Sequences it can tell apart; at least as many as requests run at once.
         partial: Whether a sequence can share a part of another one. A recurrent model's state stands for all of its
             tokens: there a whole sequence can be continued, and nothing else.
-        shared: Whether requests with different keys may reuse each other's beginnings.
+        share_prefixes: Whether requests with different keys may reuse each other's beginnings.
         swap: Where sequences go that leave the cache.
-        patience_tokens: Tokens that others may draw before a kept sequence leaves the cache.
+        evict_after_tokens: Tokens that others may draw before a kept sequence leaves the cache.
     """
 
     def __init__(
@@ -87,18 +87,18 @@ class PrefixCache:
         cells: int,
         sequences: int,
         partial: bool,
-        shared: bool,
+        share_prefixes: bool,
         swap: SwapSpace,
-        patience_tokens: int,
+        evict_after_tokens: int,
     ) -> None:
         self.prompt_token_s = 0.0
         """What computing a token of a prompt takes; 0.0 while nobody knows."""
         self._memory = memory
         self._swap = swap
-        self._patience_tokens = patience_tokens
+        self._evict_after_tokens = evict_after_tokens
         self.capacity = cells
         self._partial = partial
-        self._shared = shared
+        self._share_prefixes = share_prefixes
         self._cells = Cells(cells)
         self._numbers = list(range(sequences - 1, -1, -1))
         self._entries: dict[int, _Entry] = {}
@@ -194,11 +194,11 @@ class PrefixCache:
 
     def tidy(self) -> None:
         """A batch is about to be computed: what was kept through too many tokens of others leaves the cache."""
-        if self._patience_tokens:
+        if self._evict_after_tokens:
             if self._drawn_tokens < self._look_at_tokens:
                 return
             self._look_at_tokens = self._drawn_tokens + _LOOK_EVERY_TOKENS
-        stale = self._drawn_tokens - self._patience_tokens
+        stale = self._drawn_tokens - self._evict_after_tokens
         for number in [one for one, entry in self._entries.items() if not entry.running]:
             if self._entries[number].used_at_tokens <= stale:
                 self._swap_out(number)
@@ -208,7 +208,7 @@ class PrefixCache:
 
         Where kept ones may stay for long, as beside a GPU, none is: most of them would be copied for nothing.
         """
-        if self._patience_tokens or not self._swap.limit_bytes:
+        if self._evict_after_tokens or not self._swap.limit_bytes:
             return False
         number = next((one for one, entry in self._entries.items() if not (entry.running or entry.was_copied)), None)
         if number is None:
@@ -251,7 +251,7 @@ class PrefixCache:
     def _best(self, key: str, tokens: list[int]) -> tuple[int, int]:
         best, most = -1, 0
         for number, entry in self._entries.items():
-            if (not self._shared and entry.key != key) or (not self._partial and entry.running):
+            if (not self._share_prefixes and entry.key != key) or (not self._partial and entry.running):
                 continue
             held = entry.tokens[: self._cells.length(number)] if entry.running else entry.tokens
             if length := reusable_prefix(held, tokens, beyond=most, partial=self._partial):
@@ -262,7 +262,7 @@ class PrefixCache:
         """What main memory holds of more tokens than `beyond`, and of how many, if it is worth the copying."""
         best, most = None, beyond
         for one in self._swap:
-            if not self._shared and one.key != key:
+            if not self._share_prefixes and one.key != key:
                 continue
             if length := reusable_prefix(one.tokens, tokens, beyond=most, partial=self._partial):
                 best, most = one, length

@@ -11,10 +11,11 @@ import sys
 
 import msgspec
 
-from node.engine.protocol import MAX_SCHEMA_CHARS, EngineError
+from node.engine.protocol import EngineError
 from node.engine.worker.gbnf import gbnf
 from node.engine.worker.native import llama, quiet_log
 from node.engine.worker.schema.reducer import reduced
+from node.values.inference import MAX_SCHEMA_CHARS
 
 CPU_SECONDS = 4
 MEMORY_BYTES = 1 << 30

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 
-from node.engine.protocol import MAX_TOKEN_BYTES, TokenLogprob, TopLogprob
 from node.engine.worker.native import llama
 from node.engine.worker.vocabulary import Vocabulary
+from node.values.inference import MAX_TOKEN_BYTES, TokenLogprob, TopLogprob
 
 _FLOATS = ctypes.POINTER(ctypes.c_float)
 _LEAST = -1e9

@@ -51,7 +51,7 @@ class Loop:
         self._scheduler = self._runner.scheduler
         self._requests: dict[int, Running] = {}
         self._out: list[wire.FromWorker] = []
-        self._flush_s = config.flush_ms / 1000
+        self._flush_s = config.limits.flush_ms / 1000
         self._cores = usable_cores()
         self._flushed_at = 0.0
         self._urgent = False
@@ -113,7 +113,7 @@ class Loop:
 
     def _measure(self) -> tuple[float, float]:
         self._runner.forget()
-        return measure(self._model, self._runner.batch, self._config.context_length)
+        return measure(self._model, self._runner.batch, self._config.fit.context_length)
 
     def _take(self, frame: wire.ToWorker) -> None:
         match frame:
@@ -156,7 +156,7 @@ class Loop:
                 key=frame.cache_key,
                 came_at=time.perf_counter() - PRIORITY_SECONDS * frame.priority,
                 answer=answer,
-                credit=self._config.window_tokens,
+                credit=self._config.limits.window_tokens,
             )
             try:
                 self._scheduler.submit(request)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from node.engine.frames import Load
-from node.engine.placement import KvType, Placement, SplitMode
+from node.engine.options import EngineOptions, KvType, SplitMode
 from node.engine.protocol import EngineError
 from node.engine.threads import Threads
 from node.engine.worker.kind import check_kind, embeds_only
@@ -51,9 +51,11 @@ class LoadedModel:
         try:
             self.vocabulary = Vocabulary(self.model)
             self._config = config
-            self.threads = Threads(config.threads, config.batch_threads or config.threads)
+            self.threads = config.threads
             self.partial = can_share(self.model)
-            self.sequences = min(llama.llama_max_parallel_sequences(), config.slots * (2 if self.partial else 1))
+            self.sequences = min(
+                llama.llama_max_parallel_sequences(), config.options.slots * (2 if self.partial else 1)
+            )
             self.chats = not embeds_only(self.model)
             """False for an embedding model, which has no context until it is asked for vectors."""
             self.context = _make_context(self.model, config, self.sequences) if self.chats else 0
@@ -140,24 +142,25 @@ def _first_byte(state: mmap.mmap) -> Any:
     return ctypes.pointer(ctypes.c_uint8.from_buffer(state))
 
 
-def _place(params: Any, placement: Placement) -> Any:
+def _place(params: Any, options: EngineOptions) -> Any:
     """Say how GPUs share the model; what is returned must outlive the loading."""
-    params.split_mode = _SPLIT_MODES[placement.split_mode]
-    params.main_gpu = placement.main_gpu
+    params.split_mode = _SPLIT_MODES[options.split_mode]
+    params.main_gpu = options.main_gpu
     most = llama.llama_max_devices()
-    if not placement.tensor_split or not llama.llama_supports_gpu_offload():
+    gpu_shares = options.gpu_shares
+    if not gpu_shares or not llama.llama_supports_gpu_offload():
         return None
-    if len(placement.tensor_split) > most:
+    if len(gpu_shares) > most:
         raise EngineError(f"This build of llama.cpp shares a model among {most} GPUs at most.", code="bad_request")
-    shares = (ctypes.c_float * most)(*placement.tensor_split)
+    shares = (ctypes.c_float * most)(*gpu_shares)
     params.tensor_split = shares
     return shares
 
 
 def _load(config: Load, on_progress: Callable[[float], bool]) -> int:
     params = llama.llama_model_default_params()
-    params.n_gpu_layers = config.gpu_layers
-    shares = _place(params, config.placement)
+    params.n_gpu_layers = config.options.gpu_layers
+    shares = _place(params, config.options)
     # Kernels for AMX, as GCC 12 compiles them, crash on the first prompt of a quantized model (llama.cpp issue 20824).
     params.use_extra_bufts = b"AMX_INT8 = 1" not in llama.llama_print_system_info()
     callback = llama.llama_progress_callback(lambda progress, _data: on_progress(progress))
@@ -177,17 +180,17 @@ def _load(config: Load, on_progress: Callable[[float], bool]) -> int:
 
 def _make_context(model: int, config: Load, sequences: int) -> int:
     params = llama.llama_context_default_params()
-    params.n_ctx = config.cache_tokens
+    params.n_ctx = config.fit.cache_tokens
     params.n_batch = BATCH_TOKENS
-    params.n_ubatch = config.micro_batch_tokens
+    params.n_ubatch = config.fit.micro_batch_tokens
     params.n_seq_max = sequences
     params.n_outputs_max = sequences
-    params.n_threads, params.n_threads_batch = config.threads, config.batch_threads or config.threads
+    params.n_threads, params.n_threads_batch = config.threads.single, config.threads.batch
     # One cache for all sequences keeps them in one micro-batch. On a CPU, flash attention is up to three times slower.
     params.kv_unified = True
     on, off = llama.LLAMA_FLASH_ATTN_TYPE_AUTO, llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    params.flash_attn_type = on if config.flash_attention else off
-    params.type_k = params.type_v = _KV_TYPES[config.placement.kv_type]
+    params.flash_attn_type = on if config.fit.flash_attention else off
+    params.type_k = params.type_v = _KV_TYPES[config.options.kv_type]
     params.no_perf = True
     context: int | None = llama.llama_init_from_model(model, params)
     if context is None:

@@ -13,8 +13,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
 
-from node.engine.protocol import ChatMessage, EngineError
+from node.engine.protocol import EngineError
 from node.engine.worker.template import ChatTemplate
+from node.values.inference import ChatMessage
 
 COUNTED_KEPT = 8
 """Conversations whose tokens wait for the question that follows their count."""

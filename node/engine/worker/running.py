@@ -47,18 +47,21 @@ class Runner:
         self._model = model
         self.cache = PrefixCache(
             model,
-            cells=config.cache_tokens,
+            cells=config.fit.cache_tokens,
             sequences=model.sequences,
             partial=model.partial,
-            shared=config.share_prefixes,
+            share_prefixes=config.options.share_prefixes,
             swap=SwapSpace(config.swap_bytes),
-            patience_tokens=config.kept_tokens,
+            evict_after_tokens=config.evict_after_tokens,
         )
         self.scheduler: Scheduler[Running] = Scheduler(
-            self.cache, slots=config.slots, context_length=config.context_length, queue_limit=config.queue_limit
+            self.cache,
+            slots=config.options.slots,
+            context_length=config.fit.context_length,
+            queue_limit=config.limits.queue_limit,
         )
         self.batch = Batch(BATCH_TOKENS, model.sequences)
-        self.pacer = Pacer(BATCH_TOKENS, config.micro_batch_tokens)
+        self.pacer = Pacer(BATCH_TOKENS, config.fit.micro_batch_tokens)
         self.steps = 0
 
     def step(self) -> tuple[list[Running], list[Running]] | None:

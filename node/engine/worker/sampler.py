@@ -9,9 +9,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from node.engine.protocol import EngineError, Sampling
+from node.engine.protocol import EngineError
 from node.engine.worker.native import llama
 from node.engine.worker.vocabulary import Vocabulary
+from node.values.inference import Sampling
 
 MAX_GRAMMAR_STEP_S = 0.25
 """Processor time that a format may take for one token: an ordinary one takes about a thousandth of it."""

@@ -8,16 +8,18 @@ batches, so that a stream waits for no more than that.
 from __future__ import annotations
 
 import ctypes
+import functools
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from node.engine import frames as wire
-from node.engine.protocol import ChatMessage, EngineError, TokenLogprob
+from node.engine.protocol import EngineError
 from node.engine.worker.batch import Batch
 from node.engine.worker.logprobs import token_logprob
 from node.engine.worker.native import llama
-from node.engine.worker.side_context import Weights, make_context
+from node.engine.worker.side_context import NewContext, Weights, make_context
+from node.models.fit import available_memory_bytes
 from node.models.work_space import (
     MAX_EMBED_SEQUENCES,
     MAX_EMBED_TOKENS,
@@ -26,6 +28,7 @@ from node.models.work_space import (
     embed_context,
     score_context,
 )
+from node.values.inference import ChatMessage, TokenLogprob
 
 MAX_QUEUED = 64
 
@@ -37,12 +40,18 @@ class SideWork:
         weights: What is loaded.
         config: The frame that began it all.
         tokens_of: Makes tokens of a conversation.
+        available_memory_bytes: Tells the main memory that a context of its own may take.
     """
 
     def __init__(
-        self, weights: Weights, config: wire.Load, tokens_of: Callable[[Sequence[ChatMessage]], list[int]]
+        self,
+        weights: Weights,
+        config: wire.Load,
+        tokens_of: Callable[[Sequence[ChatMessage]], list[int]],
+        available_memory_bytes: Callable[[], int] = available_memory_bytes,
     ) -> None:
         self._weights = weights
+        self._new_context = functools.partial(make_context, weights, config, available_memory_bytes)
         self._config = config
         self._tokens_of = tokens_of
         self._jobs: deque[_Score | _Embed] = deque()
@@ -66,9 +75,9 @@ class SideWork:
             vocabulary = self._weights.vocabulary
             prompt = self._tokens_of(frame.messages) if frame.messages else list(frame.prompt_tokens)
             given = list(frame.tokens) if frame.text is None else vocabulary.tokenize(frame.text, special=False)
-            self._jobs.append(_Score(self._weights, self._config, frame.ticket, prompt, given, frame.top_k))
+            self._jobs.append(_Score(self._weights, self._config, self._new_context, frame, prompt, given))
         else:
-            self._jobs.append(_Embed(self._weights, self._config, frame))
+            self._jobs.append(_Embed(self._weights, self._config, self._new_context, frame))
 
     def step(self) -> wire.FromWorker | None:
         """Do one piece of the oldest work; returns its answer when it is complete."""
@@ -98,23 +107,30 @@ class _Score:
     """One prompt and completion, read in one go; only the completion's positions have logits."""
 
     def __init__(
-        self, weights: Weights, config: wire.Load, ticket: int, prompt: list[int], given: list[int], top_k: int
+        self,
+        weights: Weights,
+        config: wire.Load,
+        new_context: NewContext,
+        frame: wire.Score,
+        prompt: list[int],
+        given: list[int],
     ) -> None:
         if not prompt or not given:
             raise EngineError("A score needs a prompt and a completion.", code="bad_request")
-        length = len(prompt) + len(given)
-        if length > config.context_length:
+        length, room = len(prompt) + len(given), config.fit.context_length
+        if length > room:
             raise EngineError(
-                f"Prompt and completion have {length} tokens, and the model's context holds {config.context_length}.",
+                f"Prompt and completion have {length} tokens, and the model's context holds {room}.",
                 code="context_too_long",
                 fix="Score a shorter one.",
             )
-        self.ticket = ticket
+        self.ticket = frame.ticket
         self._weights = weights
         self._config = config
+        self._new_context = new_context
         self._tokens = prompt + given
         self._prompt_tokens = len(prompt)
-        self._top_k = top_k
+        self._top_k = frame.top_k
         self._at = 0
         self._scored: list[TokenLogprob] = []
         self._context = 0
@@ -125,8 +141,8 @@ class _Score:
         # The last token predicts nothing that was asked for.
         end, first_row = len(tokens) - 1, self._prompt_tokens - 1
         if not self._context:
-            shape = score_context(len(tokens), flash_attention=self._config.flash_attention)
-            self._context = make_context(self._weights, self._config, shape)
+            shape = score_context(len(tokens), flash_attention=self._config.fit.flash_attention)
+            self._context = self._new_context(shape)
         start = self._at
         if start < first_row:
             stop = min(start + SCORE_PIECE_TOKENS, first_row)
@@ -153,23 +169,23 @@ class _Score:
 class _Embed:
     """Texts to turn into vectors, as many at a time as fit together."""
 
-    def __init__(self, weights: Weights, config: wire.Load, frame: wire.Embed) -> None:
+    def __init__(self, weights: Weights, config: wire.Load, new_context: NewContext, frame: wire.Embed) -> None:
         self.ticket = frame.ticket
         self._weights = weights
-        self._config = config
+        self._new_context = new_context
         vocabulary = weights.vocabulary
         self._texts = [vocabulary.tokenize(text, special=False, whole=True) for text in frame.texts]
         if not all(self._texts):
             raise EngineError("There is nothing in a text to embed.", code="bad_request")
         self._longest = max(map(len, self._texts))
-        most = min(config.context_length, MAX_EMBED_TOKENS)
+        most = min(config.fit.context_length, MAX_EMBED_TOKENS)
         if self._longest > most:
             raise EngineError(
                 f"A text has {self._longest} tokens, and this model embeds up to {most}.",
                 code="context_too_long",
                 fix="Divide it.",
             )
-        self._shape = embed_context(self._longest, flash_attention=config.flash_attention)
+        self._shape = embed_context(self._longest, flash_attention=config.fit.flash_attention)
         self._room = self._shape.cells
         self._batch = Batch(self._room, MAX_EMBED_SEQUENCES)
         self._done = 0
@@ -199,14 +215,11 @@ class _Embed:
         return wire.EmbedDone(self.ticket, self._vectors.tobytes(), tuple(map(len, self._texts)))
 
     def _make(self) -> int:
-        def make(pooling: int) -> int:
-            return make_context(self._weights, self._config, self._shape, pooling)
-
-        context = make(llama.LLAMA_POOLING_TYPE_UNSPECIFIED)
+        context = self._new_context(self._shape, llama.LLAMA_POOLING_TYPE_UNSPECIFIED)
         pooling = llama.llama_pooling_type(context)
         if pooling == llama.LLAMA_POOLING_TYPE_NONE:
             llama.llama_free(context)
-            context = make(llama.LLAMA_POOLING_TYPE_MEAN)
+            context = self._new_context(self._shape, llama.LLAMA_POOLING_TYPE_MEAN)
         return context
 
     def close(self) -> None:

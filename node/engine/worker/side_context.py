@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +13,6 @@ from node.engine.threads import Threads
 from node.engine.worker.native import llama
 from node.engine.worker.vocabulary import Vocabulary
 from node.models.errors import ModelError
-from node.models.fit import available_memory_bytes
 from node.models.gguf import GgufInfo, inspect
 from node.models.work_space import ContextShape, cache_bytes, work_bytes
 
@@ -41,19 +41,34 @@ class Weights(Protocol):
         ...
 
 
-def make_context(weights: Weights, config: wire.Load, shape: ContextShape, pooling: int | None = None) -> int:
+class NewContext(Protocol):
+    """`make_context` for what is loaded."""
+
+    def __call__(self, shape: ContextShape, pooling: int | None = None, /) -> int:
+        """A context of this shape."""
+        ...
+
+
+def make_context(
+    weights: Weights,
+    config: wire.Load,
+    available_memory_bytes: Callable[[], int],
+    shape: ContextShape,
+    pooling: int | None = None,
+) -> int:
     """A context beside the one of the streams; whoever asks for it frees it.
 
     Args:
         weights: What is loaded.
         config: How it was loaded.
+        available_memory_bytes: Tells the main memory that it may take.
         shape: What the context must hold.
         pooling: How it makes vectors, one of llama.cpp's `LLAMA_POOLING_TYPE`; None for one that scores.
 
     Raises:
         EngineError: With code ``engine_busy`` if there is not enough memory for it.
     """
-    _check_memory(weights, config, shape)
+    _check_memory(weights, config, shape, available_memory_bytes())
     params = llama.llama_context_default_params()
     params.n_ctx = shape.cells
     # What is pooled must be computed at once; what is scored comes in pieces.
@@ -74,12 +89,12 @@ def make_context(weights: Weights, config: wire.Load, shape: ContextShape, pooli
     return context
 
 
-def _check_memory(weights: Weights, config: wire.Load, shape: ContextShape) -> None:
+def _check_memory(weights: Weights, config: wire.Load, shape: ContextShape, free_bytes: int) -> None:
     """Refuse what main memory has no room for: Linux hands out more than there is, and then ends the whole worker."""
-    if config.gpu_layers and weights.backend != "cpu":
+    if config.options.gpu_layers and weights.backend != "cpu":
         return  # llama.cpp knows what a GPU has left, and makes no context then
     info = _info(config.model_path)
-    needed_bytes, free_bytes = cache_bytes(info, shape) + work_bytes(info, shape), available_memory_bytes()
+    needed_bytes = cache_bytes(info, shape) + work_bytes(info, shape)
     if needed_bytes > free_bytes:
         raise _too_little_memory(f": it takes {needed_bytes >> 20} MiB, and {free_bytes >> 20} MiB are free")
 

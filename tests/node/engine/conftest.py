@@ -7,6 +7,7 @@ import pytest
 
 from node.engine.llama import LlamaEngine
 from node.models.catalog import DEMO_PATH
+from tests.node.engine.helpers import engine_of
 from tests.node.engine.tiny import write_tiny
 
 
@@ -25,7 +26,6 @@ def demo_model() -> Path:
 @pytest.fixture
 def make_engine(tmp_path: Path) -> Callable[..., LlamaEngine]:
     def make(model: Path, **settings: object) -> LlamaEngine:
-        settings.setdefault("threads", 1)
-        return LlamaEngine(model, log_path=tmp_path / "logs" / "engine.log", **settings)  # type: ignore[arg-type]
+        return engine_of(model, tmp_path / "logs" / "engine.log", **settings)
 
     return make

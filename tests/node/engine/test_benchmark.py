@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 
 from node.engine.benchmark import HISTORY_FILE, history, keep, known_speed, measure, summary
-from node.engine.llama import LlamaEngine
-from node.models.views import BenchRow, BenchView
+from node.values.models import BenchRow, BenchView
+from tests.node.engine.helpers import engine_of
 
 
 def measured(*, at_ms: int) -> BenchView:
@@ -18,7 +18,7 @@ def measured(*, at_ms: int) -> BenchView:
 
 
 async def test_a_measurement_has_a_row_for_each_number_of_streams(tiny_model: Path, tmp_path: Path):
-    async with LlamaEngine(tiny_model, log_path=tmp_path / "log", slots=4, context_length=256, threads=1) as engine:
+    async with engine_of(tiny_model, tmp_path / "log", slots=4, context_length=256) as engine:
         rows = [row async for row in measure(engine, (1, 3), prompt_tokens=48, decode_s=0.3)]
         info = await engine.info()
     assert [row.streams for row in rows] == [1, 3]

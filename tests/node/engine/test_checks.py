@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from node.engine.checks import MAX_MESSAGES, SEEDS, check_messages, check_request, check_texts, effective_seed
-from node.engine.protocol import ChatMessage, EngineError, GenerateRequest, JsonSchema, Sampling
+from node.engine.protocol import EngineError, GenerateRequest
+from node.values.inference import ChatMessage, JsonSchema, Sampling
 
 HELLO = (ChatMessage("user", "hello"),)
 GOOD = GenerateRequest(request_id="a", messages=HELLO, max_tokens=1)

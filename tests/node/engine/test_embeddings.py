@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from node.engine.llama import LlamaEngine
-from node.engine.protocol import ChatMessage, EngineError, LoadError
+from node.engine.protocol import EngineError, LoadError
+from node.values.inference import ChatMessage
 from tests.node.engine.bert import write_bert
 from tests.node.engine.helpers import answer, ask
 

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.engine import frames as wire
-from node.engine.protocol import ChatMessage, EngineError, Sampling, TokenLogprob, TopLogprob
+from node.engine.protocol import EngineError
+from node.values.inference import ChatMessage, Sampling, TokenLogprob, TopLogprob
+from tests.node.engine.helpers import load_frame
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 TO_WORKER = [
-    wire.Load("/m.gguf", None, 10, 20, 128, False, 1, 2, 3, -1, 256, 4.0),
+    load_frame(Path("/m.gguf"), 10, 20, slots=1, queue_limit=2, threads=3, window_tokens=256, flush_ms=4.0),
     wire.Generate(1, (ChatMessage("user", "hé"),), 5, Sampling(seed=3), 3, ("\n",)),
     wire.Generate(1, (ChatMessage("user", "hé"),), 5, Sampling(), 3, (), 4, 'root ::= "a"', "key", 2),
     wire.Score(4, (), (1, 2), None, (3,), 5),

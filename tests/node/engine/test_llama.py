@@ -9,7 +9,8 @@ import psutil
 import pytest
 
 from node.engine.llama import LlamaEngine
-from node.engine.protocol import ChatMessage, Chunk, EngineError, Finished, Sampling, Started
+from node.engine.protocol import Chunk, EngineError, Finished, Started
+from node.values.inference import ChatMessage, Sampling
 from tests.node.engine.helpers import GREEDY, answer, ask
 from tests.node.engine.tiny import TURN_END, write_tiny
 

@@ -13,10 +13,12 @@ import psutil
 import pytest
 
 from node.engine import frames as wire
-from node.engine import loading
 from node.engine.llama import LlamaEngine
-from node.engine.protocol import ChatMessage, EngineError, LoadError
+from node.engine.loading import Machine
+from node.engine.process import open_log
+from node.engine.protocol import EngineError, LoadError
 from node.engine.state import EngineState
+from node.values.inference import ChatMessage
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.tiny import write_tiny
 
@@ -51,7 +53,7 @@ async def fail_of(awaitable) -> EngineError:
 
 async def test_a_killed_worker_fails_its_requests_and_is_back_in_a_moment(make_engine: Make, tiny_model: Path):
     states = States()
-    async with make_engine(tiny_model, on_state=states, backoff_seconds=0.01, window_tokens=8) as engine:
+    async with make_engine(tiny_model, on_state=states, backoff_s=0.01, window_tokens=8) as engine:
         before, *_ = await answer(engine, ask())
         stream = engine.generate(ask(max_tokens=400))
         await anext(stream)
@@ -77,7 +79,7 @@ async def test_a_killed_worker_fails_its_requests_and_is_back_in_a_moment(make_e
 
 async def test_a_worker_that_hangs_is_ended_and_replaced(make_engine: Make, tiny_model: Path):
     states = States()
-    async with make_engine(tiny_model, on_state=states, backoff_seconds=0.01, stall_seconds=0.5) as engine:
+    async with make_engine(tiny_model, on_state=states, backoff_s=0.01, stall_s=0.5) as engine:
         hung = engine.worker_pid
         os.kill(hung, signal.SIGSTOP)
         error = await fail_of(answer(engine, ask()))
@@ -89,7 +91,7 @@ async def test_a_worker_that_hangs_is_ended_and_replaced(make_engine: Make, tiny
 
 
 async def test_a_healthy_idle_worker_is_left_alone(make_engine: Make, tiny_model: Path):
-    async with make_engine(tiny_model, stall_seconds=2) as engine:
+    async with make_engine(tiny_model, stall_s=2) as engine:
         pid = engine.worker_pid
         heard = [engine._supervisor.worker.heard_at]
         async with asyncio.timeout(30):
@@ -100,9 +102,8 @@ async def test_a_healthy_idle_worker_is_left_alone(make_engine: Make, tiny_model
         assert engine.worker_pid == pid
 
 
-async def test_a_worker_that_hangs_is_ended_on_close(make_engine: Make, tiny_model: Path, monkeypatch):
-    monkeypatch.setattr("node.engine.process.QUIT_SECONDS", 0.1)
-    engine = make_engine(tiny_model)
+async def test_a_worker_that_hangs_is_ended_on_close(make_engine: Make, tiny_model: Path):
+    engine = make_engine(tiny_model, quit_s=0.1)
     await engine.start()
     pid = engine.worker_pid
     os.kill(pid, signal.SIGSTOP)
@@ -113,7 +114,7 @@ async def test_a_worker_that_hangs_is_ended_on_close(make_engine: Make, tiny_mod
 async def test_a_model_that_changed_into_rubbish_is_not_restarted_forever(make_engine: Make, tmp_path: Path):
     model = write_tiny(tmp_path / "model.gguf")
     states = States()
-    async with make_engine(model, on_state=states, backoff_seconds=0.01) as engine:
+    async with make_engine(model, on_state=states, backoff_s=0.01) as engine:
         os.kill(engine.worker_pid, signal.SIGKILL)
         model.unlink()
         model.write_bytes(b"rubbish")
@@ -123,33 +124,28 @@ async def test_a_model_that_changed_into_rubbish_is_not_restarted_forever(make_e
         assert (await fail_of(engine.info())).code == "model_unusable"
 
 
-async def test_a_worker_that_dies_while_it_loads_is_an_error_at_once(
-    make_engine: Make, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("node.engine.process.sys.executable", "/bin/false")
-    engine = make_engine(tiny_model)
+async def test_a_worker_that_dies_while_it_loads_is_an_error_at_once(make_engine: Make, tiny_model: Path):
+    engine = make_engine(tiny_model, python="/bin/false")
     error = await fail_of(engine.start())
     assert error.code == "engine_crashed"
     assert engine.state.name == "failed"
     await engine.close()
 
 
-async def test_a_worker_that_keeps_dying_in_load_is_given_up(
-    make_engine: Make, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-):
-    states = States()
-    async with make_engine(tiny_model, on_state=states, backoff_seconds=0.01) as engine:
-        monkeypatch.setattr("node.engine.process.sys.executable", "/bin/false")
+async def test_a_worker_that_keeps_dying_in_load_is_given_up(make_engine: Make, tiny_model: Path, tmp_path: Path):
+    states, broken = States(), tmp_path / "broken"
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\n[ -e "{broken}" ] && exit 1\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    async with make_engine(tiny_model, on_state=states, backoff_s=0.01, python=str(python)) as engine:
+        broken.touch()
         os.kill(engine.worker_pid, signal.SIGKILL)
         failed = await states.until("failed")
         assert "exit code 1" in failed.why
 
 
-async def test_an_engine_that_can_not_start_its_worker_says_so(
-    make_engine: Make, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("node.engine.process.sys.executable", "/nonexistent/python")
-    error = await fail_of(make_engine(tiny_model).start())
+async def test_an_engine_that_can_not_start_its_worker_says_so(make_engine: Make, tiny_model: Path):
+    error = await fail_of(make_engine(tiny_model, python="/nonexistent/python").start())
     assert error.code == "engine_crashed"
     assert "can't be started" in error.message
 
@@ -172,11 +168,9 @@ async def test_a_file_that_is_no_whole_model_is_refused_without_a_worker(
     assert not (tmp_path / "logs").exists()
 
 
-async def test_a_model_bigger_than_memory_is_refused_in_one_line(
-    make_engine: Make, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(loading, "available_memory_bytes", lambda: 1 << 20)
-    error = await fail_of(make_engine(tiny_model).start())
+async def test_a_model_bigger_than_memory_is_refused_in_one_line(make_engine: Make, tiny_model: Path):
+    machine = Machine(available_memory_bytes=lambda: 1 << 20)
+    error = await fail_of(make_engine(tiny_model, machine=machine).start())
     assert error.code == "model_too_big"
     assert "are free" in error.message
 
@@ -213,7 +207,7 @@ async def test_a_start_that_is_cancelled_leaves_no_process(make_engine: Make, ti
 
 async def test_a_worker_that_sends_nonsense_is_ended(make_engine: Make, tiny_model: Path):
     states = States()
-    async with make_engine(tiny_model, on_state=states, backoff_seconds=0.01) as engine:
+    async with make_engine(tiny_model, on_state=states, backoff_s=0.01) as engine:
         engine._supervisor.worker.data_received(b"\xff\xff\xff\xff")
         await states.until("ready", 2)
         await answer(engine, ask())
@@ -249,13 +243,10 @@ def test_a_worker_whose_parent_is_gone_already_ends_at_once():
     assert done.returncode == 1
 
 
-def test_log_files_are_private_and_turned_over_when_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from node.engine import process
-
-    monkeypatch.setattr(process, "MAX_LOG_BYTES", 10)
+def test_log_files_are_private_and_turned_over_when_large(tmp_path: Path):
     path = tmp_path / "logs" / "engine.log"
     for _ in range(2):
-        with process._open_log(path) as log:
+        with open_log(path, max_bytes=10) as log:
             log.write(b"x" * 20)
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700

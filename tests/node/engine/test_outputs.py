@@ -15,17 +15,8 @@ import pytest
 import pytest_asyncio
 
 from node.engine.llama import LlamaEngine
-from node.engine.protocol import (
-    ChatMessage,
-    Chunk,
-    EngineError,
-    Finished,
-    GenerateRequest,
-    JsonObject,
-    JsonSchema,
-    Sampling,
-    TokenLogprob,
-)
+from node.engine.protocol import Chunk, EngineError, Finished, GenerateRequest
+from node.values.inference import ChatMessage, JsonObject, JsonSchema, Sampling, TokenLogprob
 from tests.node.engine.helpers import GREEDY, answer, ask
 from tests.node.engine.tiny import TURN_END, vocabulary, write_tiny
 

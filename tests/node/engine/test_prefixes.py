@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import msgspec
-import pytest
-
-from node.engine import loading
 from node.engine.llama import LlamaEngine
-from node.engine.protocol import ChatMessage, GenerateRequest
-from node.models import fit
+from node.engine.loading import Machine
+from node.engine.protocol import GenerateRequest
+from node.models.errors import ModelError
+from node.models.fit import plan
+from node.models.gguf import inspect
+from node.values.inference import ChatMessage
 from tests.node.engine.helpers import GREEDY, answer, ask
 from tests.node.engine.tiny_mamba import write_tiny_mamba
 
@@ -65,19 +64,28 @@ async def test_a_recurrent_model_is_served_and_chats_go_on(make_engine: Make, tm
         assert len({task.result()[0] for task in tasks}) == 1
 
 
-async def test_more_than_the_cache_holds_at_once_is_answered_in_full(
-    make_engine: Make, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-):
+def least_memory_bytes(model: Path, **wanted: int) -> int:
+    """The least memory with which a model is loaded at all."""
+    info, too_little, enough = inspect(model), 0, 1 << 40
+    while enough - too_little > 1:
+        middle = (too_little + enough) // 2
+        try:
+            plan(info, available_bytes=middle, **wanted)
+        except ModelError:
+            too_little = middle
+        else:
+            enough = middle
+    return enough
+
+
+async def test_more_than_the_cache_holds_at_once_is_answered_in_full(make_engine: Make, tiny_model: Path):
     questions = [f"hello {number}" for number in range(6)]
     async with make_engine(tiny_model, slots=1, context_length=256) as engine:
         alone = [(await answer(engine, ask(question, max_tokens=100)))[0] for question in questions]
 
-    def small(*args: Any, **more: Any) -> fit.Fit:
-        # One request's context is all the cache there is.
-        return msgspec.structs.replace(fit.plan(*args, **more), cache_tokens=256)
-
-    monkeypatch.setattr(loading, "plan", small)
-    async with make_engine(tiny_model, slots=6, context_length=256) as engine:
+    machine = Machine(available_memory_bytes=lambda: least_memory_bytes(tiny_model, slots=6, context_length=256))
+    async with make_engine(tiny_model, slots=6, context_length=256, machine=machine) as engine:
+        assert engine.prepared.fit.cache_tokens == 256, "one request's context is all the cache there is"
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(answer(engine, ask(question, max_tokens=100))) for question in questions]
         together = [task.result() for task in tasks]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.engine import loading, tuning
 from node.engine.llama import LlamaEngine
+from node.engine.loading import Machine
 from node.engine.threads import Threads
 from node.engine.tuning import TuningCache, candidates, tuning_key
 from node.engine.worker.measure import CLEARLY_FASTER, clearly_fastest
@@ -44,9 +44,8 @@ def test_a_file_that_says_nothing_usable_is_nothing(tmp_path: Path, contents: st
     assert TuningCache(path).get("a") is None
 
 
-def test_the_file_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tuning, "_MAX_ENTRIES", 2)
-    cache = TuningCache(tmp_path / "threads.json")
+def test_the_file_does_not_grow_without_end(tmp_path: Path):
+    cache = TuningCache(tmp_path / "threads.json", max_entries=2)
     for key in "abc":
         cache.put(key, Threads(1, 1))
     assert [cache.get(key) is not None for key in "abc"] == [False, True, True]
@@ -68,13 +67,11 @@ def test_the_key_is_the_models_shape_and_not_its_values(tmp_path: Path):
     assert len(set(keys)) == 3
 
 
-async def test_threads_are_measured_once_for_a_model(
-    make_engine: Make, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(loading, "candidates", lambda _weights: (1, 2))
+async def test_threads_are_measured_once_for_a_model(make_engine: Make, tiny_model: Path, tmp_path: Path):
+    machine = Machine(thread_candidates=lambda _weights: (1, 2))
     path = tmp_path / "threads.json"
     for measured in (True, False):
-        async with make_engine(tiny_model, threads=None, tuning=TuningCache(path)) as engine:
+        async with make_engine(tiny_model, threads=None, tuning=TuningCache(path), machine=machine) as engine:
             assert bool(engine.prepared.load.try_threads) is measured
             await answer(engine, ask())
             async with asyncio.timeout(20):

@@ -11,13 +11,13 @@ import pytest
 from chain.errors import UsageError
 from node.hardware.energy import Own
 from node.hardware.manners import Facts
-from node.hardware.price import BelowCostError
 from node.hardware.processes import ProcessFacts
 from node.hardware.reading import GpuUser, Reading
 from node.hardware.rules import EnergyRules, MannersRules
 from node.hardware.sampler import Sample, Sampler
 from node.machine.availability import AvailabilityMonitor, facts_of, watched_programs
 from node.machine.energy_meter import EnergyMeter, basis, judge_net
+from node.market.price_advice import BelowCostError
 from node.runtime.events import EventBus
 from node.runtime.jobs import JobRegistry, now_ms
 from node.store import Store

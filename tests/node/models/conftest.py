@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from node.engine.llama import LlamaEngine
+from tests.node.engine.helpers import engine_of
 from tests.node.engine.tiny import write_tiny
 
 
@@ -17,7 +18,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def make_engine(tmp_path: Path) -> Callable[..., LlamaEngine]:
     def make(model: Path, **settings: object) -> LlamaEngine:
-        settings.setdefault("threads", 1)
-        return LlamaEngine(model, log_path=tmp_path / "logs" / "engine.log", **settings)  # type: ignore[arg-type]
+        return engine_of(model, tmp_path / "logs" / "engine.log", **settings)
 
     return make

@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 
 from node.engine.llama import LlamaEngine
-from node.engine.loading import prepare
-from node.engine.placement import Placement
-from node.engine.protocol import ChatMessage
 from node.models.gguf import inspect
 from node.models.work_space import ContextShape, cache_bytes, embed_context, score_context, work_bytes
+from node.values.inference import ChatMessage
 from tests.node.engine.bert import write_bert
 from tests.node.models.kinds import KINDS
 from tests.node.models.shapes import write_shape
@@ -28,11 +26,11 @@ LOADS: dict[str, dict[str, Any]] = {
     "one short slot": {"slots": 1, "context_length": 512},
     "one long slot": {"slots": 1, "context_length": 8192},
     "16 slots": {"slots": 16, "context_length": 512},
-    "flash attention": ROOMY | {"placement": Placement(flash_attention=True)},
-    "a q8_0 cache": ROOMY | {"placement": Placement(kv_type="q8_0")},
-    "a q4_0 cache": ROOMY | {"placement": Placement(kv_type="q4_0")},
+    "flash attention": ROOMY | {"flash_attention": True},
+    "a q8_0 cache": ROOMY | {"kv_type": "q8_0"},
+    "a q4_0 cache": ROOMY | {"kv_type": "q4_0"},
     "16 slots, flash attention": {
-        "slots": 16, "context_length": 512, "placement": Placement(flash_attention=True),
+        "slots": 16, "context_length": 512, "flash_attention": True,
     },
 }  # fmt: skip
 VARIED = (
@@ -61,7 +59,7 @@ def taken(log: str) -> dict[str, int]:
 async def check(path: Path, tmp_path: Path, make_engine: Make, load: dict[str, Any]) -> None:
     info = inspect(path)
     async with make_engine(path, **load) as engine:
-        fit = prepare(engine._settings).fit
+        fit = engine.prepared.fit
         log = (tmp_path / "logs" / "engine.log").read_text()
     found = taken(log)
     # Weights that were mapped and then laid out anew don't count twice.
@@ -119,7 +117,7 @@ async def test_what_scores_and_embeddings_take_beside_the_streams_is_known(
 async def test_an_embedding_model_is_planned_with_the_context_that_its_texts_need(tmp_path: Path, make_engine: Make):
     path = write_bert(tmp_path / "bert.gguf", width=512)
     async with make_engine(path) as engine:
-        fit = prepare(engine._settings).fit
+        fit = engine.prepared.fit
         await engine.embed(["a b c"])
         log = (tmp_path / "logs" / "engine.log").read_text()
     found = taken(log)

@@ -16,7 +16,7 @@ from node.models.hub.errors import HubError
 from node.models.library import Library
 from node.models.pull import ORIGIN_FILE, Origin
 from node.models.removal import RemovalError, remove
-from node.models.views import BenchRow, BenchView
+from node.values.models import BenchRow, BenchView
 from tests.node.models.test_discovery import cached, put
 from tests.node.models.test_fit import EIGHT_B, GIB
 

@@ -14,7 +14,7 @@ from node.models.hub import client, messages
 from node.models.hub.errors import HubError
 from node.models.naming import ChoiceError, HubFile
 from node.models.pull import Spec, Speed, origins_of, parse_spec, pulling, search
-from node.models.views import PullChosen, PullDone, PullEvent, PullProgress
+from node.values.models import PullChosen, PullDone, PullEvent, PullProgress
 from tests.node.models.fake_hub import Hub, running
 
 REPO = "some/Thing-7B-GGUF"

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from chain.eip712 import SigningDomain
 from chain.signing import address_of, sign_digest
 from chain.views import Inclusion
-from node.engine.protocol import ChatMessage, Sampling
 from node.session import buyer, buyer_io, messages, provider, provider_io
 from node.session.terms import ChannelFacts
 from node.values import Prices
+from node.values.inference import ChatMessage, Sampling
 from wallet.receipts import Receipt, sign_receipt
 from wallet.vouchers import Voucher, sign_voucher
 

@@ -7,10 +7,10 @@ from collections import deque
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.engine.protocol import ChatMessage
 from node.session import buyer, buyer_io, provider, provider_io
 from node.session.terms import bill_nano
 from node.values import Prices
+from node.values.inference import ChatMessage
 from tests.node.session import metered
 
 chunk = st.tuples(st.text(max_size=12), st.integers(0, 8)) | st.tuples(st.text(max_size=400), st.integers(0, 300))

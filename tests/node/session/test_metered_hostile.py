@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chain.views import Inclusion
-from node.engine.protocol import ChatMessage, Sampling
 from node.session import buyer, buyer_io, messages, provider, provider_io
 from node.session.terms import bill_nano
 from node.values import Prices
+from node.values.inference import ChatMessage, Sampling
 from tests.node.session import metered
 
 amounts = st.integers(0, 30_000) | st.sampled_from([0, 1, 10_000_000, 10_000_001, 2**64 - 1])

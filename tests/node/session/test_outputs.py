@@ -12,7 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.engine.protocol import (
+from node.session import buyer_io, provider_io
+from node.session import messages as m
+from node.session.terms import bill_nano, fingerprint_hash
+from node.values.inference import (
     MAX_LOGIT_BIAS,
     MAX_SCHEMA_CHARS,
     JsonObject,
@@ -21,9 +24,6 @@ from node.engine.protocol import (
     TokenLogprob,
     TopLogprob,
 )
-from node.session import buyer_io, provider_io
-from node.session import messages as m
-from node.session.terms import bill_nano, fingerprint_hash
 from tests.node.session import metered
 from tests.node.session.test_metered_agreement import session
 

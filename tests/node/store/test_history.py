@@ -4,10 +4,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from node.engine.protocol import ChatMessage
 from node.store import JobRecord, Role, Store, StoreError
 from node.store.history import DAY_MS
 from node.values import ChatSession
+from node.values.inference import ChatMessage
 from tests.wallet.keys import DOMAIN, account, receipt
 from wallet.receipts import conflicts, sign_receipt
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from node.engine.protocol import MAX_SCHEMA_CHARS
 from node.engine.worker.schema.containers import Containers
 from node.engine.worker.schema.exclusive import Rejection, tagged
 from node.engine.worker.schema.keywords import NOTES, OWN, TYPES, bad, is_type, only
 from node.engine.worker.schema.leaves import number, string
 from node.engine.worker.schema.merging import merged
 from node.engine.worker.schema.shapes import Distinct, Items, Plain, Shape, Shared, Spelled, Tuple, Union, Values
+from node.values.inference import MAX_SCHEMA_CHARS
 
 MAX_DEPTH = 32
 MAX_NODES = 1_000

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 from aiohttp import web
 
-from node.engine.protocol import ChatMessage, EngineError
+from node.engine.protocol import EngineError
 from node.engine.state import EngineState
 from node.engine.upstream.engine import UpstreamEngine
+from node.values.inference import ChatMessage
 from tests.node.engine.helpers import ask
 from tests.node.engine.upstream.hostile import (
     MODEL,

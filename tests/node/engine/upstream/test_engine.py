@@ -7,10 +7,11 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from node.engine.protocol import Chunk, Finished, Sampling, Started
+from node.engine.protocol import Chunk, Finished, Started
 from node.engine.upstream import sse
 from node.engine.upstream.dialect import model_id
 from node.engine.upstream.engine import UNKNOWN_CONTEXT, UpstreamEngine
+from node.values.inference import Sampling
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.upstream.engines import States, engine_for, failure, hanging
 from tests.node.engine.upstream.hostile import (

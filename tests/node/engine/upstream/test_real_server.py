@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.engine.llama import LlamaEngine
-from node.engine.protocol import ChatMessage, Chunk, EngineError, JsonObject, JsonSchema, Sampling
+from node.engine.protocol import Chunk, EngineError
 from node.engine.upstream.engine import UpstreamEngine
 from node.models.catalog import DEMO_PATH
-from tests.node.engine.helpers import answer, ask
+from node.values.inference import ChatMessage, JsonObject, JsonSchema, Sampling
+from tests.node.engine.helpers import answer, ask, engine_of
 from tests.node.engine.upstream.llama_server import ALIAS, llama_cpp_server
 
 KEY = "sk-real-one"
@@ -39,7 +39,7 @@ async def test_it_answers_as_the_engine_of_our_own_does(url, tmp_path):
     async with engine_for(url) as engine:
         info = await engine.info()
         theirs = await answer(engine, ask(QUESTION))
-    async with LlamaEngine(DEMO_PATH, log_path=tmp_path / "engine.log", threads=1) as engine:
+    async with engine_of(DEMO_PATH, tmp_path / "engine.log") as engine:
         ours = await answer(engine, ask(QUESTION))
     assert theirs[0] == ours[0]
     assert theirs[1].input_tokens == ours[1].input_tokens
@@ -125,7 +125,7 @@ async def test_its_vectors_are_those_of_the_engine_of_our_own(embedding_url, tmp
         with pytest.raises(EngineError) as raised:
             await engine.embed(["word " * 600])
     assert raised.value.code == "context_too_long", "it would embed its first 512 tokens and say nothing"
-    async with LlamaEngine(DEMO_PATH, log_path=tmp_path / "engine.log", threads=1) as engine:
+    async with engine_of(DEMO_PATH, tmp_path / "engine.log") as engine:
         ours = await engine.embed(texts)
     for one, other in zip(theirs.vectors, ours.vectors, strict=True):
         assert one == pytest.approx(other, abs=1e-3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from node.engine.protocol import ChatMessage, Sampling
+from node.values.inference import ChatMessage, Sampling
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.upstream.engines import HELLO, States, engine_for, hanging
 from tests.node.engine.upstream.hostile import (

@@ -7,9 +7,10 @@ import logging
 import pytest
 
 from chain.errors import UsageError
-from node.engine.protocol import EngineError, JsonObject, Sampling
+from node.engine.protocol import EngineError
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.engine import UpstreamEngine
+from node.values.inference import JsonObject, Sampling
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.upstream.engines import HELLO, engine_for, failure
 from tests.node.engine.upstream.hostile import (

@@ -8,8 +8,9 @@ import logging
 import pytest
 from aiohttp import web
 
-from node.engine.protocol import Chunk, EngineError, JsonObject, JsonSchema
+from node.engine.protocol import Chunk, EngineError
 from node.engine.upstream.engine import UpstreamEngine
+from node.values.inference import JsonObject, JsonSchema
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.upstream.able import (
     PAGES,

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.engine import frames as wire
-from node.engine.protocol import ChatMessage, Sampling, TokenLogprob
 from node.engine.thinking import ThinkingTags
 from node.engine.worker.answer import Answer
 from node.engine.worker.model import LoadedModel
 from node.engine.worker.vocabulary import Vocabulary
+from node.values.inference import ChatMessage, Sampling, TokenLogprob
 from tests.node.engine.worker.test_loop import load
 
 TAGS = ThinkingTags("<think>", "</think>", opened=False)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from node.engine.worker.cache import KEPT_FOR_TOKENS, RESTORED_BYTES_PER_S, PrefixCache
+from node.engine.worker.cache import EVICT_AFTER_TOKENS, RESTORED_BYTES_PER_S, PrefixCache
 from node.engine.worker.prefix import common_prefix
 from node.engine.worker.swap import SwapSpace
 from tests.node.engine.worker.books import BYTES_A_TOKEN, FakeMemory
@@ -13,7 +13,7 @@ UNHURRIED = settings(deadline=None, max_examples=60, suppress_health_check=[Heal
 
 
 def book(
-    *, cells=100, sequences=4, partial=True, shared=False, swap_bytes=0, patience=KEPT_FOR_TOKENS
+    *, cells=100, sequences=4, partial=True, shared=False, swap_bytes=0, patience=EVICT_AFTER_TOKENS
 ) -> tuple[PrefixCache, FakeMemory]:
     memory = FakeMemory(cells)
     cache = PrefixCache(
@@ -21,9 +21,9 @@ def book(
         cells=cells,
         sequences=sequences,
         partial=partial,
-        shared=shared,
+        share_prefixes=shared,
         swap=SwapSpace(swap_bytes),
-        patience_tokens=patience,
+        evict_after_tokens=patience,
     )
     return cache, memory
 
@@ -125,12 +125,12 @@ def test_what_is_kept_through_too_many_tokens_of_others_is_forgotten():
     cache, memory = book()
     old, _ = run(cache, memory, [1, 2, 3])
     cache.keep(old)
-    cache.age(KEPT_FOR_TOKENS - 1)
+    cache.age(EVICT_AFTER_TOKENS - 1)
     new, _ = run(cache, memory, [4, 5, 6])
     cache.keep(new)
     cache.tidy()
     assert cache.kept == 2
-    cache.age(KEPT_FOR_TOKENS // 2)
+    cache.age(EVICT_AFTER_TOKENS // 2)
     cache.tidy()
     assert set(memory.sequences) == {new}
 
@@ -193,7 +193,7 @@ def test_a_copy_that_main_memory_forgot_is_made_again_when_the_cells_are_wanted_
     assert run(cache, memory, [1, 2, 3, 4], key="alice")[1] == 3
 
 
-@pytest.mark.parametrize(("room", "patience"), [(0, 0), (20, KEPT_FOR_TOKENS)])
+@pytest.mark.parametrize(("room", "patience"), [(0, 0), (20, EVICT_AFTER_TOKENS)])
 def test_nothing_is_copied_ahead_that_has_nowhere_to_go_or_may_stay(room, patience):
     cache, memory = swapping(room=room, patience=patience)
     cache.keep(run(cache, memory, [1, 2, 3])[0])

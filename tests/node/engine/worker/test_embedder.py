@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from node.engine import frames as wire
-from node.engine.protocol import ChatMessage, EngineError, Sampling
+from node.engine.protocol import EngineError
 from node.engine.worker import __main__ as worker
-from node.engine.worker import kind, side_context
+from node.engine.worker import kind
 from node.engine.worker.model import LoadedModel
 from node.engine.worker.side import MAX_QUEUED, SideWork
+from node.values.inference import ChatMessage, Sampling
 from tests.node.engine.bert import write_bert
 from tests.node.engine.worker.test_loop import Engine, load
 
@@ -102,9 +103,9 @@ def test_side_work_is_done_in_order_a_piece_at_a_time_and_can_be_forgotten(model
     assert not side.waiting
 
 
-def test_side_work_that_memory_has_no_room_for_is_refused_and_what_comes_later_is_done(model, tiny_model, monkeypatch):
-    side = SideWork(model, load(tiny_model), lambda _messages: [5, 6, 7])
-    monkeypatch.setattr(side_context, "available_memory_bytes", lambda: 1 << 10)
+def test_side_work_that_memory_has_no_room_for_is_refused_and_what_comes_later_is_done(model, tiny_model):
+    free_bytes = [1 << 10]
+    side = SideWork(model, load(tiny_model), lambda _messages: [5, 6, 7], lambda: free_bytes[0])
     for ticket, work in enumerate((wire.Score(0, HELLO, (), None, (8,) * 9, 1), wire.Embed(1, ("a",)))):
         side.submit(work)
         refused = side.step()
@@ -112,7 +113,7 @@ def test_side_work_that_memory_has_no_room_for_is_refused_and_what_comes_later_i
         assert (refused.ticket, refused.code) == (ticket, "engine_busy")
         assert "0 MiB are free" in refused.message
     assert not side.waiting
-    monkeypatch.setattr(side_context, "available_memory_bytes", lambda: 1 << 30)
+    free_bytes[0] = 1 << 30
     side.submit(wire.Embed(2, ("a",)))
     assert isinstance(side.step(), wire.EmbedDone)
 

@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.engine.formats import Formats
-from node.engine.protocol import EngineError, JsonObject, JsonSchema
+from node.engine.protocol import EngineError
 from node.engine.worker.grammar import to_gbnf
 from node.engine.worker.native import llama, quiet_log
 from node.engine.worker.regular.formats import PATTERNS
 from node.engine.worker.schema.reducer import MAX_NODES, reduced
 from node.engine.worker.vocabulary import Vocabulary
+from node.values.inference import JsonObject, JsonSchema
 
 NAMES = st.sampled_from(["a", "b c", 'q"', "back\\slash", "é😀", "string", "char", "space", "root", "shared0", "a-kv"])
 

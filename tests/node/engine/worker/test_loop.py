@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from node.engine import frames as wire
-from node.engine.protocol import ChatMessage, EngineError, Sampling
+from node.engine.protocol import EngineError
 from node.engine.worker import __main__ as worker
 from node.engine.worker.batch import Batch
 from node.engine.worker.link import Link, ParentGoneError
@@ -18,6 +18,8 @@ from node.engine.worker.loop import Loop
 from node.engine.worker.model import LoadedModel
 from node.engine.worker.prompt import ControlTextGuard, PromptBuilder
 from node.engine.worker.template import ChatTemplate
+from node.values.inference import ChatMessage, Sampling
+from tests.node.engine.helpers import load_frame
 from tests.node.engine.tiny import CHATML, write_tiny
 
 HELLO = (ChatMessage("user", "hello"),)
@@ -27,7 +29,7 @@ NEVER_MS = 1e9
 
 
 def load(path: Path, flush_ms: float = NEVER_MS) -> wire.Load:
-    return wire.Load(str(path), CHATML, 256, 512, 128, False, 2, 1, 1, -1, 64, flush_ms)
+    return load_frame(path, 256, 512, slots=2, queue_limit=1, threads=1, window_tokens=64, flush_ms=flush_ms)
 
 
 def generate(ticket: int, **sampling: float) -> wire.Generate:
@@ -238,7 +240,7 @@ def test_a_chats_next_turn_computes_only_what_is_new(pair, model, tiny_model):
 
 
 def test_a_chat_that_left_the_cache_for_others_goes_on_where_it_was(pair, model, tiny_model):
-    swapping = msgspec.structs.replace(load(tiny_model), swap_bytes=1 << 24, kept_tokens=0)
+    swapping = msgspec.structs.replace(load(tiny_model), swap_bytes=1 << 24, evict_after_tokens=0)
     loop = make_loop(model, pair[1], tiny_model, swapping)
     loop._take(generate(1))
     finish(loop)

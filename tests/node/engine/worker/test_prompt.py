@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from node.engine.protocol import ChatMessage, EngineError
+from node.engine.protocol import EngineError
 from node.engine.worker.prompt import COUNTED_KEPT, ControlTextGuard, PromptBuilder
 from node.engine.worker.template import ChatTemplate
+from node.values.inference import ChatMessage
 from tests.node.engine.tiny import CHATML
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.engine.protocol import EngineError
-from node.engine.worker.cache import KEPT_FOR_TOKENS, PrefixCache
+from node.engine.worker.cache import EVICT_AFTER_TOKENS, PrefixCache
 from node.engine.worker.scheduler import BATCH_TOKENS, PRIORITY_SECONDS, Job, Scheduler, share_prefill
 from node.engine.worker.swap import SwapSpace
 from tests.node.engine.worker.books import FakeMemory
@@ -24,9 +24,9 @@ class World:
             cells=cells,
             sequences=slots * (2 if partial else 1),
             partial=partial,
-            shared=False,
+            share_prefixes=False,
             swap=SwapSpace(swap_bytes),
-            patience_tokens=0 if swap_bytes else KEPT_FOR_TOKENS,
+            evict_after_tokens=0 if swap_bytes else EVICT_AFTER_TOKENS,
         )
         self.plan: Scheduler[Job] = Scheduler(self.cache, slots=slots, context_length=context, queue_limit=queue)
         self.ended: list[int] = []

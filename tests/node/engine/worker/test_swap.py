@@ -11,12 +11,11 @@ import gguf
 import numpy as np
 import pytest
 
-from node.engine import frames as wire
 from node.engine.worker.batch import Batch
 from node.engine.worker.model import LoadedModel
 from node.engine.worker.native import llama
 from node.engine.worker.swap import MOST_SEQUENCES, Swapped, SwapSpace
-from tests.node.engine.tiny import CHATML
+from tests.node.engine.helpers import load_frame
 from tests.node.models.kinds import KINDS
 from tests.node.models.shapes import Shape, write_shape
 
@@ -49,7 +48,10 @@ def write_random(path: Path, shape: Shape) -> Path:
 
 @contextmanager
 def loaded(path: Path) -> Iterator[LoadedModel]:
-    model = LoadedModel(wire.Load(str(path), CHATML, 512, 1024, 128, False, 4, 1, 2, 0, 64, 0.0), lambda _part: True)
+    model = LoadedModel(
+        load_frame(path, 512, 1024, slots=4, threads=2, gpu_layers=0, window_tokens=64, flush_ms=0.0),
+        lambda _part: True,
+    )
     try:
         yield model
     finally:

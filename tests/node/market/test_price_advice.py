@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.hardware.energy import TokenEnergy
-from node.hardware.price import BelowCostError, advise, below_floor, check_price, comparable, floor_prices
 from node.hardware.tariff import PartRule, Tariff, tariff
+from node.market.price_advice import BelowCostError, advise, below_floor, check_price, comparable, floor_prices
 from node.session.messages import MAX_PRICE_NANO_PER_MTOK
 from node.values import OfferView, Prices
 
