@@ -54,7 +54,7 @@ class NodeApi(Protocol):
         ...
 
     async def rent_out_regardless(self, minutes: int) -> None:
-        """Rent out for so long whoever else wants the machine; 0 goes back to the manners that are set."""
+        """Rent out for so long whoever else wants the machine; 0 goes back to the rules that are set."""
         ...
 
     async def models(self) -> tuple[str, ...]:

@@ -71,11 +71,13 @@ class LocalNode(WalletCalls, ModelCalls):
         # Buying goes over a connection of its own, under a throwaway identity: the relay can't tie it to the offer.
         self._buying_relay = RelayConnection(settings.relay_url, lambda: events.changed("relay"))
         buyer = BuyerService(self._buying_relay, wallet, chain, store, jobs, events)
-        self._energy = EnergyMeter(settings.energy, store, jobs, events, programs=watched_programs(settings.manners))
+        self._energy = EnergyMeter(
+            settings.energy, store, jobs, events, programs=watched_programs(settings.availability)
+        )
         self._price = PriceAdvisor(settings, self._energy, buyer.market, events)
         provider = ProviderService(settings, wallet, chain, store, jobs, events, check_price=self._price.check)
         self._availability = AvailabilityMonitor(
-            settings.manners,
+            settings.availability,
             events,
             look=lambda: (self._energy.sample, self._energy.processes),
             is_busy=self._is_busy,
@@ -135,7 +137,7 @@ class LocalNode(WalletCalls, ModelCalls):
                 ("providers' accounts", self._buyer.offer_reader.run),
                 ("vouchers", self._provider.earnings.watch),
                 ("devices", self._energy.run),
-                ("manners", self._availability.run),
+                ("availability", self._availability.run),
                 ("price", lambda: self._price.run(self._provider.view)),
                 ("account", self._account.run),
                 ("history", self._sample_history),

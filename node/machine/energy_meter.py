@@ -17,7 +17,7 @@ from node.hardware.energy import Own, PowerGuess, TokenEnergy, expected_token_en
 from node.hardware.ledger import DeviceShare, Ledger
 from node.hardware.processes import ProcessFacts, ProcessProbe
 from node.hardware.rules import EnergyRules
-from node.hardware.sampler import Sample, Sampler
+from node.hardware.sampler import HardwareSample, HardwareSampler
 from node.hardware.tariff import tariff
 from node.runtime.events import EventBus
 from node.runtime.jobs import JobRegistry, now_ms
@@ -64,7 +64,7 @@ class EnergyMeter:
         events: EventBus,
         *,
         programs: frozenset[str] = frozenset(),
-        sampler: Callable[[], Sampler] = Sampler,
+        sampler: Callable[[], HardwareSampler] = HardwareSampler,
         zone: tzinfo | None = None,
     ) -> None:
         self.tariff = tariff(rules.price_per_kwh, rules.tariff)
@@ -80,7 +80,7 @@ class EnergyMeter:
         self._tokens: dict[str, TokenEnergy | None] = {}
         self._looked = asyncio.Event()
         self._looking = asyncio.Lock()
-        self.sample: Sample | None = None
+        self.sample: HardwareSample | None = None
         self.processes = NOBODY
         self.devices: tuple[DeviceView, ...] = ()
         self.model = ""
@@ -108,7 +108,7 @@ class EnergyMeter:
                 log.warning("last_energy_reading_timed_out")
             sampler.close()
 
-    async def look(self, sampler: Sampler) -> None:
+    async def look(self, sampler: HardwareSampler) -> None:
         """One look: devices, processes, and what the jobs that ended took."""
         async with self._looking:
             sample, processes = await asyncio.to_thread(self._read, sampler)
@@ -123,7 +123,7 @@ class EnergyMeter:
             self._view = self._made_view()
             self._looked.set()
 
-    def _read(self, sampler: Sampler) -> tuple[Sample, ProcessFacts]:
+    def _read(self, sampler: HardwareSampler) -> tuple[HardwareSample, ProcessFacts]:
         return sampler.sample(), self._probe.look(self._programs)
 
     def _follow(self, job: JobView) -> None:
@@ -242,7 +242,7 @@ class EnergyMeter:
         )
 
 
-def basis(sample: Sample, estimated: set[str]) -> str:
+def basis(sample: HardwareSample, estimated: set[str]) -> str:
     """Where the power figures come from, for a person: ``NVML measures GPU; CPU is estimated``."""
     sources = {"nvml": "NVML", "amdgpu": "amdgpu", "rapl": "RAPL"}
     words = [
@@ -264,7 +264,7 @@ def judge_net(today: NetView, *, price_is_assumed: bool) -> tuple[str, str]:
     )
     if price_is_assumed:
         return warning, "Set price_per_kwh in [energy] to what you pay; then raise the price, see the suggestion."
-    return warning, "Raise the price to the suggestion, rent out a smaller model, or set hours in [manners]."
+    return warning, "Raise the price to the suggestion, rent out a smaller model, or set hours in [availability]."
 
 
 def _net(found: list[NetTotal] | None, name: str) -> NetView:

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from node.hardware.rules import MannersRules
+from node.hardware.rules import AvailabilityRules
 from node.local.node import LocalNode
 from node.values import ChatDelta, ChatDone, Phase
 from tests.node.conftest import PASSPHRASE, RunNode
@@ -49,8 +49,8 @@ def program(tmp_path: Path, name: str = WANTED):
 
 @pytest.fixture
 async def seller(run_node: RunNode, relay, devnet) -> AsyncIterator[LocalNode]:
-    rules = MannersRules(pause_for=(WANTED,), resume_after_s=0.0)
-    async with run_node("seller", relay_url=relay.url, chain_url=devnet.l2_url, manners=rules) as node:
+    rules = AvailabilityRules(pause_for=(WANTED,), resume_after_s=0.0)
+    async with run_node("seller", relay_url=relay.url, chain_url=devnet.l2_url, policy=rules) as node:
         await node.create_wallet("main", PASSPHRASE)
         yield node
 
@@ -85,7 +85,7 @@ async def test_a_program_that_wants_the_machine_gets_it_after_the_answer_and_giv
         snapshot = seller.snapshot()
         assert snapshot.phase is Phase.PAUSED
         assert WANTED in snapshot.why
-        assert "--no-manners" in snapshot.fix
+        assert "--always-available" in snapshot.fix
         assert (snapshot.pause.kind, snapshot.provider.free_slots) == ("program", 0)
         await until(seller, lambda _: not seller._provider.offers.published)
         await _offers(buyer, 0)
