@@ -29,7 +29,7 @@ from node.values.models import (
     PullDone,
     PullProgress,
 )
-from node.wire.text import plain
+from node.values.text import plain
 
 if TYPE_CHECKING:
     from node.models.library import Library

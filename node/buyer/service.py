@@ -29,7 +29,7 @@ from node.session import buyer_io as io
 from node.session import messages as m
 from node.store.store import Store
 from node.values import ChatEvent, ChatTurn, OfferView
-from node.wire.text import plain
+from node.values.text import plain
 from wallet.addresses import checksum_address
 from wallet.receipts import Receipt
 

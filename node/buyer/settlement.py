@@ -17,7 +17,7 @@ from node.runtime.events import EventBus
 from node.session import messages as m
 from node.store.records import BuyerChannel, ChannelState
 from node.store.store import Store
-from node.wire.text import plain
+from node.values.text import plain
 from wallet.errors import WalletError
 
 log = get_logger(__name__)

@@ -29,7 +29,7 @@ from node.values import (
     JobView,
 )
 from node.values.inference import TokenLogprob
-from node.wire.text import plain
+from node.values.text import plain
 from wallet.addresses import checksum_address
 
 Stage = Literal["choosing", "connecting", "opening_channel", "asking", "queued", "prefill"]

@@ -20,7 +20,7 @@ from node.runtime.events import EventBus
 from node.runtime.settings import NodeSettings
 from node.values import DeviceView
 from node.values.models import BenchEvent, FitView, HubModelView, ModelDetail, ModelView, PullEvent
-from node.wire.text import plain
+from node.values.text import plain
 
 
 class ModelCalls:

@@ -27,7 +27,7 @@ from node.hardware.sampler import HardwareSample
 from node.runtime.events import EventBus
 from node.runtime.jobs import now_ms
 from node.values import PauseView
-from node.wire.text import plain
+from node.values.text import plain
 
 log = get_logger(__name__)
 

@@ -19,7 +19,7 @@ from node.models.gguf import GgufInfo, inspect
 from node.models.pull import Origin, origins_of
 from node.values import DeviceView
 from node.values.models import BenchView, FitView, ModelDetail, ModelView
-from node.wire.text import plain
+from node.values.text import plain
 
 MAX_TEXT: Final = 200
 _KNOWN_INFOS: Final = 256

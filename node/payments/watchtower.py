@@ -16,7 +16,7 @@ from node.payments.wallet import NodeWallet
 from node.rollup.monitor import RollupMonitor
 from node.runtime.events import EventBus
 from node.store.store import Store
-from node.wire.text import plain
+from node.values.text import plain
 from wallet.errors import WalletError
 
 if TYPE_CHECKING:

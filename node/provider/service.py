@@ -29,7 +29,7 @@ from node.runtime.settings import NodeSettings
 from node.session.sealed import generate_transport_key, transport_public_key
 from node.store.store import Store
 from node.values import Prices, ProviderView
-from node.wire.text import plain
+from node.values.text import plain
 
 log = get_logger(__name__)
 

@@ -14,6 +14,7 @@ from node.relay.auth import answer_challenge
 from node.relay.exception_groups import leaf_exceptions
 from node.relay.limits import TokenBucket
 from node.relay.relay_session import RelaySession
+from node.values.text import plain
 from node.wire import messages as m
 from node.wire.codec import (
     MAX_MESSAGE_BYTES,
@@ -25,7 +26,6 @@ from node.wire.codec import (
     welcome_reader,
 )
 from node.wire.errors import WireError
-from node.wire.text import plain
 
 MessageT = TypeVar("MessageT")
 

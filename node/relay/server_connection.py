@@ -13,10 +13,10 @@ from node.relay.auth import check_answer, make_challenge
 from node.relay.exception_groups import leaf_exceptions
 from node.relay.limits import RelayLimits, TokenBucket
 from node.relay.node_session import Connection, NodeSession
+from node.values.text import plain
 from node.wire import messages as m
 from node.wire.codec import Reader, auth_reader, choose_version, encode, hello_reader, node_reader
 from node.wire.errors import WireError
-from node.wire.text import plain
 
 MessageT = TypeVar("MessageT")
 

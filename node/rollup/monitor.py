@@ -18,7 +18,7 @@ from chain.logs import get_logger
 from chain.views import BatchView, ChainEvent, ChainInfo, ChannelView
 from node.store.store import Store
 from node.values import ChainSnapshot
-from node.wire.text import plain
+from node.values.text import plain
 
 log = get_logger(__name__)
 

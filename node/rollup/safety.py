@@ -13,7 +13,7 @@ from chain.signing import parse_address
 from chain.watchtower.safety import SafetyReader
 from node.rollup.monitor import RollupMonitor
 from node.values import Alarm, DisputeStage, DisputeView, SafetyView
-from node.wire.text import plain
+from node.values.text import plain
 from wallet.l1 import open_rollup
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from chain.logs import get_logger
 from node.store.records import JobRecord
 from node.store.store import Store
 from node.values import JobStage, JobView, ReceiptView
-from node.wire.text import plain
+from node.values.text import plain
 from wallet.addresses import checksum_address
 from wallet.receipts import Receipt
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Final, Literal
 
 from node.values import LogLine
-from node.wire.text import plain
+from node.values.text import plain
 
 MAX_LINES: Final = 2_000
 MAX_CHARS: Final = 500

@@ -13,7 +13,7 @@ from node.relay.circuit import RelayError
 from node.relay.client import RelayClient, RelayState
 from node.relay.client_errors import shown_url
 from node.values import RelayView
-from node.wire.text import plain
+from node.values.text import plain
 
 log = get_logger(__name__)
 

@@ -12,7 +12,7 @@ import msgspec
 
 from node.engine.upstream.dialect import MAX_NAME_CHARS, Dialect
 from node.engine.upstream.errors import broken
-from node.wire.text import plain
+from node.values.text import plain
 
 MAX_MODELS: Final = 1_000
 MAX_CONTEXT: Final = 1 << 24

@@ -13,7 +13,7 @@ from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.errors import UpstreamError, broken, refusal
 from node.engine.upstream.sse import Usage, count_of
 from node.values.inference import ChatMessage
-from node.wire.text import plain
+from node.values.text import plain
 
 COUNT_S: Final = 60.0
 DETECT_S: Final = 15.0
