@@ -10,8 +10,8 @@ from node.market.offers import Offer
 from node.relay.circuit import Circuit, NodeId
 from node.runtime.relay_connection import RelayConnection
 from node.session import buyer_io as io
-from node.session.link import SealedLink
 from node.session.mailbox import Mailbox
+from node.session.sealed_link import SealedLink
 
 CONNECT_TIMEOUT_S: Final = 10.0
 KEPT_S: Final = 240.0

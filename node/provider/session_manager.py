@@ -23,8 +23,8 @@ from node.runtime.jobs import JobRegistry, ended
 from node.runtime.settings import NodeSettings
 from node.session import provider as machine
 from node.session import provider_io as io
-from node.session.link import SealedLink
 from node.session.mailbox import Mailbox
+from node.session.sealed_link import SealedLink
 from node.values import JobView, Prices
 
 log = get_logger(__name__)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from node.relay.circuit import CircuitClosedError
 from node.session import messages as m
-from node.session.link import SealedLink
 from node.session.sealed import MAX_PLAINTEXT_BYTES, SealError, generate_transport_key, transport_public_key
+from node.session.sealed_link import SealedLink
 
 SECRET = generate_transport_key()
 PUBLIC = transport_public_key(SECRET)
