@@ -50,7 +50,7 @@ def program(tmp_path: Path, name: str = WANTED):
 @pytest.fixture
 async def seller(run_node: RunNode, relay, devnet) -> AsyncIterator[LocalNode]:
     rules = AvailabilityRules(pause_for=(WANTED,), resume_after_s=0.0)
-    async with run_node("seller", relay_url=relay.url, chain_url=devnet.l2_url, policy=rules) as node:
+    async with run_node("seller", relay_url=relay.url, chain_url=devnet.l2_url, availability=rules) as node:
         await node.create_wallet("main", PASSPHRASE)
         yield node
 
