@@ -7,7 +7,7 @@ import pytest
 from node.relay.circuit import CircuitClosedError
 from node.session import messages as m
 from node.session.mailbox import Mailbox
-from tests.node.session.test_link import linked
+from tests.node.session.test_sealed_link import linked
 
 
 async def taken(mailbox):
