@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from chain.errors import IdlewattError
+from chain.errors import ErrorCode, IdlewattError
 from chain.logs import get_logger
 from node.buyer.channels import ChannelNeed, OutgoingChannel, OutgoingChannels
 from node.buyer.connection_pool import ConnectionPool, ProviderConnection
@@ -47,16 +47,17 @@ SETTLE_PAUSES_S: Final = (1.0, 5.0, 20.0)
 
 BUSY_PAUSE_S: Final = 0.5
 
-CHANNEL_REFUSED: Final = frozenset({"unknown_channel", "channel_closing", "channel_expiring", "unpaid"})
+CHANNEL_REFUSED: Final[frozenset[ErrorCode]] = frozenset(
+    {"unknown_channel", "channel_closing", "channel_expiring", "unpaid"}
+)
 """The offer is good and the channel is not: the same offer is asked again, through another channel."""
 
-NO_FAILOVER: Final = frozenset(
+NO_FAILOVER: Final[frozenset[ErrorCode]] = frozenset(
     {
         "ambiguous_wallet",
         "cancelled",
         "chain_timeout",
         "chain_unreachable",
-        "no_account",
         "no_funds",
         "no_voucher_key",
         "no_wallet",
@@ -157,7 +158,7 @@ class BuyerService:
         try:
             await self._turn(view)
         except IdlewattError as error:
-            await view.fail(error.code, error.message, error.fix)
+            await view.fail(error.wire_code, error.message, error.fix)
         except TimeoutError:
             await view.fail("provider_silent", "The provider did not answer in time.", "Ask again.")
         except Exception:
@@ -352,7 +353,7 @@ def _need(offer: Offer, turn: ChatTurn) -> ChannelNeed:
 
 def _failed(error: IdlewattError | TimeoutError) -> io.Failed:
     if isinstance(error, IdlewattError):
-        return io.Failed(error.code, error.message, error.fix)
+        return io.Failed(error.wire_code, error.message, error.fix)
     return io.Failed("provider_silent", "The provider did not answer in time.", "Ask again, or choose another offer.")
 
 

@@ -138,7 +138,7 @@ class BuyerSession:
         except m.MessageError as error:
             return io.PeerGone("protocol", error.message)
         except IdlewattError as error:
-            return io.PeerGone(error.code, error.message)
+            return io.PeerGone(error.wire_code, error.message)
         if message is None:
             return None
         self.was_heard = True
@@ -185,12 +185,12 @@ class BuyerSession:
                 try:
                     return io.Signed(await self._sign(cumulative_nano))
                 except IdlewattError as error:
-                    return io.SigningFailed(error.code, error.message, error.fix)
+                    return io.SigningFailed(error.wire_code, error.message, error.fix)
             case io.Adopt(voucher):
                 try:
                     await self._adopt(voucher)
                 except IdlewattError as error:
-                    return io.SigningFailed(error.code, error.message, error.fix)
+                    return io.SigningFailed(error.wire_code, error.message, error.fix)
             case io.Keep(receipt):
                 # While the voucher for it is signed and on its way.
                 self._keeping = asyncio.create_task(self._write_down(receipt), name="keep a receipt")

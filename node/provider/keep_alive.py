@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import Final, NamedTuple
 
-from chain.errors import IdlewattError
+from chain.errors import ErrorCode, IdlewattError
 from node.session import messages as m
 from node.session.mailbox import Mailbox
 
@@ -20,7 +20,7 @@ GOODBYE_S: Final = 1.0
 class ClosingReason(NamedTuple):
     """Why a buyer that asks nothing is sent away."""
 
-    code: str
+    code: ErrorCode
     message: str
 
 

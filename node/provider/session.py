@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Protocol
 
-from chain.errors import IdlewattError
+from chain.errors import ErrorCode, IdlewattError
 from node.engine.protocol import Chunk, EngineEvent, Finished, GenerateRequest, Started
 from node.provider.slots import SlotClaim
 from node.relay.circuit import CircuitClosedError
@@ -119,7 +119,7 @@ class ProviderSession:
         """Whether the engine works for it, or is about to."""
         return self.state.stage is machine.Stage.RUNNING
 
-    def stop(self, code: str, message: str) -> None:
+    def stop(self, code: ErrorCode, message: str) -> None:
         """End what runs as failed: what was delivered is paid, nothing else. A session that settles is left to it."""
         if self.state.stage is machine.Stage.RUNNING:
             if self._engine_task is not None:
@@ -136,7 +136,7 @@ class ProviderSession:
                 while self.end is None:
                     await self._next()
         except (CircuitClosedError, TimeoutError, IdlewattError) as error:
-            code = error.code if isinstance(error, IdlewattError) else "timeout"
+            code = error.wire_code if isinstance(error, IdlewattError) else "timeout"
             self.state, actions = machine.step(self.state, io.PeerGone(code))
             self.end = next((a for a in actions if isinstance(a, io.End)), io.End(code, self.state.exposure_nano))
         finally:
@@ -285,7 +285,7 @@ class ProviderSession:
         except m.MessageError as error:
             return io.Refused(error.code, error.message, error.fix)
         except IdlewattError as error:
-            return io.PeerGone(error.code)
+            return io.PeerGone(error.wire_code)
         return None if message is None else io.Received(message)
 
     async def _generate(self, request: GenerateRequest) -> None:
@@ -298,7 +298,7 @@ class ProviderSession:
             async with contextlib.aclosing(stream), ending_late_waits() as deadline:  # type: ignore[type-var]
                 end = await self._stream(stream, deadline, end)
         except IdlewattError as error:
-            end = io.EngineEnded("failed", _now_ms(), error.code, error.message, error.fix)
+            end = io.EngineEnded("failed", _now_ms(), error.wire_code, error.message, error.fix)
         except TimeoutError:
             end = io.EngineEnded("failed", _now_ms(), "engine_stalled", "The engine stopped answering.")
         finally:

@@ -85,7 +85,7 @@ class RelayConnection:
             error = self._error
             if error is None:
                 raise RelayError(f"The relay {self._shown_url} can't be reached.", fix=fix) from None
-            raise RelayError(error.message, code=error.code, fix=error.fix or fix) from None
+            raise RelayError(error.message, code=error.code, fix=error.fix or fix, peer_code=error.peer_code) from None
         assert self._client is not None
         return self._client
 

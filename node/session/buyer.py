@@ -21,6 +21,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from chain.eip712 import SigningDomain
+from chain.errors import ErrorCode
 from node.session import buyer_io as io
 from node.session import messages as m
 from node.session.terms import bill_nano, fingerprint_hash, most_input_tokens, prompt_hash
@@ -178,7 +179,7 @@ def _is_own(terms: BuyerTerms, channel_id: int, voucher: Voucher) -> bool:
     )
 
 
-def _quote_problem(state: BuyerState, quote: m.Quote) -> tuple[str, str, str] | None:
+def _quote_problem(state: BuyerState, quote: m.Quote) -> tuple[ErrorCode, str, str] | None:
     ask, prices = state.ask, quote.prices
     if quote.request_id != ask.request_id or quote.max_output_tokens > ask.max_tokens:
         return "protocol", "The quote answers another request.", ""
@@ -320,7 +321,7 @@ def _break(state: BuyerState, failed: io.Failed) -> Step:
     return replace(vouched, stage=Stage.ENDED), (failed,)
 
 
-def _refuse(state: BuyerState, code: str, message: str, fix: str = "Choose another offer.") -> Step:
+def _refuse(state: BuyerState, code: ErrorCode, message: str, fix: str = "Choose another offer.") -> Step:
     """The provider broke the rules: sign nothing more, tell the provider why, and end."""
     fault = m.Fault(code=code, message=message, fix=fix)
     return replace(state, stage=Stage.ENDED), (io.Send(fault), io.Failed(code, message, fix))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from chain.errors import ErrorCode
 from node.engine.protocol import GenerateRequest
 from node.session import messages as m
 from node.session import provider_io as io
@@ -288,7 +289,7 @@ def _settled(state: ProviderState) -> Step:
     return replace(state, stage=Stage.ENDED), (settled, io.End(state.ended.reason, is_settled=True))
 
 
-def _end(state: ProviderState, code: str, message: str, fix: str = "") -> Step:
+def _end(state: ProviderState, code: ErrorCode, message: str, fix: str = "") -> Step:
     """Tell the buyer why, and end. A request without any output counts as rejected."""
     actions: list[io.Action] = []
     if state.stage is Stage.RUNNING and state.ended is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from chain.errors import ErrorCode
 from node.engine.protocol import FinishReason, GenerateRequest
 from node.session import messages as m
 from node.session.terms import ChannelFacts
@@ -36,7 +37,7 @@ class ChannelChecked:
 class Refused:
     """An action failed with a coded reason: the chain doesn't answer, the channel is busy, the disk is full."""
 
-    code: str
+    code: ErrorCode
     message: str
     fix: str = ""
 
