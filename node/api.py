@@ -1,4 +1,4 @@
-"""The one seam between a node and whatever shows or steers it: screens, commands, and later an attached TUI.
+"""The API of a node: what screens and commands can ask of it.
 
 Calls that fail raise ``IdlewattError`` with one clear line, a code and a fix; nothing else escapes.
 """

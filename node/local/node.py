@@ -1,4 +1,4 @@
-"""The node in this process: everything behind ``NodeApi``, on one loop, owned by one task group."""
+"""The node in this process: every service behind ``NodeApi``, on one loop, owned by one task group."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class LocalNode(WalletCalls, ModelCalls):
             yield node
 
     async def _work(self) -> None:
-        """What goes on in the background, all of it owned by one group, until it is cancelled."""
+        """Run every background service in one task group, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for name, service in (
                 ("chain", self._chain.run),
@@ -278,7 +278,7 @@ class LocalNode(WalletCalls, ModelCalls):
         )
 
     def _cost_warning(self) -> tuple[str, str]:
-        """What to say about power that costs more than it brings: what was, before what will be."""
+        """The warning that power costs more than it earns, and its fix: about past jobs first, then about the price."""
         energy = self._energy.view()
         if energy is not None and energy.warning:
             return energy.warning, energy.fix
@@ -321,7 +321,7 @@ class LocalNode(WalletCalls, ModelCalls):
         await provider.rejections.run(lambda: offline_reason(self._verdict(), provider.free_slots))
 
     async def _guarded(self, service: Callable[[], Awaitable[None]]) -> None:
-        """A background service that breaks is told of, and takes nothing else with it."""
+        """Run a service. Where it fails, the person is told and the others go on."""
         try:
             await service()
         except Exception:

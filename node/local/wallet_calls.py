@@ -1,4 +1,4 @@
-"""The part of a node's API that is about its wallet and the wallet's channels."""
+"""The part of ``NodeApi`` that is about the wallet and its channels."""
 
 from __future__ import annotations
 

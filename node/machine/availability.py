@@ -1,4 +1,4 @@
-"""Watches whose machine it is, and has the provider pause and go on; every pause says why and how to override it."""
+"""Pauses the provider while other users need the machine, and resumes it. Each pause has a reason and a fix."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ log = get_logger(__name__)
 
 LOOK_S: Final = 1.0
 PRESENCE_S: Final = 3.0
-"""How often is asked when somebody last touched the machine: that starts a process."""
+"""How often the desktop is asked for its last input. Each question starts a process."""
 PRESENCE_TIMEOUT_S: Final = 6.0
 MOST_MINUTES: Final = 7 * 24 * 60
 
 
 class AvailabilityMonitor:
-    """Looks once a second, decides, and tells the provider.
+    """Looks at the machine once a second, decides, and pauses or resumes the provider.
 
     Args:
-        rules: What a person set.
+        rules: The owner's settings.
         events: Told of every pause and its end.
         look: The newest look at devices and processes.
-        is_busy: Whether jobs of ours run: without them, a GPU that tells no users is busy with somebody else's work.
-        pause: Has the provider pause; returns once the model is unloaded.
-        resume: Has it go on.
-        presence: Who asks the desktop.
+        is_busy: Whether this node itself uses the machine. If not, a busy GPU works for another program.
+        pause: Pauses the provider; returns once the model is unloaded.
+        resume: Resumes the provider.
+        presence: Asks the desktop for its last input.
         zone: The time zone of the hours; by default this machine's.
         clock: Seconds UTC.
 
@@ -93,7 +93,7 @@ class AvailabilityMonitor:
             await asyncio.sleep(LOOK_S)
 
     async def override(self, minutes: int) -> None:
-        """Rent out for so long whatever the rules say, a week at most; 0 ends that. It goes on, or pauses, at once.
+        """Ignore the rules for so many minutes, a week at most; 0 ends that. It takes effect at once.
 
         Raises:
             UsageError: If that is no number of minutes in a week.
@@ -106,7 +106,7 @@ class AvailabilityMonitor:
         await self.step()
 
     async def step(self) -> None:
-        """One look, and what follows from it; a pause takes as long as running answers take to end."""
+        """Look once and act on it. A pause takes as long as running answers take to end."""
         async with self._stepping:
             await self._step()
 
@@ -164,14 +164,14 @@ class AvailabilityMonitor:
 
 
 def watched_programs(rules: AvailabilityRules) -> frozenset[str]:
-    """Names of the programs that the rules give the machine to."""
+    """Names of the programs that pause the provider while they run."""
     return frozenset(rules.pause_for) if rules.enabled else frozenset()
 
 
 def activity_of(
     sample: HardwareSample | None, processes: ProcessFacts, idle_s: float | None, *, is_busy: bool
 ) -> MachineActivity:
-    """What the rules look at, from the newest looks."""
+    """The facts for the rules, from the newest readings."""
     devices = sample.devices if sample else ()
     hottest = max((one for one in devices if one.temperature_c is not None), key=_heat, default=None)
     watts = [one.power_w for one in devices if one.power_w is not None]
@@ -195,8 +195,8 @@ def _heat(reading: Reading) -> float:
 def _gpu_use(devices: tuple[Reading, ...], own: frozenset[int], *, is_busy: bool) -> tuple[str, float | None]:
     """The busiest program that isn't ours on any GPU.
 
-    Where a driver tells no users, the GPU's own utilization counts while no job of ours runs. A process number that is
-    none of this machine's (a container sees the host's) says nothing.
+    Where a driver names no processes, the GPU's utilization counts while no job of ours runs. A process number that
+    does not exist here is ignored, because a container sees the numbers of its host.
     """
     most: tuple[str, float | None] = "", None
     for device in devices:

@@ -1,4 +1,4 @@
-"""Where all of the wallet's money is, as screens show it; also while the wallet is locked."""
+"""Where the wallet's money is: account, channels, withdrawals, L1. The wallet may be locked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One buyer's session on the provider's side: runs the machine of ``node.session.provider`` against real things."""
+"""One request on the provider's side: runs the state machine of ``node.session.provider`` with real inputs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ASK_TIMEOUT_S: Final = 20.0
 PAYMENT_TIMEOUT_S: Final = 30.0
 SEND_TIMEOUT_S: Final = 60.0
 BUFFERED_CHARS: Final = 4_096
-"""Engine output that may wait for the session; past it the engine's stream is not read on."""
+"""How many pieces of engine output may wait for the session. Past that the engine's stream is not read."""
 
 
 class SessionHost(Protocol):
@@ -51,7 +51,7 @@ class SessionHost(Protocol):
         ...
 
     def enter(self, payer: bytes) -> SlotClaim:
-        """Enter the line for one of the engine's slots, before the quote: a full line is another offer's chance."""
+        """Enter the admission queue, before the quote: where it is full, the buyer goes on to another offer."""
         ...
 
     def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:

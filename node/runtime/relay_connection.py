@@ -1,4 +1,4 @@
-"""One relay connection that a node wants to have: made again for as long as it is wanted, whatever happened to it."""
+"""A connection to a relay that is made again whenever it fails, for as long as it is wanted."""
 
 from __future__ import annotations
 

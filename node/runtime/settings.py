@@ -1,4 +1,4 @@
-"""What a node is told before it starts: resolved paths and values, no files read here."""
+"""The settings of a node: values and resolved paths. No file is read here."""
 
 from __future__ import annotations
 

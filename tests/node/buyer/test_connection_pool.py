@@ -65,7 +65,7 @@ async def test_a_line_that_the_provider_let_go_is_dialled_again_unseen(pair: Pai
     # The ask crosses the goodbye: the connection still looks good when it is sent.
     monkeypatch.setattr(type(kept.mailbox), "is_empty", property(lambda mailbox: not mailbox._messages))
     for one in open_sessions(pair):
-        one.dismiss(session_manager.MAKING_ROOM)
+        one.close_soon(session_manager.MAKING_ROOM)
     await until(pair.seller, lambda _: not open_sessions(pair))
     second = await answered(pair.buyer)
     assert len(dialled) == 2
@@ -85,7 +85,7 @@ async def test_a_provider_that_went_away_and_came_back_is_found_again(pair: Pair
 
 
 async def test_a_line_on_which_nobody_asks_ends_by_itself(pair: Pair, dialled, monkeypatch):
-    monkeypatch.setattr(keep_alive, "STANDING_S", 0.05)
+    monkeypatch.setattr(keep_alive, "IDLE_S", 0.05)
     await answered(pair.buyer)
     await until(pair.seller, lambda _: not open_sessions(pair))
     monkeypatch.undo()
