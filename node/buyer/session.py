@@ -72,7 +72,7 @@ class BuyerSession:
         sign: Callable[[int], Awaitable[Voucher]],
         adopt: Callable[[Voucher], Awaitable[None]],
         keep: Callable[[Receipt], Awaitable[None]],
-        report: Callable[[io.Report, machine.BuyerState], Awaitable[None]],
+        report: Callable[[io.ReportProgress, machine.BuyerState], Awaitable[None]],
         timeouts: ResponseTimeouts,
     ) -> None:
         self._mailbox = mailbox
@@ -121,7 +121,7 @@ class BuyerSession:
         while event is None:
             stirred.clear()
             await stirred.wait()
-            event = self._at_hand() or (io.Silence() if self._is_silent else None)
+            event = self._at_hand() or (io.ProviderSilent() if self._is_silent else None)
         deadline.end()
         return event
 
@@ -133,7 +133,7 @@ class BuyerSession:
         if self._cancel_due:
             # Before the text that was read ahead, because the reader wants no more.
             self._cancel_due = False
-            return io.CancelWanted()
+            return io.CancelRequested()
         try:
             message = self._mailbox.take()
         except m.MessageError as error:
@@ -182,20 +182,20 @@ class BuyerSession:
         match action:
             case io.Send(message):
                 await self._send(message)
-            case io.Sign(cumulative_nano):
+            case io.SignVoucher(cumulative_nano):
                 try:
                     return io.Signed(await self._sign(cumulative_nano))
                 except IdlewattError as error:
                     return io.SigningFailed(error.wire_code, error.message, error.fix)
-            case io.Adopt(voucher):
+            case io.AdoptVoucher(voucher):
                 try:
                     await self._adopt(voucher)
                 except IdlewattError as error:
                     return io.SigningFailed(error.wire_code, error.message, error.fix)
-            case io.Keep(receipt):
+            case io.KeepReceipt(receipt):
                 # In the background, while the voucher for it is signed and sent.
                 self._keeping = asyncio.create_task(self._write_down(receipt), name="keep a receipt")
-            case io.Report():
+            case io.ReportProgress():
                 await self._report(action, self.state)
             case io.Finished() | io.Failed():
                 self.outcome = action

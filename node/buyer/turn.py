@@ -118,7 +118,7 @@ class TurnView:
         if self.cancelled:
             session.cancel()
 
-    async def report(self, report: io.Report, state: machine.BuyerState) -> None:
+    async def report(self, report: io.ReportProgress, state: machine.BuyerState) -> None:
         """Pass on what the session reports."""
         match report.message:
             case m.Quote() as quote:

@@ -98,7 +98,7 @@ class ProviderSession:
         self._is_regular = is_regular
         self._counting: asyncio.Task[int] | None = None
         self.state = machine.start(policy)
-        self.end: io.End | None = None
+        self.end: io.EndRequest | None = None
         self.rejections: list[str] = []
         self.receipt: Receipt | None = None
         self._events: deque[io.Event] = deque()
@@ -138,7 +138,9 @@ class ProviderSession:
         except (CircuitClosedError, TimeoutError, IdlewattError) as error:
             code = error.wire_code if isinstance(error, IdlewattError) else "timeout"
             self.state, actions = machine.step(self.state, io.PeerGone(code))
-            self.end = next((a for a in actions if isinstance(a, io.End)), io.End(code, self.state.exposure_nano))
+            self.end = next(
+                (a for a in actions if isinstance(a, io.EndRequest)), io.EndRequest(code, self.state.exposure_nano)
+            )
         finally:
             if self._payment_timer is not None:
                 self._payment_timer.cancel()
@@ -182,7 +184,7 @@ class ProviderSession:
         await wait
         self._deadline.end()
 
-    def _produced(self) -> io.Produced:
+    def _produced(self) -> io.TextProduced:
         """What has gathered, up to where thinking begins or ends."""
         chunks, thinking = self._chunks, self._chunks[0].thinking
         text, tokens, logprobs = list[str](), 0, list[TokenLogprob]()
@@ -193,7 +195,7 @@ class ProviderSession:
             logprobs += chunk.logprobs
             self._chars -= len(chunk.text)
         self._room.set()
-        return io.Produced("".join(text), tokens, thinking, tuple(logprobs))
+        return io.TextProduced("".join(text), tokens, thinking, tuple(logprobs))
 
     def _drop_text(self) -> None:
         self._chunks.clear()
@@ -242,9 +244,9 @@ class ProviderSession:
             case io.AwaitPayment():
                 loop = asyncio.get_running_loop()
                 self._payment_timer = loop.call_later(PAYMENT_TIMEOUT_S, self._post, io.PaymentTimeout())
-            case io.Skip(code):
+            case io.CountRejection(code):
                 self.rejections.append(code)
-            case io.End():
+            case io.EndRequest():
                 self.end = action
             case _:
                 raise AssertionError(action)
@@ -293,7 +295,7 @@ class ProviderSession:
         place = self._place
         assert place is not None
         try:
-            await place.reached(lambda position, eta_ms: self._post(io.Waiting(position, eta_ms)))
+            await place.reached(lambda position, eta_ms: self._post(io.WaitingForSlot(position, eta_ms)))
             stream = self._host.generate(request)
             async with contextlib.aclosing(stream), ending_late_waits() as deadline:  # type: ignore[type-var]
                 end = await self._stream(stream, deadline, end)

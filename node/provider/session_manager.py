@@ -234,7 +234,7 @@ class SessionManager:
             del self._idle[idle]
             await idle.mailbox.link.close(code)
 
-    async def _run(self, idle: IdleSession, terms: ServingTerms) -> io.End | None:
+    async def _run(self, idle: IdleSession, terms: ServingTerms) -> io.EndRequest | None:
         host = terms.host
         policy = machine.ProviderPolicy(
             domain=host.domain(),
