@@ -12,6 +12,7 @@ from node.session.terms import bill_nano
 from node.values import ChatDone, Phase, Prices
 from tests.node.conftest import PASSPHRASE, PRICES, Pair
 from tests.node.helpers import ask, turn, until
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ async def test_prices_are_those_of_the_moment_a_question_is_asked(pair: Pair, di
     dear = Prices(input_nano_per_mtok=3_000_000_000, output_nano_per_mtok=6_000_000_000)
     pair.seller._provider.prices = dear
     pair.seller._provider.offers.look_again()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while [one.prices for one in await pair.buyer.market()] != [dear]:
             await asyncio.sleep(0.02)
     second = await answered(pair.buyer)

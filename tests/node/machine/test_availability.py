@@ -16,6 +16,7 @@ from node.local.node import LocalNode
 from node.values import ChatDelta, ChatDone, Phase
 from tests.node.conftest import PASSPHRASE, RunNode
 from tests.node.helpers import ask, turn, until
+from tests.patience import PATIENCE_S
 
 WANTED = "idlewattgame"
 
@@ -44,7 +45,7 @@ def program(tmp_path: Path, name: str = WANTED):
         yield
     finally:
         process.kill()
-        psutil.wait_procs([process], timeout=5)
+        psutil.wait_procs([process], timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ async def test_a_program_that_wants_the_machine_gets_it_after_the_answer_and_giv
 
 
 async def _offers(buyer: LocalNode, count: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while len(await buyer.market()) != count:
             buyer._buyer.offer_reader.forget()
             await asyncio.sleep(0.05)
