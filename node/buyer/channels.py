@@ -19,8 +19,8 @@ from node.store.records import BuyerChannel, ChannelState
 from node.store.store import Store
 from wallet.account import VoucherKey, voucher_salt
 from wallet.addresses import parse_address
-from wallet.errors import WalletError
 from wallet.vouchers import Voucher, sign_voucher
+from wallet.wallet_error import WalletError
 
 log = get_logger(__name__)
 

@@ -18,7 +18,7 @@ from node.session import messages as m
 from node.store.records import BuyerChannel, ChannelState
 from node.store.store import Store
 from node.values.text import plain
-from wallet.errors import WalletError
+from wallet.wallet_error import WalletError
 
 log = get_logger(__name__)
 

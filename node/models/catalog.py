@@ -10,7 +10,7 @@ import msgspec
 
 from chain.errors import UsageError
 from node.models.discovery import Found, find, places
-from node.models.errors import printable
+from node.models.model_error import printable
 from node.models.naming import SUFFIX, part_names, part_of, quantization_of, stem_of
 from node.values.text import plain
 

@@ -16,7 +16,7 @@ import msgspec
 from chain.errors import UsageError
 from node.models.hub import client
 from node.models.hub import messages as wire
-from node.models.hub.errors import HubError
+from node.models.hub.hub_error import HubError
 from node.models.naming import SUFFIX, HubFile, Variant, choose, variants
 from node.values.models import HubModelView, PullChosen, PullDone, PullEvent, PullProgress
 from node.values.text import plain

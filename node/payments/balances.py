@@ -7,9 +7,9 @@ from node.payments.wallet import NodeWallet
 from node.rollup.monitor import RollupMonitor
 from node.store.store import Store
 from node.values import MoneyLine, MoneyView
-from wallet.errors import WalletError
 from wallet.l1 import open_bridge
 from wallet.money import MoneyTimeline, build_timeline
+from wallet.wallet_error import WalletError
 
 
 async def money_view(wallet: NodeWallet, chain: RollupMonitor, store: Store) -> MoneyView:

@@ -16,12 +16,12 @@ from node.payments.wallet import NodeWallet
 from node.rollup.monitor import RollupMonitor
 from node.store.store import Store
 from node.values import WalletState
-from wallet.errors import WalletError
 from wallet.forcing import force_withdraw
 from wallet.l1 import open_rollup
 from wallet.leaving import leave
 from wallet.steps import Step
 from wallet.vouchers import provable
+from wallet.wallet_error import WalletError
 
 if TYPE_CHECKING:
     from chain.l1.rollup_l1 import JsonRpcRollupL1

@@ -8,8 +8,8 @@ from node.payments.wallet import NodeWallet
 from node.store.store import Store
 from node.values import SlashView
 from wallet.addresses import checksum_address
-from wallet.errors import WalletError
 from wallet.receipts import Receipt
+from wallet.wallet_error import WalletError
 
 log = get_logger(__name__)
 

@@ -17,11 +17,11 @@ from node.store.store import Store
 from node.values import WalletState
 from wallet.account import UnlockedAccount, VoucherKey
 from wallet.addresses import checksum_address
-from wallet.errors import WalletError
 from wallet.keystore import Keystore
 from wallet.service import WalletService
 from wallet.voucher_keys import VoucherKeyStore
 from wallet.vouchers import Voucher, redemption
+from wallet.wallet_error import WalletError
 
 log = get_logger(__name__)
 

@@ -17,7 +17,7 @@ from node.rollup.monitor import RollupMonitor
 from node.runtime.events import EventBus
 from node.store.store import Store
 from node.values.text import plain
-from wallet.errors import WalletError
+from wallet.wallet_error import WalletError
 
 if TYPE_CHECKING:
     from chain.watchtower import Watchtower

@@ -23,7 +23,7 @@ from node.relay.client_state import OfferListing, RelayState, StateTracker, now_
 from node.relay.relay_session import RelaySession
 from node.wire import messages as m
 from node.wire.codec import MAX_MESSAGE_BYTES
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 __all__ = ["OfferListing", "RelayClient", "RelayState"]
 

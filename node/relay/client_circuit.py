@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from node.relay.circuit import CircuitClosedError, NodeId, RelayError
 from node.values.text import plain
 from node.wire import messages as m
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 _REASON_CHARS: Final = 240
 _CODE: Final = re.compile(m.CODE_PATTERN)

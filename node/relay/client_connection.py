@@ -25,7 +25,7 @@ from node.wire.codec import (
     relay_reader,
     welcome_reader,
 )
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 MessageT = TypeVar("MessageT")
 

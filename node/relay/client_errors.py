@@ -12,7 +12,7 @@ from yarl import URL
 from chain.errors import ERRORS
 from node.relay.circuit import RelayError
 from node.relay.client_connection import LostError, RefusedError
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 FATAL_CODES: Final = frozenset(
     code for code, entry in ERRORS.items() if entry.websocket_close is not None and not entry.is_retryable

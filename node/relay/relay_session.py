@@ -11,7 +11,7 @@ from node.relay.circuit import RelayError
 from node.relay.client_circuit import ClientCircuit
 from node.relay.resumable_stream import ResumableStream
 from node.wire import messages as m
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 _ROOM_BYTES: Final = 32 * 1024 * 1024
 """How much waits for the relay at most before circuits wait too."""

@@ -19,7 +19,7 @@ from node.relay.directory import Directory
 from node.relay.limits import RelayLimits
 from node.values.text import plain
 from node.wire import messages as m
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 _REASON_CHARS = 240
 

@@ -30,7 +30,7 @@ from node.relay.node_session import Connection, NodeSession
 from node.relay.server_connection import ServerConnection
 from node.wire import messages as m
 from node.wire.codec import OUR_VERSIONS
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 log: Final = get_logger(__name__)
 

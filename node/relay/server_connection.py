@@ -16,7 +16,7 @@ from node.relay.node_session import Connection, NodeSession
 from node.values.text import plain
 from node.wire import messages as m
 from node.wire.codec import Reader, auth_reader, choose_version, encode, hello_reader, node_reader
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 MessageT = TypeVar("MessageT")
 

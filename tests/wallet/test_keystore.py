@@ -14,9 +14,9 @@ from tests.patience import PATIENCE_S
 from tests.wallet.keys import ADDRESS_HEX, JUNK_ADDRESSES, JUNK_MNEMONIC, PRIVATE_KEY, TEST_SCRYPT_N
 from wallet import v3
 from wallet.addresses import checksum_address
-from wallet.errors import WalletError
 from wallet.ethereum import eth_account
 from wallet.keystore import Keystore
+from wallet.wallet_error import WalletError
 
 Account = eth_account()
 

@@ -17,9 +17,9 @@ from chain.views import Inclusion
 from tests.patience import PATIENCE_S
 from tests.wallet.network import Proxy, fresh_account
 from wallet.account import voucher_salt
-from wallet.errors import WalletError
 from wallet.service import WalletService
 from wallet.vouchers import sign_voucher
+from wallet.wallet_error import WalletError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from node.engine.upstream.dialect import MAX_NAME_CHARS, Dialect
-from node.engine.upstream.errors import broken
+from node.engine.upstream.refusals import broken
 from node.values.text import plain
 
 MAX_MODELS: Final = 1_000

@@ -10,7 +10,7 @@ import msgspec
 from node.engine.upstream import answers as a
 from node.engine.upstream import dialect as d
 from node.engine.upstream.client import UpstreamClient
-from node.engine.upstream.errors import UpstreamError, broken, refusal
+from node.engine.upstream.refusals import UpstreamError, broken, refusal
 from node.engine.upstream.sse import Usage, count_of
 from node.values.inference import ChatMessage
 from node.values.text import plain

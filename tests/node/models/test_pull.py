@@ -11,7 +11,7 @@ import pytest
 from chain.errors import UsageError
 from node.models.catalog import lookup
 from node.models.hub import client, messages
-from node.models.hub.errors import HubError
+from node.models.hub.hub_error import HubError
 from node.models.naming import ChoiceError, HubFile
 from node.models.pull import Spec, Speed, origins_of, parse_spec, pulling, search
 from node.values.models import PullChosen, PullDone, PullEvent, PullProgress

@@ -15,8 +15,8 @@ from node.provider.health import HealthVerdict
 from node.provider.rejection_log import KEPT_DAYS, RejectionLog
 from node.provider.rejections import REASONS, known, offline_reason, views
 from node.session.provider_rules import BUYER_REFUSALS
-from node.store.errors import StoreError
 from node.store.rejections import DAY_MS
+from node.store.sqlite_errors import StoreError
 from node.store.store import Store
 from node.values import Health, HealthItem, Phase
 from tests.patience import PATIENCE_S
