@@ -10,7 +10,7 @@ from importlib.metadata import version
 import msgspec
 import psutil
 
-MEASURED_PACKAGES = ("idlewatt", "llama-cpp-python", "textual", "aiohttp", "web3", "py-evm")
+MEASURED_PACKAGES = ("idlewatt", "llama-cpp-python", "llguidance", "textual", "aiohttp", "web3", "py-evm")
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

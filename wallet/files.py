@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from wallet.wallet_error import WalletError
+from wallet.errors import WalletError
 
 
 def make_private_directory(directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""The format of an answer as a grammar for the worker: made and tried out in a short-lived process of its own."""
+"""The format of an answer as a grammar: made and tried out in a short-lived process of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sys
 from collections import OrderedDict
+from typing import Literal
 
 import msgspec
 
@@ -21,9 +22,14 @@ AT_ONCE = 2
 _ANY_OBJECT = '{"type": "object"}'
 
 
+Notation = Literal["lark", "gbnf"]
+"""llguidance's, for this node's own worker, or that of llama.cpp's servers."""
+
+
 class _Made(msgspec.Struct):
-    grammar: str
-    problem: str
+    lark: str = ""
+    gbnf: str = ""
+    problem: str = ""
 
 
 class Formats:
@@ -33,8 +39,8 @@ class Formats:
         self._kept: OrderedDict[str, _Made] = OrderedDict()
         self._room = asyncio.Semaphore(AT_ONCE)
 
-    async def grammar(self, answer: ResponseFormat | None) -> str:
-        """The grammar of a format in llama.cpp's notation; nothing for no format.
+    async def grammar(self, answer: ResponseFormat | None, notation: Notation = "lark") -> str:
+        """The grammar of a format; nothing for no format.
 
         Raises:
             EngineError: With code ``bad_request`` if an answer can't be held to it.
@@ -53,14 +59,14 @@ class Formats:
             self._kept.move_to_end(schema)
         if made.problem:
             raise EngineError(made.problem, code="bad_request", fix="Change the schema.")
-        return made.grammar
+        return made.gbnf if notation == "gbnf" else made.lark
 
 
 async def _make(schema: str) -> _Made:
     try:
         text = schema.encode()
     except UnicodeEncodeError:
-        return _Made("", "The JSON schema holds half a character.")
+        return _Made(problem="The JSON schema holds half a character.")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -77,7 +83,7 @@ async def _make(schema: str) -> _Made:
         return msgspec.json.decode(said, type=_Made)
     except (TimeoutError, msgspec.DecodeError):
         # It was ended by its limits, or ended itself.
-        return _Made("", "The JSON schema takes too much time or memory.")
+        return _Made(problem="The JSON schema takes too much time or memory.")
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

@@ -58,7 +58,7 @@ class Generate(_Frame, tag=1):
     stop: tuple[str, ...]
     logprobs: int | None = None
     grammar: str = ""
-    """A grammar in llama.cpp's notation (GBNF) that llama.cpp has been seen to take, or nothing."""
+    """A grammar in llguidance's notation that llguidance has been seen to take, or nothing."""
     cache_key: str = ""
     priority: int = 0
 

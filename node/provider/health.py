@@ -1,4 +1,4 @@
-"""Pure health rules: facts of the services in, headline, reason, fix and checklist out."""
+"""Pure health rules: from what the services report to a headline, the reason, the fix and a checklist."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class HealthFacts(msgspec.Struct, frozen=True, kw_only=True):
     backed_up: bool
     model: str = ""
     paused: str = ""
-    """Why renting out is paused; empty where it isn't."""
+    """Why the machine is somebody else's for now."""
     pause_fix: str = ""
     below_cost: str = ""
-    """The warning that power costs more than the price or the earnings; empty where it doesn't."""
+    """What to say about a price that power costs more than, or earnings that it did."""
     cost_fix: str = ""
 
 
 class HealthVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The headline, its reason, its fix, and the checklist."""
+    """The headline and what stands behind it."""
 
     phase: Phase
     why: str

@@ -1,4 +1,4 @@
-"""Counts rejected requests by reason and day; the counts survive restarts."""
+"""Counts why this node got no jobs, by day, and keeps the counts over restarts."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class RejectionLog:
         """Read what earlier runs counted."""
         today_ms = _day_ms()
         rows = await self._store.misses(max(0, today_ms - (WEEK_DAYS - 1) * DAY_MS))
-        # What was counted while the disk was read is added to it.
+        # Shown until here is what was known before, and what is counted while the disk is read stays counted.
         self._day_ms = today_ms
         self._today = added({}, [(reason, amount) for day_ms, reason, amount in rows if day_ms == today_ms])
         self._today = added(self._today, self._unsaved.items())
         self._before = added({}, [(reason, amount) for day_ms, reason, amount in rows if day_ms < today_ms])
 
     def add(self, code: str, amount: int = 1) -> None:
-        """Count a rejected request, or seconds in which no request could be taken."""
+        """Count a request that was not taken, or seconds in which none could be."""
         reason = known(code)
         self._today = added(self._today, [(reason, amount)])
         self._unsaved[reason] += amount
@@ -67,7 +67,7 @@ class RejectionLog:
         return views(self._today, added(self._before, self._today.items()))
 
     async def run(self, offline_reason: Callable[[], str]) -> None:
-        """Count the time offline by its reason, and save all counts, until cancelled.
+        """Count the time offline by its reason, and write everything down, until cancelled.
 
         Args:
             offline_reason: Tells why the offer can't be taken at this moment; ``""`` when it can, or is not meant to.
@@ -89,7 +89,7 @@ class RejectionLog:
             await self._save()
 
     def passed(self, reason: str, seconds: float) -> None:
-        """Add time offline to its reason; whole seconds are counted."""
+        """So much time passed, offline for this reason; whole seconds are counted."""
         if not reason:
             return
         whole, rest = divmod(self._offline_s[reason] + seconds, 1.0)
@@ -98,7 +98,7 @@ class RejectionLog:
             self.add(reason, int(whole))
 
     async def _save(self) -> None:
-        """Save what was counted since the last time. What the disk refuses is saved the next time."""
+        """Write down what was counted since the last time; kept for the next time where the disk refuses."""
         if not self._unsaved:
             return
         amounts, self._unsaved = self._unsaved, Counter()

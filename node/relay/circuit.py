@@ -1,4 +1,4 @@
-"""The interface of a circuit: an ordered, flow-controlled stream of opaque frames to one peer, over a relay."""
+"""What a circuit is to those who use one: an ordered, flow-controlled stream of opaque frames to one peer."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Circuit(Protocol):
 
     @property
     def peer(self) -> NodeId:
-        """The node at the other end."""
+        """Who is at the other end."""
         ...
 
     async def send(self, frame: bytes) -> None:
-        """Send one frame; wait while the peer has given too little credit.
+        """Send one frame; waits while the peer has given no credit.
 
         Raises:
             CircuitClosedError: If the circuit has ended.

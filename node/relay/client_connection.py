@@ -1,4 +1,4 @@
-"""One websocket of a relay client: the handshake, then reading, writing and pings until it is lost."""
+"""One websocket of a relay client: the handshake, then reading, writing and pinging until it is lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from node.relay.auth import answer_challenge
 from node.relay.exception_groups import leaf_exceptions
 from node.relay.limits import TokenBucket
 from node.relay.relay_session import RelaySession
-from node.values.text import plain
 from node.wire import messages as m
 from node.wire.codec import (
     MAX_MESSAGE_BYTES,
@@ -25,7 +24,8 @@ from node.wire.codec import (
     relay_reader,
     welcome_reader,
 )
-from node.wire.wire_error import WireError
+from node.wire.errors import WireError
+from node.wire.text import plain
 
 MessageT = TypeVar("MessageT")
 
@@ -33,20 +33,15 @@ _MESSAGE_TOO_BIG: Final = 1009
 _REASON_CHARS: Final = 240
 _PINGS_PER_IDLE: Final = 3
 _PACE: Final = 0.9
-"""The share of the relay's rate limit that the client uses, so that network jitter doesn't break the limit."""
+"""The share of the relay's rate that the client uses, so that network jitter doesn't push it over."""
 
 
 class LostError(Exception):
-    """The websocket is lost; the message is one line that says how."""
+    """The websocket is gone; the message is one line saying how."""
 
 
 class RefusedError(LostError):
-    """The relay ended the connection with a coded error.
-
-    Args:
-        code: The relay's code.
-        reason: The relay's reason; it is made plain and bounded here.
-    """
+    """The relay ended it with a coded error."""
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(f"The relay refused ({code}): {plain(reason, _REASON_CHARS) or 'no reason given'}")
@@ -54,11 +49,11 @@ class RefusedError(LostError):
 
 
 class ClientConnection:
-    """One connected websocket.
+    """One websocket, already connected.
 
     Args:
         socket: The websocket.
-        session: The session that it serves.
+        session: What it serves.
         ping_timeout_s: How long a ping may go unanswered.
         on_rtt: Called with each measured round trip in milliseconds.
     """
@@ -78,19 +73,13 @@ class ClientConnection:
         self._pong = asyncio.Event()
         self._ping_nonce = 0
         self.drained = asyncio.Event()
-        """Set while nothing waits to be sent."""
+        """Set while everything that waited has been sent."""
 
     async def handshake(self, key: SigningKey) -> m.Welcome:
-        """Prove this node's identity, and resume the session or begin a new one.
-
-        Args:
-            key: The node's identity.
-
-        Returns:
-            The relay's limits and the state of the session.
+        """Prove who this node is, and learn where the session goes on.
 
         Raises:
-            LostError: If the relay refuses or the websocket is lost.
+            LostError: If the relay refuses or goes.
             WireError: If the relay breaks the protocol or can't prove its identity.
         """
         hello = m.Hello(m.PROTOCOL_MIN, m.PROTOCOL_MAX, bytes(key.verify_key), secrets.token_bytes(32))
@@ -108,10 +97,7 @@ class ClientConnection:
         return welcome
 
     async def converse(self, welcome: m.Welcome) -> None:
-        """Read, write and ping until the connection ends, then raise why.
-
-        Args:
-            welcome: The relay's answer in the handshake.
+        """Read, write and ping; always ends by raising.
 
         Raises:
             LostError: If the websocket is lost.
@@ -129,11 +115,7 @@ class ClientConnection:
         raise (refused or found)[0]
 
     async def close(self, *, leaving: bool) -> None:
-        """Close the websocket.
-
-        Args:
-            leaving: Whether the session ends too; otherwise the relay keeps it for the grace time.
-        """
+        """Close the websocket; ``leaving`` tells the relay that this session won't be resumed."""
         code = aiohttp.WSCloseCode.OK if leaving else aiohttp.WSCloseCode.GOING_AWAY
         await self._socket.close(code=code)
 

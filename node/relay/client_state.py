@@ -1,4 +1,4 @@
-"""The state of a relay client, as it reports it."""
+"""What a relay client tells about itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Phase = Literal["connecting", "online", "reconnecting", "closed"]
 
 @dataclass(frozen=True, slots=True)
 class RelayState:
-    """The state of a client's connection to its relay at one moment."""
+    """A client's connection to its relay, at one moment."""
 
     phase: Phase
     since_ms: int
@@ -39,7 +39,7 @@ class RelayState:
 
 @dataclass(frozen=True, slots=True)
 class OfferListing:
-    """One offer as a relay lists it; not verified."""
+    """One offer as a relay lists it: unverified bytes."""
 
     node_id: NodeId
     offer: bytes

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from chain.errors import ErrorCode
 from node.engine.protocol import FinishReason, GenerateRequest
 from node.session import messages as m
 from node.session.terms import ChannelFacts
@@ -37,7 +36,7 @@ class ChannelChecked:
 class Refused:
     """An action failed with a coded reason: the chain doesn't answer, the channel is busy, the disk is full."""
 
-    code: ErrorCode
+    code: str
     message: str
     fix: str = ""
 
@@ -57,7 +56,7 @@ class InputCounted:
 
 
 @dataclass(frozen=True, slots=True)
-class WaitingForSlot:
+class Waiting:
     """The request waits for a slot.
 
     Args:
@@ -85,7 +84,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class TextProduced:
+class Produced:
     """The engine produced some text; the fields are those of :class:`node.engine.protocol.Chunk`."""
 
     text: str
@@ -138,9 +137,9 @@ Event = (
     | Refused
     | VoucherStored
     | InputCounted
-    | WaitingForSlot
+    | Waiting
     | Started
-    | TextProduced
+    | Produced
     | EngineEnded
     | ReceiptReady
     | CloseSigned
@@ -223,14 +222,14 @@ class AwaitPayment:
 
 
 @dataclass(frozen=True, slots=True)
-class CountRejection:
+class Skip:
     """Count a request that was rejected, or whose buyer left before the first token."""
 
     code: str
 
 
 @dataclass(frozen=True, slots=True)
-class EndRequest:
+class End:
     """The request is over. Unless ``is_settled``, the session is over too and the circuit is closed."""
 
     code: str
@@ -249,6 +248,6 @@ Action = (
     | IssueReceipt
     | AgreeClose
     | AwaitPayment
-    | CountRejection
-    | EndRequest
+    | Skip
+    | End
 )

@@ -18,8 +18,7 @@ from chain.signing import address_of, sign_digest
 from chain.txs import Withdraw
 from chain.views import Inclusion
 from tests.chain.anvil_process import anvil
-from tests.chain.test_devnet import ALICE, ALICE_KEY, BOB, QUICK, funded
-from tests.patience import PATIENCE_S
+from tests.chain.test_devnet import ALICE, ALICE_KEY, BOB, PATIENCE_S, QUICK, funded
 
 ETHER = 10**18
 

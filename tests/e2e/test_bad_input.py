@@ -11,9 +11,8 @@ import pytest
 
 from node.models.demo import demo_model_path
 from tests.e2e.conftest import Commands, free_port
-from tests.patience import PATIENCE_S
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 QUESTION = "What is 17 + 25?"
 
@@ -52,7 +51,7 @@ def test_no_passphrase_and_nobody_to_ask(market):
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE_S,
+        timeout=60,
     )
     assert (done.returncode, "IDLEWATT_PASSPHRASE" in done.stderr) == (1, True)
 
@@ -194,7 +193,7 @@ def test_the_same_chain_goes_on_after_kill_9(tmp_path):
         granted = network.facts("wallet", "faucet", "--home", "iw/buyer", "--chain", before["l2"])["amount_nano"]
         (service,) = network.services
         service.send_signal(signal.SIGKILL)
-        service.wait(timeout=PATIENCE_S)
+        service.wait(timeout=30)
         service.stdout.close()
         network.services.clear()
         assert network.start(*devnet)["deployment"] == before["deployment"]

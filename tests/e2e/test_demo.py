@@ -9,9 +9,8 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import processes_marked
-from tests.patience import PATIENCE_S
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 QUESTION = "What is 17 + 25?"
 
@@ -61,8 +60,8 @@ def test_nothing_is_left_behind_when_the_demo_is_stopped(commands, number):
             family = processes_marked(commands.mark)
             assert len(family) >= 4, "the demo, its devnet, its relay and its engine"
             os.kill(demo.pid, number)
-            demo.communicate(timeout=PATIENCE_S)
+            demo.communicate(timeout=60)
         finally:
             demo.kill()
-    _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
+    _, alive = psutil.wait_procs(family, timeout=30)
     assert alive == []

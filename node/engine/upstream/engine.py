@@ -19,10 +19,10 @@ from node.engine.upstream.abilities import NO_ABILITIES, Abilities, check_suppor
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.counting import PromptCounter
 from node.engine.upstream.embedding import embed_texts
+from node.engine.upstream.errors import UpstreamError
 from node.engine.upstream.health import CLOSED, Health
 from node.engine.upstream.logprobs import LogprobReader
 from node.engine.upstream.probing import check_model, facts_of
-from node.engine.upstream.refusals import UpstreamError
 from node.engine.upstream.server import Server
 from node.engine.upstream.streaming import Running, Streams
 from node.engine.upstream.trying import Speed, Trials
@@ -216,7 +216,7 @@ class UpstreamEngine:
         running = self._running[request.request_id] = Running()
         try:
             # A schema that our own engines could not hold a model to is refused here too: servers drop such keywords.
-            grammar = await self._formats.grammar(request.response_format)
+            grammar = await self._formats.grammar(request.response_format, "gbnf")
             dialect = self._known().dialect
             body = d.chat_body(dialect, self._model, request, effective_seed(request.sampling.seed), grammar)
             told = None

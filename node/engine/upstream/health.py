@@ -10,7 +10,7 @@ from typing import Final
 
 from node.engine.protocol import EngineError
 from node.engine.state import EngineState, StateName
-from node.engine.upstream.refusals import UpstreamError, again_fix, unreachable
+from node.engine.upstream.errors import UpstreamError, again_fix, unreachable
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from node.engine.upstream.abilities import Abilities
 from node.engine.upstream.counting import PromptCounter
 from node.engine.upstream.dialect import chat_body
 from node.engine.upstream.embedding import embed_text
+from node.engine.upstream.errors import UpstreamError
 from node.engine.upstream.logprobs import LogprobReader
-from node.engine.upstream.refusals import UpstreamError
 from node.engine.upstream.server import Server
 from node.engine.upstream.streaming import Running, Streams
 from node.values.inference import MAX_TOP_LOGPROBS, ChatMessage, JsonObject, JsonSchema, Sampling, TokenLogprob
@@ -151,7 +151,7 @@ class Trials:
     async def _answer(self, messages: tuple[ChatMessage, ...], **format_: Any) -> str:
         request = _request(messages, max_tokens=MAX_TRIED_TOKENS, **format_)
         by_grammar = self._server.dialect.format_way == "grammar"
-        grammar = await self._formats.grammar(request.response_format) if by_grammar else ""
+        grammar = await self._formats.grammar(request.response_format, "gbnf") if by_grammar else ""
         text = ""
         async with contextlib.aclosing(self._streams.pieces(self._body(request, grammar), Running())) as pieces:
             async for piece in pieces:

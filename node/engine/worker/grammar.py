@@ -1,7 +1,7 @@
-"""``python -m node.engine.worker.grammar``: make a grammar of the JSON schema on stdin, and see llama.cpp take it.
+"""``python -m node.engine.worker.grammar``: make grammars of the JSON schema on stdin, and see them taken.
 
-It runs as a process of its own, under limits: a hostile schema may send its reader or llama.cpp's parser into a long
-loop, or into an assertion that ends the process, and neither may happen where answers are being written.
+It runs as a process of its own, under limits: a hostile schema may send its reader, llguidance or llama.cpp's parser
+into a long loop, or into an assertion that ends the process, and neither may happen where answers are being written.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import msgspec
 
 from node.engine.protocol import EngineError
 from node.engine.worker.gbnf import gbnf
+from node.engine.worker.lark import lark
 from node.engine.worker.native import llama, quiet_log
 from node.engine.worker.schema.reducer import reduced
+from node.engine.worker.tokens import TokenTable
 from node.values.inference import MAX_SCHEMA_CHARS
 
 CPU_SECONDS = 4
@@ -23,27 +25,32 @@ MAX_GRAMMAR_CHARS = 512 * 1024
 
 
 class Made(msgspec.Struct):
-    """What the process says: a grammar, or why there is none."""
+    """What the process says: grammars, or why there are none."""
 
-    grammar: str = ""
+    lark: str = ""
+    """For this node's own worker, in llguidance's notation."""
+    gbnf: str = ""
+    """For servers of llama.cpp, in theirs."""
     problem: str = ""
 
 
-def to_gbnf(text: str) -> str:
-    """The grammar of a JSON schema's values.
+def made(text: str) -> Made:
+    """The grammars of a JSON schema's values.
 
     Raises:
-        EngineError: With code ``bad_request`` if there is none.
+        EngineError: With code ``bad_request`` if there are none.
     """
     found = reduced(text)
-    grammar = gbnf(found.root, found.shared)
-    if len(grammar) > MAX_GRAMMAR_CHARS:
+    grammars = Made(lark(found.root, found.shared), gbnf(found.root, found.shared))
+    if max(len(grammars.lark), len(grammars.gbnf)) > MAX_GRAMMAR_CHARS:
         raise _bad("The JSON schema makes too large a grammar.")
-    native = llama.llama_sampler_init_grammar(None, grammar.encode(), b"root")
+    # A table of single bytes: what a grammar costs to compile hardly depends on the vocabulary.
+    TokenTable([bytes([byte]) for byte in range(256)], ()).matcher(grammars.lark)
+    native = llama.llama_sampler_init_grammar(None, grammars.gbnf.encode(), b"root")
     if not native:
         raise _bad("llama.cpp can't use the grammar of this JSON schema.")
     llama.llama_sampler_free(native)
-    return grammar
+    return grammars
 
 
 def main() -> None:
@@ -54,12 +61,12 @@ def main() -> None:
     quiet_log()
     text = sys.stdin.buffer.read(4 * MAX_SCHEMA_CHARS).decode("utf-8", "replace")
     try:
-        made = Made(grammar=to_gbnf(text))
+        answer = made(text)
     except EngineError as error:
-        made = Made(problem=error.message)
+        answer = Made(problem=error.message)
     except (MemoryError, RecursionError):
-        made = Made(problem="The JSON schema is too large.")
-    sys.stdout.buffer.write(msgspec.json.encode(made))
+        answer = Made(problem="The JSON schema is too large.")
+    sys.stdout.buffer.write(msgspec.json.encode(answer))
 
 
 def _bad(message: str) -> EngineError:

@@ -60,6 +60,8 @@ class Loop:
         tags = prompts.thinking
         for tag in (tags.begin, tags.end) if tags is not None else ():
             model.vocabulary.show(tag)
+        # A large vocabulary takes half a second: now, and not between two tokens of somebody's answer.
+        _ = model.vocabulary.table
         self._side = SideWork(model, config, prompts.tokens)
         if config.try_threads:
             choose_threads(model, self._runner.batch, config.try_threads)

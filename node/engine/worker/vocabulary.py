@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+from functools import cached_property
 
 from node.engine.protocol import EngineError
 from node.engine.worker.native import llama
+from node.engine.worker.tokens import TokenTable
 
 _PIECE_BYTES = 256
 _PROBE = "A line, a tab\t\n\u00e9 \u4e16 \U0001f999 \x01"
@@ -78,11 +80,10 @@ class Vocabulary:
             ]
         return self._silent
 
-    @property
-    def native(self) -> int:
-        """llama.cpp's pointer to it."""
-        vocab: int = self._vocab
-        return vocab
+    @cached_property
+    def table(self) -> TokenTable:
+        """The tokens as the formats of answers need them."""
+        return TokenTable([self.piece(token) for token in range(self.size)], self.silent_tokens())
 
     def piece(self, token: int) -> bytes | None:
         """The bytes of a token (none for a control token), or None if it ends the answer."""

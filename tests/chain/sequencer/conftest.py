@@ -7,7 +7,6 @@ import pytest
 
 from chain.sequencer import Sequencer, SequencerConfig
 from tests.chain.support import MemoryL1, owner
-from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def start(l1, quick, tmp_path):
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that happens soon, looking whenever the loop had a turn."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 

@@ -13,7 +13,6 @@ from node.engine.watchdog import (
     Watchdog,
     silence_s,
 )
-from tests.patience import PATIENCE_S
 
 
 class Worker:
@@ -45,7 +44,7 @@ class Worker:
 async def watch(worker: Worker, *, loaded: bool = True) -> Watchdog:
     watchdog = Watchdog(0.0, 0, 0.0)
     watchdog.loaded = loaded
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(20):
         await watchdog.until_stalled(worker, worker.clock)
     return watchdog
 

@@ -7,13 +7,12 @@ import pytest
 from node.relay.circuit import CircuitClosedError
 from node.session import messages as m
 from node.session.mailbox import Mailbox
-from tests.node.session.test_sealed_link import linked
-from tests.patience import PATIENCE_S
+from tests.node.session.test_link import linked
 
 
 async def taken(mailbox):
     """The next message, once there is one."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(20):
         while (message := mailbox.take()) is None:
             mailbox.stirred.clear()
             await mailbox.stirred.wait()

@@ -52,6 +52,16 @@ class Repeat:
 
 Expression = OneOf | Edge | Row | Choice | Repeat
 
+
+@dataclass(frozen=True)
+class Search:
+    """Texts in which each of some expressions is found, with a length in characters; no most is without end."""
+
+    expressions: tuple[Expression, ...]
+    least: int = 0
+    most: int | None = None
+
+
 _Places = frozenset[int]
 
 

@@ -135,8 +135,8 @@ def _types(shape: Shape) -> set[str]:
             return {"number" if name == "integer" else name}
         case Text():
             return {"string"}
-        case Spelled(_, quoted):
-            return {"string" if quoted else "number"}
+        case Spelled():
+            return {"string" if shape.quoted else "number"}
         case Values(values):
             return {kind for value in values for kind in kinds(value)} - {"integer"}
         case Items() | Tuple() | Distinct():

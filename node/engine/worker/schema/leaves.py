@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from node.engine.worker.regular.automaton import Automaton
-from node.engine.worker.regular.expression import texts
+from node.engine.worker.regular.expression import Search, texts
 from node.engine.worker.regular.formats import PATTERNS
 from node.engine.worker.regular.patterns import parsed
 from node.engine.worker.regular.ranges import Bound, Range, numbers
@@ -36,7 +36,8 @@ def string(asked: dict[str, Any]) -> Shape:
     if not sought:
         return Text(least, most) if least or most is not None else Plain("string")
     named = "this pattern" if patterns else f"the format {shapes[0]}"
-    return Spelled(_texts(sought, least, most, f"{named} and length" if least or most is not None else named), True)
+    search = Search(tuple(parsed(one) for one in sought), least, most)
+    return Spelled(_texts(search, f"{named} and length" if least or most is not None else named), search)
 
 
 def number(asked: dict[str, Any], *, whole: bool) -> Shape:
@@ -69,7 +70,7 @@ def number(asked: dict[str, Any], *, whole: bool) -> Shape:
         steps[0] if steps else None,
         whole,
     )
-    return Spelled(_numbers(asked_range), False)
+    return Spelled(_numbers(asked_range))
 
 
 def several(asked: dict[str, Any], key: str) -> tuple[Any, ...]:
@@ -79,8 +80,8 @@ def several(asked: dict[str, Any], key: str) -> tuple[Any, ...]:
 
 
 @lru_cache
-def _texts(patterns: tuple[str, ...], least: int, most: int | None, what: str) -> Automaton:
-    return texts([parsed(one) for one in patterns], least, most, what)
+def _texts(search: Search, what: str) -> Automaton:
+    return texts(search.expressions, search.least, search.most, what)
 
 
 @lru_cache

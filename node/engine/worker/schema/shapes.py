@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from node.engine.worker.regular.automaton import Automaton
+from node.engine.worker.regular.expression import Search
 
 Builtin = Literal["string", "number", "integer", "boolean", "null", "array", "object"]
 
@@ -30,7 +31,13 @@ class Spelled:
     """A value by its characters: a number as it is written, or what stands between a string's quotes."""
 
     found: Automaton
-    quoted: bool
+    search: Search | None = None
+    """What the automaton was made from, for what stands between a string's quotes; nothing for a number."""
+
+    @property
+    def quoted(self) -> bool:
+        """Whether it is a string."""
+        return self.search is not None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from tests.node.engine.upstream.hostile import (
     MODEL,
     Upstream,
 )
-from tests.patience import PATIENCE_S
 
 HELLO = (ChatMessage("user", "hello"),)
 
@@ -34,7 +33,7 @@ class States:
         self._news.set()
 
     async def until(self, *names: str) -> EngineState:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(20):
             while True:
                 found = [state.name for state in self.seen]
                 at = -1

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import json
+import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.engine.formats import Formats
 from node.engine.protocol import EngineError
-from node.engine.worker.grammar import to_gbnf
+from node.engine.worker.grammar import Made, made
 from node.engine.worker.native import llama, quiet_log
 from node.engine.worker.regular.formats import PATTERNS
 from node.engine.worker.schema.reducer import MAX_NODES, reduced
@@ -40,51 +42,82 @@ def whole(piece: bytes) -> bool:
     return "\ufffd" not in piece.decode(errors="replace")
 
 
-def written(vocabulary: Vocabulary, grammar: str, dice: random.Random, *, limit: int = 3_000) -> str | None:
+class OurWorker:
+    """An answer held by llguidance, as in this node's own worker."""
+
+    def __init__(self, vocabulary: Vocabulary, grammars: Made) -> None:
+        self._matcher = vocabulary.table.matcher(grammars.lark)
+
+    def allowed(self) -> list[int]:
+        return self._matcher.allowed().tolist()
+
+    def take(self, token: int) -> None:
+        self._matcher.take(token)
+
+    def close(self) -> None:
+        pass
+
+
+class LlamaServer:
+    """An answer held by llama.cpp, as in a server that is given a grammar."""
+
+    def __init__(self, vocabulary: Vocabulary, grammars: Made) -> None:
+        self._native = llama.llama_sampler_init_grammar(vocabulary._vocab, grammars.gbnf.encode(), b"root")
+        self._data = (llama.llama_token_data * vocabulary.size)()
+        self._view = np.frombuffer(self._data, dtype=[("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
+        self._view["id"] = range(vocabulary.size)
+        self._silent = vocabulary.silent_tokens()
+
+    def allowed(self) -> list[int]:
+        self._view["logit"] = 0.0
+        array = llama.llama_token_data_array(self._data, self._view.size, -1, False)
+        llama.llama_sampler_apply(self._native, ctypes.byref(array))
+        self._view["logit"][self._silent] = -math.inf
+        return np.flatnonzero(self._view["logit"] == 0.0).tolist()
+
+    def take(self, token: int) -> None:
+        llama.llama_sampler_accept(self._native, token)
+
+    def close(self) -> None:
+        llama.llama_sampler_free(self._native)
+
+
+Holder = type[OurWorker] | type[LlamaServer]
+HOLDERS = (OurWorker, LlamaServer)
+
+
+def written(
+    holder: Holder, vocabulary: Vocabulary, grammars: Made, dice: random.Random, *, limit: int = 3_000
+) -> str | None:
     """Text of tokens drawn at random among those that the grammar allows; None if it doesn't end in time."""
-    native = llama.llama_sampler_init_grammar(vocabulary.native, grammar.encode(), b"root")
-    # llama.cpp takes bytes for characters that are none; an answer shows them as U+FFFD, which may be more of them.
-    silent, size, raw = set(vocabulary.silent_tokens()), vocabulary.size, b""
-    data = (llama.llama_token_data * size)()
+    held, raw = holder(vocabulary, grammars), b""
     try:
         for _ in range(limit):
-            for token in range(size):
-                data[token] = llama.llama_token_data(token, 0.0, 0.0)
-            array = llama.llama_token_data_array(data, size, -1, False)
-            llama.llama_sampler_apply(native, ctypes.byref(array))
-            allowed = [one.id for one in data if one.logit == 0.0 and one.id not in silent]
-            ends = [token for token in allowed if vocabulary.piece(token) is None]
-            if ends:
+            allowed = held.allowed()
+            if any(vocabulary.piece(token) is None for token in allowed):
                 return raw.decode()
+            # llama.cpp takes bytes for characters that are none; an answer shows them as U+FFFD.
             token = dice.choice([one for one in allowed if whole(vocabulary.piece(one) or b"")] or allowed)
             raw += vocabulary.piece(token) or b""
-            llama.llama_sampler_accept(native, token)
+            held.take(token)
     finally:
-        llama.llama_sampler_free(native)
+        held.close()
     return None
 
 
-def admits(vocabulary: Vocabulary, grammar: str, text: str) -> bool:
-    """Whether llama.cpp takes a text as a whole, byte by byte."""
+def admits(holder: Holder, vocabulary: Vocabulary, grammars: Made, text: str) -> bool:
+    """Whether a text is taken as a whole, byte by byte."""
     tokens = {vocabulary.piece(token): token for token in range(vocabulary.size)}
-    ends = [token for token in range(vocabulary.size) if vocabulary.piece(token) is None]
-    native = llama.llama_sampler_init_grammar(vocabulary.native, grammar.encode(), b"root")
-
-    def allowed(*some: int) -> bool:
-        data = (llama.llama_token_data * len(some))(*(llama.llama_token_data(one, 0.0, 0.0) for one in some))
-        array = llama.llama_token_data_array(data, len(some), -1, False)
-        llama.llama_sampler_apply(native, ctypes.byref(array))
-        return any(one.logit == 0.0 for one in data)
-
+    held = holder(vocabulary, grammars)
     try:
         for byte in text.encode():
             token = tokens[bytes([byte])]
-            if not allowed(token):
+            if token not in held.allowed():
                 return False
-            llama.llama_sampler_accept(native, token)
-        return allowed(*ends)
+            held.take(token)
+        return any(vocabulary.piece(token) is None for token in held.allowed())
     finally:
-        llama.llama_sampler_free(native)
+        held.close()
 
 
 def schemas() -> st.SearchStrategy[dict[str, object]]:
@@ -157,12 +190,24 @@ def schemas() -> st.SearchStrategy[dict[str, object]]:
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(schemas(), st.integers(0, 2**32))
 def test_what_the_grammar_of_a_schema_allows_validates(vocabulary, schema, seed):
-    grammar = to_gbnf(json.dumps(schema))
-    text = written(vocabulary, grammar, random.Random(seed))
-    assert text is not None
-    jsonschema.validate(json.loads(text), schema, jsonschema.Draft202012Validator)
+    grammars = made(json.dumps(schema))
+    for holder in HOLDERS:
+        text = written(holder, vocabulary, grammars, random.Random(seed))
+        assert text is not None
+        jsonschema.validate(json.loads(text), schema, jsonschema.Draft202012Validator)
 
 
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(schemas(), st.integers(0, 2**32))
+def test_both_grammars_of_a_schema_take_the_same_texts(vocabulary, schema, seed):
+    grammars = made(json.dumps(schema))
+    for one, other in (HOLDERS, HOLDERS[::-1]):
+        text = written(one, vocabulary, grammars, random.Random(seed))
+        assert text is not None
+        assert admits(other, vocabulary, grammars, text)
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
 @pytest.mark.parametrize(
     ("schema", "taken", "refused"),
     [
@@ -298,15 +343,16 @@ def test_what_the_grammar_of_a_schema_allows_validates(vocabulary, schema, seed)
     ],
     ids=lambda value: None if isinstance(value, list) else str(value)[:50],
 )
-def test_llama_takes_what_the_schema_allows_and_refuses_what_it_does_not(vocabulary, schema, taken, refused):
-    grammar = to_gbnf(json.dumps(schema))
+def test_what_the_schema_allows_is_taken_and_what_it_does_not_is_refused(holder, vocabulary, schema, taken, refused):
+    grammars = made(json.dumps(schema))
     for text in taken:
         jsonschema.validate(json.loads(text), schema, jsonschema.Draft202012Validator)
-    assert [text for text in taken if not admits(vocabulary, grammar, text)] == []
-    assert [text for text in refused if admits(vocabulary, grammar, text)] == []
+    assert [text for text in taken if not admits(holder, vocabulary, grammars, text)] == []
+    assert [text for text in refused if admits(holder, vocabulary, grammars, text)] == []
 
 
-def test_a_schema_may_refer_to_itself(vocabulary):
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_schema_may_refer_to_itself(holder, vocabulary):
     schema = {
         "$ref": "#/$defs/my_node",
         "$defs": {
@@ -321,7 +367,7 @@ def test_a_schema_may_refer_to_itself(vocabulary):
         },
     }
     for seed in range(8):
-        text = written(vocabulary, to_gbnf(json.dumps(schema)), random.Random(seed))
+        text = written(holder, vocabulary, made(json.dumps(schema)), random.Random(seed))
         jsonschema.validate(json.loads(text), schema, jsonschema.Draft202012Validator)
 
 
@@ -419,7 +465,8 @@ def test_what_a_grammar_can_not_hold_is_refused_by_name(schema, line):
 async def test_a_format_becomes_a_grammar_in_a_process_of_its_own_and_once(monkeypatch):
     formats = Formats()
     assert await formats.grammar(None) == ""
-    assert "root ::= object" in await formats.grammar(JsonObject())
+    assert "start : object" in await formats.grammar(JsonObject())
+    assert "root ::= object" in await formats.grammar(JsonObject(), "gbnf")
     schema = JsonSchema('{"type": "boolean"}')
     first = await formats.grammar(schema)
     started = []

@@ -1,0 +1,106 @@
+"""Masks let through tokens that go on with a grammar, of whatever kind a vocabulary has them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from node.engine.protocol import EngineError
+from node.engine.worker.tokens import TokenTable
+
+PIECES: list[bytes | None] = [b"a", b"b", b"ab", b"", b"\xc3", b"\xa9", "é".encode(), None, None, b"<tool>"]
+A, B, AB, CONTROL, FIRST, SECOND, WHOLE, END, TURN_END, NAMED = range(len(PIECES))
+
+
+def tokens(grammar: str, *before: int, pieces: list[bytes | None] | None = None, silent: tuple[int, ...] = (CONTROL,)):
+    matcher = TokenTable(PIECES if pieces is None else pieces, silent).matcher(grammar)
+    for token in before:
+        matcher.take(token)
+    return matcher.allowed().tolist()
+
+
+def test_every_way_to_cut_a_text_into_tokens_is_open():
+    assert tokens('start: "ab" "é"') == [A, AB]
+    assert tokens('start: "ab" "é"', AB) == [FIRST, WHOLE]
+    assert tokens('start: "ab" "é"', AB, FIRST) == [SECOND]
+
+
+def test_each_token_that_ends_an_answer_may_end_it_and_only_a_whole_one():
+    assert tokens("start: /a+/") == [A]
+    assert tokens("start: /a+/", A) == [A, END, TURN_END]
+    assert tokens('start: "a"', A) == [END, TURN_END]
+
+
+def test_control_tokens_never_come_and_their_bytes_stand_for_nothing():
+    assert CONTROL not in tokens("start: /(?s:.*)/")
+    assert NAMED not in tokens("start: /(?s:.*)/", silent=(CONTROL, NAMED))
+    assert NAMED in tokens("start: /(?s:.*)/")
+
+
+def test_bytes_that_are_no_text_are_never_begun():
+    assert tokens("start: /(?s:.*)/") == [A, B, AB, FIRST, WHOLE, END, TURN_END, NAMED]
+    assert SECOND not in tokens("start: /(?s:.*)/")
+    assert tokens("start: /(?s:.*)/", FIRST) == [SECOND]
+
+
+def test_a_vocabulary_without_an_end_has_masks_of_its_own_size():
+    assert tokens("start: /a+/", 0, pieces=[b"a", b"b"], silent=()) == [0]
+    table = TokenTable([b"a", b"b"] * 16, ())
+    assert table.matcher("start: /b+/").best(np.zeros(32, np.float32)) == 1
+
+
+def test_the_best_is_the_first_of_the_largest_that_may_come():
+    matcher = TokenTable(PIECES, (CONTROL,)).matcher("start: /[ab]+/")
+    logits = np.array([1, 3, 3, 9, 9, 9, 9, 9, 9, 9], np.float32)
+    assert matcher.best(logits) == B
+    assert logits[CONTROL] == 9, "the model's own logits stay as they were"
+    matcher.take(B)
+    assert matcher.best(logits) == END
+
+
+def test_two_answers_share_a_table_and_nothing_else():
+    table = TokenTable(PIECES, (CONTROL,))
+    one, other = table.matcher('start: "ab"'), table.matcher('start: "ba"')
+    one.take(A)
+    assert (one.allowed().tolist(), other.allowed().tolist()) == ([B], [B])
+    other.take(B)
+    assert (one.allowed().tolist(), other.allowed().tolist()) == ([B], [A])
+
+
+@pytest.mark.parametrize("ask", ["best", "allowed"])
+def test_an_answer_that_can_not_go_on_does_not_end_as_if_it_were_whole(ask):
+    matcher = TokenTable(PIECES, (CONTROL,)).matcher(r'start: "a" /[^\s\S]/')
+    matcher.take(A)
+    with pytest.raises(EngineError, match="no token that continues") as error:
+        matcher.best(np.zeros(len(PIECES), np.float32)) if ask == "best" else matcher.allowed()
+    assert error.value.code == "engine_failed"
+
+
+def test_a_token_that_does_not_fit_is_an_error_from_then_on():
+    matcher = TokenTable(PIECES, (CONTROL,)).matcher('start: "ab"')
+    for _ in range(2):
+        with pytest.raises(EngineError, match="no token that continues"):
+            matcher.take(B)
+
+
+def test_a_grammar_that_costs_too_much_says_so():
+    rules = "\n".join(f"x{n}: " + " | ".join(f"/[ab]/ x{(n * k + k) % 90}" for k in range(1, 90)) for n in range(90))
+    matcher = TokenTable(PIECES, (CONTROL,)).matcher(f"start: x0\n{rules}")
+
+    def go_on() -> None:
+        for _ in range(20):
+            matcher.allowed()
+            matcher.take(A)
+
+    with pytest.raises(EngineError, match="too much time") as error:
+        go_on()
+    assert error.value.code == "bad_request"
+    with pytest.raises(EngineError, match="too much time"):
+        matcher.allowed()
+
+
+@pytest.mark.parametrize("grammar", ["start: a", "start: /(?=a)/", "", 'start: "' + "(" * 2_000])
+def test_what_is_no_grammar_is_refused(grammar):
+    with pytest.raises(EngineError, match="refuses the format") as error:
+        TokenTable(PIECES, (CONTROL,)).matcher(grammar)
+    assert error.value.code == "bad_request"
