@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.errors import ChainRejectedError, ChainUnavailableError, ErrorCode
 from chain.logs import get_logger
 from chain.retry import retry
 from chain.sequencer import refusals
@@ -16,10 +16,12 @@ from chain.sequencer.store import BatchRow, StoreError, insert_event, mark_poste
 
 log = get_logger(__name__)
 
-_OUTDATED = frozenset({"inbox_ignored", "inbox_beyond_end", "inbox_backwards", "l2_time_backwards", "l2_time_behind"})
+_OUTDATED: frozenset[ErrorCode] = frozenset(
+    {"inbox_ignored", "inbox_beyond_end", "inbox_backwards", "l2_time_backwards", "l2_time_behind"}
+)
 """L1's refusals of a sealed batch that it will never take: it has to be built anew, with today's inbox and time."""
 
-_MISPLACED = frozenset({"wrong_batch_id", "wrong_previous_root", "batch_taken"})
+_MISPLACED: frozenset[ErrorCode] = frozenset({"wrong_batch_id", "wrong_previous_root", "batch_taken"})
 """L1's refusals that say that other batches stand there than we thought."""
 
 

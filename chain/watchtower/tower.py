@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from chain.errors import ChainRejectedError, ChainUnavailableError, IdlewattError
+from chain.errors import ChainRejectedError, ChainUnavailableError, ErrorCode, IdlewattError
 from chain.frames import fraud_proof
 from chain.l1.protocol import Deployment, FraudProof, L1Head, RollupL1
 from chain.logs import get_logger
@@ -23,7 +23,7 @@ log = get_logger(__name__)
 
 _T = TypeVar("_T")
 _SALT_LABEL = b"idlewatt fraud proof salt"
-_LOST_RACES = frozenset(
+_LOST_RACES: frozenset[ErrorCode] = frozenset(
     {
         "not_challengeable",
         "already_committed",
@@ -35,7 +35,7 @@ _LOST_RACES = frozenset(
     }
 )
 """Refusals that the next look at L1 explains: somebody was faster, or L1 moved."""
-_NOT_THE_CONTRACT = frozenset({"no_gas", "chain_rejected", "read_only", "foreign_chain"})
+_NOT_THE_CONTRACT: frozenset[ErrorCode] = frozenset({"no_gas", "chain_rejected", "read_only", "foreign_chain"})
 MAX_REFUSALS = 3
 """How often the contract may refuse a proof of a batch that stands on, before it isn't tried any more."""
 

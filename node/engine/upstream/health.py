@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from chain.errors import ErrorCode
 from node.engine.protocol import EngineError
 from node.engine.state import EngineState, StateName
 from node.engine.upstream.errors import UpstreamError, again_fix, unreachable
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 
 MAX_BACKOFF_S: Final = 30.0
 CLOSED: Final = "The engine is closed."
-_ABOUT_THE_REQUEST: Final = frozenset({"bad_request", "context_too_long", "engine_busy"})
+_ABOUT_THE_REQUEST: Final[frozenset[ErrorCode]] = frozenset({"bad_request", "context_too_long", "engine_busy"})
 
 
 class Health:

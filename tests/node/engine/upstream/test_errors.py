@@ -32,6 +32,26 @@ def test_each_status_means_one_thing(status, body, code, standing):
     assert (error.code, error.standing) == (code, standing)
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (400, b"", 400),
+        (401, b"", 502),  # the key is the provider's, not the buyer's
+        (404, b'{"error":{"message":"The model `x` does not exist."}}', 404),
+        (404, b"<html>", 502),
+        (408, b"", 504),
+        (413, b'{"error":"inputs are too long"}', 400),
+        (422, b"", 400),
+        (429, b"", 429),
+        (500, b"", 502),
+        (503, b"", 503),
+        (504, b"", 504),
+    ],
+)
+def test_the_registry_has_the_status_that_a_gateway_before_the_upstream_would_answer(status, body, told):
+    assert refusal(status, body=body).entry.http_status == told
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_when_to_come_back_reaches_the_buyer(status):
     error = refusal(status, retry_after="17")
