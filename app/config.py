@@ -20,8 +20,8 @@ import msgspec
 from chain.errors import IdlewattError
 from node.engine.options import EngineOptions
 from node.engine.protocol import EngineError
-from node.hardware.manners import Manners
-from node.hardware.rules import EnergyRules, MannersRules
+from node.hardware.availability import AvailabilityPolicy
+from node.hardware.rules import AvailabilityRules, EnergyRules
 from node.hardware.tariff import tariff
 from node.hardware.week import HoursError
 
@@ -63,7 +63,7 @@ class Config(EngineOptions, frozen=True, kw_only=True):
     """Whether a price may be below what the power for it costs."""
     energy: EnergyRules = EnergyRules()
     """What power costs."""
-    manners: MannersRules = MannersRules()
+    availability: AvailabilityRules = AvailabilityRules()
     """When the machine is somebody else's."""
     keyring: bool = False
     """Whether the passphrase is looked for in the system's keyring."""
@@ -90,7 +90,7 @@ class Config(EngineOptions, frozen=True, kw_only=True):
             # Not strict: variables are text, whatever the setting is.
             config = msgspec.convert(settings, cls, strict=False)
             tariff(config.energy.price_per_kwh, config.energy.tariff)
-            Manners(config.manners)
+            AvailabilityPolicy(config.availability)
             return config
         except EngineError as error:
             raise ConfigError(f"A setting is not usable: {error.message}", fix=f"Mend it in {path}.") from None

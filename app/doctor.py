@@ -21,7 +21,7 @@ from app.home import Home
 from chain.errors import IdlewattError
 from node.hardware.rapl import ROOT_ONLY_FIX, Rapl
 from node.hardware.reading import Reading
-from node.hardware.sampler import Sampler, default_sources
+from node.hardware.sampler import HardwareSampler, default_sources
 from node.values import Health, HealthItem
 
 OLDEST_PYTHON = (3, 11)
@@ -184,7 +184,7 @@ def check_memory() -> HealthItem:
 
 def check_hardware(sysfs: Path = Path("/sys")) -> list[HealthItem]:
     """What tells about GPUs and processor, and whether power is measured or guessed."""
-    sampler = Sampler(default_sources(sysfs))
+    sampler = HardwareSampler(default_sources(sysfs))
     try:
         first = sampler.sample()
         time.sleep(POWER_INTERVAL_S)  # a processor's power is the difference of two looks

@@ -10,7 +10,7 @@ from node.values import Prices, parse_usd
 from screens.dialogs import Field, Form, FormSpec, Values
 from screens.hub import Hub
 from screens.onboarding import DEFAULT_PRICE_IN, DEFAULT_PRICE_OUT
-from screens.text import plain
+from screens.text import one_line
 
 
 async def go_online(app: App[Any], hub: Hub, model: str = "") -> None:
@@ -25,7 +25,7 @@ async def go_online(app: App[Any], hub: Hub, model: str = "") -> None:
 
 
 def _form(models: tuple[str, ...], prices: Prices | None) -> FormSpec:
-    options = tuple((plain(model, 60), model) for model in models)
+    options = tuple((one_line(model, 60), model) for model in models)
     fields = (Field("model", "Model", options=options),) if options else ()
     return FormSpec(
         title="Rent out this machine?",

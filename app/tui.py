@@ -21,7 +21,7 @@ from node.values import IdlewattError, LogLine, NodeChanged, Notice, Phase
 from screens.base import NodeScreen, stylesheets
 from screens.hub import Hub, system_now_ms
 from screens.notices import BriefNotification
-from screens.text import plain
+from screens.text import one_line
 
 if TYPE_CHECKING:
     from screens.market import MarketScreen
@@ -165,7 +165,7 @@ class IdlewattApp(App[None], inherit_bindings=False):
     def tell(self, text: str, severity: str = "information") -> None:
         """One line to the person; text from anywhere is fine."""
         level: Any = severity
-        self.notify(plain(text, 400), severity=level, markup=False)
+        self.notify(one_line(text, 400), severity=level, markup=False)
 
     # Actions
 

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
-from bench import engine_greedy, engine_manners, engine_speed
+from bench import engine_contention, engine_greedy, engine_speed
 from bench.make_model import SHAPES
 from bench.peers import PeerError
 from bench.plot import Line, chart
@@ -64,11 +64,11 @@ async def run(options: argparse.Namespace) -> str:
                 if options.plot is not None:
                     await asyncio.to_thread(options.plot.write_text, draw(speeds))
             if "pause" in parts:
-                found += told(await engine_manners.pauses(ready, rounds))
+                found += told(await engine_contention.pauses(ready, rounds))
             if "turns" in parts:
-                found += told(await engine_manners.chats(ready, rounds))
+                found += told(await engine_contention.chats(ready, rounds))
             if "share" in parts:
-                found += told(await engine_manners.shares(ready, tokens))
+                found += told(await engine_contention.shares(ready, tokens))
             if "greedy" in parts:
                 found += told(await engine_greedy.measure(ready, tokens))
     return report("engine", found)

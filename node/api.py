@@ -1,4 +1,4 @@
-"""The one seam between a node and whatever shows or steers it: screens, commands, and later an attached TUI.
+"""The API of a node: what screens and commands can ask of it.
 
 Calls that fail raise ``IdlewattError`` with one clear line, a code and a fix; nothing else escapes.
 """
@@ -54,7 +54,7 @@ class NodeApi(Protocol):
         ...
 
     async def rent_out_regardless(self, minutes: int) -> None:
-        """Rent out for so long whoever else wants the machine; 0 goes back to the manners that are set."""
+        """Rent out for so long whoever else wants the machine; 0 goes back to the rules that are set."""
         ...
 
     async def models(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from textual.worker import Worker
 
 from node.values import IdlewattError
 from screens.hub import Hub
-from screens.text import plain
+from screens.text import one_line
 from screens.widgets.alarm_bar import AlarmBar
 from screens.widgets.key_bar import KeyBar
 from screens.widgets.status_bar import StatusBar
@@ -162,4 +162,4 @@ class NodeScreen(Screen[None]):
     def tell(self, text: str, severity: str = "information") -> None:
         """One line to the person; text from anywhere is fine."""
         level: Any = severity
-        self.app.notify(plain(text, 400), severity=level, markup=False)
+        self.app.notify(one_line(text, 400), severity=level, markup=False)

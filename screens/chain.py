@@ -18,7 +18,7 @@ from screens.base import NodeScreen
 from screens.chain_safety import safety_content
 from screens.dialogs import Reveal
 from screens.hub import Hub
-from screens.text import DASH, clock, countdown, counted, duration, plain, short_hex, size
+from screens.text import DASH, clock, countdown, counted, duration, one_line, short_hex, size
 from screens.widgets.facts import facts
 from screens.widgets.table import Column, NodeTable
 
@@ -112,9 +112,9 @@ def events_content(events: Sequence[ChainEvent]) -> Content:
         Content.assemble(
             (clock(event.at_s * 1000), "dim"),
             "  ",
-            (f"{_EVENT_MARKS.get(event.kind, '·')} {plain(event.kind, 10):<10}", "$primary"),
+            (f"{_EVENT_MARKS.get(event.kind, '·')} {one_line(event.kind, 10):<10}", "$primary"),
             " ",
-            plain(event.text),
+            one_line(event.text),
         )
         for event in events
     ]
@@ -203,9 +203,9 @@ class ChainScreen(NodeScreen):
             head.update(
                 Content.assemble(
                     ("✗ ", "$error"),
-                    plain(chain.error) or "The chain does not answer.",
+                    one_line(chain.error) or "The chain does not answer.",
                     ("\n→ ", "$primary"),
-                    f"{plain(chain.fix)} r asks again; nothing is lost meanwhile.".lstrip(),
+                    f"{one_line(chain.fix)} r asks again; nothing is lost meanwhile.".lstrip(),
                 )
             )
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 
 from node.values import ChainSnapshot, DisputeStage, DisputeView, SafetyView, WaitingMessage
-from screens.text import clock, countdown, plain, short_hex
+from screens.text import clock, countdown, one_line, short_hex
 
 ETHER_WEI = 10**18
 NARROW_ROWS, WIDE_ROWS = 1, 5
@@ -28,7 +28,7 @@ def ether(amount_wei: int) -> str:
 def dispute_line(dispute: DisputeView) -> Content:
     """One dispute as far as it has come."""
     mark, style = _STAGE_MARKS[dispute.stage]
-    told = f" batch {dispute.batch_id} frame {dispute.frame}: {plain(dispute.rule, 40)} (code {dispute.code})"
+    told = f" batch {dispute.batch_id} frame {dispute.frame}: {one_line(dispute.rule, 40)} (code {dispute.code})"
     parts: list[Content | str | tuple[str, str]] = [(f"{mark} {dispute.stage.value}", f"bold {style}"), told]
     if dispute.stage is DisputeStage.COMMITTED and dispute.reveal_block is not None:
         parts.append(f", shown from L1 block {dispute.reveal_block}")
@@ -75,7 +75,7 @@ def safety_content(chain: ChainSnapshot, now_ms: int, *, wide: bool) -> Content:
     """Everything of it, most urgent first; ``now_ms`` is L1's clock."""
     safety, rows = chain.safety, WIDE_ROWS if wide else NARROW_ROWS
     if safety is None:
-        why = plain(chain.l1_error, 200)
+        why = one_line(chain.l1_error, 200)
         return Content.styled(f"✗ L1 can't be read: {why}" if why else "Asking L1…", "$error" if why else "dim")
     lines: list[Content] = []
     if safety.frozen_at_s is not None:
@@ -94,5 +94,5 @@ def safety_content(chain: ChainSnapshot, now_ms: int, *, wide: bool) -> Content:
     if not is_frozen:
         lines.append(sequencers_line(safety, rows))
     if chain.l1_error:
-        lines.append(Content.styled(f"✗ L1 doesn't answer now: {plain(chain.l1_error, 120)}", "$error"))
+        lines.append(Content.styled(f"✗ L1 doesn't answer now: {one_line(chain.l1_error, 120)}", "$error"))
     return Content("\n").join(lines)

@@ -21,8 +21,8 @@ from screens.text import (
     counted,
     meter,
     milliseconds,
+    one_line,
     percent,
-    plain,
     price,
     size,
     sparkline,
@@ -44,9 +44,9 @@ REGARDLESS_MINUTES = 60
 def phase_content(snapshot: NodeSnapshot) -> Content:
     """The headline: phase, why, the fix, and today's earnings."""
     mark, style = PHASE_MARKS[snapshot.phase]
-    why = plain(snapshot.why) or ("Nothing is rented out." if snapshot.phase is Phase.OFF else "")
+    why = one_line(snapshot.why) or ("Nothing is rented out." if snapshot.phase is Phase.OFF else "")
     lines = [Content.assemble((f"{mark} {snapshot.phase.value.upper()}", f"bold {style}"), "  ", why)]
-    fix = plain(snapshot.fix) or (
+    fix = one_line(snapshot.fix) or (
         "F3 rents a model out; 5 chats with somebody's." if snapshot.phase is Phase.OFF else ""
     )
     if fix:
@@ -76,7 +76,7 @@ def net_line(net: NetView, name: str) -> Content:
     about = " (estimated)" if net.is_estimate else ""
     unknown = f" · {counted(net.unmeasured_jobs, 'job')} unmeasured" if net.unmeasured_jobs else ""
     return Content.assemble(
-        (f"{plain(name, 24)} ", "dim"),
+        (f"{one_line(name, 24)} ", "dim"),
         f"earned {usd(net.earned_nano)}, power {usd_short(net.cost_nano)}{about}, net ",
         (usd_short(net.net_nano), "bold $error" if net.net_nano < 0 else "bold $success"),
         (unknown, "dim"),
@@ -97,9 +97,9 @@ def energy_content(energy: EnergyView | None) -> Content:
         lines += [net_line(energy.today, "today"), net_line(energy.total, "in all")]
         lines += [net_line(one, one.name) for one in (*energy.models[:3], *energy.devices[:3])]
     if energy.warning:
-        lines.append(Content.assemble(("▲ ", "$warning"), plain(energy.warning)))
-        lines.append(Content.assemble(("→ ", "bold $primary"), plain(energy.fix)))
-    lines.append(Content.styled(plain(energy.basis), "dim"))
+        lines.append(Content.assemble(("▲ ", "$warning"), one_line(energy.warning)))
+        lines.append(Content.assemble(("→ ", "bold $primary"), one_line(energy.fix)))
+    lines.append(Content.styled(one_line(energy.basis), "dim"))
     return Content("\n").join(lines)
 
 
@@ -113,8 +113,8 @@ def offer_content(snapshot: NodeSnapshot) -> Content:
     if advice is not None:
         about = " (estimated)" if advice.is_estimate else ""
         advised = [
-            ("suggest", f"{price(advice.suggested)}: {plain(advice.basis)}"),
-            ("floor", f"{price(advice.floor)}{about}: {plain(advice.floor_basis)}"),
+            ("suggest", f"{price(advice.suggested)}: {one_line(advice.basis)}"),
+            ("floor", f"{price(advice.floor)}{about}: {one_line(advice.floor_basis)}"),
         ]
     return facts(
         [
@@ -144,7 +144,7 @@ def device_line(device: DeviceView, width: int) -> Content:
     rest = Content("  ").join(parts)
     name_width = max(8, min(30, width - rest.cell_length - 6))
     return Content.assemble(
-        (device.kind.upper().ljust(4), "bold"), plain(device.name, name_width).ljust(name_width), "  ", rest
+        (device.kind.upper().ljust(4), "bold"), one_line(device.name, name_width).ljust(name_width), "  ", rest
     )
 
 
@@ -169,9 +169,11 @@ def checklist_content(items: Sequence[HealthItem]) -> Content:
     lines = []
     for item in items:
         mark, style = _HEALTH_MARKS[item.health]
-        lines.append(Content.assemble((f"{mark} ", style), (plain(item.name, 40), "bold"), "  ", plain(item.detail)))
+        lines.append(
+            Content.assemble((f"{mark} ", style), (one_line(item.name, 40), "bold"), "  ", one_line(item.detail))
+        )
         if item.health is not Health.OK and item.fix:
-            lines.append(Content.assemble(("  → ", "$primary"), plain(item.fix)))
+            lines.append(Content.assemble(("  → ", "$primary"), one_line(item.fix)))
     return Content("\n").join(lines) if lines else Content.styled("Nothing to check yet.", "dim")
 
 

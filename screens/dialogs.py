@@ -16,7 +16,7 @@ from textual.widgets import Button, Input, OptionList, Select, Static, TextArea
 from textual.widgets.option_list import Option
 
 from node.values import IdlewattError
-from screens.text import plain
+from screens.text import one_line
 from screens.widgets.facts import Fact, facts
 
 Result = TypeVar("Result")
@@ -43,7 +43,7 @@ class Dialog(ModalScreen[Result]):
     def compose(self) -> ComposeResult:
         """The box around the dialog's own widgets."""
         with VerticalScroll(id="box", can_focus=False) as box:
-            box.border_title = Content(plain(self.box_title, 60))
+            box.border_title = Content(one_line(self.box_title, 60))
             yield from self.compose_box()
 
     def compose_box(self) -> ComposeResult:
@@ -217,7 +217,7 @@ class Form(Dialog[Values | None]):
             wrong = self.spec.check(values)
         except IdlewattError as error:
             wrong = error.line()
-        self.query_one("#error", Static).update(Content.assemble(("✗ ", "$error"), plain(wrong)) if wrong else "")
+        self.query_one("#error", Static).update(Content.assemble(("✗ ", "$error"), one_line(wrong)) if wrong else "")
         if not wrong:
             self.dismiss(values)
 

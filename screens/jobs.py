@@ -16,7 +16,7 @@ from screens.base import NodeScreen
 from screens.dialogs import Reveal
 from screens.hub import Hub
 from screens.jobs_table import STAGE_MARKS, job_columns
-from screens.text import ago, clock, duration, plain, speed, usd
+from screens.text import ago, clock, duration, one_line, speed, usd
 from screens.widgets.facts import facts, receipt_facts
 from screens.widgets.table import NodeTable
 
@@ -50,7 +50,7 @@ def job_content(job: JobView, now_ms: int) -> Content:
     ]
     if job.error_code or job.error:
         parts.append(
-            Content.assemble(("✗ ", "$error"), (plain(job.error_code, 40), "bold"), " ", plain(job.error, 400))
+            Content.assemble(("✗ ", "$error"), (one_line(job.error_code, 40), "bold"), " ", one_line(job.error, 400))
         )
     if job.receipt is not None:
         parts += [Content.styled("Receipt, signed by the provider", "bold $primary"), receipt_facts(job.receipt)]

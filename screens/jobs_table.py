@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rich.text import Text
 
 from node.values import JobStage, JobView
-from screens.text import DASH, ago, plain, short_address, speed, usd
+from screens.text import DASH, ago, one_line, short_address, speed, usd
 from screens.widgets.table import Column
 
 STAGE_MARKS: dict[JobStage, tuple[str, str]] = {
@@ -29,7 +29,7 @@ def stage_text(job: JobView) -> Text:
 
 def peer_text(peer: str) -> str:
     """A peer: an address shortened, anything else as it is."""
-    return short_address(peer) if peer.startswith("0x") else plain(peer, 14)
+    return short_address(peer) if peer.startswith("0x") else one_line(peer, 14)
 
 
 def job_columns(now_ms: Callable[[], int]) -> tuple[Column[JobView], ...]:
@@ -41,7 +41,7 @@ def job_columns(now_ms: Callable[[], int]) -> tuple[Column[JobView], ...]:
     return (
         Column("stage", "stage", 11, stage_text),
         Column("role", "side", 6, lambda job: "sold" if job.role == "provider" else "bought", rank=4),
-        Column("model", "model", 12, lambda job: plain(job.model, 60), grow=True),
+        Column("model", "model", 12, lambda job: one_line(job.model, 60), grow=True),
         Column("tokens", "in → out", 12, lambda job: f"{job.input_tokens} → {job.output_tokens}", rank=3, right=True),
         Column("speed", "tok/s", 6, lambda job: speed(job.tokens_per_s), rank=2, right=True),
         Column("amount", "pay", 12, lambda job: usd(job.amount_nano), right=True),

@@ -14,7 +14,7 @@ from textual.widgets import Input, RichLog, Static
 from node.values import LogLine
 from screens.base import NodeScreen
 from screens.hub import Hub
-from screens.text import clock, plain
+from screens.text import clock, one_line
 
 LEVELS = ("debug", "info", "warning", "error")
 _RANK = {"debug": 0, "info": 1, "warning": 2, "error": 3, "critical": 4}
@@ -33,7 +33,7 @@ def log_text(line: LogLine) -> Text:
     mark, style = _MARKS[line.level]
     return Text.assemble(
         (clock(line.at_ms), "dim"), " ", (f"{mark} {line.level[:7].ljust(7)}", style), " ",
-        (plain(line.source, 14).ljust(10), "cyan"), " ", plain(line.text, MAX_LINE_CHARS),
+        (one_line(line.source, 14).ljust(10), "cyan"), " ", one_line(line.text, MAX_LINE_CHARS),
     )  # fmt: skip
 
 

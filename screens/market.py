@@ -16,18 +16,18 @@ from textual.widgets import DataTable, Input, Static
 from node.values import NodeSnapshot, OfferView
 from screens.base import NodeScreen
 from screens.hub import Hub
-from screens.text import count_short, countdown, milliseconds, plain, price, short_address, short_hex, speed, usd
+from screens.text import count_short, countdown, milliseconds, one_line, price, short_address, short_hex, speed, usd
 from screens.widgets.facts import facts
 from screens.widgets.table import Column, NodeTable
 
 
 def _model_cell(offer: OfferView) -> Text:
-    return Text(plain(offer.model, 80), style="bold" if offer.mine else "")
+    return Text(one_line(offer.model, 80), style="bold" if offer.mine else "")
 
 
 OFFER_COLUMNS: tuple[Column[OfferView], ...] = (
     Column("model", "model", 16, _model_cell, grow=True),
-    Column("quant", "quant", 6, lambda offer: plain(offer.quantization, 8), rank=5),
+    Column("quant", "quant", 6, lambda offer: one_line(offer.quantization, 8), rank=5),
     Column("input", "$ in/M", 7, lambda offer: usd(offer.prices.input_nano_per_mtok), right=True),
     Column("output", "$ out/M", 7, lambda offer: usd(offer.prices.output_nano_per_mtok), right=True),
     Column("speed", "tok/s", 6, lambda offer: speed(offer.tokens_per_s), right=True),
@@ -72,8 +72,8 @@ def empty_text(snapshot: NodeSnapshot, filtered: bool) -> str:
     if filtered:
         return "No offer matches. Esc clears the filter."
     if snapshot.relay.state != "online":
-        reason = plain(snapshot.relay.error)
-        fix = plain(snapshot.relay.fix) or "It reconnects by itself; r asks again."
+        reason = one_line(snapshot.relay.error)
+        fix = one_line(snapshot.relay.fix) or "It reconnects by itself; r asks again."
         return f"No relay ({snapshot.relay.state}): offers come over it. {reason} {fix}".replace("  ", " ")
     return "Nobody rents a model out on this relay now. F3 rents yours out; r asks again."
 
@@ -152,7 +152,7 @@ class MarketScreen(NodeScreen):
         self._table.show_rows(shown)
         self._table.set_class(not shown, "hidden")
         empty = self.query_one("#offers-empty", Static)
-        empty.update(plain(empty_text(self.hub.snapshot, bool(wanted))) if self._asked else "Asking the relay…")
+        empty.update(one_line(empty_text(self.hub.snapshot, bool(wanted))) if self._asked else "Asking the relay…")
         empty.set_class(bool(shown), "hidden")
         counted = f"{len(shown)} of {len(self.offers)}" if wanted else str(len(shown))
         self.query_one("#offers-box").border_subtitle = f"{counted} rentable now" if self.offers else ""

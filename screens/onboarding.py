@@ -22,7 +22,7 @@ from screens.base import NodeScreen
 from screens.dashboard import devices_content
 from screens.dialogs import IN_TYPING_ORDER, Form
 from screens.hub import Hub
-from screens.text import plain, price
+from screens.text import one_line, price
 from screens.wallet.forms import import_form, passphrase_problem, words_content
 
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -189,7 +189,7 @@ class OnboardingScreen(NodeScreen):
 
     def _rent_widgets(self) -> Iterable[Widget]:
         snapshot = self.hub.snapshot
-        model = plain(self._models[0], 60) if self._models else "the demo model"
+        model = one_line(self._models[0], 60) if self._models else "the demo model"
         yield _text(
             "This is what would work, and what it would ask for. You can change it later, and F3 stops it at any time."
         )
@@ -201,14 +201,14 @@ class OnboardingScreen(NodeScreen):
         )
         if snapshot.price is not None:
             found = snapshot.price
-            yield _text(f"Suggested: {price(found.suggested)} ({plain(found.basis)}). Power: {price(found.floor)}.")
+            yield _text(f"Suggested: {price(found.suggested)} ({one_line(found.basis)}). Power: {price(found.floor)}.")
         yield _buttons(("Start renting out", "rent"), ("Not now", "skip-rent"))
 
     def _ready_widgets(self) -> Iterable[Widget]:
         snapshot = self.hub.snapshot
         if snapshot.phase is Phase.DEGRADED:
             yield _text("The wallet is made. One thing is missing before strangers can be met:")
-            yield _text(f"▲ {plain(snapshot.why, 120)} {plain(snapshot.fix, 200)}")
+            yield _text(f"▲ {one_line(snapshot.why, 120)} {one_line(snapshot.fix, 200)}")
         else:
             yield _text("Everything is set up.")
         if self.role == "buy":
@@ -224,7 +224,7 @@ class OnboardingScreen(NodeScreen):
 
     def _wrong(self, line: str) -> None:
         self.query_one("#step-error", Static).update(
-            Content.assemble(("✗ ", "$error"), plain(line, 400)) if line else ""
+            Content.assemble(("✗ ", "$error"), one_line(line, 400)) if line else ""
         )
 
     def _do(self, work: Work) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from node.values import NodeSnapshot, Phase, WalletState
-from screens.text import DASH, milliseconds, plain, usd_short
+from screens.text import DASH, milliseconds, one_line, usd_short
 
 PHASE_MARKS: dict[Phase, tuple[str, str]] = {
     Phase.OFF: ("○", "dim"),
@@ -41,7 +41,7 @@ class Segment:
 def _balance(snapshot: NodeSnapshot) -> str:
     parts = []
     for wallet in snapshot.wallets:
-        name = f"{plain(wallet.label, 12)} " if len(snapshot.wallets) > 1 else ""
+        name = f"{one_line(wallet.label, 12)} " if len(snapshot.wallets) > 1 else ""
         if wallet.state is WalletState.LOCKED:
             parts.append(f"{name}locked")
         elif wallet.state is WalletState.UNLOCKED:
@@ -55,7 +55,7 @@ def _segments(snapshot: NodeSnapshot) -> list[Segment]:
     relay_ok = relay.state == "online"
     segments = [Segment(f"{mark} {snapshot.phase.value}", f"bold {style}", 0)]
     if snapshot.why:
-        segments.append(Segment(plain(snapshot.why, 60), "", 6))
+        segments.append(Segment(one_line(snapshot.why, 60), "", 6))
     rtt = f" {milliseconds(relay.rtt_ms)}" if relay_ok and relay.rtt_ms else ""
     segments.append(Segment(f"relay {_RELAY_MARKS[relay.state]}", "" if relay_ok else "$warning", 2))
     if rtt:

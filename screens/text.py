@@ -2,48 +2,36 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from node.values import NANO_PER_USD, Prices, format_usd
+from node.values.text import plain
 
 MAX_CELL_CHARS = 200
 DASH = "\u2013"
 """Stands where a value is not known."""
-_INVISIBLE = re.compile(
-    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb]"
-)
-_SPACES = re.compile(r"\s+")
+_TAB_SPACES = 4
+_SCAN_FACTOR = 4
+"""How many characters are read for each one shown, since some are removed."""
 _BARS = "▁▂▃▄▅▆▇█"
-_MAX_MARKS = 3
 _BYTES_PER_STEP = 1024
 _SECONDS_PER_MINUTE = 60
 _SECONDS_PER_HOUR = 3600
 _SECONDS_PER_DAY = 86_400
 
 
-def harmless(text: str) -> str:
-    """Text of several lines without control characters, bidi overrides, or towers of combining marks.
+def many_lines(text: str) -> str:
+    """Text of several lines, safe to show; see ``node.values.text.plain``.
 
     Peers' strings are made plain at the node's boundary already; a screen does not rely on it.
     """
-    text = _INVISIBLE.sub("", text)
-    if text.isascii():
-        return text
-    kept: list[str] = []
-    marks = 0
-    for character in text:
-        marks = marks + 1 if unicodedata.combining(character) else 0
-        if marks <= _MAX_MARKS:
-            kept.append(character)
-    return "".join(kept)
+    return plain(text, _TAB_SPACES * len(text), lines=True)
 
 
-def plain(text: str, limit: int = MAX_CELL_CHARS) -> str:
-    """One harmless line of at most ``limit`` characters, cut with an ellipsis."""
-    line = _SPACES.sub(" ", harmless(text[: limit * 4])).strip()
+def one_line(text: str, limit: int = MAX_CELL_CHARS) -> str:
+    """Text as one line of at most ``limit`` characters, safe to show; runs of spaces become one."""
+    line = " ".join(plain(text, limit * _SCAN_FACTOR).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
@@ -71,7 +59,7 @@ def price(prices: Prices) -> str:
 
 def short_hex(value: str, head: int = 6, tail: int = 4) -> str:
     """The two ends of a hash or an address."""
-    value = plain(value)
+    value = one_line(value)
     return value if len(value) <= head + tail + 3 else f"{value[: head + 2]}…{value[-tail:]}"
 
 

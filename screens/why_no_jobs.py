@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from textual.content import Content
 
 from node.values import NodeSnapshot, Phase, RejectionView
-from screens.text import DASH, duration, plain
+from screens.text import DASH, duration, one_line
 
 NORMAL = (
     "Nobody was turned away, and the offer was never gone. No jobs for a while is normal: buyers take the cheapest "
@@ -26,19 +26,19 @@ def why_no_jobs_content(rejections: Sequence[RejectionView]) -> Content:
         return Content.styled(NORMAL, "dim")
     lines = []
     for reason in rejections:
-        group = f"  {plain(reason.group, 20)}: " if reason.group else "  "
+        group = f"  {one_line(reason.group, 20)}: " if reason.group else "  "
         week = duration(reason.week_count) if reason.unit == "seconds" else str(reason.week_count)
         earlier = f" ({week} this week)" if reason.week_count > reason.count else ""
         lines.append(
             Content.assemble(
                 (f"{_today(reason):>4}", "bold $warning" if reason.count else "dim"),
                 (group, "dim"),
-                plain(reason.title or reason.reason),
+                one_line(reason.title or reason.reason),
                 (earlier, "dim"),
             )
         )
         if reason.fix:
-            lines.append(Content.assemble(("      → ", "$primary"), plain(reason.fix)))
+            lines.append(Content.assemble(("      → ", "$primary"), one_line(reason.fix)))
     return Content("\n").join(lines)
 
 

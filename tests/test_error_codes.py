@@ -13,7 +13,13 @@ from node.relay.client_errors import FATAL_CODES
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("chain", "wallet", "node", "app", "screens")
 REGISTRY = ROOT / "chain" / "errors"
+SNAKE_CASE = re.compile(r"[a-z][a-z0-9_]*")
 CODE_ARGUMENTS = {"code", "error_code"}
+CODED = {
+    "Close", "ConnectionFailure", "EndCancel", "EndClose", "EngineEnded", "Failed", "Failure", "Fault", "PeerGone",
+    "Refused", "RefusedError", "close", "fail",
+}  # fmt: skip
+"""What takes a code as one of its first three arguments, without its name."""
 
 
 @cache
@@ -43,6 +49,8 @@ def raised() -> list[tuple[str, str]]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 given = [keyword.value for keyword in node.keywords if keyword.arg in CODE_ARGUMENTS]
+                if ast.unparse(node.func).rpartition(".")[2] in CODED:
+                    given += [value for value in node.args[:3] if all(map(SNAKE_CASE.fullmatch, words(value)))]
             elif isinstance(node, ast.Assign | ast.AnnAssign):
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                 is_default = any(isinstance(target, ast.Name) and target.id == "default_code" for target in targets)
@@ -59,7 +67,7 @@ def test_every_code_that_is_raised_is_registered():
         for word, where in raised()
         if word not in ERRORS
     }
-    assert len(raised()) > 350
+    assert len(raised()) > 400
     assert unknown == set()
 
 

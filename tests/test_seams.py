@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests import import_graph
+from tests.patience import PATIENCE_S
 
 UI_PACKAGES = ("textual", "rich", "screens")
 
@@ -13,14 +14,18 @@ UI_PACKAGES = ("textual", "rich", "screens")
 @pytest.mark.parametrize("module", ["node.api", "wallet", "chain.client", "app.cli"])
 def test_nothing_headless_imports_the_user_interface(module):
     script = f"import sys, {module}; print([name for name in {UI_PACKAGES} if name in sys.modules])"
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
     assert loaded.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("module", ["app.cli", "node.api", "wallet"])
 def test_commands_that_need_no_chain_do_not_import_web3(module):
     script = f"import sys, {module}; print([name for name in ('web3', 'eth') if name in sys.modules])"
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
     assert loaded.stdout.strip() == "[]"
 
 

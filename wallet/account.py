@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 
 from chain.signing import SECP256K1_N, address_of, sign_digest
 from wallet.addresses import checksum_address
-from wallet.errors import WalletError
 from wallet.ethereum import eth_account
+from wallet.wallet_error import WalletError
 
 _VOUCHER_KEY_LABEL = b"Idlewatt voucher key v1"
 _DERIVED_BYTES = 48

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chain.signing import checksum_address
 from chain.signing import parse_address as parse_exact_address
-from wallet.errors import WalletError
+from wallet.wallet_error import WalletError
 
 __all__ = ["ADDRESS_BYTES", "checksum_address", "parse_address"]
 

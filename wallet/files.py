@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from wallet.errors import WalletError
+from wallet.wallet_error import WalletError
 
 
 def make_private_directory(directory: Path) -> None:

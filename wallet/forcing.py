@@ -15,10 +15,10 @@ from chain.state import State
 from chain.txs import TxFormatError, Withdraw, decode
 from chain.types import FIRST_INDEX, Account, withdrawal_key
 from wallet.account import UnlockedAccount
-from wallet.errors import WalletError
 from wallet.following import Follower, claimed, finalized
 from wallet.sender import check_amount, checked_address
 from wallet.steps import Step, doing, done, waiting
+from wallet.wallet_error import WalletError
 
 POLL_S = 1.0
 PAGE_MESSAGES = 256

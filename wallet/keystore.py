@@ -17,10 +17,10 @@ import msgspec
 from chain.signing import address_of
 from wallet.account import UnlockedAccount
 from wallet.addresses import checksum_address
-from wallet.errors import WalletError
 from wallet.ethereum import eth_account
 from wallet.files import file_error, make_private_directory, read_bounded, write_new_private_file
 from wallet.v3 import MAX_FILE_BYTES, SCRYPT_N, check_key_file, open_key, seal_key
+from wallet.wallet_error import WalletError
 
 MNEMONIC_WORDS = (12, 15, 18, 21, 24)
 MAX_ACCOUNT_INDEX = 2**31 - 1

@@ -13,10 +13,10 @@ from chain.replay import ReplayError, rules_of
 from chain.signing import checksum_address
 from chain.state import State
 from chain.types import FIRST_INDEX, Account, Channel, Withdrawal, account_key, channel_key, withdrawal_key
-from wallet.errors import WalletError
 from wallet.following import Follower, claimed, finalized
 from wallet.steps import Step, doing, done, waiting
 from wallet.vouchers import provable
+from wallet.wallet_error import WalletError
 
 POLL_S = 1.0
 PAGE_MESSAGES = 256

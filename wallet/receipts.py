@@ -21,8 +21,8 @@ from chain.money import MAX_NANO
 from chain.signing import SIGNATURE_BYTES, keccak256, recover
 from chain.txs import ReceiptEvidence
 from wallet.addresses import ADDRESS_BYTES, checksum_address
-from wallet.errors import WalletError
 from wallet.vouchers import MAX_CHANNEL_ID, DigestSigner
+from wallet.wallet_error import WalletError
 
 MAX_ENGINE_BUILD_CHARS = 200
 

@@ -17,7 +17,7 @@ from chain.txs import tx_id
 from chain.views import AccountView, ChainInfo, SoftReceipt
 from wallet.account import UnlockedAccount
 from wallet.addresses import ADDRESS_BYTES
-from wallet.errors import WalletError
+from wallet.wallet_error import WalletError
 
 if TYPE_CHECKING:
     from chain.client import RollupClient

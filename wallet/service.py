@@ -12,12 +12,12 @@ from chain.signing import parse_address
 from chain.txs import CloseTogether, Expire, OpenChannel, StartClose, TopUp, Transfer, Withdraw
 from chain.views import AccountView, ChainInfo, ChannelView, FaucetGrant, SoftReceipt, WithdrawalView
 from wallet.account import UnlockedAccount, VoucherKey, voucher_salt
-from wallet.errors import WalletError
 from wallet.l1 import open_bridge
 from wallet.money import MoneyTimeline, build_timeline
 from wallet.sender import NoncedTx, TxSender, check_amount, checked_address, domain_of, fee_of, poll
 from wallet.staking import Staking
 from wallet.vouchers import Voucher, redemption
+from wallet.wallet_error import WalletError
 
 if TYPE_CHECKING:
     from chain.client import RollupClient

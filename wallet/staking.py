@@ -9,9 +9,9 @@ from chain.eip712 import SigningDomain
 from chain.money import format_usd
 from chain.txs import FinishUnstake, Slash, Stake, Unstake
 from chain.views import AccountView, ChainInfo, SoftReceipt
-from wallet.errors import WalletError
 from wallet.receipts import Receipt, conflicts, receipt_evidence, verify_receipt
 from wallet.sender import TxSender, check_amount, fee_of
+from wallet.wallet_error import WalletError
 
 if TYPE_CHECKING:
     from chain.client import RollupClient

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from chain.signing import address_of
-from wallet.errors import WalletError
 from wallet.ethereum import eth_account
+from wallet.wallet_error import WalletError
 
 MAX_FILE_BYTES = 64 * 1024
 SCRYPT_N = 2**18

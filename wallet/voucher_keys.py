@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 
 from wallet.account import VoucherKey
-from wallet.errors import WalletError
 from wallet.files import file_error, read_bounded, write_new_private_file
+from wallet.wallet_error import WalletError
 
 _FILE_NAME = re.compile(r"0x([0-9a-f]{40})\.key", re.ASCII)
 _FILE_BYTES = 65

@@ -12,7 +12,7 @@ from chain.l1.protocol import SignedVoucher
 from chain.money import MAX_NANO
 from chain.signing import SIGNATURE_BYTES
 from chain.txs import Redeem
-from wallet.errors import WalletError
+from wallet.wallet_error import WalletError
 
 MAX_CHANNEL_ID = 2**32 - 1
 """Channel numbers travel as u32."""

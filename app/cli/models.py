@@ -29,7 +29,7 @@ from node.values.models import (
     PullDone,
     PullProgress,
 )
-from node.wire.text import plain
+from node.values.text import plain
 
 if TYPE_CHECKING:
     from node.models.library import Library
@@ -50,12 +50,12 @@ def command(home_path: str | None) -> None:
 
 def library_of(home: Home, config: Config, folders: Sequence[str] = ()) -> Library:
     """The models that a home and its settings can reach."""
-    from node.hardware.sampler import Sampler, device_view
+    from node.hardware.sampler import HardwareSampler, device_view
     from node.models.fit import Device
     from node.models.library import Library, free_gpus
 
     def gpus() -> tuple[Device, ...]:
-        with contextlib.closing(Sampler()) as sampler:
+        with contextlib.closing(HardwareSampler()) as sampler:
             return free_gpus(device_view(reading) for reading in sampler.sample().devices)
 
     return Library(

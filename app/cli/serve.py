@@ -45,7 +45,7 @@ from node.values import JobStage, JobView, NodeChanged, Notice, Prices, format_u
 )
 @click.option("--tensor-split", help="Shares of several GPUs, such as 3,1.")
 @click.option("--allow-loss", is_flag=True, default=None, help="Let a price be below what its power costs.")
-@click.option("--no-manners", is_flag=True, help="Rent out whoever else wants the machine.")
+@click.option("--always-available", is_flag=True, help="Rent out whoever else wants the machine.")
 @json_option
 @with_parent_option
 @as_coroutine
@@ -65,7 +65,7 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     kv_type: str | None,
     tensor_split: str | None,
     allow_loss: bool | None,
-    no_manners: bool,
+    always_available: bool,
     as_json: bool,
     with_parent: bool,
 ) -> None:
@@ -76,8 +76,8 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         kv_type=kv_type, tensor_split=tensor_split, upstream=upstream, upstream_key_env=upstream_key_env,
         allow_below_cost=allow_loss,
     )  # fmt: skip
-    if no_manners:
-        config = replace(config, manners=replace(config.manners, enabled=False))
+    if always_available:
+        config = replace(config, availability=replace(config.availability, enabled=False))
     if config.relay is None or config.chain is None:
         missing = "--relay ws://host:port" if config.relay is None else "--chain http://host:port"
         raise IdlewattError(

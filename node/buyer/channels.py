@@ -1,4 +1,4 @@
-"""The channels this node pays through: one for each running request, opened, topped up, recovered and given up here."""
+"""The channels that this node pays through: opened, topped up, reserved for a request, recovered, given up."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from node.store.records import BuyerChannel, ChannelState
 from node.store.store import Store
 from wallet.account import VoucherKey, voucher_salt
 from wallet.addresses import parse_address
-from wallet.errors import WalletError
 from wallet.vouchers import Voucher, sign_voucher
+from wallet.wallet_error import WalletError
 
 log = get_logger(__name__)
 
@@ -41,11 +41,11 @@ class OutgoingChannel:
     record: BuyerChannel
     key: VoucherKey
     fee_nano: int
-    """What opening or topping it up for this request cost."""
+    """The fee for opening it or topping it up for this request."""
 
     @property
     def channel_id(self) -> int:
-        """Its number."""
+        """The channel's number on the rollup."""
         assert self.record.channel_id is not None
         return self.record.channel_id
 
@@ -56,18 +56,18 @@ class ChannelNeed:
 
     provider: bytes
     ceiling_nano: int
-    """What the request may cost at most, as far as the buyer can tell before the quote."""
+    """The most that the request can cost, estimated before the quote."""
     min_deposit_nano: int
     max_spend_nano: int | None
 
 
 class OutgoingChannels:
-    """Every channel this node pays through.
+    """Every channel that this node pays through.
 
     Args:
-        wallet: Who pays.
+        wallet: Pays.
         chain: The rollup.
-        store: Where they are written down first.
+        store: Where channels and amounts are saved before they are used.
         on_change: Told when one changed.
     """
 
@@ -90,8 +90,8 @@ class OutgoingChannels:
         """A channel for one request: an open one that is free and holds enough, else topped up, else a new one.
 
         Args:
-            need: What for.
-            on_open: Told in one line when the chain has to be waited for.
+            need: What the request needs.
+            on_open: Called with one line for a person when the chain has to be waited for.
 
         Raises:
             IdlewattError: ``no_funds``, ``spend_limit``, ``wallet_locked``, or as the chain.
@@ -103,11 +103,11 @@ class OutgoingChannels:
             self._reserved.discard(channel.channel_id)
 
     def avoid(self, channel_id: int) -> None:
-        """The provider gives no more credit on this channel: use another one from now on."""
+        """Do not use this channel again: its provider gives no more credit on it."""
         self._refused.add(channel_id)
 
     async def sign(self, channel: OutgoingChannel, cumulative_nano: int) -> Voucher:
-        """Write the amount down, then sign it.
+        """Save the amount, then sign a voucher for it.
 
         Raises:
             IdlewattError: If the disk or the channel's state refuses.
@@ -146,7 +146,7 @@ class OutgoingChannels:
         return sign_voucher(key, rollup.domain, record.channel_id, record.signed_nano)
 
     async def reconcile(self) -> None:
-        """Bring the store and the chain together: openings that a crash cut off, channels that ended, lost memories.
+        """Compare the store with the chain: finish interrupted openings, note ended channels, recover unknown ones.
 
         Raises:
             IdlewattError: If the chain can't be asked.
@@ -263,7 +263,7 @@ class OutgoingChannels:
                 )
         balance_nano = await (await self._wallet.service()).balance()
         spare = max(least_nano, need.ceiling_nano)
-        # Where the balance is short of the wish but not of the need, the deposit is what there is.
+        # A balance below the wish but above the need goes into the channel as a whole.
         return max(balance_nano - fee_nano, min(spare, wanted)) if balance_nano - fee_nano < wanted else wanted
 
     async def _adopt_view(self, record: BuyerChannel, view: ChannelView) -> None:
@@ -284,7 +284,7 @@ class OutgoingChannels:
             await self._store.set_buyer_channel_state(record.channel_id, ChannelState.CLOSING)
 
     async def _end_missing(self, record: BuyerChannel) -> None:
-        """A channel that the newest listing leaves out: asked for by its number before it is given up."""
+        """A channel that the newest listing lacks. The chain is asked for it by number before it is given up."""
         if record.state is ChannelState.OPENING:
             if now_ms() - record.opened_at_ms > OPENING_TIMEOUT_MS:
                 await self._store.abandon_opening(record.signer)
@@ -301,7 +301,7 @@ class OutgoingChannels:
             self._on_change()
 
     async def _recover(self, views: dict[bytes, ChannelView]) -> None:
-        """Channels of this wallet that the store never knew, or forgot: a restored wallet derives their keys again."""
+        """Channels of this wallet that the store doesn't know. A restored wallet derives their keys again."""
         if not views:
             return
         try:

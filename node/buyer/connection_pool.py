@@ -10,12 +10,12 @@ from node.market.offers import Offer
 from node.relay.circuit import Circuit, NodeId
 from node.runtime.relay_connection import RelayConnection
 from node.session import buyer_io as io
-from node.session.link import SealedLink
 from node.session.mailbox import Mailbox
+from node.session.sealed_link import SealedLink
 
 CONNECT_TIMEOUT_S: Final = 10.0
 KEPT_S: Final = 240.0
-"""How long a connection on which nothing is said is kept; providers keep theirs a little longer."""
+"""How long an idle connection is kept. Providers keep theirs a little longer."""
 MOST_KEPT: Final = 8
 
 
@@ -26,14 +26,14 @@ class ProviderConnection:
         self.offer = offer
         self.mailbox = mailbox
         self.was_kept = False
-        """Whether it was open before this request: the provider may have gone since."""
+        """Whether it was open before this request. The provider may have gone since."""
         self.is_clean = True
-        """Whether nothing was asked on it yet, or what was ended in order: then more may be asked."""
+        """Whether another request may follow: nothing was asked yet, or the last request ended in order."""
         self.is_lost = False
-        """Whether it was kept, and the provider had ended it before it took in the request."""
+        """Whether it was kept open, and the provider had closed it before it read the request."""
 
     def record_outcome(self, outcome: io.Finished | io.Failed, *, was_heard: bool, is_settled: bool) -> None:
-        """A request on it is over: see whether another may follow, or the connection itself was the trouble.
+        """Note how a request ended: whether another may follow, and whether the connection itself failed.
 
         Args:
             outcome: How the request ended.
@@ -51,10 +51,10 @@ class ProviderConnection:
 
 
 class ConnectionPool:
-    """Dials providers, and keeps connections that may be of use again.
+    """Connects to providers, and keeps connections for the next request.
 
     Args:
-        relay: The buyer's connection.
+        relay: The connection to the relay.
     """
 
     def __init__(self, relay: RelayConnection) -> None:
@@ -64,7 +64,7 @@ class ConnectionPool:
         self._is_closed = False
 
     async def acquire(self, offer: Offer) -> ProviderConnection:
-        """A connection to an offer's provider: one that was kept, or a new one.
+        """A connection to an offer's provider: a kept one, or a new one.
 
         Raises:
             IdlewattError: If relay or provider can't be reached, or the provider is not who the offer says.
@@ -72,7 +72,7 @@ class ConnectionPool:
         """
         for connection in list(self._kept):
             if not connection.mailbox.is_empty:
-                self._end(connection)  # it ended, or the provider said goodbye
+                self._end(connection)  # the provider closed it, or says something unasked
             elif _is_same_end(connection.offer, offer):
                 self._kept.pop(connection).cancel()
                 connection.was_kept = True
@@ -80,13 +80,13 @@ class ConnectionPool:
         return await self.connect(offer)
 
     async def connect(self, offer: Offer) -> ProviderConnection:
-        """A new connection; raises as :meth:`to` does."""
+        """A new connection; raises as :meth:`acquire` does."""
         mailbox = Mailbox(await self.open_link(offer))
         mailbox.open()
         return ProviderConnection(offer, mailbox)
 
     async def open_link(self, offer: Offer) -> SealedLink:
-        """A new sealed session for one message and its answer; raises as :meth:`to` does."""
+        """A new sealed link for one message and its answer; raises as :meth:`acquire` does."""
         client = await self._relay.client()
         if client.free_circuits < 2:
             self._end_all()
@@ -97,7 +97,7 @@ class ConnectionPool:
         return await SealedLink.connect(dial, offer.transport_key, timeout_s=CONNECT_TIMEOUT_S)
 
     async def release(self, connection: ProviderConnection) -> None:
-        """The request on a connection is over: keep the connection if it is clean, else close it."""
+        """Give a connection back: it is kept if another request may follow on it, else closed."""
         if self._is_closed or not connection.is_clean or not connection.mailbox.is_empty:
             await connection.close("done" if connection.is_clean else "failed")
             return
@@ -106,7 +106,7 @@ class ConnectionPool:
         self._kept[connection] = asyncio.get_running_loop().call_later(KEPT_S, self._end, connection)
 
     async def close(self) -> None:
-        """Close every connection that was kept; what is given back later is closed as well."""
+        """Close every kept connection. Connections that are released later are closed as well."""
         self._is_closed = True
         self._end_all()
         await asyncio.gather(*self._endings)

@@ -1,4 +1,4 @@
-"""The market as this node sees it: what relays list, verified, and what did not pass and why."""
+"""Reads the offers that a relay lists, verifies them, and counts those that are not shown, by reason."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from node.values import OfferView
 log = get_logger(__name__)
 
 FRESH_S: Final = 3.0
-"""How long a reading of the market is used again."""
+"""How long one reading is used again."""
 MAX_OFFERS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedOffers:
-    """One reading of the market."""
+    """The offers of one reading."""
 
     offers: dict[str, Offer]
     """By offer id."""
@@ -41,7 +41,7 @@ class OfferReader:
     """Reads and verifies offers.
 
     Args:
-        relay: Where they are listed.
+        relay: Lists the offers.
         chain: What they must be signed for, and where their providers must have accounts and the stakes they claim.
     """
 
@@ -67,11 +67,11 @@ class OfferReader:
         return market
 
     def forget(self) -> None:
-        """Something about an offer proved wrong: read the market afresh next time."""
+        """Read again next time, because an offer proved wrong."""
         self._read = None
 
     async def run(self) -> None:
-        """Ask the chain about providers whenever the market is read, until cancelled."""
+        """Ask the chain about providers whenever offers are read, until cancelled."""
         await self._accounts.run()
 
     async def _verify(self, listings: list[OfferListing], rollup: Rollup, mine: bytes | None) -> VerifiedOffers:
@@ -96,7 +96,7 @@ class OfferReader:
         accounts = await self._accounts.read(rollup, claims_nano)
         offers: dict[str, Offer] = {}
         for offer in signed:
-            # One whose account the chain didn't tell of yet is not hidden for that, and shows no stake.
+            # While the chain has not answered for a provider, its offer is shown, without a stake.
             problem = account_problem(offer, accounts[offer.provider]) if offer.provider in accounts else ""
             if problem:
                 unusable[problem] += 1

@@ -1,8 +1,8 @@
-"""What the chain holds of the providers on the market: asked in the background, and waited for only for a moment.
+"""The accounts of providers on the chain, read in the background.
 
-A provider says of itself what it has at stake. The chain knows, and only the chain is believed: each provider's account
-is read, kept for a few seconds, and read at once where an offer claims more than was last seen. A chain that is slow
-holds nobody up: what it answers later is there for the next reading of the market.
+A provider claims a stake in its offer. Only the chain is believed. Each provider's account is read, kept for a few
+seconds, and read again at once where an offer claims more than the account had. A slow chain delays a reading of the
+offers for a second at most. What it answers later is used by the next reading.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from node.rollup.monitor import Rollup
 log = get_logger(__name__)
 
 FRESH_S: Final = 5.0
-"""How long an account is taken for what it was."""
+"""How long an account is used without asking again."""
 DOUBT_S: Final = 1.0
 """The same where an offer claims more than the account had."""
 PATIENCE_S: Final = 1.0
-"""The longest that a reading of the market waits for the chain."""
+"""The longest that a reading of the offers waits for the chain."""
 AT_ONCE: Final = 8
 """Questions under way at once."""
 MAX_WANTED: Final = 1_000
@@ -39,7 +39,7 @@ _Key = tuple[str, bytes]
 
 
 class ProviderAccounts:
-    """The accounts of providers, as the chain has them; ``run`` asks."""
+    """The accounts of providers, as the chain has them; :meth:`run` asks the chain."""
 
     def __init__(self) -> None:
         self._kept: FIFOCache[_Key, tuple[float, AccountView | None]] = FIFOCache(MAX_KEPT)
@@ -50,7 +50,7 @@ class ProviderAccounts:
         self._done = asyncio.Event()
 
     async def read(self, rollup: Rollup, claims_nano: Mapping[bytes, int]) -> dict[bytes, AccountView | None]:
-        """The accounts of these providers; ``None`` for one that has none, and nothing for one not known yet.
+        """The accounts of these providers: ``None`` for a provider without one, no entry for one not known yet.
 
         Args:
             rollup: The chain.
@@ -77,7 +77,7 @@ class ProviderAccounts:
         }
 
     async def run(self) -> None:
-        """Ask for whatever is wanted, until cancelled."""
+        """Ask the chain for the accounts that :meth:`read` needs, until cancelled."""
         while True:
             await self._due.wait()
             self._due.clear()
@@ -94,7 +94,7 @@ class ProviderAccounts:
             try:
                 account = await rollup.client.account(provider)
             except IdlewattError:
-                # The chain desk tells that the chain is silent. What was known stays, the rest is asked for again.
+                # The rollup monitor tells that the chain is silent. Known accounts stay, the rest is asked for again.
                 self._wanted.clear()
                 return
             self._kept[rollup.info.deployment, provider] = time.monotonic(), account

@@ -1,4 +1,4 @@
-"""Buying: from a question to a paid, receipted answer; failover before the first token, nothing lost after it."""
+"""Buying: from a question to a paid answer with a receipt. Another offer is tried until the first token came."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from chain.errors import IdlewattError
+from chain.errors import ErrorCode, IdlewattError
 from chain.logs import get_logger
 from node.buyer.channels import ChannelNeed, OutgoingChannel, OutgoingChannels
 from node.buyer.connection_pool import ConnectionPool, ProviderConnection
@@ -29,7 +29,7 @@ from node.session import buyer_io as io
 from node.session import messages as m
 from node.store.store import Store
 from node.values import ChatEvent, ChatTurn, OfferView
-from node.wire.text import plain
+from node.values.text import plain
 from wallet.addresses import checksum_address
 from wallet.receipts import Receipt
 
@@ -41,22 +41,23 @@ CONNECT_TIMEOUT_S: Final = 10.0
 EVENTS_WAITING: Final = 256
 CANCEL_TIMEOUT_S: Final = 15.0
 BYTES_PER_TOKEN: Final = 2
-"""A cautious guess for the deposit; the quote has the true count."""
+"""A cautious estimate for the deposit; the quote has the true count."""
 RECONCILE_S: Final = 20.0
 SETTLE_PAUSES_S: Final = (1.0, 5.0, 20.0)
 
 BUSY_PAUSE_S: Final = 0.5
 
-CHANNEL_REFUSED: Final = frozenset({"unknown_channel", "channel_closing", "channel_expiring", "unpaid"})
-"""The offer is good and the channel is not: the same offer is asked again, through another channel."""
+CHANNEL_REFUSED: Final[frozenset[ErrorCode]] = frozenset(
+    {"unknown_channel", "channel_closing", "channel_expiring", "unpaid"}
+)
+"""The channel was refused, not the request: the same offer is asked again through another channel."""
 
-NO_FAILOVER: Final = frozenset(
+NO_FAILOVER: Final[frozenset[ErrorCode]] = frozenset(
     {
         "ambiguous_wallet",
         "cancelled",
         "chain_timeout",
         "chain_unreachable",
-        "no_account",
         "no_funds",
         "no_voucher_key",
         "no_wallet",
@@ -74,7 +75,7 @@ class BuyerService:
 
     Args:
         relay: A connection under a throwaway identity, so that the relay never learns who buys.
-        wallet: Who pays.
+        wallet: Pays.
         chain: The rollup.
         store: Channels, receipts, jobs.
         jobs: Where jobs are shown and kept.
@@ -148,7 +149,7 @@ class BuyerService:
             await self.connections.close()
 
     def reconcile_soon(self) -> None:
-        """The chain came, or the wallet was unlocked: look at the channels now."""
+        """Compare the channels with the chain now: it came back, or the wallet was unlocked."""
         self._reconcile_due.set()
 
     # One turn
@@ -157,7 +158,7 @@ class BuyerService:
         try:
             await self._turn(view)
         except IdlewattError as error:
-            await view.fail(error.code, error.message, error.fix)
+            await view.fail(error.wire_code, error.message, error.fix)
         except TimeoutError:
             await view.fail("provider_silent", "The provider did not answer in time.", "Ask again.")
         except Exception:
@@ -177,7 +178,7 @@ class BuyerService:
             except IdlewattError:
                 if attempt:
                     break
-                # What was read a moment ago may be stale: the offer may have come since.
+                # The last reading may be stale: the offer may have come since.
                 market = await self.offer_reader.read(mine=self._wallet.address, fresh=True)
                 chosen = _choose(market, turn, failed)
             failure = await self._attempt(view, market.offers[chosen.offer_id], chosen)
@@ -203,7 +204,7 @@ class BuyerService:
         connecting = asyncio.create_task(self.connections.acquire(offer), name="connect")
 
         async def about_to_open(text: str) -> None:
-            # Nothing is paid into a channel with somebody who can't be reached.
+            # No deposit goes into a channel with a provider that can't be reached.
             await connecting
             await view.stage("opening_channel", text)
 
@@ -213,7 +214,7 @@ class BuyerService:
                 failure = await self._ask(view, connection, offer, channel)
                 if failure is None or view.cancelled or not connection.is_lost:
                     return failure
-                # A connection from before can have ended unnoticed: that says nothing about the provider.
+                # A kept connection can have ended unnoticed. That says nothing about the provider.
                 return await self._ask_anew(view, offer, channel)
         except (IdlewattError, TimeoutError) as error:
             return _failed(error)
@@ -221,7 +222,7 @@ class BuyerService:
             await self._release(connecting)
 
     async def _release(self, connecting: asyncio.Task[ProviderConnection]) -> None:
-        """The connection that was being made, or no longer."""
+        """Release the connection, or stop making it."""
         connecting.cancel()
         (connection,) = await asyncio.gather(connecting, return_exceptions=True)
         if isinstance(connection, ProviderConnection):
@@ -276,7 +277,7 @@ class BuyerService:
             adopt=lambda voucher: self._adopt(channel, voucher.cumulative_nano),
             keep=lambda receipt: self._keep_receipt(receipt, offer),
             report=view.report,
-            patience=ResponseTimeouts.for_speed(offer.tokens_per_s_milli / 1000, offer.ttft_ms, prompt_bytes),
+            timeouts=ResponseTimeouts.for_speed(offer.tokens_per_s_milli / 1000, offer.ttft_ms, prompt_bytes),
         )
         await view.stage("asking", f"Asking {offer_name(offer)}.")
         view.attach(session)
@@ -320,7 +321,7 @@ class BuyerService:
 
 
 def offer_name(offer: Offer) -> str:
-    """The offer's model, harmless."""
+    """The name of the offer's model, plain."""
     return plain(offer.model, 96)
 
 
@@ -352,18 +353,18 @@ def _need(offer: Offer, turn: ChatTurn) -> ChannelNeed:
 
 def _failed(error: IdlewattError | TimeoutError) -> io.Failed:
     if isinstance(error, IdlewattError):
-        return io.Failed(error.code, error.message, error.fix)
+        return io.Failed(error.wire_code, error.message, error.fix)
     return io.Failed("provider_silent", "The provider did not answer in time.", "Ask again, or choose another offer.")
 
 
 async def _wind_up(view: TurnView, task: asyncio.Task[None], waiting: asyncio.Queue[ChatEvent | None]) -> None:
-    """Let a turn that nobody reads any more end properly: cancelled, paid, receipted; then end it in any case."""
+    """End a turn that has no reader any more: wait a moment for payment and receipt, then cancel it."""
     drain = asyncio.create_task(_drain(waiting))
     try:
         if view.is_asking or task.done():
             await asyncio.wait({task}, timeout=CANCEL_TIMEOUT_S)
     finally:
-        # Before a provider was asked nothing is owed; an opening that is cut off here is found again by its signer.
+        # Before a provider was asked nothing is owed. An opening that is interrupted here is found again by its signer.
         drain.cancel()
         task.cancel()
         await asyncio.gather(task, drain, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""One request on the buyer's side: runs the machine of ``node.session.buyer`` against a circuit, a disk and a key."""
+"""One request on the buyer's side: runs the state machine of ``node.session.buyer`` with link, disk and key."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ log = get_logger(__name__)
 
 SEND_TIMEOUT_S: Final = 30.0
 MOST_QUEUED_S: Final = 900.0
-"""How long a provider may keep a buyer in line with words alone."""
+"""How long a provider may keep a request queued."""
 PATIENT_TOKENS: Final = 100
 """A provider may be silent for as long as this many of its tokens take."""
 
 
 class ResponseTimeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the provider may say nothing, by what is waited for; scaled to the speed its offer claims."""
+    """How long the provider may be silent in each stage, scaled to the speed that its offer claims."""
 
     quote_s: float
     first_token_s: float
@@ -38,7 +38,7 @@ class ResponseTimeouts(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def for_speed(cls, tokens_per_s: float, ttft_ms: float, prompt_bytes: int) -> ResponseTimeouts:
-        """Deadlines for an offer: a slow machine gets time in proportion, a silent one does not get for ever."""
+        """Deadlines for an offer: a slow machine gets more time, within limits."""
         token_s = 1 / tokens_per_s if tokens_per_s > 0 else 1.0
         return cls(
             quote_s=30.0 + prompt_bytes / 20_000,
@@ -52,14 +52,15 @@ class BuyerSession:
     """Runs one request to its end.
 
     Args:
-        mailbox: What the provider says on the open link, which whoever made this session closes.
+        mailbox: The provider's messages on the open link. The caller closes the link.
         terms: What is known of channel and provider.
         ask: The request.
-        sign: Writes a cumulative amount down, then signs the voucher.
-        adopt: Writes down that a voucher with our own signature exists.
-        keep: Writes a checked receipt down.
-        report: Told quote, place in line, text and the outcome; may wait, which slows the provider down.
-        patience: Deadlines.
+        sign: Saves a cumulative amount, then signs the voucher.
+        adopt: Saves that a voucher with our own signature exists.
+        keep: Saves a checked receipt.
+        report: Called with the quote, the place in the queue, text and the outcome. Waiting in it slows the
+            provider down.
+        timeouts: Deadlines.
     """
 
     def __init__(
@@ -71,15 +72,15 @@ class BuyerSession:
         sign: Callable[[int], Awaitable[Voucher]],
         adopt: Callable[[Voucher], Awaitable[None]],
         keep: Callable[[Receipt], Awaitable[None]],
-        report: Callable[[io.Report, machine.BuyerState], Awaitable[None]],
-        patience: ResponseTimeouts,
+        report: Callable[[io.ReportProgress, machine.BuyerState], Awaitable[None]],
+        timeouts: ResponseTimeouts,
     ) -> None:
         self._mailbox = mailbox
         self._sign = sign
         self._adopt = adopt
         self._keep = keep
         self._report = report
-        self._patience = patience
+        self._timeouts = timeouts
         self.state, self._first = machine.start(terms, ask)
         self.outcome: io.Finished | io.Failed | None = None
         self.settled = False
@@ -116,11 +117,11 @@ class BuyerSession:
         if (event := self._at_hand()) is not None:
             return event
         self._is_silent = False
-        deadline.begin(self._patience_s())
+        deadline.begin(self._timeout_s())
         while event is None:
             stirred.clear()
             await stirred.wait()
-            event = self._at_hand() or (io.Silence() if self._is_silent else None)
+            event = self._at_hand() or (io.ProviderSilent() if self._is_silent else None)
         deadline.end()
         return event
 
@@ -130,33 +131,33 @@ class BuyerSession:
 
     def _at_hand(self) -> io.Event | None:
         if self._cancel_due:
-            # Before what was read ahead: the person wants no more of it.
+            # Before the text that was read ahead, because the reader wants no more.
             self._cancel_due = False
-            return io.CancelWanted()
+            return io.CancelRequested()
         try:
             message = self._mailbox.take()
         except m.MessageError as error:
             return io.PeerGone("protocol", error.message)
         except IdlewattError as error:
-            return io.PeerGone(error.code, error.message)
+            return io.PeerGone(error.wire_code, error.message)
         if message is None:
             return None
         self.was_heard = True
         return io.Received(message)
 
-    def _patience_s(self) -> float:
+    def _timeout_s(self) -> float:
         match self.state.stage:
             case machine.Stage.ASKED:
-                return self._patience.quote_s
+                return self._timeouts.quote_s
             case machine.Stage.QUOTED if self._queued_at_s is not None:
                 left_s = self._queued_at_s + MOST_QUEUED_S - asyncio.get_running_loop().time()
-                return max(0.0, min(left_s, self._patience.first_token_s))
+                return max(0.0, min(left_s, self._timeouts.first_token_s))
             case machine.Stage.QUOTED:
-                return self._patience.first_token_s
+                return self._timeouts.first_token_s
             case machine.Stage.PAYING:
-                return self._patience.settled_s
+                return self._timeouts.settled_s
             case _:
-                return self._patience.next_token_s
+                return self._timeouts.next_token_s
 
     async def _feed(self, event: io.Event) -> None:
         pending = deque([event])
@@ -181,20 +182,20 @@ class BuyerSession:
         match action:
             case io.Send(message):
                 await self._send(message)
-            case io.Sign(cumulative_nano):
+            case io.SignVoucher(cumulative_nano):
                 try:
                     return io.Signed(await self._sign(cumulative_nano))
                 except IdlewattError as error:
-                    return io.SigningFailed(error.code, error.message, error.fix)
-            case io.Adopt(voucher):
+                    return io.SigningFailed(error.wire_code, error.message, error.fix)
+            case io.AdoptVoucher(voucher):
                 try:
                     await self._adopt(voucher)
                 except IdlewattError as error:
-                    return io.SigningFailed(error.code, error.message, error.fix)
-            case io.Keep(receipt):
-                # While the voucher for it is signed and on its way.
+                    return io.SigningFailed(error.wire_code, error.message, error.fix)
+            case io.KeepReceipt(receipt):
+                # In the background, while the voucher for it is signed and sent.
                 self._keeping = asyncio.create_task(self._write_down(receipt), name="keep a receipt")
-            case io.Report():
+            case io.ReportProgress():
                 await self._report(action, self.state)
             case io.Finished() | io.Failed():
                 self.outcome = action
@@ -215,5 +216,5 @@ class BuyerSession:
         except m.MessageError:
             raise
         except (IdlewattError, TimeoutError):
-            # The mailbox hears of it too, and says it in order: what arrived before still counts.
+            # The mailbox ends as well, after what arrived before.
             self._gone = True

@@ -1,4 +1,4 @@
-"""What a buyer says to providers besides asking: vouchers that a broken session swallowed, and closing together."""
+"""Settles with providers outside a request: sends vouchers again that a broken session lost, closes channels."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from node.runtime.events import EventBus
 from node.session import messages as m
 from node.store.records import BuyerChannel, ChannelState
 from node.store.store import Store
-from node.wire.text import plain
-from wallet.errors import WalletError
+from node.values.text import plain
+from wallet.wallet_error import WalletError
 
 log = get_logger(__name__)
 
@@ -30,10 +30,10 @@ class Settlement:
     """Settles what is open with providers, and closes channels.
 
     Args:
-        connections: How they are reached.
-        offer_reader: Where providers are found.
+        connections: Connects to providers.
+        offer_reader: Finds a provider's newest offer.
         channels: The channels paid through.
-        wallet: Who closes.
+        wallet: Closes channels.
         chain: The rollup.
         store: Channel states.
         events: Where events go.
@@ -59,13 +59,13 @@ class Settlement:
         self._settling: set[asyncio.Task[None]] = set()
 
     def settle_later(self, offer: Offer, record: BuyerChannel) -> None:
-        """Hand the channel's newest voucher in again, a little later and a few times."""
+        """Send the channel's newest voucher again, a little later and a few times."""
         task = asyncio.create_task(self._settle(offer, record), name="settle")
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
 
     async def _settle(self, offer: Offer, record: BuyerChannel) -> None:
-        """Hand the newest voucher in again; if that fails too, the next request on the channel carries it."""
+        """Send the newest voucher again. If that fails too, the next request on the channel carries it."""
         for pause_s in SETTLE_PAUSES_S:
             await asyncio.sleep(pause_s)
             try:
@@ -79,7 +79,7 @@ class Settlement:
                 log.info("channel_not_settled", channel=record.channel_id, error=str(error))
 
     async def _say(self, offer: Offer, message: m.Message) -> m.Message:
-        """Open a session, say one thing, and take the answer."""
+        """Open a session, send one message, and return the answer."""
         link = await self._connections.open_link(offer)
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
@@ -133,7 +133,7 @@ class Settlement:
         return answer
 
     async def finish_closes(self) -> None:
-        """Take back what lone closes and expiries have set free."""
+        """End channels that expired or whose close delay is over, and take the rest back."""
         for record in await self._store.buyer_channels(live_only=True):
             if record.channel_id is None:
                 continue
@@ -153,12 +153,12 @@ class Settlement:
                     log.warning("channel_not_ended", channel=record.channel_id, error=error.line())
 
     async def stop(self) -> None:
-        """End what is still being tried."""
+        """Stop all attempts that still run."""
         for task in self._settling:
             task.cancel()
         await asyncio.gather(*self._settling, return_exceptions=True)
 
 
 def _peer_error(code: str, message: str, fix: str) -> IdlewattError:
-    """A peer's coded error as one of ours, harmless."""
+    """A peer's coded error as one of ours, with plain text."""
     return IdlewattError(plain(message, 300) or "The provider refused.", peer_code=plain(code, 48), fix=plain(fix, 300))

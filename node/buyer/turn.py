@@ -1,4 +1,4 @@
-"""One chat turn as its reader sees it: the events it emits, the job it is, and its cancellation."""
+"""One chat turn: the events that its reader gets, its job, and its cancellation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from node.values import (
     JobView,
 )
 from node.values.inference import TokenLogprob
-from node.wire.text import plain
+from node.values.text import plain
 from wallet.addresses import checksum_address
 
 Stage = Literal["choosing", "connecting", "opening_channel", "asking", "queued", "prefill"]
@@ -69,17 +69,17 @@ class TurnView:
         return self._session is not None
 
     def cancel(self) -> None:
-        """The reader wants no more."""
+        """Cancel the turn."""
         self.cancelled = True
         if self._session is not None:
             self._session.cancel()
 
     async def stage(self, stage: Stage, detail: str) -> None:
-        """Something before the first token."""
+        """Tell a stage before the first token."""
         await self._emit(ChatStage(stage=stage, detail=detail))
 
     async def fail(self, code: str, message: str, fix: str, cost_nano: int = 0) -> None:
-        """The turn is over without a full answer."""
+        """End the turn without a full answer."""
         await self._emit(
             ChatFailed(
                 code=plain(code, 48) or "failed",
@@ -90,7 +90,7 @@ class TurnView:
         )
 
     def begin(self, job_id: str, offer: Offer, channel: OutgoingChannel, jobs: JobRegistry) -> None:
-        """A provider is about to be asked."""
+        """Start the job: a provider is about to be asked."""
         self._offer, self._channel, self._jobs = offer, channel, jobs
         self._asked_s, self._first_s, self._last_s, self._first_tokens = time.monotonic(), 0.0, 0.0, 0
         self._trimmer, self._logprobs = TagTrimmer(), ()
@@ -113,12 +113,12 @@ class TurnView:
         jobs.update(self._job)
 
     def attach(self, session: BuyerSession) -> None:
-        """The session that a cancellation ends."""
+        """Set the session that a cancellation ends."""
         self._session = session
         if self.cancelled:
             session.cancel()
 
-    async def report(self, report: io.Report, state: machine.BuyerState) -> None:
+    async def report(self, report: io.ReportProgress, state: machine.BuyerState) -> None:
         """Pass on what the session reports."""
         match report.message:
             case m.Quote() as quote:
@@ -138,7 +138,7 @@ class TurnView:
                 await self._show(self._trimmer.feed(delta.text, thinking=delta.thinking), state)
 
     async def _show(self, pieces: list[Piece], state: machine.BuyerState) -> None:
-        """Emit text, harmless on screen; log-probabilities go with the first that comes after them."""
+        """Emit text that is safe on a screen. Log-probabilities go with the next text."""
         for text, thinking in pieces:
             shown = plain(text, 4 * len(text) + 4, lines=True)
             if shown:
@@ -154,7 +154,7 @@ class TurnView:
                 )
 
     async def abandon(self, jobs: JobRegistry) -> None:
-        """This provider delivered nothing; another may be tried."""
+        """Drop the job: this provider delivered nothing, and another may be tried."""
         self._session = None
         jobs.drop(self._job)
         self._job = None
@@ -162,7 +162,7 @@ class TurnView:
     async def conclude(
         self, session: BuyerSession, outcome: io.Finished | io.Failed, record: BuyerChannel, jobs: JobRegistry
     ) -> None:
-        """The request is over: tell it, and keep the job."""
+        """End the turn with its outcome, and save the job."""
         state = session.state
         await self._show(self._trimmer.finish(), state)
         self._update(state, JobStage.STREAMING)
@@ -229,7 +229,7 @@ MOST_SHOWN_WAIT_S = 24 * 3_600
 
 
 def in_line(position: int, eta_ms: int) -> str:
-    """Where a waiting request stands, as in "2nd in line, about 14 s."; both numbers are the provider's word."""
+    """A waiting request's place, as in "2nd in line, about 14 s."; both numbers are claims of the provider."""
     if position < 1:
         return "Next in line."
     wait_s = min(MOST_SHOWN_WAIT_S, -(-eta_ms // 1000))

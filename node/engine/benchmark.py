@@ -24,7 +24,7 @@ from node.models.digest import DigestCache
 from node.models.discovery import Found
 from node.values.inference import ChatMessage, Sampling
 from node.values.models import BenchRow, BenchView
-from node.wire.text import plain
+from node.values.text import plain
 
 STREAMS: Final = (1, 2, 4, 8)
 PROMPT_TOKENS: Final = 512

@@ -14,9 +14,9 @@ from node.engine.threads import Threads, default_threads
 from node.engine.tuning import TuningCache, candidates, tuning_key
 from node.engine.worker.cache import EVICT_AFTER_TOKENS
 from node.hardware.backend import installed_backend, llama_version
-from node.models.errors import ModelError
 from node.models.fit import Fit, available_memory_bytes, plan
 from node.models.gguf import GgufInfo, inspect
+from node.models.model_error import ModelError
 
 MAX_LAYERS = 512
 """llama.cpp's own bound (`LLAMA_MAX_LAYERS`): it aborts above it, as it does without any."""

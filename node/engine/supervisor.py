@@ -17,8 +17,8 @@ from node.engine.state import EngineState, StateName
 from node.engine.tuning import TuningCache
 from node.engine.watchdog import Watchdog
 from node.models.digest import DigestCache
-from node.models.errors import ModelError, printable
 from node.models.fit import Fit
+from node.models.model_error import ModelError, printable
 
 
 class Supervisor:

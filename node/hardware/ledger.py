@@ -8,7 +8,7 @@ import msgspec
 
 from node.hardware.energy import Own, PowerGuess, Spent, guess, millijoules, next_baseline_w, share, spent
 from node.hardware.reading import Reading
-from node.hardware.sampler import Sample
+from node.hardware.sampler import HardwareSample
 from node.hardware.tariff import cost_nano
 
 MAX_JOBS: Final = 1_024
@@ -54,7 +54,7 @@ class Ledger:
 
     def __init__(self, *, cpu_w: float | None = None, gpu_w: float | None = None) -> None:
         self._cpu_w, self._gpu_w = cpu_w, gpu_w
-        self._before: Sample | None = None
+        self._before: HardwareSample | None = None
         self._baseline_w: dict[str, float] = {}
         self._jobs: dict[str, _Account] = {}
         self.last: tuple[Spent, ...] = ()
@@ -76,7 +76,7 @@ class Ledger:
         """Jobs that began and did not end."""
         return frozenset(job_id for job_id, account in self._jobs.items() if account.ended_s is None)
 
-    def look(self, sample: Sample, own: Own, nano_per_kwh: int) -> dict[str, tuple[DeviceShare, ...]]:
+    def look(self, sample: HardwareSample, own: Own, nano_per_kwh: int) -> dict[str, tuple[DeviceShare, ...]]:
         """One more look at the devices; gives what each job that ended since the last one took in all."""
         before, self._before = self._before, sample
         if before is not None:
@@ -108,7 +108,7 @@ class Ledger:
         """What a device is taken to draw where nothing measures it."""
         return guess(reading, cores, cpu_w=self._cpu_w, gpu_w=self._gpu_w)
 
-    def _spent(self, before: Sample, after: Sample, own: Own) -> tuple[Spent, ...]:
+    def _spent(self, before: HardwareSample, after: HardwareSample, own: Own) -> tuple[Spent, ...]:
         earlier = {reading.device_id: reading for reading in before.devices}
         found = (
             spent(

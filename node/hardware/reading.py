@@ -8,7 +8,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from node.wire.text import plain
+from node.values.text import plain
 
 NAME_CHARS: Final = 64
 MAX_POWER_W: Final = 100_000.0

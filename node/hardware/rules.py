@@ -1,4 +1,4 @@
-"""What a person set about power and manners, as ``config.toml`` has it: checked on reading, light to import."""
+"""What a person set about power and availability, as ``config.toml`` has it: checked on reading, light to import."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class EnergyRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What a GPU takes at full load, where nothing measures it."""
 
 
-class MannersRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[manners]``: when the machine is somebody else's."""
+class AvailabilityRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[availability]``: when the machine is somebody else's."""
 
     enabled: bool = True
     """Whether any of this is looked at."""

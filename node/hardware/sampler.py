@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
+from chain.logs import get_logger
 from node.hardware.drm import DrmSource
 from node.hardware.host import AppleSource, CpuSource
 from node.hardware.nvidia import NvidiaSource
 from node.hardware.reading import Reading, Source
 from node.values import DeviceView
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
-class Sample(msgspec.Struct, frozen=True, kw_only=True):
+class HardwareSample(msgspec.Struct, frozen=True, kw_only=True):
     """Every device at one moment; GPUs first."""
 
     at_s: float
@@ -30,7 +30,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(device_view(reading) for reading in self.devices)
 
 
-class Sampler:
+class HardwareSampler:
     """Reads all sources; one thread at a time may call :meth:`sample`.
 
     Args:
@@ -43,7 +43,7 @@ class Sampler:
         self._clock = clock
         self._broken: set[str] = set()
 
-    def sample(self) -> Sample:
+    def sample(self) -> HardwareSample:
         """Every GPU, then the processor; never raises."""
         readings: list[Reading] = []
         for source in self._sources:
@@ -53,8 +53,10 @@ class Sampler:
                 # A driver that breaks takes its own figures away and nothing else; it is told of once.
                 if source.name not in self._broken:
                     self._broken.add(source.name)
-                    log.exception("the hardware source %s failed", source.name)
-        return Sample(at_s=self._clock(), devices=tuple(sorted(readings, key=lambda reading: reading.kind == "cpu")))
+                    log.exception("hardware_source_failed", source=source.name)
+        return HardwareSample(
+            at_s=self._clock(), devices=tuple(sorted(readings, key=lambda reading: reading.kind == "cpu"))
+        )
 
     def close(self) -> None:
         """Let go of drivers."""

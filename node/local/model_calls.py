@@ -1,4 +1,4 @@
-"""The part of a node's API that is about the models on this machine and on the events."""
+"""The part of ``NodeApi`` that is about models on this machine and on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from node.runtime.events import EventBus
 from node.runtime.settings import NodeSettings
 from node.values import DeviceView
 from node.values.models import BenchEvent, FitView, HubModelView, ModelDetail, ModelView, PullEvent
-from node.wire.text import plain
+from node.values.text import plain
 
 
 class ModelCalls:
@@ -135,7 +135,7 @@ class ModelCalls:
         )
 
     async def _loaded(self) -> Path | None:
-        """The file of what is rented out, or being loaded for it."""
+        """The file of the model that is rented out or being loaded; ``None`` where none is."""
         settings = self._settings
         if not self._provider.wanted or settings.upstream_url is not None:
             return None

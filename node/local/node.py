@@ -1,4 +1,4 @@
-"""The node in this process: everything behind ``NodeApi``, on one loop, owned by one task group."""
+"""The node in this process: every service behind ``NodeApi``, on one loop, owned by one task group."""
 
 from __future__ import annotations
 
@@ -71,11 +71,13 @@ class LocalNode(WalletCalls, ModelCalls):
         # Buying goes over a connection of its own, under a throwaway identity: the relay can't tie it to the offer.
         self._buying_relay = RelayConnection(settings.relay_url, lambda: events.changed("relay"))
         buyer = BuyerService(self._buying_relay, wallet, chain, store, jobs, events)
-        self._energy = EnergyMeter(settings.energy, store, jobs, events, programs=watched_programs(settings.manners))
+        self._energy = EnergyMeter(
+            settings.energy, store, jobs, events, programs=watched_programs(settings.availability)
+        )
         self._price = PriceAdvisor(settings, self._energy, buyer.market, events)
         provider = ProviderService(settings, wallet, chain, store, jobs, events, check_price=self._price.check)
         self._availability = AvailabilityMonitor(
-            settings.manners,
+            settings.availability,
             events,
             look=lambda: (self._energy.sample, self._energy.processes),
             is_busy=self._is_busy,
@@ -123,7 +125,7 @@ class LocalNode(WalletCalls, ModelCalls):
             yield node
 
     async def _work(self) -> None:
-        """What goes on in the background, all of it owned by one group, until it is cancelled."""
+        """Run every background service in one task group, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for name, service in (
                 ("chain", self._chain.run),
@@ -135,7 +137,7 @@ class LocalNode(WalletCalls, ModelCalls):
                 ("providers' accounts", self._buyer.offer_reader.run),
                 ("vouchers", self._provider.earnings.watch),
                 ("devices", self._energy.run),
-                ("manners", self._availability.run),
+                ("availability", self._availability.run),
                 ("price", lambda: self._price.run(self._provider.view)),
                 ("account", self._account.run),
                 ("history", self._sample_history),
@@ -276,7 +278,7 @@ class LocalNode(WalletCalls, ModelCalls):
         )
 
     def _cost_warning(self) -> tuple[str, str]:
-        """What to say about power that costs more than it brings: what was, before what will be."""
+        """The warning that power costs more than it earns, and its fix: about past jobs first, then about the price."""
         energy = self._energy.view()
         if energy is not None and energy.warning:
             return energy.warning, energy.fix
@@ -319,7 +321,7 @@ class LocalNode(WalletCalls, ModelCalls):
         await provider.rejections.run(lambda: offline_reason(self._verdict(), provider.free_slots))
 
     async def _guarded(self, service: Callable[[], Awaitable[None]]) -> None:
-        """A background service that breaks is told of, and takes nothing else with it."""
+        """Run a service. Where it fails, the person is told and the others go on."""
         try:
             await service()
         except Exception:

@@ -1,4 +1,4 @@
-"""The part of a node's API that is about its wallet and the wallet's channels."""
+"""The part of ``NodeApi`` that is about the wallet and its channels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from node.rollup.monitor import RollupMonitor
 from node.store.store import Store
 from node.values import ChannelSummary, MoneyView, SlashView, Step, WalletView
 from wallet.addresses import parse_address
-from wallet.errors import WalletError
+from wallet.wallet_error import WalletError
 
 WALLET_ID: Final = "main"
 

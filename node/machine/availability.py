@@ -1,4 +1,4 @@
-"""Watches whose machine it is, and has the provider pause and go on; every pause says why and how to override it."""
+"""Pauses the provider while other users need the machine, and resumes it. Each pause has a reason and a fix."""
 
 from __future__ import annotations
 
@@ -10,37 +10,45 @@ from typing import Final
 
 from chain.errors import IdlewattError, UsageError
 from chain.logs import get_logger
-from node.hardware.manners import Facts, Manners, Pause, Run, Standing, decide, settle
+from node.hardware.availability import (
+    AvailabilityPolicy,
+    AvailabilityState,
+    Available,
+    MachineActivity,
+    Pause,
+    debounce,
+    decide,
+)
 from node.hardware.presence import Presence
 from node.hardware.processes import ProcessFacts, name_of
 from node.hardware.reading import Reading
-from node.hardware.rules import MannersRules
-from node.hardware.sampler import Sample
+from node.hardware.rules import AvailabilityRules
+from node.hardware.sampler import HardwareSample
 from node.runtime.events import EventBus
 from node.runtime.jobs import now_ms
 from node.values import PauseView
-from node.wire.text import plain
+from node.values.text import plain
 
 log = get_logger(__name__)
 
 LOOK_S: Final = 1.0
 PRESENCE_S: Final = 3.0
-"""How often is asked when somebody last touched the machine: that starts a process."""
+"""How often the desktop is asked for its last input. Each question starts a process."""
 PRESENCE_TIMEOUT_S: Final = 6.0
 MOST_MINUTES: Final = 7 * 24 * 60
 
 
 class AvailabilityMonitor:
-    """Looks once a second, decides, and tells the provider.
+    """Looks at the machine once a second, decides, and pauses or resumes the provider.
 
     Args:
-        rules: What a person set.
+        rules: The owner's settings.
         events: Told of every pause and its end.
         look: The newest look at devices and processes.
-        is_busy: Whether jobs of ours run: without them, a GPU that tells no users is busy with somebody else's work.
-        pause: Has the provider pause; returns once the model is unloaded.
-        resume: Has it go on.
-        presence: Who asks the desktop.
+        is_busy: Whether this node itself uses the machine. If not, a busy GPU works for another program.
+        pause: Pauses the provider; returns once the model is unloaded.
+        resume: Resumes the provider.
+        presence: Asks the desktop for its last input.
         zone: The time zone of the hours; by default this machine's.
         clock: Seconds UTC.
 
@@ -50,10 +58,10 @@ class AvailabilityMonitor:
 
     def __init__(  # noqa: PLR0913 - one parameter a neighbour
         self,
-        rules: MannersRules,
+        rules: AvailabilityRules,
         events: EventBus,
         *,
-        look: Callable[[], tuple[Sample | None, ProcessFacts]],
+        look: Callable[[], tuple[HardwareSample | None, ProcessFacts]],
         is_busy: Callable[[], bool],
         pause: Callable[[str], Awaitable[None]],
         resume: Callable[[], Awaitable[None]],
@@ -61,7 +69,7 @@ class AvailabilityMonitor:
         zone: tzinfo | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._availability = Manners(rules, zone)
+        self._availability = AvailabilityPolicy(rules, zone)
         self._events = events
         self._look = look
         self._is_busy = is_busy
@@ -69,7 +77,7 @@ class AvailabilityMonitor:
         self._resume = resume
         self._presence = presence or Presence()
         self._clock = clock
-        self._standing = Standing()
+        self._state = AvailabilityState()
         self._asked_s = float("-inf")
         self._idle_s: float | None = None
         self.view: PauseView | None = None
@@ -85,7 +93,7 @@ class AvailabilityMonitor:
             await asyncio.sleep(LOOK_S)
 
     async def override(self, minutes: int) -> None:
-        """Rent out for so long whatever the rules say, a week at most; 0 ends that. It goes on, or pauses, at once.
+        """Ignore the rules for so many minutes, a week at most; 0 ends that. It takes effect at once.
 
         Raises:
             UsageError: If that is no number of minutes in a week.
@@ -93,28 +101,28 @@ class AvailabilityMonitor:
         if not 0 <= minutes <= MOST_MINUTES:
             raise UsageError(f"That is not a number of minutes from 0 to {MOST_MINUTES}.", fix="Give another.")
         self._regardless_until_s = time.monotonic() + 60 * minutes
-        if minutes and isinstance(self._standing.decision, Pause):
-            self._standing = Standing(decision=self._standing.decision, clear_since_s=float("-inf"))
+        if minutes and isinstance(self._state.decision, Pause):
+            self._state = AvailabilityState(decision=self._state.decision, clear_since_s=float("-inf"))
         await self.step()
 
     async def step(self) -> None:
-        """One look, and what follows from it; a pause takes as long as running answers take to end."""
+        """Look once and act on it. A pause takes as long as running answers take to end."""
         async with self._stepping:
             await self._step()
 
     async def _step(self) -> None:
         await self._ask_presence()
         sample, processes = self._look()
-        was = self._standing.decision
+        was = self._state.decision
         kind = was.kind if isinstance(was, Pause) else ""
-        facts = facts_of(sample, processes, self._idle_s, is_busy=self._is_busy())
+        activity = activity_of(sample, processes, self._idle_s, is_busy=self._is_busy())
         is_regardless = time.monotonic() < self._regardless_until_s
-        wish = Run() if is_regardless else decide(self._clock(), facts, self._availability, paused_by=kind)
+        decision = Available() if is_regardless else decide(self._clock(), activity, self._availability, paused_by=kind)
         rules = self._availability.rules
-        self._standing = settle(time.monotonic(), wish, self._standing, resume_after_s=rules.resume_after_s)
-        now = self._standing.decision
+        self._state = debounce(time.monotonic(), decision, self._state, resume_after_s=rules.resume_after_s)
+        now = self._state.decision
         if isinstance(now, Pause):
-            await self._told(now, is_new=isinstance(was, Run))
+            await self._told(now, is_new=isinstance(was, Available))
         elif isinstance(was, Pause):
             self.view = None
             log.info("provider_resumed")
@@ -155,18 +163,20 @@ class AvailabilityMonitor:
             self._idle_s = None
 
 
-def watched_programs(rules: MannersRules) -> frozenset[str]:
-    """Names of the programs that the rules give the machine to."""
+def watched_programs(rules: AvailabilityRules) -> frozenset[str]:
+    """Names of the programs that pause the provider while they run."""
     return frozenset(rules.pause_for) if rules.enabled else frozenset()
 
 
-def facts_of(sample: Sample | None, processes: ProcessFacts, idle_s: float | None, *, is_busy: bool) -> Facts:
-    """What the rules look at, from the newest looks."""
+def activity_of(
+    sample: HardwareSample | None, processes: ProcessFacts, idle_s: float | None, *, is_busy: bool
+) -> MachineActivity:
+    """The facts for the rules, from the newest readings."""
     devices = sample.devices if sample else ()
     hottest = max((one for one in devices if one.temperature_c is not None), key=_heat, default=None)
     watts = [one.power_w for one in devices if one.power_w is not None]
     user, percent = _gpu_use(devices, processes.own_pids, is_busy=is_busy)
-    return Facts(
+    return MachineActivity(
         input_idle_s=idle_s,
         hottest=hottest.name if hottest else "",
         temperature_c=hottest.temperature_c if hottest else None,
@@ -185,8 +195,8 @@ def _heat(reading: Reading) -> float:
 def _gpu_use(devices: tuple[Reading, ...], own: frozenset[int], *, is_busy: bool) -> tuple[str, float | None]:
     """The busiest program that isn't ours on any GPU.
 
-    Where a driver tells no users, the GPU's own utilization counts while no job of ours runs. A process number that is
-    none of this machine's (a container sees the host's) says nothing.
+    Where a driver names no processes, the GPU's utilization counts while no job of ours runs. A process number that
+    does not exist here is ignored, because a container sees the numbers of its host.
     """
     most: tuple[str, float | None] = "", None
     for device in devices:

@@ -1,4 +1,4 @@
-"""Looks at the hardware every two seconds, bills each job what it took, and says what was left of the earnings."""
+"""Reads the hardware every two seconds, gives each job its share of the energy, and computes net earnings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from node.hardware.energy import Own, PowerGuess, TokenEnergy, expected_token_en
 from node.hardware.ledger import DeviceShare, Ledger
 from node.hardware.processes import ProcessFacts, ProcessProbe
 from node.hardware.rules import EnergyRules
-from node.hardware.sampler import Sample, Sampler
+from node.hardware.sampler import HardwareSample, HardwareSampler
 from node.hardware.tariff import tariff
 from node.runtime.events import EventBus
 from node.runtime.jobs import JobRegistry, now_ms
@@ -41,15 +41,15 @@ _WORKING: Final = frozenset({JobStage.PREFILL, JobStage.STREAMING, JobStage.UNPA
 
 
 class EnergyMeter:
-    """Owns the sampler and the ledger of joules.
+    """Measures the energy of jobs.
 
     Args:
         rules: What power costs.
-        store: Where what jobs took is kept.
-        jobs: Whose steps are followed.
+        store: Keeps the energy of jobs.
+        jobs: The jobs whose steps are followed.
         events: Told that devices changed.
         programs: Names of programs to look for among the running ones.
-        sampler: What looks at the hardware; by default at all of this machine.
+        sampler: Makes the reader of the hardware; by default of all of this machine.
         zone: The time zone of the tariff; by default this machine's.
 
     Raises:
@@ -64,7 +64,7 @@ class EnergyMeter:
         events: EventBus,
         *,
         programs: frozenset[str] = frozenset(),
-        sampler: Callable[[], Sampler] = Sampler,
+        sampler: Callable[[], HardwareSampler] = HardwareSampler,
         zone: tzinfo | None = None,
     ) -> None:
         self.tariff = tariff(rules.price_per_kwh, rules.tariff)
@@ -80,16 +80,16 @@ class EnergyMeter:
         self._tokens: dict[str, TokenEnergy | None] = {}
         self._looked = asyncio.Event()
         self._looking = asyncio.Lock()
-        self.sample: Sample | None = None
+        self.sample: HardwareSample | None = None
         self.processes = NOBODY
         self.devices: tuple[DeviceView, ...] = ()
         self.model = ""
-        """What is rented out."""
+        """The model that is rented out."""
         self._view: EnergyView | None = None
         jobs.add_listener(self._follow)
 
     async def run(self) -> None:
-        """Look until cancelled; at the end, jobs that just ended are billed by one last look."""
+        """Read until cancelled. One last reading at the end covers jobs that just ended."""
         sampler = self._make_sampler()
         totals_due_s = 0.0
         try:
@@ -108,8 +108,8 @@ class EnergyMeter:
                 log.warning("last_energy_reading_timed_out")
             sampler.close()
 
-    async def look(self, sampler: Sampler) -> None:
-        """One look: devices, processes, and what the jobs that ended took."""
+    async def look(self, sampler: HardwareSampler) -> None:
+        """Read devices and processes once, and save the energy of jobs that ended."""
         async with self._looking:
             sample, processes = await asyncio.to_thread(self._read, sampler)
             self.sample, self.processes = sample, processes
@@ -123,7 +123,7 @@ class EnergyMeter:
             self._view = self._made_view()
             self._looked.set()
 
-    def _read(self, sampler: Sampler) -> tuple[Sample, ProcessFacts]:
+    def _read(self, sampler: HardwareSampler) -> tuple[HardwareSample, ProcessFacts]:
         return sampler.sample(), self._probe.look(self._programs)
 
     def _follow(self, job: JobView) -> None:
@@ -164,7 +164,7 @@ class EnergyMeter:
             await self.load_totals()
 
     async def load_totals(self) -> None:
-        """Read the sums from the store."""
+        """Read the totals from the store."""
         now = now_ms()
         try:
             self._totals = {
@@ -183,7 +183,7 @@ class EnergyMeter:
         self._events.changed("devices")
 
     async def know(self, model: str) -> None:
-        """Look up what a model's tokens took so far."""
+        """Read the energy of a model's tokens from the store."""
         self.model = model
         try:
             self._tokens = {model: await self._token_energy(model)}
@@ -196,11 +196,11 @@ class EnergyMeter:
         return token_energy(rows, is_estimate=any(guessed for *_, guessed in jobs))
 
     async def looked(self) -> None:
-        """Wait until the hardware was looked at once."""
+        """Wait for the first reading of the hardware."""
         await self._looked.wait()
 
     def token_energy(self, model: str, tokens_per_s: float, *, on_gpu: bool) -> TokenEnergy | None:
-        """What a token of a model takes: by its jobs, else expected from full power; ``None`` where neither tells."""
+        """The energy of a model's token: from its jobs, else estimated from full power; ``None`` without either."""
         known = self._tokens.get(model)
         return known or expected_token_energy(self._powers(on_gpu=on_gpu), tokens_per_s)
 
@@ -211,7 +211,7 @@ class EnergyMeter:
         return {one.device_id: self._ledger.power(one, cores) for one in devices if one.kind == kind}
 
     def view(self) -> EnergyView | None:
-        """For screens and ``status``; ``None`` before the first look."""
+        """The view for screens and ``status``; ``None`` before the first reading."""
         return self._view
 
     def _made_view(self) -> EnergyView | None:
@@ -242,7 +242,7 @@ class EnergyMeter:
         )
 
 
-def basis(sample: Sample, estimated: set[str]) -> str:
+def basis(sample: HardwareSample, estimated: set[str]) -> str:
     """Where the power figures come from, for a person: ``NVML measures GPU; CPU is estimated``."""
     sources = {"nvml": "NVML", "amdgpu": "amdgpu", "rapl": "RAPL"}
     words = [
@@ -264,7 +264,7 @@ def judge_net(today: NetView, *, price_is_assumed: bool) -> tuple[str, str]:
     )
     if price_is_assumed:
         return warning, "Set price_per_kwh in [energy] to what you pay; then raise the price, see the suggestion."
-    return warning, "Raise the price to the suggestion, rent out a smaller model, or set hours in [manners]."
+    return warning, "Raise the price to the suggestion, rent out a smaller model, or set hours in [availability]."
 
 
 def _net(found: list[NetTotal] | None, name: str) -> NetView:

@@ -1,4 +1,4 @@
-"""Knows what a price could be and must not be below: asks power and market once a minute while renting out."""
+"""Suggests a price and knows its floor, from the cost of power and from other offers, once a minute."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _PROCESSORS: Final = frozenset({"cpu"})
 
 
 class PriceAdvisor:
-    """Advises.
+    """Suggests prices, and refuses a price below the cost of power.
 
     Args:
         settings: Default prices, and whether selling below cost is allowed.
-        energy: What a token takes, and what power costs.
+        energy: The energy of a token, and the cost of power.
         market: Reads the verified offers.
         events: Told when the advice changes.
     """
@@ -54,7 +54,7 @@ class PriceAdvisor:
         self._due = asyncio.Event()
 
     async def run(self, provider: Callable[[], ProviderView | None]) -> None:
-        """Ask until cancelled.
+        """Renew the advice until cancelled.
 
         Args:
             provider: What is rented out at this moment.
@@ -72,7 +72,7 @@ class PriceAdvisor:
             self._due.clear()
 
     async def check(self, info: EngineInfo, prices: Prices, tokens_per_s: float) -> None:
-        """Advise on a model that is about to be rented out, and refuse a price below its power.
+        """Advise on a model that is about to be rented out, and refuse a price below its cost of power.
 
         Args:
             info: The model, as its engine tells.
@@ -118,11 +118,11 @@ class PriceAdvisor:
 
     def _tokens(self, info: EngineInfo) -> TokenEnergy | None:
         if info.backend == "upstream":
-            return None  # another machine's power is not ours to know
+            return None  # the power of an upstream's machine is unknown
         return self._energy.token_energy(info.model_name, info.tokens_per_s, on_gpu=info.backend not in _PROCESSORS)
 
     def warning(self, prices: Prices) -> tuple[str, str]:
-        """What to say when the price asked is below its power all the same, and the fix; empty when it isn't."""
+        """The warning and its fix for a price below the cost of power; two empty strings otherwise."""
         advice = self.advice
         if advice is None:
             return "", ""

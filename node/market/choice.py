@@ -9,7 +9,7 @@ from typing import Final
 from chain.errors import IdlewattError
 from node.pricing import cost_nano
 from node.values import OfferView
-from node.wire.text import plain
+from node.values.text import plain
 
 TYPICAL_INPUT_TOKENS: Final = 500
 TYPICAL_OUTPUT_TOKENS: Final = 500

@@ -21,7 +21,7 @@ from chain.signing import keccak256, recover
 from chain.views import AccountView
 from node.session.messages import MAX_PRICE_NANO_PER_MTOK, Hash
 from node.values import OfferView, Prices
-from node.wire.text import plain
+from node.values.text import plain
 from wallet.addresses import checksum_address
 from wallet.vouchers import DigestSigner
 

@@ -10,9 +10,9 @@ import msgspec
 
 from chain.errors import UsageError
 from node.models.discovery import Found, find, places
-from node.models.errors import printable
+from node.models.model_error import printable
 from node.models.naming import SUFFIX, part_names, part_of, quantization_of, stem_of
-from node.wire.text import plain
+from node.values.text import plain
 
 DEMO = "demo"
 DEMO_PATH = Path(__file__).parent / "demo" / "demo.gguf"

@@ -18,7 +18,7 @@ import msgspec
 from node.models.naming import SUFFIX, may_chat, part_names, part_of, quantization_of, stem_of
 from node.models.pull import origins_of
 from node.values.models import Source
-from node.wire.text import plain
+from node.values.text import plain
 
 MAX_DEPTH: Final = 8
 MAX_ENTRIES: Final = 50_000

@@ -14,8 +14,8 @@ from typing import Final
 import msgspec
 import psutil
 
-from node.models.errors import ModelError
 from node.models.gguf import GgufInfo
+from node.models.model_error import ModelError
 from node.models.work_space import (
     CONTEXT_STEP_TOKENS,
     MAX_EMBED_TOKENS,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from node.models.errors import TO_WHOLE_FILE, ModelError, printable
 from node.models.ggml_types import FILE_TYPE_LABELS
 from node.models.gguf_file import MAX_KEPT_ITEMS, Contents, Value, read, whole_number
+from node.models.model_error import TO_WHOLE_FILE, ModelError, printable
 from node.models.naming import part_names, part_of
 from node.models.recurrence import Recurrence, recurrence
 

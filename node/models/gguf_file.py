@@ -14,9 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from node.models.errors import TO_WHOLE_FILE, ModelError, printable
 from node.models.ggml_types import TYPES
 from node.models.header_window import HeaderWindow
+from node.models.model_error import TO_WHOLE_FILE, ModelError, printable
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)

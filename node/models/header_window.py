@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from node.models.errors import TO_WHOLE_FILE, ModelError
+from node.models.model_error import TO_WHOLE_FILE, ModelError
 
 MAX_HEADER_BYTES = 128 * 1024 * 1024
 MAX_ARRAY_ITEMS = 8_000_000

@@ -13,13 +13,13 @@ from node.hardware.backend import installed_backend
 from node.models.catalog import lookup, models
 from node.models.digest import DigestCache
 from node.models.discovery import Found
-from node.models.errors import ModelError
 from node.models.fit import Device, assess, available_memory_bytes
 from node.models.gguf import GgufInfo, inspect
+from node.models.model_error import ModelError
 from node.models.pull import Origin, origins_of
 from node.values import DeviceView
 from node.values.models import BenchView, FitView, ModelDetail, ModelView
-from node.wire.text import plain
+from node.values.text import plain
 
 MAX_TEXT: Final = 200
 _KNOWN_INFOS: Final = 256

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from chain.errors import IdlewattError
-from node.wire.text import plain
+from node.values.text import plain
 
 SUFFIX: Final = ".gguf"
 PREFERRED: Final = (

@@ -16,10 +16,10 @@ import msgspec
 from chain.errors import UsageError
 from node.models.hub import client
 from node.models.hub import messages as wire
-from node.models.hub.errors import HubError
+from node.models.hub.hub_error import HubError
 from node.models.naming import SUFFIX, HubFile, Variant, choose, variants
 from node.values.models import HubModelView, PullChosen, PullDone, PullEvent, PullProgress
-from node.wire.text import plain
+from node.values.text import plain
 
 ORIGIN_FILE: Final = "origin.json"
 MAX_ORIGIN_BYTES: Final = 1 << 20

@@ -14,7 +14,7 @@ from node.models.discovery import Found
 from node.models.hub import client
 from node.models.library import Library
 from node.models.pull import ORIGIN_FILE, origins_of
-from node.wire.text import plain
+from node.values.text import plain
 
 _INSTEAD = {
     "built-in": "It ships with Idlewatt.",

@@ -40,7 +40,7 @@ class AccountMonitor:
 
     @property
     def stake_nano(self) -> int:
-        """What stands behind this wallet's receipts."""
+        """The stake behind this wallet's receipts."""
         return self.account.stake_nano if self.account else 0
 
     @property
@@ -49,11 +49,11 @@ class AccountMonitor:
         return self.account.stake_nano + self.account.unlocking_nano if self.account else 0
 
     def read_soon(self) -> None:
-        """The account may be another now: read it at once."""
+        """Read the account at once, because it may have changed."""
         self._due.set()
 
     def balance_is(self, balance_nano: int) -> None:
-        """Another reading of the chain told the balance."""
+        """Set the balance that another reading of the chain found."""
         self.balance_nano = balance_nano
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""Where all of the wallet's money is, as screens show it; also while the wallet is locked."""
+"""Where the wallet's money is: account, channels, withdrawals, L1. The wallet may be locked."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from node.payments.wallet import NodeWallet
 from node.rollup.monitor import RollupMonitor
 from node.store.store import Store
 from node.values import MoneyLine, MoneyView
-from wallet.errors import WalletError
 from wallet.l1 import open_bridge
 from wallet.money import MoneyTimeline, build_timeline
+from wallet.wallet_error import WalletError
 
 
 async def money_view(wallet: NodeWallet, chain: RollupMonitor, store: Store) -> MoneyView:

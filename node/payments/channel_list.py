@@ -1,4 +1,4 @@
-"""Every channel of ours, from either side, as the store knows it and the chain has it now."""
+"""Every channel of this wallet, as payer and as payee, from the store and the chain."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ async def channel_summaries(store: Store, chain: RollupMonitor, address: bytes |
     views: dict[int, ChannelView] = {}
     if address is not None:
         try:
-            # A node that has just started may not have met its chain yet: what it would say is worth a moment.
+            # A node that has just started may not have reached its chain yet, so wait a moment for it.
             rollup = await chain.rollup(CHAIN_PATIENCE_S)
             views = {view.channel_id: view for view in await rollup.client.channels_of(address)}
         except IdlewattError:
-            # The chain desk tells that the chain is silent; the store's own facts still show.
+            # The rollup monitor tells that the chain is silent. The store's facts still show.
             views = {}
     dated = [(record.opened_at_ms, _summary(record, views)) for record in await _records(store)]
     for archived in await store.archived_deployments():
@@ -38,7 +38,7 @@ async def channel_summaries(store: Store, chain: RollupMonitor, address: bytes |
 
 
 async def _records(store: Store, deployment: str | None = None) -> list[_Record]:
-    """The channels of a deployment, paid from and paid into, once they have their ids."""
+    """The channels of a deployment that have a number, as payer and as payee."""
     records: list[_Record] = [
         *await store.buyer_channels(deployment=deployment),
         *await store.provider_channels(deployment=deployment),

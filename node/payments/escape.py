@@ -1,4 +1,4 @@
-"""The ways out that need no sequencer: withdrawals forced through L1's inbox, and leaving a frozen rollup."""
+"""Ways out that need no sequencer: withdrawals forced through the L1 inbox, and exits from a frozen rollup."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from node.payments.wallet import NodeWallet
 from node.rollup.monitor import RollupMonitor
 from node.store.store import Store
 from node.values import WalletState
-from wallet.errors import WalletError
 from wallet.forcing import force_withdraw
 from wallet.l1 import open_rollup
 from wallet.leaving import leave
 from wallet.steps import Step
 from wallet.vouchers import provable
+from wallet.wallet_error import WalletError
 
 if TYPE_CHECKING:
     from chain.l1.rollup_l1 import JsonRpcRollupL1
@@ -33,12 +33,12 @@ GUARD_S: Final = 5.0
 
 
 class EscapeHatch:
-    """One wallet's.
+    """Takes one wallet's money out of the rollup, from L1's data alone.
 
     Args:
-        wallet: Who leaves.
-        chain: Knows, from now or from before, which rollup on which L1.
-        store: Knows the best vouchers.
+        wallet: The wallet that leaves.
+        chain: Knows which rollup on which L1, also from an earlier run.
+        store: Has the newest vouchers.
         is_frozen: Whether L1 says that the rollup froze.
     """
 
@@ -51,9 +51,9 @@ class EscapeHatch:
         self._store = store
 
     async def guard(self) -> None:
-        """After a freeze, answer every channel's exit that promises us less than our voucher does, until cancelled.
+        """After a freeze, answer every channel exit that pays us less than our newest voucher, until cancelled.
 
-        Whoever begins a channel's exit may leave the newest voucher out; within one window the payee can bring it.
+        The payer that begins an exit may leave the newest voucher out. The payee can hand it in within one window.
         """
         while True:
             await asyncio.sleep(GUARD_S)

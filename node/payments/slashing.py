@@ -1,4 +1,4 @@
-"""Stakes: what stands behind one's own receipts, and taking another's for two receipts that contradict each other."""
+"""Slashing: hands in two receipts of one provider that contradict each other."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from node.payments.wallet import NodeWallet
 from node.store.store import Store
 from node.values import SlashView
 from wallet.addresses import checksum_address
-from wallet.errors import WalletError
 from wallet.receipts import Receipt
+from wallet.wallet_error import WalletError
 
 log = get_logger(__name__)
 
@@ -41,7 +41,7 @@ async def slash_by_evidence(wallet: NodeWallet, store: Store) -> tuple[SlashView
         except ChainRejectedError as error:
             if error.code != "stake_unavailable":
                 raise
-            continue  # somebody else was faster
+            continue  # another wallet was faster
         found.append(_view(first, stake_nano, receipt.l2_tx))
         log.warning("provider_slashed", provider=found[-1].provider)
     if not found:

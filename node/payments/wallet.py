@@ -1,4 +1,4 @@
-"""The home's wallet as the node uses it: locked or not, on whichever deployment the chain is, with its voucher keys."""
+"""The home's wallet as the node uses it: unlocking, signing, voucher keys, redeeming."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from node.store.store import Store
 from node.values import WalletState
 from wallet.account import UnlockedAccount, VoucherKey
 from wallet.addresses import checksum_address
-from wallet.errors import WalletError
 from wallet.keystore import Keystore
 from wallet.service import WalletService
 from wallet.voucher_keys import VoucherKeyStore
 from wallet.vouchers import Voucher, redemption
+from wallet.wallet_error import WalletError
 
 log = get_logger(__name__)
 
 KEYS_IN_USE: Final = 64
-"""Hot keys kept in memory, so that not every question reads a file."""
+"""Voucher keys kept in memory, so that not every request reads a file."""
 _BACKUP_SETTING: Final = "backup_proven:"
 
 
 class NodeWallet:
-    """One wallet.
+    """The node's only wallet.
 
     Args:
-        keystore: Where its file is; the oldest one counts.
+        keystore: Has its file; the oldest one counts.
         hot_keys: Where voucher keys are kept.
         chain: The rollup.
         store: Channels, vouchers, settings.
@@ -74,7 +74,7 @@ class NodeWallet:
         return checksum_address(self.address) if self.address else ""
 
     async def load(self) -> None:
-        """See whether there is a wallet."""
+        """Look for a wallet in the keystore."""
         entries = await self._keystore.accounts()
         self.address = entries[0].address if entries else None
         if self.address is not None:
@@ -174,7 +174,7 @@ class NodeWallet:
         return self._service[1]
 
     async def voucher_key(self, signer: bytes, salt: bytes) -> VoucherKey:
-        """The hot key of one channel: from its file, or derived again from the wallet.
+        """The voucher key of one channel: from its file, or derived again from the wallet.
 
         Raises:
             IdlewattError: If it is in neither.
@@ -197,11 +197,11 @@ class NodeWallet:
             return key
 
     async def keep_voucher_key(self, key: VoucherKey) -> None:
-        """Put a fresh hot key on disk."""
+        """Save a new voucher key."""
         await self._hot_keys.save(key)
 
     async def drop_voucher_key(self, signer: bytes) -> None:
-        """A channel is closed: its hot key is of no use any more."""
+        """Delete the voucher key of a closed channel."""
         self._keys_in_use.pop(signer, None)
         await self._hot_keys.remove(signer)
 
@@ -222,7 +222,7 @@ class NodeWallet:
                 receipt = await self._hand_in(voucher, channel.signer)
             except WalletError as error:
                 if error.code == "nothing_to_redeem":
-                    # It was redeemed before a crash could be written down.
+                    # It was redeemed, and a crash kept that from being saved.
                     await self._store.record_redeemed(channel_id, voucher.cumulative_nano)
                 raise
             await self._store.record_redeemed(channel_id, voucher.cumulative_nano)
@@ -234,7 +234,7 @@ class NodeWallet:
     async def _hand_in(self, voucher: Voucher, signer: bytes) -> SoftReceipt:
         if self.state is WalletState.UNLOCKED:
             return await (await self.service()).redeem(voucher)
-        # Anyone may hand a voucher in, and it pays the same account: a locked wallet loses no earnings.
+        # Any account may redeem a voucher for the payee, so a locked wallet loses no earnings.
         rollup = await self._chain.rollup()
         return await rollup.client.submit(redemption(rollup.domain, voucher, signer))
 

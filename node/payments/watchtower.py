@@ -1,4 +1,4 @@
-"""The watchtower inside a node: on where the node's money depends on the rollup being right."""
+"""Runs a watchtower inside the node while its money depends on the rollup's batches being right."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from node.payments.wallet import NodeWallet
 from node.rollup.monitor import RollupMonitor
 from node.runtime.events import EventBus
 from node.store.store import Store
-from node.wire.text import plain
-from wallet.errors import WalletError
+from node.values.text import plain
+from wallet.wallet_error import WalletError
 
 if TYPE_CHECKING:
     from chain.watchtower import Watchtower
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 FIRST_LOOK_S: Final = 3.0
-"""A command that is over sooner never loads what speaks to L1."""
+"""A command that ends sooner never loads web3."""
 LOOK_S: Final = 5.0
-"""How often it is asked whether to watch, and how often the watchtower looks at L1."""
+"""How often the need for a watchtower is checked, and how often the watchtower reads L1."""
 RETRY_S: Final = 10.0
 ALARMS: Final = {DisputeStage.FOUND, DisputeStage.MISSED, DisputeStage.REFUSED, "frozen", "freezable"}
 NEWS: Final = {DisputeStage.COMMITTED, DisputeStage.PROVEN, DisputeStage.REVERTED, DisputeStage.VANISHED, "overdue"}
@@ -50,10 +50,10 @@ class WatchtowerRunner:
     Args:
         mode: ``on``, ``off``, or ``auto``: while the wallet has a stake, or channels that it is paid from.
         chain: Knows which rollup on which L1.
-        wallet: Proves while it is unlocked; locked, wrong batches are only told of.
+        wallet: Proves fraud while it is unlocked. While it is locked, wrong batches are only reported.
         store: Knows the channels.
         stake_nano: What the wallet's account has at stake.
-        events: Told of what happens.
+        events: Gets every finding.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class WatchtowerRunner:
 
     @property
     def disputes(self) -> tuple[DisputeView, ...]:
-        """What it found wrong since it runs."""
+        """The wrong batches that it found in this run."""
         view = self.view
         return view.disputes if view is not None else ()
 

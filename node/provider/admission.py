@@ -1,8 +1,8 @@
-"""The line in front of the engine, as rules: who runs, who waits in which order, who is refused; pure.
+"""The admission queue in front of the engine: pure rules for which request runs, waits or is refused.
 
-The owner's own requests go before all others that wait, and never interrupt one that runs. Among strangers it is first
-come, first served. A free slot is anybody's; but whoever has several requests here already may not wait with more, so
-nobody can fill the line alone.
+The owner's requests go before all others that wait. They never interrupt a request that runs. Strangers are served in
+the order in which they came. Any request may take a free slot. A buyer with several requests here may not queue more,
+so that no buyer can fill the queue alone.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from node.engine.protocol import EngineError
 
 WAITING_PER_SLOT: Final = 4
 REQUESTS_PER_BUYER: Final = 4
-"""With so many here, running and waiting together, a buyer's account gets no more but a slot that is free."""
+"""A buyer's account with so many requests, running and waiting together, can't queue another one."""
 
 
 class QueuedRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One request in the line."""
+    """One request in the queue."""
 
     ticket: int
     buyer: bytes
-    """Whose account pays."""
+    """The account that pays; 20 bytes."""
     own: bool = False
-    """Whether that is the owner of this node."""
+    """Whether the buyer is the owner of this node."""
 
 
 class AdmissionQueue(msgspec.Struct, frozen=True, kw_only=True):
-    """Who runs and who waits, the next one first."""
+    """The requests that run and those that wait, the next one first."""
 
     slots: int
     running: tuple[QueuedRequest, ...] = ()
     waiting: tuple[QueuedRequest, ...] = ()
 
     def place(self, ticket: int) -> int:
-        """0 for one that runs, 1 for the next in line, and so on; -1 for one that left."""
+        """0 for a running request, 1 for the next one, and so on; -1 for one that left."""
         for place, request in enumerate(self.waiting, 1):
             if request.ticket == ticket:
                 return place
@@ -48,7 +48,7 @@ class AdmissionQueue(msgspec.Struct, frozen=True, kw_only=True):
 def refusal(
     queue: AdmissionQueue, request: QueuedRequest, *, per_buyer: int = REQUESTS_PER_BUYER
 ) -> EngineError | None:
-    """Why this request may not even wait, if it may not; the owner's own always may."""
+    """Why this request may not wait; ``None`` where it may. The owner's requests always may."""
     if request.own:
         return None
     if not queue.waiting and len(queue.running) < queue.slots:
@@ -68,7 +68,7 @@ def refusal(
 
 
 def entered(queue: AdmissionQueue, request: QueuedRequest) -> AdmissionQueue:
-    """The line with this request at its place, or running if there is a slot."""
+    """The queue with this request in it, running if a slot is free."""
     if not queue.waiting and len(queue.running) < queue.slots:
         return msgspec.structs.replace(queue, running=(*queue.running, request))
     ahead = sum(other.own for other in queue.waiting) if request.own else len(queue.waiting)
@@ -77,7 +77,7 @@ def entered(queue: AdmissionQueue, request: QueuedRequest) -> AdmissionQueue:
 
 
 def left(queue: AdmissionQueue, ticket: int) -> AdmissionQueue:
-    """The line without this request, wherever it stood; whoever is next takes a slot that came free."""
+    """The queue without this request; the next one takes its slot if it had one."""
     running = tuple(request for request in queue.running if request.ticket != ticket)
     waiting = tuple(request for request in queue.waiting if request.ticket != ticket)
     free = max(0, queue.slots - len(running))
@@ -85,12 +85,13 @@ def left(queue: AdmissionQueue, ticket: int) -> AdmissionQueue:
 
 
 def eta_ms(place: int, ran_ms: Sequence[float], request_ms: float) -> int:
-    """About how long the request at this place still waits for its slot.
+    """An estimate of how long the request at this place still waits for a slot.
 
-    Each running request is taken to need as long as requests did lately; one that took longer already, a quarter more.
+    Each running request is expected to take as long as requests took lately. One that took longer already is expected
+    to take a quarter of that time more.
 
     Args:
-        place: 1 for the next in line; 0 for one that runs.
+        place: 1 for the next one in the queue; 0 for one that runs.
         ran_ms: How long each running request has run, one for each slot.
         request_ms: How long a request took lately.
     """

@@ -1,4 +1,4 @@
-"""What renting out has earned: the totals, and vouchers turned into money before anything can take them away."""
+"""What renting out has earned: the totals, and the vouchers, which are redeemed before they can be lost."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ EXPIRY_MARGIN_S: Final = 1_800
 
 
 class Earnings:
-    """Looks after the vouchers this node holds.
+    """Redeems the vouchers that this node holds, in time.
 
     Args:
-        wallet: Who redeems.
+        wallet: Redeems.
         chain: The rollup.
         store: Where vouchers and jobs are.
         events: Where events go.
@@ -55,14 +55,14 @@ class Earnings:
         self._events.changed("jobs")
 
     async def watch(self) -> None:
-        """Redeem what is worth it, what expires and what a buyer closes; until cancelled."""
+        """Redeem large amounts at once, others before they expire or when their buyer closes; until cancelled."""
         while True:
             try:
                 await self._watch_once()
             except IdlewattError as error:
                 log.warning("vouchers_not_checked", error=error.line())
             rollup = self._chain.known
-            # Often enough to see a lone close well before its delay ends.
+            # Often enough to see a close by the buyer alone well before its delay ends.
             await asyncio.sleep(min(WATCH_S, rollup.info.params.close_delay_s / 4) if rollup else 1.0)
 
     async def _watch_once(self) -> None:

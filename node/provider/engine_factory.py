@@ -1,4 +1,4 @@
-"""Which engine a node rents out: llama.cpp over a file of its own, or somebody else's server behind an address."""
+"""Makes the engine that a node rents out: llama.cpp with a file, or a client of an upstream server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RentableEngine(Engine, Protocol):
 
     @property
     def state(self) -> EngineState:
-        """Where it stands, and why."""
+        """The engine's state, and the reason for it."""
         ...
 
     async def start(self) -> None:
@@ -39,7 +39,7 @@ def make_engine(settings: NodeSettings, model: str, on_state: Callable[[EngineSt
 
     Args:
         settings: The node's settings.
-        model: What a person named.
+        model: The model's name, or a path, as a person gave it.
         on_state: Called whenever the engine's state changes.
 
     Raises:
@@ -66,7 +66,7 @@ def make_engine(settings: NodeSettings, model: str, on_state: Callable[[EngineSt
 
 
 def _key(variable: str | None) -> str:
-    """The bearer token, from the environment alone: it is never in an argument, a file of ours or a log."""
+    """The bearer token. It comes from the environment only, never from an argument or a file."""
     if variable is None:
         return ""
     key = os.environ.get(variable)

@@ -1,4 +1,4 @@
-"""Pure health rules: from what the services report to a headline, the reason, the fix and a checklist."""
+"""Pure health rules: facts of the services in, headline, reason, fix and checklist out."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class HealthFacts(msgspec.Struct, frozen=True, kw_only=True):
     backed_up: bool
     model: str = ""
     paused: str = ""
-    """Why the machine is somebody else's for now."""
+    """Why renting out is paused; empty where it isn't."""
     pause_fix: str = ""
     below_cost: str = ""
-    """What to say about a price that power costs more than, or earnings that it did."""
+    """The warning that power costs more than the price or the earnings; empty where it doesn't."""
     cost_fix: str = ""
 
 
 class HealthVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The headline and what stands behind it."""
+    """The headline, its reason, its fix, and the checklist."""
 
     phase: Phase
     why: str

@@ -1,4 +1,4 @@
-"""What the provider's sessions stand on: channels from chain and disk, vouchers, receipts, the engine and its slots."""
+"""What a provider's sessions use: channels from chain and disk, vouchers, receipts, the engine and its slots."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from wallet.vouchers import Voucher
 
 LEAST_ENGINE_TIMEOUT_S: Final = 120.0
 SILENT_TOKENS: Final = 200
-"""An engine that doesn't know itself may be silent for as long as this many of its tokens take."""
+"""An engine that names no limit of its own may be silent for as long as this many of its tokens take."""
 
 
 class ProviderHost:
@@ -39,7 +39,7 @@ class ProviderHost:
         chain: The rollup.
         store: Where vouchers and receipts are kept.
         domain: The rollup's signing domain.
-        slots: The line in front of the engine.
+        slots: The slots, and the admission queue for them.
         tokens_per_s: The speed measured last.
         on_claimable: Told when a better voucher was stored.
     """
@@ -100,7 +100,7 @@ class ProviderHost:
         return await self.engine.count(messages)
 
     def enter(self, payer: bytes) -> SlotClaim:
-        """See ``SessionHost``. Whoever pays from the wallet that is paid here owns this node."""
+        """See ``SessionHost``. A buyer who pays from this node's own wallet is its owner."""
         return self.slots.enter(payer, own=payer == self._wallet.address)
 
     def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
@@ -174,7 +174,7 @@ class ProviderHost:
         view = await self._chain.channel(channel_id)
         held_nano = known.voucher_nano if known else 0
         if view is None or view.closing_at_s or (view.deposit_nano - held_nano) * 4 < view.deposit_nano:
-            # Nearly spent, closing or unseen: the buyer may have topped up, or opened, a moment ago.
+            # Nearly spent, closing or unknown: the buyer may have opened it or topped it up a moment ago.
             view = await self._chain.channel(channel_id, fresh=True)
         if view is None:
             raise IdlewattError("There is no such channel.", code="unknown_channel", fix="Open one.")

@@ -1,4 +1,4 @@
-"""What screens show of a provider's session: the machine's states turned into a job."""
+"""Turns the states of a provider's session into the job that screens show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One buyer's open session between its requests: a chat's next question needs no new circuit and no new seal."""
+"""A buyer's session that stays open between requests: the next question needs no new circuit or handshake."""
 
 from __future__ import annotations
 
@@ -6,64 +6,64 @@ import asyncio
 import contextlib
 from typing import Final, NamedTuple
 
-from chain.errors import IdlewattError
+from chain.errors import ErrorCode, IdlewattError
 from node.session import messages as m
 from node.session.mailbox import Mailbox
 
-FIRST_WORD_S: Final = 20.0
-"""How long a buyer may say nothing at first."""
-STANDING_S: Final = 300.0
-"""How long its session stays open after an answer; the node may end it sooner, when others want its place."""
-GOODBYE_S: Final = 1.0
+FIRST_MESSAGE_S: Final = 20.0
+"""How long a buyer may take to send its first message."""
+IDLE_S: Final = 300.0
+"""How long a session stays open after an answer. The node may end it sooner to make room for others."""
+CLOSE_S: Final = 1.0
 
 
 class ClosingReason(NamedTuple):
-    """Why a buyer that asks nothing is sent away."""
+    """Why an idle session is closed."""
 
-    code: str
+    code: ErrorCode
     message: str
 
 
 class IdleSession:
-    """Waits for what the buyer says next.
+    """Waits for the buyer's next message.
 
     Args:
-        mailbox: What it says on its open link.
+        mailbox: The messages that arrive on its sealed link.
     """
 
     def __init__(self, mailbox: Mailbox) -> None:
         self.mailbox = mailbox
         self.was_served = False
-        """Whether a request of it was answered and paid for."""
-        self._dismissal: ClosingReason | None = None
+        """Whether a request of this session was answered and paid for."""
+        self._closing_reason: ClosingReason | None = None
         self._is_listening = False
 
     @property
-    def is_standing(self) -> bool:
-        """Whether nothing runs since its last answer, and it was not sent away yet."""
-        return self._is_listening and self.was_served and self._dismissal is None
+    def is_idle(self) -> bool:
+        """Whether the session is idle after an answer and is not being closed."""
+        return self._is_listening and self.was_served and self._closing_reason is None
 
-    def dismiss(self, why: ClosingReason) -> None:
-        """Send the buyer away, as soon as nothing of it runs."""
-        self._dismissal = why
+    def close_soon(self, why: ClosingReason) -> None:
+        """Close the session as soon as it is idle."""
+        self._closing_reason = why
         self.mailbox.stirred.set()
 
-    async def speaks(self) -> bool:
-        """Wait for its next word. ``False`` when it left, said nothing for too long, or was told to go."""
+    async def next_message_comes(self) -> bool:
+        """Wait for the next message. ``False`` when the buyer left, was silent too long, or the session is closed."""
         stirred, self._is_listening = self.mailbox.stirred, True
         try:
-            async with asyncio.timeout(STANDING_S if self.was_served else FIRST_WORD_S):
-                while self.mailbox.is_empty and self._dismissal is None:
+            async with asyncio.timeout(IDLE_S if self.was_served else FIRST_MESSAGE_S):
+                while self.mailbox.is_empty and self._closing_reason is None:
                     stirred.clear()
                     await stirred.wait()
         except TimeoutError:
             return False
         finally:
             self._is_listening = False
-        if self._dismissal is None:
+        if self._closing_reason is None:
             return not (self.was_served and self.mailbox.is_over)
-        with contextlib.suppress(IdlewattError, TimeoutError):  # who has left needs no goodbye
-            async with asyncio.timeout(GOODBYE_S):
-                code, message = self._dismissal
+        with contextlib.suppress(IdlewattError, TimeoutError):  # a buyer that has left gets no message
+            async with asyncio.timeout(CLOSE_S):
+                code, message = self._closing_reason
                 await self.mailbox.link.send(m.Fault(code=code, message=message, fix="Choose another offer."))
         return False

@@ -1,4 +1,4 @@
-"""The provider's offer on the relay's board: signed anew whenever it changes, and taken off while nothing is rented."""
+"""Publishes the provider's offer: signed anew whenever it changes, withdrawn while nothing is rented out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class OfferPublisher:
 
     Args:
         settings: The node's settings.
-        wallet: Who signs and is paid.
+        wallet: Signs the offer and is paid.
         chain: The rollup, whose deployment the offer is for.
         speed: The speed that it promises.
         transport_key: The X25519 public key that sessions are sealed to; 32 bytes.
@@ -66,7 +66,7 @@ class OfferPublisher:
         self._first = asyncio.Event()
 
     def look_again(self) -> None:
-        """Something that the offer says has changed."""
+        """Sign and publish the offer again: something in it has changed."""
         self._due.set()
 
     def withdrawn(self) -> None:
@@ -79,21 +79,21 @@ class OfferPublisher:
         self._due.set()
 
     def stake_is(self, stake_nano: int) -> None:
-        """What the chain says stands behind this wallet's receipts: the offer names it."""
+        """Set the stake, as the chain has it; the offer names it."""
         if stake_nano != self._stake_nano:
             self._stake_nano = stake_nano
             self._due.set()
 
     def begin(self) -> None:
-        """Wait for a first offer from here on."""
+        """Make :meth:`first` wait for an offer that is published from now on."""
         self._first.clear()
 
     async def first(self) -> None:
-        """Return once an offer was listed since `begin`."""
+        """Wait until an offer was published since :meth:`begin`."""
         await self._first.wait()
 
     async def publish(self, client: RelayClient) -> None:
-        """Keep the relay's list as it should be, until cancelled."""
+        """Keep the offer at the relay up to date, until cancelled."""
         while True:
             self._due.clear()
             was = self.published

@@ -1,4 +1,4 @@
-"""Counts why this node got no jobs, by day, and keeps the counts over restarts."""
+"""Counts rejected requests by reason and day; the counts survive restarts."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class RejectionLog:
         """Read what earlier runs counted."""
         today_ms = _day_ms()
         rows = await self._store.misses(max(0, today_ms - (WEEK_DAYS - 1) * DAY_MS))
-        # Shown until here is what was known before, and what is counted while the disk is read stays counted.
+        # What was counted while the disk was read is added to it.
         self._day_ms = today_ms
         self._today = added({}, [(reason, amount) for day_ms, reason, amount in rows if day_ms == today_ms])
         self._today = added(self._today, self._unsaved.items())
         self._before = added({}, [(reason, amount) for day_ms, reason, amount in rows if day_ms < today_ms])
 
     def add(self, code: str, amount: int = 1) -> None:
-        """Count a request that was not taken, or seconds in which none could be."""
+        """Count a rejected request, or seconds in which no request could be taken."""
         reason = known(code)
         self._today = added(self._today, [(reason, amount)])
         self._unsaved[reason] += amount
@@ -67,7 +67,7 @@ class RejectionLog:
         return views(self._today, added(self._before, self._today.items()))
 
     async def run(self, offline_reason: Callable[[], str]) -> None:
-        """Count the time offline by its reason, and write everything down, until cancelled.
+        """Count the time offline by its reason, and save all counts, until cancelled.
 
         Args:
             offline_reason: Tells why the offer can't be taken at this moment; ``""`` when it can, or is not meant to.
@@ -89,7 +89,7 @@ class RejectionLog:
             await self._save()
 
     def passed(self, reason: str, seconds: float) -> None:
-        """So much time passed, offline for this reason; whole seconds are counted."""
+        """Add time offline to its reason; whole seconds are counted."""
         if not reason:
             return
         whole, rest = divmod(self._offline_s[reason] + seconds, 1.0)
@@ -98,7 +98,7 @@ class RejectionLog:
             self.add(reason, int(whole))
 
     async def _save(self) -> None:
-        """Write down what was counted since the last time; kept for the next time where the disk refuses."""
+        """Save what was counted since the last time. What the disk refuses is saved the next time."""
         if not self._unsaved:
             return
         amounts, self._unsaved = self._unsaved, Counter()

@@ -1,7 +1,7 @@
-"""Why a node that rents out gets no jobs: every request that was not taken by its reason, with the fix; pure rules.
+"""Why a provider gets no jobs: the reasons for rejected requests, each with its fix; pure rules.
 
-A provider sees who came and was turned away or left, and how long its offer could not be taken at all. It never sees
-who chose another offer in the first place.
+A provider sees the buyers that it rejected and those that left, and how long its offer could not be taken at all. It
+never sees a buyer that chose another offer in the first place.
 """
 
 from __future__ import annotations
@@ -82,16 +82,16 @@ REASONS: Final[Mapping[str, Reason]] = {
     "offline_other": Reason("other", "The offer could not be published.", "See the checklist.", "seconds"),
     "other": Reason("other", "Something else.", "See the log."),
 }
-"""Every reason there is; what a buyer says that stands not here counts as "other", so nobody can make the list grow."""
+"""Every reason. A buyer's word that is not in this table counts as "other", so that no buyer can make it grow."""
 
 
 def known(code: str) -> str:
-    """The reason that a code counts as."""
+    """The reason under which a code is counted."""
     return code if code in REASONS else "other"
 
 
 def offline_reason(verdict: HealthVerdict, free_slots: int) -> str:
-    """Why nobody can take the offer at this moment: a reason that counts in seconds, or ``""``."""
+    """Why no buyer can take the offer at this moment: a reason that is counted in seconds, or ``""``."""
     if verdict.phase == "paused":
         return "offline_paused"
     if verdict.phase is Phase.SERVING and free_slots == 0:
@@ -104,7 +104,7 @@ def offline_reason(verdict: HealthVerdict, free_slots: int) -> str:
 
 
 def views(today: Mapping[str, int], week: Mapping[str, int]) -> tuple[RejectionView, ...]:
-    """What is counted, for screens and programs: requests before seconds, the most of today first.
+    """The counts for screens and programs: requests before seconds, the largest of today first.
 
     Args:
         today: Amounts of today by reason.

@@ -1,4 +1,4 @@
-"""Renting out: a model loaded, offered and served from going online to going offline, with pauses between."""
+"""Renting out: loads a model, offers it and serves it, from going online to going offline, with pauses."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from node.runtime.settings import NodeSettings
 from node.session.sealed import generate_transport_key, transport_public_key
 from node.store.store import Store
 from node.values import Prices, ProviderView
-from node.wire.text import plain
+from node.values.text import plain
 
 log = get_logger(__name__)
 
 READY_TIMEOUT_S: Final = 10.0
 LAST_REDEEM_S: Final = 10.0
-"""How long a chain may take when the node goes offline; what it doesn't answer for stays claimable."""
+"""How long the chain may take when the node goes offline. What is not redeemed then stays claimable."""
 
 
 class ProviderService:
@@ -43,7 +43,7 @@ class ProviderService:
 
     Args:
         settings: The node's settings.
-        wallet: Who is paid.
+        wallet: Is paid.
         chain: The rollup.
         store: Vouchers, receipts, totals.
         jobs: Where jobs are shown and kept.
@@ -78,7 +78,7 @@ class ProviderService:
         self.model = ""
         self.prices = settings.prices
         self.paused = ""
-        """Why the machine is somebody else's for now; set by :meth:`pause`, online or not."""
+        """Why renting out is paused; set by :meth:`pause`, online or not."""
         self._check_price = check_price
         self._asked_model = ""
         self._resting: ProviderView | None = None
@@ -111,7 +111,7 @@ class ProviderService:
 
     @property
     def asked_model(self) -> str:
-        """What is rented out, as it was named; empty before the first time."""
+        """The model as a person named it; empty before the first one."""
         return self._asked_model
 
     # Going on and off
@@ -161,8 +161,8 @@ class ProviderService:
     async def pause(self, reason: str) -> None:
         """Withdraw the offer, let running answers end, unload the model at the last token; :meth:`resume` undoes it.
 
-        Who has asked nothing yet is sent away at once. What is still to be paid is settled without the model. Offline,
-        it is remembered: going online then waits for :meth:`resume`.
+        Idle sessions are closed at once. What is still unpaid is settled without the model. A node that is offline
+        remembers the pause: going online then waits for :meth:`resume`.
         """
         async with self._changing:
             was, self.paused = self.paused, reason
@@ -171,14 +171,14 @@ class ProviderService:
                 return
             self._resting = self.view()
             self.offers.look_again()
-            await self.sessions.until_quiet()
+            await self.sessions.until_no_answers()
             await self._close_engine()
             self._events.changed("phase")
 
     async def resume(self) -> None:
         """Load the model again and publish its offer; harmless when not paused.
 
-        A model that can't be loaded any more is told of as the engine's failure.
+        A model that can't be loaded any more shows as a failure of the engine.
         """
         async with self._changing:
             was, self.paused = self.paused, ""
@@ -288,11 +288,11 @@ class ProviderService:
             self._events.changed("phase")
 
     def _terms(self) -> ServingTerms | None:
-        """What whoever comes now is served with."""
+        """What a session that begins now is served with; ``None`` without a model."""
         return None if self._host is None else ServingTerms(self._host, self.prices)
 
     def _is_open(self) -> bool:
-        """Whether anybody new is wanted."""
+        """Whether new requests are taken."""
         is_ready = self._engine is not None and self._engine.state.name == "ready"
         return is_ready and not self.stopping and not self.paused
 

@@ -1,4 +1,4 @@
-"""One buyer's session on the provider's side: runs the machine of ``node.session.provider`` against real things."""
+"""One request on the provider's side: runs the state machine of ``node.session.provider`` with real inputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Protocol
 
-from chain.errors import IdlewattError
+from chain.errors import ErrorCode, IdlewattError
 from node.engine.protocol import Chunk, EngineEvent, Finished, GenerateRequest, Started
 from node.provider.slots import SlotClaim
 from node.relay.circuit import CircuitClosedError
@@ -28,7 +28,7 @@ ASK_TIMEOUT_S: Final = 20.0
 PAYMENT_TIMEOUT_S: Final = 30.0
 SEND_TIMEOUT_S: Final = 60.0
 BUFFERED_CHARS: Final = 4_096
-"""Engine output that may wait for the session; past it the engine's stream is not read on."""
+"""How many pieces of engine output may wait for the session. Past that the engine's stream is not read."""
 
 
 class SessionHost(Protocol):
@@ -51,7 +51,7 @@ class SessionHost(Protocol):
         ...
 
     def enter(self, payer: bytes) -> SlotClaim:
-        """Enter the line for one of the engine's slots, before the quote: a full line is another offer's chance."""
+        """Enter the admission queue, before the quote: where it is full, the buyer goes on to another offer."""
         ...
 
     def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
@@ -98,7 +98,7 @@ class ProviderSession:
         self._is_regular = is_regular
         self._counting: asyncio.Task[int] | None = None
         self.state = machine.start(policy)
-        self.end: io.End | None = None
+        self.end: io.EndRequest | None = None
         self.rejections: list[str] = []
         self.receipt: Receipt | None = None
         self._events: deque[io.Event] = deque()
@@ -119,7 +119,7 @@ class ProviderSession:
         """Whether the engine works for it, or is about to."""
         return self.state.stage is machine.Stage.RUNNING
 
-    def stop(self, code: str, message: str) -> None:
+    def stop(self, code: ErrorCode, message: str) -> None:
         """End what runs as failed: what was delivered is paid, nothing else. A session that settles is left to it."""
         if self.state.stage is machine.Stage.RUNNING:
             if self._engine_task is not None:
@@ -136,9 +136,11 @@ class ProviderSession:
                 while self.end is None:
                     await self._next()
         except (CircuitClosedError, TimeoutError, IdlewattError) as error:
-            code = error.code if isinstance(error, IdlewattError) else "timeout"
+            code = error.wire_code if isinstance(error, IdlewattError) else "timeout"
             self.state, actions = machine.step(self.state, io.PeerGone(code))
-            self.end = next((a for a in actions if isinstance(a, io.End)), io.End(code, self.state.exposure_nano))
+            self.end = next(
+                (a for a in actions if isinstance(a, io.EndRequest)), io.EndRequest(code, self.state.exposure_nano)
+            )
         finally:
             if self._payment_timer is not None:
                 self._payment_timer.cancel()
@@ -182,7 +184,7 @@ class ProviderSession:
         await wait
         self._deadline.end()
 
-    def _produced(self) -> io.Produced:
+    def _produced(self) -> io.TextProduced:
         """What has gathered, up to where thinking begins or ends."""
         chunks, thinking = self._chunks, self._chunks[0].thinking
         text, tokens, logprobs = list[str](), 0, list[TokenLogprob]()
@@ -193,7 +195,7 @@ class ProviderSession:
             logprobs += chunk.logprobs
             self._chars -= len(chunk.text)
         self._room.set()
-        return io.Produced("".join(text), tokens, thinking, tuple(logprobs))
+        return io.TextProduced("".join(text), tokens, thinking, tuple(logprobs))
 
     def _drop_text(self) -> None:
         self._chunks.clear()
@@ -242,9 +244,9 @@ class ProviderSession:
             case io.AwaitPayment():
                 loop = asyncio.get_running_loop()
                 self._payment_timer = loop.call_later(PAYMENT_TIMEOUT_S, self._post, io.PaymentTimeout())
-            case io.Skip(code):
+            case io.CountRejection(code):
                 self.rejections.append(code)
-            case io.End():
+            case io.EndRequest():
                 self.end = action
             case _:
                 raise AssertionError(action)
@@ -285,7 +287,7 @@ class ProviderSession:
         except m.MessageError as error:
             return io.Refused(error.code, error.message, error.fix)
         except IdlewattError as error:
-            return io.PeerGone(error.code)
+            return io.PeerGone(error.wire_code)
         return None if message is None else io.Received(message)
 
     async def _generate(self, request: GenerateRequest) -> None:
@@ -293,12 +295,12 @@ class ProviderSession:
         place = self._place
         assert place is not None
         try:
-            await place.reached(lambda position, eta_ms: self._post(io.Waiting(position, eta_ms)))
+            await place.reached(lambda position, eta_ms: self._post(io.WaitingForSlot(position, eta_ms)))
             stream = self._host.generate(request)
             async with contextlib.aclosing(stream), ending_late_waits() as deadline:  # type: ignore[type-var]
                 end = await self._stream(stream, deadline, end)
         except IdlewattError as error:
-            end = io.EngineEnded("failed", _now_ms(), error.code, error.message, error.fix)
+            end = io.EngineEnded("failed", _now_ms(), error.wire_code, error.message, error.fix)
         except TimeoutError:
             end = io.EngineEnded("failed", _now_ms(), "engine_stalled", "The engine stopped answering.")
         finally:

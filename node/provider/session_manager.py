@@ -1,4 +1,4 @@
-"""The sessions of a provider: circuits taken, sealed, served and accounted for, and ended in time when it must go."""
+"""The sessions of a provider: accepts circuits, serves requests, records jobs, and ends all sessions in time."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from node.runtime.jobs import JobRegistry, ended
 from node.runtime.settings import NodeSettings
 from node.session import provider as machine
 from node.session import provider_io as io
-from node.session.link import SealedLink
 from node.session.mailbox import Mailbox
+from node.session.sealed_link import SealedLink
 from node.values import JobView, Prices
 
 log = get_logger(__name__)
 
 MAX_SESSIONS: Final = 64
 ROOM: Final = 16
-"""So many sessions, and circuits of the relay, are kept free of those in which nothing runs."""
+"""Idle sessions are closed when fewer sessions or relay circuits than this are free."""
 HANDSHAKE_TIMEOUT_S: Final = 15.0
 DRAIN_S: Final = 15.0
 """How long answers under way may take to end when the node goes offline."""
 LAST_VOUCHER_S: Final = 5.0
-"""How long the sessions that took longer have to pay for what they got."""
+"""How long the sessions that took longer may then take to pay."""
 GOING_OFFLINE: Final = ClosingReason("provider_stopping", "The provider is going offline.")
 PAUSING: Final = ClosingReason("provider_stopping", "The provider needs its machine for something else.")
 MAKING_ROOM: Final = ClosingReason("session_over", "The provider ended a session in which nothing was asked.")
@@ -46,14 +46,14 @@ MEASURED_TOKENS: Final = 16
 
 @dataclass
 class ServiceSpeed:
-    """How fast jobs go here: measured at the start, then learned from every job."""
+    """The speed of jobs here: measured at the start, then learned from every job."""
 
     tokens_per_s: float = 0.0
     ttft_ms: float = 0.0
     job_ms: float = 5_000.0
 
     def learn(self, job: JobView, output_tokens: int) -> None:
-        """Take in a job that ended."""
+        """Learn from a job that ended."""
         if output_tokens >= MEASURED_TOKENS and job.tokens_per_s > 0:
             self.tokens_per_s += SPEED_WEIGHT * (job.tokens_per_s - self.tokens_per_s)
         self.job_ms += SPEED_WEIGHT * ((job.finished_ms or 0) - job.started_ms - self.job_ms)
@@ -67,12 +67,12 @@ class ServingTerms(NamedTuple):
 
 
 class SessionManager:
-    """Takes circuits and owns every session until it is accounted for.
+    """Accepts circuits and owns every session until its job is recorded.
 
     Args:
         settings: The node's settings.
         jobs: Where jobs are shown and kept.
-        rejections: Where what was not taken is counted.
+        rejections: Counts what was rejected.
         earnings: The totals, read anew after a job.
         speed: Learns from every job.
         transport_key: The X25519 private key that sessions are sealed to; 32 bytes.
@@ -110,7 +110,7 @@ class SessionManager:
 
     @property
     def handshakes(self) -> int:
-        """Circuits whose seal is being agreed on."""
+        """Circuits whose handshake is not done."""
         return len(self._handshakes)
 
     async def take(self, circuit: Circuit, *, is_leaving: bool, free_circuits: int) -> None:
@@ -131,12 +131,12 @@ class SessionManager:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def until_quiet(self) -> None:
-        """Until no answer is being made; those that take too long end as failed, and are paid for.
+    async def until_no_answers(self) -> None:
+        """Wait until no answer is being made. Answers that take too long end as failed, and are paid for.
 
-        Who has asked nothing yet is sent away at once; who only has to pay yet may stay.
+        Idle sessions are closed at once. Sessions that only have to pay may stay.
         """
-        self._dismiss(PAUSING)
+        self._close_idle(PAUSING)
         for session in self._sessions:
             if not session.is_answering:
                 session.stop(*PAUSING)
@@ -150,11 +150,11 @@ class SessionManager:
                 session.stop(*PAUSING)
 
     async def drain(self) -> None:
-        """Until every session is over; answers that take too long are ended as failed, and paid for.
+        """Wait until every session is over. Answers that take too long end as failed, and are paid for.
 
-        Who has asked nothing yet is sent away at once.
+        Idle sessions are closed at once.
         """
-        self._dismiss(GOING_OFFLINE)
+        self._close_idle(GOING_OFFLINE)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=DRAIN_S)
         for session in self._sessions:
@@ -166,24 +166,24 @@ class SessionManager:
         await asyncio.gather(*self._accounting)
 
     async def end(self) -> None:
-        """End every session at once: their relay is gone."""
+        """End every session at once, because the relay is gone."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*self._accounting)
 
-    def _dismiss(self, why: ClosingReason) -> None:
+    def _close_idle(self, why: ClosingReason) -> None:
         for handshake in self._handshakes:
             handshake.cancel()
         for idle in self._idle:
-            idle.dismiss(why)
+            idle.close_soon(why)
 
     def _make_room(self) -> None:
-        """Send the buyer away whose last request began longest ago, of those in whose session nothing runs."""
-        idle = next((idle for idle in self._idle if idle.is_standing), None)
+        """Close the idle session whose last request began longest ago."""
+        idle = next((idle for idle in self._idle if idle.is_idle), None)
         if idle is not None:
-            idle.dismiss(MAKING_ROOM)
+            idle.close_soon(MAKING_ROOM)
 
     async def _session(self, circuit: Circuit) -> None:
         try:
@@ -212,11 +212,11 @@ class SessionManager:
             self._handshakes.discard(task)
 
     async def _serve(self, idle: IdleSession) -> None:
-        """One request after the other, at the prices of the moment, for as long as each is paid for."""
+        """Serve one request after the other, at the prices of the moment, for as long as each is paid for."""
         code = "done"
         self._idle[idle] = None
         try:
-            while await idle.speaks():
+            while await idle.next_message_comes():
                 self._idle[idle] = self._idle.pop(idle)
                 terms = self._terms()
                 if terms is None:
@@ -234,7 +234,7 @@ class SessionManager:
             del self._idle[idle]
             await idle.mailbox.link.close(code)
 
-    async def _run(self, idle: IdleSession, terms: ServingTerms) -> io.End | None:
+    async def _run(self, idle: IdleSession, terms: ServingTerms) -> io.EndRequest | None:
         host = terms.host
         policy = machine.ProviderPolicy(
             domain=host.domain(),
@@ -264,7 +264,7 @@ class SessionManager:
                 self._rejections.add(code)
             if session.end is not None and session.state.channel is not None and session.state.output_tokens:
                 host.write_off(session.state.channel.channel_id, session.end.unpaid_nano)
-            # Beside what comes next: whoever asks again at once need not wait for the books.
+            # In the background, so that a buyer's next request need not wait for the disk.
             accounting = asyncio.create_task(self._account_for(session, tracker), name="account for a session")
             self._accounting.add(accounting)
             accounting.add_done_callback(self._accounting.discard)

@@ -1,4 +1,4 @@
-"""Runs the line in front of the engine: hands out its slots, and tells those who wait where they stand."""
+"""Gives the engine's slots to the requests of the admission queue, and tells waiting ones their place."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final, Self
 from node.provider.admission import REQUESTS_PER_BUYER, AdmissionQueue, QueuedRequest, entered, eta_ms, left, refusal
 
 TELL_S: Final = 5.0
-"""Who waits hears at least so often how it stands, also when nothing moved."""
+"""A waiting request is told its place at least this often, also when nothing moved."""
 
 
 class Slots:
@@ -20,7 +20,7 @@ class Slots:
 
     Args:
         count: How many requests run at once.
-        request_ms: Tells how long a request takes about, for the estimate of those who wait.
+        request_ms: Tells how long a request takes on average, for the estimates of waiting ones.
         per_buyer: Requests one buyer may have at once.
     """
 
@@ -39,11 +39,11 @@ class Slots:
 
     @property
     def waiting(self) -> int:
-        """Requests in line."""
+        """Requests that wait."""
         return len(self._queue.waiting)
 
     def enter(self, buyer: bytes, *, own: bool = False) -> SlotClaim:
-        """A place in the line, or a slot at once; it must be left.
+        """Take a slot, or a place in the queue. The claim must be left.
 
         Raises:
             EngineError: ``too_many_requests`` or ``engine_busy``.
@@ -61,13 +61,13 @@ class Slots:
         return self._queue.place(ticket)
 
     def eta_ms(self, ticket: int) -> int:
-        """About how long this one still waits."""
+        """An estimate of how long this request still waits."""
         now_s = time.monotonic()
         ran_ms = [1000 * (now_s - self._places[request.ticket].began_s) for request in self._queue.running]
         return eta_ms(self._queue.place(ticket), ran_ms, self._request_ms())
 
     def leave(self, ticket: int) -> None:
-        """This one is done, or gave up; harmless when repeated."""
+        """The request is done or gave up; harmless when repeated."""
         if self._places.pop(ticket, None) is not None:
             self._move(left(self._queue, ticket))
 
@@ -80,7 +80,7 @@ class Slots:
 
 
 class SlotClaim:
-    """One request's place; leave it, or use it as a context manager."""
+    """One request's slot, or its place in the queue. Leave it, or use it as a context manager."""
 
     def __init__(self, slots: Slots, ticket: int) -> None:
         self._slots = slots
@@ -89,7 +89,7 @@ class SlotClaim:
         self.began_s = 0.0
 
     def begin(self) -> None:
-        """It runs from now on."""
+        """The request runs from now on."""
         if not self.began_s:
             self.began_s = time.monotonic()
             self.moved.set()
@@ -98,8 +98,8 @@ class SlotClaim:
         """Wait for the slot.
 
         Args:
-            on_wait: Hears the place in line and the estimated milliseconds, at first, whenever the place changes, and
-                now and then.
+            on_wait: Called with the place in the queue and the estimated milliseconds: at first, when the place
+                changes, and every few seconds.
         """
         while (place := self._slots.place(self.ticket)) > 0:
             self.moved.clear()
@@ -113,7 +113,7 @@ class SlotClaim:
                 continue
 
     def leave(self) -> None:
-        """Free the slot, or step out of the line; harmless when repeated."""
+        """Free the slot, or leave the queue; harmless when repeated."""
         self._slots.leave(self.ticket)
 
     def __enter__(self) -> Self:

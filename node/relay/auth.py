@@ -14,8 +14,8 @@ from nacl.exceptions import BadSignatureError, CryptoError
 from nacl.signing import SigningKey, VerifyKey
 
 from node.relay.circuit import NodeId
-from node.wire.errors import WireError
 from node.wire.messages import Auth, Challenge, Hello
+from node.wire.wire_error import WireError
 
 _NODE_TAG: Final = b"idlewatt relay v1: node answers challenge\x00"
 _RELAY_TAG: Final = b"idlewatt relay v1: relay makes challenge\x00"

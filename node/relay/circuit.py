@@ -1,4 +1,4 @@
-"""What a circuit is to those who use one: an ordered, flow-controlled stream of opaque frames to one peer."""
+"""The interface of a circuit: an ordered, flow-controlled stream of opaque frames to one peer, over a relay."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Circuit(Protocol):
 
     @property
     def peer(self) -> NodeId:
-        """Who is at the other end."""
+        """The node at the other end."""
         ...
 
     async def send(self, frame: bytes) -> None:
-        """Send one frame; waits while the peer has given no credit.
+        """Send one frame; wait while the peer has given too little credit.
 
         Raises:
             CircuitClosedError: If the circuit has ended.

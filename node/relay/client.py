@@ -1,4 +1,4 @@
-"""The relay client: one outbound websocket that comes back by itself, with offers, and circuits to peers."""
+"""The relay client: one outbound websocket that reconnects by itself; it lists offers and opens circuits to peers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from node.relay.client_state import OfferListing, RelayState, StateTracker, now_
 from node.relay.relay_session import RelaySession
 from node.wire import messages as m
 from node.wire.codec import MAX_MESSAGE_BYTES
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 __all__ = ["OfferListing", "RelayClient", "RelayState"]
 
@@ -34,23 +34,24 @@ _REQUEST_S: Final = 10.0
 _CLOSE_S: Final = 2.0
 _PING_S: Final = 15.0
 _STEADY_MS: Final = 10_000
-"""A connection that lasted so long starts the backoff anew; one that is refused at once doesn't."""
+"""Only a connection that lasted at least this long resets the backoff."""
 
 
 class RelayClient:
     """A node's connection to one relay.
 
-    It reconnects by itself with jittered backoff, resumes its circuits if it is back within the relay's grace time,
-    and lists its offers again.
+    It reconnects by itself with jittered backoff. If it is back within the relay's grace time it resumes its circuits.
+    Then it lists its offers again.
 
     Args:
         url: The relay's address, ``ws://host:port`` or ``wss://…``.
         signing_key: The node's identity; ``None`` makes a throwaway one.
-        on_state: Called on the event loop at every change of ``state``.
-        incoming_limit: How many incoming circuits may wait to be taken; more are refused.
-        ping_timeout_s: How long the relay may leave a ping unanswered before the connection counts as lost.
-        connect_timeout_s: How long the relay may take to answer a connection, and then the handshake.
-        backoff: The wait before a retry, from its number; the default doubles with jitter up to half a minute.
+        on_state: Called on the event loop at each change of ``state``.
+        incoming_limit: How many incoming circuits may wait for ``incoming``; more are refused.
+        ping_timeout_s: How long a ping may stay unanswered before the connection counts as lost.
+        connect_timeout_s: How long the connection may take, and then the handshake again.
+        backoff: The wait in seconds before a retry, from the retry's number; by default it doubles, with jitter, up to
+            half a minute.
     """
 
     def __init__(
@@ -105,11 +106,11 @@ class RelayClient:
 
     @property
     def free_circuits(self) -> int:
-        """How many more circuits the relay lets this node have, either way."""
+        """How many more circuits the relay allows this node, incoming and outgoing together."""
         return self._session.free_circuits
 
     async def start(self) -> None:
-        """Connect; afterwards the connection is kept until ``close``.
+        """Connect, and stay connected until ``close``.
 
         Raises:
             RelayError: If the relay can't be reached or refuses.
@@ -125,7 +126,7 @@ class RelayClient:
             raise
 
     async def close(self) -> None:
-        """Send what waits, leave the relay and end every circuit; calling it twice does nothing."""
+        """Send what is queued, leave the relay and end every circuit; calling it twice does nothing."""
         self._leaving = True
         if self._connection is not None:
             self._connection.drained.clear()
@@ -139,9 +140,12 @@ class RelayClient:
         self._end()
 
     async def publish(self, offers: Sequence[bytes]) -> None:
-        """List these offers and no others, now and after every reconnect.
+        """List these offers and no others, now and after each reconnect.
 
-        Returns once the relay lists them; while offline, at once: they are kept.
+        It returns once the relay lists them. While offline it returns at once: they are listed after the reconnect.
+
+        Args:
+            offers: The encoded offers; they replace those that were listed before.
 
         Raises:
             RelayError: If they exceed the relay's limits, or the client is closed.
@@ -150,11 +154,15 @@ class RelayClient:
         self._check_offers(offers)
         self._offers = tuple(offers)
         if self._online.is_set():
-            # Cancelled means that the session ended: the next connection lists the offers.
+            # No answer means that the session ended: the next connection lists the offers.
             await self._answer(self._session.publish(self._offers))
 
     async def offers(self, limit: int = 1000, *, timeout_s: float = _REQUEST_S) -> list[OfferListing]:
-        """Return the offers that the relay lists, at most ``limit``; they are unverified.
+        """Return the offers that the relay lists. They are not verified.
+
+        Args:
+            limit: How many at most.
+            timeout_s: How long the relay may take for all pages together.
 
         Raises:
             RelayError: If the relay can't be asked in time.
@@ -179,15 +187,14 @@ class RelayClient:
         """Open a circuit to a node.
 
         Args:
-            node_id: Whom.
-            first: The circuit's first frame, sent along with the opening; up to 256 bytes, and empty for none.
-            timeout_s: How long the node and the relay may take together.
+            node_id: The node to connect to.
+            first: The circuit's first frame, sent together with the opening: up to 256 bytes, empty for none.
+            timeout_s: How long the relay and the node may take together.
 
         Raises:
-            RelayError: ``peer_unknown`` if no such node is connected to the relay, ``peer_refused`` or
-            ``limit_circuits`` if
-                it doesn't take the circuit, ``peer_timeout`` if it doesn't answer, ``relay_unreachable`` if the relay
-                doesn't, ``limit_frame`` if ``first`` is too long.
+            RelayError: ``peer_unknown`` if no such node is connected to the relay; ``peer_refused`` or
+                ``limit_circuits`` if the node doesn't take the circuit; ``peer_timeout`` if it doesn't answer;
+                ``relay_unreachable`` if the relay doesn't answer; ``limit_frame`` if ``first`` is too long.
         """
         try:
             peer = node_key(node_id)
@@ -226,7 +233,7 @@ class RelayClient:
     # -- the connection ------------------------------------------------------------
 
     async def _run(self, first: asyncio.Future[None]) -> None:
-        """Keep the connection; ends when a refusal is final or the first attempt fails."""
+        """Keep the connection; return when a refusal is final or the first attempt fails."""
         try:
             await self._keep_connected(first)
         except Exception as error:
@@ -260,7 +267,7 @@ class RelayClient:
                 await asyncio.sleep(self._backoff(attempt))
 
     async def _connect_once(self, http: aiohttp.ClientSession, first: asyncio.Future[None]) -> None:
-        """One connection, from dialling to its loss; always ends by raising."""
+        """Connect, serve the connection until it is lost, and raise what ended it."""
         async with asyncio.timeout(self._connect_timeout_s):
             websocket = await http.ws_connect(
                 self._url,
@@ -344,7 +351,7 @@ class RelayClient:
             await self._tracker.changed.wait()
 
     async def _wait_opened(self, circuit: ClientCircuit) -> None:
-        """Wait until the circuit is open or has ended; a circuit that nobody waits for any more is closed."""
+        """Wait until the circuit is open or has ended; close it if the caller is cancelled meanwhile."""
         try:
             await asyncio.wait([circuit.opened])
         except asyncio.CancelledError:
@@ -354,7 +361,7 @@ class RelayClient:
     async def _answer(
         self, answer: asyncio.Future[m.Published | m.Page], *, timeout_s: float = _REQUEST_S
     ) -> m.Published | m.Page | None:
-        """Wait for an answer; ``None`` if the session ended before it came."""
+        """Wait for an answer; ``None`` if the session ended before."""
         done, _pending = await asyncio.wait([answer], timeout=timeout_s)
         if not done:
             answer.cancel()

@@ -1,4 +1,4 @@
-"""A client's end of one circuit: credit both ways, and frames in order."""
+"""A client's end of one circuit: frames in order, and flow control by credit in both directions."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections import deque
 from typing import Final, Protocol
 
 from node.relay.circuit import CircuitClosedError, NodeId, RelayError
+from node.values.text import plain
 from node.wire import messages as m
-from node.wire.errors import WireError
-from node.wire.text import plain
+from node.wire.wire_error import WireError
 
 _REASON_CHARS: Final = 240
 _CODE: Final = re.compile(m.CODE_PATTERN)
@@ -29,7 +29,7 @@ class CircuitHost(Protocol):
 
     @property
     def window_bytes(self) -> int:
-        """How much a circuit may receive ahead of its reader."""
+        """How many bytes a circuit may receive that its reader hasn't read yet."""
         ...
 
     @property
@@ -59,11 +59,11 @@ class ClientCircuit:
     """One end of a circuit; see ``node.relay.circuit.Circuit``.
 
     Args:
-        host: Its client.
-        number: Its number at this end.
-        peer: Who is at the other end.
-        send_credit_bytes: What may be sent at once: the window in which the peer opened it.
-        first: The frame that went with our opening.
+        host: The client's session.
+        number: The circuit's number on this connection.
+        peer: The node at the other end.
+        send_credit_bytes: What may be sent at once: the window that the peer's opening gave, 0 for our own opening.
+        first: The frame that was sent with our opening, empty for none.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class ClientCircuit:
         self._readable = asyncio.Event()
         self._sendable = asyncio.Event()
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when the peer took the circuit, or cancelled when the circuit ended before."""
+        """Done when the peer accepted the circuit; cancelled when the circuit ended before."""
 
     def __repr__(self) -> str:
         return f"<ClientCircuit {self._number} to {self._peer[:8]}{' ended' if self._ended else ''}>"
@@ -98,7 +98,7 @@ class ClientCircuit:
         return self._ended
 
     async def send(self, frame: bytes) -> None:
-        """Send one frame; waits while the peer has given no credit.
+        """Send one frame; wait while the peer has given too little credit.
 
         Raises:
             CircuitClosedError: If the circuit has ended.
@@ -133,18 +133,18 @@ class ClientCircuit:
         cost_bytes = len(frame) + m.FRAME_COST_BYTES
         self._unread_bytes -= cost_bytes
         self._ungranted_bytes += cost_bytes
-        # Granting by halves keeps the sender going without a message for every frame.
+        # Credit is granted by half windows: the sender can go on, and not each frame costs a message.
         if self._ungranted_bytes * 2 >= self._window_bytes and self._ended is None:
             self._host.put_credit(self._number, self._ungranted_bytes)
             self._ungranted_bytes = 0
         return frame
 
     async def close(self, code: str = "done", reason: str = "") -> None:
-        """End the circuit; frames already sent still arrive. Calling it twice does nothing.
+        """End the circuit. Frames that were sent before still arrive. Calling it twice does nothing.
 
         Args:
             code: A short snake_case word; anything else travels as ``failed``.
-            reason: One line for a person; what a screen shouldn't show is removed.
+            reason: One line for a person; it is made plain.
         """
         if self._ended is None:
             code = code if _CODE.fullmatch(code) else "failed"
@@ -155,14 +155,14 @@ class ClientCircuit:
     # -- what the client calls ---------------------------------------------------------------------------------------
 
     def accept(self) -> None:
-        """Take an incoming circuit: the peer may send from now on."""
+        """Accept an incoming circuit: the peer may send from now on."""
         self._host.put_on_circuit(self._number, m.Accept(self._number, self._window_bytes))
 
     def on_accepted(self, window_bytes: int) -> None:
-        """The peer took the circuit.
+        """The peer accepted the circuit.
 
         Raises:
-            WireError: If it had been taken already.
+            WireError: If it had accepted before.
         """
         if self.opened.done():
             raise WireError("The relay says twice that a circuit is open.")
@@ -183,12 +183,12 @@ class ClientCircuit:
         self._readable.set()
 
     def on_credit(self, amount_bytes: int) -> None:
-        """The peer takes more."""
+        """The peer granted more credit."""
         self._send_credit_bytes = min(self._send_credit_bytes + amount_bytes, m.MAX_WINDOW_BYTES)
         self._sendable.set()
 
     def on_room(self) -> None:
-        """The relay takes more."""
+        """The client has room for more messages to the relay."""
         self._sendable.set()
 
     def end(self, code: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""One websocket of a relay client: the handshake, then reading, writing and pinging until it is lost."""
+"""One websocket of a relay client: the handshake, then reading, writing and pings until it is lost."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from node.relay.auth import answer_challenge
 from node.relay.exception_groups import leaf_exceptions
 from node.relay.limits import TokenBucket
 from node.relay.relay_session import RelaySession
+from node.values.text import plain
 from node.wire import messages as m
 from node.wire.codec import (
     MAX_MESSAGE_BYTES,
@@ -24,8 +25,7 @@ from node.wire.codec import (
     relay_reader,
     welcome_reader,
 )
-from node.wire.errors import WireError
-from node.wire.text import plain
+from node.wire.wire_error import WireError
 
 MessageT = TypeVar("MessageT")
 
@@ -33,15 +33,20 @@ _MESSAGE_TOO_BIG: Final = 1009
 _REASON_CHARS: Final = 240
 _PINGS_PER_IDLE: Final = 3
 _PACE: Final = 0.9
-"""The share of the relay's rate that the client uses, so that network jitter doesn't push it over."""
+"""The share of the relay's rate limit that the client uses, so that network jitter doesn't break the limit."""
 
 
 class LostError(Exception):
-    """The websocket is gone; the message is one line saying how."""
+    """The websocket is lost; the message is one line that says how."""
 
 
 class RefusedError(LostError):
-    """The relay ended it with a coded error."""
+    """The relay ended the connection with a coded error.
+
+    Args:
+        code: The relay's code.
+        reason: The relay's reason; it is made plain and bounded here.
+    """
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(f"The relay refused ({code}): {plain(reason, _REASON_CHARS) or 'no reason given'}")
@@ -49,11 +54,11 @@ class RefusedError(LostError):
 
 
 class ClientConnection:
-    """One websocket, already connected.
+    """One connected websocket.
 
     Args:
         socket: The websocket.
-        session: What it serves.
+        session: The session that it serves.
         ping_timeout_s: How long a ping may go unanswered.
         on_rtt: Called with each measured round trip in milliseconds.
     """
@@ -73,13 +78,19 @@ class ClientConnection:
         self._pong = asyncio.Event()
         self._ping_nonce = 0
         self.drained = asyncio.Event()
-        """Set while everything that waited has been sent."""
+        """Set while nothing waits to be sent."""
 
     async def handshake(self, key: SigningKey) -> m.Welcome:
-        """Prove who this node is, and learn where the session goes on.
+        """Prove this node's identity, and resume the session or begin a new one.
+
+        Args:
+            key: The node's identity.
+
+        Returns:
+            The relay's limits and the state of the session.
 
         Raises:
-            LostError: If the relay refuses or goes.
+            LostError: If the relay refuses or the websocket is lost.
             WireError: If the relay breaks the protocol or can't prove its identity.
         """
         hello = m.Hello(m.PROTOCOL_MIN, m.PROTOCOL_MAX, bytes(key.verify_key), secrets.token_bytes(32))
@@ -97,7 +108,10 @@ class ClientConnection:
         return welcome
 
     async def converse(self, welcome: m.Welcome) -> None:
-        """Read, write and ping; always ends by raising.
+        """Read, write and ping until the connection ends, then raise why.
+
+        Args:
+            welcome: The relay's answer in the handshake.
 
         Raises:
             LostError: If the websocket is lost.
@@ -115,7 +129,11 @@ class ClientConnection:
         raise (refused or found)[0]
 
     async def close(self, *, leaving: bool) -> None:
-        """Close the websocket; ``leaving`` tells the relay that this session won't be resumed."""
+        """Close the websocket.
+
+        Args:
+            leaving: Whether the session ends too; otherwise the relay keeps it for the grace time.
+        """
         code = aiohttp.WSCloseCode.OK if leaving else aiohttp.WSCloseCode.GOING_AWAY
         await self._socket.close(code=code)
 

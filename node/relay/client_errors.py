@@ -1,4 +1,4 @@
-"""What a relay client's failures look like to a person: one line, and what to do."""
+"""The failures of a relay client in words: one line, and what to do."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from yarl import URL
 from chain.errors import ERRORS
 from node.relay.circuit import RelayError
 from node.relay.client_connection import LostError, RefusedError
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 FATAL_CODES: Final = frozenset(
     code for code, entry in ERRORS.items() if entry.websocket_close is not None and not entry.is_retryable
 )
-"""Refusals that trying again can't change."""
+"""Refusals that a retry can't change."""
 _FIXES: Final = {
     "auth": "Check the relay's address, or pass another --relay.",
     "limit_connections": "Close other nodes at this address, or pass another --relay.",
@@ -33,7 +33,7 @@ CONNECT_LINES: Final = {
     "peer_gone": "The node has just gone.",
     "limit_circuits": "The node has no free circuit.",
 }
-"""Why a circuit couldn't be opened, by its code."""
+"""Why a circuit could not be opened, by code."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a relay client tells about itself."""
+"""The state of a relay client, as it reports it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Phase = Literal["connecting", "online", "reconnecting", "closed"]
 
 @dataclass(frozen=True, slots=True)
 class RelayState:
-    """A client's connection to its relay, at one moment."""
+    """The state of a client's connection to its relay at one moment."""
 
     phase: Phase
     since_ms: int
@@ -39,7 +39,7 @@ class RelayState:
 
 @dataclass(frozen=True, slots=True)
 class OfferListing:
-    """One offer as a relay lists it: unverified bytes."""
+    """One offer as a relay lists it; not verified."""
 
     node_id: NodeId
     offer: bytes

@@ -6,8 +6,8 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass
 from typing import Final
 
-from node.wire.errors import WireError
 from node.wire.messages import Listing
+from node.wire.wire_error import WireError
 
 _KEY_BYTES: Final = 32
 _INDEX_BYTES: Final = 2

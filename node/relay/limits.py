@@ -1,4 +1,4 @@
-"""What a relay allows; each limit has its coded error."""
+"""The limits of a relay, each with its coded error, and a token bucket for rates."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class RelayLimits:
     bytes_per_s: int = 16 * 1024 * 1024
     """Steady rate of one node; ``limit_rate``."""
     burst_bytes: int = 32 * 1024 * 1024
-    """How far ahead of the steady rate one node may run; ``limit_rate``."""
+    """Bytes that one node may send at once above the steady rate; ``limit_rate``."""
     buffered_bytes: int = 256 * 1024 * 1024
-    """Most bytes that the relay keeps for all nodes together; the greediest node gets ``limit_buffer``."""
+    """Most bytes that the relay keeps for all nodes together; the node with most gets ``limit_buffer``."""
     handshake_s: float = 10.0
     """From the TCP connection to a valid signature; ``handshake_timeout``."""
     idle_s: float = 60.0
@@ -72,7 +72,7 @@ class RelayLimits:
 
     @property
     def least_window_bytes(self) -> int:
-        """The smallest window in which a receiver that grants by halves can never stall a sender: two frames."""
+        """The smallest window that never stalls a sender whose receiver grants half windows: two frames."""
         return 2 * (self.frame_bytes + m.FRAME_COST_BYTES)
 
     @property
@@ -82,7 +82,7 @@ class RelayLimits:
 
     @property
     def node_buffered_bytes(self) -> int:
-        """Most bytes that one node can make the relay keep while everyone honours credit."""
+        """Most bytes that the relay keeps for one node while every node keeps to its credit."""
         return self.circuits_per_node * self.window_bytes + 8 * (self.page_bytes + self.frame_bytes)
 
 
@@ -103,7 +103,11 @@ class TokenBucket:
         self._at = clock()
 
     def take(self, amount: float) -> float:
-        """Take ``amount``, into debt if need be; returns the seconds until the debt is paid, 0 without one."""
+        """Take ``amount`` bytes, even below zero.
+
+        Returns:
+            The seconds until the level is zero again; 0 if it isn't below.
+        """
         now = self._clock()
         self._level = min(self._burst, self._level + (now - self._at) * self._rate) - amount
         self._at = now

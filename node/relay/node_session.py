@@ -7,7 +7,7 @@ import secrets
 from typing import Final, Protocol
 
 from node.relay.resumable_stream import ResumableStream
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 _TOKEN_BYTES: Final = 32
 

@@ -11,19 +11,19 @@ from node.relay.circuit import RelayError
 from node.relay.client_circuit import ClientCircuit
 from node.relay.resumable_stream import ResumableStream
 from node.wire import messages as m
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
-_ROOM_BYTES: Final = 32 * 1024 * 1024
-"""How much waits for the relay at most before circuits wait too."""
+_PENDING_LIMIT_BYTES: Final = 32 * 1024 * 1024
+"""When so much waits to be sent to the relay, circuits send no more."""
 _DEFAULT_FRAME_BYTES: Final = 65_536
 _DEFAULT_WINDOW_BYTES: Final = 262_144
 
 
 class RelaySession:
-    """What survives a lost websocket.
+    """A client's session at a relay; it outlives a lost websocket.
 
     Args:
-        incoming_limit: How many circuits may wait to be taken; more are refused.
+        incoming_limit: How many incoming circuits may wait to be accepted; more are refused.
     """
 
     def __init__(self, incoming_limit: int) -> None:
@@ -37,7 +37,7 @@ class RelaySession:
         """Set when the stream has something to send."""
         self.welcome: m.Welcome | None = None
         self.waiting: deque[ClientCircuit] = deque()
-        """Incoming circuits that nobody took yet."""
+        """Incoming circuits that nobody has accepted yet."""
         self.arrived = asyncio.Event()
         """Set when a circuit came in, or the client closed."""
         self._start()
@@ -51,7 +51,7 @@ class RelaySession:
 
     @property
     def window_bytes(self) -> int:
-        """How much a circuit may receive ahead of its reader."""
+        """How many bytes a circuit may receive that its reader hasn't read yet."""
         return self.welcome.window_bytes if self.welcome else _DEFAULT_WINDOW_BYTES
 
     @property
@@ -62,7 +62,7 @@ class RelaySession:
     @property
     def has_room(self) -> bool:
         """Whether more may be queued for the relay now."""
-        self._short_of_room = self.stream.buffered_bytes >= _ROOM_BYTES
+        self._short_of_room = self.stream.buffered_bytes >= _PENDING_LIMIT_BYTES
         return not self._short_of_room
 
     def put_on_circuit(self, circuit: int, message: m.Message) -> None:
@@ -83,15 +83,19 @@ class RelaySession:
 
     @property
     def free_circuits(self) -> int:
-        """How many more the relay allows; none before it said so."""
+        """How many more circuits the relay allows; none before its ``Welcome``."""
         return 0 if self.welcome is None else max(0, self.welcome.circuits - len(self._circuits))
 
     def open(self, peer: bytes, first: bytes = b"") -> ClientCircuit:
-        """Ask for a circuit to ``peer``, whose first frame goes along; an empty one is none.
+        """Ask for a circuit.
+
+        Args:
+            peer: The Ed25519 public key of the node to connect to, 32 bytes.
+            first: The circuit's first frame, sent together with the opening; empty for none.
 
         Raises:
             RelayError: With code ``limit_circuits`` if this node has as many as the relay allows, ``limit_frame`` if
-                the frame is too long to go along.
+                the frame is too long.
         """
         most_bytes = min(m.MAX_FIRST_BYTES, self.frame_bytes)
         if len(first) > most_bytes:
@@ -109,24 +113,29 @@ class RelaySession:
         return circuit
 
     def publish(self, offers: tuple[bytes, ...]) -> asyncio.Future[m.Published | m.Page]:
-        """Ask that the relay lists these offers of this node, and no others."""
+        """Ask the relay to list these offers of this node and no others; returns the future answer."""
         number, answer = self._request()
         self.stream.put(m.Publish(number, offers))
         self.wake.set()
         return answer
 
     def query(self, cursor: bytes, limit: int) -> asyncio.Future[m.Published | m.Page]:
-        """Ask for a page of offers."""
+        """Ask for a page of offers; returns the future answer.
+
+        Args:
+            cursor: Where the page begins: the last page's cursor, or empty for the first page.
+            limit: The most offers in it.
+        """
         number, answer = self._request()
         self.stream.put(m.Query(number, cursor, limit))
         self.wake.set()
         return answer
 
     def begin(self, welcome: m.Welcome) -> None:
-        """Go on with the session that the relay resumed, or with a new one.
+        """Go on with the session that the relay resumed, or begin a new one.
 
         Raises:
-            WireError: If the relay's count of what it received can't be.
+            WireError: If the relay's count of received messages is impossible.
         """
         if welcome.resumed:
             self.stream.resume(welcome.received)
@@ -136,7 +145,12 @@ class RelaySession:
         self.wake.set()
 
     def reset(self, code: str, reason: str) -> None:
-        """Give the session up: end its circuits and requests, and count from one again."""
+        """End the session with its circuits and requests, and begin a new one.
+
+        Args:
+            code: Why, as a circuit's closing code.
+            reason: The same as one line for a person.
+        """
         for circuit in list(self._circuits.values()):
             circuit.end(code, reason)
         self._circuits.clear()
@@ -148,7 +162,7 @@ class RelaySession:
         self._start()
 
     def on_message(self, message: m.RelayMessage, size_bytes: int) -> None:
-        """Take a message from the relay; ``Failure`` and ``Pong`` are the socket's business.
+        """Handle a message of the relay. The connection handles ``Failure`` and the rest of ``Pong``.
 
         Raises:
             WireError: If the relay broke the protocol.

@@ -12,7 +12,7 @@ from typing import Final
 
 from node.wire import messages as m
 from node.wire.codec import encode
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 _MESSAGE_OVERHEAD_BYTES: Final = 96
 """What a kept message costs besides its own bytes, so that a flood of tiny messages counts too."""

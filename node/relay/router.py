@@ -17,9 +17,9 @@ from node.relay.auth import node_id
 from node.relay.bus import CircuitEnd
 from node.relay.directory import Directory
 from node.relay.limits import RelayLimits
+from node.values.text import plain
 from node.wire import messages as m
-from node.wire.errors import WireError
-from node.wire.text import plain
+from node.wire.wire_error import WireError
 
 _REASON_CHARS = 240
 

@@ -1,7 +1,7 @@
 """The relay server: websockets around the circuit router.
 
-It holds no money and reads no prompt: offers are bytes that nodes sign and verify themselves, and circuits carry sealed
-frames. Any relay can take the place of any other.
+It holds no money and reads no prompt. Nodes sign and verify offers themselves, and circuits carry sealed frames. Any
+relay can replace any other.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from node.relay.node_session import Connection, NodeSession
 from node.relay.server_connection import ServerConnection
 from node.wire import messages as m
 from node.wire.codec import OUR_VERSIONS
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 log: Final = get_logger(__name__)
 
@@ -45,8 +45,9 @@ class RelayServer:
         host: Where to listen.
         port: The port; 0 takes a free one.
         limits: What nodes may do.
-        identity_dir: Where the relay's key is kept, so that it stays the same relay; ``None`` makes a throwaway key.
-        bus: How it meets other relays of the same network.
+        identity_dir: The folder that keeps the relay's key, so that its identity survives a restart; ``None`` makes a
+            throwaway key.
+        bus: Its connection to other relays of the same network.
         versions: The oldest and the newest protocol version that it speaks.
     """
 
@@ -135,7 +136,7 @@ class RelayServer:
         log.info("relay_started", relay=self.relay_id[:8], url=self.url)
 
     async def close(self) -> None:
-        """Tell every node, close every connection, and stop listening; calling it twice does nothing."""
+        """Send every node a coded error, close every connection, and stop listening; calling it twice does nothing."""
         if self._listener is None or self._closing:
             return
         self._closing = True
@@ -176,7 +177,7 @@ class RelayServer:
         """Resume or start the session of a node that proved its identity.
 
         Raises:
-            WireError: If the relay is full, or the node's account of the session doesn't match.
+            WireError: If the relay is full, or the node's count of received messages is impossible.
         """
         session = self._sessions.get(node)
         resumed = session is not None and secrets.compare_digest(session.token, auth.token)
@@ -188,10 +189,16 @@ class RelayServer:
             self._router.add(node)
             session = self._sessions[node] = NodeSession(node, connection)
         self._apply(self._router.attach(node))
+        log.info("node_session_resumed" if resumed else "node_session_started", node=node_id(node)[:8])
         return session, self._welcome(session, resumed=resumed)
 
     def on_message(self, session: NodeSession, message: m.NodeMessage, size_bytes: int) -> None:
-        """Take a message from a node.
+        """Handle a message of a node.
+
+        Args:
+            session: The node's session.
+            message: The decoded message.
+            size_bytes: Its encoded size.
 
         Raises:
             WireError: If the node broke the protocol or crossed a limit.
@@ -210,7 +217,7 @@ class RelayServer:
         self._apply(self._router.on_message(session.node, message))
 
     def lost(self, session: NodeSession, connection: Connection) -> None:
-        """Note that a session's websocket is gone; its circuits wait for the grace time."""
+        """Note that a session's websocket is lost. The session waits for the grace time if it has circuits."""
         if session.connection is not connection:
             return
         session.connection = None
@@ -262,11 +269,11 @@ class RelayServer:
         )
 
     def _finish(self, session: NodeSession, error: WireError) -> None:
-        """Forget a session, tell its peers, and cut its websocket if there is one."""
+        """End a session, tell its peers, and close its websocket if there is one."""
         self._apply(self._forget(session, error))
 
     def _forget(self, session: NodeSession, error: WireError) -> list[router.Action]:
-        """Forget a session and cut its websocket; returns what its peers are to be told."""
+        """End a session and close its websocket; returns the actions that tell its peers."""
         if self._sessions.get(session.node) is not session:
             return []
         del self._sessions[session.node]
@@ -300,7 +307,7 @@ class RelayServer:
                         waiting.extend(self._forget(self._sessions[node], WireError(reason, code=code)))
 
     def _deliver(self, node: bytes, message: m.Message) -> list[router.Action]:
-        """Queue a message for a node; returns what follows if that makes it hold too much."""
+        """Queue a message for a node; returns the actions that follow if too much is queued."""
         session = self._sessions.get(node)
         if session is None:
             return []
@@ -353,6 +360,6 @@ class RelayServer:
 
 
 def _last_response(response: web.Response) -> web.Response:
-    """Mark a response as the last of its connection: plain HTTP requests hold no connection open."""
+    """Mark a response as the last one of its connection, since a plain HTTP request keeps no connection open."""
     response.force_close()
     return response

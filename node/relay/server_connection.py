@@ -1,4 +1,4 @@
-"""One websocket of a node at the relay: the handshake, then reading and writing until either side ends it."""
+"""One websocket of a node at the relay: the handshake, then reading and writing until one side ends it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from node.relay.auth import check_answer, make_challenge
 from node.relay.exception_groups import leaf_exceptions
 from node.relay.limits import RelayLimits, TokenBucket
 from node.relay.node_session import Connection, NodeSession
+from node.values.text import plain
 from node.wire import messages as m
 from node.wire.codec import Reader, auth_reader, choose_version, encode, hello_reader, node_reader
-from node.wire.errors import WireError
-from node.wire.text import plain
+from node.wire.wire_error import WireError
 
 MessageT = TypeVar("MessageT")
 
@@ -46,7 +46,7 @@ class SessionHost(Protocol):
         """Resume or start the session of a node that proved its identity.
 
         Raises:
-            WireError: If the relay is full, or the node's account of the session doesn't match.
+            WireError: If the relay is full, or the node's count of received messages is impossible.
         """
         ...
 
@@ -96,7 +96,11 @@ class ServerConnection:
             self._cut.set()
 
     async def run(self, *, crowded: bool) -> None:
-        """Serve the websocket to its end; never raises because of what the node does."""
+        """Serve the websocket to its end; nothing that the node does makes it raise.
+
+        Args:
+            crowded: Whether its address has too many connections: then it only gets a coded error.
+        """
         try:
             if crowded:
                 raise WireError("Too many connections from this address.", code="limit_connections")
@@ -128,7 +132,7 @@ class ServerConnection:
         return session
 
     async def _serve(self) -> None:
-        """Converse until something ends it; raises what did."""
+        """Serve until something ends the connection, then raise why."""
         found: list[Exception] = []
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -138,7 +142,7 @@ class ServerConnection:
             found = leaf_exceptions(group)
         finally:
             if not found and self._session is not None:
-                # Cancelled, or a defect: the session must not believe that it is still connected.
+                # Cancelled, or a bug: the session must not count as connected any longer.
                 self._server.lost(self._session, self)
         broken = self._cut_by or next((cause for cause in found if isinstance(cause, WireError)), None)
         if self._session is not None:
@@ -177,7 +181,7 @@ class ServerConnection:
         raise _GoneError
 
     async def _watch(self) -> None:
-        """End the connection when it is cut, or silent for too long."""
+        """Raise when the connection is cut, or silent for too long."""
         loop = asyncio.get_running_loop()
         while self._cut_by is None:
             silent_at = self._heard_at + self._limits.idle_s

@@ -1,4 +1,4 @@
-"""The rollup as this node sees it: watched, bound to the store, and told apart from another chain in its place."""
+"""Watches the rollup's RPC: reachable or not, and still the deployment that this home knows."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from chain.logs import get_logger
 from chain.views import BatchView, ChainEvent, ChainInfo, ChannelView
 from node.store.store import Store
 from node.values import ChainSnapshot
-from node.wire.text import plain
+from node.values.text import plain
 
 log = get_logger(__name__)
 
 POLL_S: Final = 3.0
 RETRY_S: Final = 1.0
 CHANNEL_FRESH_S: Final = 5.0
-"""How long a channel's facts are used again; far less than any closing delay, within which redeeming still wins."""
+"""How long a channel is used without asking again: far less than any close delay."""
 CACHED_CHANNELS: Final = 512
 _INFO_SETTING: Final = "chain_info"
 
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """One deployment, reachable a moment ago."""
+    """A deployment that was reachable a moment ago."""
 
     client: RollupClient
     info: ChainInfo
@@ -81,7 +81,7 @@ class RollupMonitor:
             await asyncio.sleep(POLL_S if self.reachable else RETRY_S)
 
     async def refresh(self) -> None:
-        """Look once, and note what is seen."""
+        """Read the chain once."""
         if not self.url:
             self._note(False, "No chain is set.", "Pass --chain http://host:port once.")
             return
@@ -131,7 +131,7 @@ class RollupMonitor:
         return self._rollup
 
     async def info_ever(self) -> ChainInfo | None:
-        """What the chain told of itself last, even if that was before this run and nobody answers now."""
+        """What the chain last told about itself, also in an earlier run."""
         if self._rollup is not None:
             return self._rollup.info
         kept = await self._store.setting(_INFO_SETTING)
@@ -141,7 +141,7 @@ class RollupMonitor:
             return None
 
     def now_s(self) -> int:
-        """The chain's time, as well as it is known; 0 before it was ever reached."""
+        """The chain's time in seconds, estimated from the last reading; 0 before it was ever reached."""
         if self._rollup is None:
             return 0
         return self._rollup.info.l2_time_s + int(time.monotonic() - self._read_at_s)
@@ -163,11 +163,11 @@ class RollupMonitor:
         return view
 
     def forget_channel(self, channel_id: int) -> None:
-        """Something changed about a channel: read it afresh next time."""
+        """Read this channel again next time, because it changed."""
         self._channels.pop(channel_id, None)
 
     async def snapshot(self) -> ChainSnapshot:
-        """Everything the Chain screen shows, read afresh; an unreachable chain is told, not raised."""
+        """Everything the Chain screen shows, read afresh; an unreachable chain is part of the result, not an error."""
         await self.refresh()
         rollup = self._rollup
         if rollup is None or not self.reachable:
@@ -186,7 +186,7 @@ class RollupMonitor:
 
     async def _bind(self, client: RollupClient, info: ChainInfo) -> None:
         if self._rollup is not None:
-            # The old client remembers the old chain's signing domain.
+            # The old client has the old chain's signing domain.
             await client.aclose()
             client = RollupClient(self.url)
         if not await self._store.bind_deployment(info.deployment):

@@ -1,4 +1,4 @@
-"""The rollup's safety as L1 has it: read from the contracts alone, also while no sequencer answers."""
+"""Reads the rollup's safety from its L1 contracts, also while no sequencer answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chain.signing import parse_address
 from chain.watchtower.safety import SafetyReader
 from node.rollup.monitor import RollupMonitor
 from node.values import Alarm, DisputeStage, DisputeView, SafetyView
-from node.wire.text import plain
+from node.values.text import plain
 from wallet.l1 import open_rollup
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 FIRST_LOOK_S: Final = 3.0
-"""A command that is over sooner never loads what speaks to L1."""
+"""A command that ends sooner never loads web3."""
 LOOK_S: Final = 5.0
 
 
@@ -29,7 +29,7 @@ class SafetyMonitor:
     """Reads one rollup's safety from L1 every few seconds.
 
     Args:
-        chain: Knows, from now or from before, which rollup on which L1.
+        chain: Knows which rollup on which L1, also from an earlier run.
         on_change: Told when something changed.
         watched: The disputes that a watchtower in this node follows, proven ones too.
     """
@@ -50,7 +50,7 @@ class SafetyMonitor:
         self.error = ""
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Read until cancelled."""
         try:
             await asyncio.sleep(FIRST_LOOK_S)
             while True:
@@ -60,7 +60,7 @@ class SafetyMonitor:
             await self._close()
 
     async def refresh(self) -> None:
-        """Look once; an L1 that can't be read is told, not raised."""
+        """Read once. An L1 that can't be read is noted, not raised."""
         info = await self._chain.info_ever()
         if info is None:
             return
@@ -85,11 +85,11 @@ class SafetyMonitor:
 
     @property
     def alarm(self) -> Alarm | None:
-        """What every screen should say."""
+        """The alarm that every screen shows, if there is one."""
         return alarm_of(self.view) if self.view is not None else None
 
     def _unsettled(self) -> list[DisputeView]:
-        """What only our own watchtower knows yet."""
+        """The disputes that only our own watchtower knows yet."""
         return [one for one in self._watched() if one.stage not in {DisputeStage.PROVEN, DisputeStage.REVERTED}]
 
     async def _close(self) -> None:
@@ -99,7 +99,7 @@ class SafetyMonitor:
 
 
 def alarm_of(safety: SafetyView) -> Alarm | None:
-    """A freeze, a fraud until its place is final, or what leads there."""
+    """The alarm for a freeze, for a fraud until its batch number is final, or for what may lead to a freeze."""
     if safety.frozen_at_s is not None:
         text = "THE ROLLUP IS FROZEN. Leave with everything: idlewatt wallet exit"
         return Alarm(severity="danger", text=text, way_out="exit")
@@ -125,5 +125,5 @@ def alarm_of(safety: SafetyView) -> Alarm | None:
 
 
 def _timeless(view: SafetyView | None) -> SafetyView | None:
-    """The same without the time, which passes by itself."""
+    """The view without its time, which changes by itself."""
     return None if view is None else msgspec.structs.replace(view, at_s=0)

@@ -1,4 +1,4 @@
-"""A limit for one wait after the other, which costs next to nothing while it is kept."""
+"""One timer for the many waits of a session."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 class Deadline:
     """Calls back when a wait lasts too long.
 
-    A session waits several times for each piece of text, and a timer of its own would cost more than most of these
-    waits last. This one leaves its timer standing; when it rings, it looks how long the wait under way may still take.
+    A session waits several times for each piece of text. A timer for each wait would cost more than most waits last.
+    This timer keeps running. When it fires, it checks how long the current wait may still take.
 
     Args:
-        on_late: Called once for a wait that passed its limit, while it still goes on.
+        on_late: Called once for a wait that passed its limit and still goes on.
     """
 
     __slots__ = ("_due_s", "_loop", "_on_late", "_timer")
@@ -26,7 +26,7 @@ class Deadline:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, limit_s: float) -> None:
-        """A wait begins that may take so long."""
+        """Begin a wait that may take this long."""
         due_s = self._due_s = self._loop.time() + limit_s
         if self._timer is None:
             self._timer = self._loop.call_at(due_s, self._ring)
@@ -35,11 +35,11 @@ class Deadline:
             self._timer = self._loop.call_at(due_s, self._ring)
 
     def end(self) -> None:
-        """The wait is over."""
+        """End the wait."""
         self._due_s = None
 
     def close(self) -> None:
-        """No wait follows; harmless when repeated."""
+        """Stop the timer; harmless when repeated."""
         self._due_s = None
         if self._timer is not None:
             self._timer.cancel()

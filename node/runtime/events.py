@@ -1,4 +1,4 @@
-"""Events for whoever watches a node: bounded, coalesced, never blocking it."""
+"""Events for the readers of a node: bounded, coalesced, never blocking the node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The jobs of both sides: running ones in memory, finished ones in the store, and the speed second by second."""
+"""The jobs of both sides: running ones in memory, finished ones in the store, tokens per second as history."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chain.logs import get_logger
 from node.store.records import JobRecord
 from node.store.store import Store
 from node.values import JobStage, JobView, ReceiptView
-from node.wire.text import plain
+from node.values.text import plain
 from wallet.addresses import checksum_address
 from wallet.receipts import Receipt
 
@@ -26,7 +26,7 @@ CHANGE_INTERVAL_S: Final = 0.1
 
 
 class JobRegistry:
-    """Knows what runs and what ran lately.
+    """Knows the running jobs and the newest finished ones.
 
     Args:
         store: Where finished jobs are kept.
@@ -63,7 +63,7 @@ class JobRegistry:
         self._listeners.append(listener)
 
     async def load(self) -> None:
-        """Read the last jobs of earlier runs; those that a crash cut off are ended."""
+        """Read the newest jobs of earlier runs. Jobs that a crash interrupted are ended."""
         await self._store.end_unfinished_jobs(now_ms())
         for record in reversed(await self._store.jobs(RECENT_JOBS)):
             receipt = None
@@ -72,7 +72,7 @@ class JobRegistry:
             self._recent.appendleft(_view(record, receipt))
 
     def update(self, job: JobView) -> None:
-        """A running job as it is now."""
+        """Set the newest state of a running job."""
         key = job.role, job.job_id
         before = self._active.get(key)
         self._tokens += job.output_tokens - (before.output_tokens if before else 0)
@@ -83,13 +83,13 @@ class JobRegistry:
             self._on_change()
 
     def drop(self, job: JobView | None) -> None:
-        """A job that came to nothing and leaves no trace."""
+        """Forget a job that delivered nothing."""
         if job is not None and self._active.pop((job.role, job.job_id), None) is not None:
             self._tell(msgspec.structs.replace(job, stage=JobStage.CANCELLED, finished_ms=now_ms()))
             self._on_change()
 
     async def finish(self, job: JobView, peer: bytes, reason: str) -> None:
-        """A job ended: keep it, here and in the store. A store that refuses loses history, never the job."""
+        """Keep a job that ended, here and in the store. Where the store fails, only history is lost."""
         self._active.pop((job.role, job.job_id), None)
         self._recent.appendleft(job)
         self._tell(job)
@@ -120,7 +120,7 @@ class JobRegistry:
             listener(job)
 
     def sample(self) -> None:
-        """Close one second of the history."""
+        """Add the tokens of the last second to the history."""
         self._history.append(float(self._tokens))
         self._tokens = 0
 

@@ -1,4 +1,4 @@
-"""The newest log lines in memory, harmless on screen, for the Logs screen and for subscribers."""
+"""The newest log lines in memory, plain text, for the Logs screen and for subscribers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import Final, Literal
 
 from node.values import LogLine
-from node.wire.text import plain
+from node.values.text import plain
 
 MAX_LINES: Final = 2_000
 MAX_CHARS: Final = 500
 SOURCES: Final = ("node", "wallet", "chain", "app")
-"""Loggers listened to; what lies below them comes along."""
+"""The loggers whose records are kept, and all loggers below them."""
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 

@@ -1,4 +1,4 @@
-"""One relay connection that a node wants to have: made again for as long as it is wanted, whatever happened to it."""
+"""A connection to a relay that is made again whenever it fails, for as long as it is wanted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from node.relay.circuit import RelayError
 from node.relay.client import RelayClient, RelayState
 from node.relay.client_errors import shown_url
 from node.values import RelayView
-from node.wire.text import plain
+from node.values.text import plain
 
 log = get_logger(__name__)
 
@@ -85,7 +85,7 @@ class RelayConnection:
             error = self._error
             if error is None:
                 raise RelayError(f"The relay {self._shown_url} can't be reached.", fix=fix) from None
-            raise RelayError(error.message, code=error.code, fix=error.fix or fix) from None
+            raise RelayError(error.message, code=error.code, fix=error.fix or fix, peer_code=error.peer_code) from None
         assert self._client is not None
         return self._client
 

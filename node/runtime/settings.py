@@ -1,4 +1,4 @@
-"""What a node is told before it starts: resolved paths and values, no files read here."""
+"""The settings of a node: values and resolved paths. No file is read here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from node.engine.options import EngineOptions
-from node.hardware.rules import EnergyRules, MannersRules
+from node.hardware.rules import AvailabilityRules, EnergyRules
 from node.values import Prices
 
 DEFAULT_PRICES = Prices(input_nano_per_mtok=100_000_000, output_nano_per_mtok=200_000_000)
@@ -40,7 +40,7 @@ class NodeSettings:
     requests_per_buyer: int = 4
     """With so many here, running and waiting, a buyer's account gets no more but a slot that is free."""
     energy: EnergyRules = field(default_factory=EnergyRules)
-    manners: MannersRules = field(default_factory=MannersRules)
+    availability: AvailabilityRules = field(default_factory=AvailabilityRules)
     allow_below_cost: bool = False
     """Whether a price may be below what the power for it costs."""
     watch: str = "auto"

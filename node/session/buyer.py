@@ -21,6 +21,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from chain.eip712 import SigningDomain
+from chain.errors import ErrorCode
 from node.session import buyer_io as io
 from node.session import messages as m
 from node.session.terms import bill_nano, fingerprint_hash, most_input_tokens, prompt_hash
@@ -123,9 +124,9 @@ def step(state: BuyerState, event: io.Event) -> Step:
             return state, ()
         case io.Received(message):
             return _on_message(state, message)
-        case io.CancelWanted():
+        case io.CancelRequested():
             return _on_cancel(state)
-        case io.Silence():
+        case io.ProviderSilent():
             return _on_silence(state)
         case io.PeerGone(code, message):
             return _break(state, io.Failed(code, message or "The provider went away.", "Ask again."))
@@ -136,7 +137,7 @@ def _on_message(state: BuyerState, message: m.Message) -> Step:
         case m.Quote() if state.stage is Stage.ASKED:
             return _on_quote(state, message)
         case m.Queued() if state.stage is Stage.QUOTED:
-            return state, (io.Report(message),)
+            return state, (io.ReportProgress(message),)
         case m.Delta() if state.stage in {Stage.QUOTED, Stage.STREAMING}:
             return _on_delta(state, message)
         case m.Stalled() if state.stage in {Stage.QUOTED, Stage.STREAMING}:
@@ -158,7 +159,7 @@ def _on_quote(state: BuyerState, quote: m.Quote) -> Step:
         if not _is_own(terms, ask.channel_id, quote.held):
             return _refuse(state, "out_of_step", "The provider claims a voucher that was never signed here.")
         base = quote.held.cumulative_nano
-        actions.append(io.Adopt(quote.held))
+        actions.append(io.AdoptVoucher(quote.held))
     elif terms.signed_nano and (quote.held is None or quote.held.cumulative_nano < terms.signed_nano):
         return _refuse(state, "out_of_step", "The provider does not acknowledge the vouchers it was given.")
     # The base is what our own signature proves, adopted or not, so a refusal below costs nothing more.
@@ -167,7 +168,7 @@ def _on_quote(state: BuyerState, quote: m.Quote) -> Step:
     if wrong:
         refused, refusal = _refuse(known, *wrong)
         return refused, (*actions, *refusal)
-    return replace(known, stage=Stage.QUOTED, quote=quote), (*actions, io.Report(quote))
+    return replace(known, stage=Stage.QUOTED, quote=quote), (*actions, io.ReportProgress(quote))
 
 
 def _is_own(terms: BuyerTerms, channel_id: int, voucher: Voucher) -> bool:
@@ -178,7 +179,7 @@ def _is_own(terms: BuyerTerms, channel_id: int, voucher: Voucher) -> bool:
     )
 
 
-def _quote_problem(state: BuyerState, quote: m.Quote) -> tuple[str, str, str] | None:
+def _quote_problem(state: BuyerState, quote: m.Quote) -> tuple[ErrorCode, str, str] | None:
     ask, prices = state.ask, quote.prices
     if quote.request_id != ask.request_id or quote.max_output_tokens > ask.max_tokens:
         return "protocol", "The quote answers another request.", ""
@@ -212,7 +213,7 @@ def _on_delta(state: BuyerState, delta: m.Delta) -> Step:
     digest = state.output_hash.copy()
     digest.update(text)
     counted = replace(state, stage=Stage.STREAMING, output_tokens=tokens, output_bytes=received, output_hash=digest)
-    report = io.Report(delta)
+    report = io.ReportProgress(delta)
     # The first voucher is sent at once, since it pays for the prompt; then one after each step.
     due = tokens and (not counted.vouched_tokens or tokens - counted.vouched_tokens >= _step_tokens(quote))
     if not due:
@@ -231,7 +232,7 @@ def _vouch(state: BuyerState) -> Step:
     vouched = replace(state, vouched_tokens=state.output_tokens)
     if owed <= state.signed_nano:
         return vouched, ()
-    return replace(vouched, signed_nano=owed), (io.Sign(owed),)
+    return replace(vouched, signed_nano=owed), (io.SignVoucher(owed),)
 
 
 def _on_signed(state: BuyerState, voucher: Voucher) -> Step:
@@ -245,7 +246,7 @@ def _on_final(state: BuyerState, final: m.Final) -> Step:
     if wrong:
         return _refuse(state, "bad_receipt", wrong)
     paying, actions = _vouch(replace(state, stage=Stage.PAYING, final=final))
-    return paying, (io.Keep(final.receipt), *actions)
+    return paying, (io.KeepReceipt(final.receipt), *actions)
 
 
 def _receipt_problem(state: BuyerState, final: m.Final) -> str:
@@ -320,7 +321,7 @@ def _break(state: BuyerState, failed: io.Failed) -> Step:
     return replace(vouched, stage=Stage.ENDED), (failed,)
 
 
-def _refuse(state: BuyerState, code: str, message: str, fix: str = "Choose another offer.") -> Step:
+def _refuse(state: BuyerState, code: ErrorCode, message: str, fix: str = "Choose another offer.") -> Step:
     """The provider broke the rules: sign nothing more, tell the provider why, and end."""
     fault = m.Fault(code=code, message=message, fix=fix)
     return replace(state, stage=Stage.ENDED), (io.Send(fault), io.Failed(code, message, fix))

@@ -39,12 +39,12 @@ class SigningFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelWanted:
+class CancelRequested:
     """The user cancelled the request, or the deadline of the whole turn passed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
+class ProviderSilent:
     """The provider sent nothing for longer than the stage allows."""
 
 
@@ -56,7 +56,7 @@ class PeerGone:
     message: str = ""
 
 
-Event = Received | Signed | SigningFailed | CancelWanted | Silence | PeerGone
+Event = Received | Signed | SigningFailed | CancelRequested | ProviderSilent | PeerGone
 
 
 # Actions
@@ -70,28 +70,28 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class SignVoucher:
     """Write down and sign a voucher for ``cumulative_nano`` in all."""
 
     cumulative_nano: int
 
 
 @dataclass(frozen=True, slots=True)
-class Adopt:
+class AdoptVoucher:
     """Write down that this much was signed before: the provider showed our own signature for it."""
 
     voucher: Voucher
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReportProgress:
     """Tell the user: the accepted quote, the place in the queue, or some text."""
 
     message: m.Quote | m.Queued | m.Delta
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
+class KeepReceipt:
     """Write a verified receipt down; only the end of the request waits for it."""
 
     receipt: Receipt
@@ -115,4 +115,4 @@ class Failed:
     receipt: Receipt | None = None
 
 
-Action = Send | Sign | Adopt | Report | Keep | Finished | Failed
+Action = Send | SignVoucher | AdoptVoucher | ReportProgress | KeepReceipt | Finished | Failed

@@ -7,8 +7,8 @@ from collections import deque
 from types import TracebackType
 from typing import Final, Self
 
-from node.session.link import SealedLink
 from node.session.messages import Message
+from node.session.sealed_link import SealedLink
 
 READ_AHEAD_MESSAGES: Final = 64
 """Messages that may wait to be taken. At this number reading stops, and the peer waits for credit."""

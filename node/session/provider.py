@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from chain.errors import ErrorCode
 from node.engine.protocol import GenerateRequest
 from node.session import messages as m
 from node.session import provider_io as io
@@ -52,7 +53,7 @@ def step(state: ProviderState, event: io.Event) -> Step:
             return _on_counted(state, input_tokens)
         case io.Started(input_tokens, seed, at_ms):
             return _on_started(state, input_tokens, seed, at_ms)
-        case io.Produced():
+        case io.TextProduced():
             return _on_produced(state, event)
         case io.EngineEnded():
             return _on_engine_ended(state, event)
@@ -64,7 +65,7 @@ def _on_rest(state: ProviderState, event: io.Event) -> Step:
     match event:
         case io.Refused(code, message, fix):
             return _end(state, code, message, fix)
-        case io.Waiting(position, eta_ms) if state.stage is Stage.RUNNING:
+        case io.WaitingForSlot(position, eta_ms) if state.stage is Stage.RUNNING:
             queued = m.Queued(position=min(max(0, position), m.MAX_POSITION), eta_ms=min(max(0, eta_ms), m.MAX_ETA_MS))
             return replace(state, in_line=True), (io.Send(queued),)
         case io.ReceiptReady(receipt) if state.stage is Stage.RECEIPTING:
@@ -73,7 +74,7 @@ def _on_rest(state: ProviderState, event: io.Event) -> Step:
             answer = m.CloseSignature(
                 channel_id=state.first.channel_id, cumulative_nano=cumulative_nano, signature=signature
             )
-            return replace(state, stage=Stage.ENDED), (io.Send(answer), io.End("done"))
+            return replace(state, stage=Stage.ENDED), (io.Send(answer), io.EndRequest("done"))
         case io.PaymentTimeout() if state.awaits_payment:
             return _end(state, "unpaid", "No voucher came for what was delivered.", "Ask again; nothing else is owed.")
         case io.PeerGone(code):
@@ -139,7 +140,7 @@ def _after_opening(state: ProviderState) -> Step:
     if isinstance(state.first, m.CloseRequest):
         return state, (io.AgreeClose(state.first.channel_id),)
     ended = replace(state, stage=Stage.ENDED)
-    return ended, (io.Send(m.Settled(cumulative_nano=state.paid_nano)), io.End("done"))
+    return ended, (io.Send(m.Settled(cumulative_nano=state.paid_nano)), io.EndRequest("done"))
 
 
 def _on_voucher(state: ProviderState, voucher: Voucher) -> Step:
@@ -219,7 +220,7 @@ def _on_started(state: ProviderState, input_tokens: int, seed: int, at_ms: int) 
     return replace(state, seed=seed, started_ms=at_ms, in_line=False), ()
 
 
-def _on_produced(state: ProviderState, produced: io.Produced) -> Step:
+def _on_produced(state: ProviderState, produced: io.TextProduced) -> Step:
     if state.stage is not Stage.RUNNING or state.ended is not None:
         return state, ()
     # The shell reads on only when nothing is pending, so thinking and answer are mixed only if it breaks that rule.
@@ -240,7 +241,7 @@ def _on_engine_ended(state: ProviderState, event: io.EngineEnded) -> Step:
         return state, ()
     failed, actions = deliver(replace(state, ended=event))
     if event.reason == "failed" and not failed.output_tokens:
-        return failed, (io.Skip(event.error_code or "engine_failed"), *actions)
+        return failed, (io.CountRejection(event.error_code or "engine_failed"), *actions)
     return failed, actions
 
 
@@ -285,17 +286,20 @@ def _on_receipt(state: ProviderState, receipt: Receipt) -> Step:
 def _settled(state: ProviderState) -> Step:
     assert state.ended is not None
     settled = io.Send(m.Settled(cumulative_nano=state.paid_nano))
-    return replace(state, stage=Stage.ENDED), (settled, io.End(state.ended.reason, is_settled=True))
+    return replace(state, stage=Stage.ENDED), (settled, io.EndRequest(state.ended.reason, is_settled=True))
 
 
-def _end(state: ProviderState, code: str, message: str, fix: str = "") -> Step:
+def _end(state: ProviderState, code: ErrorCode, message: str, fix: str = "") -> Step:
     """Tell the buyer why, and end. A request without any output counts as rejected."""
     actions: list[io.Action] = []
     if state.stage is Stage.RUNNING and state.ended is None:
         actions.append(io.StopGenerating())
     if state.ask is not None and state.output_tokens == 0 and code != "cancelled":
-        actions.append(io.Skip(code))
-    actions += [io.Send(m.Fault(code=code, message=message[:400], fix=fix[:400])), io.End(code, state.exposure_nano)]
+        actions.append(io.CountRejection(code))
+    actions += [
+        io.Send(m.Fault(code=code, message=message[:400], fix=fix[:400])),
+        io.EndRequest(code, state.exposure_nano),
+    ]
     return replace(state, stage=Stage.ENDED), tuple(actions)
 
 
@@ -305,7 +309,7 @@ def _gone(state: ProviderState, code: str, *, said: bool = False) -> Step:
     return replace(state, stage=Stage.ENDED), (
         *actions,
         *_left(state, code if said else ""),
-        io.End(code, state.exposure_nano),
+        io.EndRequest(code, state.exposure_nano),
     )
 
 
@@ -314,5 +318,5 @@ def _left(state: ProviderState, said: str = "") -> tuple[io.Action, ...]:
     if state.stage is not Stage.RUNNING or state.output_tokens:
         return ()
     if said in BUYER_REFUSALS:
-        return (io.Skip(said),)
-    return (io.Skip("left_in_line" if state.in_line else "left_after_quote"),)
+        return (io.CountRejection(said),)
+    return (io.CountRejection("left_in_line" if state.in_line else "left_after_quote"),)

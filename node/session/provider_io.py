@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from chain.errors import ErrorCode
 from node.engine.protocol import FinishReason, GenerateRequest
 from node.session import messages as m
 from node.session.terms import ChannelFacts
@@ -36,7 +37,7 @@ class ChannelChecked:
 class Refused:
     """An action failed with a coded reason: the chain doesn't answer, the channel is busy, the disk is full."""
 
-    code: str
+    code: ErrorCode
     message: str
     fix: str = ""
 
@@ -56,7 +57,7 @@ class InputCounted:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingForSlot:
     """The request waits for a slot.
 
     Args:
@@ -84,7 +85,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Produced:
+class TextProduced:
     """The engine produced some text; the fields are those of :class:`node.engine.protocol.Chunk`."""
 
     text: str
@@ -137,9 +138,9 @@ Event = (
     | Refused
     | VoucherStored
     | InputCounted
-    | Waiting
+    | WaitingForSlot
     | Started
-    | Produced
+    | TextProduced
     | EngineEnded
     | ReceiptReady
     | CloseSigned
@@ -222,14 +223,14 @@ class AwaitPayment:
 
 
 @dataclass(frozen=True, slots=True)
-class Skip:
+class CountRejection:
     """Count a request that was rejected, or whose buyer left before the first token."""
 
     code: str
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class EndRequest:
     """The request is over. Unless ``is_settled``, the session is over too and the circuit is closed."""
 
     code: str
@@ -248,6 +249,6 @@ Action = (
     | IssueReceipt
     | AgreeClose
     | AwaitPayment
-    | Skip
-    | End
+    | CountRejection
+    | EndRequest
 )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from chain.errors import ErrorCode
 from chain.views import Inclusion
 from node.session import messages as m
 from node.session.provider_state import ProviderPolicy, ProviderState
 from node.session.terms import ChannelFacts, window_nano
 from wallet.vouchers import Voucher, verify_voucher
 
-Problem = tuple[str, str, str]
+Problem = tuple[ErrorCode, str, str]
 """A refusal: its code, its message and its fix."""
 
 _ACCEPTED: Final = {

@@ -1,6 +1,5 @@
 """The node's SQLite database: channels, vouchers, receipts, jobs; one migration a version."""
 
-from node.store.errors import StoreError
 from node.store.records import (
     BuyerChannel,
     ChannelState,
@@ -12,6 +11,7 @@ from node.store.records import (
     ProviderChannel,
     Role,
 )
+from node.store.sqlite_errors import StoreError
 from node.store.store import Store
 
 __all__ = [

@@ -8,8 +8,8 @@ from typing import Any
 import aiosqlite
 
 from node.store.database import MAX_INTEGER, Database, Row
-from node.store.errors import StoreError
 from node.store.records import ChannelState
+from node.store.sqlite_errors import StoreError
 
 LIFE = tuple(ChannelState)
 """A channel's states in their order."""

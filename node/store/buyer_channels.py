@@ -8,8 +8,8 @@ import msgspec
 from node.store.base import StorePart, check_range, marks
 from node.store.channel_table import ChannelTable
 from node.store.database import MAX_INTEGER
-from node.store.errors import StoreError
 from node.store.records import BuyerChannel, ChannelState
+from node.store.sqlite_errors import StoreError
 
 _TABLE = ChannelTable("buyer_channels", BuyerChannel)
 

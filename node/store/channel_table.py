@@ -10,8 +10,8 @@ import msgspec
 
 from node.store.base import LIFE, LIVE, first_row, marks
 from node.store.database import Database, Row
-from node.store.errors import StoreError
 from node.store.records import BuyerChannel, ChannelState, ProviderChannel
+from node.store.sqlite_errors import StoreError
 
 Record = TypeVar("Record", bound=BuyerChannel | ProviderChannel)
 

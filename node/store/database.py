@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from node.store.errors import StoreError, path_error, store_error
 from node.store.migrations import LATEST, MIGRATIONS
+from node.store.sqlite_errors import StoreError, path_error, store_error
 
 Result = TypeVar("Result")
 Row = tuple[Any, ...]

@@ -7,8 +7,8 @@ import msgspec
 
 from node.store.base import StorePart, check_range
 from node.store.database import Row
-from node.store.errors import StoreError
 from node.store.records import JobRecord, JobTotals, Role
+from node.store.sqlite_errors import StoreError
 from wallet.receipts import Receipt, conflicts, receipt_struct_hash
 
 DAY_MS = 24 * 60 * 60 * 1000

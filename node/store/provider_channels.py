@@ -7,8 +7,8 @@ import aiosqlite
 from node.store.base import StorePart, check_range
 from node.store.channel_table import ChannelTable, unknown_channel
 from node.store.database import MAX_INTEGER
-from node.store.errors import StoreError
 from node.store.records import ChannelState, ProviderChannel
+from node.store.sqlite_errors import StoreError
 from wallet.vouchers import Voucher
 
 _TABLE = ChannelTable("provider_channels", ProviderChannel)

@@ -1,6 +1,6 @@
-"""Frozen values that cross the seam between the node and whatever shows or steers it.
+"""Frozen values that ``NodeApi`` takes and returns.
 
-Every string here is harmless on screen already: what came from peers passed ``node.wire.text.plain``.
+Every string here is harmless on screen already: what came from peers passed ``node.values.text.plain``.
 Amounts are nano, times are milliseconds UTC unless a name says otherwise.
 """
 

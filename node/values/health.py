@@ -16,7 +16,7 @@ class Phase(StrEnum):
     SERVING = "serving"
     DEGRADED = "degraded"
     PAUSED = "paused"
-    """The machine is somebody else's for now; it goes on by itself."""
+    """Others use the machine for now; renting out goes on by itself."""
     STOPPING = "stopping"
 
 

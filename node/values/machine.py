@@ -1,4 +1,4 @@
-"""The machine: its devices, its electricity, and whose it is for now."""
+"""The machine: its devices, its electricity, and whether renting out is paused."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class EnergyView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PauseView(msgspec.Struct, frozen=True, kw_only=True):
-    """Why nothing is rented out although it should be."""
+    """Why renting out is paused."""
 
     kind: str
     """``hours``, ``quiet_hours``, ``program``, ``person``, ``temperature``, ``power``, ``gpu`` or ``cpu``."""

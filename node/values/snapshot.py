@@ -54,4 +54,4 @@ class NodeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     price: PriceAdvice | None = None
     """``None`` while nothing is known to advise by."""
     pause: PauseView | None = None
-    """While the machine is somebody else's."""
+    """While renting out is paused."""

@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from node.wire import messages as m
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 MAX_MESSAGE_BYTES: Final = m.MAX_OFFERS_PER_NODE * (m.MAX_OFFER_BYTES + 8) + 1024
 """No message of the protocol is larger, whatever a relay's limits are."""

@@ -8,7 +8,7 @@ from textual.content import Content
 
 from node.values import ChatSession, OfferView
 from screens.dialogs import Choice
-from screens.text import plain, short_address, speed, usd
+from screens.text import one_line, short_address, speed, usd
 
 BEST_OFFER = "best"
 
@@ -16,7 +16,7 @@ BEST_OFFER = "best"
 def session_choices(sessions: Sequence[ChatSession]) -> list[Choice]:
     """Saved chats by their titles."""
     return [
-        Choice(session.session_id, Content(plain(session.title, 70) or "untitled"), session.title)
+        Choice(session.session_id, Content(one_line(session.title, 70) or "untitled"), session.title)
         for session in sessions
     ]
 
@@ -34,7 +34,7 @@ def offer_choices(offers: Sequence[OfferView]) -> list[Choice]:
 def offer_line(offer: OfferView) -> Content:
     """One offer on one line."""
     return Content.assemble(
-        (plain(offer.model, 22).ljust(22), "bold"),
+        (one_line(offer.model, 22).ljust(22), "bold"),
         f" {usd(offer.prices.input_nano_per_mtok)}/{usd(offer.prices.output_nano_per_mtok)} · "
         f"{speed(offer.tokens_per_s)} tok/s · {offer.free_slots}/{offer.slots} free ",
         (short_address(offer.provider), "dim"),

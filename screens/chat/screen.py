@@ -34,7 +34,7 @@ from screens.chat.transcript import WELCOME, Transcript
 from screens.chat.turn import TurnProgress, done_content, failed_content, stopped_content
 from screens.dialogs import Confirm, Picker, Reveal
 from screens.hub import Hub
-from screens.text import plain, speed, usd
+from screens.text import one_line, speed, usd
 from screens.widgets.facts import receipt_facts
 from screens.widgets.messages import Answer
 from screens.widgets.prompt import Prompt
@@ -123,7 +123,7 @@ class ChatScreen(NodeScreen):
         self.sessions = await self.hub.api.chat_sessions()
         options = self.query_one("#sessions", OptionList)
         options.clear_options()
-        options.add_options([Option(Content(plain(session.title, 60) or "untitled")) for session in self.sessions])
+        options.add_options([Option(Content(one_line(session.title, 60) or "untitled")) for session in self.sessions])
         for answer in self.query(Answer):
             await answer.flush()
 
@@ -145,7 +145,7 @@ class ChatScreen(NodeScreen):
             return Content.styled(
                 "✎ editing the last question · enter asks it anew · esc keeps it as it was", "$warning"
             )
-        model = plain(self.hub.chat_model or self.model_seen, 30) or "best offer"
+        model = one_line(self.hub.chat_model or self.model_seen, 30) or "best offer"
         rate = f"{speed(self.speed_seen)} tok/s · " if self.speed_seen else ""
         left = f" · deposit left {usd(self.deposit_left_nano)}" if self.deposit_left_nano is not None else ""
         return Content.assemble((model, "bold"), (f" · {rate}spent {usd(self.spent_nano)}{left}", "dim"))
@@ -230,7 +230,7 @@ class ChatScreen(NodeScreen):
         return next((job.receipt for job in jobs if job.job_id == job_id and job.role == "buyer"), None)
 
     async def _save(self) -> None:
-        title = plain(self.messages[0].content, MAX_TITLE_CHARS)
+        title = one_line(self.messages[0].content, MAX_TITLE_CHARS)
         session = ChatSession(
             session_id=self.session_id,
             title=title,
@@ -347,7 +347,7 @@ class ChatScreen(NodeScreen):
         """Forget this chat, after asking."""
 
         async def flow() -> None:
-            title = plain(self.messages[0].content, MAX_TITLE_CHARS) if self.messages else ""
+            title = one_line(self.messages[0].content, MAX_TITLE_CHARS) if self.messages else ""
             dialog = Confirm("Delete this chat?", [("chat", title)], "Delete", "It can't be brought back.")
             if title and await self.app.push_screen_wait(dialog) is True:
                 await self.hub.api.delete_chat(self.session_id)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from node.values import ChatDelta, ChatDone, ChatEvent, ChatFailed, ChatQuote, ChatStage, ReceiptView
-from screens.text import duration, milliseconds, plain, speed, usd
+from screens.text import duration, milliseconds, one_line, speed, usd
 
 STAGE_WORDS = {
     "choosing": "choosing an offer",
@@ -69,14 +69,14 @@ class TurnProgress:
         if self.stopping:
             return Content.assemble(("■ ", "$warning"), "stopping, paying for what was delivered…")
         if self.first_token_ms is None:
-            what = STAGE_WORDS.get(self.stage, plain(self.stage, 40))
-            detail = f": {plain(self.detail, 80)}" if self.detail else ""
+            what = STAGE_WORDS.get(self.stage, one_line(self.stage, 40))
+            detail = f": {one_line(self.detail, 80)}" if self.detail else ""
             return Content.assemble(("◐ ", "$warning"), f"{what}{detail} · {elapsed} · esc stops")
         rate = self.tokens_per_s(now_ms)
         rate_text = f" · {speed(rate)} tok/s" if rate else ""
         return Content.assemble(
             ("▶ ", "$success"),
-            f"{plain(self.model, 30)}{rate_text} · {self.output_tokens} tokens · {usd(self.spent_nano)} · esc stops",
+            f"{one_line(self.model, 30)}{rate_text} · {self.output_tokens} tokens · {usd(self.spent_nano)} · esc stops",
         )
 
 
@@ -94,12 +94,12 @@ def failed_content(failed: ChatFailed) -> Content:
     """The lines below an answer that failed: what, the fix, what it cost."""
     parts: list[Content | str | tuple[str, str]] = [
         ("✗ ", "$error"),
-        (plain(failed.code, 60), "bold"),
+        (one_line(failed.code, 60), "bold"),
         " ",
-        plain(failed.message, 600),
+        one_line(failed.message, 600),
     ]
     if failed.fix:
-        parts += [("\n→ ", "$primary"), plain(failed.fix, 600)]
+        parts += [("\n→ ", "$primary"), one_line(failed.fix, 600)]
     cost = f"{usd(failed.cost_nano)} was paid, for what was delivered" if failed.cost_nano else "It cost nothing"
     parts.append((f"\n{cost}. ctrl+r asks again.", "dim"))
     return Content.assemble(*parts)

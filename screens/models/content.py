@@ -9,7 +9,7 @@ from textual.content import Content
 
 from node.values import BenchRow, BenchView, HubModelView, ModelDetail, ModelView, PullProgress
 from screens.dialogs import Choice
-from screens.text import DASH, ago, count_short, duration, meter, milliseconds, plain, size, speed
+from screens.text import DASH, ago, count_short, duration, meter, milliseconds, one_line, size, speed
 from screens.widgets.facts import facts
 from screens.widgets.table import Column
 
@@ -39,7 +39,7 @@ def mark(model: ModelView) -> tuple[str, str, str]:
 
 def _name(model: ModelView) -> Text:
     shape, style, _ = mark(model)
-    return Text.assemble((f"{shape} ", style), (plain(model.name, 120), "bold" if model.in_use else ""))
+    return Text.assemble((f"{shape} ", style), (one_line(model.name, 120), "bold" if model.in_use else ""))
 
 
 def fit_short(fit: str) -> str:
@@ -51,15 +51,15 @@ def fit_short(fit: str) -> str:
 
 
 def _fit(model: ModelView) -> Text:
-    said = plain(model.problem or fit_short(model.fit), 120)
+    said = one_line(model.problem or fit_short(model.fit), 120)
     return Text(said or DASH, style="red" if model.problem else "" if model.fits else "yellow")
 
 
 MODEL_COLUMNS: tuple[Column[ModelView], ...] = (
     Column("name", "model", 18, _name, grow=True),
-    Column("quant", "quant", 7, lambda model: plain(model.quantization, 10) or DASH, rank=2),
+    Column("quant", "quant", 7, lambda model: one_line(model.quantization, 10) or DASH, rank=2),
     Column("size", "size", 9, lambda model: size(model.size_bytes), rank=1, right=True),
-    Column("source", "from", 11, lambda model: plain(model.source, 11), rank=3),
+    Column("source", "from", 11, lambda model: one_line(model.source, 11), rank=3),
     Column("context", "context", 7, lambda model: str(model.context_length or DASH), rank=5, right=True),
     Column("speed", "tok/s", 6, lambda model: speed(model.tokens_per_s), rank=4, right=True),
     Column("fit", "fits with", 18, _fit, grow=True),
@@ -111,8 +111,8 @@ def detail_content(detail: ModelDetail, now_ms: int) -> Content:
         ]
     )
     # These are wider than a narrow dialog's second column.
-    digest = Content.assemble(("SHA-256, y copies it\n", "dim"), plain(detail.sha256, LINE_CELLS))
-    path = plain(detail.view.path, 4 * LINE_CELLS)
+    digest = Content.assemble(("SHA-256, y copies it\n", "dim"), one_line(detail.sha256, LINE_CELLS))
+    path = one_line(detail.view.path, 4 * LINE_CELLS)
     lines = "\n".join(path[at : at + LINE_CELLS] for at in range(0, len(path), LINE_CELLS))
     measured = [bench_content(entry, now_ms) for entry in detail.history[:3]]
     return Content("\n\n").join([rows, *measured, digest, Content.assemble(("file\n", "dim"), lines)])
@@ -120,7 +120,7 @@ def detail_content(detail: ModelDetail, now_ms: int) -> Content:
 
 def bench_content(entry: BenchView, now_ms: int) -> Content:
     """One measurement as a small table."""
-    head = Content.styled(f"Measured {ago(entry.at_ms, now_ms)} on {plain(entry.backend, 20)}", "bold $primary")
+    head = Content.styled(f"Measured {ago(entry.at_ms, now_ms)} on {one_line(entry.backend, 20)}", "bold $primary")
     lines = [Content.styled("at once   reads tok/s   writes tok/s   first token", "dim")]
     lines += [
         Content(
@@ -135,7 +135,7 @@ def bench_content(entry: BenchView, now_ms: int) -> Content:
 def pull_text(name: str, progress: PullProgress | None) -> str:
     """How far a pull is, on one line."""
     if progress is None:
-        return f"Pulling {plain(name, 40)}: asking the hub…  esc stops"
+        return f"Pulling {one_line(name, 40)}: asking the hub…  esc stops"
     share = progress.done_bytes / progress.total_bytes if progress.total_bytes else 0.0
     parts = [f"{meter(share, METER_CELLS)} {share:.0%}"]
     if progress.checking:
@@ -144,13 +144,13 @@ def pull_text(name: str, progress: PullProgress | None) -> str:
         parts.append(f"{size(int(progress.bytes_per_s))}/s")
         if progress.eta_s is not None:
             parts.append(f"{duration(progress.eta_s)} left")
-    return f"{plain(name, 30)} {'  '.join(parts)}  esc stops"
+    return f"{one_line(name, 30)} {'  '.join(parts)}  esc stops"
 
 
 def bench_text(name: str, rows: Sequence[BenchRow]) -> str:
     """How far a measurement is, on one line."""
     done = " · ".join(f"{row.streams} at once {speed(row.decode_tokens_per_s)}" for row in rows)
-    return f"Measuring {plain(name, 30)}: {done + ' tok/s' if done else 'loading…'}  esc stops"
+    return f"Measuring {one_line(name, 30)}: {done + ' tok/s' if done else 'loading…'}  esc stops"
 
 
 def hub_choices(found: Sequence[HubModelView]) -> list[Choice]:
@@ -161,10 +161,10 @@ def hub_choices(found: Sequence[HubModelView]) -> list[Choice]:
         if model.parameters:
             facts_of.append(f"{count_short(model.parameters)} parameters")
         if model.size_bytes:
-            facts_of.append(f"{plain(model.quantization, 12)} {size(model.size_bytes)}".strip())
+            facts_of.append(f"{one_line(model.quantization, 12)} {size(model.size_bytes)}".strip())
         if model.is_gated:
             facts_of.append("gated")
-        label = Content.assemble((plain(model.repo, 60), "bold"), "  ", (" · ".join(facts_of), "dim"))
+        label = Content.assemble((one_line(model.repo, 60), "bold"), "  ", (" · ".join(facts_of), "dim"))
         choices.append(Choice(model.repo, label, model.repo))
     return choices
 
@@ -173,6 +173,6 @@ def quantization_choices(model: HubModelView) -> list[Choice]:
     """Its quantizations, the one that a pull would take first."""
     ordered = dict.fromkeys([model.quantization, *model.quantizations])
     return [
-        Choice(label, Content.assemble((plain(label, 16), "bold"), ("  suggested" if at == 0 else "", "dim")), label)
+        Choice(label, Content.assemble((one_line(label, 16), "bold"), ("  suggested" if at == 0 else "", "dim")), label)
         for at, label in enumerate(label for label in ordered if label)
     ]

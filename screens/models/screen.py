@@ -29,7 +29,7 @@ from screens.models.content import (
     pull_text,
     quantization_choices,
 )
-from screens.text import plain, size
+from screens.text import one_line, size
 from screens.widgets.table import NodeTable
 
 
@@ -154,7 +154,9 @@ class ModelsScreen(NodeScreen):
         detail = await self.hub.api.model_detail(model.name)
         note = "" if detail.view.removable else f"Not Idlewatt's to delete: {SOURCES.get(model.source, model.source)}."
         await self.app.push_screen_wait(
-            Reveal(plain(detail.title, 50), detail_content(detail, self.hub.now_ms()), note=note, copies=detail.sha256)
+            Reveal(
+                one_line(detail.title, 50), detail_content(detail, self.hub.now_ms()), note=note, copies=detail.sha256
+            )
         )
 
     def action_fit(self) -> None:
@@ -165,7 +167,7 @@ class ModelsScreen(NodeScreen):
 
     async def _fitting(self, model: ModelView) -> None:
         spec = FormSpec(
-            title=f"Does {plain(model.name, 40)} fit?",
+            title=f"Does {one_line(model.name, 40)} fit?",
             fields=(
                 Field("context", "Tokens of context a request has", str(min(model.context_length or 4096, 4096))),
                 Field("slots", "Requests at once", "4"),
@@ -185,7 +187,7 @@ class ModelsScreen(NodeScreen):
             ("together", size(fit.needed_bytes)),
             ("free", f"{size(fit.available_bytes)} in {fit.device}"),
         ]
-        await self.app.push_screen_wait(Confirm(f"{plain(model.name, 40)}", rows, "Close"))
+        await self.app.push_screen_wait(Confirm(f"{one_line(model.name, 40)}", rows, "Close"))
 
     # The hub
 
@@ -214,7 +216,7 @@ class ModelsScreen(NodeScreen):
         choices = quantization_choices(model)
         label: str | None = ""
         if choices:
-            label = await self.app.push_screen_wait(Picker(plain(model.repo, 50), choices, ""))
+            label = await self.app.push_screen_wait(Picker(one_line(model.repo, 50), choices, ""))
         if label is not None:
             await self._pulling(f"{model.repo}:{label}" if label else model.repo)
 
@@ -277,7 +279,7 @@ class ModelsScreen(NodeScreen):
                         self._say(bench_text(model.name, rows))
                     else:
                         measured = bench_content(event, self.hub.now_ms())
-                        self.app.push_screen(Reveal(f"Speed of {plain(model.name, 40)}", measured))
+                        self.app.push_screen(Reveal(f"Speed of {one_line(model.name, 40)}", measured))
         finally:
             self._say("")
             self.reload()
@@ -289,7 +291,7 @@ class ModelsScreen(NodeScreen):
             return
         if not model.removable:
             kept = SOURCES.get(model.source, model.source)
-            self.tell(f"{plain(model.name, 60)} is not ours to delete: it is in {kept}.", "warning")
+            self.tell(f"{one_line(model.name, 60)} is not ours to delete: it is in {kept}.", "warning")
         elif self._is_free():
             self._work = self.start(self._removing(model), group="models")
 

@@ -10,7 +10,7 @@ from textual.content import Content
 from node.api import NodeApi
 from node.values import ChannelSummary, IdlewattError, WalletState, WalletView
 from screens.dialogs import Confirm, Form, Reveal
-from screens.text import plain, short_hex, usd
+from screens.text import one_line, short_hex, usd
 from screens.wallet.forms import (
     create_form,
     deposit_form,
@@ -199,7 +199,7 @@ async def close_channel(desk: Desk, channel: ChannelSummary) -> None:
     except IdlewattError as error:
         note = f"{error.message} Alone it takes the close delay; the peer may redeem a newer voucher meanwhile."
         if channel.role != "buyer" or not await desk.ask(
-            Confirm("Close alone?", rows, "Close alone", plain(note, 400))
+            Confirm("Close alone?", rows, "Close alone", one_line(note, 400))
         ):
             raise
         l2_tx = await desk.doing("closing alone…", desk.api.close_channel(channel.channel_id, alone=True))

@@ -18,7 +18,7 @@ from screens.base import NodeScreen
 from screens.clipboard import copy_text
 from screens.dialogs import Reveal
 from screens.hub import Hub
-from screens.text import plain, usd
+from screens.text import one_line, usd
 from screens.wallet import flows
 from screens.wallet.flows import Answer, Flow
 from screens.wallet.tables import channel_columns, empty_text, money_columns, qr_content, wallet_content
@@ -166,7 +166,7 @@ class WalletScreen(NodeScreen):
         head.update(wallet_content(wallet))
         others = len(self.hub.snapshot.wallets)
         head.border_title = Content(
-            plain(wallet.label, 30) + (f" · wallet {self._position() + 1} of {others}" if others > 1 else "")
+            one_line(wallet.label, 30) + (f" · wallet {self._position() + 1} of {others}" if others > 1 else "")
             if wallet
             else "Wallet"
         )
@@ -200,7 +200,7 @@ class WalletScreen(NodeScreen):
         if wallet is None or not wallet.address or not self.has_class("-wide"):
             side.update("")
             return
-        side.update(Content("\n\n").join((Content(plain(wallet.address)), qr_content(wallet))))
+        side.update(Content("\n\n").join((Content(one_line(wallet.address)), qr_content(wallet))))
 
     def tick(self) -> None:
         """Count down, and read again when something just became ready."""
@@ -335,7 +335,7 @@ class WalletScreen(NodeScreen):
         """The address as a QR code."""
         wallet = self.wallet
         if wallet is not None and wallet.address:
-            self.app.push_screen(Reveal(plain(wallet.address), qr_content(wallet), copies=wallet.address))
+            self.app.push_screen(Reveal(one_line(wallet.address), qr_content(wallet), copies=wallet.address))
 
     def action_copy(self) -> None:
         """Copy the address."""

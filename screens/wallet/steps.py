@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from node.values import IdlewattError, Step, StepState
 from screens.dialogs import Dialog
-from screens.text import countdown, plain, short_hex
+from screens.text import countdown, one_line, short_hex
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ _MARKS = {StepState.DOING: ("…", "$primary"), StepState.WAITING: ("◷", "$war
 def step_line(step: Step, now_ms: int) -> Content:
     """One step: its mark, its words, how long it still waits, the L1 transaction that did it."""
     mark, style = _MARKS[step.state]
-    parts: list[Content | str | tuple[str, str]] = [(f"{mark} ", style), plain(step.text, 300)]
+    parts: list[Content | str | tuple[str, str]] = [(f"{mark} ", style), one_line(step.text, 300)]
     if step.ready_at_s is not None and step.state is not StepState.DONE:
         parts.append((f"  {countdown(step.ready_at_s, now_ms)}", "bold"))
     if step.l1_tx:
@@ -68,7 +68,7 @@ class StepsDialog(Dialog[None]):
             last = "The rest waits; come back later." if waits else "Done."
             self._end = Content.assemble((last, "bold $success" if not waits else "bold"))
         except IdlewattError as error:
-            self._end = Content.assemble(("✗ ", "$error"), plain(error.line(), 400))
+            self._end = Content.assemble(("✗ ", "$error"), one_line(error.line(), 400))
         except Exception as error:
             logger.exception("escape_failed")
             text = f"Something failed inside ({type(error).__name__}). The log (9) has the details."

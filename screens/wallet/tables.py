@@ -10,7 +10,7 @@ from textual.content import Content
 from node.values import ChannelSummary, MoneyLine, WalletState, WalletView
 from screens.chain import inclusion_text
 from screens.jobs_table import peer_text
-from screens.text import DASH, countdown, plain, short_hex, usd
+from screens.text import DASH, countdown, one_line, short_hex, usd
 from screens.widgets.qr import qr_lines
 from screens.widgets.table import Column
 
@@ -32,7 +32,7 @@ def _ready(line: MoneyLine, now_ms: int) -> str:
 def money_columns(now_ms: Callable[[], int]) -> tuple[Column[MoneyLine], ...]:
     """Columns of where the money is."""
     return (
-        Column("label", "where", 24, lambda line: f"{PLACE_MARKS[line.place]} {plain(line.label, 80)}", grow=True),
+        Column("label", "where", 24, lambda line: f"{PLACE_MARKS[line.place]} {one_line(line.label, 80)}", grow=True),
         Column("amount", "amount", 15, lambda line: usd(line.amount_nano), right=True),
         Column("inclusion", "state", 9, lambda line: inclusion_text(line.inclusion), rank=1),
         Column("ready", "ready", 13, lambda line: _ready(line, now_ms()), right=True),
@@ -72,7 +72,7 @@ def wallet_content(wallet: WalletView | None) -> Content:
     first = Content.assemble(
         (f"{mark} {wallet.state.value}", f"bold {style}"),
         "  ",
-        plain(wallet.address),
+        one_line(wallet.address),
         "  ",
         (usd(wallet.balance_nano), "bold"),
         " on L2",
@@ -103,4 +103,4 @@ def empty_text(wallet: WalletView | None) -> str:
 
 def qr_content(wallet: WalletView) -> Content:
     """The address as a QR code."""
-    return Content("\n".join(qr_lines(plain(wallet.address))))
+    return Content("\n".join(qr_lines(one_line(wallet.address))))

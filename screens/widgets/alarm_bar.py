@@ -6,7 +6,7 @@ from textual.content import Content
 
 from node.values import Alarm
 from screens.hub import Hub
-from screens.text import plain
+from screens.text import one_line
 from screens.widgets.panel import Panel
 
 MARKS = {"danger": "‼", "warning": "▲"}
@@ -15,7 +15,7 @@ MARKS = {"danger": "‼", "warning": "▲"}
 def alarm_line(alarm: Alarm) -> Content:
     """What is wrong, by mark, words and colour."""
     mark = MARKS[alarm.severity]
-    return Content.assemble((f" {mark} {plain(alarm.text, 200)} {mark} ", "bold"))
+    return Content.assemble((f" {mark} {one_line(alarm.text, 200)} {mark} ", "bold"))
 
 
 class AlarmBar(Panel):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from textual.content import Content
 
 from node.values import ReceiptView
-from screens.text import duration, plain, short_address, short_hex, usd
+from screens.text import duration, one_line, short_address, short_hex, usd
 
 Fact = tuple[str, ...]
 """Label, value, and optionally the value's style."""
@@ -18,7 +18,7 @@ def facts(rows: Iterable[Fact], label_width: int = 12) -> Content:
     lines = []
     for label, value, *style in rows:
         if value:
-            shown = plain(value) if len(value) < 400 else plain(value, 400)
+            shown = one_line(value) if len(value) < 400 else one_line(value, 400)
             lines.append(Content.assemble((label.ljust(label_width), "dim"), (shown, style[0] if style else "")))
     return Content("\n").join(lines)
 

@@ -10,7 +10,7 @@ from textual.timer import Timer
 from textual.widgets import Collapsible, Markdown, Static
 from textual.widgets.markdown import MarkdownStream
 
-from screens.text import harmless
+from screens.text import many_lines
 
 FLUSH_S = 0.1
 """Streaming text reaches the screen at most this often."""
@@ -34,7 +34,7 @@ class Question(Static):
     """
 
     def __init__(self, text: str) -> None:
-        super().__init__(Content(harmless(text)), markup=False)
+        super().__init__(Content(many_lines(text)), markup=False)
 
 
 class Answer(Vertical):
@@ -60,12 +60,12 @@ class Answer(Vertical):
 
     def compose(self) -> ComposeResult:
         """Markdown and outcome."""
-        yield Markdown(harmless(self.text), open_links=False, parser_factory=answer_parser)
+        yield Markdown(many_lines(self.text), open_links=False, parser_factory=answer_parser)
         yield Static(self._first_outcome or "", markup=False, classes="outcome")
 
     async def think(self, text: str) -> None:
         """Take some more of a reasoning model's thinking: it is folded away, dim, and no part of the answer."""
-        self._thinking = (self._thinking + harmless(text))[-MAX_THINKING_CHARS:]
+        self._thinking = (self._thinking + many_lines(text))[-MAX_THINKING_CHARS:]
         self._thinking_drawn = False
         if not self.query(Collapsible):
             await self.mount(Collapsible(Static(markup=False), title="Thinking"), before=0)
@@ -80,7 +80,7 @@ class Answer(Vertical):
 
     async def feed(self, text: str) -> None:
         """Take some more of the answer; it is drawn soon."""
-        text = harmless(text)
+        text = many_lines(text)
         self.text += text
         self._pending.append(text)
         if self._stream is None:

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from app.children import ChildError, child
+from tests.patience import PATIENCE_S
 
 PARENT = """
 import asyncio, sys
@@ -45,7 +46,7 @@ async def test_a_child_that_ends_by_itself_is_noticed(tmp_path):
     arguments = ["relay", "--home", str(tmp_path / "relay"), "--port", "0"]
     async with child("relay", arguments, log_path=tmp_path / "relay.log") as relay:
         relay.process.kill()
-        error = await asyncio.wait_for(relay.ended(), 10)
+        error = await asyncio.wait_for(relay.ended(), PATIENCE_S)
     assert "ended unexpectedly" in error.message
 
 
@@ -53,4 +54,4 @@ def test_killing_the_parent_outright_ends_the_child(tmp_path):
     with subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
         process = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
-    process.wait(timeout=20)
+    process.wait(timeout=PATIENCE_S)

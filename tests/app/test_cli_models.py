@@ -15,6 +15,7 @@ import pytest
 from app.cli import run
 from tests.node.engine.tiny import write_tiny
 from tests.node.models.fake_hub import Hub, running
+from tests.patience import PATIENCE_S
 
 REPO = "some/Thing-GGUF"
 FILE = "thing-Q4_K_M.gguf"
@@ -106,7 +107,7 @@ async def test_a_pull_interrupted_by_ctrl_c_ends_with_130_and_the_next_one_goes_
     async with running(Hub(files={REPO: {FILE: tiny.read_bytes()}}, stalls_after=1)) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         pulling = await started("pull", REPO)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             await hub.served.wait()
             part = home / "models" / REPO
             while not any(path.stat().st_size for path in part.glob("*.part")):
@@ -146,6 +147,6 @@ def test_looking_at_ones_own_models_imports_no_hub_and_no_llama_cpp(home: Path, 
 
     done = subprocess.run(
         [sys.executable, "-c", script, command], capture_output=True, text=True, check=True, env=dict(os.environ),
-        timeout=60,
+        timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.stdout.strip().splitlines()[-1] == "[]"

@@ -52,11 +52,11 @@ def test_remembering_keeps_a_persons_comments(tmp_path):
         ("[energy]\nprice = 1", "unknown field `price`"),
         ("[energy]\ncpu_w = 0", r"energy\.cpu_w"),
         ('[[energy.tariff]]\nfrom = "22:00"\nto = "06:00"\nprice_per_kwh = 0.1', r"needs energy\.price_per_kwh"),
-        ('[manners]\nhours = ["always"]', r"manners\.hours"),
-        ("[manners]\nhours = 7", r"manners\.hours"),
-        ("[manners]\nmax_temperature_c = 500", r"manners\.max_temperature_c"),
-        ('[manners]\npause_for = [""]', r"manners\.pause_for"),
-        ("manners = 3", "manners"),
+        ('[availability]\nhours = ["always"]', r"availability\.hours"),
+        ("[availability]\nhours = 7", r"availability\.hours"),
+        ("[availability]\nmax_temperature_c = 500", r"availability\.max_temperature_c"),
+        ('[availability]\npause_for = [""]', r"availability\.pause_for"),
+        ("availability = 3", "availability"),
     ],
 )
 def test_a_bad_file_is_refused_by_name(tmp_path, text, named):
@@ -99,12 +99,12 @@ def test_a_price_of_power_is_taken_as_it_is_written(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text(
         '[energy]\nprice_per_kwh = 0.1\n[[energy.tariff]]\nfrom = "22:00"\nto = "06:00"\nprice_per_kwh = "0.07"\n'
-        "[manners]\nmax_temperature_c = 83\nresume_after_s = 1.5\n"
+        "[availability]\nmax_temperature_c = 83\nresume_after_s = 1.5\n"
     )
     config = Config.load(path)
 
     assert (config.energy.price_per_kwh, config.energy.tariff[0].price_per_kwh) == (Decimal("0.1"), Decimal("0.07"))
-    assert (config.manners.max_temperature_c, config.manners.resume_after_s) == (83.0, 1.5)
+    assert (config.availability.max_temperature_c, config.availability.resume_after_s) == (83.0, 1.5)
 
 
 def test_overlapping_tariffs_are_refused_with_the_file_to_mend(tmp_path):

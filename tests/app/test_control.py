@@ -14,6 +14,7 @@ from app.late import LateNode
 from chain.errors import IdlewattError, UsageError
 from node.api import NodeApi
 from node.values import ChatDelta, ChatMessage, ChatTurn, Notice, Prices
+from tests.patience import PATIENCE_S
 
 
 class RecordingNode:
@@ -129,7 +130,7 @@ async def test_hanging_up_cancels_a_stream(served):
         heard = [(await anext(events)).text, (await anext(events)).text]
 
     assert heard == ["one", "two"]
-    await asyncio.wait_for(node.chat_ended.wait(), 10)
+    await asyncio.wait_for(node.chat_ended.wait(), PATIENCE_S)
 
 
 async def test_events_cross_and_end(served):
@@ -148,7 +149,7 @@ async def test_garbage_on_the_socket_hurts_nobody(served, sent):
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(sent)
     writer.write_eof()
-    await asyncio.wait_for(reader.read(), 10)
+    await asyncio.wait_for(reader.read(), PATIENCE_S)
     writer.close()
 
     assert (await attach(path)).snapshot().why == "Recording."

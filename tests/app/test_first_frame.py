@@ -12,6 +12,7 @@ import termios
 import pytest
 
 from app.late import NODE_MODULES, SCREEN_MODULES
+from tests.patience import PATIENCE_S
 
 HEAVY = ("structlog", "pydantic", "pydantic_settings", "tomlkit", "markdown_it", "pygments", "psutil", "segno", "web3")
 FRAME = """
@@ -36,7 +37,9 @@ asyncio.run(paint())
 def first_frame(home, *, onboarding):
     """The mode that a process of its own paints first, and the modules it has imported by then."""
     script = FRAME.format(home=str(home), onboarding=onboarding)
-    painted = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    painted = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
     mode, *modules = json.loads(painted.stderr)
     return mode, set(modules)
 
@@ -57,7 +60,7 @@ def test_the_first_frame_needs_no_node_and_no_other_screen(tmp_path, onboarding,
 
 def test_every_late_module_exists(tmp_path):
     script = f"import importlib; [importlib.import_module(name) for name in {(*NODE_MODULES, *SCREEN_MODULES)}]"
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=PATIENCE_S)
 
 
 def in_terminal(*arguments):

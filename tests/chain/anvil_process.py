@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from chain.contracts import build
+from tests.patience import PATIENCE_S
 
 PACKAGE = Path(__file__).parent / "anvil"
 BINARY = "node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil"
-START_S = 30.0
 _UNREACHABLE = re.compile(r"EAI_AGAIN|ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH")
 
 
@@ -63,7 +63,7 @@ async def anvil(*options: str) -> AsyncIterator[str]:
     assert process.stdout is not None
     drain: asyncio.Task[bytes] | None = None
     try:
-        async with asyncio.timeout(START_S):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 line = (await process.stdout.readline()).decode()
                 assert line, "anvil ended before it listened"

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 HERE = Path(__file__).parent / "eels"
 LOCK = HERE / "requirements.lock"
-INSTALL_TIMEOUT_S = 100
-RUN_TIMEOUT_S = 60
 _UNREACHABLE = re.compile(r"connection broken by|ConnectionError|NewConnectionError|ConnectTimeout|ReadTimeout")
 _FORGED = "DO NOT MATCH THE HASHES"
 
@@ -53,10 +53,10 @@ def install(folder: Path, lock: Path = LOCK) -> None:
                 "--disable-pip-version-check", "--no-input", "--retries", "1", "--timeout", "15", "--no-compile",
                 "--only-binary", ":all:", "--no-deps", "--require-hashes", "-r", lock,
             ],
-            capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False,
+            capture_output=True, text=True, timeout=PATIENCE_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        pytest.skip(f"EELS comes from PyPI, which took longer than {INSTALL_TIMEOUT_S} s")
+        pytest.skip(f"EELS comes from PyPI, which took longer than {PATIENCE_S} s")
     if done.returncode != 0 and _UNREACHABLE.search(done.stderr) and _FORGED not in done.stderr:
         pytest.skip("EELS comes from PyPI, which can't be reached")
     assert done.returncode == 0, done.stderr[-4_000:]
@@ -66,7 +66,7 @@ def run_eels(chain: dict[str, Any]) -> dict[str, Any]:
     """What `tests/chain/eels/run.py` says about a chain."""
     done = subprocess.run(
         [eels_python(), "-I", HERE / "run.py"],
-        input=json.dumps(chain), capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False,
+        input=json.dumps(chain), capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4_000:]
     answer: dict[str, Any] = json.loads(done.stdout)

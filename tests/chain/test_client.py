@@ -12,6 +12,7 @@ from chain.txs import CreateAccount, Expire, OpenChannel, Redeem, Transfer, With
 from chain.views import Inclusion
 from tests.chain.conftest import FAUCET_NANO
 from tests.chain.support import owner, signed, signed_once
+from tests.patience import PATIENCE_S
 
 ADDRESS = checksum_address(owner(1))
 HASH = "0x" + "ab" * 32
@@ -19,7 +20,7 @@ HASH = "0x" + "ab" * 32
 
 async def funded(chain: RollupClient, number: int) -> int:
     await chain.faucet(owner(number))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while (view := await chain.account(owner(number))) is None or not view.balance_nano:
             await asyncio.sleep(0.01)
     return view.index
@@ -40,7 +41,7 @@ class TestAgainstTheServer:
         assert await client.channels_of(owner(2)) == await client.channels_of(owner(1)) == [view]
         redeemed = await client.submit(signed_once(Redeem(channel_id, 1_234), 9, domain))
         await client.flush()
-        status = await client.wait_for(redeemed.l2_tx, Inclusion.BATCHED, timeout_s=60)
+        status = await client.wait_for(redeemed.l2_tx, Inclusion.BATCHED, timeout_s=PATIENCE_S)
         assert (status.kind, status.batch_id) == ("redeem", (await client.batches())[0].batch_id)
         assert (await client.channel(channel_id)).open_inclusion is Inclusion.BATCHED
         assert (await client.account(owner(2))).balance_nano == 1_234
@@ -57,7 +58,7 @@ class TestAgainstTheServer:
             await client.proof("withdrawal", receipt.allocated_index)
         assert caught.value.code == "not_final"
         l1.now_s += 60
-        status = await client.wait_for(receipt.l2_tx, Inclusion.FINAL, timeout_s=60)
+        status = await client.wait_for(receipt.l2_tx, Inclusion.FINAL, timeout_s=PATIENCE_S)
         assert status.final_at_s <= l1.now_s
         proof = await client.proof("withdrawal", receipt.allocated_index)
         assert proof.index == 2 << 30 | receipt.allocated_index

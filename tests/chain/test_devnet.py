@@ -25,12 +25,12 @@ from chain.sequencer.config import SequencerConfig
 from chain.signing import address_of, keccak256, sign_digest
 from chain.txs import Withdraw
 from chain.views import AccountView, Inclusion
+from tests.patience import PATIENCE_S
 
 ALICE_KEY = keccak256(b"alice of the devnet tests")
 ALICE, BOB = address_of(ALICE_KEY), b"\xbb" * 20
 QUICK = SequencerConfig(batch_interval_s=0.05, poll_s=0.05)
 CONFIG = DevnetConfig(sequencer=QUICK)
-PATIENCE_S = 60.0
 
 
 @asynccontextmanager

@@ -18,7 +18,8 @@ from chain.signing import address_of, sign_digest
 from chain.txs import Withdraw
 from chain.views import Inclusion
 from tests.chain.anvil_process import anvil
-from tests.chain.test_devnet import ALICE, ALICE_KEY, BOB, PATIENCE_S, QUICK, funded
+from tests.chain.test_devnet import ALICE, ALICE_KEY, BOB, QUICK, funded
+from tests.patience import PATIENCE_S
 
 ETHER = 10**18
 

@@ -13,8 +13,9 @@ from app.cli import cli
 from chain.client import RollupClient
 from chain.signing import parse_address
 from tests.chain.anvil_process import anvil
-from tests.chain.test_devnet import ALICE, PATIENCE_S
+from tests.chain.test_devnet import ALICE
 from tests.e2e.conftest import Commands
+from tests.patience import PATIENCE_S
 from wallet.l1 import open_rollup
 
 

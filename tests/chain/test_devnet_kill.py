@@ -16,6 +16,7 @@ from chain.devnet import DevnetReady
 from chain.devnet.faucet import L1_GRANT_NANO, L2_GRANT_NANO
 from chain.l1.bridge import Bridge
 from chain.l1.connection import L1Connection
+from tests.patience import PATIENCE_S
 
 PEOPLE = [bytes([number]) * 20 for number in range(1, 5)]
 
@@ -27,10 +28,10 @@ async def devnet(home: Path, ending: signal.Signals) -> AsyncIterator[DevnetRead
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
-        line = await asyncio.wait_for(process.stdout.readline(), 60)
+        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
         yield msgspec.json.decode(line, type=DevnetReady)
         process.send_signal(ending)
-        assert await asyncio.wait_for(process.wait(), 20) == (0 if ending is signal.SIGTERM else -ending)
+        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == (0 if ending is signal.SIGTERM else -ending)
     finally:
         if process.returncode is None:
             process.kill()
@@ -85,7 +86,7 @@ async def test_kill_9_resumes_the_same_chain(tmp_path: Path) -> None:
 async def test_kill_9_before_it_is_ready_leaves_a_home_that_starts(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.chain.devnet_process", str(tmp_path), "3600"]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not (tmp_path / "l1.db").exists():
             await asyncio.sleep(0.005)
     process.kill()

@@ -15,6 +15,7 @@ from chain.signing import parse_address
 from chain.txs import CloseTogether, Expire, OpenChannel, Redeem, StartClose, TopUp, Transfer, Withdraw
 from chain.views import Inclusion
 from tests.chain.support import Signed, owner, signed, signed_once
+from tests.patience import PATIENCE_S
 
 FEE = 1_000
 VOUCHER_KEY = 9
@@ -30,7 +31,7 @@ async def devnet(tmp_path):
 
 async def funded(client: RollupClient, number: int) -> int:
     grant = await client.faucet(owner(number))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while (view := await client.account(owner(number))) is None or view.balance_nano < grant.l2_amount_nano:
             await asyncio.sleep(0.02)
     return view.index
@@ -70,14 +71,14 @@ async def test_money_goes_in_through_a_channel_and_out_again_to_the_last_nano(de
         assert await client.channel(channel) is None
         assert await seller.balance() == 1_200_000_000
         assert await buyer.balance() == start_nano - 1_200_000_000 - 2 * FEE
-        await client.wait_for(closed.l2_tx, Inclusion.BATCHED, timeout_s=60)
+        await client.wait_for(closed.l2_tx, Inclusion.BATCHED, timeout_s=PATIENCE_S)
 
         withdrawal = await seller.send(Withdraw(seller_index, 1_200_000_000 - FEE, FEE, owner(2)))
         assert await seller.balance() == 0
         await client.flush()
         await devnet.l1.advance_time(60)
-        await client.wait_for(withdrawal.l2_tx, Inclusion.FINAL, timeout_s=60)
-        async with asyncio.timeout(60):
+        await client.wait_for(withdrawal.l2_tx, Inclusion.FINAL, timeout_s=PATIENCE_S)
+        async with asyncio.timeout(PATIENCE_S):
             while not (await client.withdrawals_of(owner(2)))[0].claim_l1_tx:
                 await asyncio.sleep(0.05)
         proof = await client.proof("withdrawal", withdrawal.allocated_index)
@@ -102,7 +103,7 @@ async def test_a_payer_alone_gets_the_rest_back_after_the_delay(devnet):
         assert earliest_s <= view.closing_at_s <= (await client.info()).l2_time_s + 10
         await client.flush()
         await devnet.l1.advance_time(20)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while (await client.info()).l2_time_s < view.closing_at_s:
                 await asyncio.sleep(0.02)
         await client.submit(Expire(channel).encode())

@@ -21,6 +21,7 @@ from chain.errors import (
 from chain.l1.artifacts import error_names
 from chain.sequencer.refusals import refusal
 from chain.stf import Code
+from tests.patience import PATIENCE_S
 
 
 def test_every_code_of_the_type_has_exactly_one_entry():
@@ -84,7 +85,9 @@ def test_every_refusal_of_the_transition_has_a_code(code):
 
 def test_the_registry_is_light():
     script = "import sys; before = set(sys.modules); import chain.errors; print(*set(sys.modules) - before)"
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
     own = {"chain", "chain.errors"}
     standard = set(sys.stdlib_module_names)
     foreign = {name for name in loaded.stdout.split() if name.split(".")[0] not in standard | own}

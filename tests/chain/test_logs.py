@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from chain.logs import Event, get_logger
+from tests.patience import PATIENCE_S
 
 NAME = "tests.chain.logs"
 
@@ -56,5 +57,7 @@ def test_a_logger_loads_nothing_before_its_first_wanted_record_and_never_writes_
         "import sys; from chain.logs import get_logger; log = get_logger('x'); log.info('unwanted', a=1);"
         "assert 'structlog' not in sys.modules and 'rich' not in sys.modules; log.warning('wanted', a=1)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
     assert (done.stdout, done.stderr) == ("", "wanted a=1\n")

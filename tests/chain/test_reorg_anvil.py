@@ -14,7 +14,8 @@ from chain.txs import Transfer
 from chain.views import Inclusion
 from tests.chain.anvil_process import anvil
 from tests.chain.sequencer.conftest import until
-from tests.chain.test_devnet import ALICE, ALICE_KEY, PATIENCE_S, QUICK, funded
+from tests.chain.test_devnet import ALICE, ALICE_KEY, QUICK, funded
+from tests.patience import PATIENCE_S
 
 
 async def test_what_a_reorg_took_is_posted_again_and_a_deposit_that_vanished_is_taken_back(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from chain.money import NANO_PER_USD
 from chain.rpc import methods
 from chain.sequencer.config import SequencerConfig
 from chain.txs import TX_SIZES
-from node.hardware.rules import EnergyRules, MannersRules
+from node.hardware.rules import AvailabilityRules, EnergyRules
 from node.market.offers import MAX_OFFER_BYTES, MAX_VALIDITY_MS, OFFER_TYPE, VALIDITY_MS
 from node.provider.rejections import REASONS
 from node.provider.session import PAYMENT_TIMEOUT_S
@@ -158,7 +158,7 @@ def test_the_documented_settings_are_the_settings():
             assert shown == str(setting.default).replace("False", "false")
 
 
-@pytest.mark.parametrize(("section", "rules"), [("energy", EnergyRules), ("manners", MannersRules)])
+@pytest.mark.parametrize(("section", "rules"), [("energy", EnergyRules), ("availability", AvailabilityRules)])
 def test_the_documented_keys_of_a_section_are_its_keys(section, rules):
     documented = {row[0].strip("`"): row[1].strip("`") for row in table_under(OPERATING, f"| `[{section}]` key |")}
     settings = {setting.name: setting.default for setting in msgspec.structs.fields(rules)}
@@ -168,14 +168,14 @@ def test_the_documented_keys_of_a_section_are_its_keys(section, rules):
             assert documented[name] == str(default).replace("True", "true")
 
 
-def test_the_documented_tariff_and_manners_are_read_as_they_stand(tmp_path):
+def test_the_documented_tariff_and_availability_are_read_as_they_stand(tmp_path):
     text = next(
-        block for block in re.findall(r"```toml\n(.*?)```", text_of(OPERATING), re.DOTALL) if "[manners]" in block
+        block for block in re.findall(r"```toml\n(.*?)```", text_of(OPERATING), re.DOTALL) if "[availability]" in block
     )
     (tmp_path / "config.toml").write_text(text)
     config = Config.load(tmp_path / "config.toml")
     assert len(config.energy.tariff) == 1
-    assert config.manners.pause_for == ("steam", "blender")
+    assert config.availability.pause_for == ("steam", "blender")
 
 
 def test_every_documented_variable_is_read_somewhere():

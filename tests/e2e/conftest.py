@@ -13,10 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.patience import PATIENCE_S
+
 PASSPHRASE = "correct horse battery staple"
 MARK = "MARK_OF_THIS_TEST"
 """Not an ``IDLEWATT_`` name: engine workers are not handed those."""
-PATIENCE_S = 120
 
 
 def free_port() -> int:
@@ -108,7 +109,7 @@ class Commands:
     def kill(self, service: subprocess.Popen) -> None:
         """End a service without a warning, as a power cut would."""
         service.kill()
-        service.wait(timeout=30)
+        service.wait(timeout=PATIENCE_S)
         service.stdout.close()
         self.services.remove(service)
 
@@ -125,7 +126,7 @@ class Commands:
 
     def _ended(self, service: subprocess.Popen) -> bool:
         try:
-            service.wait(timeout=PATIENCE_S / 2)
+            service.wait(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
             service.kill()
             service.wait()

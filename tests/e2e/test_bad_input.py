@@ -11,8 +11,9 @@ import pytest
 
 from node.models.demo import demo_model_path
 from tests.e2e.conftest import Commands, free_port
+from tests.patience import PATIENCE_S
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.e2e
 
 QUESTION = "What is 17 + 25?"
 
@@ -51,7 +52,7 @@ def test_no_passphrase_and_nobody_to_ask(market):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert (done.returncode, "IDLEWATT_PASSPHRASE" in done.stderr) == (1, True)
 
@@ -193,7 +194,7 @@ def test_the_same_chain_goes_on_after_kill_9(tmp_path):
         granted = network.facts("wallet", "faucet", "--home", "iw/buyer", "--chain", before["l2"])["amount_nano"]
         (service,) = network.services
         service.send_signal(signal.SIGKILL)
-        service.wait(timeout=30)
+        service.wait(timeout=PATIENCE_S)
         service.stdout.close()
         network.services.clear()
         assert network.start(*devnet)["deployment"] == before["deployment"]

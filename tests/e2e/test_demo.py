@@ -9,8 +9,9 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import processes_marked
+from tests.patience import PATIENCE_S
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.e2e
 
 QUESTION = "What is 17 + 25?"
 
@@ -60,8 +61,8 @@ def test_nothing_is_left_behind_when_the_demo_is_stopped(commands, number):
             family = processes_marked(commands.mark)
             assert len(family) >= 4, "the demo, its devnet, its relay and its engine"
             os.kill(demo.pid, number)
-            demo.communicate(timeout=60)
+            demo.communicate(timeout=PATIENCE_S)
         finally:
             demo.kill()
-    _, alive = psutil.wait_procs(family, timeout=30)
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
     assert alive == []

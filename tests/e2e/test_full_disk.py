@@ -16,8 +16,9 @@ import pytest
 from tests.e2e.conftest import Commands
 from tests.e2e.test_separate_processes import nano, place
 from tests.node.engine.tiny import CHATML, vocabulary, write_tiny
+from tests.patience import PATIENCE_S
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.e2e
 
 QUESTION = "What is 17 + 25?"
 DISK_BYTES = 16 * 1024 * 1024
@@ -32,7 +33,7 @@ class SmallDisk:
     prefix: tuple[str, ...]
 
     def inside(self, *argv: str) -> None:
-        subprocess.run([*self.prefix, *argv], check=True, capture_output=True, timeout=60)
+        subprocess.run([*self.prefix, *argv], check=True, capture_output=True, timeout=PATIENCE_S)
 
     def fill(self) -> None:
         """Write until nothing fits any more."""
@@ -116,7 +117,7 @@ def test_a_buyer_whose_disk_fills_up_in_an_answer_owes_what_it_wrote_down(market
     chat = elsewhere.begin("chat", "--home", "small/home", *market.reach, "--max-tokens", "12000", "Go on.")
     assert chat.stdout.read1(4096), chat.stderr.read()
     small_disk.fill()
-    _said, told = chat.communicate(timeout=60)
+    _said, told = chat.communicate(timeout=PATIENCE_S)
 
     assert chat.returncode == 1
     last = told.decode().splitlines()[-1]
@@ -161,7 +162,7 @@ def paid_until_refused(market: Commands, ask: list[str]) -> int:
     paid_nano = 0
     for _ in range(20):
         asked = market.begin(*ask, "--json")
-        answer, told = asked.communicate(timeout=60)
+        answer, told = asked.communicate(timeout=PATIENCE_S)
         assert b"Traceback" not in told
         if asked.returncode:
             assert asked.returncode == 1

@@ -4,7 +4,7 @@ import pytest
 
 from tests.e2e.conftest import free_port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.e2e
 
 
 def nano(value) -> int:

@@ -8,14 +8,14 @@ import pytest
 from tests.e2e.conftest import Commands
 from tests.e2e.test_separate_processes import nano, place
 from tests.node.engine.tiny import write_tiny
+from tests.patience import PATIENCE_S
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.e2e
 
 PRICE_IN, PRICE_OUT = 100_000_000, 200_000_000
 """Nano per million tokens: what ``RENT`` says in dollars."""
 RENT = ("--price-in", "0.10", "--price-out", "0.20", "--context-length", "16384", "--slots", "1")
 LONG = ("--max-tokens", "12000", "Tell me everything.")
-OTHER_SIDE_S = 60
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def idle_again(market: Commands) -> None:
 def test_a_buyer_killed_in_the_middle_of_an_answer_owes_what_it_signed_and_no_more(market):
     chat, _said = asked_until_it_answers(market)
     chat.kill()
-    chat.communicate(timeout=30)
+    chat.communicate(timeout=PATIENCE_S)
     idle_again(market)
 
     signed = channel_of(market, "iw/buyer")
@@ -96,7 +96,7 @@ def test_a_buyer_killed_in_the_middle_of_an_answer_owes_what_it_signed_and_no_mo
 def test_a_buyer_whose_seller_is_killed_gets_one_line_and_pays_at_most_for_what_came(market):
     chat, said = asked_until_it_answers(market)
     market.kill(market.services[-1])
-    rest, told = chat.communicate(timeout=OTHER_SIDE_S)
+    rest, told = chat.communicate(timeout=PATIENCE_S)
 
     assert chat.returncode == 1
     lines = [line for line in told.decode().splitlines() if not line.startswith("·")]

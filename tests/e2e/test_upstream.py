@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.conftest import free_port
 from tests.node.engine.upstream.llama_server import ALIAS, llama_cpp_server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.e2e
 KEY = "sk-of-the-owner"
 
 

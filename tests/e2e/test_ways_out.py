@@ -22,8 +22,9 @@ from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.replay import rebuild_state
 from chain.signing import address_of
 from tests.e2e.conftest import Commands, free_port
+from tests.patience import PATIENCE_S
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.e2e
 
 NANO = 10**9
 DEPOSIT_NANO, LATE_NANO = 3 * NANO, 777_777_777
@@ -99,7 +100,7 @@ def l1(commands: Commands, tmp_path: Path) -> Iterator[tuple[Chain, bytes, bytes
         yield Chain(process.stdout.readline().strip(), operator, tester), people[0], people[1]
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=PATIENCE_S)
         process.stdout.close()
 
 
@@ -131,7 +132,7 @@ def test_everybody_leaves_by_command_with_every_unit(commands: Commands, l1: tup
 
     commands.kill(devnet)
     serve.terminate()
-    serve.wait(timeout=60)
+    serve.wait(timeout=PATIENCE_S)
     asyncio.run(_deposit_for(chain, deployment, buyer, LATE_NANO))
     forced = commands.facts("wallet", "force-withdraw", "--home", "iw/buyer", "--amount", "all", "--no-wait")
     assert [step["key"] for step in forced["steps"]] == ["read", "sign", "send", "deadline"]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from chain.client import RollupClient
 from node.local.node import LocalNode
 from node.values import ChatEvent, ChatMessage, ChatTurn, NodeChanged, NodeSnapshot, RejectionView, Sampling
+from tests.patience import PATIENCE_S
 
 FEE_NANO = 1_000
 
@@ -36,7 +37,9 @@ async def balances(url: str, *nodes: LocalNode) -> list[int]:
     return [account.balance_nano if account else 0 for account in accounts]
 
 
-async def until(node: LocalNode, condition: Callable[[NodeSnapshot], object], timeout_s: float = 30.0) -> NodeSnapshot:
+async def until(
+    node: LocalNode, condition: Callable[[NodeSnapshot], object], timeout_s: float = PATIENCE_S
+) -> NodeSnapshot:
     """The first snapshot that fulfils a condition, driven by the node's own events.
 
     A node tells of a job a moment after the other side has its last frame.

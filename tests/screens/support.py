@@ -5,6 +5,7 @@ import asyncio
 from textual.widgets import Input, TextArea
 
 from app.tui import IdlewattApp
+from tests.patience import PATIENCE_S
 from tests.screens.fake_node import NOW_MS, FakeNode
 
 NARROW = (80, 24)
@@ -27,7 +28,7 @@ def seen(app):
     return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
 
 
-async def until(pilot, condition, timeout_s=20.0):
+async def until(pilot, condition, timeout_s=PATIENCE_S):
     """Let the app work until the condition holds."""
     async with asyncio.timeout(timeout_s):
         while not condition():

@@ -287,4 +287,4 @@ async def test_thinking_is_folded_away_and_no_part_of_the_answer():
         folded = pilot.app.screen.query_one(Collapsible)
         assert folded.collapsed
         folded.collapsed = False
-        await until_seen(pilot, "Seven [2J and five make twelve.")
+        await until_seen(pilot, "Seven  and five make twelve.")

@@ -94,7 +94,6 @@ async def visit_everything(pilot):
         await until(pilot, lambda: len(app.screen_stack) == 1)
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("size", BOTH)
 async def test_hostile_strings_are_only_ever_text(size, monkeypatch):
     monkeypatch.setattr(base, "RELOAD_PAUSE_S", 0)

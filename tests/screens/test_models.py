@@ -7,6 +7,7 @@ import pytest
 from node.values import IdlewattError, PullProgress
 from screens.dialogs import Form, Picker, Reveal
 from screens.models.content import bench_text, fit_short, mark, pull_text, quantization_choices
+from tests.patience import PATIENCE_S
 from tests.screens.fake_node import FakeNode, hub_models, model_view
 from tests.screens.support import NARROW, WIDE, make_app, seen, until, until_seen, until_told, write
 
@@ -82,7 +83,7 @@ async def test_escape_stops_a_pull_and_another_one_waits_for_that():
         await until_told(pilot, "esc stops it")
         await pilot.press("escape")
         await until_told(pilot, "goes on from there")
-        await asyncio.wait_for(node.left_early.wait(), 10)
+        await asyncio.wait_for(node.left_early.wait(), PATIENCE_S)
         await until(pilot, lambda: "43%" not in seen(pilot.app))
 
 

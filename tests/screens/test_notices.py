@@ -1,6 +1,5 @@
 import itertools
 
-import pytest
 from textual.notifications import Notify
 
 from screens.notices import BriefNotification
@@ -10,7 +9,6 @@ from tests.screens.support import make_app, until
 ENDS_S = 1_000.0
 
 
-@pytest.mark.timeout(60)
 async def test_one_whose_last_microsecond_passes_as_it_is_shown_does_not_stop_the_app(monkeypatch):
     app = make_app(FakeNode())
     async with app.run_test(size=(80, 24), notifications=True) as pilot:

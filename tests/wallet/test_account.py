@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from chain.signing import SECP256K1_N, recover
 from tests.wallet.keys import ADDRESS_HEX, PRIVATE_KEY, account, voucher_key
 from wallet.account import UnlockedAccount, VoucherKey, voucher_salt
-from wallet.errors import WalletError
 from wallet.ethereum import eth_account
+from wallet.wallet_error import WalletError
 
 Account = eth_account()
 

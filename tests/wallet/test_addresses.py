@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wallet.addresses import checksum_address, parse_address
-from wallet.errors import WalletError
+from wallet.wallet_error import WalletError
 
 EIP_55_EXAMPLES = (
     "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+from tests.patience import PATIENCE_S
+
 NESTED = """
 import sys
 from wallet.v3 import check_key_file, seal_key
@@ -16,10 +18,12 @@ LATE = "import sys, wallet.keystore, wallet.receipts; print([m for m in ('eth_ac
 
 
 def test_nested_brackets_do_not_end_a_process_that_uses_eth_account() -> None:
-    done = subprocess.run([sys.executable, "-c", NESTED], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", NESTED], capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "bad_keystore\n", "")
 
 
 def test_the_wallet_imports_no_ethereum_library_before_it_needs_one() -> None:
-    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     assert done.stdout == "[]\n"

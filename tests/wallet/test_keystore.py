@@ -10,12 +10,13 @@ import msgspec
 import pytest
 
 from chain.signing import SECP256K1_N
+from tests.patience import PATIENCE_S
 from tests.wallet.keys import ADDRESS_HEX, JUNK_ADDRESSES, JUNK_MNEMONIC, PRIVATE_KEY, TEST_SCRYPT_N
 from wallet import v3
 from wallet.addresses import checksum_address
-from wallet.errors import WalletError
 from wallet.ethereum import eth_account
 from wallet.keystore import Keystore
+from wallet.wallet_error import WalletError
 
 Account = eth_account()
 
@@ -274,7 +275,7 @@ HOSTILE_FILES = {
 }
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(PATIENCE_S)
 @pytest.mark.parametrize("name", sorted(HOSTILE_FILES))
 async def test_a_hostile_file_is_refused_before_any_work_is_done(keystore: Keystore, name: str) -> None:
     with pytest.raises(WalletError) as caught:

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from chain.signing import keccak256
 from tests.wallet.keys import DOMAIN, OTHER_DOMAIN, account, receipt, voucher_key
-from wallet.errors import WalletError
 from wallet.ethereum import eth_account
 from wallet.receipts import Receipt, conflicts, receipt_facts, sign_receipt, verify_receipt
+from wallet.wallet_error import WalletError
 
 Account = eth_account()
 

@@ -14,11 +14,12 @@ from chain.money import NANO_PER_USD
 from chain.sequencer import SequencerConfig
 from chain.signing import flip_parity
 from chain.views import Inclusion
+from tests.patience import PATIENCE_S
 from tests.wallet.network import Proxy, fresh_account
 from wallet.account import voucher_salt
-from wallet.errors import WalletError
 from wallet.service import WalletService
 from wallet.vouchers import sign_voucher
+from wallet.wallet_error import WalletError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -111,7 +112,7 @@ async def test_money_goes_from_the_faucet_through_a_channel_to_l1_to_the_last_na
     moving = await seller.timeline()
     assert (moving.amount_nano("withdrawing"), moving.amount_nano("wallet")) == (123_456_789 - fee, 0)
     assert [entry.l2_tx for entry in moving.entries if entry.place == "withdrawing"] == [receipt.l2_tx]
-    claimed = await seller.wait_for_claim(receipt.l2_tx, timeout_s=60)
+    claimed = await seller.wait_for_claim(receipt.l2_tx, timeout_s=PATIENCE_S)
     assert claimed.inclusion is Inclusion.FINAL
     done = await seller.timeline()
     assert (done.amount_nano("l1"), done.total_nano, done.l1_error) == (123_456_789 - fee, 123_456_789 - fee, "")
@@ -120,14 +121,14 @@ async def test_money_goes_from_the_faucet_through_a_channel_to_l1_to_the_last_na
 async def test_a_withdrawal_may_go_to_another_address(client: RollupClient) -> None:
     wallet, elsewhere = await funded(client), fresh_account().address
     receipt = await wallet.withdraw(NANO_PER_USD, elsewhere)
-    view = await wallet.wait_for_claim(receipt.l2_tx, to=elsewhere, timeout_s=60)
+    view = await wallet.wait_for_claim(receipt.l2_tx, to=elsewhere, timeout_s=PATIENCE_S)
     assert (view.amount_nano, view.withdrawal_index) == (NANO_PER_USD, receipt.allocated_index)
     assert (await wallet.timeline(include_l1=False)).amount_nano("withdrawing") == 0
 
 
 async def test_a_deposit_from_l1_arrives_on_l2(client: RollupClient) -> None:
     wallet = await funded(client)
-    l1_tx = await wallet.deposit(7 * NANO_PER_USD, credit_timeout_s=30)
+    l1_tx = await wallet.deposit(7 * NANO_PER_USD, credit_timeout_s=PATIENCE_S)
     assert l1_tx.startswith("0x")
     assert await wallet.balance() == GRANT_NANO + 7 * NANO_PER_USD
     again = await wallet.deposit(1)
@@ -154,7 +155,7 @@ async def test_a_payer_alone_gets_the_rest_back_after_the_delay(client: RollupCl
     (entry,) = [entry for entry in timeline.entries if entry.place == "channel"]
     assert (entry.ready_at_s, entry.amount_nano) == (channel.closing_at_s, NANO_PER_USD - 400)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while await buyer.channels():
             try:
                 await buyer.expire(channel_id)

@@ -10,10 +10,10 @@ from chain.errors import ChainRejectedError
 from chain.signing import keccak256
 from tests.wallet.world import World
 from wallet.account import UnlockedAccount
-from wallet.errors import WalletError
 from wallet.receipts import Receipt, sign_receipt
 from wallet.sender import poll
 from wallet.service import WalletService
+from wallet.wallet_error import WalletError
 
 USD = 10**9
 

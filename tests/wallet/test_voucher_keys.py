@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from tests.wallet.keys import voucher_key
-from wallet.errors import WalletError
 from wallet.files import write_new_private_file
 from wallet.voucher_keys import VoucherKeyStore
+from wallet.wallet_error import WalletError
 
 
 @pytest.fixture

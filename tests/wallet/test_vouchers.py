@@ -10,9 +10,9 @@ from chain.state import State
 from chain.stf import Code, Rules, apply
 from chain.types import META_KEY, Account, Channel, Meta, channel_key
 from tests.wallet.keys import DOMAIN, OTHER_DOMAIN, voucher_key
-from wallet.errors import WalletError
 from wallet.ethereum import eth_account
 from wallet.vouchers import Voucher, provable, redeemable, redemption, sign_voucher, verify_voucher
+from wallet.wallet_error import WalletError
 
 ethereum = eth_account()
 

@@ -16,7 +16,6 @@ from chain.sequencer import SequencerConfig
 from chain.signing import flip_parity
 from tests.wallet.network import fresh_account
 from tests.wallet.world import FREEZE_S, WINDOW_S, World
-from wallet.errors import WalletError
 from wallet.following import Follower
 from wallet.forcing import force_withdraw
 from wallet.leaving import leave
@@ -24,6 +23,7 @@ from wallet.sender import poll
 from wallet.service import WalletService
 from wallet.steps import Step, StepState
 from wallet.vouchers import sign_voucher
+from wallet.wallet_error import WalletError
 
 USD = 10**9
 POLL_S = 0.02

@@ -24,6 +24,7 @@ from chain.sequencer import Sequencer, SequencerConfig
 from chain.txs import CreateAccount
 from chain.witness import build_witness
 from tests.chain.l1.conftest import CHAIN_ID, ETHER, OPERATOR, OPERATOR_KEY, PARAMS, REVEAL_BLOCKS
+from tests.patience import PATIENCE_S
 from tests.wallet.network import fresh_account
 from wallet.account import UnlockedAccount
 from wallet.following import Follower
@@ -92,7 +93,7 @@ class World:
         """A wallet with so much on L2, and in a batch on L1."""
         await self.mint(number, amount_nano)
         wallet = self.wallet(number)
-        await wallet.deposit(amount_nano, credit_timeout_s=30)
+        await wallet.deposit(amount_nano, credit_timeout_s=PATIENCE_S)
         await self.client.flush()
         return wallet
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from node.engine.upstream.dialect import MAX_NAME_CHARS, Dialect
-from node.engine.upstream.errors import broken
-from node.wire.text import plain
+from node.engine.upstream.refusals import broken
+from node.values.text import plain
 
 MAX_MODELS: Final = 1_000
 MAX_CONTEXT: Final = 1 << 24

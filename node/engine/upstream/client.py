@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from chain.errors import UsageError
-from node.engine.upstream.errors import UpstreamError, broken, refusal, unreachable
+from node.engine.upstream.refusals import UpstreamError, broken, refusal, unreachable
 
 MAX_BODY_BYTES: Final = 8 << 20
 MAX_ERROR_BYTES: Final = 16 << 10

@@ -9,8 +9,8 @@ from typing import Final
 
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.dialect import Dialect
-from node.engine.upstream.errors import UpstreamError
 from node.engine.upstream.probing import CountWay, count_by, ways_to_count
+from node.engine.upstream.refusals import UpstreamError
 from node.engine.upstream.turns import Turns
 from node.values.inference import ChatMessage
 

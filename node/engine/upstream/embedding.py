@@ -8,7 +8,7 @@ from typing import Final
 from node.engine.protocol import Embeddings, EngineError
 from node.engine.upstream import answers as a
 from node.engine.upstream import dialect as d
-from node.engine.upstream.errors import broken
+from node.engine.upstream.refusals import broken
 from node.engine.upstream.server import Server
 from node.engine.upstream.vectors import EmbeddingAnswer, Vector, read_vector
 

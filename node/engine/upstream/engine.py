@@ -19,10 +19,10 @@ from node.engine.upstream.abilities import NO_ABILITIES, Abilities, check_suppor
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.counting import PromptCounter
 from node.engine.upstream.embedding import embed_texts
-from node.engine.upstream.errors import UpstreamError
 from node.engine.upstream.health import CLOSED, Health
 from node.engine.upstream.logprobs import LogprobReader
 from node.engine.upstream.probing import check_model, facts_of
+from node.engine.upstream.refusals import UpstreamError
 from node.engine.upstream.server import Server
 from node.engine.upstream.streaming import Running, Streams
 from node.engine.upstream.trying import Speed, Trials

@@ -11,7 +11,7 @@ from typing import Final
 from chain.errors import ErrorCode
 from node.engine.protocol import EngineError
 from node.engine.state import EngineState, StateName
-from node.engine.upstream.errors import UpstreamError, again_fix, unreachable
+from node.engine.upstream.refusals import UpstreamError, again_fix, unreachable
 
 log = logging.getLogger(__name__)
 

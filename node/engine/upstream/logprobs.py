@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from node.engine.upstream.errors import UpstreamError, broken
+from node.engine.upstream.refusals import UpstreamError, broken
 from node.values.inference import MAX_TOKEN_BYTES, TokenId, TokenLogprob, TopLogprob
 
 MAX_ENTRIES: Final = 1_024

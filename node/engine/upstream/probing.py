@@ -10,10 +10,10 @@ import msgspec
 from node.engine.upstream import answers as a
 from node.engine.upstream import dialect as d
 from node.engine.upstream.client import UpstreamClient
-from node.engine.upstream.errors import UpstreamError, broken, refusal
+from node.engine.upstream.refusals import UpstreamError, broken, refusal
 from node.engine.upstream.sse import Usage, count_of
 from node.values.inference import ChatMessage
-from node.wire.text import plain
+from node.values.text import plain
 
 COUNT_S: Final = 60.0
 DETECT_S: Final = 15.0

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from node.engine.upstream.errors import UpstreamError, broken, refusal, words_of
+from node.engine.upstream.refusals import UpstreamError, broken, refusal, words_of
 
 MAX_LINE_BYTES: Final = 1 << 20
 MAX_EVENT_BYTES: Final = 2 << 20

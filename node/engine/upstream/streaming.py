@@ -10,9 +10,9 @@ from typing import Any, Final
 from node.engine.protocol import Chunk, EngineError, EngineEvent, Finished, FinishReason, GenerateRequest, Started
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.counting import PromptCounter
-from node.engine.upstream.errors import UpstreamError, stalled
 from node.engine.upstream.logprobs import LogprobReader
 from node.engine.upstream.meter import Rate, TokenMeter
+from node.engine.upstream.refusals import UpstreamError, stalled
 from node.engine.upstream.sse import EventDecoder, Piece, read_piece
 from node.engine.upstream.turns import TURN_S, Turns
 from node.values.inference import TokenLogprob

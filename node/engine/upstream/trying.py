@@ -17,8 +17,8 @@ from node.engine.upstream.abilities import Abilities
 from node.engine.upstream.counting import PromptCounter
 from node.engine.upstream.dialect import chat_body
 from node.engine.upstream.embedding import embed_text
-from node.engine.upstream.errors import UpstreamError
 from node.engine.upstream.logprobs import LogprobReader
+from node.engine.upstream.refusals import UpstreamError
 from node.engine.upstream.server import Server
 from node.engine.upstream.streaming import Running, Streams
 from node.values.inference import MAX_TOP_LOGPROBS, ChatMessage, JsonObject, JsonSchema, Sampling, TokenLogprob

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from node.engine.upstream.errors import UpstreamError, again_fix
+from node.engine.upstream.refusals import UpstreamError, again_fix
 
 TURN_S: Final = 25.0
 """How long a request waits for its turn, before the buyer's patience ends."""

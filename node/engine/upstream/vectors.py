@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from node.engine.upstream.errors import UpstreamError, broken
+from node.engine.upstream.refusals import UpstreamError, broken
 from node.engine.upstream.sse import Usage, count_of
 
 MAX_NUMBERS: Final = 1 << 16

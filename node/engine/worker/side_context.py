@@ -12,8 +12,8 @@ from node.engine.protocol import EngineError
 from node.engine.threads import Threads
 from node.engine.worker.native import llama
 from node.engine.worker.vocabulary import Vocabulary
-from node.models.errors import ModelError
 from node.models.gguf import GgufInfo, inspect
+from node.models.model_error import ModelError
 from node.models.work_space import ContextShape, cache_bytes, work_bytes
 
 

@@ -26,7 +26,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from node.engine.protocol import EngineError, LoadError
 from node.engine.thinking import ThinkingTags, thinking_tags
-from node.models.errors import printable
+from node.models.model_error import printable
 
 MAX_TEMPLATE_CHARS = 512 * 1024
 MAX_PROMPT_CHARS = 16 * 1024 * 1024

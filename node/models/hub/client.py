@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from node.models.hub import messages as wire
-from node.models.hub.errors import HubError
+from node.models.hub.hub_error import HubError
 
 ANSWER_S: Final = 45.0
 SILENCE_S: Final = 240.0

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
-from node.models.hub.errors import HubError, disk_full
+from node.models.hub.hub_error import HubError, disk_full
 from node.models.naming import HubFile
 
 CHUNK_BYTES: Final = 1 << 20

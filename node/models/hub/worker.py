@@ -25,7 +25,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type:
 
 from chain.errors import IdlewattError
 from node.models.hub import messages as wire
-from node.models.hub.errors import TOKEN_FIX, HubError, disk_full
+from node.models.hub.hub_error import TOKEN_FIX, HubError, disk_full
 from node.models.hub.transfer import BrokenTransferError, Report, fetch_file, partial_path
 from node.models.naming import HubFile, choose, is_gguf, may_chat, part_names, variants
 

@@ -14,6 +14,7 @@ from chain.signing import SECP256K1_N, checksum_address
 from chain.txs import CreateAccount, Expire, FinishUnstake, Redeem, Stake, Transfer, Unstake
 from tests.chain.conftest import FAUCET_NANO
 from tests.chain.support import DOMAIN, owner, signed, signed_once, slash
+from tests.patience import PATIENCE_S
 
 LIMITS = RpcLimits()
 ADDRESS = checksum_address(owner(1))
@@ -61,7 +62,7 @@ class TestWallets:
 
     async def test_balances_have_eighteen_decimals(self, http, server, client):
         await client.faucet(owner(1))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while (balance := (await call(http, server, "eth_getBalance", ADDRESS))["result"]) == "0x0":
                 await asyncio.sleep(0.01)
         assert int(balance, 16) == 1_000_000 * 10**9
@@ -244,7 +245,7 @@ REFUSED = [
 class TestRefusedTransactions:
     async def test_each_has_a_code_and_changes_nothing(self, http, server, client, sequencer):
         await client.faucet(owner(1))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while sequencer.queries.account(owner(1)).balance_nano < FAUCET_NANO:
                 await asyncio.sleep(0.01)
         root = sequencer.head.state.root()
@@ -256,7 +257,7 @@ class TestRefusedTransactions:
 
     async def test_a_stale_nonce_is_refused_and_the_same_bytes_are_not(self, http, server, client, sequencer):
         await client.faucet(owner(1))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while sequencer.queries.account(owner(1)).balance_nano < FAUCET_NANO:
                 await asyncio.sleep(0.01)
         raw = "0x" + signed(Transfer(1, 1, 5, 10), 1, 0).hex()
@@ -268,7 +269,7 @@ class TestRefusedTransactions:
     async def test_one_that_stands_by_says_so(self, http, server, sequencer, l1):
         l1.leads = owner(9)
         l1.fork += 1
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while sequencer.leads:
                 await asyncio.sleep(0.01)
         raw = "0x" + CreateAccount(owner(5)).encode().hex()

@@ -7,6 +7,7 @@ import pytest
 
 from chain.sequencer import Sequencer, SequencerConfig
 from tests.chain.support import MemoryL1, owner
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def start(l1, quick, tmp_path):
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that happens soon, looking whenever the loop had a turn."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.005)
 

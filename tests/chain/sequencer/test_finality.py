@@ -9,10 +9,11 @@ from chain.views import Inclusion
 from tests.chain.sequencer.conftest import until
 from tests.chain.sequencer.transfers import transfer, two_accounts
 from tests.chain.support import owner, signed
+from tests.patience import PATIENCE_S
 
 
 async def until_paid(sequencer, recipient: bytes) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not (await sequencer.queries.withdrawals_of(recipient))[0].claim_l1_tx:
             await asyncio.sleep(0.005)
 

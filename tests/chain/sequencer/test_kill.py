@@ -14,6 +14,7 @@ from chain.txs import CreateAccount, tx_id
 from tests.chain.sequencer.killable import CONFIG
 from tests.chain.sequencer.real_l1 import FUNDS_NANO, deposit, real_l1, transactions_on_l1
 from tests.chain.support import owner
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
 
@@ -32,7 +33,7 @@ async def run_and_kill(arguments: list[str], at_least: int) -> list[str]:
     assert process.stdout is not None
     lines: list[bytes] = []
     try:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(PATIENCE_S):
             while len(lines) < at_least:
                 line = await process.stdout.readline()
                 assert line, "the sequencer ended by itself"
@@ -55,7 +56,7 @@ async def test_a_killed_sequencer_loses_nothing_acknowledged_and_posts_nothing_t
         await sequencer.flush()
         await deposit(l1, owner(1), hint=1)
         sequencer.poke()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while not sequencer.queries.account(owner(1)).balance_nano:
                 await asyncio.sleep(0.01)
     acknowledged: list[str] = []

@@ -16,6 +16,7 @@ from chain.signing import address_of, sign_digest
 from chain.txs import Transfer, Withdraw
 from tests.chain.sequencer.conftest import until
 from tests.chain.test_devnet import ALICE, ALICE_KEY, BOB, QUICK, funded
+from tests.patience import PATIENCE_S
 
 ETHER = 10**18
 
@@ -78,7 +79,7 @@ async def test_a_second_operator_follows_the_first_and_takes_over_when_it_leaves
                 await client.flush()
             head = second.sequencer.head.state.root()
             assert (await rebuild_state(second.rollup)).root() == head
-    async with asyncio.timeout(60), Devnet(tmp_path / "first", config=DevnetConfig(sequencer=QUICK)) as first:
+    async with asyncio.timeout(PATIENCE_S), Devnet(tmp_path / "first", config=DevnetConfig(sequencer=QUICK)) as first:
         assert not first.sequencer.leads
         assert first.sequencer.head.state.root() == head
 

@@ -21,6 +21,7 @@ from chain.villains.sequencer import VillainL1
 from chain.watchtower import Prover, Watchtower, WatchtowerConfig
 from chain.watchtower.core import Close, Follow, Freeze, Rest, Reveal, Rewind, Wait
 from chain.watchtower.derive import InconsistentL1Error
+from tests.patience import PATIENCE_S
 from tests.villains.arena import (
     ALICE,
     ALICE_NUMBER,
@@ -455,6 +456,6 @@ async def _fail():
 
 
 async def _until(condition) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.005)

@@ -12,6 +12,7 @@ from node.session.terms import bill_nano
 from node.values import ChatDone, Phase, Prices
 from tests.node.conftest import PASSPHRASE, PRICES, Pair
 from tests.node.helpers import ask, turn, until
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ async def test_a_line_that_the_provider_let_go_is_dialled_again_unseen(pair: Pai
     # The ask crosses the goodbye: the connection still looks good when it is sent.
     monkeypatch.setattr(type(kept.mailbox), "is_empty", property(lambda mailbox: not mailbox._messages))
     for one in open_sessions(pair):
-        one.dismiss(session_manager.MAKING_ROOM)
+        one.close_soon(session_manager.MAKING_ROOM)
     await until(pair.seller, lambda _: not open_sessions(pair))
     second = await answered(pair.buyer)
     assert len(dialled) == 2
@@ -85,7 +86,7 @@ async def test_a_provider_that_went_away_and_came_back_is_found_again(pair: Pair
 
 
 async def test_a_line_on_which_nobody_asks_ends_by_itself(pair: Pair, dialled, monkeypatch):
-    monkeypatch.setattr(keep_alive, "STANDING_S", 0.05)
+    monkeypatch.setattr(keep_alive, "IDLE_S", 0.05)
     await answered(pair.buyer)
     await until(pair.seller, lambda _: not open_sessions(pair))
     monkeypatch.undo()
@@ -100,7 +101,7 @@ async def test_prices_are_those_of_the_moment_a_question_is_asked(pair: Pair, di
     dear = Prices(input_nano_per_mtok=3_000_000_000, output_nano_per_mtok=6_000_000_000)
     pair.seller._provider.prices = dear
     pair.seller._provider.offers.look_again()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while [one.prices for one in await pair.buyer.market()] != [dear]:
             await asyncio.sleep(0.02)
     second = await answered(pair.buyer)

@@ -20,6 +20,7 @@ from node.values import ChatDone, ChatFailed
 from tests.node.conftest import PASSPHRASE, Pair, RunNode
 from tests.node.helpers import ask, turn
 from tests.node.local.test_market_trouble import impostor
+from tests.patience import PATIENCE_S
 
 USD = 10**9
 
@@ -30,7 +31,7 @@ async def reading(node) -> VerifiedOffers:
 
 async def shown(node, stake_nano: int) -> VerifiedOffers:
     """The market once its only offer has this stake."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             market = await reading(node)
             if [view.stake_nano for view in market.views] == [stake_nano]:

@@ -21,6 +21,7 @@ from node.engine.state import EngineState
 from node.values.inference import ChatMessage
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.tiny import write_tiny
+from tests.patience import PATIENCE_S
 
 Make = Callable[..., LlamaEngine]
 
@@ -37,7 +38,7 @@ class States:
         self._changed.set()
 
     async def until(self, name: str, times: int = 1) -> EngineState:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while [state.name for state in self.seen].count(name) < times:
                 self._changed.clear()
                 await self._changed.wait()
@@ -94,7 +95,7 @@ async def test_a_healthy_idle_worker_is_left_alone(make_engine: Make, tiny_model
     async with make_engine(tiny_model, stall_s=2) as engine:
         pid = engine.worker_pid
         heard = [engine._supervisor.worker.heard_at]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while len(heard) < 3:
                 await asyncio.sleep(0)
                 if engine._supervisor.worker.heard_at != heard[-1]:
@@ -194,7 +195,7 @@ async def test_a_broken_chat_template_makes_the_model_unusable(make_engine: Make
 async def test_a_start_that_is_cancelled_leaves_no_process(make_engine: Make, tiny_model: Path):
     engine = make_engine(tiny_model)
     starting = asyncio.create_task(engine.start())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while engine.worker_pid is None:
             await asyncio.sleep(0.01)
     pid = engine.worker_pid
@@ -234,12 +235,12 @@ def test_the_worker_dies_with_its_parent_even_if_that_is_killed(tiny_model: Path
         assert worker.ppid() == parent.pid
         parent.send_signal(signal.SIGKILL)
         parent.wait()
-    assert psutil.wait_procs([worker], timeout=20)[1] == []
+    assert psutil.wait_procs([worker], timeout=PATIENCE_S)[1] == []
 
 
 def test_a_worker_whose_parent_is_gone_already_ends_at_once():
     command = [sys.executable, "-m", "node.engine.worker", "0", "1"]
-    done = subprocess.run(command, check=False, capture_output=True, timeout=60)
+    done = subprocess.run(command, check=False, capture_output=True, timeout=PATIENCE_S)
     assert done.returncode == 1
 
 

@@ -11,7 +11,7 @@ from node.engine.loading import THIS_MACHINE, Machine, Prepared, prepare, swap_l
 from node.engine.options import KV_TYPES, MAX_GPUS, MAX_SLOTS, EngineOptions, StreamLimits, parse_tensor_split
 from node.engine.protocol import EngineError
 from node.engine.worker.cache import EVICT_AFTER_TOKENS
-from node.models.errors import ModelError
+from node.models.model_error import ModelError
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.tiny import write_tiny
 

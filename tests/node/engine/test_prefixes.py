@@ -9,9 +9,9 @@ from pathlib import Path
 from node.engine.llama import LlamaEngine
 from node.engine.loading import Machine
 from node.engine.protocol import GenerateRequest
-from node.models.errors import ModelError
 from node.models.fit import plan
 from node.models.gguf import inspect
+from node.models.model_error import ModelError
 from node.values.inference import ChatMessage
 from tests.node.engine.helpers import GREEDY, answer, ask
 from tests.node.engine.tiny_mamba import write_tiny_mamba

@@ -18,6 +18,7 @@ from node.hardware.backend import usable_cores
 from node.models.gguf import inspect
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.tiny import write_tiny
+from tests.patience import PATIENCE_S
 
 Make = Callable[..., LlamaEngine]
 
@@ -74,7 +75,7 @@ async def test_threads_are_measured_once_for_a_model(make_engine: Make, tiny_mod
         async with make_engine(tiny_model, threads=None, tuning=TuningCache(path), machine=machine) as engine:
             assert bool(engine.prepared.load.try_threads) is measured
             await answer(engine, ask())
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while not path.is_file():
                     await asyncio.sleep(0)
             assert engine._supervisor.facts.threads.single in (1, 2)

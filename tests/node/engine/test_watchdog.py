@@ -13,6 +13,7 @@ from node.engine.watchdog import (
     Watchdog,
     silence_s,
 )
+from tests.patience import PATIENCE_S
 
 
 class Worker:
@@ -44,7 +45,7 @@ class Worker:
 async def watch(worker: Worker, *, loaded: bool = True) -> Watchdog:
     watchdog = Watchdog(0.0, 0, 0.0)
     watchdog.loaded = loaded
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await watchdog.until_stalled(worker, worker.clock)
     return watchdog
 

@@ -22,7 +22,7 @@ from node.hardware.energy import (
 )
 from node.hardware.ledger import Ledger
 from node.hardware.reading import Reading
-from node.hardware.sampler import Sample
+from node.hardware.sampler import HardwareSample
 
 GPU = Reading(device_id="nvml:0", name="GPU", kind="gpu", source="nvml")
 CPU = Reading(device_id="cpu", name="CPU", kind="cpu", source="psutil")
@@ -129,7 +129,7 @@ def test_a_guess_takes_what_a_person_said_then_the_limit_then_the_rule():
 
 
 def sample(at_s, power_w):
-    return Sample(at_s=at_s, devices=(reading(power_w=power_w),))
+    return HardwareSample(at_s=at_s, devices=(reading(power_w=power_w),))
 
 
 def test_a_job_is_billed_what_the_gpu_took_above_idling_while_it_ran():
@@ -154,7 +154,7 @@ def test_jobs_beside_each_other_share_by_the_time_they_ran():
     ledger.begin("short", 3.5)
     ledger.end("long", 4.0)
     ledger.end("short", 4.0)
-    done = ledger.look(Sample(at_s=4.0, devices=(reading(power_w=100.0),)), Own(), 1)
+    done = ledger.look(HardwareSample(at_s=4.0, devices=(reading(power_w=100.0),)), Own(), 1)
     assert (done["long"][0].energy_mj, done["short"][0].energy_mj) == (80_000, 20_000)
 
 

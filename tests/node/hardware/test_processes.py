@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from node.hardware.processes import ALL_NAMES_LOOKS, Names, ProcessProbe, family, name_of
+from tests.patience import PATIENCE_S
 
 BURN = """
 import time
@@ -32,7 +33,7 @@ def start():
 
     yield run
     for process in started:
-        process.communicate(b"\n", timeout=10)
+        process.communicate(b"\n", timeout=PATIENCE_S)
 
 
 def test_the_time_of_a_child_is_ours(start):

@@ -18,7 +18,7 @@ from node.hardware.host import AppleSource, CpuSource, cpu_temperature_c
 from node.hardware.nvidia import NvidiaSource
 from node.hardware.rapl import Rapl, risen
 from node.hardware.reading import GpuUser, Reading
-from node.hardware.sampler import Sampler, default_sources
+from node.hardware.sampler import HardwareSampler, default_sources
 
 
 def tree(root: Path, files: dict[str, object]) -> Path:
@@ -227,7 +227,7 @@ def test_a_driver_that_goes_away_takes_its_gpus_along_and_is_let_go_of_once():
 
 
 def test_this_machine_is_read_whatever_it_has():
-    sampler = Sampler()
+    sampler = HardwareSampler()
     first, second = sampler.sample(), sampler.sample()
     sampler.close()
 
@@ -246,15 +246,15 @@ def test_a_source_that_breaks_takes_nothing_else_with_it(caplog, tmp_path):
         def close(self):
             pass
 
-    sampler = Sampler([Broken(), CpuSource(tmp_path)])
+    sampler = HardwareSampler([Broken(), CpuSource(tmp_path)])
     assert [reading.kind for reading in sampler.sample().devices] == ["cpu"]
     sampler.sample()
-    assert sum("broken failed" in record.message for record in caplog.records) == 1
+    assert sum("hardware_source_failed source=broken" in record.message for record in caplog.records) == 1
     sampler.close()
 
 
 def test_gpus_come_before_the_processor(tmp_path):
-    sampler = Sampler([CpuSource(tmp_path), DrmSource(tree(tmp_path, AMD))])
+    sampler = HardwareSampler([CpuSource(tmp_path), DrmSource(tree(tmp_path, AMD))])
     assert [reading.kind for reading in sampler.sample().devices] == ["gpu", "cpu"]
 
 
@@ -290,7 +290,7 @@ def test_a_command_that_is_not_there_or_takes_too_long_says_nothing(monkeypatch)
 
 
 def test_looking_every_two_seconds_takes_less_than_a_hundredth_of_a_core(tmp_path):
-    sampler = Sampler(default_sources(tree(tmp_path, AMD)))
+    sampler = HardwareSampler(default_sources(tree(tmp_path, AMD)))
     sampler.sample()  # imports and names once
     start = time.thread_time()
     for _ in range(20):

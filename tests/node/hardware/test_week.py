@@ -51,7 +51,7 @@ def at(text: str, zone=BERLIN) -> float:
     ],
 )
 def test_hours_are_read_as_people_write_them(text, span):
-    assert parse_span(text, "manners.hours") == span
+    assert parse_span(text, "availability.hours") == span
 
 
 @pytest.mark.parametrize(
@@ -60,15 +60,15 @@ def test_hours_are_read_as_people_write_them(text, span):
      "٢٢:00-23:00", "24:00-06:00", "mon,,tue", "1:0-2:00", "\x1b[31m" * 20],
 )  # fmt: skip
 def test_hours_that_mean_nothing_are_refused_in_one_harmless_line_that_names_the_setting(text):
-    with pytest.raises(HoursError, match=r"manners\.hours") as failure:
-        parse_span(text, "manners.hours")
+    with pytest.raises(HoursError, match=r"availability\.hours") as failure:
+        parse_span(text, "availability.hours")
     assert failure.value.fix
     assert "\x1b" not in failure.value.line()
 
 
 def test_too_many_hours_are_refused():
     with pytest.raises(HoursError, match="more than"):
-        parse_spans(["mon"] * 65, "manners.hours")
+        parse_spans(["mon"] * 65, "availability.hours")
 
 
 def test_a_night_goes_on_into_the_next_day():

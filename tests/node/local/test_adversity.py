@@ -27,6 +27,7 @@ from node.values import (
 )
 from tests.node.conftest import PASSPHRASE, PRICES, Pair
 from tests.node.helpers import ask, balances, rejected, turn, until
+from tests.patience import PATIENCE_S
 from wallet.vouchers import sign_voucher
 
 LONG = {"max_tokens": 400, "sampling": Sampling(temperature=1.5, seed=7, top_k=0, min_p=0.0)}
@@ -149,7 +150,7 @@ async def answers(link):
     """Everything the provider says until it ends the session."""
     said = []
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 said.append(await link.receive())
     except IdlewattError:
@@ -241,7 +242,7 @@ async def test_garbage_on_the_wire_ends_that_session_only(pair: Pair):
     for frames in ([b""], [b"\x01" * 33], [secrets.token_bytes(400)], [b"\x02" + bytes(32), b"x"]):
         circuit = await client.connect(NodeId(offer.node_id))
         with pytest.raises(CircuitClosedError):
-            await asyncio.wait_for(babble(circuit, frames), 20)
+            await asyncio.wait_for(babble(circuit, frames), PATIENCE_S)
     link = await buyer.connections.open_link(offer)
     await link._circuit.send(link._channel.seal(b"\x00not msgpack at all"))
     said = await answers(link)
@@ -293,7 +294,7 @@ async def test_who_has_asked_nothing_does_not_hold_up_going_offline(pair: Pair, 
         client = await buyer._relay.client()
         silent = await client.connect(NodeId(offer.node_id), timeout_s=10)
         await until(pair.seller, lambda _: pair.seller._provider.sessions.handshakes == 1)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             await pair.seller.go_offline()
             (refused,) = await answers(link)
         assert refused.code == "provider_stopping"

@@ -17,6 +17,7 @@ from node.values import ChatDelta, ChatDone, ChatFailed, ChatStage, Phase, Price
 from tests.node.conftest import Pair
 from tests.node.helpers import ask, rejected, turn, until
 from tests.node.local.test_adversity import LONG
+from tests.patience import PATIENCE_S
 from wallet.account import UnlockedAccount
 
 IMPOSTOR = UnlockedAccount((4_242).to_bytes(32, "big"))
@@ -208,7 +209,7 @@ async def test_a_provider_that_must_stop_at_once_is_paid_for_what_it_delivered(p
 async def test_prices_and_model_change_while_online(pair: Pair):
     await pair.seller.go_online("tiny", Prices(input_nano_per_mtok=5, output_nano_per_mtok=6))
     await until(pair.seller, lambda s: s.phase is Phase.IDLE)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while (await pair.buyer.market())[0].prices.output_nano_per_mtok != 6:
             await asyncio.sleep(0.05)
     assert await pair.seller.models()

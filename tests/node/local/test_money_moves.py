@@ -14,6 +14,7 @@ from chain.sequencer import SequencerConfig
 from node.values import ChannelSummary, ChatDone, ChatStage, Inclusion, WalletState
 from tests.node.conftest import PASSPHRASE, Pair
 from tests.node.helpers import FEE_NANO, ask, balances, turn, until
+from tests.patience import PATIENCE_S
 
 
 async def one_answer(pair: Pair, **changes) -> ChatDone:
@@ -52,7 +53,7 @@ async def test_a_buyer_closes_alone_and_the_provider_still_gets_what_it_earned(p
 
 async def closed(pair: Pair) -> ChannelSummary:
     """The buyer's only channel, once it is closed."""
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(PATIENCE_S):
         async with pair.buyer.subscribe() as events:
             while (channel := (await pair.buyer.channels())[0]).state != "closed":
                 await anext(events)
@@ -105,7 +106,7 @@ async def test_a_restored_wallet_finds_its_channels_and_goes_on_where_it_was(pai
     secret = await pair.buyer.export_wallet("main", "private_key", PASSPHRASE)
     async with run_node("restored", relay_url=relay.url, chain_url=devnet.l2_url) as restored:
         await restored.import_wallet("main", "private_key", secret, PASSPHRASE)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             async with restored.subscribe() as events:
                 while not await restored.channels():
                     await anext(events)
@@ -126,7 +127,7 @@ async def test_everything_goes_to_l1_and_the_money_view_adds_up(pair: Pair, devn
     assert {line.place for line in money.lines} >= {"wallet", "channel", "l1"}
     l2_tx = await pair.seller.withdraw("main", None)
     async with RollupClient(devnet.l2_url) as client:
-        status = await client.wait_for(l2_tx, Inclusion.BATCHED, timeout_s=30)
+        status = await client.wait_for(l2_tx, Inclusion.BATCHED, timeout_s=PATIENCE_S)
         assert status.batch_id is not None
     money = await pair.seller.money("main")
     places = {line.place: line.amount_nano for line in money.lines}

@@ -11,11 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from node.hardware.rules import MannersRules
+from node.hardware.rules import AvailabilityRules
 from node.local.node import LocalNode
 from node.values import ChatDelta, ChatDone, Phase
 from tests.node.conftest import PASSPHRASE, RunNode
 from tests.node.helpers import ask, turn, until
+from tests.patience import PATIENCE_S
 
 WANTED = "idlewattgame"
 
@@ -44,13 +45,13 @@ def program(tmp_path: Path, name: str = WANTED):
         yield
     finally:
         process.kill()
-        psutil.wait_procs([process], timeout=5)
+        psutil.wait_procs([process], timeout=PATIENCE_S)
 
 
 @pytest.fixture
 async def seller(run_node: RunNode, relay, devnet) -> AsyncIterator[LocalNode]:
-    rules = MannersRules(pause_for=(WANTED,), resume_after_s=0.0)
-    async with run_node("seller", relay_url=relay.url, chain_url=devnet.l2_url, manners=rules) as node:
+    rules = AvailabilityRules(pause_for=(WANTED,), resume_after_s=0.0)
+    async with run_node("seller", relay_url=relay.url, chain_url=devnet.l2_url, availability=rules) as node:
         await node.create_wallet("main", PASSPHRASE)
         yield node
 
@@ -85,7 +86,7 @@ async def test_a_program_that_wants_the_machine_gets_it_after_the_answer_and_giv
         snapshot = seller.snapshot()
         assert snapshot.phase is Phase.PAUSED
         assert WANTED in snapshot.why
-        assert "--no-manners" in snapshot.fix
+        assert "--always-available" in snapshot.fix
         assert (snapshot.pause.kind, snapshot.provider.free_slots) == ("program", 0)
         await until(seller, lambda _: not seller._provider.offers.published)
         await _offers(buyer, 0)
@@ -98,7 +99,7 @@ async def test_a_program_that_wants_the_machine_gets_it_after_the_answer_and_giv
 
 
 async def _offers(buyer: LocalNode, count: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while len(await buyer.market()) != count:
             buyer._buyer.offer_reader.forget()
             await asyncio.sleep(0.05)

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from chain.errors import UsageError
+from node.hardware.availability import MachineActivity
 from node.hardware.energy import Own
-from node.hardware.manners import Facts
 from node.hardware.processes import ProcessFacts
 from node.hardware.reading import GpuUser, Reading
-from node.hardware.rules import EnergyRules, MannersRules
-from node.hardware.sampler import Sample, Sampler
-from node.machine.availability import AvailabilityMonitor, facts_of, watched_programs
+from node.hardware.rules import AvailabilityRules, EnergyRules
+from node.hardware.sampler import HardwareSample, HardwareSampler
+from node.machine.availability import AvailabilityMonitor, activity_of, watched_programs
 from node.machine.energy_meter import EnergyMeter, basis, judge_net
 from node.market.price_advice import BelowCostError
 from node.runtime.events import EventBus
@@ -117,7 +117,7 @@ async def test_earning_less_than_the_power_cost_is_warned_of_with_the_fix(tmp_pa
         jobs = JobRegistry(store, lambda: None)
         now = iter(range(0, 100, 2))
         source = Watts()
-        sampler = Sampler([source], clock=lambda: float(next(now)))
+        sampler = HardwareSampler([source], clock=lambda: float(next(now)))
         desk = EnergyMeter(EnergyRules(price_per_kwh=Decimal(100)), store, jobs, EventBus())
         assert desk.view() is None
         await desk.look(sampler)
@@ -156,10 +156,10 @@ def test_a_loss_at_an_assumed_price_asks_for_the_price_first():
 
 
 def test_the_basis_tells_what_measures_from_what_is_estimated():
-    assert basis(Sample(at_s=0.0, devices=(GPU, CPU)), {"cpu"}) == "NVML measures RTX; Ryzen is estimated"
+    assert basis(HardwareSample(at_s=0.0, devices=(GPU, CPU)), {"cpu"}) == "NVML measures RTX; Ryzen is estimated"
 
 
-# Manners
+# AvailabilityPolicy
 
 
 def processes(**changes) -> ProcessFacts:
@@ -167,24 +167,26 @@ def processes(**changes) -> ProcessFacts:
     return ProcessFacts(**(values | changes))
 
 
-def with_users(*users: GpuUser, use: float = 90.0) -> Sample:
+def with_users(*users: GpuUser, use: float = 90.0) -> HardwareSample:
     gpu = msgspec.structs.replace(GPU, users=users, utilization_percent=use)
-    return Sample(at_s=0.0, devices=(gpu, CPU))
+    return HardwareSample(at_s=0.0, devices=(gpu, CPU))
 
 
 def test_the_rules_see_the_hottest_device_all_power_and_who_else_is_there(monkeypatch):
     monkeypatch.setattr("node.machine.availability.name_of", {7: "game\x1b[31m"}.get)
     sample = with_users(GpuUser(1, 80.0), GpuUser(7, 40.0), GpuUser(99_999, 70.0), GpuUser(8, None))
-    assert facts_of(sample, processes(), 3.0, is_busy=True) == Facts(
+    assert activity_of(sample, processes(), 3.0, is_busy=True) == MachineActivity(
         input_idle_s=3.0, hottest="Ryzen", temperature_c=70.0, power_w=20.0, gpu_user="game", gpu_percent=40.0,
         foreign_cpu_percent=12.0, wanted_by=("steam",),
     )  # fmt: skip
 
 
 def test_a_gpu_that_tells_no_users_is_somebody_elses_while_we_run_nothing():
-    assert facts_of(with_users(), processes(), None, is_busy=False).gpu_percent == 90.0
-    assert facts_of(with_users(), processes(), None, is_busy=True).gpu_percent is None
-    assert facts_of(None, processes(), None, is_busy=False) == Facts(foreign_cpu_percent=12.0, wanted_by=("steam",))
+    assert activity_of(with_users(), processes(), None, is_busy=False).gpu_percent == 90.0
+    assert activity_of(with_users(), processes(), None, is_busy=True).gpu_percent is None
+    assert activity_of(None, processes(), None, is_busy=False) == MachineActivity(
+        foreign_cpu_percent=12.0, wanted_by=("steam",)
+    )
 
 
 class Provider:
@@ -210,7 +212,7 @@ async def test_a_person_who_comes_back_pauses_it_and_who_leaves_lets_it_go_on(mo
     monkeypatch.setattr("node.machine.availability.PRESENCE_S", 0.0)
     provider, person = Provider(), Idle(5.0)
     desk = AvailabilityMonitor(
-        MannersRules(person_idle_minutes=1), EventBus(), look=lambda: (None, processes(wanted_by=())),
+        AvailabilityRules(person_idle_minutes=1), EventBus(), look=lambda: (None, processes(wanted_by=())),
         is_busy=lambda: False, pause=provider.pause, resume=provider.resume, presence=person,
     )  # fmt: skip
     await desk.step()
@@ -226,7 +228,7 @@ async def test_a_person_who_comes_back_pauses_it_and_who_leaves_lets_it_go_on(mo
 
 async def test_another_reason_is_told_while_it_is_paused():
     provider, programs = Provider(), [("steam",)]
-    rules = MannersRules(pause_for=("steam",), quiet_hours=("mon-sun",))
+    rules = AvailabilityRules(pause_for=("steam",), quiet_hours=("mon-sun",))
     desk = AvailabilityMonitor(
         rules, EventBus(),
         look=lambda: (None, processes(wanted_by=programs[0])), is_busy=lambda: False,
@@ -236,11 +238,11 @@ async def test_another_reason_is_told_while_it_is_paused():
     assert (desk.view.kind, watched_programs(rules)) == ("quiet_hours", frozenset({"steam"}))
 
 
-async def test_without_manners_nothing_is_looked_at():
+async def test_without_availability_rules_nothing_is_looked_at():
     def never():
         raise AssertionError
 
-    provider, rules = Provider(), MannersRules(enabled=False, pause_for=("steam",))
+    provider, rules = Provider(), AvailabilityRules(enabled=False, pause_for=("steam",))
     desk = AvailabilityMonitor(
         rules, EventBus(), look=never, is_busy=never,
         pause=provider.pause, resume=provider.resume,
@@ -252,7 +254,7 @@ async def test_without_manners_nothing_is_looked_at():
 async def test_a_pause_is_overridden_for_as_long_as_asked_and_comes_back():
     provider = Provider()
     desk = AvailabilityMonitor(
-        MannersRules(pause_for=("steam",)), EventBus(), look=lambda: (None, processes()), is_busy=lambda: False,
+        AvailabilityRules(pause_for=("steam",)), EventBus(), look=lambda: (None, processes()), is_busy=lambda: False,
         pause=provider.pause, resume=provider.resume,
     )  # fmt: skip
     await desk.step()
@@ -270,7 +272,7 @@ async def test_a_job_that_just_ended_is_billed_before_the_node_ends(tmp_path):
     async with await Store.open(tmp_path / "node.db") as store:
         await store.bind_deployment("0x" + "aa" * 32)
         jobs, source = JobRegistry(store, lambda: None), Watts()
-        desk = EnergyMeter(PAID, store, jobs, EventBus(), sampler=lambda: Sampler([source]))
+        desk = EnergyMeter(PAID, store, jobs, EventBus(), sampler=lambda: HardwareSampler([source]))
         running = asyncio.create_task(desk.run())
         await desk.looked()
         jobs.update(job())

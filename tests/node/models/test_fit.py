@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from node.models.errors import ModelError
 from node.models.fit import PROCESS_BYTES, Device, Fit, assess, available_memory_bytes, plan
 from node.models.gguf import GgufInfo
+from node.models.model_error import ModelError
 from node.models.recurrence import recurrence
 from node.models.work_space import CONTEXT_STEP_TOKENS
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.models import gguf_file, header_window
-from node.models.errors import ModelError, printable
 from node.models.gguf import GgufInfo, inspect
+from node.models.model_error import ModelError, printable
 from tests.node.engine.tiny import CHATML, vocabulary
 
 ALLOW_FIXTURES = settings(

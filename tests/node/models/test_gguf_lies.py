@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.models import gguf_file, header_window
-from node.models.errors import ModelError
 from node.models.fit import Device, assess, plan
 from node.models.gguf import GgufInfo, inspect
+from node.models.model_error import ModelError
 from tests.node.models.test_gguf import ALLOW_FIXTURES, TENSOR, key, refused, text, u32, u64, write
 
 GIB = 1 << 30

@@ -9,11 +9,11 @@ import pytest
 
 from chain.errors import UsageError
 from node.models.digest import DigestCache, sha256_file
-from node.models.errors import ModelError
 from node.models.fit import Device, assess
 from node.models.gguf import GgufInfo, inspect
-from node.models.hub.errors import HubError
+from node.models.hub.hub_error import HubError
 from node.models.library import Library
+from node.models.model_error import ModelError
 from node.models.pull import ORIGIN_FILE, Origin
 from node.models.removal import RemovalError, remove
 from node.values.models import BenchRow, BenchView

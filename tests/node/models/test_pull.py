@@ -11,11 +11,12 @@ import pytest
 from chain.errors import UsageError
 from node.models.catalog import lookup
 from node.models.hub import client, messages
-from node.models.hub.errors import HubError
+from node.models.hub.hub_error import HubError
 from node.models.naming import ChoiceError, HubFile
 from node.models.pull import Spec, Speed, origins_of, parse_spec, pulling, search
 from node.values.models import PullChosen, PullDone, PullEvent, PullProgress
 from tests.node.models.fake_hub import Hub, running
+from tests.patience import PATIENCE_S
 
 REPO = "some/Thing-7B-GGUF"
 FILE = "thing-7b-Q4_K_M.gguf"
@@ -50,7 +51,7 @@ async def stalled(hub: Hub, models: Path, at_bytes: int) -> AsyncIterator[Path]:
     """A pull under way whose server went silent after so many bytes; yields the file that they are in."""
     hub.stalls_after = at_bytes
     async with pulling(REPO, models) as events:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             await anext(events)
             reading = asyncio.ensure_future(anext(events))
             while not (parts := list((models / REPO).glob("*.part"))) or parts[0].stat().st_size < at_bytes:

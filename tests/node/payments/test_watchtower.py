@@ -17,6 +17,7 @@ from node.payments import watchtower
 from node.rollup import safety
 from node.values import Notice
 from tests.node.conftest import PASSPHRASE, RunNode
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +29,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -63,7 +64,7 @@ async def test_a_stake_is_reason_enough(run_node: RunNode, devnet) -> None:
 
 async def test_it_stays_off_where_that_is_set(run_node: RunNode, devnet) -> None:
     async with run_node("c", chain_url=devnet.l2_url, watch="off") as node:
-        await asyncio.wait_for(node._watchtower.run(), 5)
+        await asyncio.wait_for(node._watchtower.run(), PATIENCE_S)
 
         assert node._watchtower.view is None
 
@@ -87,7 +88,7 @@ async def test_a_node_proves_what_its_sequencer_lied_about_and_says_so(run_node:
         await asyncio.wait([granted])
 
         said: list[str] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             async for event in events:
                 if isinstance(event, Notice):
                     said.append(event.text)

@@ -12,6 +12,7 @@ from node.buyer.turn import in_line, ordinal
 from node.engine.protocol import EngineError
 from node.provider.admission import WAITING_PER_SLOT, AdmissionQueue, QueuedRequest, entered, eta_ms, left, refusal
 from node.provider.slots import SlotClaim, Slots
+from tests.patience import PATIENCE_S
 
 comings = st.lists(
     st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.booleans()) | st.integers(0, 30), min_size=1, max_size=40
@@ -171,7 +172,7 @@ async def test_who_waits_hears_now_and_then_that_it_still_does(monkeypatch):
                 heard.set()
 
         waiting = asyncio.create_task(second.reached(on_wait))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await heard.wait()
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)

@@ -15,10 +15,11 @@ from node.provider.health import HealthVerdict
 from node.provider.rejection_log import KEPT_DAYS, RejectionLog
 from node.provider.rejections import REASONS, known, offline_reason, views
 from node.session.provider_rules import BUYER_REFUSALS
-from node.store.errors import StoreError
 from node.store.rejections import DAY_MS
+from node.store.sqlite_errors import StoreError
 from node.store.store import Store
 from node.values import Health, HealthItem, Phase
+from tests.patience import PATIENCE_S
 
 GROUPS = {"price", "model", "context", "slots", "stake", "reputation", "relay"}
 amounts = st.dictionaries(st.sampled_from(sorted(REASONS)), st.integers(0, 1_000), max_size=8)
@@ -135,7 +136,7 @@ async def test_the_time_offline_is_counted_and_written_down_as_it_passes(store, 
     book = RejectionLog(store, counted.set)
     await book.load()
     task = asyncio.create_task(book.run(lambda: "offline_chain"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await counted.wait()
         while not await store.misses():
             await asyncio.sleep(0.01)
@@ -151,7 +152,7 @@ async def test_a_new_day_begins_at_nought(store, clock, monkeypatch):
     book.add("engine_busy")
     task = asyncio.create_task(book.run(lambda: ""))
     clock["ms"] += DAY_MS
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while book.view()[0].count:
             await asyncio.sleep(0.01)
     task.cancel()

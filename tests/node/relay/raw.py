@@ -10,6 +10,7 @@ from nacl.signing import SigningKey
 from node.relay.auth import answer_challenge, node_id
 from node.wire import messages as m
 from node.wire.codec import challenge_reader, encode, relay_reader, welcome_reader
+from tests.patience import PATIENCE_S
 
 
 class RawNode:
@@ -66,7 +67,7 @@ class RawNode:
     async def failure(self):
         """The coded error that the relay ends with; asserts that it also closes."""
         code = None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 frame = await self.ws.receive()
                 if frame.type is aiohttp.WSMsgType.BINARY:

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.relay.directory import Directory
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 NODES = st.dictionaries(
     st.binary(min_size=32, max_size=32), st.lists(st.binary(min_size=1, max_size=40), max_size=4), max_size=8

@@ -12,6 +12,7 @@ from node.relay.circuit import CircuitClosedError, RelayError
 from node.relay.client import RelayClient
 from node.wire import messages as m
 from node.wire.codec import auth_reader, encode, hello_reader, node_reader
+from tests.patience import PATIENCE_S
 
 WELCOME = m.Welcome(b"t" * 32, False, 0, 1000, 60_000, 65_536, 262_144, 64, 16, 16_384, 2**24, 2**25)
 
@@ -84,7 +85,7 @@ async def first_loss(behave, *, use=None):
         )
         async with client:
             using = asyncio.create_task(use(client)) if use else None
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 await lost.wait()
             line = client.state.last_error
         if using:

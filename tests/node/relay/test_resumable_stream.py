@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from node.relay.resumable_stream import ResumableStream
 from node.wire import messages as m
 from node.wire.codec import node_reader, relay_reader
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 
 def sent(stream):

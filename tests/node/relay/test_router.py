@@ -11,7 +11,7 @@ from node.relay import bus as b
 from node.relay import router
 from node.relay.limits import RelayLimits
 from node.wire import messages as m
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 LIMITS = RelayLimits(
     frame_bytes=100, window_bytes=1000, circuits_per_node=3, offers_per_node=2, offer_bytes=10, nodes=4

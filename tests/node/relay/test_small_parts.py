@@ -8,8 +8,8 @@ from node.relay.auth import answer_challenge, check_answer, make_challenge, node
 from node.relay.backoff import backoff_s
 from node.relay.connection_limiter import ConnectionLimiter, address_group
 from node.relay.limits import RelayLimits, TokenBucket
-from node.wire.errors import WireError
 from node.wire.messages import Hello
+from node.wire.wire_error import WireError
 
 
 def hello_of(key):

@@ -15,6 +15,7 @@ from node.local.node import LocalNode
 from node.rollup.safety import alarm_of
 from node.values import DisputeStage, IdlewattError, NodeSnapshot
 from tests.node.conftest import PASSPHRASE, RunNode
+from tests.patience import PATIENCE_S
 from tests.screens.fake_node import dispute, safety_view, waiting_message
 from tests.wallet.test_stakes import USD, receipt, stakes
 from tests.wallet.world import FREEZE_S, World
@@ -31,7 +32,7 @@ def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def seen(node: LocalNode, is_so: Callable[[NodeSnapshot], bool]) -> NodeSnapshot:
     """The first snapshot of which it is so."""
-    async with asyncio.timeout(40), node.subscribe() as events:
+    async with asyncio.timeout(PATIENCE_S), node.subscribe() as events:
         while not is_so(node.snapshot()):
             await anext(events)
     return node.snapshot()
@@ -39,7 +40,7 @@ async def seen(node: LocalNode, is_so: Callable[[NodeSnapshot], bool]) -> NodeSn
 
 async def known(node: LocalNode) -> None:
     """Wait until L1 was read."""
-    async with asyncio.timeout(40), node.subscribe() as events:
+    async with asyncio.timeout(PATIENCE_S), node.subscribe() as events:
         while (await node.chain()).safety is None:
             await anext(events)
 
@@ -169,7 +170,7 @@ class TestGuard:
             async for _ in leave(l1, alice.address, {}, freeze=True, wait=False):
                 pass
 
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(PATIENCE_S):
                 while (leaving := await l1.channel_exit(channel)) is None or not leaving.to_payee_nano:
                     await asyncio.sleep(0.05)
             assert (leaving.to_payer_nano, leaving.to_payee_nano) == (2 * USD, 3 * USD)

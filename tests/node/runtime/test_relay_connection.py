@@ -13,6 +13,7 @@ from node.relay.server import RelayServer
 from node.runtime.relay_connection import RelayConnection
 from node.wire import messages as m
 from node.wire.codec import encode
+from tests.patience import PATIENCE_S
 
 FIX = "Update Idlewatt or pass another --relay."
 
@@ -24,7 +25,7 @@ async def connecting(url):
     connection = RelayConnection(url, changed.set, backoff=lambda attempt: 0.01)
 
     async def until(condition):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not condition(connection.view()):
                 changed.clear()
                 await changed.wait()

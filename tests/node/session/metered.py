@@ -160,7 +160,7 @@ class ProviderSide:
         if not self.generating or not self.state.wants_chunks:
             return False
         if self.chunks:
-            self.feed(provider_io.Produced(*self.chunks.popleft()))
+            self.feed(provider_io.TextProduced(*self.chunks.popleft()))
         else:
             self.generating = False
             self.feed(self.finish)
@@ -201,7 +201,7 @@ class BuyerSide:
         match action:
             case buyer_io.Send(message):
                 self.sent.append(messages.decode(messages.encode(message)))
-            case buyer_io.Sign(cumulative_nano):
+            case buyer_io.SignVoucher(cumulative_nano):
                 signed = voucher(cumulative_nano, channel_id=self.state.ask.channel_id)
                 self.signed.append(cumulative_nano)
                 self.feed(buyer_io.Signed(signed))

@@ -21,7 +21,7 @@ def quoted(**changes) -> metered.ProviderSide:
 
 
 def skips(side: metered.ProviderSide) -> list[str]:
-    return [action.code for action in side.actions if isinstance(action, provider_io.Skip)]
+    return [action.code for action in side.actions if isinstance(action, provider_io.CountRejection)]
 
 
 def fault(code: str) -> provider_io.Received:
@@ -36,7 +36,7 @@ def test_a_buyer_that_goes_away_after_its_quote_is_counted_so():
 
 def test_a_buyer_that_goes_away_in_line_is_counted_so():
     side = quoted()
-    side.feed(provider_io.Waiting(2, 14_000))
+    side.feed(provider_io.WaitingForSlot(2, 14_000))
     assert side.sent[-1] == messages.Queued(position=2, eta_ms=14_000)
     side.feed(provider_io.Received(messages.Cancel()))
     assert skips(side) == ["left_in_line"]
@@ -44,7 +44,7 @@ def test_a_buyer_that_goes_away_in_line_is_counted_so():
 
 def test_a_buyer_that_left_the_line_for_its_slot_is_in_line_no_more():
     side = quoted()
-    side.feed(provider_io.Waiting(1, 1))
+    side.feed(provider_io.WaitingForSlot(1, 1))
     side.feed(provider_io.Started(9, 3, 5))
     side.feed(provider_io.PeerGone("peer_gone"))
     assert skips(side) == ["left_after_quote"]
@@ -82,15 +82,15 @@ def test_an_engine_that_fails_before_its_first_token_is_counted_and_its_fix_reac
 
 def test_a_place_beyond_all_bounds_is_still_a_message():
     side = quoted()
-    side.feed(provider_io.Waiting(1 << 40, 1 << 60))
+    side.feed(provider_io.WaitingForSlot(1 << 40, 1 << 60))
     assert side.sent[-1] == messages.Queued(position=messages.MAX_POSITION, eta_ms=messages.MAX_ETA_MS)
 
 
 events = st.sampled_from(
     [
-        provider_io.Waiting(1, 10),
+        provider_io.WaitingForSlot(1, 10),
         provider_io.Started(9, 3, 5),
-        provider_io.Produced("ab", 1),
+        provider_io.TextProduced("ab", 1),
         provider_io.EngineEnded("failed", 9, "engine_crashed", "It died."),
         provider_io.Received(messages.Cancel()),
         fault("spend_limit"),

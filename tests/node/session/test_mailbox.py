@@ -7,12 +7,13 @@ import pytest
 from node.relay.circuit import CircuitClosedError
 from node.session import messages as m
 from node.session.mailbox import Mailbox
-from tests.node.session.test_link import linked
+from tests.node.session.test_sealed_link import linked
+from tests.patience import PATIENCE_S
 
 
 async def taken(mailbox):
     """The next message, once there is one."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while (message := mailbox.take()) is None:
             mailbox.stirred.clear()
             await mailbox.stirred.wait()

@@ -35,7 +35,7 @@ def test_an_answer_is_paid_to_the_nano_and_receipted():
     expected = bill_nano(metered.PRICES, 9, 5)
     assert buying.state.cost_nano == expected == selling.state.bill_nano == selling.stored[-1].cumulative_nano
     assert buying.outcome.receipt.cumulative_nano == expected
-    assert selling.actions[-1] == provider_io.End("stop", is_settled=True)
+    assert selling.actions[-1] == provider_io.EndRequest("stop", is_settled=True)
 
 
 @settings(max_examples=60, deadline=None)
@@ -94,8 +94,8 @@ def test_a_cancelled_request_pays_exactly_for_what_was_delivered():
         selling.turn_engine()
         while selling.sent:
             buying.feed(buyer_io.Received(selling.sent.pop(0)))
-    buying.feed(buyer_io.CancelWanted())
-    buying.feed(buyer_io.CancelWanted())
+    buying.feed(buyer_io.CancelRequested())
+    buying.feed(buyer_io.CancelRequested())
     metered.pump(buying, selling)
     assert buying.outcome.reason == "cancelled"
     assert buying.state.output_tokens == 5
@@ -135,7 +135,7 @@ def test_a_buyer_that_lost_its_memory_adopts_its_own_signature_only():
     held = metered.voucher(5_000)
     buying, selling = session(facts=metered.facts(held=held))
     metered.pump(buying, selling)
-    assert buyer_io.Adopt(held) in buying.actions
+    assert buyer_io.AdoptVoucher(held) in buying.actions
     assert buying.state.signed_nano == 5_000 + bill_nano(metered.PRICES, 9, 1)
 
     forged = metered.voucher(5_000, key=metered.STRANGER)

@@ -90,7 +90,7 @@ to_provider = st.one_of(
     st.just(provider_io.PeerGone("peer_gone")),
     st.just("engine"),
     st.just("engine"),
-    st.builds(provider_io.Waiting, st.integers(-1, 3), st.integers(-1, 3)),
+    st.builds(provider_io.WaitingForSlot, st.integers(-1, 3), st.integers(-1, 3)),
     st.builds(provider_io.Refused, st.just("chain_unreachable"), st.just("The chain is silent.")),
     st.builds(provider_io.VoucherStored, vouchers),
     st.builds(provider_io.InputCounted, st.integers(0, 5_000)),
@@ -122,7 +122,7 @@ def test_exposure_never_passes_the_window_whatever_the_buyer_does(request, event
 @given(
     st.lists(
         st.builds(buyer_io.Received, at_buyer)
-        | st.sampled_from([buyer_io.CancelWanted(), buyer_io.Silence(), buyer_io.PeerGone("peer_gone")]),
+        | st.sampled_from([buyer_io.CancelRequested(), buyer_io.ProviderSilent(), buyer_io.PeerGone("peer_gone")]),
         max_size=30,
     ),
     good_quotes,
@@ -164,7 +164,7 @@ def test_a_channel_that_is_not_good_for_the_money_gets_no_credit(changes, code):
     )
     selling.feed(provider_io.Received(metered.ask(max_cost_nano=10**9)))
     assert selling.sent[-1].code == code
-    assert provider_io.Skip(code) in selling.actions
+    assert provider_io.CountRejection(code) in selling.actions
     assert not selling.generating
 
 
@@ -231,14 +231,14 @@ def test_a_buyer_that_does_not_pay_gets_no_more_and_the_loss_is_known():
     selling = stalled_provider()
     selling.feed(provider_io.PaymentTimeout())
     assert selling.sent[-1].code == "unpaid"
-    assert selling.actions[-1] == provider_io.End("unpaid", selling.state.window_nano)
+    assert selling.actions[-1] == provider_io.EndRequest("unpaid", selling.state.window_nano)
 
 
 def test_a_buyer_that_goes_away_mid_stream_stops_the_engine():
     selling = stalled_provider()
     selling.feed(provider_io.PeerGone("peer_gone"))
     assert provider_io.StopGenerating() in selling.actions
-    selling.feed(provider_io.Produced("late", 1))
+    selling.feed(provider_io.TextProduced("late", 1))
     assert selling.actions[-1].code == "peer_gone"
 
 
@@ -334,7 +334,7 @@ def test_a_receipt_about_something_else_is_refused():
 
 def test_silence_ends_the_request_and_what_came_is_signed_for():
     buying = metered.BuyerSide.asking(metered.ask())
-    buying.feed(buyer_io.Silence())
+    buying.feed(buyer_io.ProviderSilent())
     assert (buying.outcome.code, buying.signed) == ("provider_silent", [])
 
 
@@ -346,7 +346,7 @@ def test_a_wallet_that_can_not_sign_ends_the_request():
 
 def test_cancelling_before_the_quote_costs_nothing():
     buying = metered.BuyerSide.asking(metered.ask())
-    buying.feed(buyer_io.CancelWanted())
+    buying.feed(buyer_io.CancelRequested())
     assert buying.outcome.code == "cancelled"
 
 
@@ -367,7 +367,7 @@ def test_a_voucher_alone_settles_an_earlier_session_and_a_close_is_agreed():
     selling = metered.ProviderSide(provider.start(metered.policy()), metered.facts(closing_at_s=9))
     selling.feed(provider_io.Received(messages.CloseRequest(channel_id=7, voucher=metered.voucher(80))))
     assert selling.sent[-1].cumulative_nano == 80
-    assert selling.actions[-1] == provider_io.End("done")
+    assert selling.actions[-1] == provider_io.EndRequest("done")
 
 
 def test_an_engine_stopped_by_its_owner_is_a_failure_not_a_cancellation():

@@ -133,7 +133,7 @@ def test_the_fingerprint_is_what_the_document_says():
 
 chunks = st.lists(
     st.tuples(st.text("ab é", min_size=1, max_size=80), st.booleans(), st.booleans()).map(
-        lambda made: provider_io.Produced(made[0], len(made[0]), made[1], (ONE,) * len(made[0]) if made[2] else ())
+        lambda made: provider_io.TextProduced(made[0], len(made[0]), made[1], (ONE,) * len(made[0]) if made[2] else ())
     ),
     max_size=8,
 )
@@ -147,7 +147,7 @@ def test_thinking_and_log_probabilities_arrive_whole_and_are_billed_as_any_text(
     buying, selling = session(made, request=request, policy=metered.policy(credit_tokens=credit_tokens))
     metered.pump(buying, selling)
     assert isinstance(buying.outcome, buyer_io.Finished)
-    deltas = [action.message for action in buying.actions if isinstance(action, buyer_io.Report)]
+    deltas = [action.message for action in buying.actions if isinstance(action, buyer_io.ReportProgress)]
     deltas = [delta for delta in deltas if isinstance(delta, m.Delta)]
     for kind in (True, False):
         sent = "".join(one.text for one in produced if one.thinking is kind)

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from node.store import ChannelState, Store
 
 WRITER = """
@@ -64,7 +62,6 @@ def note(said: dict[str, list[int]], line: str) -> None:
         said[kind].append(int(amounts[-1]))
 
 
-@pytest.mark.timeout(120)
 async def test_every_acknowledged_voucher_outlives_kill_9(tmp_path: Path) -> None:
     path = tmp_path / "node.db"
     signed_nano = accepted_nano = 0

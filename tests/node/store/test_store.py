@@ -10,8 +10,8 @@ import pytest
 
 from node.store import Store, StoreError
 from node.store.database import APPLICATION_ID
-from node.store.errors import path_error, store_error
 from node.store.migrations import LATEST, v001
+from node.store.sqlite_errors import path_error, store_error
 
 FIRST, SECOND = "0x" + "AA" * 32, "0x" + "bb" * 32
 

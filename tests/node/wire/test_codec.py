@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from node.wire import codec
 from node.wire import messages as m
-from node.wire.errors import WireError
+from node.wire.wire_error import WireError
 
 KEY = b"k" * 32
 SAMPLES = [

@@ -17,6 +17,7 @@ from tests.node.engine.upstream.hostile import (
     MODEL,
     Upstream,
 )
+from tests.patience import PATIENCE_S
 
 HELLO = (ChatMessage("user", "hello"),)
 
@@ -33,7 +34,7 @@ class States:
         self._news.set()
 
     async def until(self, *names: str) -> EngineState:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 found = [state.name for state in self.seen]
                 at = -1

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from node.models.catalog import DEMO_PATH
+from tests.patience import PATIENCE_S
 
 ALIAS = "demo-upstream"
-PATIENCE_S = 90
 
 
 def free_port() -> int:

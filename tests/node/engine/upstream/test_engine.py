@@ -27,6 +27,7 @@ from tests.node.engine.upstream.hostile import (
     sending,
     speaking,
 )
+from tests.patience import PATIENCE_S
 
 
 async def test_an_answer_streams_with_the_prompts_count_and_the_seed_used(server):
@@ -192,7 +193,7 @@ async def test_a_broken_answer_is_one_coded_line_and_the_next_request_works(serv
         assert error.code in {"engine_crashed", "upstream_unusable"}
         assert error.fix
         server.chat = speaking("fine")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while engine.state.name != "ready":
                 await asyncio.sleep(0)
         assert (await answer(engine, ask()))[0] == "fine"
@@ -224,7 +225,7 @@ async def test_a_cancelled_request_ends_cancelled_and_ends_the_upstreams_work(se
                 await engine.cancel(request.request_id)
         assert isinstance(events[-1], Finished)
         assert events[-1].reason == "cancelled"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await gone.wait()
 
 
@@ -235,7 +236,7 @@ async def test_a_reader_that_leaves_ends_the_upstreams_work(server):
         assert isinstance(await anext(stream), Started)
         assert isinstance(await anext(stream), Chunk)
         await stream.aclose()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await gone.wait()
 
 
@@ -248,7 +249,7 @@ async def test_closing_the_engine_ends_what_runs(server):
     await engine.close()
     assert (await running).code == "engine_closed"
     assert (await failure(engine)).code == "engine_closed"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await gone.wait()
 
 

@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from node.engine.upstream.errors import UpstreamError
 from node.engine.upstream.logprobs import MAX_ENTRIES, LogprobReader
+from node.engine.upstream.refusals import UpstreamError
 from tests.node.engine.upstream.able import llama_server_entry
 
 

@@ -14,6 +14,7 @@ from node.models.catalog import DEMO_PATH
 from node.values.inference import ChatMessage, JsonObject, JsonSchema, Sampling
 from tests.node.engine.helpers import answer, ask, engine_of
 from tests.node.engine.upstream.llama_server import ALIAS, llama_cpp_server
+from tests.patience import PATIENCE_S
 
 KEY = "sk-real-one"
 QUESTION = "What is 17 + 25?"
@@ -78,7 +79,7 @@ async def test_a_reader_that_leaves_frees_it_for_the_next(url):
             if isinstance(event, Chunk):
                 break
         await stream.aclose()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             assert "42" in (await answer(engine, ask(QUESTION)))[0]
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.engine.upstream.errors import UpstreamError
+from node.engine.upstream.refusals import UpstreamError
 from node.engine.upstream.sse import MAX_EVENT_BYTES, MAX_LINE_BYTES, EventDecoder, read_piece
 from tests.node.engine.upstream.hostile import DONE, chunk, usage
 

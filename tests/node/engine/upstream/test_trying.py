@@ -33,6 +33,7 @@ from tests.node.engine.upstream.hostile import (
     sending,
     speaking,
 )
+from tests.patience import PATIENCE_S
 
 SCHEMA = '{"type": "object", "properties": {"color": {"enum": ["red"]}}, "required": ["color"]}'
 PARSED = {"type": "object", "properties": {"color": {"enum": ["red"]}}, "required": ["color"]}
@@ -131,7 +132,7 @@ async def test_a_server_that_never_ends_its_answer_is_left_when_it_was_tried_eno
             await response.write(chunk('{"a":' * 100))
 
     server.chat = endless
-    async with asyncio.timeout(20), engine_for(server) as engine:
+    async with asyncio.timeout(PATIENCE_S), engine_for(server) as engine:
         assert (await refusal(engine, response_format=JsonObject())).code == "bad_request"
         assert (await answer(engine, ask()))[0] == "fine"
 
@@ -347,7 +348,7 @@ async def test_a_server_that_was_too_busy_to_be_tried_is_tried_again(server):
     async with engine_for(server) as engine:
         assert (await refusal(engine, response_format=JsonSchema(SCHEMA))).code == "bad_request"
         server.chat = keeping_to_formats("json_schema")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not await is_served(engine, response_format=JsonSchema(SCHEMA)):
                 await asyncio.sleep(0.02)
 
@@ -356,7 +357,7 @@ async def test_a_server_that_came_back_is_tried_anew(server):
     server.chat = keeping_to_formats("json_schema")
     async with engine_for(server) as engine:
         models, server.models = server.models, refusing(503)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while engine.state.name == "ready":
                 await asyncio.sleep(0.02)
             server.chat, server.models = speaking("fine"), models

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from tests.patience import PATIENCE_S
+
 SCRIPT = """
 import sys
 import node.engine.worker.native as native
@@ -15,5 +17,7 @@ print(native.build())
 
 
 def test_the_worker_loads_the_low_level_api_only_and_the_package_can_still_be_imported():
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
     assert done.stdout.startswith("llama.cpp ")

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.engine.upstream.errors import MAX_RETRY_S, again_fix, refusal, retry_after_s, words_of
+from node.engine.upstream.refusals import MAX_RETRY_S, again_fix, refusal, retry_after_s, words_of
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ class SealedLink:
             if self._closing or self._channel.closed:
                 raise
             self.cut = True
-            log.warning("session_cut_short", circuit_code=error.code)
+            log.warning("session_cut_short", circuit_code=error.wire_code)
             if error.code == "done":
                 self._channel.expect_closed()
             raise

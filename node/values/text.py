@@ -1,4 +1,4 @@
-"""Makes text from strangers harmless before a person sees it on a screen or in a log."""
+"""The one rule by which text from others becomes safe to show: on a screen, in a log, in an error."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ _ESCAPE_SEQUENCE: Final = re.compile(
     """,
     re.VERBOSE,
 )
-_SURPLUS_MARKS: Final = 4
+_SURPLUS_MARKS: Final = 3
 """How many combining marks may sit on one character; piles of them paint over neighbouring lines."""
 _INVISIBLE: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 """Letters and marks that show nothing, though Unicode does not class them as formatting."""
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _SCAN_FACTOR: Final = 8
+_UNSAFE: Final = re.compile(r"[^ -~]")
+_UNSAFE_IN_LINES: Final = re.compile(r"[^\n -~]")
 
 
 def plain(text: str, limit: int, *, lines: bool = False) -> str:
@@ -40,7 +42,7 @@ def plain(text: str, limit: int, *, lines: bool = False) -> str:
     """
     if limit <= 0:
         return ""
-    if len(text) <= limit and text.isascii() and text.isprintable():
+    if len(text) <= limit and text.isascii() and not (_UNSAFE_IN_LINES if lines else _UNSAFE).search(text):
         return text
     window = text[: limit * _SCAN_FACTOR + 64]
     cut_before_scan = len(window) < len(text)

@@ -9,12 +9,7 @@ from chain.errors import ErrorCode, IdlewattError
 
 
 class StoreError(IdlewattError):
-    """The node's database refused or failed.
-
-    Codes: ``bad_record``, ``channel_not_open``, ``disk_full``, ``no_deployment``, ``over_deposit``,
-    ``receipt_conflict``, ``signer_in_use``, ``store_closed``, ``store_corrupt``, ``store_foreign``, ``store_locked``,
-    ``store_newer``, ``store_unwritable``, ``unknown_channel``.
-    """
+    """The node's database refused or failed."""
 
     default_code = "store_failed"
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from node.relay.circuit import CircuitClosedError
 from node.session import messages as m
-from node.session.link import SealedLink
 from node.session.sealed import MAX_PLAINTEXT_BYTES, SealError, generate_transport_key, transport_public_key
+from node.session.sealed_link import SealedLink
+from tests.patience import PATIENCE_S
 
 SECRET = generate_transport_key()
 PUBLIC = transport_public_key(SECRET)
@@ -60,8 +61,8 @@ async def linked():
     here, there = Wire(), Wire()
     here.other, there.other = there, here
     async with asyncio.TaskGroup() as tasks:
-        buyer = tasks.create_task(SealedLink.connect(here.dial, PUBLIC, timeout_s=30))
-        provider = tasks.create_task(SealedLink.accept(there, SECRET, timeout_s=30))
+        buyer = tasks.create_task(SealedLink.connect(here.dial, PUBLIC, timeout_s=PATIENCE_S))
+        provider = tasks.create_task(SealedLink.accept(there, SECRET, timeout_s=PATIENCE_S))
     yield buyer.result(), provider.result(), here, there
 
 

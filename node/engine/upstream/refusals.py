@@ -14,7 +14,7 @@ import msgspec
 
 from chain.errors import ErrorCode
 from node.engine.protocol import EngineError
-from node.wire.text import plain
+from node.values.text import plain
 
 MAX_RETRY_S: Final = 3_600.0
 """A server that asks for more patience is as good as gone, and asked again all the same."""
