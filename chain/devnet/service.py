@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from chain.devnet.home import DevnetHome
 from chain.errors import ChainRejectedError
 from chain.l1.embedded.server import L1Server
 from chain.l1.protocol import Deployment
+from chain.logs import get_logger
 from chain.sequencer.config import SequencerConfig
 from chain.signing import address_of
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 L1_CHAIN_ID = 31_337
 L2_CHAIN_ID = 31_338
 OPERATOR_ETHER_WEI = 10**9 * 10**18
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class Devnet:
@@ -107,7 +107,7 @@ class Devnet:
             try:
                 await self.l1.mine_for_reveal(deployment.rollup_address, deployment.reveal_delay_blocks)
             except Exception:
-                log.exception("no empty block could be mined for a fraud proof that waits")
+                log.exception("empty_block_not_mined")
 
     async def _start_l2(
         self, stack: AsyncExitStack, home: DevnetHome, key: bytes, deployment: Deployment, *, is_new: bool
@@ -164,7 +164,7 @@ class Devnet:
             except ChainRejectedError as error:
                 if error.code != "foreign_chain":
                     raise
-                log.warning("the L1 was reset; its old deployment is kept at %s", home.archive_deployment(known))
+                log.warning("l1_reset_detected", old_deployment=str(home.archive_deployment(known)))
             else:
                 return known, False
             finally:

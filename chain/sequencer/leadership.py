@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 from chain.l1.protocol import MIN_BOND_WEI
+from chain.logs import get_logger
 from chain.sequencer.inbox import InboxReader
 from chain.sequencer.ledger import Ledger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class Leadership:
@@ -32,7 +31,7 @@ class Leadership:
         leads = await self._may_post()
         if leads == self._ledger.leads:
             return False
-        log.info("this sequencer %s", "leads now" if leads else "stands by now")
+        log.info("leadership_changed", leads=leads)
         self._ledger.leads = leads
         self._inbox.read_again()
         return True

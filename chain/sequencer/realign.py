@@ -9,11 +9,11 @@ until somebody has proven it wrong.
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from chain.codec import is_inbox_body
 from chain.errors import ChainUnavailableError, IdlewattError
 from chain.l1.protocol import PostedBatch
+from chain.logs import get_logger
 from chain.replay import ReplayedBatch, Replayer, ReplayError, replay_l1
 from chain.sequencer import refusals
 from chain.sequencer.head import Refused
@@ -31,7 +31,7 @@ from chain.sequencer.store import (
 )
 from chain.txs import TX_SIZES, TxType, tx_id
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 PAGE_MESSAGES = 256
 GROUP_TXS = 128
@@ -174,7 +174,7 @@ class Realigner:
         if count:
             text = f"L1 has another history from batch {from_batch} on: {count} transactions are executed again on it."
             change += insert_event("reorder", ledger.clock.time_s, text, "")
-            log.warning("%s", text)
+            log.warning("batches_replaced_on_l1", from_batch=from_batch, txs_to_execute_again=count)
         self._settled.clear()
         await ledger.store.commit(change)
         await ledger.load_head()
@@ -199,7 +199,7 @@ class Realigner:
             self._ledger.wrong_batch = None
         except ReplayError as error:
             if self._ledger.wrong_batch != error.batch_id:
-                log.error("batch %d on L1 is wrong and is not built on: %s", error.batch_id, error.line())
+                log.error("wrong_batch_found_on_l1", batch=error.batch_id, error=error.line())
                 text = f"Batch {error.batch_id} on L1 is wrong; nothing is built on it. {error.message}"
                 await ledger.store.commit(insert_event("wrong", ledger.clock.time_s, text, ""))
             self._ledger.wrong_batch = error.batch_id
@@ -227,7 +227,7 @@ class Realigner:
             if await ledger.store.tx(tx_id(raw)) is not None:
                 return []  # L1's history has it too, or its sender handed it in again
             l2_tx = "0x" + tx_id(raw).hex()
-            log.error("the acknowledged transaction %s no longer executes: %s", l2_tx, error.tx_code.name.lower())
+            log.error("acknowledged_tx_dropped", l2_tx=l2_tx, reason=error.tx_code.name.lower())
             text = f"A transaction doesn't fit L1's history any more ({error.tx_code.name.lower().replace('_', ' ')})."
             return insert_event("dropped", ledger.clock.time_s, text, l2_tx)
         return []

@@ -7,7 +7,6 @@ sealed with its bytes before it is sent, and after a crash L1 is asked whether i
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Self
 
 from chain.errors import ChainRejectedError, IdlewattError
 from chain.l1.protocol import Deployment, RollupL1
+from chain.logs import get_logger
 from chain.sequencer import refusals
 from chain.sequencer.config import SequencerConfig
 from chain.sequencer.finality import Finality
@@ -33,7 +33,7 @@ from chain.stf import Code
 from chain.txs import CreateAccount, TxFormatError, TxType, decode, tx_id
 from chain.views import SoftReceipt
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 MAX_GROUP = 128
 """Transactions that share one durable commit."""
@@ -225,7 +225,7 @@ class Sequencer:
                     tasks.create_task(self.operator.run(), name="sequencer-operator")
         except BaseExceptionGroup as group:
             reason = _reason(group)
-            log.exception("the sequencer has stopped: %s", reason)
+            log.exception("sequencer_stopped", reason=reason)
             self._halt(reason)
 
     def _halt(self, reason: str) -> None:
@@ -270,7 +270,7 @@ class Sequencer:
         try:
             await self.ledger.commit_head()
         except IdlewattError as error:
-            log.error("a group of transactions could not be kept: %s", error.line())
+            log.error("txs_not_stored", txs=len(group), error=error.line())
             return [error] * len(group)
         return results
 

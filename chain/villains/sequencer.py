@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -12,6 +11,7 @@ from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.l1.connection import checksum
 from chain.l1.protocol import Deployment, InboxMessage, PostedBatch
 from chain.l1.rollup_l1 import JsonRpcRollupL1
+from chain.logs import get_logger
 from chain.replay import Replayer, ReplayError, replay_l1, rules_of
 from chain.signing import address_of
 from chain.state import State
@@ -19,7 +19,7 @@ from chain.types import MAX_U64
 from chain.villains.draft import Draft, inbox_bodies
 from chain.villains.kinds import Villain
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 RICH_DEPOSITS = 3
 """Each of as much nano as 64 bits hold."""
@@ -89,7 +89,7 @@ class VillainL1(JsonRpcRollupL1):
             if batch_id < standing or not await self._is_time(batch):
                 return await super().submit_batch(batch_id, prev_root, blob)
             self._shadow, self._lied_at = State.from_leaves(self._replayer.state.items()), batch_id
-            log.warning("this sequencer now misbehaves on purpose: it %s", self._villain.does)
+            log.warning("misbehaviour_started", villain=self._villain.name, batch=batch_id, does=self._villain.does)
         if self._villain.stalls:
             raise ChainUnavailableError("This sequencer stalls on purpose.")
         posted = await self._post_forged(self._shadow, batch_id, batch)
