@@ -22,11 +22,11 @@ from chain.state import State
 from chain.txs import CloseTogether, CreateAccount, OpenChannel, Redeem, Stake, Transfer, Unstake, Withdraw
 from chain.types import META_KEY, REGION_CAPACITY, Account, Channel, Leaf, Meta, channel_key
 from chain.villains import VILLAINS
-from chain.witness import root_of_witness
 from tests.chain.contracts.conftest import REVEAL_BLOCKS, inbox_of
 from tests.chain.contracts.harness import Handle, Ledger
 from tests.chain.contracts.l2 import L2, SALT, Posted, Sent
 from tests.chain.contracts.test_stf_gas import crowded
+from tests.chain.witness_reading import root_of_witness
 from tests.villains.arena import build_template
 from tests.villains.fight import fight
 

@@ -15,7 +15,7 @@ commitment is ``keccak(postRoot ‖ keccak(body))``.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -132,8 +132,3 @@ def decode_inbox_body(body: bytes) -> tuple[int, int] | None:
 def is_inbox_body(body: bytes) -> bool:
     """Whether a frame's body executes inbox messages."""
     return bool(body) and body[0] == INBOX_BODY_TAG
-
-
-def blob_size(bodies: Iterable[int]) -> int:
-    """Bytes of a blob whose frames have bodies of these lengths."""
-    return HEADER_BYTES + sum(FRAME_HEAD_BYTES + length for length in bodies)

@@ -14,11 +14,6 @@ from chain.signing import keccak256
 from chain.tree import EMPTY
 
 
-def frames_root(leaves: Sequence[bytes]) -> bytes:
-    """The root over at least one leaf."""
-    return _levels(leaves)[-1][0]
-
-
 def frame_siblings(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
     """The siblings that lead from the leaf at ``index`` to the root, from the leaf up."""
     siblings = []

@@ -149,20 +149,6 @@ async def replay_l1(l1: RollupL1, *, replayer: Replayer | None = None) -> AsyncI
             follower.state.settle()
 
 
-async def rebuild_state(l1: RollupL1) -> State:
-    """The L2 state after the last batch on L1, from L1's data alone.
-
-    Raises:
-        ReplayError: If a batch is wrong.
-        ChainUnavailableError: If L1 does not answer.
-    """
-    deployment = await l1.deployment()
-    follower = Replayer(rules_of(deployment))
-    async for _ in replay_l1(l1, replayer=follower):
-        pass
-    return follower.state
-
-
 def _inbox_to(posted: PostedBatch) -> int:
     try:
         return decode_batch(posted.blob).header.inbox_to

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from chain.signing import SECP256K1_N, address_of, sign_digest
@@ -118,25 +118,6 @@ class UnlockedAccount(SecretKey):
     def voucher_key_at(self, deployment: str, index: int) -> VoucherKey:
         """The voucher key number ``index`` (from 0), so that a restored wallet can walk through all of them."""
         return self.derive_voucher_key(deployment, voucher_salt(index))
-
-    def find_voucher_keys(self, deployment: str, signers: Iterable[bytes], *, limit: int = 4096) -> list[VoucherKey]:
-        """Derive again the keys behind the ``signer`` addresses of this wallet's channels, in counter order.
-
-        Args:
-            deployment: The chain's deployment id.
-            signers: 20-byte addresses that the chain names for this wallet's channels.
-            limit: How many counters to try.
-        """
-        wanted = set(signers)
-        found: list[VoucherKey] = []
-        for index in range(limit):
-            if not wanted:
-                break
-            key = self.voucher_key_at(deployment, index)
-            if key.address in wanted:
-                wanted.remove(key.address)
-                found.append(key)
-        return found
 
 
 def voucher_salt(index: int) -> bytes:

@@ -155,22 +155,6 @@ class Keystore:
         private_key = await asyncio.to_thread(_open_entry, entry, passphrase)
         return "0x" + private_key.hex()
 
-    async def prove_backup(self, file: Path, passphrase: str) -> bytes:
-        """Restore a V3 backup without keeping anything: whose it is, if it opens.
-
-        Raises:
-            WalletError: ``bad_keystore``, ``wrong_passphrase`` or ``keystore_unusable``.
-        """
-        return await asyncio.to_thread(_prove, file, passphrase)
-
-    async def prove_mnemonic(self, words: str, account_index: int = 0) -> bytes:
-        """The address that BIP-39 words restore, without keeping anything: compare it with the wallet's.
-
-        Raises:
-            WalletError: ``bad_mnemonic``.
-        """
-        return address_of(await asyncio.to_thread(_mnemonic_key, words, _checked_index(account_index)))
-
     async def _keep(self, make_key: Callable[[], bytes], passphrase: str) -> bytes:
         _check_passphrase(passphrase)
         return await asyncio.to_thread(self._seal, make_key, passphrase)
@@ -233,11 +217,6 @@ def _open_entry(entry: KeystoreEntry, passphrase: str) -> bytes:
     if address_of(private_key) != entry.address:
         raise WalletError(f"The file {entry.path.name} holds another wallet's key.", code="bad_keystore")
     return private_key
-
-
-def _prove(file: Path, passphrase: str) -> bytes:
-    _check_passphrase(passphrase)
-    return address_of(open_key(read_bounded(file, MAX_FILE_BYTES), passphrase))
 
 
 def _random_key() -> bytes:

@@ -35,8 +35,6 @@ class MoneyTimeline(msgspec.Struct, frozen=True, kw_only=True):
 
     address: str
     entries: tuple[MoneyEntry, ...]
-    l1_error: str = ""
-    """Why the L1 balance is missing, if it is."""
 
     @property
     def total_nano(self) -> int:
@@ -57,7 +55,6 @@ def build_timeline(
     signed_nano: Mapping[int, int],
     vouchers_nano: Mapping[int, int],
     l1_nano: int | None,
-    l1_error: str = "",
 ) -> MoneyTimeline:
     """Put every amount into its place.
 
@@ -69,7 +66,6 @@ def build_timeline(
         signed_nano: What was signed away on channels it pays into, by channel.
         vouchers_nano: The best vouchers' cumulatives on channels it is paid from, by channel.
         l1_nano: What it holds on L1; ``None`` if that could not be read.
-        l1_error: Why not.
     """
     me = checksum_address(address)
     balance_nano = account.balance_nano if account else 0
@@ -82,7 +78,7 @@ def build_timeline(
     entries += [_withdrawing(view) for view in withdrawals if view.claim_l1_tx is None]
     if l1_nano is not None:
         entries.append(MoneyEntry(place="l1", amount_nano=l1_nano, label="On L1"))
-    return MoneyTimeline(address=me, entries=tuple(entries), l1_error=l1_error)
+    return MoneyTimeline(address=me, entries=tuple(entries))
 
 
 def _paying(channel: ChannelView, signed_nano: int) -> MoneyEntry:

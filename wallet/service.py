@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from chain.eip712 import SigningDomain
-from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.money import MAX_NANO
 from chain.signing import parse_address
-from chain.txs import CloseTogether, Expire, OpenChannel, StartClose, TopUp, Transfer, Withdraw
-from chain.views import AccountView, ChainInfo, ChannelView, FaucetGrant, SoftReceipt, WithdrawalView
-from wallet.account import UnlockedAccount, VoucherKey, voucher_salt
+from chain.txs import CloseTogether, Expire, OpenChannel, StartClose, TopUp, Withdraw
+from chain.views import AccountView, ChainInfo, ChannelView, FaucetGrant, SoftReceipt
+from wallet.account import UnlockedAccount
 from wallet.l1 import open_bridge
-from wallet.money import MoneyTimeline, build_timeline
 from wallet.sender import NoncedTx, TxSender, check_amount, checked_address, domain_of, fee_of, poll
 from wallet.staking import Staking
 from wallet.vouchers import Voucher, redemption
@@ -89,35 +86,13 @@ class WalletService(Staking):
         await self.info()
         return await self._ensure(self.address)
 
-    async def channels(self) -> list[ChannelView]:
-        """Channels that the chain has open for this account, either side; finds openings again after a crash."""
-        await self.info()
-        return await self._client.channels_of(self.address)
-
-    async def next_voucher_key(self, start_index: int = 0) -> tuple[bytes, VoucherKey]:
-        """A voucher key for a new channel that none of this account's open channels uses.
-
-        Args:
-            start_index: The counter to begin with (``Store.next_voucher_index``); a home restored without its database
-                begins at 0 and passes over the keys that the chain still names.
-
-        Returns:
-            The salt that derives the key again, and the key.
-        """
-        info = await self.info()
-        used = {parse_address(view.signer) for view in await self._client.channels_of(self.address)}
-        index = start_index
-        while (key := self._account.voucher_key_at(info.deployment, index)).address in used:
-            index += 1
-        return voucher_salt(index), key
-
     async def open_channel(
         self, provider: bytes, deposit_nano: int, signer: bytes, expiry_s: int
     ) -> tuple[int, SoftReceipt]:
         """Lock ``deposit_nano`` for ``provider``, to be paid out against vouchers signed by ``signer``.
 
-        Write the opening down first (``Store.record_opening``): if this is cut off, :meth:`channels`
-        finds it by ``signer``.
+        Write the opening down first (``Store.record_opening``): if this is cut off, the chain still shows the channel
+        by its ``signer``.
 
         Args:
             provider: Its account's address; an L2 account is created for it if it has none.
@@ -240,21 +215,6 @@ class WalletService(Staking):
             )
         return await self._sender.submit(Expire(channel_id).encode())
 
-    async def transfer(self, to: bytes, amount_nano: int) -> SoftReceipt:
-        """Send money to another address on L2; an account is created for it if it has none.
-
-        Raises:
-            WalletError: ``bad_address``, ``bad_amount`` or ``no_funds``.
-        """
-        info = await self.info()
-        check_amount(amount_nano)
-        receiver = await self._ensure(to)
-        return await self._sender.sign_and_submit(
-            info,
-            amount_nano + fee_of(info),
-            lambda sender: Transfer(sender.index, receiver.index, amount_nano, fee_of(info)),
-        )
-
     async def withdraw(self, amount_nano: int | None, to: bytes | None = None) -> SoftReceipt:
         """Send money to L1; it can be claimed there once its batch is final.
 
@@ -279,23 +239,6 @@ class WalletService(Staking):
             return Withdraw(sender.index, amount, fee_nano, recipient)
 
         return await self._sender.sign_and_submit(info, (amount_nano or 1) + fee_nano, build)
-
-    async def wait_for_claim(self, l2_tx: str, *, to: bytes | None = None, timeout_s: float) -> WithdrawalView:
-        """Wait until a withdrawal was paid on L1; short outages are waited out.
-
-        Raises:
-            ChainUnavailableError: ``not_included`` if it was not paid within ``timeout_s``.
-        """
-        recipient = self.address if to is None else to
-        found: list[WithdrawalView] = []
-
-        async def is_claimed() -> bool:
-            views = await self._client.withdrawals_of(recipient)
-            found[:] = [view for view in views if view.l2_tx == l2_tx and view.claim_l1_tx is not None]
-            return bool(found)
-
-        await poll(is_claimed, timeout_s, "The withdrawal was not paid on L1 in time.")
-        return found[0]
 
     async def deposit(self, amount_nano: int, *, credit_timeout_s: float | None = None) -> str:
         """Move money from this address on L1 to its L2 account, which is credited a moment later.
@@ -343,42 +286,6 @@ class WalletService(Staking):
         grant = await self._client.faucet(self.address)
         await self._wait_for_balance(before_nano + grant.l2_amount_nano, timeout_s)
         return grant
-
-    async def timeline(
-        self,
-        *,
-        signed_nano: Mapping[int, int] | None = None,
-        vouchers_nano: Mapping[int, int] | None = None,
-        include_l1: bool = True,
-    ) -> MoneyTimeline:
-        """Where all the money is. An unreachable L1 leaves its line out and says why; the rest still shows.
-
-        Args:
-            signed_nano: What was signed on channels this account pays into, by channel (``BuyerChannel.signed_nano``).
-            vouchers_nano: The best vouchers on channels that pay it, by channel (``ProviderChannel.voucher_nano``).
-            include_l1: Whether to ask L1 as well.
-        """
-        info = await self.info()
-        l1_nano, l1_error = await self._l1_balance(info) if include_l1 else (None, "")
-        return build_timeline(
-            self.address,
-            await self._client.account(self.address),
-            await self._client.channels_of(self.address),
-            await self._client.withdrawals_of(self.address),
-            signed_nano=signed_nano or {},
-            vouchers_nano=vouchers_nano or {},
-            l1_nano=l1_nano,
-            l1_error=l1_error,
-        )
-
-    async def _l1_balance(self, info: ChainInfo) -> tuple[int | None, str]:
-        bridge = await open_bridge(info)
-        try:
-            return await bridge.asset_balance_nano(self.address), ""
-        except (ChainUnavailableError, ChainRejectedError) as error:
-            return None, error.line()
-        finally:
-            await bridge.aclose()
 
     async def _wait_for_balance(self, least_nano: int, timeout_s: float) -> None:
         async def has_arrived() -> bool:

@@ -9,7 +9,7 @@ ErrorCode = Literal[
     "absurd_fee", "account_exists", "already_claimed", "already_committed", "already_frozen", "ambiguous_wallet",
     "asset_transfer_failed", "auth", "bad_address", "bad_allocation", "bad_amount", "bad_channel", "bad_config",
     "bad_evidence", "bad_hash", "bad_key", "bad_keystore", "bad_mnemonic", "bad_params", "bad_receipt", "bad_record",
-    "bad_request", "bad_signature", "bad_transaction", "bad_url", "bad_voucher", "bad_witness", "batch_taken",
+    "bad_request", "bad_signature", "bad_transaction", "bad_url", "bad_voucher", "batch_taken",
     "below_cost", "blob_too_long", "bond_locked", "bond_too_small", "busy", "cancelled", "cannot_listen",
     "chain_bad_answer", "chain_rejected", "chain_timeout", "chain_unreachable", "channel_busy", "channel_closing",
     "channel_expiring", "channel_not_open", "channel_over", "channel_unavailable", "child_failed", "circuit_closed",

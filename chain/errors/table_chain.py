@@ -35,7 +35,6 @@ CHAIN: Final[_Table] = {
     "bad_signature": ErrorEntry(
         "A signature or its nonce doesn't fit the account.", 400, JsonRpc.REJECTED, as_usage=True
     ),
-    "bad_witness": ErrorEntry("A fraud proof's witness is no witness of that state.", 500),
     "batch_taken": _refused("Another batch of this number stands on L1."),
     "busy": _busy("The server has too much to do."),
     "chain_bad_answer": _away("The chain's answer makes no sense.", 502),

@@ -85,10 +85,6 @@ class DisputesL1(ContractsL1):
         """Add to one's own bond; returns the L1 transaction's hash."""
         return await self._send(self._rollup.functions.depositBond(), value_wei=amount_wei)
 
-    async def withdraw_bond(self) -> bytes:
-        """Take one's own bond back, once one's newest batch is final or taken back; returns the transaction's hash."""
-        return await self._send(self._rollup.functions.withdrawBond())
-
     async def fraud_committed_at(self, prover: bytes, commitment: bytes) -> int | None:
         """The L1 block in which an address committed to a proof; ``None`` if it didn't."""
         block = await self._call(self._rollup.functions.fraudCommittedAt(checksum(prover), commitment))

@@ -7,7 +7,7 @@ from typing import Any
 from chain.l1.connection import checksum
 from chain.l1.contracts import ContractsL1
 from chain.l1.protocol import AccountProof, ChannelExit, ChannelProof, InboxMessage, SignedVoucher
-from chain.types import Account, account_key, channel_key
+from chain.types import Account, channel_key
 
 
 class ExitsL1(ContractsL1):
@@ -16,10 +16,6 @@ class ExitsL1(ContractsL1):
     async def exit_account(self, proof: AccountProof) -> bytes:
         """Pay an account out to its owner; returns the L1 transaction's hash."""
         return await self._send(exit_account_call(self._rollup, proof))
-
-    async def is_exited(self, account: int) -> bool:
-        """Whether an account was paid out."""
-        return bool(await self._call(self._rollup.functions.claimed(account_key(account))))
 
     async def exit_channel(self, proof: ChannelProof, voucher: SignedVoucher | None = None) -> bytes:
         """Begin a channel's exit, or raise it where somebody began it; returns the L1 transaction's hash."""

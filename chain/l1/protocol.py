@@ -315,10 +315,6 @@ class RollupL1(Protocol):
         """Add to one's own bond; returns the L1 transaction's hash, as everything does that sends and isn't said to."""
         ...
 
-    async def withdraw_bond(self) -> bytes:
-        """Take one's own bond back, once one's newest batch is final or taken back."""
-        ...
-
     async def inbox_length(self) -> int:
         """How many messages the inbox ever took."""
         ...

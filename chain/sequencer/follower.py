@@ -37,17 +37,13 @@ class L1Follower:
         self._leadership = leadership
         self._finality = finality
         self._poster = poster
-        self._poked = asyncio.Event()
+        self.poked = asyncio.Event()
+        """Set when L1 is to be looked at without waiting for the next poll."""
         self._seen_block: tuple[int, bytes] | None = None
-
-    @property
-    def is_poked(self) -> bool:
-        """Whether L1 is to be looked at without waiting for the next poll."""
-        return self._poked.is_set()
 
     def poke(self) -> None:
         """Look at once instead of at the next poll."""
-        self._poked.set()
+        self.poked.set()
 
     async def run(self) -> None:
         """Follow for ever; waits and tries again while L1 or the disk refuses."""
@@ -64,8 +60,8 @@ class L1Follower:
     async def _look_when_due(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._ledger.config.poll_s):
-                await self._poked.wait()
-        self._poked.clear()
+                await self.poked.wait()
+        self.poked.clear()
         await self.look()
 
     async def look(self) -> None:

@@ -40,7 +40,8 @@ class Poster:
         self._leadership = leadership
         self._progress = asyncio.Event()
         self._flush_below = 0
-        self._must_compare = False
+        self.must_compare = False
+        """Whether the batches are to be compared with those on L1 before anything else is posted."""
         self._is_reorg = False
         self.is_posting = False
         """Whether a batch is on its way, which L1 may show before this sequencer knows that it stands."""
@@ -51,18 +52,13 @@ class Poster:
         self._ledger.due.set()
         self._progress.set()
 
-    @property
-    def must_compare(self) -> bool:
-        """Whether the batches are to be compared with those on L1 before anything else is posted."""
-        return self._must_compare
-
     def compare_again(self, *, is_reorg: bool) -> None:
         """Compare with L1 before anything else is posted, since it shows other batches or another history.
 
         Args:
             is_reorg: L1's own history changed.
         """
-        self._must_compare = True
+        self.must_compare = True
         self._is_reorg |= is_reorg
         self._ledger.due.set()
 
@@ -121,7 +117,7 @@ class Poster:
             self._ledger.due.clear()
             remaining_s = self._remaining_s()
             is_due = self._ledger.leads and (self._ledger.unposted_items or remaining_s == 0)
-            if is_due or self._must_compare:
+            if is_due or self.must_compare:
                 return
             try:
                 async with asyncio.timeout(remaining_s if self._ledger.leads else None):
@@ -142,9 +138,9 @@ class Poster:
         return max(0.0, self._filling[1] + self._ledger.config.batch_interval_s - now)
 
     async def _realign_if_due(self) -> None:
-        if self._must_compare:
+        if self.must_compare:
             is_reorg = self._is_reorg
-            self._must_compare = self._is_reorg = False
+            self.must_compare = self._is_reorg = False
             await self._realign(is_reorg=is_reorg)
             await self.look_at_leader()
             self._made_progress()

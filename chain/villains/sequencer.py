@@ -46,13 +46,9 @@ class VillainL1(JsonRpcRollupL1):
         self._honest: dict[int, PostedBatch] = {}
         self._replayer = Replayer(rules_of(deployment))
         self._shadow: State | None = None
-        self._lied_at: int | None = None
-        self._posted_root: bytes | None = None
-
-    @property
-    def lied_at(self) -> int | None:
+        self.lied_at: int | None = None
         """The batch in which it began to misbehave."""
-        return self._lied_at
+        self._posted_root: bytes | None = None
 
     async def prepare(self) -> None:
         """Put the props into place that the villain needs on L1: messages in the inbox, or a great deal of test money.
@@ -82,13 +78,13 @@ class VillainL1(JsonRpcRollupL1):
         standing = await self.batch_count()
         if batch_id < standing and batch_id in self._honest:
             return self._honest[batch_id]
-        if self._lied_at in self._honest and standing <= self._lied_at:
+        if self.lied_at in self._honest and standing <= self.lied_at:
             return await super().submit_batch(batch_id, prev_root, blob)
         batch = decode_batch(blob)
         if self._shadow is None:
             if batch_id < standing or not await self._is_time(batch):
                 return await super().submit_batch(batch_id, prev_root, blob)
-            self._shadow, self._lied_at = State.from_leaves(self._replayer.state.items()), batch_id
+            self._shadow, self.lied_at = State.from_leaves(self._replayer.state.items()), batch_id
             log.warning("misbehaviour_started", villain=self._villain.name, batch=batch_id, does=self._villain.does)
         if self._villain.stalls:
             raise ChainUnavailableError("This sequencer stalls on purpose.")
@@ -115,7 +111,7 @@ class VillainL1(JsonRpcRollupL1):
         return bool(accounts) and message_count >= self._villain.needs_messages
 
     async def _post_forged(self, shadow: State, batch_id: int, batch: Batch) -> PostedBatch:
-        is_first = batch_id == self._lied_at
+        is_first = batch_id == self.lied_at
         cursor = shadow.meta.inbox_cursor
         header, bodies = batch.header, inbox_bodies(cursor, batch.header.inbox_to)
         bodies += [frame.body for frame in batch.frames if not is_inbox_body(frame.body)]

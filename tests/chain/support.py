@@ -10,10 +10,22 @@ from msgspec.structs import replace
 from chain.codec import decode_batch
 from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError
-from chain.l1.protocol import MIN_BOND_WEI, Bond, Deployment, InboxMessage, L1Event, L1Head, PendingMessage, PostedBatch
+from chain.l1.protocol import (
+    MIN_BOND_WEI,
+    Bond,
+    Deployment,
+    InboxMessage,
+    L1Event,
+    L1Head,
+    PendingMessage,
+    PostedBatch,
+    RollupL1,
+)
+from chain.replay import Replayer, replay_l1, rules_of
 from chain.signing import address_of, keccak256, sign_digest
 from chain.state import GENESIS_ROOT, State
 from chain.stf import Outcome, Rules, apply, apply_inbox
+from chain.tree import EMPTY
 from chain.txs import (
     CloseTogether,
     CreateAccount,
@@ -329,3 +341,27 @@ class OtherSender:
 
     async def submit_batch(self, batch_id: int, prev_root: bytes, blob: bytes) -> PostedBatch:
         return await self._l1.submit_by(self.sender, batch_id, prev_root, blob)
+
+
+async def rebuild_state(l1: RollupL1) -> State:
+    """The L2 state after the last batch on L1, from L1's data alone.
+
+    Raises:
+        ReplayError: If a batch is wrong.
+        ChainUnavailableError: If L1 does not answer.
+    """
+    deployment = await l1.deployment()
+    replayer = Replayer(rules_of(deployment))
+    async for _ in replay_l1(l1, replayer=replayer):
+        pass
+    return replayer.state
+
+
+def frames_root(leaves: Sequence[bytes]) -> bytes:
+    """The root over at least one frame's leaf."""
+    level = list(leaves)
+    while len(level) > 1:
+        level += [EMPTY] * (len(level) % 2)
+        pairs = zip(level[::2], level[1::2], strict=True)
+        level = [EMPTY if left == EMPTY == right else keccak256(left + right) for left, right in pairs]
+    return level[0]

@@ -20,11 +20,11 @@ from chain.devnet.faucet import L1_GRANT_GAS_WEI, L1_GRANT_NANO, L2_GRANT_NANO, 
 from chain.devnet.home import DevnetHome
 from chain.errors import ChainRejectedError, IdlewattError
 from chain.l1.bridge import Bridge
-from chain.replay import rebuild_state
 from chain.sequencer.config import SequencerConfig
 from chain.signing import address_of, keccak256, sign_digest
 from chain.txs import Withdraw
 from chain.views import AccountView, Inclusion
+from tests.chain.support import rebuild_state
 from tests.patience import PATIENCE_S
 
 ALICE_KEY = keccak256(b"alice of the devnet tests")

@@ -9,12 +9,12 @@ from chain.devnet import Devnet, DevnetConfig, DevnetParams
 from chain.eip712 import SigningDomain
 from chain.l1.bridge import Bridge
 from chain.l1.rollup_l1 import JsonRpcRollupL1
-from chain.replay import rebuild_state, replay_l1
+from chain.replay import replay_l1
 from chain.sequencer import SequencerConfig
 from chain.signing import parse_address
 from chain.txs import CloseTogether, Expire, OpenChannel, Redeem, StartClose, TopUp, Transfer, Withdraw
 from chain.views import Inclusion
-from tests.chain.support import Signed, owner, signed, signed_once
+from tests.chain.support import Signed, owner, rebuild_state, signed, signed_once
 from tests.patience import PATIENCE_S
 
 FEE = 1_000

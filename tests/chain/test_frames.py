@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chain.frames import frame_siblings, frames_root
+from chain.frames import frame_siblings
 from chain.signing import keccak256
 from chain.tree import EMPTY
+from tests.chain.support import frames_root
 
 
 def climb(leaf: bytes, index: int, siblings: tuple[bytes, ...]) -> bytes:

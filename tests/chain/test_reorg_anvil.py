@@ -8,12 +8,12 @@ from pathlib import Path
 from chain.client import RollupClient
 from chain.devnet import Devnet, DevnetConfig, OtherL1
 from chain.devnet.config import DevnetParams
-from chain.replay import rebuild_state
 from chain.signing import sign_digest
 from chain.txs import Transfer
 from chain.views import Inclusion
 from tests.chain.anvil_process import anvil
 from tests.chain.sequencer.conftest import until
+from tests.chain.support import rebuild_state
 from tests.chain.test_devnet import ALICE, ALICE_KEY, QUICK, funded
 from tests.patience import PATIENCE_S
 

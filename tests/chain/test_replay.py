@@ -4,11 +4,11 @@ from msgspec.structs import replace
 from chain.codec import BatchHeader, Frame, decode_batch, encode_batch, encode_inbox_body
 from chain.errors import ChainUnavailableError
 from chain.l1.protocol import PostedBatch
-from chain.replay import Replayer, ReplayError, rebuild_state, replay_l1, rules_of
+from chain.replay import Replayer, ReplayError, replay_l1, rules_of
 from chain.state import State
 from chain.stf import Code, apply, apply_inbox, execute_frame, open_batch
 from chain.txs import CreateAccount, Expire, Transfer
-from tests.chain.support import RULES, MemoryL1, deposit, forced, owner, signed
+from tests.chain.support import RULES, MemoryL1, deposit, forced, owner, rebuild_state, signed
 
 MESSAGES = [deposit(index, owner(index + 1), 1_000) for index in range(3)]
 

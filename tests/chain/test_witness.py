@@ -9,8 +9,9 @@ from chain.stf import Code
 from chain.tree import EMPTY, Tree
 from chain.txs import Transfer
 from chain.types import META_KEY, Meta, account_key
-from chain.witness import Witness, WitnessError, build_witness, execute_witness, read_witness, root_of_witness
+from chain.witness import Witness, build_witness
 from tests.chain.support import RULES, funded_state, signed
+from tests.chain.witness_reading import WitnessError, execute_witness, read_witness, root_of_witness
 
 HEADER = BatchHeader(l2_time_s=5, inbox_to=3)
 

@@ -19,8 +19,8 @@ from chain.l1.connection import L1Connection, L1Signer, checksum
 from chain.l1.discover import read_deployment
 from chain.l1.protocol import Deployment
 from chain.l1.rollup_l1 import JsonRpcRollupL1
-from chain.replay import rebuild_state
 from chain.signing import address_of
+from tests.chain.support import rebuild_state
 from tests.e2e.conftest import Commands, free_port
 from tests.patience import PATIENCE_S
 

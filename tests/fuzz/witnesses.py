@@ -13,7 +13,8 @@ from chain.state import State
 from chain.tree import EMPTY
 from chain.txs import TopUp
 from chain.types import META_KEY, account_key
-from chain.witness import Witness, read_witness
+from chain.witness import Witness
+from tests.chain.witness_reading import read_witness
 from tests.fuzz.prover import Call, examine
 from tests.fuzz.world import Case, World
 

@@ -105,9 +105,7 @@ def test_a_restored_wallet_derives_the_same_voucher_key_again() -> None:
     assert first.address_hex == "0xd96C48469ce08fCA4485BE8ed155C74001c5711D"
 
 
-def test_a_restored_wallet_finds_the_keys_of_its_channels() -> None:
+def test_a_restored_wallet_walks_through_its_voucher_keys() -> None:
     mine = [account().voucher_key_at(DEPLOYMENT, index) for index in (0, 3, 9)]
-    found = account().find_voucher_keys(DEPLOYMENT, [key.address for key in reversed(mine)] + [b"s" * 20], limit=12)
-    assert [key.address for key in found] == [key.address for key in mine]
-    assert account().find_voucher_keys(DEPLOYMENT, [], limit=5) == []
+    assert len({key.address for key in mine}) == 3
     assert account().derive_voucher_key(DEPLOYMENT, voucher_salt(3)).address == mine[1].address

@@ -15,8 +15,8 @@ from chain.sequencer import SequencerConfig
 from chain.signing import flip_parity
 from chain.views import Inclusion
 from tests.patience import PATIENCE_S
+from tests.wallet.moves import claimed, timeline_of, transfer
 from tests.wallet.network import Proxy, fresh_account
-from wallet.account import voucher_salt
 from wallet.service import WalletService
 from wallet.vouchers import sign_voucher
 from wallet.wallet_error import WalletError
@@ -92,7 +92,7 @@ async def test_money_goes_from_the_faucet_through_a_channel_to_l1_to_the_last_na
 
     await buyer.top_up(channel_id, 5)
     voucher = await voucher_of(buyer, channel_id, 123_456_789)
-    before = await seller.timeline(vouchers_nano={channel_id: 123_456_789}, include_l1=False)
+    before = await timeline_of(seller, client, vouchers_nano={channel_id: 123_456_789})
     assert before.amount_nano("claimable") == 123_456_789
     with pytest.raises(WalletError) as caught:
         await seller.redeem(replace(voucher, signature=b"\1" * 64))
@@ -109,21 +109,20 @@ async def test_money_goes_from_the_faucet_through_a_channel_to_l1_to_the_last_na
     assert await buyer.balance() == GRANT_NANO - 123_456_789 - 2 * fee
 
     receipt = await seller.withdraw(None)
-    moving = await seller.timeline()
+    moving = await timeline_of(seller, client)
     assert (moving.amount_nano("withdrawing"), moving.amount_nano("wallet")) == (123_456_789 - fee, 0)
     assert [entry.l2_tx for entry in moving.entries if entry.place == "withdrawing"] == [receipt.l2_tx]
-    claimed = await seller.wait_for_claim(receipt.l2_tx, timeout_s=PATIENCE_S)
-    assert claimed.inclusion is Inclusion.FINAL
-    done = await seller.timeline()
-    assert (done.amount_nano("l1"), done.total_nano, done.l1_error) == (123_456_789 - fee, 123_456_789 - fee, "")
+    assert (await claimed(client, seller.address, receipt.l2_tx)).inclusion is Inclusion.FINAL
+    done = await timeline_of(seller, client)
+    assert (done.amount_nano("l1"), done.total_nano) == (123_456_789 - fee, 123_456_789 - fee)
 
 
 async def test_a_withdrawal_may_go_to_another_address(client: RollupClient) -> None:
     wallet, elsewhere = await funded(client), fresh_account().address
     receipt = await wallet.withdraw(NANO_PER_USD, elsewhere)
-    view = await wallet.wait_for_claim(receipt.l2_tx, to=elsewhere, timeout_s=PATIENCE_S)
+    view = await claimed(client, elsewhere, receipt.l2_tx)
     assert (view.amount_nano, view.withdrawal_index) == (NANO_PER_USD, receipt.allocated_index)
-    assert (await wallet.timeline(include_l1=False)).amount_nano("withdrawing") == 0
+    assert (await timeline_of(wallet, client)).amount_nano("withdrawing") == 0
 
 
 async def test_a_deposit_from_l1_arrives_on_l2(client: RollupClient) -> None:
@@ -150,50 +149,38 @@ async def test_a_payer_alone_gets_the_rest_back_after_the_delay(client: RollupCl
     await buyer.start_close(channel_id)
     with pytest.raises(WalletError, match="closing already"):
         await buyer.start_close(channel_id)
-    (channel,) = await buyer.channels()
-    timeline = await buyer.timeline(signed_nano={channel_id: 400}, include_l1=False)
+    (channel,) = await client.channels_of(buyer.address)
+    timeline = await timeline_of(buyer, client, signed_nano={channel_id: 400})
     (entry,) = [entry for entry in timeline.entries if entry.place == "channel"]
     assert (entry.ready_at_s, entry.amount_nano) == (channel.closing_at_s, NANO_PER_USD - 400)
 
     async with asyncio.timeout(PATIENCE_S):
-        while await buyer.channels():
+        while await client.channels_of(buyer.address):
             try:
                 await buyer.expire(channel_id)
             except (WalletError, ChainRejectedError) as error:
                 assert error.code == "too_early"  # noqa: PT017 - retried until the chain's clock has passed the delay
                 # L2 time is L1 time, and the devnet's L1 makes a block for each transaction.
-                await buyer.transfer(seller.address, 1)
+                await transfer(buyer, client, seller.address, 1)
     assert await buyer.balance() > GRANT_NANO - NANO_PER_USD // 2
 
 
-async def test_transfers_create_the_receivers_account(client: RollupClient) -> None:
-    wallet, other = await funded(client), WalletService(fresh_account(), client)
-    assert await other.view() is None
-    await wallet.transfer(other.address, 42)
-    assert await other.balance() == 42
-    assert (await other.ensure_account()).balance_nano == 42
-    assert await wallet.balance() == GRANT_NANO - 42 - await fee_nano(wallet)
-
-
 async def test_transactions_sent_at_once_take_their_nonces_in_turn(client: RollupClient) -> None:
-    wallet, other = await funded(client), WalletService(fresh_account(), client)
-    await other.ensure_account()
-    await asyncio.gather(*(wallet.transfer(other.address, 10) for _ in range(8)))
-    assert await other.balance() == 80
+    wallet = await funded(client)
+    await asyncio.gather(*(wallet.withdraw(10) for _ in range(8)))
+    assert await wallet.balance() == GRANT_NANO - 8 * (10 + await fee_nano(wallet))
 
 
 async def test_two_programs_may_sign_with_one_wallet(client: RollupClient) -> None:
-    wallet, other = await funded(client), WalletService(fresh_account(), client)
-    await other.ensure_account()
+    wallet = await funded(client)
     rival = WalletService(wallet.account, client)
-    await asyncio.gather(wallet.transfer(other.address, 10), rival.transfer(other.address, 11))
-    assert await other.balance() == 21
+    await asyncio.gather(wallet.withdraw(10), rival.withdraw(11))
+    assert await wallet.balance() == GRANT_NANO - 21 - 2 * await fee_nano(wallet)
 
 
 async def test_without_money_the_wallet_says_how_much_is_missing_and_where_to_get_it(client: RollupClient) -> None:
     poor, other = WalletService(fresh_account(), client), fresh_account().address
     for attempt in (
-        poor.transfer(other, NANO_PER_USD),
         poor.withdraw(NANO_PER_USD),
         poor.withdraw(None),
         poor.open_channel(other, NANO_PER_USD, other, in_an_hour_s()),
@@ -212,7 +199,6 @@ async def test_amounts_and_addresses_that_make_no_sense_are_refused_before_signi
     wallet, other = WalletService(fresh_account(), client), fresh_account().address
     for amount_nano in (0, -1, 2**64):
         for attempt in (
-            wallet.transfer(other, amount_nano),
             wallet.withdraw(amount_nano),
             wallet.deposit(amount_nano),
             wallet.top_up(1, amount_nano),
@@ -260,8 +246,7 @@ async def test_a_wallet_notices_another_chain(client: RollupClient, proxy: Proxy
 
 
 async def test_a_lost_answer_never_pays_twice(client: RollupClient, proxy: Proxy, proxied: RollupClient) -> None:
-    payer, other = await funded(client), WalletService(fresh_account(), client)
-    await other.ensure_account()
+    payer = await funded(client)
     wallet = WalletService(payer.account, proxied)
     losses = iter([True, True])
 
@@ -269,8 +254,8 @@ async def test_a_lost_answer_never_pays_twice(client: RollupClient, proxy: Proxy
         return None if method == "rollup_submit" and next(losses, False) else answer
 
     proxy.rewrite = lose_two
-    await wallet.transfer(other.address, 77)
-    assert await other.balance() == 77
+    await wallet.withdraw(77)
+    assert [view.amount_nano for view in await client.withdrawals_of(payer.address)] == [77]
     assert await payer.balance() == GRANT_NANO - 77 - await fee_nano(payer)
 
 
@@ -296,20 +281,8 @@ async def test_an_opening_whose_answer_was_lost_is_found_by_its_voucher_key(
     proxy.rewrite = lambda method, answer: None if method == "rollup_submit" else answer
     with pytest.raises(WalletError):
         await wallet.open_channel(seller, 50, key.address, in_an_hour_s())
-    (channel,) = await payer.channels()
+    (channel,) = await client.channels_of(payer.address)
     assert channel.signer == key.address_hex
-    (found,) = payer.account.find_voucher_keys((await payer.info()).deployment, [bytes.fromhex(channel.signer[2:])])
-    assert found.address == key.address
-
-
-async def test_a_home_restored_without_its_database_takes_an_unused_voucher_key(client: RollupClient) -> None:
-    buyer, seller = await funded(client), WalletService(fresh_account(), client)
-    assert (await buyer.next_voucher_key())[0] == voucher_salt(0)
-    await open_channel(buyer, seller)
-    salt, key = await buyer.next_voucher_key()
-    assert salt == voucher_salt(1)
-    assert key.address == buyer.account.derive_voucher_key((await buyer.info()).deployment, salt).address
-    assert (await buyer.next_voucher_key(5))[0] == voucher_salt(5)
 
 
 async def test_a_chain_that_hides_the_channel_it_took_is_not_believed(
@@ -380,21 +353,12 @@ async def test_a_chain_without_a_faucet_says_so(proxy: Proxy, proxied: RollupCli
     assert "deposit" in caught.value.fix
 
 
-async def test_an_unreachable_l1_leaves_its_line_out_and_says_why(proxy: Proxy, proxied: RollupClient) -> None:
-    proxy.rewrite = told("rollup_info", lambda result: result | {"l1_rpc_url": "http://127.0.0.1:1"})
-    timeline = await WalletService(fresh_account(), proxied).timeline()
-    assert [entry.place for entry in timeline.entries] == ["wallet"]
-    assert timeline.l1_error
-
-
 async def test_waiting_ends_at_its_deadline(proxy: Proxy, proxied: RollupClient) -> None:
     wallet = WalletService(fresh_account(), proxied)
+    proxy.rewrite = told("rollup_account", lambda _: None)
     with pytest.raises(ChainUnavailableError) as caught:
-        await wallet.wait_for_claim("0x" + "00" * 32, timeout_s=0.3)
+        await wallet.faucet(timeout_s=0.3)
     assert caught.value.code == "not_included"
-    proxy.rewrite = lambda _method, _answer: None
-    with pytest.raises(ChainUnavailableError):
-        await wallet.wait_for_claim("0x" + "00" * 32, timeout_s=0.3)
 
 
 def told(wanted: str, change: Any) -> Any:

@@ -14,6 +14,7 @@ from chain.l1.protocol import SignedVoucher
 from chain.replay import ReplayError
 from chain.sequencer import SequencerConfig
 from chain.signing import flip_parity
+from tests.wallet.moves import transfer
 from tests.wallet.network import fresh_account
 from tests.wallet.world import FREEZE_S, WINDOW_S, World
 from wallet.following import Follower
@@ -146,7 +147,7 @@ class TestForcedWithdrawals:
             l1 = await world.rollup_for(alice)
             before = Follower(l1)
             await before.catch_up()
-            await wallet.transfer(world.people[1].address, USD)  # soft: L1 doesn't have it yet
+            await transfer(wallet, world.client, world.people[1].address, USD)  # soft: L1 doesn't have it yet
 
             with pytest.raises(WalletError) as refused:
                 await read(force_withdraw(l1, alice, USD, poll_s=POLL_S))
@@ -169,7 +170,7 @@ class TestForcedWithdrawals:
     async def test_an_account_without_ether_is_told_where_to_send_some(self, world: World) -> None:
         wallet = await world.funded(0, 5 * USD)
         poor = fresh_account()
-        await wallet.transfer(poor.address, USD)
+        await transfer(wallet, world.client, poor.address, USD)
         await world.client.flush()
         l1 = await world.rollup_for(poor)
 
@@ -254,7 +255,7 @@ class TestLeaving:
         late = sign_voucher(key, await buyer.domain(), channel, 3 * USD)
         await world.client.flush()
         await poll(lambda: is_past(buyer, expiry_s), 30, "The sequencer's clock stands still.")
-        await buyer.transfer(bob.address, 1)
+        await transfer(buyer, world.client, bob.address, 1)
         await world.client.flush()
         await abandoned(world, FREEZE_S + WINDOW_S + 2)
         l1 = await world.rollup_for(bob)

@@ -12,11 +12,12 @@ from chain.state import State
 from chain.tree import DEPTH, EMPTY
 from chain.txs import CloseTogether, Transfer
 from chain.types import META_KEY, Account, Channel, Leaf, Meta, channel_key
-from chain.witness import Witness, root_of_witness
+from chain.witness import Witness
 from tests.chain.contracts.conftest import inbox_of
 from tests.chain.contracts.harness import Handle, Ledger
 from tests.chain.contracts.l2 import L2, Posted
 from tests.chain.support import key, owner
+from tests.chain.witness_reading import root_of_witness
 
 FRAME_ITEMS = 8
 FRAMES = 125

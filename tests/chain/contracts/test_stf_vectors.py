@@ -14,7 +14,7 @@ from chain.l1.protocol import InboxMessage
 from chain.state import State
 from chain.stf import Code, Rules, execute_body
 from chain.types import META_KEY, Meta, decode_leaf
-from chain.witness import execute_witness, read_witness, root_of_witness
+from tests.chain.witness_reading import execute_witness, read_witness, root_of_witness
 from tests.fuzz.mutate import holds, hunt, instrument, probes, stf_sources, table
 from tests.fuzz.prover import Prover, shipped
 from tests.fuzz.vectors import FOLDER, files

@@ -163,7 +163,9 @@ class TestSequencers:
             await post(second, clock)
 
         assert refused.value.code == "not_leader"
-        await second.withdraw_bond()
+        assert second.signer is not None
+        contract = second.connection.contract("Rollup", deployment.rollup_address)
+        await second.signer.send(contract.functions.withdrawBond())
         assert (await second.bond(ALICE)).amount_wei == 0
         await second.aclose()
 
@@ -255,7 +257,7 @@ class TestOut:
         held = await bridge.asset_balance_nano(ALICE)
 
         await bridge.exit_account(sign, ALICE, account)
-        assert await rollup.is_exited(1)
+        assert await rollup.is_claimed(account_key(1))
         assert await rollup.channel_exit(1) is None
         await bridge.exit_channel(sign, ALICE, channel)
         domain = SigningDomain(deployment.l2_chain_id, deployment.rollup_address)

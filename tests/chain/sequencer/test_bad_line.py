@@ -7,14 +7,13 @@ from msgspec.structs import replace
 
 from chain.errors import ChainUnavailableError
 from chain.l1.rollup_l1 import JsonRpcRollupL1
-from chain.replay import rebuild_state
 from chain.sequencer import Sequencer
 from chain.txs import Transfer
 from tests.chain.bad_line import TROUBLES, bad_line
 from tests.chain.sequencer.conftest import until
 from tests.chain.sequencer.killable import CONFIG
 from tests.chain.sequencer.real_l1 import FUNDS_NANO, deposit, real_l1, transactions_on_l1
-from tests.chain.support import key, owner, signed
+from tests.chain.support import key, owner, rebuild_state, signed
 
 PATIENT = replace(CONFIG, retry_s=0.05, max_retry_s=0.2)
 

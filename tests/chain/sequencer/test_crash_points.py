@@ -5,12 +5,11 @@ import asyncio
 import pytest
 
 from chain.codec import decode_batch, is_inbox_body
-from chain.replay import rebuild_state
 from chain.signing import keccak256
 from chain.txs import TX_SIZES, CreateAccount, Transfer
 from chain.views import Inclusion
 from tests.chain.sequencer.conftest import fund, until
-from tests.chain.support import MemoryL1, owner, signed
+from tests.chain.support import MemoryL1, owner, rebuild_state, signed
 
 OTHER = owner(90)
 

@@ -5,12 +5,11 @@ import pytest
 from msgspec.structs import replace
 
 from chain.errors import ChainRejectedError
-from chain.replay import rebuild_state
 from chain.sequencer.store import StoreError, set_fact
 from chain.txs import CreateAccount, Withdraw
 from tests.chain.sequencer.conftest import until
 from tests.chain.sequencer.transfers import transfer, two_accounts
-from tests.chain.support import MemoryL1, owner, signed
+from tests.chain.support import MemoryL1, owner, rebuild_state, signed
 
 
 class TestResuming:
@@ -141,7 +140,7 @@ class TestDisk:
             assert sequencer.head.state.root() == root
             assert sequencer.head.open.item_count == count
             l1.deposit(owner(2), 3, hint=2)
-            await until(lambda: not sequencer.follower.is_poked)
+            await until(lambda: not sequencer.follower.poked.is_set())
             monkeypatch.setattr(sequencer.ledger.store, "commit", commit)
             await sequencer.submit(transfer(0))
             await until(lambda: sequencer.queries.account(owner(2)).balance_nano == 1_000_008)

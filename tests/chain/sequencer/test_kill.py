@@ -8,12 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chain.replay import rebuild_state
 from chain.sequencer import Sequencer
 from chain.txs import CreateAccount, tx_id
 from tests.chain.sequencer.killable import CONFIG
 from tests.chain.sequencer.real_l1 import FUNDS_NANO, deposit, real_l1, transactions_on_l1
-from tests.chain.support import owner
+from tests.chain.support import owner, rebuild_state
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]

@@ -8,14 +8,13 @@ from msgspec.structs import replace
 from chain.codec import decode_batch, encode_batch
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.l1.protocol import InboxMessage
-from chain.replay import rebuild_state
 from chain.rpc.methods import Methods
 from chain.sequencer.realign import DivergedError
 from chain.signing import checksum_address, keccak256
 from chain.txs import CreateAccount, FinishUnstake, Stake, Transfer, Unstake
 from chain.views import Inclusion
 from tests.chain.sequencer.conftest import fund, until
-from tests.chain.support import deposit, owner, signed
+from tests.chain.support import deposit, owner, rebuild_state, signed
 
 OTHER = owner(90)
 

@@ -5,13 +5,12 @@ from msgspec.structs import replace
 
 from chain.codec import decode_batch
 from chain.errors import ChainRejectedError, ChainUnavailableError
-from chain.replay import rebuild_state
 from chain.signing import sign_digest
 from chain.txs import CreateAccount, OpenChannel, StartClose, Withdraw
 from chain.views import Inclusion
 from tests.chain.sequencer.conftest import until
 from tests.chain.sequencer.transfers import transfer, two_accounts
-from tests.chain.support import key, owner, signed
+from tests.chain.support import key, owner, rebuild_state, signed
 
 
 class TestSoftReceipts:

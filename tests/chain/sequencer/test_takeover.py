@@ -11,10 +11,10 @@ from chain.client import RollupClient
 from chain.devnet import Devnet, DevnetConfig, OtherL1
 from chain.devnet.home import DevnetHome
 from chain.errors import ChainRejectedError
-from chain.replay import rebuild_state
 from chain.signing import address_of, sign_digest
 from chain.txs import Transfer, Withdraw
 from tests.chain.sequencer.conftest import until
+from tests.chain.support import rebuild_state
 from tests.chain.test_devnet import ALICE, ALICE_KEY, BOB, QUICK, funded
 from tests.patience import PATIENCE_S
 

@@ -9,8 +9,9 @@ from chain.signing import keccak256
 from chain.state import State
 from chain.stf import Code, apply, apply_inbox, open_batch
 from chain.txs import TxType
-from chain.witness import build_witness, encode_messages, execute_witness, named_messages, read_witness, root_of_witness
+from chain.witness import build_witness, encode_messages, named_messages
 from tests.chain.support import forced
+from tests.chain.witness_reading import execute_witness, read_witness, root_of_witness
 from tests.fuzz.cases import case_kinds, cases
 from tests.fuzz.scenarios import SCENARIOS
 from tests.fuzz.world import World

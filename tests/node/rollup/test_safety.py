@@ -17,6 +17,7 @@ from node.values import DisputeStage, IdlewattError, NodeSnapshot
 from tests.node.conftest import PASSPHRASE, RunNode
 from tests.patience import PATIENCE_S
 from tests.screens.fake_node import dispute, safety_view, waiting_message
+from tests.wallet.moves import transfer
 from tests.wallet.test_stakes import USD, receipt, stakes
 from tests.wallet.world import FREEZE_S, World
 from wallet.leaving import leave
@@ -208,7 +209,7 @@ class TestEvidence:
             await node.create_wallet("main", PASSPHRASE)
             giver = await world.funded(0, 10 * USD)
             service = await node._wallet.service()
-            await giver.transfer(service.address, 5 * USD)
+            await transfer(giver, world.client, service.address, 5 * USD)
 
             await node.stake("main", 3 * USD)
             await seen(node, lambda snapshot: snapshot.wallets[0].stake_nano == 3 * USD)

@@ -1,0 +1,61 @@
+"""Money moves that tests need and no command offers, made of what the wallet has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from chain.client import RollupClient
+from chain.txs import Transfer
+from chain.views import SoftReceipt, WithdrawalView
+from tests.patience import PATIENCE_S
+from wallet.l1 import open_bridge
+from wallet.money import MoneyTimeline, build_timeline
+from wallet.sender import TxSender, fee_of, poll
+from wallet.service import WalletService
+
+
+async def transfer(wallet: WalletService, client: RollupClient, to: bytes, amount_nano: int) -> SoftReceipt:
+    """Pay another address on L2; it gets an account if it has none."""
+    info = await wallet.info()
+    receiver = await client.account(to) or await client.create_account(to)
+    fee_nano = fee_of(info)
+    return await TxSender(wallet.account, client).sign_and_submit(
+        info, amount_nano + fee_nano, lambda sender: Transfer(sender.index, receiver.index, amount_nano, fee_nano)
+    )
+
+
+async def claimed(client: RollupClient, recipient: bytes, l2_tx: str) -> WithdrawalView:
+    """Wait until a withdrawal was paid on L1."""
+    found: list[WithdrawalView] = []
+
+    async def is_claimed() -> bool:
+        views = await client.withdrawals_of(recipient)
+        found[:] = [view for view in views if view.l2_tx == l2_tx and view.claim_l1_tx is not None]
+        return bool(found)
+
+    await poll(is_claimed, PATIENCE_S, "The withdrawal was not paid on L1 in time.")
+    return found[0]
+
+
+async def timeline_of(
+    wallet: WalletService,
+    client: RollupClient,
+    *,
+    signed_nano: Mapping[int, int] | None = None,
+    vouchers_nano: Mapping[int, int] | None = None,
+) -> MoneyTimeline:
+    """Where a wallet's money is."""
+    bridge = await open_bridge(await wallet.info())
+    try:
+        l1_nano = await bridge.asset_balance_nano(wallet.address)
+    finally:
+        await bridge.aclose()
+    return build_timeline(
+        wallet.address,
+        await client.account(wallet.address),
+        await client.channels_of(wallet.address),
+        await client.withdrawals_of(wallet.address),
+        signed_nano=signed_nano or {},
+        vouchers_nano=vouchers_nano or {},
+        l1_nano=l1_nano,
+    )
