@@ -1,4 +1,4 @@
-"""Which offer to take: a pure ranking by price, speed and room, and a clear reason when there is none."""
+"""Which offer to take: a pure ranking by price, speed and free slots, and a clear reason when none fits."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from node.values.text import plain
 
 TYPICAL_INPUT_TOKENS: Final = 500
 TYPICAL_OUTPUT_TOKENS: Final = 500
-"""The request that prices are compared by."""
+"""Prices are compared by a request of this size."""
 UNMEASURED_TOKENS_PER_S: Final = 5.0
-"""What an offer without a measurement is taken for."""
+"""The assumed speed of an offer without a measurement."""
 
 REASONS: Final[Mapping[str, str]] = {
     "malformed": "could not be read",
@@ -34,22 +34,22 @@ REASONS: Final[Mapping[str, str]] = {
 
 
 class NoOfferError(IdlewattError):
-    """Nothing on the market fits."""
+    """No offer on the market fits."""
 
     default_code = "no_offer"
 
 
 def typical_cost_nano(offer: OfferView) -> int:
-    """What a typical request costs at this offer's prices."""
+    """What a typical request costs at this offer's prices, in nano."""
     return cost_nano(TYPICAL_INPUT_TOKENS, offer.prices.input_nano_per_mtok) + cost_nano(
         TYPICAL_OUTPUT_TOKENS, offer.prices.output_nano_per_mtok
     )
 
 
 def rank(offers: Iterable[OfferView]) -> tuple[OfferView, ...]:
-    """Best first: rentable now before full, then price times expected duration, then stake; ties by id.
+    """The offers, best first: those with a free slot, then by price times expected duration, then by stake, then by id.
 
-    Price times duration lets twice the speed be worth twice the price.
+    With price times duration, twice the speed is worth twice the price.
     """
 
     def key(offer: OfferView) -> tuple[bool, float, int, str]:
@@ -72,11 +72,11 @@ def candidates(
 
     Args:
         offers: Verified offers.
-        model: Model name, in any case; empty takes every model.
-        offer_id: One particular offer; empty takes every offer.
-        context_tokens: How much room the conversation needs.
-        failed: Ids of offers that failed in this turn already.
-        unusable: Counts of offers that did not pass verification, by reason, for the error's text.
+        model: The model's name, in upper or lower case; empty for any model.
+        offer_id: The id of one particular offer; empty for any offer.
+        context_tokens: How many tokens of context the conversation needs.
+        failed: The ids of offers that have failed in this turn.
+        unusable: How many offers failed verification, by reason, for the error's text.
 
     Raises:
         NoOfferError: ``no_offer``, ``unknown_model`` or ``offer_gone``, saying why each offer does not fit.

@@ -1,4 +1,4 @@
-"""Offers: what a provider rents out and for how much, signed by its account and worth nothing once expired.
+"""Offers: what a provider rents out and at which prices. Its account signs them, and they expire.
 
 The EIP-712 type (in one line when hashed; strings as the keccak of their UTF-8 text, as EIP-712 has it)::
 
@@ -7,7 +7,7 @@ The EIP-712 type (in one line when hashed; strings as the keccak of their UTF-8 
           uint64 outputPrice,uint32 slots,uint32 freeSlots,uint32 tokensPerSMilli,uint32 ttftMs,uint64 minDeposit,
           uint64 stake,string engineBuild,uint64 issuedMs,uint64 expiresMs)
 
-Verification answers with an :class:`OfferView` or the reason why the offer is not shown; it never raises.
+Verification never raises: an offer that is not shown has a reason, a stable word.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ OFFER_TYPE: Final = (
 )
 MAX_OFFER_BYTES: Final = 2_048
 VALIDITY_MS: Final = 5 * 60_000
-"""How long a fresh offer holds; providers refresh it several times within."""
+"""How long an offer is valid; providers renew it several times in this time."""
 MAX_VALIDITY_MS: Final = 30 * 60_000
 UPSTREAM: Final = "upstream"
-"""The architecture of an offer whose model no file stands for: its ``model_sha256`` stands for the name alone."""
+"""The architecture in the offer of a model without a file: its ``model_sha256`` is a hash of the name only."""
 CLOCK_SKEW_MS: Final = 60_000
-"""How far a provider's clock may run ahead."""
+"""How far a provider's clock may be ahead."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 Large = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -49,15 +49,15 @@ Build = Annotated[str, msgspec.Meta(max_length=200)]
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """One model on one provider, rentable now."""
+    """One model of one provider that can be rented now."""
 
     provider: Annotated[bytes, msgspec.Meta(min_length=20, max_length=20)]
     node_id: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$", max_length=64)]
-    """The relay identity under which the provider waits for circuits."""
+    """The identity at the relay under which the provider accepts circuits."""
     transport_key: Hash
     """The X25519 public key that authenticates the provider's end of a sealed session."""
     deployment: Hash
-    """The chain it wants to be paid on."""
+    """The id of the chain deployment on which it wants to be paid."""
     model: Name
     model_sha256: Hash
     architecture: Label
@@ -69,11 +69,11 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     slots: Annotated[int, msgspec.Meta(ge=1, le=4096)]
     free_slots: Count
     tokens_per_s_milli: Count
-    """Measured decode speed of one stream, in thousandths; 0 before the first measurement."""
+    """Measured decode speed of one stream, in thousandths of a token per second; 0 before the first measurement."""
     ttft_ms: Count
     min_deposit_nano: Large
     stake_nano: Large
-    """What its provider claims to have at stake; the chain says whether it has."""
+    """The stake that its provider claims; it is checked with the chain."""
     engine_build: Build
     issued_ms: Large
     expires_ms: Large
@@ -86,7 +86,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def offer_id(self) -> str:
-        """What names this offer across its refreshes: provider, node and model."""
+        """The id that this offer keeps when it is renewed; it depends on provider, node and model."""
         return keccak256(self.provider + bytes.fromhex(self.node_id) + self.model_sha256)[:12].hex()
 
 
@@ -135,7 +135,7 @@ def encode_offer(offer: Offer) -> bytes:
 
 
 def decode_offer(data: bytes) -> Offer | None:
-    """Read an offer, or ``None`` for anything that is not one within its bounds."""
+    """Decode an offer; ``None`` for anything else, and for an offer that breaks a bound."""
     if len(data) > MAX_OFFER_BYTES:
         return None
     try:
@@ -145,17 +145,17 @@ def decode_offer(data: bytes) -> Offer | None:
 
 
 def offer_problem(offer: Offer, *, domain: SigningDomain, deployment: bytes, node_id: str, now_ms: int) -> str:
-    """Why an offer is not to be shown, as a stable word, or ``""``.
+    """Why an offer is not shown, as a stable word, or ``""`` if it is.
 
-    ``node_mismatch``: another node published it; ``foreign_chain``: it wants to be paid elsewhere; ``expired``;
-    ``bad_validity``: from the future, or valid for too long; ``bad_signature``.
+    ``node_mismatch``: another node published it. ``foreign_chain``: it wants to be paid on another chain. ``expired``.
+    ``bad_validity``: it is from the future, or valid for too long. ``bad_signature``.
 
     Args:
         offer: The decoded offer.
         domain: This chain's signing domain.
         deployment: This chain's deployment id, 32 bytes.
-        node_id: Who published it, as the relay authenticated it.
-        now_ms: The time.
+        node_id: The node that published it, as the relay authenticated it.
+        now_ms: The time, milliseconds UTC.
     """
     if offer.node_id != node_id:
         return "node_mismatch"
@@ -171,15 +171,19 @@ def offer_problem(offer: Offer, *, domain: SigningDomain, deployment: bytes, nod
 
 
 def backing_nano(account: AccountView) -> int:
-    """What a slash would take of an account: its stake, and the part of it on its way out."""
+    """What a slash can take of an account, in nano: its stake, and the part of it that is being unstaked."""
     return account.stake_nano + account.unlocking_nano
 
 
 def account_problem(offer: Offer, account: AccountView | None) -> str:
-    """Why the chain's account of an offer's provider keeps it from being shown, as a stable word, or ``""``.
+    """Why an offer is not shown because of its provider's account, as a stable word, or ``""``.
 
-    ``unfunded``: there is none to be paid to; ``overstated``: the offer claims more stake than it holds. The part of a
-    stake on its way out counts, since an offer that was signed just before is not a lie.
+    ``unfunded``: the provider has no account that could be paid. ``overstated``: the offer claims more stake than the
+    account holds. The part that is being unstaked counts as held, so an offer that was signed just before is true.
+
+    Args:
+        offer: The decoded offer.
+        account: The provider's account on the chain; ``None`` if it has none.
     """
     if account is None:
         return "unfunded"
@@ -187,11 +191,11 @@ def account_problem(offer: Offer, account: AccountView | None) -> str:
 
 
 def offer_view(offer: Offer, *, stake_nano: int = 0, mine: bool = False) -> OfferView:
-    """The offer as screens and commands show it, every string harmless.
+    """The offer as screens and commands show it, with every string made plain.
 
     Args:
         offer: The verified offer.
-        stake_nano: What the chain says its provider has at stake; what the offer says is not shown.
+        stake_nano: The provider's stake on the chain; the offer's own claim is not shown.
         mine: Whether this wallet published it.
     """
     return OfferView(
@@ -214,6 +218,6 @@ def offer_view(offer: Offer, *, stake_nano: int = 0, mine: bool = False) -> Offe
         engine_build=plain(offer.engine_build, 200),
         expires_ms=offer.expires_ms,
         mine=mine,
-        # Nobody can hash or replay what stands behind a provider's own server.
+        # Nobody can hash or replay a model behind a provider's own server.
         auditable=offer.architecture != UPSTREAM,
     )

@@ -1,4 +1,4 @@
-"""How relay processes that serve one network talk to each other.
+"""The bus by which the relay processes of one network talk to each other.
 
 A bus tells every relay which nodes are connected where, and carries circuit traffic to the relay of the other end.
 ``LocalBus`` joins relays inside one process. A bus on a broker implements the same protocol, with ``encode_bus`` and
@@ -30,7 +30,7 @@ class CircuitEnd(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
 
 
 class RelayUp(Message, frozen=True, tag="relay_up"):
-    """A relay joined; the others answer with the nodes they hold."""
+    """A relay joined; the others answer with the nodes that are connected to them."""
 
     relay: RelayName
 
@@ -57,7 +57,7 @@ class NodeDown(Message, frozen=True, tag="node_down"):
 
 
 class BusOpen(Message, frozen=True, tag="end_open"):
-    """``source`` opens a circuit to ``node``, with its first frame unless that is empty."""
+    """``source`` opens a circuit to ``node``; ``first`` is its first frame, or empty for none."""
 
     source: CircuitEnd
     node: Key
@@ -66,7 +66,7 @@ class BusOpen(Message, frozen=True, tag="end_open"):
 
 
 class BusAccept(Message, frozen=True, tag="end_accept"):
-    """The circuit that ``to`` opened is taken; ``source`` is its other end."""
+    """The circuit that ``to`` opened is accepted; ``source`` is its other end."""
 
     to: CircuitEnd
     source: CircuitEnd
@@ -81,7 +81,7 @@ class BusData(Message, frozen=True, tag="end_data"):
 
 
 class BusCredit(Message, frozen=True, tag="end_credit"):
-    """``to`` may send so much more."""
+    """``to`` may send ``amount_bytes`` more."""
 
     to: CircuitEnd
     amount_bytes: WindowBytes
@@ -96,7 +96,7 @@ class BusClose(Message, frozen=True, tag="end_close"):
 
 
 class BusCancel(Message, frozen=True, tag="end_cancel"):
-    """``source`` ended the circuit that it was opening to ``node``, before knowing the other end's number."""
+    """``source`` ended the circuit that it was opening to ``node``; it doesn't know the other end's number yet."""
 
     node: Key
     source: CircuitEnd

@@ -1,4 +1,4 @@
-"""What the store's parts share: the database, the current deployment, and small checks."""
+"""What the parts of the store share: the database, the current deployment, and small helpers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from node.store.database import MAX_INTEGER, Database, Row
 from node.store.records import ChannelState
 from node.store.sqlite_errors import StoreError
 
-LIFE = tuple(ChannelState)
-"""A channel's states in their order."""
+STATES_IN_ORDER = tuple(ChannelState)
+"""A channel's states; it only moves on in this order."""
 
-LIVE = (ChannelState.OPENING, ChannelState.OPEN, ChannelState.CLOSING)
-"""States in which a channel may hold money."""
+LIVE_STATES = (ChannelState.OPENING, ChannelState.OPEN, ChannelState.CLOSING)
+"""The states in which a channel may hold money."""
 
 
 class StorePart:
-    """One table family over the shared database."""
+    """Some tables of the shared database.
+
+    Args:
+        database: The open database.
+        deployment: The chain deployment that is in use; ``None`` before the first binding.
+    """
 
     def __init__(self, database: Database, deployment: str | None) -> None:
         self._database = database
@@ -27,7 +32,7 @@ class StorePart:
 
     @property
     def deployment(self) -> str | None:
-        """The chain deployment that channels, receipts and totals belong to now; ``None`` before the first binding."""
+        """The chain deployment in use; channels, receipts and totals belong to it. ``None`` before the first one."""
         return self._deployment
 
     def _bound(self) -> str:
@@ -37,7 +42,10 @@ class StorePart:
 
 
 def check_range(**numbers: int) -> None:
-    """Refuse what a SQLite integer can't hold, before money is involved.
+    """Refuse negative numbers and those that a SQLite integer can't hold.
+
+    Args:
+        numbers: Each number under its name, which the error's message says.
 
     Raises:
         StoreError: ``bad_record``.
@@ -48,11 +56,11 @@ def check_range(**numbers: int) -> None:
 
 
 async def first_row(connection: aiosqlite.Connection, sql: str, parameters: Sequence[Any]) -> Row | None:
-    """The first row that a statement gives within a transaction."""
+    """Within a transaction, the first row of a statement's result, or ``None``."""
     rows = list(await connection.execute_fetchall(sql, parameters))
     return tuple(rows[0]) if rows else None
 
 
-def marks(values: Sequence[object]) -> str:
-    """As many SQL parameter marks as there are values."""
+def placeholders(values: Sequence[object]) -> str:
+    """As many SQL placeholders (``?, ?, …``) as there are values."""
     return ", ".join("?" * len(values))

@@ -1,11 +1,11 @@
-"""A buyer's channels: every change is on the disk before it returns, and what was signed only moves up."""
+"""A buyer's channels. Each change is on disk before its call returns; the signed amount never falls."""
 
 from __future__ import annotations
 
 import aiosqlite
 import msgspec
 
-from node.store.base import StorePart, check_range, marks
+from node.store.base import StorePart, check_range, placeholders
 from node.store.channel_table import ChannelTable
 from node.store.database import MAX_INTEGER
 from node.store.records import BuyerChannel, ChannelState
@@ -28,6 +28,14 @@ class BuyerChannels(StorePart):
         opened_at_ms: int,
     ) -> BuyerChannel:
         """Write an opening down before it is submitted, so that a crash in between loses nothing.
+
+        Args:
+            provider: The payee's address, 20 bytes.
+            signer: The voucher key's address, 20 bytes.
+            salt: What the voucher key was derived from.
+            deposit_nano: The deposit.
+            expiry_s: When the channel expires, chain time in seconds.
+            opened_at_ms: The time now, milliseconds UTC.
 
         Raises:
             StoreError: ``signer_in_use`` if that voucher key already has a channel here; ``bad_record``.
@@ -52,7 +60,7 @@ class BuyerChannels(StorePart):
                 raise StoreError("That voucher key already has a channel.", code="signer_in_use")
             fields = msgspec.structs.asdict(channel) | {"state": channel.state.value}
             await connection.execute(
-                f"INSERT INTO buyer_channels ({', '.join(fields)}) VALUES ({marks(tuple(fields))})",
+                f"INSERT INTO buyer_channels ({', '.join(fields)}) VALUES ({placeholders(tuple(fields))})",
                 tuple(fields.values()),
             )
 
@@ -62,9 +70,15 @@ class BuyerChannels(StorePart):
     async def confirm_opening(
         self, signer: bytes, channel_id: int, *, deposit_nano: int | None = None, expiry_s: int | None = None
     ) -> BuyerChannel:
-        """The chain has the channel: note its number, and what the chain says about it. Harmless when repeated.
+        """Note that the chain has the channel, with its number; repeating it changes nothing.
 
-        An opening given up on may be confirmed too: the chain has the last word.
+        An abandoned opening can be confirmed too, since the chain decides.
+
+        Args:
+            signer: The voucher key's address, which identifies the opening.
+            channel_id: The channel's number on the chain.
+            deposit_nano: The deposit as the chain has it; ``None`` keeps what is written.
+            expiry_s: The expiry as the chain has it; ``None`` keeps what is written.
 
         Raises:
             StoreError: ``unknown_channel`` if no opening has that signer; ``bad_record`` if it has another number.
@@ -98,17 +112,17 @@ class BuyerChannels(StorePart):
         return await self._database.write(confirm)
 
     async def abandon_opening(self, signer: bytes) -> None:
-        """The chain refused the opening for good; a channel that has its number is left alone."""
-        await self._database.write_at_once(
+        """Note that the chain refused the opening for good. A channel that has a number doesn't change."""
+        await self._database.write_statement(
             "UPDATE buyer_channels SET state = 'abandoned' WHERE deployment = ? AND signer = ? AND state = 'opening'",
             (self._bound(), signer),
         )
 
     async def raise_signed(self, channel_id: int, cumulative_nano: int) -> bool:
-        """Note that ``cumulative_nano`` is about to be signed. Send the voucher only after this returned ``True``.
+        """Note that ``cumulative_nano`` will be signed. Sign the voucher only after this returned ``True``.
 
         Returns:
-            Whether it is higher than everything before; ``False`` changes nothing.
+            Whether it is higher than every amount before; otherwise nothing changes.
 
         Raises:
             StoreError: ``unknown_channel``, ``channel_not_open``, or ``over_deposit``.
@@ -116,7 +130,7 @@ class BuyerChannels(StorePart):
         deployment = self._bound()
         check_range(cumulative_nano=cumulative_nano)
 
-        raised = await self._database.write_at_once(
+        raised = await self._database.write_statement(
             "UPDATE buyer_channels SET signed_nano = ?1 WHERE deployment = ?2 AND channel_id = ?3 AND state = 'open' "
             "AND ?1 <= deposit_nano AND ?1 > signed_nano RETURNING signed_nano",
             (cumulative_nano, deployment, channel_id),
@@ -142,10 +156,14 @@ class BuyerChannels(StorePart):
             )
             return True
 
-        return await self._database.write(advance)  # which tells why not, unless another write made it possible
+        return await self._database.write(advance)  # says why not, unless another write has made it possible
 
     async def raise_deposit(self, channel_id: int, deposit_nano: int) -> BuyerChannel:
-        """Note a confirmed top-up: the deposit in all, never lowered.
+        """Note a confirmed top-up. A lower amount changes nothing.
+
+        Args:
+            channel_id: The channel.
+            deposit_nano: The deposit in all.
 
         Raises:
             StoreError: ``unknown_channel`` or ``bad_record``.
@@ -158,7 +176,11 @@ class BuyerChannels(StorePart):
         )
 
     async def record_paid_out(self, channel_id: int, redeemed_nano: int) -> BuyerChannel:
-        """Note what the chain has paid out of the channel in all; never lowered.
+        """Note what the chain has paid out of the channel. A lower amount changes nothing.
+
+        Args:
+            channel_id: The channel.
+            redeemed_nano: What was paid out in all.
 
         Raises:
             StoreError: ``unknown_channel`` or ``bad_record``.
@@ -170,7 +192,7 @@ class BuyerChannels(StorePart):
         )
 
     async def set_buyer_channel_state(self, channel_id: int, state: ChannelState) -> BuyerChannel:
-        """Move a channel on in its life; a state already passed is left as it is.
+        """Move a channel on to a later state; an earlier one changes nothing.
 
         Raises:
             StoreError: ``unknown_channel``.

@@ -1,4 +1,4 @@
-"""What the two channel tables share: reading their rows, and moving amounts up and lives on."""
+"""What the two channel tables share: reading rows, raising amounts, moving states on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import aiosqlite
 import msgspec
 
-from node.store.base import LIFE, LIVE, first_row, marks
+from node.store.base import LIVE_STATES, STATES_IN_ORDER, first_row, placeholders
 from node.store.database import Database, Row
 from node.store.records import BuyerChannel, ChannelState, ProviderChannel
 from node.store.sqlite_errors import StoreError
@@ -17,11 +17,11 @@ Record = TypeVar("Record", bound=BuyerChannel | ProviderChannel)
 
 
 class ChannelTable(Generic[Record]):
-    """One of the tables.
+    """A table of channels.
 
     Args:
-        name: Its name.
-        record: What a row becomes; its fields are the columns that are read.
+        name: The table's name in the database.
+        record: The type of its rows; the fields are the columns.
     """
 
     def __init__(self, name: str, record: type[Record]) -> None:
@@ -44,10 +44,19 @@ class ChannelTable(Generic[Record]):
         values: Sequence[object] = (),
         order: str = "opened_at_ms DESC, rowid DESC",
     ) -> list[Record]:
-        """A deployment's channels that fulfil a condition, newest first; empty before the first binding."""
-        states = LIVE if live_only else LIFE
+        """A deployment's channels, newest first; empty before the first binding.
+
+        Args:
+            database: The open database.
+            deployment: The deployment; ``None`` for none.
+            live_only: Whether to leave out channels that hold no money any more.
+            where: A further SQL condition.
+            values: The parameters of that condition.
+            order: The SQL terms to sort by.
+        """
+        states = LIVE_STATES if live_only else STATES_IN_ORDER
         rows = await database.rows(
-            f"SELECT {self._columns} FROM {self._name} WHERE deployment = ? AND state IN ({marks(states)}) "
+            f"SELECT {self._columns} FROM {self._name} WHERE deployment = ? AND state IN ({placeholders(states)}) "
             f"AND {where} ORDER BY {order}",
             (deployment or "", *(state.value for state in states), *values),
         )
@@ -78,7 +87,7 @@ class ChannelTable(Generic[Record]):
     async def raise_to(
         self, connection: aiosqlite.Connection, deployment: str, channel_id: int, column: str, value: int
     ) -> Record:
-        """Within a transaction, lift an amount, never lower it.
+        """Within a transaction, raise an amount; a lower value changes nothing.
 
         Raises:
             StoreError: ``unknown_channel``.
@@ -92,13 +101,13 @@ class ChannelTable(Generic[Record]):
     async def move_on(
         self, connection: aiosqlite.Connection, deployment: str, channel_id: int, state: ChannelState
     ) -> Record:
-        """Within a transaction, move a channel on in its life; a state already passed is left as it is.
+        """Within a transaction, move a channel on to a later state; an earlier one changes nothing.
 
         Raises:
             StoreError: ``unknown_channel``.
         """
         known = await self.one(connection, deployment, channel_id)
-        if LIFE.index(state) <= LIFE.index(known.state):
+        if STATES_IN_ORDER.index(state) <= STATES_IN_ORDER.index(known.state):
             return known
         await connection.execute(
             f"UPDATE {self._name} SET state = ? WHERE deployment = ? AND channel_id = ?",
@@ -113,5 +122,5 @@ class ChannelTable(Generic[Record]):
 
 
 def unknown_channel() -> StoreError:
-    """A number that no channel here has."""
+    """The error for a number that no channel here has."""
     return StoreError("That channel is not known here.", code="unknown_channel")

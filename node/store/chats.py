@@ -17,14 +17,14 @@ _decode_messages = msgspec.msgpack.Decoder(tuple[ChatMessage, ...]).decode
 
 
 class Chats(StorePart):
-    """Chat sessions and settings: conveniences, so they carry no money."""
+    """Chat sessions and small settings; no money depends on them."""
 
     async def save_chat(self, session: ChatSession, *, updated_ms: int | None = None) -> None:
-        """Write a chat down, or replace what was saved under its id.
+        """Save a chat, or replace the one with the same id.
 
         Args:
             session: The whole conversation.
-            updated_ms: When it was last used; now unless given.
+            updated_ms: When it was last used, milliseconds UTC; ``None`` for now.
 
         Raises:
             StoreError: ``bad_record`` if a time is out of range.
@@ -41,10 +41,10 @@ class Chats(StorePart):
             _encode(session.messages),
         )
 
-        await self._database.write_at_once("INSERT OR REPLACE INTO chats VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        await self._database.write_statement("INSERT OR REPLACE INTO chats VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
     async def chats(self, limit: int = 200) -> list[ChatSession]:
-        """Saved chats with their messages, the last used first."""
+        """Saved chats with their messages, the most recently used first."""
         rows = await self._database.rows(
             f"SELECT {_COLUMNS} FROM chats ORDER BY updated_ms DESC, rowid DESC LIMIT ?", (limit,)
         )
@@ -53,7 +53,7 @@ class Chats(StorePart):
     async def delete_chat(self, session_id: str) -> bool:
         """Delete a chat; whether there was one."""
         sql = "DELETE FROM chats WHERE session_id = ? RETURNING session_id"
-        return bool(await self._database.write_at_once(sql, (session_id,)))
+        return bool(await self._database.write_statement(sql, (session_id,)))
 
     async def setting(self, key: str) -> str | None:
         """A setting's value."""
@@ -62,7 +62,7 @@ class Chats(StorePart):
 
     async def save_setting(self, key: str, value: str) -> None:
         """Set a setting."""
-        await self._database.write_at_once("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, value))
+        await self._database.write_statement("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, value))
 
 
 def _chat(row: Row) -> ChatSession:

@@ -1,4 +1,4 @@
-"""The one owner of the SQLite connection: opening, migrating, and atomic, durable, cancel-safe transactions."""
+"""The SQLite connection: opening, migrations, and transactions that are atomic, durable and safe to cancel."""
 
 from __future__ import annotations
 
@@ -21,20 +21,23 @@ Result = TypeVar("Result")
 Row = tuple[Any, ...]
 
 APPLICATION_ID = 0x49574154
-"""``IWAT`` in the file's header, so that another program's database is never taken for ours."""
+"""``IWAT`` in the file's header tells our database from another program's."""
 
 BUSY_TIMEOUT_MS = 5_000
 MAX_INTEGER = 2**63 - 1
-"""What a SQLite integer holds."""
+"""The largest SQLite integer."""
 
 _WAL_RETRY_S = 0.01
 
 _FULL_CHECK_BELOW_BYTES = 64 * 1024 * 1024
-"""Files below this are checked whole on opening, in well under a second."""
+"""Smaller files are checked completely when they are opened, which takes well under a second."""
 
 
 class Database:
-    """One connection in WAL mode with ``synchronous=FULL``: when a write returns, it is on the disk."""
+    """One connection in WAL mode with ``synchronous=FULL``: when a write returns, it is on disk.
+
+    Made by :meth:`open`.
+    """
 
     def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
         self._connection = connection
@@ -72,7 +75,7 @@ class Database:
         return database
 
     async def close(self) -> None:
-        """Wait for the writes under way, then close. Harmless when repeated."""
+        """Wait for running writes, then close; calling it twice does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -89,35 +92,34 @@ class Database:
         """
         try:
             async with self._lock:
-                # It may have been closed while this waited.
+                # It may have been closed while this waited for the lock.
                 self._check_open()
                 return [tuple(row) for row in await self._connection.execute_fetchall(sql, parameters)]
         except sqlite3.Error as error:
             raise store_error(error, self._path) from None
 
     async def write(self, work: Callable[[aiosqlite.Connection], Awaitable[Result]]) -> Result:
-        """Run ``work`` in one transaction; it is durable when this returns, and undone when it raises.
+        """Run ``work`` in one transaction. It is durable when this returns, and undone when it raises.
 
-        A cancelled caller still waits for the transaction's end, so it is never left half open: the write may stay, but
-        it is never split.
+        A cancelled caller still waits until the transaction has ended: all of it is written, or nothing.
 
         Raises:
             StoreError: If the database failed, or whatever ``work`` raised.
         """
-        return await self._to_its_end(self._transaction(work))
+        return await self._run_to_completion(self._transaction(work))
 
-    async def write_at_once(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
-        """Run one statement that is a transaction by itself, as :meth:`write` would; returns the rows that it gives.
+    async def write_statement(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
+        """Run one statement as a transaction of its own, like :meth:`write`; returns the rows of its result.
 
-        A transaction of several statements goes to the connection's thread and back for each of them, which takes long
-        while an engine uses every core.
+        A transaction of several statements switches to the connection's thread for each one, which takes long while an
+        engine uses every core.
 
         Raises:
             StoreError: If the database failed.
         """
-        return await self._to_its_end(self._statement(sql, parameters))
+        return await self._run_to_completion(self._statement(sql, parameters))
 
-    async def _to_its_end(self, write: Coroutine[Any, Any, Result]) -> Result:
+    async def _run_to_completion(self, write: Coroutine[Any, Any, Result]) -> Result:
         try:
             self._check_open()
         except StoreError:
@@ -149,7 +151,7 @@ class Database:
                     result = await work(self._connection)
                     await self._connection.execute("COMMIT")
                 except BaseException:
-                    # Refused only where nothing is open any more: SQLite rolled back, or the commit went through.
+                    # It fails only when no transaction is open: SQLite has rolled back, or the commit succeeded.
                     with contextlib.suppress(sqlite3.OperationalError):
                         await self._connection.execute("ROLLBACK")
                     raise
@@ -162,7 +164,7 @@ class Database:
     def _forget_write(self, task: asyncio.Task[Any]) -> None:
         self._writes.discard(task)
         if not task.cancelled():
-            # Marks the exception as seen: a caller that was cancelled meanwhile has nobody to hand it to.
+            # Marks the exception as retrieved, since a cancelled caller doesn't.
             task.exception()
 
     def _check_open(self) -> None:
@@ -183,7 +185,7 @@ class Database:
             )
 
     async def _enter_wal_mode(self) -> None:
-        # SQLite refuses this at once, without its busy timeout, while another connection does the same to a new file.
+        # While another connection does the same with a new file, SQLite refuses at once, without its busy timeout.
         deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1_000
         while True:
             try:
@@ -195,7 +197,7 @@ class Database:
                 await asyncio.sleep(_WAL_RETRY_S)
 
     async def _migrate(self) -> None:
-        # In this order: another process may commit the first schema between the reads, with its application id.
+        # The order matters: between these reads another process may commit the first schema and its application id.
         is_empty = int(await self._value("SELECT count(*) FROM sqlite_schema")) == 0
         application_id = int(await self._value("PRAGMA application_id"))
         version = int(await self._value("PRAGMA user_version"))
@@ -227,10 +229,13 @@ class Database:
 
 
 def _prepare_file(path: Path) -> int:
-    """Make the folder and an empty private file where there is none (SQLite would use the umask); returns its size.
+    """Make the folder and an empty private file if there is none (SQLite would use the umask).
 
-    The file itself is never opened here: closing it would drop every POSIX lock that this process holds on it through
+    An existing file is not opened here: closing it would drop every POSIX lock that this process has on it through
     SQLite (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+
+    Returns:
+        The file's size in bytes.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Receipts, jobs and their sums: what was done for whom, and what it earned or cost, across restarts."""
+"""Receipts, jobs and their totals, of both roles."""
 
 from __future__ import annotations
 
@@ -27,18 +27,22 @@ class History(StorePart):
     async def save_receipt(self, role: Role, receipt: Receipt) -> Receipt | None:
         """Keep a *verified* receipt. Saving the same one again changes nothing.
 
+        Args:
+            role: The side that keeps it.
+            receipt: The receipt.
+
         Returns:
-            For a buyer, an earlier receipt with the same number and other content: the pair is evidence against the
-            provider. Otherwise ``None``.
+            For a buyer, an earlier receipt with the same number and different content, if there is one: both together
+            are evidence against the provider.
 
         Raises:
-            StoreError: ``receipt_conflict`` if a provider would keep a second one for a number: it must not be sent.
+            StoreError: ``receipt_conflict`` if a provider already has another one with that number: don't send it.
         """
         deployment = self._bound()
         struct_hash = receipt_struct_hash(receipt)
         key = (deployment, role, receipt.channel_id, receipt.sequence)
 
-        first = await self._database.write_at_once(
+        first = await self._database.write_statement(
             "INSERT INTO receipts SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS (SELECT 1 FROM receipts WHERE "
             "deployment = ?1 AND role = ?2 AND channel_id = ?3 AND sequence = ?4) RETURNING sequence",
             (*key, struct_hash, _encode(receipt)),
@@ -69,7 +73,13 @@ class History(StorePart):
     async def receipts(
         self, *, role: Role | None = None, channel_id: int | None = None, limit: int = 100
     ) -> list[Receipt]:
-        """This deployment's receipts, newest first."""
+        """This deployment's receipts, newest first.
+
+        Args:
+            role: Only this side's; ``None`` for both.
+            channel_id: Only this channel's; ``None`` for all.
+            limit: How many at most.
+        """
         rows = await self._database.rows(
             "SELECT receipt FROM receipts WHERE deployment = ?1 AND (?2 IS NULL OR role = ?2) "
             "AND (?3 IS NULL OR channel_id = ?3) ORDER BY rowid DESC LIMIT ?4",
@@ -87,7 +97,7 @@ class History(StorePart):
         return _decode_receipt(rows[0][0]) if rows else None
 
     async def conflicting_receipts(self, limit: int = 100) -> list[tuple[Receipt, Receipt]]:
-        """Pairs of verified receipts that number one request of this deployment and say different things about it."""
+        """Pairs of verified receipts of this deployment that have the same number and different content."""
         rows = await self._database.rows(
             "SELECT min(rowid), max(rowid) FROM receipts WHERE deployment = ? AND role = 'buyer' "
             "GROUP BY channel_id, sequence HAVING count(*) > 1 ORDER BY min(rowid) LIMIT ?",
@@ -104,7 +114,7 @@ class History(StorePart):
         return pairs
 
     async def save_job(self, job: JobRecord) -> None:
-        """Write a job down, or replace what was known about it (by role and id).
+        """Write a job down, or replace the record with the same role and id.
 
         Raises:
             StoreError: ``bad_record`` if a number is out of range.
@@ -120,7 +130,7 @@ class History(StorePart):
         names = _JOB_COLUMNS.split(", ")
         updates = ", ".join(f"{name} = excluded.{name}" for name in names if name not in ("job_id", "role"))
 
-        await self._database.write_at_once(
+        await self._database.write_statement(
             f"INSERT INTO jobs ({_JOB_COLUMNS}, deployment) VALUES ({', '.join('?' * len(names))}, ?) "
             f"ON CONFLICT (role, job_id) DO UPDATE SET {updates}",
             (*(values[name] for name in names), self._deployment or ""),
@@ -129,12 +139,12 @@ class History(StorePart):
     async def jobs(
         self, limit: int = 100, *, role: Role | None = None, before_ms: int | None = None
     ) -> list[JobRecord]:
-        """The last jobs, newest first, those of archived deployments included.
+        """The newest jobs first, including those of archived deployments.
 
         Args:
             limit: How many at most.
-            role: Only this side's.
-            before_ms: Only jobs started before this, for paging.
+            role: Only this side's; ``None`` for both.
+            before_ms: Only jobs that started before this time, for paging.
         """
         rows = await self._database.rows(
             f"SELECT {_JOB_COLUMNS} FROM jobs WHERE (?1 IS NULL OR role = ?1) AND (?2 IS NULL OR started_ms < ?2) "
@@ -151,7 +161,7 @@ class History(StorePart):
         return _job(rows[0]) if rows else None
 
     async def end_unfinished_jobs(self, at_ms: int) -> int:
-        """After a crash: jobs that were running ended with ``interrupted``. Returns how many there were."""
+        """After a crash, end the jobs that were running with the code ``interrupted``; returns their number."""
 
         async def end(connection: aiosqlite.Connection) -> int:
             cursor = await connection.execute(
@@ -164,7 +174,12 @@ class History(StorePart):
         return await self._database.write(end)
 
     async def totals(self, role: Role, *, since_ms: int = 0) -> JobTotals:
-        """Sums over the jobs that finished since then on this deployment."""
+        """Totals of the jobs of one role that finished on this deployment.
+
+        Args:
+            role: Whose jobs.
+            since_ms: Only jobs that finished from this time on, milliseconds UTC.
+        """
         rows = await self._database.rows(
             "SELECT count(*), coalesce(sum(error_code <> ''), 0), coalesce(sum(input_tokens), 0), "
             "coalesce(sum(output_tokens), 0), coalesce(sum(amount_nano), 0) FROM jobs "
@@ -181,7 +196,7 @@ class History(StorePart):
         )
 
     async def earnings(self, since_ms: int = 0) -> JobTotals:
-        """What providing earned since then."""
+        """Totals of the provider's jobs that finished from ``since_ms`` on."""
         return await self.totals("provider", since_ms=since_ms)
 
 

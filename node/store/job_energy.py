@@ -1,4 +1,4 @@
-"""What renting out took from the machine, job by job and device by device, and what was left of the earnings."""
+"""Energy of the provider's jobs by job and device, and the earnings less its cost."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _KEYS: dict[Grouping, str] = {
 
 
 class JobEnergies(StorePart):
-    """Energy beside the jobs of the provider's side. A job without a row is one whose energy is not known."""
+    """The energy of the provider's jobs. The energy of a job without a row is not known."""
 
     async def save_job_energy(self, job_id: str, shares: Sequence[JobEnergy]) -> None:
-        """Keep what a job took, a row a device; saving it again replaces it."""
+        """Keep a job's energy, one row for each device; saving it again replaces it."""
         for one in shares:
             check_range(energy_mj=one.energy_mj, cost_nano=one.cost_nano, earned_nano=one.earned_nano)
         rows = [(job_id, s.device, s.energy_mj, s.cost_nano, s.earned_nano, int(s.is_estimate)) for s in shares]
@@ -39,7 +39,12 @@ class JobEnergies(StorePart):
         await self._database.write(write)
 
     async def net_totals(self, by: Grouping, *, since_ms: int = 0) -> list[NetTotal]:
-        """Earnings, energy and its cost of the jobs finished since then: a row an hour, a day (UTC) or a model."""
+        """Earnings, energy and energy cost of the provider's finished jobs, in groups.
+
+        Args:
+            by: What makes a group: an hour (UTC), a day (UTC), a model, or all jobs together.
+            since_ms: Only jobs that finished from this time on, milliseconds UTC.
+        """
         rows = await self._database.rows(
             "WITH each AS (SELECT j.finished_ms, j.model, j.output_tokens, j.amount_nano, sum(e.energy_mj) AS energy, "
             "sum(e.cost_nano) AS cost, max(e.is_estimate) AS guessed FROM jobs j "
@@ -53,7 +58,7 @@ class JobEnergies(StorePart):
         return [_total(row) for row in rows]
 
     async def net_by_device(self, *, since_ms: int = 0) -> list[NetTotal]:
-        """The same a device; a job on two devices counts at both, with each one's part of what it earned."""
+        """The same by device. A job on two devices counts for both, each with its part of the earnings."""
         rows = await self._database.rows(
             "SELECT e.device, count(*), 0, sum(e.earned_nano), sum(e.energy_mj), sum(e.cost_nano), "
             "max(e.is_estimate), 0 FROM jobs j JOIN job_energy e ON e.job_id = j.job_id "
@@ -63,7 +68,7 @@ class JobEnergies(StorePart):
         return [_total(row) for row in rows]
 
     async def job_energies(self, model: str, limit: int = 200) -> list[tuple[int, int, int, bool]]:
-        """Of a model's newest jobs: input tokens, output tokens, millijoules, and whether any of it is an estimate."""
+        """A model's newest jobs: input tokens, output tokens, millijoules, and whether that is partly an estimate."""
         rows = await self._database.rows(
             "SELECT j.input_tokens, j.output_tokens, sum(e.energy_mj), max(e.is_estimate) FROM jobs j "
             "JOIN job_energy e ON e.job_id = j.job_id WHERE j.role = 'provider' AND j.model = ? "

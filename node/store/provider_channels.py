@@ -1,4 +1,4 @@
-"""A provider's channels: vouchers are on the disk before they are acknowledged, and only go up."""
+"""A provider's channels. A voucher is on disk before it is acknowledged; the best voucher's amount never falls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ProviderChannels(StorePart):
         opened_at_ms: int,
         redeemed_nano: int = 0,
     ) -> ProviderChannel:
-        """Note a channel as the chain confirms it; a known one keeps its vouchers and only takes a higher deposit.
+        """Note a channel as the chain confirms it. A known one keeps its vouchers, and its deposit never falls.
 
         Args:
             channel_id: Its number on the chain.
@@ -36,7 +36,7 @@ class ProviderChannels(StorePart):
             signer: The voucher key's address.
             deposit_nano: The *confirmed* deposit in all: the ceiling of every voucher.
             expiry_s: When it expires on chain.
-            opened_at_ms: When this node first met it.
+            opened_at_ms: When this node first saw it, milliseconds UTC.
             redeemed_nano: What the chain has paid out already.
 
         Raises:
@@ -60,7 +60,7 @@ class ProviderChannels(StorePart):
                     signer,
                     deposit_nano,
                     min(expiry_s, MAX_INTEGER),
-                    # What was redeemed was charged, even when this node's database was lost meanwhile.
+                    # What was redeemed was also delivered, even if this node lost its database since.
                     redeemed_nano,
                     redeemed_nano,
                     opened_at_ms,
@@ -74,10 +74,10 @@ class ProviderChannels(StorePart):
         return await self._database.write(upsert)
 
     async def accept_voucher(self, voucher: Voucher) -> bool:
-        """Keep a *verified* voucher. Acknowledge it, or work against it, only after this returned ``True``.
+        """Keep a *verified* voucher. Acknowledge it, or count it as paid, only after this returned ``True``.
 
         Returns:
-            Whether it is higher than the best one; ``False`` changes nothing.
+            Whether it is higher than the best one; otherwise nothing changes.
 
         Raises:
             StoreError: ``unknown_channel``, ``over_deposit``, or ``channel_not_open`` if it is closed.
@@ -85,7 +85,7 @@ class ProviderChannels(StorePart):
         deployment = self._bound()
         check_range(cumulative_nano=voucher.cumulative_nano)
 
-        accepted = await self._database.write_at_once(
+        accepted = await self._database.write_statement(
             "UPDATE provider_channels SET voucher_nano = ?1, voucher_signature = ?2 "
             "WHERE deployment = ?3 AND channel_id = ?4 AND state NOT IN ('closed', 'abandoned') "
             "AND ?1 <= deposit_nano AND ?1 > voucher_nano RETURNING voucher_nano",
@@ -109,10 +109,14 @@ class ProviderChannels(StorePart):
             )
             return True
 
-        return await self._database.write(accept)  # which tells why not, unless another write made it possible
+        return await self._database.write(accept)  # says why not, unless another write has made it possible
 
     async def record_redeemed(self, channel_id: int, redeemed_nano: int) -> ProviderChannel:
-        """Note what the chain has paid out in all; never lowered.
+        """Note what the chain has paid out. A lower amount changes nothing.
+
+        Args:
+            channel_id: The channel.
+            redeemed_nano: What was paid out in all.
 
         Raises:
             StoreError: ``unknown_channel`` or ``bad_record``.
@@ -124,7 +128,7 @@ class ProviderChannels(StorePart):
         )
 
     async def set_provider_channel_state(self, channel_id: int, state: ChannelState) -> ProviderChannel:
-        """Move a channel on in its life; a state already passed is left as it is.
+        """Move a channel on to a later state; an earlier one changes nothing.
 
         Raises:
             StoreError: ``unknown_channel``.
@@ -133,7 +137,7 @@ class ProviderChannels(StorePart):
         return await self._database.write(lambda connection: _TABLE.move_on(connection, deployment, channel_id, state))
 
     async def next_receipt_sequence(self, channel_id: int, charged_nano: int = 0) -> int:
-        """Take the channel's next receipt number, from 0; it is never given twice, whatever crashes.
+        """Take the channel's next receipt number, from 0. No number is given twice, not even after a crash.
 
         Args:
             channel_id: The channel.
@@ -143,7 +147,7 @@ class ProviderChannels(StorePart):
             StoreError: ``unknown_channel`` or ``bad_record``.
         """
         check_range(charged_nano=charged_nano)
-        rows = await self._database.write_at_once(
+        rows = await self._database.write_statement(
             "UPDATE provider_channels SET next_sequence = next_sequence + 1, charged_nano = max(charged_nano, ?) "
             "WHERE deployment = ? AND channel_id = ? RETURNING next_sequence - 1",
             (charged_nano, self._bound(), channel_id),

@@ -1,4 +1,4 @@
-"""The values that the store keeps and gives back: frozen, in bytes and integers, with no database in them.
+"""The records of the store: frozen values of bytes and integers.
 
 Addresses are 20 bytes, amounts nano, times milliseconds UTC unless a name says otherwise.
 """
@@ -14,10 +14,10 @@ Role = Literal["buyer", "provider"]
 
 
 class ChannelState(StrEnum):
-    """A channel's life; it only ever moves down this list."""
+    """The state of a channel; it only moves on in this order."""
 
     OPENING = "opening"
-    """Written down before the opening was submitted; its number is not known yet."""
+    """Written down before the opening was submitted; the channel's number is not known yet."""
     OPEN = "open"
     CLOSING = "closing"
     CLOSED = "closed"
@@ -33,7 +33,7 @@ class BuyerChannel(msgspec.Struct, frozen=True, kw_only=True):
     """``None`` while opening."""
     provider: bytes
     signer: bytes
-    """The voucher key's address; unique within a deployment, so it finds an opening again after a crash."""
+    """The voucher key's address. It is unique within a deployment, so an opening can be found again after a crash."""
     salt: bytes
     """What the voucher key was derived from (``UnlockedAccount.derive_voucher_key``)."""
     deposit_nano: int
@@ -65,7 +65,7 @@ class ProviderChannel(msgspec.Struct, frozen=True, kw_only=True):
     voucher_signature: bytes
     """64 bytes, or empty before the first voucher."""
     charged_nano: int
-    """What was delivered in all, paid or not; a new session goes on from here."""
+    """The price of everything delivered, paid or not; a new session continues from here."""
     redeemed_nano: int
     """What the chain has paid out."""
     state: ChannelState
@@ -101,7 +101,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobTotals(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums over finished jobs of one role."""
+    """Totals of the finished jobs of one role."""
 
     jobs: int
     failed: int
@@ -112,11 +112,11 @@ class JobTotals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobEnergy(msgspec.Struct, frozen=True, kw_only=True):
-    """What one job took from one device."""
+    """The energy that one job took from one device."""
 
     device: str
     energy_mj: int
-    """Millijoules that would not have been taken without it."""
+    """Millijoules above what the device takes when idle."""
     cost_nano: int
     earned_nano: int
     """This device's part of what the job earned; the parts of all its devices add up to it."""
@@ -124,7 +124,7 @@ class JobEnergy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NetTotal(msgspec.Struct, frozen=True, kw_only=True):
-    """What renting out earned and what its power cost, over some jobs."""
+    """The earnings and the energy cost of some jobs."""
 
     name: str
     """The hour's or day's beginning in milliseconds UTC, the model, or the device."""
@@ -134,18 +134,18 @@ class NetTotal(msgspec.Struct, frozen=True, kw_only=True):
     energy_mj: int
     cost_nano: int
     is_estimate: bool
-    """Whether any of the energy is."""
+    """Whether any part of the energy is estimated."""
     unmeasured_jobs: int
-    """Jobs whose energy nobody knows: it counts as none."""
+    """Jobs whose energy is not known; it counts as zero."""
 
     @property
     def net_nano(self) -> int:
-        """What was left; may be below zero."""
+        """Earnings less cost; may be below zero."""
         return self.earned_nano - self.cost_nano
 
 
 class ForeignDeployment(msgspec.Struct, frozen=True, kw_only=True):
-    """An archived deployment: a chain that this home once used, and what it still knows of it."""
+    """An archived deployment: a chain that this home used before, and how many channels it has there."""
 
     deployment: str
     archived_at_ms: int

@@ -1,7 +1,8 @@
-"""What SQLite says when it fails, as coded errors with what to do about them."""
+"""Coded errors, with what to do about them, for the ways in which SQLite and the file system fail."""
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from pathlib import Path
 
@@ -37,7 +38,12 @@ _BY_PRIMARY_CODE: dict[int, tuple[ErrorCode, str, str]] = {
 
 
 def store_error(error: sqlite3.Error, path: Path) -> StoreError:
-    """The coded error for what SQLite raised; SQLite's own text stays out, since it may quote values."""
+    """The coded error for an exception of SQLite. SQLite's own text is left out, since it may quote values.
+
+    Args:
+        error: What SQLite raised.
+        path: The database's file, for the fix.
+    """
     primary_code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if isinstance(error, sqlite3.ProgrammingError):
         return StoreError("The database is closed.", code="store_closed")
@@ -48,8 +54,13 @@ def store_error(error: sqlite3.Error, path: Path) -> StoreError:
 
 
 def path_error(error: OSError, path: Path) -> StoreError:
-    """The coded error for a file system that refused the database's place."""
-    if error.errno in (28, 122):  # ENOSPC, EDQUOT
+    """The coded error for a database file or folder that could not be made.
+
+    Args:
+        error: What the operating system raised.
+        path: The database's file, for the fix.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError("The disk is full.", code="disk_full", fix=f"Free some space on the disk that holds {path}.")
     return StoreError(
         f"The database can't be opened ({error.strerror or type(error).__name__}).",

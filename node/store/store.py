@@ -1,4 +1,4 @@
-"""The store: everything a node must still know after ``kill -9``, behind one object."""
+"""The store: everything that a node must still know after ``kill -9``, in one object."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from node.store.rejections import Rejections
 
 
 class Store(BuyerChannels, ProviderChannels, History, JobEnergies, Rejections, Chats):
-    """The node's database. Open it once a process, share the object, and close it at the end.
+    """The node's database. Open it once in a process, share the object, and close it at the end.
 
     Channels, receipts and totals belong to a *deployment* of the rollup. :meth:`bind_deployment` says which one is in
     use; records of another stay, archived under its id.
@@ -42,7 +42,7 @@ class Store(BuyerChannels, ProviderChannels, History, JobEnergies, Rejections, C
         return cls(database, str(rows[0][0]) if rows else None)
 
     async def close(self) -> None:
-        """Finish the writes under way and close. Harmless when repeated."""
+        """Wait for running writes and close; calling it twice does nothing."""
         await self._database.close()
 
     async def __aenter__(self) -> Store:
@@ -57,8 +57,8 @@ class Store(BuyerChannels, ProviderChannels, History, JobEnergies, Rejections, C
         """Say which chain deployment (``ChainInfo.deployment``) is in use.
 
         Returns:
-            ``True`` if it is the one known here, or the first. ``False`` if this home's channels live on another one:
-            nothing has changed then; ask, and call :meth:`archive_foreign`.
+            ``True`` if this home uses that deployment, or uses none yet. ``False`` if this home's channels belong to
+            another one; nothing has changed then: ask the user, and call :meth:`archive_foreign`.
         """
         deployment = deployment.lower()
         if self._deployment is not None:
@@ -67,16 +67,20 @@ class Store(BuyerChannels, ProviderChannels, History, JobEnergies, Rejections, C
         return True
 
     async def archive_foreign(self, deployment: str, *, at_ms: int | None = None) -> None:
-        """Go over to another deployment: what belongs to the present one is archived under its id, never deleted.
+        """Use another deployment. The records of the present one are archived under its id, not deleted.
 
-        Going back to an archived deployment brings its channels back.
+        Using an archived deployment again brings its channels back.
+
+        Args:
+            deployment: The id of the deployment to use.
+            at_ms: The time of archiving, milliseconds UTC; ``None`` for now.
         """
         deployment = deployment.lower()
         if deployment != self._deployment:
             await self._switch(deployment, archived_at_ms=time.time_ns() // 1_000_000 if at_ms is None else at_ms)
 
     async def archived_deployments(self) -> list[ForeignDeployment]:
-        """Deployments that this home once used, the last archived first."""
+        """Deployments that this home used before, the last archived one first."""
         rows = await self._database.rows(
             "SELECT deployment, archived_at_ms, "
             "(SELECT count(*) FROM buyer_channels b WHERE b.deployment = d.deployment), "

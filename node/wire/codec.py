@@ -1,6 +1,6 @@
-"""The one boundary that bytes from a peer pass: bounded, decoded and validated, or a coded error.
+"""Encodes and decodes the relay protocol's messages: bytes become a valid message within its bounds, or a coded error.
 
-One websocket binary message carries one msgpack message; the websocket does the framing.
+One binary websocket message carries one msgpack message; the websocket does the framing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from node.wire import messages as m
 from node.wire.wire_error import WireError
 
 MAX_MESSAGE_BYTES: Final = m.MAX_OFFERS_PER_NODE * (m.MAX_OFFER_BYTES + 8) + 1024
-"""No message of the protocol is larger, whatever a relay's limits are."""
+"""The largest message of the protocol; a relay's own limits may be lower."""
 MAX_HANDSHAKE_BYTES: Final = 1024
 
 MessageT = TypeVar("MessageT")
@@ -28,11 +28,11 @@ def encode(message: m.Message) -> bytes:
 
 
 class Reader(Generic[MessageT]):
-    """Decodes one kind or union of messages, and refuses everything else.
+    """Decodes the messages of one type or union, and refuses all others.
 
     Args:
-        types: The message type or union that is allowed here.
-        max_bytes: The largest encoded message.
+        types: The message type or union that is allowed.
+        max_bytes: The largest encoded message that is allowed.
     """
 
     def __init__(self, types: type[MessageT], max_bytes: int) -> None:
@@ -79,13 +79,13 @@ def welcome_reader() -> Reader[m.Welcome | m.Failure]:
 
 @functools.cache
 def node_reader(max_bytes: int = MAX_MESSAGE_BYTES) -> Reader[m.NodeMessage]:
-    """A reader of what a welcome node may send."""
+    """A reader of what a node may send after its handshake."""
     return Reader(m.NodeMessage, max_bytes)  # type: ignore[arg-type]  # a union is a type to msgspec
 
 
 @functools.cache
 def relay_reader(max_bytes: int = MAX_MESSAGE_BYTES) -> Reader[m.RelayMessage]:
-    """A reader of what a relay may send to a welcome node."""
+    """A reader of what a relay may send to a node after the handshake."""
     return Reader(m.RelayMessage, max_bytes)  # type: ignore[arg-type]  # a union is a type to msgspec
 
 

@@ -1,7 +1,7 @@
 """The messages between a node and a relay, and the sizes that every field keeps to.
 
-Every message is a msgpack array whose first element names its type. The constraints stand in the types, so decoding
-*is* validating: what ``node.wire.codec`` returns needs no further check of shape or size.
+Every message is a msgpack array whose first element names its type. The types contain the constraints: a message that
+``node.wire.codec`` returns has a valid shape and size.
 
 After the handshake (``Hello``, ``Challenge``, ``Auth``, ``Welcome``) both sides count the messages they send, from one;
 ``Ack``, ``Ping``, ``Pong`` and ``Failure`` are not counted. A side keeps counted messages until the other says how
@@ -20,14 +20,14 @@ PROTOCOL_MAX: Final = 1
 MAX_FRAME_BYTES: Final = 262_144
 """The largest circuit frame any relay may allow; a relay's own limit stands in its ``Welcome``."""
 MAX_FIRST_BYTES: Final = 256
-"""The largest frame that may travel with an ``Open``: a greeting, not a message."""
+"""The largest frame that may travel with an ``Open``: enough for the hello of a handshake."""
 MAX_OFFER_BYTES: Final = 32_768
 MAX_OFFERS_PER_NODE: Final = 64
 MAX_PAGE_OFFERS: Final = 256
 MAX_WINDOW_BYTES: Final = 16 * 1024 * 1024
 MAX_COUNT: Final = 2**53 - 1
 FRAME_COST_BYTES: Final = 64
-"""What a frame costs of its circuit's credit besides its own length, so that empty frames aren't free."""
+"""What a frame costs of its circuit's credit in addition to its length, so that empty frames aren't free."""
 
 Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
@@ -44,16 +44,16 @@ First = Annotated[bytes, Meta(max_length=MAX_FIRST_BYTES)]
 
 
 def first_cost_bytes(first: bytes) -> int:
-    """What the frame that came with an ``Open`` costs of its circuit's credit; an empty one is none."""
+    """What the first frame in an ``Open`` costs of its circuit's credit, in bytes; nothing if there is none."""
     return len(first) + FRAME_COST_BYTES if first else 0
 
 
 class Message(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
-    """What all messages are: an immutable msgpack array."""
+    """The base of all messages: an immutable msgpack array."""
 
 
 class Hello(Message, frozen=True, tag="hello"):
-    """Node → relay, first: who wants in, and which protocol versions it speaks."""
+    """Node → relay, first: the node's identity, and the protocol versions that it speaks."""
 
     min_version: Version
     max_version: Version
@@ -79,7 +79,7 @@ class Auth(Message, frozen=True, tag="auth"):
 
 
 class Welcome(Message, frozen=True, tag="welcome"):
-    """Relay → node: the session, where it goes on, and the relay's limits."""
+    """Relay → node: the session, how far it got if it was resumed, and the relay's limits."""
 
     token: Key
     resumed: bool
@@ -96,7 +96,7 @@ class Welcome(Message, frozen=True, tag="welcome"):
 
 
 class Publish(Message, frozen=True, tag="publish"):
-    """Node → relay: these are all my offers now; they replace the earlier ones."""
+    """Node → relay: all offers of this node; they replace the earlier ones."""
 
     request: Count
     offers: Annotated[tuple[Offer, ...], Meta(max_length=MAX_OFFERS_PER_NODE)]
@@ -134,8 +134,8 @@ class Page(Message, frozen=True, tag="page"):
 class Open(Message, frozen=True, tag="open"):
     """Node → relay: open a circuit to ``peer``. The node numbers its own with rising odd numbers.
 
-    ``first`` is the circuit's first frame, unless it is empty: it saves a greeting the way there and back. It costs of
-    the window that the acceptance brings what a ``Data`` would.
+    ``first`` is the circuit's first frame, or empty for none. It saves a round trip at the beginning. It costs as much
+    of the acceptance's window as a ``Data`` would.
     """
 
     circuit: CircuitId
@@ -175,14 +175,14 @@ class Data(Message, frozen=True, tag="data"):
 
 
 class Credit(Message, frozen=True, tag="credit"):
-    """Both ways: ``amount_bytes`` more may be sent to the one who says so."""
+    """Both ways: the receiver of this message may send ``amount_bytes`` more."""
 
     circuit: CircuitId
     amount_bytes: WindowBytes
 
 
 class Close(Message, frozen=True, tag="close"):
-    """Both ways: the circuit has ended; nothing of it follows."""
+    """Both ways: the circuit has ended; no message of it follows."""
 
     circuit: CircuitId
     code: Code
@@ -196,7 +196,7 @@ class Ack(Message, frozen=True, tag="ack"):
 
 
 class Ping(Message, frozen=True, tag="ping"):
-    """Node → relay: is the way open? Also an ``Ack``."""
+    """Node → relay: asks for a ``Pong``. Also an ``Ack``."""
 
     nonce: Count
     received: Count
@@ -217,6 +217,6 @@ class Failure(Message, frozen=True, tag="failure"):
 
 
 NodeMessage = Publish | Query | Open | Accept | Data | Credit | Close | Ack | Ping
-"""What a relay takes from a node once it is welcome."""
+"""The messages that a relay accepts from a node after the handshake."""
 RelayMessage = Published | Page | Incoming | Accepted | Data | Credit | Close | Ack | Pong | Failure
-"""What a node takes from a relay once it is welcome."""
+"""The messages that a node accepts from a relay after the handshake."""

@@ -1,4 +1,4 @@
-"""The error of the validation boundary: what a peer sent, or did, that the protocol does not allow."""
+"""The error for what a peer sent or did against the protocol."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from chain.errors import IdlewattError
 
 
 class WireError(IdlewattError):
-    """A peer broke the protocol or crossed a limit; ``code`` travels to it as the coded error before the close."""
+    """A peer broke the protocol or a limit; the peer gets the code before its connection is closed."""
 
     default_code = "protocol"
