@@ -5,7 +5,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Test processes side by side; `make pytest WORKERS=0 ARGS=...` runs them in one, for a debugger.
 WORKERS ?= 2
-LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --custom-compile-command "make lock"
 
 # llama.cpp is compiled from llama-cpp-python's sdist: leave out what Idlewatt never calls.
 # Your own CMAKE_ARGS are added, e.g. CMAKE_ARGS="-DGGML_CUDA=on" make clean demo
@@ -22,46 +21,55 @@ PIP_PROGRESS = { $(BIN)/pip install -v --no-deps --require-hashes -r $(1) 2>&1; 
 	/^ERROR|error:/ { printf "\r%s\n", $$0; fflush() } \
 	/^exit / { status = $$2 } END { exit status }'
 
-.PHONY: demo install dev test lint types seams pytest contracts villains bench lock clean
+PIP_CHECK = { $(BIN)/pip check || { echo "The locks don't fit pyproject.toml: run make lock ARGS=--keep, then this again."; exit 1; }; }
+
+.PHONY: demo help install dev test lint types seams pytest format contracts villains bench lock clean
 
 demo: install  ## open the terminal app on the embedded network
 	@$(BIN)/idlewatt demo $(ARGS)
 
-install: $(VENV)/.installed
-dev: $(VENV)/.installed-dev
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed  ## the command, as .venv/bin/idlewatt
+dev: $(VENV)/.installed-dev  ## what the checks need as well
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 12) else "Idlewatt needs Python 3.11 or 3.12: make PYTHON=python3.11 ...")' >&2
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Idlewatt needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.11 ...")' >&2
 	@$(PYTHON) -m venv $(VENV) >&2
 
 $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing (the first time llama.cpp is compiled: some minutes) ..." >&2
 	@$(call PIP_PROGRESS,requirements.lock) >&2
 	@$(BIN)/pip install -q --no-deps -e . >&2
-	@$(BIN)/pip check >&2
+	@$(PIP_CHECK) >&2
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock requirements.lock pyproject.toml | $(VENV)/bin/python
 	@$(call PIP_PROGRESS,requirements-dev.lock) >&2
 	@$(BIN)/pip install -q --no-deps -e . >&2
-	@$(BIN)/pip check >&2
+	@$(PIP_CHECK) >&2
 	@touch $@ $(VENV)/.installed
 
 test: lint types seams pytest  ## everything that must hold before a change lands
 
-lint: dev
+lint: dev  ## ruff: mistakes and layout
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: dev
+types: dev  ## mypy
 	$(BIN)/mypy
 
-seams: dev
+seams: dev  ## import-linter: who may import whom
 	$(BIN)/lint-imports
 
-pytest: dev
+pytest: dev  ## the test suite, with its coverage (ARGS=... goes to pytest)
 	$(BIN)/coverage erase
 	$(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-report=term $(ARGS)
+
+format: dev  ## lay out the code and sort its imports
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
 
 contracts: dev  ## rebuild the contracts' artifacts
 	$(BIN)/python -m chain.contracts.build
@@ -72,10 +80,12 @@ villains: dev  ## sequencers that misbehave, each against one honest watchtower,
 bench: dev  ## every measured claim, as JSON, then as a table
 	@$(BIN)/python -m bench
 
-lock: dev  ## refresh the pinned versions
-	$(BIN)/uv pip compile pyproject.toml $(LOCK) --upgrade -o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK) -c requirements.lock --upgrade -o requirements-dev.lock
-	$(BIN)/uv pip compile tests/chain/eels/requirements.in $(LOCK) --upgrade -o tests/chain/eels/requirements.lock
+$(BIN)/uv:
+	@$(MAKE) dev
 
-clean:
+# Not `dev`: a lock that doesn't fit pyproject.toml yet is why one runs this.
+lock: $(BIN)/uv  ## pin the newest allowed versions, and say what moved (ARGS=--keep: only what must)
+	@$(BIN)/python .ci/lock.py $(ARGS)
+
+clean:  ## remove what was installed and built
 	rm -rf $(VENV) build dist *.egg-info

@@ -120,8 +120,8 @@ def fill(folder: Path, lock: str, real: dict[str, Distribution]) -> dict[tuple[s
         asks = list(_asks(found))
         page = folder / pin.name
         page.mkdir()
-        hashes[pin.name, pin.version] = hashlib.sha256(_wheel(page, pin.name, pin.version, asks)).hexdigest()
-        _wheel(page, pin.name, newer(pin.version), asks)
+        hashes[pin.name, pin.version] = hashlib.sha256(wheel(page, pin.name, pin.version, asks)).hexdigest()
+        wheel(page, pin.name, newer(pin.version), asks)
         (page / "index.html").write_text(
             "".join(f'<a href="{file.name}">{file.name}</a>\n' for file in page.glob("*.whl"))
         )
@@ -135,7 +135,8 @@ def _asks(real: Distribution) -> Iterator[str]:
         yield f"Requires-Dist: {requirement}"
 
 
-def _wheel(folder: Path, name: str, version: str, asks: list[str]) -> bytes:
+def wheel(folder: Path, name: str, version: str, asks: list[str]) -> bytes:
+    """Write an empty wheel into ``folder`` and return its bytes; ``asks`` are the metadata lines after the version."""
     stem = f"{name.replace('-', '_')}-{version}"
     files = {
         f"{stem}.dist-info/METADATA": "\n".join(
@@ -146,9 +147,9 @@ def _wheel(folder: Path, name: str, version: str, asks: list[str]) -> bytes:
     record = [f"{path},sha256={_digest(text)},{len(text.encode())}" for path, text in files.items()]
     files[f"{stem}.dist-info/RECORD"] = "\n".join([*record, f"{stem}.dist-info/RECORD,,", ""])
     path = folder / f"{stem}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as wheel:
+    with zipfile.ZipFile(path, "w") as archive:
         for file, text in files.items():
-            wheel.writestr(file, text)
+            archive.writestr(file, text)
     return path.read_bytes()
 
 

@@ -124,7 +124,7 @@ def test_make_installs_exactly_what_each_lock_says(tmp_path, our_packages):
         done = run_make(checkout, target, offline)
 
         assert done.returncode == 0, done.stdout + done.stderr
-        assert versions_in(checkout) == offline.expected | {"idlewatt": "0.1.0"}
+        assert versions_in(checkout, offline) == offline.expected | {"idlewatt": "0.1.0"}
 
 
 def test_make_says_so_when_the_lock_lacks_what_the_project_asks_for(tmp_path, our_packages):
@@ -137,6 +137,7 @@ def test_make_says_so_when_the_lock_lacks_what_the_project_asks_for(tmp_path, ou
     assert done.returncode != 0
     assert "idlewatt 0.1.0 requires segno, which is not installed." in done.stdout + done.stderr
     assert "requires click" not in done.stdout + done.stderr
+    assert "run make lock ARGS=--keep" in done.stderr
 
 
 @everywhere("eels")
@@ -148,7 +149,7 @@ def test_the_specification_s_environment_holds_exactly_what_its_lock_says(offlin
 
     eels_process.install(tmp_path / "checkout" / ".venv", offline.lock)
 
-    assert versions_in(tmp_path / "checkout") == offline.expected
+    assert versions_in(tmp_path / "checkout", offline) == offline.expected
 
 
 def scratch_checkout(folder: Path) -> Path:
@@ -176,6 +177,9 @@ def run_make(checkout: Path, target: str, offline: Offline) -> subprocess.Comple
     )  # fmt: skip
 
 
-def versions_in(checkout: Path) -> dict[str, str]:
+def versions_in(checkout: Path, offline: Offline) -> dict[str, str]:
+    """What is installed, without what `python -m venv` brings along and the lock doesn't name."""
     found = index.installed(str(folder) for folder in (checkout / ".venv").glob("lib/*/site-packages"))
-    return {name: real.version for name, real in found.items() if name not in BROUGHT_BY_VENV}
+    return {
+        name: real.version for name, real in found.items() if name in offline.expected or name not in BROUGHT_BY_VENV
+    }
