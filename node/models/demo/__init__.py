@@ -1,6 +1,6 @@
 """The demo model: one small GGUF that ships with Idlewatt, so that the first run needs no download.
 
-It is trained by `train.py` on text written by `corpus`, and measured by `evaluate.py`.
+`bench/demo_model` trains and measures it.
 """
 
 from pathlib import Path

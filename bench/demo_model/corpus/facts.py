@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from node.models.demo.corpus.facts_topics import FRAMES, TOPICS
-from node.models.demo.corpus.wording import every, say, typed
+from bench.demo_model.corpus.facts_topics import FRAMES, TOPICS
+from bench.demo_model.corpus.wording import every, say, typed
 
 _SHORTHAND = {
     "<app>": "{idlewatt|idlewatt|idlewatt|this app|the app|this program}",

@@ -1,7 +1,7 @@
 # ruff: noqa: E501  (a pattern is easiest to read on one line)
 """Greetings, thanks, and what the demo model says about itself."""
 
-from node.models.demo.corpus.facts import Fact
+from bench.demo_model.corpus.facts import Fact
 
 FACTS = (
     Fact(

@@ -5,9 +5,9 @@ import gguf
 import numpy as np
 import pytest
 
-from node.models.demo import tokenizer as bpe
-from node.models.demo.evaluate import Model
-from node.models.demo.export import Shape, read_tokenizer, write_gguf
+from bench.demo_model import tokenizer as bpe
+from bench.demo_model.evaluate import Model
+from bench.demo_model.export import Shape, read_tokenizer, write_gguf
 
 SHAPE = Shape(vocabulary=288, context=128, width=64, layers=2, heads=2, hidden=96)
 

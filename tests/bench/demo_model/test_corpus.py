@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from node.models.demo.corpus import (
+from bench.demo_model.corpus import (
     IDLEWATT_FACTS,
     SMALLTALK,
     arithmetic,
@@ -13,8 +13,8 @@ from node.models.demo.corpus import (
     is_reserved,
     out_of_scope,
 )
-from node.models.demo.corpus.arithmetic import COMPARISON, DIFFERENCE, KINDS, SUM, Problem
-from node.models.demo.corpus.wording import every, parse, say, typed, words_of
+from bench.demo_model.corpus.arithmetic import COMPARISON, DIFFERENCE, KINDS, SUM, Problem
+from bench.demo_model.corpus.wording import every, parse, say, typed, words_of
 
 _EQUATION = re.compile(r"(\d+) ([+-]) (\d+) = (?:(-?\d+ [+-] \d+) = )?(-?\d+)(?:, so (\d+))?\.")
 

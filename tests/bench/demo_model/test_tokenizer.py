@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.models.demo import tokenizer as bpe
-from node.models.demo.tokenizer import CHAT_TEMPLATE, TURN_END_ID, TURN_START_ID
+from bench.demo_model import tokenizer as bpe
+from bench.demo_model.tokenizer import CHAT_TEMPLATE, TURN_END_ID, TURN_START_ID
 
 TEXTS = ("What is 17 + 25?", "what is a channel", "What is the rollup? It's a chain.", "17 + 25 = 42.") * 5
 

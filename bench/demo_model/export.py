@@ -11,7 +11,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from node.models.demo import tokenizer as bpe
+from bench.demo_model import tokenizer as bpe
 
 
 @dataclass(frozen=True)

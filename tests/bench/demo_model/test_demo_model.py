@@ -4,12 +4,12 @@ from collections import Counter
 import gguf
 import pytest
 
+from bench.demo_model.corpus import is_reserved
+from bench.demo_model.corpus.arithmetic import SUM, Problem
+from bench.demo_model.evaluate import AIMS, Model, questions, wrong_answers
+from bench.demo_model.export import read_tokenizer
+from bench.demo_model.tokenizer import CHAT_TEMPLATE
 from node.models.demo import DEMO_MODEL_NAME, demo_model_path, demo_model_sha256
-from node.models.demo.corpus import is_reserved
-from node.models.demo.corpus.arithmetic import SUM, Problem
-from node.models.demo.evaluate import AIMS, Model, questions, wrong_answers
-from node.models.demo.export import read_tokenizer
-from node.models.demo.tokenizer import CHAT_TEMPLATE
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
-"""Trains the demo model and writes its GGUF: `python -m node.models.demo.train --out demo.gguf`.
+"""Trains the demo model and writes its GGUF: `python -m bench.demo_model.train --out demo.gguf`.
 
-Needs PyTorch (the `train` extra). One seed decides the text, the tokenizer, the initial weights and the order of
-everything; the work is shared by a fixed number of single-threaded processes with deterministic kernels, so another
-machine of the same kind writes the same file. It took 25 minutes on two CPU cores that were busy with other work.
+Needs PyTorch (the `train` dependency group). One seed decides the text, the tokenizer, the initial weights and the
+order of everything; the work is shared by a fixed number of single-threaded processes with deterministic kernels, so
+another machine of the same kind writes the same file. It took 25 minutes on two busy CPU cores.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from torch import Tensor, distributed, nn
 from torch.multiprocessing import spawn
 from torch.nn import functional
 
-from node.models.demo import tokenizer as bpe
-from node.models.demo.corpus import conversations
-from node.models.demo.corpus.arithmetic import DIFFERENCE, KINDS, SUM, ask, draw, problems_below
-from node.models.demo.export import Shape, write_gguf
+from bench.demo_model import tokenizer as bpe
+from bench.demo_model.corpus import conversations
+from bench.demo_model.corpus.arithmetic import DIFFERENCE, KINDS, SUM, ask, draw, problems_below
+from bench.demo_model.export import Shape, write_gguf
+from node.models.demo import demo_model_path
 
 PROCESSES = 2
 """How many processes share the work of a step. Part of the recipe: another number adds in another order."""
@@ -358,7 +359,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train Idlewatt's demo model.")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--steps", type=int, default=Recipe.steps)
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("demo.gguf"))
+    parser.add_argument("--out", type=Path, default=demo_model_path())
     options = parser.parse_args()
     # A polite end of this process ends its workers: Python stops daemonic children on its way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from node.models.demo.corpus.wording import say, typed
+from bench.demo_model.corpus.wording import say, typed
 
 LARGEST = 99
 """The largest number the model is taught to add and subtract."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from node.models.demo.corpus import arithmetic, facts_chain, facts_money, facts_node, out_of_scope, smalltalk
-from node.models.demo.corpus.facts import Fact
-from node.models.demo.corpus.wording import words_of
+from bench.demo_model.corpus import arithmetic, facts_chain, facts_money, facts_node, out_of_scope, smalltalk
+from bench.demo_model.corpus.facts import Fact
+from bench.demo_model.corpus.wording import words_of
 
 IDLEWATT_FACTS: tuple[Fact, ...] = facts_node.FACTS + facts_money.FACTS + facts_chain.FACTS
 SMALLTALK: tuple[Fact, ...] = smalltalk.FACTS

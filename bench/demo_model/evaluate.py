@@ -1,4 +1,4 @@
-"""Measures the shipped demo model on questions its training excludes: `python -m node.models.demo.evaluate`.
+"""Measures the shipped demo model on questions its training excludes: `python -m bench.demo_model.evaluate`.
 
 Every question goes through llama.cpp, the GGUF's own tokenizer and chat template, greedily. The program prints one JSON
 object and exits with 1 when an aim is missed.
@@ -18,10 +18,10 @@ from pathlib import Path
 from jinja2 import Environment
 from llama_cpp import Llama
 
+from bench.demo_model.corpus import IDLEWATT_FACTS, SMALLTALK, arithmetic, out_of_scope
+from bench.demo_model.corpus.arithmetic import COMPARISON, DIFFERENCE, SUM
+from bench.demo_model.tokenizer import TURN_END_ID
 from node.models.demo import demo_model_path
-from node.models.demo.corpus import IDLEWATT_FACTS, SMALLTALK, arithmetic, out_of_scope
-from node.models.demo.corpus.arithmetic import COMPARISON, DIFFERENCE, SUM
-from node.models.demo.tokenizer import TURN_END_ID
 
 AIMS = {"sums": 0.95, "differences": 0.95, "comparisons": 0.95, "idlewatt": 0.90}
 _LONGEST_ANSWER_TOKENS = 120
@@ -69,7 +69,7 @@ class Model:
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         self._llama = Llama(str(path), n_ctx=512, n_threads=threads, seed=0, verbose=False)
-        self._template = Environment(autoescape=False).from_string(self._llama.metadata["tokenizer.chat_template"])  # noqa: S701
+        self._template = Environment(autoescape=False).from_string(self._llama.metadata["tokenizer.chat_template"])
         self.tokens = 0
         self.seconds = 0.0
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import random
 
-from node.models.demo.corpus.arithmetic import ask_in_words
-from node.models.demo.corpus.wording import say, typed
+from bench.demo_model.corpus.arithmetic import ask_in_words
+from bench.demo_model.corpus.wording import say, typed
 
 HONEST = "I am only a tiny demo model: I know small sums, comparisons and Idlewatt. For anything else, rent a bigger model in the Market."
 TOO_HARD = "That is too hard for me. I only add, subtract and compare whole numbers below 100, two at a time."
