@@ -25,7 +25,7 @@ from node.hardware.sampler import HardwareSampler, default_sources
 from node.values import Health, HealthItem
 
 OLDEST_PYTHON = (3, 11)
-NEWEST_PYTHON = (3, 12)
+NEWEST_PYTHON = (3, 13)
 LEAST_FREE_DISK_BYTES = 2 * 2**30
 LEAST_FREE_MEMORY_BYTES = 2**30
 MAX_CLOCK_DRIFT_S = 5.0
@@ -81,7 +81,10 @@ def check_python(version: tuple[int, int, int] = sys.version_info[:3]) -> Health
     if OLDEST_PYTHON <= version[:2] <= NEWEST_PYTHON:
         return HealthItem(name="python", health=Health.OK, detail=detail)
     return HealthItem(
-        name="python", health=Health.FAIL, detail=detail, fix="Use Python 3.11 or 3.12: make demo PYTHON=python3.11"
+        name="python",
+        health=Health.FAIL,
+        detail=detail,
+        fix="Use Python 3.11, 3.12 or 3.13: make demo PYTHON=python3.11",
     )
 
 

@@ -26,7 +26,13 @@ from node.values import Health
 
 @pytest.mark.parametrize(
     ("version", "health"),
-    [((3, 10, 9), Health.FAIL), ((3, 11, 0), Health.OK), ((3, 12, 4), Health.OK), ((3, 13, 0), Health.FAIL)],
+    [
+        ((3, 10, 9), Health.FAIL),
+        ((3, 11, 0), Health.OK),
+        ((3, 12, 4), Health.OK),
+        ((3, 13, 0), Health.OK),
+        ((3, 14, 0), Health.FAIL),
+    ],
 )
 def test_only_tested_pythons_pass(version, health):
     assert check_python(version).health is health
