@@ -1,4 +1,4 @@
-"""What a home remembers in ``config.toml``: one declarative schema, validated on reading, comments kept on writing.
+"""What a home's ``config.toml``, variables and options say, read into the settings as they are declared.
 
 Every command reads it before anything else, the terminal app before its first frame: so it loads in milliseconds, and
 what only writing needs is imported on writing.
@@ -6,127 +6,111 @@ what only writing needs is imported on writing.
 
 from __future__ import annotations
 
+import difflib
 import os
-import tempfile
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
+from typing import Any, Literal, Self
 
 import msgspec
 
-from chain.errors import IdlewattError
-from node.engine.options import EngineOptions
+from app.settings_schema import Setting, settings_of
+from app.toml_file import ConfigError, read_toml, update_toml
+from app.variables import OTHER_VARIABLES, PREFIX
 from node.engine.protocol import EngineError
 from node.hardware.availability import AvailabilityPolicy
-from node.hardware.rules import AvailabilityRules, EnergyRules
 from node.hardware.tariff import tariff
 from node.hardware.week import HoursError
+from node.runtime.settings import NodeSettings
 
-VARIABLE_PREFIX = "IDLEWATT_"
-ADDRESS_SCHEMES = {"relay": ("ws", "wss"), "chain": ("http", "https"), "upstream": ("http", "https")}
-Nano = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+__all__ = ["Config", "ConfigError", "Given", "given", "remember"]
+
+RENAMED: Mapping[str, str] = {"manners": "availability"}
+"""Keys of earlier versions, and what they are called now."""
+SECRETS = ("_KEY", "_TOKEN", "_SECRET")
+"""How variables end that may hold the upstream's bearer token: any name is right for one."""
+NEAR_KEY = 0.6
+NEAR_VARIABLE = 0.75
+"""How alike a variable must be to a known one to be taken for a mistake: others belong to other programs."""
+MAX_SHOWN = 64
 
 
-class ConfigError(IdlewattError):
-    """``config.toml`` or an ``IDLEWATT_…`` variable holds something that can't be used."""
+class Config(NodeSettings, frozen=True, kw_only=True):
+    """Settings of one home: the node's, and what the commands themselves read."""
 
-    default_code = "bad_config"
-
-
-class Config(EngineOptions, frozen=True, kw_only=True):
-    """Settings of one home; ``IDLEWATT_<NAME>`` variables win over the file, command-line options over both."""
-
-    relay: str | None = None
-    """The relay's websocket address."""
-    chain: str | None = None
-    """The rollup's RPC address."""
-    model: str = "demo"
-    """What ``serve`` and F3 rent out."""
-    upstream: str | None = None
-    """An OpenAI-compatible server to rent out instead of a file."""
-    upstream_key_env: Annotated[str, msgspec.Meta(pattern="^[A-Za-z_][A-Za-z0-9_]{0,63}$")] | None = None
-    """The name of the variable that holds the upstream's bearer token."""
-    price_in_nano: Nano = 100_000_000
-    """Nano per million input tokens."""
-    price_out_nano: Nano = 200_000_000
-    """Nano per million output tokens."""
-    requests_per_buyer: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 4
-    """With so many here already, a buyer gets no place in line."""
-    model_folders: tuple[str, ...] | None = None
-    """Further folders to look for models in."""
-    watch: Annotated[str, msgspec.Meta(pattern="^(auto|on|off)$")] = "auto"
-    """Whether a watchtower runs inside the node; ``auto`` while it has a stake, or channels that it is paid from."""
-    allow_below_cost: bool = False
-    """Whether a price may be below what the power for it costs."""
-    energy: EnergyRules = EnergyRules()
-    """What power costs."""
-    availability: AvailabilityRules = AvailabilityRules()
-    """When the machine is somebody else's."""
     keyring: bool = False
     """Whether the passphrase is looked for in the system's keyring."""
-    log_level: Annotated[str, msgspec.Meta(pattern="^(debug|info|warning|error)$")] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least level that reaches the log files."""
-
-    def engine_options(self) -> EngineOptions:
-        """The engine's part."""
-        return msgspec.convert(self, EngineOptions, from_attributes=True)
 
     @classmethod
     def load(cls, path: Path, **options: object) -> Self:
-        """Read a home's settings; ``options`` that are not ``None`` win.
+        """Read a home's settings; variables win over the file, and ``options`` that are not ``None`` over both.
+
+        Args:
+            path: The file; it may be missing.
+            options: Settings by name, ``section.key`` in a section.
 
         Raises:
-            ConfigError: If the file or a value can't be used; the line names which.
+            ConfigError: If the file or a value can't be used; the line names which, and where to mend it.
         """
-        given = {name: value for name, value in options.items() if value is not None}
-        settings = {**_in_file(path), **_in_environment(cls.__struct_fields__), **given}
+        found, problems = given(cls, path, **options)
+        if problems:
+            raise problems[0]
         try:
-            for name, schemes in ADDRESS_SCHEMES.items():
-                if isinstance(address := settings.get(name), str):
-                    settings[name] = _address(name, address, schemes)
             # Not strict: variables are text, whatever the setting is.
-            config = msgspec.convert(settings, cls, strict=False)
+            config = msgspec.convert(_nested(found), cls, strict=False)
             tariff(config.energy.price_per_kwh, config.energy.tariff)
             AvailabilityPolicy(config.availability)
             return config
-        except EngineError as error:
-            raise ConfigError(f"A setting is not usable: {error.message}", fix=f"Mend it in {path}.") from None
         except HoursError as error:
             raise ConfigError(error.message, fix=f"{error.fix} It stands in {path}.") from None
+        except EngineError as error:
+            raise ConfigError(f"A setting is not usable: {error.message}", fix=f"Mend it in {path}.") from None
         except msgspec.ValidationError as error:
-            said, _, place = str(error).partition(" - at `$.")
-            raise ConfigError(
-                f"The setting {place.rstrip('`')} is not usable: {said}.",
-                fix=f"Mend it in {path} or on the command line.",
-            ) from None
+            raise _unusable(str(error), cls, found, path) from None
 
 
-def _in_file(path: Path) -> dict[str, Any]:
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody set."""
+
+    value: Any
+    origin: Literal["file", "variable", "option"]
+    where: str
+    """The file's path, or the name of the variable or option."""
+
+
+def given(
+    holder: type[msgspec.Struct], path: Path, **options: object
+) -> tuple[dict[str, Given], tuple[ConfigError, ...]]:
+    """What file, variables and options set, by the names of settings, not checked; and what of it is no setting."""
+    declared = {setting.name: setting for setting in settings_of(holder)}
+    found: dict[str, Given] = {}
+    problems: list[ConfigError] = []
     try:
-        return tomllib.loads(path.read_text(), parse_float=Decimal)  # a price is what is written, not the nearest float
-    except FileNotFoundError:
-        return {}
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"The file {path} can't be read: {error}.", fix="Mend or remove it.") from None
-
-
-def _in_environment(names: tuple[str, ...]) -> Mapping[str, str]:
-    variables = {name: os.environ.get(f"{VARIABLE_PREFIX}{name.upper()}") for name in names}
-    return {name: value for name, value in variables.items() if value is not None}
-
-
-def _address(name: str, value: str, schemes: tuple[str, ...]) -> str:
-    wrong = msgspec.ValidationError(f"Should look like {schemes[0]}://host:port - at `$.{name}`")
-    try:
-        parts = urlsplit(value)
-    except ValueError:
-        raise wrong from None
-    if parts.scheme not in schemes or not parts.hostname:
-        raise wrong
-    return value.rstrip("/")
+        data = read_toml(path)
+    except ConfigError as error:
+        data = {}
+        problems.append(error)
+    for name, value in _flat(data, {name.rpartition(".")[0] for name in declared}):
+        if name in declared:
+            found[name] = Given(value=value, origin="file", where=str(path))
+        else:
+            problems.append(_unknown(name, tuple(declared), path))
+    for name, setting in declared.items():
+        if (text := os.environ.get(setting.variable)) is not None:
+            try:
+                found[name] = Given(value=_written(setting, text), origin="variable", where=setting.variable)
+            except ConfigError as error:
+                problems.append(error)
+    for name, value in options.items():
+        if value is not None:
+            found[name] = Given(value=value, origin="option", where=declared[name].option)
+    problems += _unknown_variables(declared, found.get("upstream_key_env"))
+    return found, tuple(problems)
 
 
 def remember(path: Path, **values: str | int | None) -> None:
@@ -136,24 +120,98 @@ def remember(path: Path, **values: str | int | None) -> None:
         ConfigError: If the file can't be read or written.
     """
     changes = {name: value for name, value in values.items() if value is not None}
-    if not changes:
-        return
-    import tomlkit
-    from tomlkit.exceptions import ParseError
+    if changes:
+        update_toml(path, changes)
 
+
+def _flat(data: Mapping[str, Any], sections: set[str], section: str = "") -> Iterator[tuple[str, Any]]:
+    """The keys below a table, ``section.key``; what stands where a section belongs is one of its own."""
+    for key, value in data.items():
+        name = f"{section}.{key}" if section else key
+        if name in sections and isinstance(value, dict):
+            yield from _flat(value, sections, name)
+        else:
+            yield name, value
+
+
+def _written(setting: Setting, text: str) -> Any:
+    """A variable's value: text, which becomes what the setting is; a list is written as in the file."""
+    if not isinstance(setting.default, tuple):
+        return text
     try:
-        document = tomlkit.parse(path.read_text()) if path.exists() else tomlkit.document()
-        if all(document.get(name) == value for name, value in changes.items()):
-            return
-        document.update(changes)
-        _replace(path, tomlkit.dumps(document))
-    except (OSError, ParseError) as error:
-        raise ConfigError(f"The file {path} can't be written: {error}.", fix="Mend its rights or its text.") from None
+        return tomllib.loads(f"value = {text}", parse_float=Decimal)["value"]
+    except (ValueError, RecursionError):
+        raise ConfigError(
+            f"The setting {setting.name} is not usable: {setting.variable} holds no list.",
+            fix='Write it as in the file: ["one", "two"].',
+        ) from None
 
 
-def _replace(path: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".config-", delete=False) as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    Path(handle.name).replace(path)
+def _nested(found: Mapping[str, Given]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, entry in found.items():
+        *sections, key = name.split(".")
+        table = tree
+        for section in sections:
+            table = table.setdefault(section, {})
+        table[key] = entry.value
+    return tree
+
+
+def _unknown(name: str, known: tuple[str, ...], path: Path) -> ConfigError:
+    section, _, key = name.rpartition(".")
+    sections = sorted({other.rpartition(".")[0] for other in known} - {""})
+    if name in sections:
+        return ConfigError(f"The setting {name} is not usable: it is a section.", fix=f"Write [{name}] in {path}.")
+    shown = f"`{_shown(key)}`" + (f" in [{section}]" if section else "")
+    return ConfigError(f"The file {path} has an unknown field {shown}.", fix=_closest(name, known, sections))
+
+
+def _closest(name: str, known: tuple[str, ...], sections: list[str]) -> str:
+    section, _, key = name.rpartition(".")
+    if (renamed := RENAMED.get(name)) is not None:
+        return f"It is called `{renamed}` now."
+    word = key.lower().replace("-", "_")
+    beside = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == section]
+    if near := difflib.get_close_matches(word, beside + (sections if not section else []), 1, NEAR_KEY):
+        return f"Did you mean `{near[0]}`?"
+    for other in known:
+        place, _, end = other.rpartition(".")
+        if end == word:
+            return f"`{end}` belongs into [{place}]." if place else f"`{end}` belongs above the first section."
+    return "Remove it, or update Idlewatt if a newer one wrote it; `idlewatt settings` lists what this one knows."
+
+
+def _unknown_variables(declared: Mapping[str, Setting], key_variable: Given | None) -> Iterator[ConfigError]:
+    known = {setting.variable for setting in declared.values()} | OTHER_VARIABLES
+    for name in sorted(os.environ):
+        is_named = key_variable is not None and key_variable.value == name
+        if not name.startswith(PREFIX) or name in known or name.endswith(SECRETS) or is_named:
+            continue
+        endings = [other.removeprefix(PREFIX) for other in known]
+        if near := difflib.get_close_matches(name.removeprefix(PREFIX), endings, 1, NEAR_VARIABLE):
+            yield ConfigError(
+                f"The variable {_shown(name)} is no setting.", fix=f"Did you mean {PREFIX}{near[0]}? Else unset it."
+            )
+
+
+def _unusable(said: str, holder: type[msgspec.Struct], found: Mapping[str, Given], path: Path) -> ConfigError:
+    """What is wrong, in words that repeat no value: a variable may hold a secret by mistake."""
+    said, _, place = said.partition(" - at `$.")
+    name = re.sub(r"\[\d*\].*", "", place.rstrip("`"))
+    setting = next((setting for setting in settings_of(holder) if setting.name == name), None)
+    if setting is not None:
+        unknown = re.search("unknown field `(.*)`", said)
+        if unknown and (near := difflib.get_close_matches(unknown[1], setting.item_keys, 1, NEAR_KEY)):
+            said += f", did you mean `{near[0]}`"
+        elif setting.choices:
+            said = f"It is {setting.bounds}"
+        elif setting.example and "regex" in said:
+            said = f"Should look like {setting.example}"
+    entry = found.get(name)
+    where = f"it in {path}" if entry is None or entry.origin == "file" else f"the {entry.origin} {entry.where}"
+    return ConfigError(f"The setting {name} is not usable: {said}.", fix=f"Mend {where}.")
+
+
+def _shown(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text[:MAX_SHOWN])

@@ -15,9 +15,9 @@ from typing import ClassVar
 
 import platformdirs
 
+from app.variables import HOME_VARIABLE
 from chain.errors import ErrorCode, IdlewattError
 
-HOME_VARIABLE = "IDLEWATT_HOME"
 DIRECTORY_MODE = 0o700
 MAX_SOCKET_PATH_BYTES = 100
 """Unix socket paths end at 107 bytes on Linux; a home deeper than that gets its socket in the runtime folder."""

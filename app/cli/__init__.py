@@ -26,6 +26,7 @@ COMMANDS = {
     "relay": "Run a relay that joins nodes.",
     "devnet": "Run an embedded L1 with the rollup on it.",
     "watch": "Re-execute the rollup from L1 alone, and prove what is wrong.",
+    "settings": "List every setting: its value, where that comes from, and what it may be.",
     "status": "Say how the node on this home is doing.",
     "doctor": "Check what newcomers trip over, and print the fixes.",
 }
@@ -52,11 +53,22 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+class LateHelp(click.Option):
+    """The option of a setting; its declaration is imported only when help is shown."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """What ``--help`` shows."""
+        from app.cli.setting_options import declared, help_text
+
+        self.help = help_text(declared(str(self.name)))
+        return super().get_help_record(ctx)
+
+
 @click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="idlewatt", prog_name="idlewatt")
 @click.option("--home", type=click.Path(file_okay=False), help="Where this node keeps everything it owns.")
-@click.option("--relay", help="The relay's address, e.g. ws://127.0.0.1:9000; remembered.")
-@click.option("--chain", help="The rollup RPC's address, e.g. http://127.0.0.1:8547; remembered.")
+@click.option("--relay", cls=LateHelp)
+@click.option("--chain", cls=LateHelp)
 @click.pass_context
 def cli(ctx: click.Context, home: str | None, relay: str | None, chain: str | None) -> None:
     """Rent out an idle GPU, or chat with a model on a stranger's machine, paying token by token.

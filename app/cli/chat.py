@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import click
 
 from app.asking import answered
-from app.cli.common import Dollars, as_coroutine, chain_option, emit, home_option, json_option, note, relay_option
+from app.cli.common import as_coroutine, chain_option, emit, home_option, json_option, note, relay_option
+from app.cli.dollars import Dollars
 from app.cli.node_access import any_node, configured, unlocked_wallet
 from chain.errors import UsageError
 from node.api import NodeApi

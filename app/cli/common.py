@@ -13,15 +13,15 @@ from typing import Any, ParamSpec, TypeVar
 import click
 import msgspec
 
+from app.cli.setting_options import setting_option
 from app.home import Home
-from chain.errors import IdlewattError, UsageError
-from chain.money import parse_usd
+from app.variables import PASSPHRASE_VARIABLE
+from chain.errors import IdlewattError
 from node.values import Health
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PASSPHRASE_VARIABLE = "IDLEWATT_PASSPHRASE"  # noqa: S105 - a variable's name, not its value
 KEYRING_SERVICE = "idlewatt"
 HEALTH_MARKS = {Health.OK: "ok  ", Health.WARN: "warn", Health.FAIL: "FAIL"}
 
@@ -39,26 +39,11 @@ home_option = click.option(
     help="Where this node keeps everything it owns.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-relay_option = click.option("--relay", help="The relay's address, e.g. ws://127.0.0.1:9000; remembered.")
+relay_option = setting_option("relay")
 with_parent_option = click.option(
     "--with-parent", is_flag=True, hidden=True, help="End when standard input ends: for child processes."
 )
-chain_option = click.option("--chain", help="The rollup RPC's address, e.g. http://127.0.0.1:8547; remembered.")
-
-
-class Dollars(click.ParamType[int]):
-    """An amount of dollars on the command line, as nano."""
-
-    name = "dollars"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read ``0.10``; wrong text is wrong usage."""
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_usd(value)
-        except UsageError as error:
-            self.fail(error.line(), param, ctx)
+chain_option = setting_option("chain")
 
 
 def as_coroutine(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:

@@ -18,6 +18,7 @@ from app.cli.common import (
 )
 from app.config import Config
 from app.logs import log_to
+from app.variables import DEV_FUNDS_VARIABLE
 from chain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--l1-dev-funds",
     is_flag=True,
-    envvar="IDLEWATT_DEV_FUNDS",
+    envvar=DEV_FUNDS_VARIABLE,
     help="With --l1: take ether from a development chain's own account.",
 )
 @click.option("--rollup", "rollup_text", metavar="ADDRESS", help="With --l1: sequence the rollup that is there.")

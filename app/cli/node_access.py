@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from app.cli.common import passphrase, prepared_home
 from app.config import Config, remember
@@ -18,7 +19,7 @@ ATTACH_ATTEMPTS = 20
 ATTACH_INTERVAL_S = 0.25
 
 
-def configured(home_path: str | None, **options: str | int | None) -> tuple[Home, Config]:
+def configured(home_path: str | None, **options: Any) -> tuple[Home, Config]:
     """The home and its settings; a relay or chain given now is remembered for next time."""
     home = prepared_home(home_path)
     config = Config.load(home.config_path, **options)

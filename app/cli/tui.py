@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from app.cli.common import PASSPHRASE_VARIABLE
 from app.cli.node_access import any_node, configured
 from app.config import Config
 from app.home import Home
 from app.late import NODE_MODULES, SCREEN_MODULES, LateNode, load
+from app.variables import PASSPHRASE_VARIABLE
 from chain.errors import IdlewattError, UsageError
 from node.api import NodeApi
 from node.values import WalletState

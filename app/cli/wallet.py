@@ -12,7 +12,6 @@ from typing import Literal
 import click
 
 from app.cli.common import (
-    Dollars,
     as_coroutine,
     chain_option,
     emit,
@@ -21,9 +20,11 @@ from app.cli.common import (
     note,
     passphrase,
 )
+from app.cli.dollars import Dollars
 from app.cli.node_access import any_node, configured, unlocked_wallet, wallet_of
 from app.cli.wallet_moves import MOVES, Amount
 from app.config import Config
+from app.variables import FILE_PASSPHRASE_VARIABLE
 from chain.errors import IdlewattError, UsageError
 from chain.views import WithdrawalView
 from node.values import Inclusion, MoneyLine, MoneyView, WalletState, format_usd
@@ -83,7 +84,7 @@ async def import_(kind: str, path: Path | None, home_path: str | None, as_json: 
         _refuse_second(node.snapshot().wallets[0].state)
         file_passphrase = ""
         if kind == "v3":
-            file_passphrase = os.environ.get("IDLEWATT_FILE_PASSPHRASE") or passphrase(prompt="The file's passphrase")
+            file_passphrase = os.environ.get(FILE_PASSPHRASE_VARIABLE) or passphrase(prompt="The file's passphrase")
         named: Literal["private_key", "mnemonic", "v3"] = (
             "private_key" if kind == "private-key" else "mnemonic" if kind == "mnemonic" else "v3"
         )

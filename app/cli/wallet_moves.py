@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from app.cli.common import Dollars, as_coroutine, chain_option, emit, home_option, json_option, note
+from app.cli.common import as_coroutine, chain_option, emit, home_option, json_option, note
+from app.cli.dollars import Dollars
 from app.cli.node_access import any_node, configured, unlocked_wallet
 from chain.errors import UsageError
 from node.values import Step, StepState, format_usd

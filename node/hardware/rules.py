@@ -18,13 +18,14 @@ class EnergyRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """``[energy]``: what power costs, and what the hardware takes where nothing measures it."""
 
     price_per_kwh: Decimal | None = None
-    """Dollars a kilowatt-hour; while nobody said, 0.30 is assumed and said to be."""
+    """Dollars a kilowatt-hour, 0 to 100. Without it 0.30 is assumed and said to be, and nothing is refused on it."""
     tariff: tuple[PartRule, ...] = ()
-    """Hours with another price."""
+    """``[[energy.tariff]]`` entries: ``from``, ``to``, ``price_per_kwh``, and ``days`` such as ``mon-fri`` on which
+    they begin. They must not overlap."""
     cpu_w: Watts | None = None
-    """What the processor takes at full load, where nothing measures it."""
+    """What the processor takes at full load, where nothing measures it; 10 W and 7.5 W a core when absent."""
     gpu_w: Watts | None = None
-    """What a GPU takes at full load, where nothing measures it."""
+    """What a GPU takes at full load, where nothing measures it; its limit, else 150 W, when absent."""
 
 
 class AvailabilityRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,20 +34,23 @@ class AvailabilityRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     enabled: bool = True
     """Whether any of this is looked at."""
     hours: tuple[str, ...] = ()
-    """When to rent out; always when empty."""
+    """When to rent out, by the clock on the wall: ``"22:00-06:00"``, ``"mon-fri 18:00-08:00"``, ``"sat,sun"``; always
+    when empty."""
     quiet_hours: tuple[str, ...] = ()
-    """When not to."""
+    """When not to rent out, written the same way."""
     max_temperature_c: Annotated[float, msgspec.Meta(ge=30, le=120)] | None = None
-    """Pause above this, on any device."""
+    """Pause above this, on any device; it goes on 5 °C lower."""
     max_power_w: Watts | None = None
-    """Pause above this, all devices together."""
+    """Pause above this, all devices that tell together; it goes on at 70 % of it."""
     pause_for: Annotated[tuple[ProcessName, ...], msgspec.Meta(max_length=64)] = ()
-    """Programs that have the machine to themselves while they run."""
+    """Programs that have the machine to themselves while they run, by name, with or without ``.exe``."""
     foreign_gpu_percent: Percent = 30.0
-    """Pause when another program uses this much of a GPU; 0 for never."""
+    """Pause when another program uses this much of a GPU (NVIDIA; elsewhere a busy GPU while no job runs); 0 for
+    never."""
     foreign_cpu_percent: Percent = 0.0
     """Pause when other programs use this much of the processor; 0 for never."""
     person_idle_minutes: Annotated[float, msgspec.Meta(ge=0, le=1_440)] = 0.0
     """Pause until nobody has touched the machine for so long; 0 for never."""
     resume_after_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60.0
-    """How long the machine must have been free before the model is loaded again."""
+    """How long the machine must have been free before the model is loaded again; hours and people need no waiting on
+    top."""

@@ -17,7 +17,7 @@ from node.models.library import Library, free_gpus
 from node.models.removal import remove
 from node.provider.service import ProviderService
 from node.runtime.events import EventBus
-from node.runtime.settings import NodeSettings
+from node.runtime.settings import NodeHome, NodeSettings
 from node.values import DeviceView
 from node.values.models import BenchEvent, FitView, HubModelView, ModelDetail, ModelView, PullEvent
 from node.values.text import plain
@@ -27,7 +27,8 @@ class ModelCalls:
     """What ``NodeApi`` says about models.
 
     Args:
-        settings: The folders of models, and how models are loaded.
+        home: Where models and logs are.
+        settings: Further folders of models, and how models are loaded.
         provider: Knows what is rented out.
         devices: What the machine has, as last read.
         events: Told when the models changed.
@@ -35,11 +36,13 @@ class ModelCalls:
 
     def __init__(
         self,
+        home: NodeHome,
         settings: NodeSettings,
         provider: ProviderService,
         devices: Callable[[], tuple[DeviceView, ...]],
         events: EventBus,
     ) -> None:
+        self._home = home
         self._settings = settings
         self._provider = provider
         self._devices = devices
@@ -49,7 +52,7 @@ class ModelCalls:
 
     async def library(self) -> tuple[ModelView, ...]:
         """See ``NodeApi``."""
-        views = await asyncio.to_thread(self._library().list, history(self._settings.models_dir))
+        views = await asyncio.to_thread(self._library().list, history(self._home.models))
         loaded = await self._loaded()
         return tuple(
             msgspec.structs.replace(view, in_use=True, offered=self._provider.offers.published)
@@ -60,7 +63,7 @@ class ModelCalls:
 
     async def model_detail(self, model: str) -> ModelDetail:
         """See ``NodeApi``."""
-        return await asyncio.to_thread(self._library().inspect, model, history(self._settings.models_dir))
+        return await asyncio.to_thread(self._library().inspect, model, history(self._home.models))
 
     async def model_fit(self, model: str, context_length: int | None = None, slots: int | None = None) -> FitView:
         """See ``NodeApi``."""
@@ -74,7 +77,7 @@ class ModelCalls:
     @asynccontextmanager
     async def pull_model(self, model: str) -> AsyncIterator[AsyncIterator[PullEvent]]:
         """See ``NodeApi``."""
-        async with pull.pulling(model, self._settings.models_dir) as events:
+        async with pull.pulling(model, self._home.models) as events:
             yield events
         self._events.changed("models")
 
@@ -86,14 +89,14 @@ class ModelCalls:
                 "A model is loaded already, and both would be slow.", code="model_in_use", fix="Go offline first."
             )
         settings = self._settings
-        found = await asyncio.to_thread(lookup, model, settings.models_dir, settings.model_folders)
+        found = await asyncio.to_thread(lookup, model, self._home.models, settings.model_paths)
         self._measured = found.path
         engine = engine_for(
             found,
-            settings.models_dir,
-            settings.logs_dir / "engine.log",
-            threads=settings.engine.threads,
-            gpu_layers=settings.engine.gpu_layers,
+            self._home.models,
+            self._home.logs / "engine.log",
+            threads=settings.threads,
+            gpu_layers=settings.gpu_layers,
         )
         try:
             async with engine as loaded:
@@ -103,10 +106,8 @@ class ModelCalls:
                     async for row in measure(loaded):
                         rows.append(row)
                         yield row
-                    measured = summary(
-                        plain(found.name, 96), await loaded.info(), rows, threads=settings.engine.threads
-                    )
-                    await asyncio.to_thread(keep, settings.models_dir, measured)
+                    measured = summary(plain(found.name, 96), await loaded.info(), rows, threads=settings.threads)
+                    await asyncio.to_thread(keep, self._home.models, measured)
                     yield measured
 
                 yield steps()
@@ -125,24 +126,22 @@ class ModelCalls:
         settings = self._settings
         devices = self._devices()
         return Library(
-            settings.models_dir,
-            folders=settings.model_folders,
-            slots=settings.engine.slots,
-            context_length=settings.engine.context_length,
-            gpu_layers=settings.engine.gpu_layers,
+            self._home.models,
+            folders=settings.model_paths,
+            slots=settings.slots,
+            context_length=settings.context_length,
+            gpu_layers=settings.gpu_layers,
             gpus=lambda: free_gpus(devices),
-            is_split=settings.engine.split_mode != "none",
+            is_split=settings.split_mode != "none",
         )
 
     async def _loaded(self) -> Path | None:
         """The file of the model that is rented out or being loaded; ``None`` where none is."""
         settings = self._settings
-        if not self._provider.wanted or settings.upstream_url is not None:
+        if not self._provider.wanted or settings.upstream is not None:
             return None
         try:
-            found = await asyncio.to_thread(
-                lookup, self._provider.asked_model, settings.models_dir, settings.model_folders
-            )
+            found = await asyncio.to_thread(lookup, self._provider.asked_model, self._home.models, settings.model_paths)
         except IdlewattError:
             return None
         return found.path

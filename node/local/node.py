@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
 
 import msgspec
 
@@ -29,7 +30,7 @@ from node.runtime.events import EventBus
 from node.runtime.jobs import JobRegistry
 from node.runtime.log_ring import LogRing
 from node.runtime.relay_connection import RelayConnection
-from node.runtime.settings import NodeSettings
+from node.runtime.settings import NodeHome, NodeSettings
 from node.store.store import Store
 from node.values import (
     ChainSnapshot,
@@ -55,13 +56,15 @@ class LocalNode(WalletCalls, ModelCalls):
     It starts without a wallet, a relay or a chain as well, says what is missing, and goes on as soon as it comes.
     """
 
-    def __init__(self, settings: NodeSettings, store: Store) -> None:
+    def __init__(
+        self, home: NodeHome, settings: NodeSettings, store: Store, *, demo: bool = False, scrypt_n: int | None = None
+    ) -> None:
         events = EventBus()
-        chain = RollupMonitor(settings.chain_url, store, on_change=self._chain_changed, on_reset=self._chain_was_reset)
-        scrypt = {} if settings.scrypt_n is None else {"scrypt_n": settings.scrypt_n}
+        chain = RollupMonitor(settings.chain, store, on_change=self._chain_changed, on_reset=self._chain_was_reset)
+        scrypt = {} if scrypt_n is None else {"scrypt_n": scrypt_n}
         wallet = NodeWallet(
-            Keystore(settings.keystore_dir, **scrypt),
-            VoucherKeyStore(settings.keystore_dir / "hot"),
+            Keystore(home.keystore, **scrypt),
+            VoucherKeyStore(home.keystore / "hot"),
             chain,
             store,
             self._wallet_changed,
@@ -69,13 +72,13 @@ class LocalNode(WalletCalls, ModelCalls):
         account = AccountMonitor(wallet, chain, self._account_changed)
         jobs = JobRegistry(store, lambda: events.changed("jobs"))
         # Buying goes over a connection of its own, under a throwaway identity: the relay can't tie it to the offer.
-        self._buying_relay = RelayConnection(settings.relay_url, lambda: events.changed("relay"))
+        self._buying_relay = RelayConnection(settings.relay, lambda: events.changed("relay"))
         buyer = BuyerService(self._buying_relay, wallet, chain, store, jobs, events)
         self._energy = EnergyMeter(
             settings.energy, store, jobs, events, programs=watched_programs(settings.availability)
         )
         self._price = PriceAdvisor(settings, self._energy, buyer.market, events)
-        provider = ProviderService(settings, wallet, chain, store, jobs, events, check_price=self._price.check)
+        provider = ProviderService(home, settings, wallet, chain, store, jobs, events, check_price=self._price.check)
         self._availability = AvailabilityMonitor(
             settings.availability,
             events,
@@ -90,6 +93,8 @@ class LocalNode(WalletCalls, ModelCalls):
         self._safety = SafetyMonitor(chain, lambda: events.changed("chain"), watched=lambda: self._watchtower.disputes)
         escape = EscapeHatch(wallet, chain, store, lambda: self._safety.is_frozen)
         self._jobs = jobs
+        self._is_demo = demo
+        self._version = version("idlewatt")
         self._ring = LogRing(events.tell)
         WalletCalls.__init__(
             self,
@@ -102,20 +107,28 @@ class LocalNode(WalletCalls, ModelCalls):
             escape=escape,
             on_change=self._wallet_changed,
         )
-        ModelCalls.__init__(self, settings, provider, lambda: self._energy.devices, events)
+        ModelCalls.__init__(self, home, settings, provider, lambda: self._energy.devices, events)
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, settings: NodeSettings) -> AsyncIterator[LocalNode]:
+    async def running(
+        cls, home: NodeHome, settings: NodeSettings, *, demo: bool = False, scrypt_n: int | None = None
+    ) -> AsyncIterator[LocalNode]:
         """A node for as long as the block runs; at the end it goes offline, redeems, and leaves nothing running.
+
+        Args:
+            home: Where it keeps what it owns.
+            settings: What a person set.
+            demo: Whether screens say that its money is worth nothing.
+            scrypt_n: The work factor of new keystore files; the keystore's own when absent.
 
         Raises:
             StoreError: If the home's database can't be used.
             WalletError: If the keystore can't be read.
         """
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(await Store.open(settings.database_path))
-            node = cls(settings, store)
+            store = await stack.enter_async_context(await Store.open(home.database))
+            node = cls(home, settings, store, demo=demo, scrypt_n=scrypt_n)
             stack.enter_context(node._ring.attached())
             await node._wallet.load()
             await node._jobs.load()
@@ -160,8 +173,8 @@ class LocalNode(WalletCalls, ModelCalls):
         """See ``NodeApi``."""
         verdict = self._verdict()
         return NodeSnapshot(
-            version=self._settings.version,
-            demo=self._settings.demo,
+            version=self._version,
+            demo=self._is_demo,
             phase=verdict.phase,
             why=verdict.why,
             fix=verdict.fix,
@@ -212,9 +225,9 @@ class LocalNode(WalletCalls, ModelCalls):
 
     async def models(self) -> tuple[str, ...]:
         """See ``NodeApi``."""
-        if self._settings.upstream_url is not None:
+        if self._settings.upstream is not None:
             return (self._settings.model,)
-        return tuple(await asyncio.to_thread(available, self._settings.models_dir, self._settings.model_folders))
+        return tuple(await asyncio.to_thread(available, self._home.models, self._settings.model_paths))
 
     # Buying
 

@@ -14,7 +14,7 @@ from node.engine.tuning import TuningCache
 from node.engine.upstream.engine import UpstreamEngine
 from node.models.catalog import resolve
 from node.models.digest import DigestCache
-from node.runtime.settings import NodeSettings
+from node.runtime.settings import NodeHome, NodeSettings
 
 
 class RentableEngine(Engine, Protocol):
@@ -34,10 +34,13 @@ class RentableEngine(Engine, Protocol):
         ...
 
 
-def make_engine(settings: NodeSettings, model: str, on_state: Callable[[EngineState], None]) -> RentableEngine:
+def make_engine(
+    home: NodeHome, settings: NodeSettings, model: str, on_state: Callable[[EngineState], None]
+) -> RentableEngine:
     """The engine for this model, not started yet.
 
     Args:
+        home: Where models and logs are.
         settings: The node's settings.
         model: The model's name, or a path, as a person gave it.
         on_state: Called whenever the engine's state changes.
@@ -45,22 +48,22 @@ def make_engine(settings: NodeSettings, model: str, on_state: Callable[[EngineSt
     Raises:
         UsageError: If there is no such model here, or the upstream's address or key can't be used.
     """
-    if settings.upstream_url is not None:
+    if settings.upstream is not None:
         return UpstreamEngine(
-            settings.upstream_url,
+            settings.upstream,
             model,
             key=_key(settings.upstream_key_env),
-            slots=settings.engine.slots,
-            context_length=settings.engine.context_length,
+            slots=settings.slots,
+            context_length=settings.context_length,
             on_state=on_state,
         )
     return LlamaEngine(
-        resolve(model, settings.models_dir, settings.model_folders),
+        resolve(model, home.models, settings.model_paths),
         settings.engine,
         name=None if "/" in model else model.removesuffix(".gguf"),
-        log_path=settings.logs_dir / "engine.log",
-        tuning=TuningCache(settings.tuning_path),
-        digest_cache=DigestCache(settings.models_dir / ".digests.json"),
+        log_path=home.logs / "engine.log",
+        tuning=TuningCache(home.tuning),
+        digest_cache=DigestCache(home.models / ".digests.json"),
         on_state=on_state,
     )
 

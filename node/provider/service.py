@@ -25,7 +25,7 @@ from node.rollup.monitor import RollupMonitor
 from node.runtime.events import EventBus
 from node.runtime.jobs import JobRegistry
 from node.runtime.relay_connection import RelayConnection
-from node.runtime.settings import NodeSettings
+from node.runtime.settings import NodeHome, NodeSettings
 from node.session.sealed import generate_transport_key, transport_public_key
 from node.store.store import Store
 from node.values import Prices, ProviderView
@@ -42,6 +42,7 @@ class ProviderService:
     """Rents one model out.
 
     Args:
+        home: Where models and logs are.
         settings: The node's settings.
         wallet: Is paid.
         chain: The rollup.
@@ -54,6 +55,7 @@ class ProviderService:
 
     def __init__(
         self,
+        home: NodeHome,
         settings: NodeSettings,
         wallet: NodeWallet,
         chain: RollupMonitor,
@@ -63,12 +65,13 @@ class ProviderService:
         *,
         check_price: Callable[[EngineInfo, Prices, float], Awaitable[None]],
     ) -> None:
+        self._home = home
         self._settings = settings
         self._wallet = wallet
         self._chain = chain
         self._store = store
         self._events = events
-        self.relay = RelayConnection(settings.relay_url, self._relay_changed)
+        self.relay = RelayConnection(settings.relay, self._relay_changed)
         self.rejections = RejectionLog(store, lambda: events.changed("jobs"))
         self.earnings = Earnings(wallet, chain, store, events)
         self.wanted = False
@@ -124,7 +127,9 @@ class ProviderService:
         """
         async with self._changing:
             model, prices = model or self._settings.model, prices or self._settings.prices
-            engine = await asyncio.to_thread(make_engine, self._settings, model, lambda _: self._engine_changed())
+            engine = await asyncio.to_thread(
+                make_engine, self._home, self._settings, model, lambda _: self._engine_changed()
+            )
             self._wallet.unlocked()
             if self.wanted and model in {self.model, self._asked_model}:
                 if self._host is not None:
@@ -189,7 +194,7 @@ class ProviderService:
             self._events.changed("phase")
             try:
                 engine = await asyncio.to_thread(
-                    make_engine, self._settings, self._asked_model, lambda _: self._engine_changed()
+                    make_engine, self._home, self._settings, self._asked_model, lambda _: self._engine_changed()
                 )
                 await self._load(engine)
             except IdlewattError as error:
@@ -230,7 +235,7 @@ class ProviderService:
                 fix="Choose a chat model.",
             )
         self.model = info.model_name
-        measured = await asyncio.to_thread(known_speed, self._settings.models_dir, info)
+        measured = await asyncio.to_thread(known_speed, self._home.models, info)
         self._speed.tokens_per_s, self._speed.ttft_ms = measured or (info.tokens_per_s, info.ttft_ms)
         self._host = ProviderHost(
             engine,
@@ -319,7 +324,7 @@ class ProviderService:
     @property
     def slots(self) -> int:
         """All slots."""
-        return self._host.info.slots if self._host else self._settings.engine.slots
+        return self._host.info.slots if self._host else self._settings.slots
 
     def view(self) -> ProviderView | None:
         """What this node rents out; ``None`` before a model is loaded."""

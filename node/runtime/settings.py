@@ -1,51 +1,102 @@
-"""The settings of a node: values and resolved paths. No file is read here."""
+"""What a person may set about a node: each setting is declared once, here or in the part of the node that it is for.
+
+A field's docstring is its help, ``msgspec.Meta`` its bounds, and a field that holds a struct is a section of the file.
+``config.toml``, variables, options, ``idlewatt settings`` and docs/operating.md all read these declarations.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal, Protocol
+
+import msgspec
 
 from node.engine.options import EngineOptions
 from node.hardware.rules import AvailabilityRules, EnergyRules
 from node.values import Prices
 
-DEFAULT_PRICES = Prices(input_nano_per_mtok=100_000_000, output_nano_per_mtok=200_000_000)
+_PLACE = r"://([^\s/@]*@)?(\[[0-9a-fA-F:.]+\]|[^\s/?#\[\]@:]+)(:\d{1,5})?([/?#]\S*)?\Z"
+WebsocketUrl = Annotated[str, msgspec.Meta(pattern=rf"\A(?i:wss?){_PLACE}", examples=["ws://host:port"])]
+HttpUrl = Annotated[str, msgspec.Meta(pattern=rf"\A(?i:https?){_PLACE}", examples=["http://host:port"])]
+VariableName = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]{0,63}\Z", examples=["MY_SERVER_KEY"])]
+Nano = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSettings:
-    """One node on one home."""
+class NodeHome(Protocol):
+    """Where one node keeps what it owns."""
 
-    keystore_dir: Path
-    database_path: Path
-    models_dir: Path
-    logs_dir: Path
-    model_folders: tuple[Path, ...] = ()
-    """Further folders to look for models in."""
-    relay_url: str | None = None
-    chain_url: str | None = None
-    upstream_url: str | None = None
-    """An OpenAI-compatible server that is rented out instead of a file."""
-    upstream_key_env: str | None = None
-    """The variable that holds its bearer token; the token itself is read when it is needed."""
+    @property
+    def keystore(self) -> Path:
+        """The folder of Web3 V3 key files."""
+
+    @property
+    def database(self) -> Path:
+        """The node's SQLite file."""
+
+    @property
+    def models(self) -> Path:
+        """Where models are kept."""
+
+    @property
+    def logs(self) -> Path:
+        """Where logs go."""
+
+    @property
+    def tuning(self) -> Path:
+        """Where measured numbers of threads are remembered."""
+
+
+class NodeSettings(EngineOptions, frozen=True, kw_only=True):
+    """What a person may set about one node; how models run is inherited, since the file has no section for it."""
+
+    relay: WebsocketUrl | None = None
+    """The relay's address, such as ``ws://127.0.0.1:9000``; one that is given as an option is remembered."""
+    chain: HttpUrl | None = None
+    """The rollup's RPC, such as ``http://127.0.0.1:8547``; one that is given as an option is remembered."""
     model: str = "demo"
-    prices: Prices = DEFAULT_PRICES
-    engine: EngineOptions = field(default_factory=EngineOptions)
-    """How models are loaded, and how requests share them."""
-    tuning_path: Path | None = None
-    """Where measured numbers of threads are remembered."""
-    min_deposit_nano: int = 100_000
-    """The least deposit a channel to this provider must hold."""
-    credit_tokens: int = 64
-    requests_per_buyer: int = 4
-    """With so many here, running and waiting, a buyer's account gets no more but a slot that is free."""
-    energy: EnergyRules = field(default_factory=EnergyRules)
-    availability: AvailabilityRules = field(default_factory=AvailabilityRules)
+    """What to rent out: ``demo``, a GGUF's path, a name that ``idlewatt models list`` shows, or the upstream's name."""
+    upstream: HttpUrl | None = None
+    """An OpenAI-compatible server to rent out instead of a file; its address ends in ``/v1``."""
+    upstream_key_env: VariableName | None = None
+    """The name of the variable that holds the upstream's bearer token; the token itself stands nowhere else."""
+    price_in_nano: Nano = 100_000_000
+    """What a million input tokens cost; 1,000,000,000 nano are a dollar."""
+    price_out_nano: Nano = 200_000_000
+    """What a million output tokens cost."""
     allow_below_cost: bool = False
     """Whether a price may be below what the power for it costs."""
-    watch: str = "auto"
-    """Whether a watchtower runs inside: ``auto``, ``on`` or ``off``."""
-    version: str = "0.1.0"
-    demo: bool = False
-    scrypt_n: int | None = None
-    """The keystore's work factor; ``None`` takes its own."""
+    min_deposit_nano: Nano = 100_000
+    """The least that a buyer's channel to this node must hold."""
+    credit_tokens: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 64
+    """Output tokens that are delivered before they are paid: a buyer that never pays can take these, and its prompt."""
+    requests_per_buyer: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 4
+    """A buyer with so many requests here, running and waiting, gets no place in the queue; a free slot is anybody's."""
+    model_folders: tuple[str, ...] = ()
+    """Further folders to look for models in, such as ``["/data/gguf"]``."""
+    watch: Literal["auto", "on", "off"] = "auto"
+    """Whether a watchtower runs inside the node; ``auto`` while it has a stake, or channels that it is paid from."""
+    energy: EnergyRules = EnergyRules()
+    """What power costs."""
+    availability: AvailabilityRules = AvailabilityRules()
+    """When the machine is somebody else's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("relay", "chain", "upstream"):
+            if (address := getattr(self, name)) is not None:
+                msgspec.structs.force_setattr(self, name, address.rstrip("/"))
+
+    @property
+    def engine(self) -> EngineOptions:
+        """How models run: the part that goes to the engine."""
+        return msgspec.convert(self, EngineOptions, from_attributes=True)
+
+    @property
+    def prices(self) -> Prices:
+        """What tokens cost a buyer, unless another price is named when the node goes online."""
+        return Prices(input_nano_per_mtok=self.price_in_nano, output_nano_per_mtok=self.price_out_nano)
+
+    @property
+    def model_paths(self) -> tuple[Path, ...]:
+        """Further folders to look for models in, with ``~`` resolved."""
+        return tuple(Path(folder).expanduser() for folder in self.model_folders)

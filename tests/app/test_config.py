@@ -1,6 +1,8 @@
 """Settings: options over environment over file, remembered without losing what a person wrote."""
 
+import os
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -117,11 +119,182 @@ def test_overlapping_tariffs_are_refused_with_the_file_to_mend(tmp_path):
     assert str(path) in failure.value.fix
 
 
-def test_unknown_settings_are_left_alone(tmp_path):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("price_out = 999", "unknown field `price_out`. Did you mean `price_out_nano`?"),
+        ("share_prefix = true", "unknown field `share_prefix`. Did you mean `share_prefixes`?"),
+        ("Price-In-Nano = 1", "unknown field `Price-In-Nano`. Did you mean `price_in_nano`?"),
+        ("[energy]\ncpu = 1", "unknown field `cpu` in [energy]. Did you mean `cpu_w`?"),
+        ("cpu_w = 1", "unknown field `cpu_w`. `cpu_w` belongs into [energy]."),
+        ("[energy]\nslots = 1", "unknown field `slots` in [energy]. `slots` belongs above the first section."),
+        ("[energi]\ncpu_w = 1", "unknown field `energi`. Did you mean `energy`?"),
+        ('colour = "red"', "unknown field `colour`. Remove it, or update Idlewatt if a newer one wrote it"),
+        ("[manners]\nenabled = false", "unknown field `manners`. It is called `availability` now."),
+        ("energy = 3", "The setting energy is not usable: it is a section. Write [energy] in"),
+        (
+            '[energy]\nprice_per_kwh = 1\n[[energy.tariff]]\nform = "1:00"\nto = "2:00"\nprice_per_kwh = 1',
+            "unknown field `form`, did you mean `from`",
+        ),
+        ('"a\\nb" = 1', "unknown field `a?b`."),
+        ('log_level = "loud"', "log_level is not usable: It is debug, info, warning or error."),
+        ('relay = "http://here"', "relay is not usable: Should look like ws://host:port."),
+    ],
+)
+def test_a_key_that_is_no_setting_is_refused_with_the_closest_one(tmp_path, text, said):
     path = tmp_path / "config.toml"
-    path.write_text('colour = "red"\nslots = 2\n')
+    path.write_text(text)
+
+    with pytest.raises(ConfigError) as failure:
+        Config.load(path)
+    assert said in failure.value.line()
+    assert "\n" not in failure.value.line()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("IDLEWATT_SLOT", "IDLEWATT_SLOTS"),
+        ("IDLEWATT_SHARE_PREFIX", "IDLEWATT_SHARE_PREFIXES"),
+        ("IDLEWATT_HOEM", "IDLEWATT_HOME"),
+        ("IDLEWATT_PASPHRASE", "IDLEWATT_PASSPHRASE"),
+        ("IDLEWATT_ENERGY_CPU", "IDLEWATT_ENERGY_CPU_W"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_with_the_one_that_was_meant(tmp_path, monkeypatch, name, meant):
+    monkeypatch.setenv(name, "s3cret")
+
+    with pytest.raises(ConfigError, match=f"{name} is no setting") as failure:
+        Config.load(tmp_path / "config.toml")
+    assert f"{meant}?" in failure.value.fix
+    assert "s3cret" not in failure.value.line()
+
+
+@pytest.mark.parametrize(
+    "name", ["IDLEWATT_VERSION", "IDLEWATT_UPSTREAM_KEY", "IDLEWATT_FILE_PASSPHRASE", "IDLEWATT_MODELE", "SLOT"]
+)
+def test_variables_of_others_and_those_that_hold_a_key_are_left_alone(tmp_path, monkeypatch, name):
+    path = tmp_path / "config.toml"
+    path.write_text('upstream_key_env = "IDLEWATT_MODELE"\n')
+    monkeypatch.setenv(name, "1")
+
+    assert Config.load(path).slots == 4
+
+
+def test_a_variable_sets_what_stands_in_a_section(tmp_path, monkeypatch):
+    path = tmp_path / "config.toml"
+    path.write_text("[energy]\ncpu_w = 50\ngpu_w = 60\n")
+    monkeypatch.setenv("IDLEWATT_ENERGY_CPU_W", "70")
+    monkeypatch.setenv("IDLEWATT_ENERGY_PRICE_PER_KWH", "0.31")
+    monkeypatch.setenv("IDLEWATT_MODEL_FOLDERS", '["/data", "~/more"]')
+
+    config = Config.load(path)
+
+    assert (config.energy.cpu_w, config.energy.gpu_w) == (70.0, 60.0)
+    assert config.energy.price_per_kwh == Decimal("0.31")
+    assert config.model_paths == (Path("/data"), Path("~/more").expanduser())
+
+
+def test_a_list_in_a_variable_that_is_none_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("IDLEWATT_MODEL_FOLDERS", "/data:/more")
+
+    with pytest.raises(ConfigError, match="IDLEWATT_MODEL_FOLDERS holds no list") as failure:
+        Config.load(tmp_path / "config.toml")
+    assert '["one", "two"]' in failure.value.fix
+
+
+def test_a_refusal_names_the_place_to_mend(tmp_path, monkeypatch):
+    path = tmp_path / "config.toml"
+    path.write_text("slots = 99\n")
+    with pytest.raises(ConfigError, match="slots") as in_file:
+        Config.load(path)
+    monkeypatch.setenv("IDLEWATT_SLOTS", "98")
+    with pytest.raises(ConfigError, match="slots") as in_variable:
+        Config.load(path)
+    with pytest.raises(ConfigError, match="price_in_nano") as in_option:
+        Config.load(tmp_path / "none.toml", price_in_nano=-1, slots=3)
+
+    assert str(path) in in_file.value.fix
+    assert "variable IDLEWATT_SLOTS" in in_variable.value.fix
+    assert "option --price-in" in in_option.value.fix
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_file_from_any_editor_is_read_and_keeps_its_form(tmp_path, mark, end):
+    path = tmp_path / "config.toml"
+    before = f"{mark}# mine{end}slots = 2 # enough{end}{end}[energy]{end}cpu_w = 60{end}"
+    path.write_bytes(before.encode())
 
     assert Config.load(path).slots == 2
+    remember(path, relay="ws://127.0.0.1:9000", slots=3)
+
+    assert path.read_bytes().decode() == (
+        f'{mark}# mine{end}slots = 3 # enough{end}relay = "ws://127.0.0.1:9000"{end}{end}[energy]{end}cpu_w = 60{end}'
+    )
+    assert (Config.load(path).slots, Config.load(path).relay) == (3, "ws://127.0.0.1:9000")
+
+
+def test_remembering_what_stands_there_already_writes_nothing(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("slots = 2\n")
+    before = path.stat().st_mtime_ns
+
+    remember(path, slots=2)
+
+    assert path.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"model = '\xff'", "not UTF-8"),
+        (b"\xff\xfes\x00l\x00o\x00t\x00s\x00", "not UTF-8"),
+        (b"# " + b"x" * (1 << 20), "more than 1,048,576 bytes"),
+        (b"a = " + b"[" * 100_000, "can't be read"),
+        (b"slots = " + b"9" * 5000, "can't be read"),
+        (b"slots = 2\nslots = 3", "can't be read"),
+    ],
+    ids=["not UTF-8", "UTF-16", "huge", "nested", "number", "twice"],
+)
+def test_a_file_that_can_not_be_read_is_refused_in_one_line(tmp_path, content, said):
+    path = tmp_path / "config.toml"
+    path.write_bytes(content)
+
+    with pytest.raises(ConfigError, match=said) as failure:
+        Config.load(path)
+    assert "\n" not in failure.value.line()
+    assert len(failure.value.line()) < 300 + len(str(path))
+    with pytest.raises(ConfigError, match="can't be written") as failure:
+        remember(path, relay="ws://127.0.0.1:9000")
+    assert path.read_bytes() == content
+
+
+def test_a_number_that_no_machine_holds_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "config.toml"
+    for number in ("1e9999999999999999999", "1e999", "nan", "inf"):
+        path.write_text(f"[energy]\ncpu_w = {number}\n")
+        with pytest.raises(ConfigError, match=r"can't be read|energy\.cpu_w is not usable"):
+            Config.load(path)
+
+
+def test_a_file_without_rights_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("slots = 2\n")
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("root reads everything")
+
+    with pytest.raises(ConfigError, match="Permission denied"):
+        Config.load(path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    path = tmp_path / "config.toml"
+    os.mkfifo(path)
+
+    with pytest.raises(ConfigError, match="no file"):
+        Config.load(path)
 
 
 def test_unwritable_settings_are_said_in_one_line(tmp_path):

@@ -5,12 +5,12 @@ import re
 from functools import cache
 
 import click
-import msgspec
 import pytest
 
 from app.cli import COMMANDS, cli
 from app.config import Config
-from app.home import HOME_VARIABLE
+from app.settings_schema import settings_of
+from app.variables import HOME_VARIABLE
 from chain.codec import MAX_BLOB_BYTES
 from chain.contracts.build import DEPLOYED, SOURCES
 from chain.devnet.config import DevnetParams
@@ -23,7 +23,7 @@ from chain.money import NANO_PER_USD
 from chain.rpc import methods
 from chain.sequencer.config import SequencerConfig
 from chain.txs import TX_SIZES
-from node.hardware.rules import AvailabilityRules, EnergyRules
+from docs.settings import with_tables
 from node.market.offers import MAX_OFFER_BYTES, MAX_VALIDITY_MS, OFFER_TYPE, VALIDITY_MS
 from node.provider.rejections import REASONS
 from node.provider.session import PAYMENT_TIMEOUT_S
@@ -149,23 +149,10 @@ def test_every_internal_link_resolves(page):
 
 
 def test_the_documented_settings_are_the_settings():
-    documented = {row[0].strip("`"): row[1] for row in table_under(OPERATING, "| Key |")}
-    settings = msgspec.structs.fields(Config)
-    assert documented.keys() == {setting.name for setting in settings}
-    for setting in settings:
-        shown = documented[setting.name].strip("`").strip('"')
-        if setting.default is not None and not isinstance(setting.default, msgspec.Struct):
-            assert shown == str(setting.default).replace("False", "false")
-
-
-@pytest.mark.parametrize(("section", "rules"), [("energy", EnergyRules), ("availability", AvailabilityRules)])
-def test_the_documented_keys_of_a_section_are_its_keys(section, rules):
-    documented = {row[0].strip("`"): row[1].strip("`") for row in table_under(OPERATING, f"| `[{section}]` key |")}
-    settings = {setting.name: setting.default for setting in msgspec.structs.fields(rules)}
-    assert documented.keys() == settings.keys()
-    for name, default in settings.items():
-        if default not in {None, ()}:
-            assert documented[name] == str(default).replace("True", "true")
+    assert with_tables(text_of(OPERATING)) == text_of(OPERATING), "run: python docs/settings.py"
+    for setting in settings_of(Config):
+        assert f"| `{setting.key}` |" in text_of(OPERATING)
+        assert setting.help
 
 
 def test_the_documented_tariff_and_availability_are_read_as_they_stand(tmp_path):
@@ -179,7 +166,7 @@ def test_the_documented_tariff_and_availability_are_read_as_they_stand(tmp_path)
 
 
 def test_every_documented_variable_is_read_somewhere():
-    settings = {f"IDLEWATT_{name.upper()}" for name in Config.__struct_fields__}
+    settings = {setting.variable for setting in settings_of(Config)}
     documented = {word for page in PAGES for word in re.findall(r"IDLEWATT_[A-Z_]*[A-Z]", text_of(page))}
     assert HOME_VARIABLE in documented
     assert [name for name in documented - settings if f'"{name}"' not in all_source()] == []

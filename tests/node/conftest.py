@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from app.home import Home
 from chain.devnet import Devnet, DevnetConfig, DevnetParams, DevnetReady
 from chain.sequencer import SequencerConfig
-from node.engine.options import EngineOptions
 from node.local.node import LocalNode
 from node.relay.server import RelayServer
 from node.runtime.settings import NodeSettings
@@ -80,22 +80,15 @@ def run_node(tmp_path: Path, tiny_model: Path) -> RunNode:
 
     @asynccontextmanager
     async def run(name: str, **changes) -> AsyncIterator[LocalNode]:
-        home = tmp_path / name
-        for folder in ("models", "logs"):
-            (home / folder).mkdir(parents=True, exist_ok=True)
-        if not (home / "models" / "tiny.gguf").exists():
-            shutil.copy(tiny_model, home / "models" / "tiny.gguf")
-        values = {
-            "keystore_dir": home / "keystore",
-            "database_path": home / "node.db",
-            "models_dir": home / "models",
-            "logs_dir": home / "logs",
-            "model": "tiny",
-            "prices": PRICES,
-            "engine": EngineOptions(slots=2, threads=1),
-            "scrypt_n": 2,
+        home = Home(tmp_path / name).prepare()
+        if not (home.models / "tiny.gguf").exists():
+            shutil.copy(tiny_model, home.models / "tiny.gguf")
+        prices = {
+            "price_in_nano": PRICES.input_nano_per_mtok,
+            "price_out_nano": PRICES.output_nano_per_mtok,
         }
-        async with LocalNode.running(NodeSettings(**(values | changes))) as node:
+        settings = NodeSettings(**({"model": "tiny", "slots": 2, "threads": 1} | prices | changes))
+        async with LocalNode.running(home, settings, scrypt_n=2) as node:
             yield node
 
     return run
@@ -112,7 +105,7 @@ class Pair:
 
 @pytest.fixture
 async def pair(run_node: RunNode, relay: RelayServer, devnet: DevnetReady) -> AsyncIterator[Pair]:
-    urls = {"relay_url": relay.url, "chain_url": devnet.l2_url}
+    urls = {"relay": relay.url, "chain": devnet.l2_url}
     async with run_node("seller", **urls) as seller, run_node("buyer", **urls) as buyer:
         await seller.create_wallet("main", PASSPHRASE)
         await buyer.create_wallet("main", PASSPHRASE)

@@ -114,7 +114,7 @@ async def test_buyers_that_ask_nothing_make_room_for_one_who_does(pair: Pair, ru
     await answered(pair.buyer)
     (standing,) = open_sessions(pair)
     monkeypatch.setattr(session_manager, "MAX_SESSIONS", session_manager.ROOM)
-    async with run_node("other", relay_url=pair.relay.url, chain_url=devnet.l2_url) as other:
+    async with run_node("other", relay=pair.relay.url, chain=devnet.l2_url) as other:
         await other.create_wallet("main", PASSPHRASE)
         await other.faucet("main")
         await answered(other)
@@ -123,7 +123,7 @@ async def test_buyers_that_ask_nothing_make_room_for_one_who_does(pair: Pair, ru
 
 
 async def test_a_buyer_that_ends_hangs_up(pair: Pair, run_node, devnet):
-    async with run_node("other", relay_url=pair.relay.url, chain_url=devnet.l2_url) as other:
+    async with run_node("other", relay=pair.relay.url, chain=devnet.l2_url) as other:
         await other.create_wallet("main", PASSPHRASE)
         await other.faucet("main")
         await answered(other)

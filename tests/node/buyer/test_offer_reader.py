@@ -129,7 +129,7 @@ async def test_a_slow_chain_holds_the_market_up_for_a_moment_only_and_is_believe
     monkeypatch.setattr(provider_accounts, "PATIENCE_S", 0.1)
     async with (
         gated(devnet.l2_url) as gate,
-        run_node("late", relay_url=pair.relay.url, chain_url=gate.url) as late,
+        run_node("late", relay=pair.relay.url, chain=gate.url) as late,
     ):
         before = time.monotonic()
         market = await reading(late)
@@ -152,7 +152,7 @@ async def test_a_slow_chain_holds_the_market_up_for_a_moment_only_and_is_believe
 async def test_a_chain_that_fails_hides_no_offer(pair: Pair, devnet, run_node: RunNode):
     async with (
         gated(devnet.l2_url) as gate,
-        run_node("late", relay_url=pair.relay.url, chain_url=gate.url) as late,
+        run_node("late", relay=pair.relay.url, chain=gate.url) as late,
     ):
         gate.refuses = True
         gate.open.set()
@@ -163,7 +163,7 @@ async def test_a_chain_that_fails_hides_no_offer(pair: Pair, devnet, run_node: R
 
 
 async def test_many_providers_are_asked_about_a_few_at_a_time(devnet, run_node: RunNode, relay, monkeypatch):
-    async with gated(devnet.l2_url) as gate, run_node("late", relay_url=relay.url, chain_url=gate.url) as late:
+    async with gated(devnet.l2_url) as gate, run_node("late", relay=relay.url, chain=gate.url) as late:
         await late.create_wallet("main", PASSPHRASE)
         rollup = await late._chain.rollup()
         accounts = late._buyer.offer_reader._accounts

@@ -253,7 +253,7 @@ async def test_garbage_on_the_wire_ends_that_session_only(pair: Pair):
 async def test_a_node_with_nothing_says_what_is_missing_and_recovers_by_itself(run_node, relay, devnet):
     port = relay.port
     await relay.close()
-    async with run_node("lonely", relay_url=f"ws://127.0.0.1:{port}", chain_url=devnet.l2_url) as node:
+    async with run_node("lonely", relay=f"ws://127.0.0.1:{port}", chain=devnet.l2_url) as node:
         snapshot = node.snapshot()
         assert (snapshot.phase, snapshot.wallets[0].state) == (Phase.OFF, WalletState.NONE)
         assert snapshot.fix
@@ -315,7 +315,7 @@ async def test_a_chain_that_never_answers_does_not_hold_up_going_offline(pair: P
 
 
 async def test_both_sides_go_on_after_a_restart(run_node, relay, devnet):
-    urls = {"relay_url": relay.url, "chain_url": devnet.l2_url}
+    urls = {"relay": relay.url, "chain": devnet.l2_url}
     async with run_node("seller", **urls) as seller:
         await seller.create_wallet("main", PASSPHRASE)
         await seller.go_online()

@@ -87,7 +87,7 @@ async def test_thinking_a_format_and_log_probabilities_travel_to_the_buyer(run_n
         extra_tokens=("</think>",),
         emphasis={len(vocabulary()[0]): 3.0},
     )
-    urls = {"relay_url": relay.url, "chain_url": devnet.l2_url}
+    urls = {"relay": relay.url, "chain": devnet.l2_url}
     async with run_node("seller", **urls) as seller, run_node("buyer", **urls) as buyer:
         await seller.create_wallet("main", PASSPHRASE)
         await buyer.create_wallet("main", PASSPHRASE)

@@ -104,7 +104,7 @@ async def test_closing_together_needs_the_provider_and_says_so(pair: Pair):
 async def test_a_restored_wallet_finds_its_channels_and_goes_on_where_it_was(pair: Pair, run_node, relay, devnet):
     done = await one_answer(pair)
     secret = await pair.buyer.export_wallet("main", "private_key", PASSPHRASE)
-    async with run_node("restored", relay_url=relay.url, chain_url=devnet.l2_url) as restored:
+    async with run_node("restored", relay=relay.url, chain=devnet.l2_url) as restored:
         await restored.import_wallet("main", "private_key", secret, PASSPHRASE)
         async with asyncio.timeout(PATIENCE_S):
             async with restored.subscribe() as events:
@@ -162,7 +162,7 @@ async def test_a_chain_that_was_reset_is_told_and_its_channels_are_kept_apart(pa
     shutil.copytree(tmp_path / "buyer", copied)
     async with (
         Devnet(tmp_path / "other-net", config=DevnetConfig(sequencer=SequencerConfig(poll_s=0.1))) as other,
-        run_node("moved", chain_url=other.ready.l2_url) as node,
+        run_node("moved", chain=other.ready.l2_url) as node,
     ):
         await until(node, lambda s: s.chain_reachable)
         (channel,) = await node.channels()

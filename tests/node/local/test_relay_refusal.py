@@ -12,7 +12,7 @@ FIX = "Update Idlewatt or pass another --relay."
 
 
 async def test_a_refused_node_shows_the_relays_reason_and_fix(run_node: RunNode) -> None:
-    async with RelayServer(versions=(2, 2)) as relay, run_node("buyer", relay_url=relay.url) as node:
+    async with RelayServer(versions=(2, 2)) as relay, run_node("buyer", relay=relay.url) as node:
         snapshot = await until(node, lambda now: now.relay.fix)
         assert snapshot.relay.fix == FIX
         assert "refused (version)" in snapshot.relay.error
@@ -22,7 +22,7 @@ async def test_a_refused_node_shows_the_relays_reason_and_fix(run_node: RunNode)
 
 
 async def test_a_seller_that_is_refused_reads_it_in_the_headline(run_node: RunNode) -> None:
-    async with RelayServer(versions=(2, 2)) as relay, run_node("seller", relay_url=relay.url) as node:
+    async with RelayServer(versions=(2, 2)) as relay, run_node("seller", relay=relay.url) as node:
         await node.create_wallet("main", "correct horse battery staple")
         await node.go_online()
         snapshot = await until(node, lambda now: now.phase is Phase.DEGRADED and now.relay.fix)

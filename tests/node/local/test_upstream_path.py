@@ -26,10 +26,10 @@ class Rented:
 
 @pytest.fixture
 async def rented(run_node, relay, devnet) -> AsyncIterator[Rented]:
-    urls = {"relay_url": relay.url, "chain_url": devnet.l2_url}
+    urls = {"relay": relay.url, "chain": devnet.l2_url}
     async with (
         upstream() as server,
-        run_node("seller", **urls, upstream_url=server.url, model=MODEL) as seller,
+        run_node("seller", **urls, upstream=server.url, model=MODEL) as seller,
         run_node("buyer", **urls) as buyer,
     ):
         await seller.create_wallet("main", PASSPHRASE)

@@ -51,14 +51,14 @@ def program(tmp_path: Path, name: str = WANTED):
 @pytest.fixture
 async def seller(run_node: RunNode, relay, devnet) -> AsyncIterator[LocalNode]:
     rules = AvailabilityRules(pause_for=(WANTED,), resume_after_s=0.0)
-    async with run_node("seller", relay_url=relay.url, chain_url=devnet.l2_url, availability=rules) as node:
+    async with run_node("seller", relay=relay.url, chain=devnet.l2_url, availability=rules) as node:
         await node.create_wallet("main", PASSPHRASE)
         yield node
 
 
 @pytest.fixture
 async def buyer(run_node: RunNode, relay, devnet) -> AsyncIterator[LocalNode]:
-    async with run_node("buyer", relay_url=relay.url, chain_url=devnet.l2_url) as node:
+    async with run_node("buyer", relay=relay.url, chain=devnet.l2_url) as node:
         await node.create_wallet("main", PASSPHRASE)
         await node.faucet("main")
         yield node

@@ -31,7 +31,7 @@ CPU = Reading(device_id="cpu", name="Ryzen", kind="cpu", source="psutil", temper
 
 
 async def test_a_job_is_billed_its_power_and_the_node_says_what_was_left(run_node: RunNode, relay, devnet):
-    urls = {"relay_url": relay.url, "chain_url": devnet.l2_url}
+    urls = {"relay": relay.url, "chain": devnet.l2_url}
     async with run_node("seller", **urls, energy=PAID) as seller, run_node("buyer", **urls) as buyer:
         await seller.create_wallet("main", PASSPHRASE)
         await buyer.create_wallet("main", PASSPHRASE)
@@ -61,7 +61,7 @@ async def test_a_job_is_billed_its_power_and_the_node_says_what_was_left(run_nod
 
 async def test_a_price_below_its_power_is_refused_before_an_offer_goes_out_unless_allowed(run_node, relay, devnet):
     dear = EnergyRules(price_per_kwh=Decimal(100), cpu_w=100_000.0, gpu_w=100_000.0)
-    urls = {"relay_url": relay.url, "chain_url": devnet.l2_url, "energy": dear}
+    urls = {"relay": relay.url, "chain": devnet.l2_url, "energy": dear}
     cheap = Prices(input_nano_per_mtok=1, output_nano_per_mtok=1)
     async with run_node("seller", **urls) as node:
         await node.create_wallet("main", PASSPHRASE)

@@ -44,7 +44,7 @@ def shown(node: LocalNode) -> tuple:
 
 
 async def test_a_node_without_anything_at_stake_runs_none(run_node: RunNode, devnet) -> None:
-    async with run_node("a", chain_url=devnet.l2_url) as node:
+    async with run_node("a", chain=devnet.l2_url) as node:
         await node._chain.rollup()
 
         assert await node._watchtower._wanted() is None
@@ -52,7 +52,7 @@ async def test_a_node_without_anything_at_stake_runs_none(run_node: RunNode, dev
 
 
 async def test_a_stake_is_reason_enough(run_node: RunNode, devnet) -> None:
-    async with run_node("b", chain_url=devnet.l2_url) as node:
+    async with run_node("b", chain=devnet.l2_url) as node:
         await node.create_wallet("main", PASSPHRASE)
         await node.faucet("main")
         await node.stake("main", 1_000)
@@ -63,7 +63,7 @@ async def test_a_stake_is_reason_enough(run_node: RunNode, devnet) -> None:
 
 
 async def test_it_stays_off_where_that_is_set(run_node: RunNode, devnet) -> None:
-    async with run_node("c", chain_url=devnet.l2_url, watch="off") as node:
+    async with run_node("c", chain=devnet.l2_url, watch="off") as node:
         await asyncio.wait_for(node._watchtower.run(), PATIENCE_S)
 
         assert node._watchtower.view is None
@@ -77,7 +77,7 @@ async def test_a_node_proves_what_its_sequencer_lied_about_and_says_so(run_node:
         Devnet(
             tmp_path / "net", params=params, config=DevnetConfig(sequencer=quick_sequencer), villain=villain
         ) as devnet,
-        run_node("d", chain_url=devnet.ready.l2_url, watch="on") as node,
+        run_node("d", chain=devnet.ready.l2_url, watch="on") as node,
         node.subscribe() as events,
     ):
         await node.create_wallet("main", PASSPHRASE)

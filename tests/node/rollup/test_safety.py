@@ -82,7 +82,7 @@ class TestAlarms:
 
 class TestRead:
     async def test_a_freeze_is_seen_with_the_sequencer_dead(self, tmp_path: Path, run_node: RunNode) -> None:
-        async with World(tmp_path) as world, run_node("home", chain_url=world.client.url) as node:
+        async with World(tmp_path) as world, run_node("home", chain=world.client.url) as node:
             await known(node)
             before = await node.chain()
             assert before.safety is not None
@@ -106,15 +106,15 @@ class TestRead:
     ) -> None:
         async with World(tmp_path) as world:
             url = world.client.url
-            async with run_node("home", chain_url=url) as node:
+            async with run_node("home", chain=url) as node:
                 await known(node)
             await world.stop_sequencer()
-            async with run_node("home", chain_url=url) as node:
+            async with run_node("home", chain=url) as node:
                 await known(node)
                 assert node.snapshot().chain_reachable is False
 
     async def test_a_proven_fraud_is_on_every_screen(self, tmp_path: Path, run_node: RunNode) -> None:
-        async with World(tmp_path) as world, run_node("home", chain_url=world.client.url) as node:
+        async with World(tmp_path) as world, run_node("home", chain=world.client.url) as node:
             await world.funded(0, USD)
             await known(node)
             await world.client.flush()
@@ -144,7 +144,7 @@ class TestGuard:
         self, tmp_path: Path, run_node: RunNode, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("node.payments.escape.GUARD_S", 0.05)
-        async with World(tmp_path) as world, run_node("seller", chain_url=world.client.url) as node:
+        async with World(tmp_path) as world, run_node("seller", chain=world.client.url) as node:
             await node.create_wallet("main", PASSPHRASE)
             buyer, alice = await world.funded(0, 9 * USD), world.people[0]
             seller = (await node._wallet.service()).address
@@ -181,7 +181,7 @@ class TestEvidence:
     async def test_kept_receipts_that_contradict_each_other_take_the_stake(
         self, tmp_path: Path, run_node: RunNode
     ) -> None:
-        async with World(tmp_path) as world, run_node("home", chain_url=world.client.url) as node:
+        async with World(tmp_path) as world, run_node("home", chain=world.client.url) as node:
             provider = await world.funded(0, 10 * USD)
             await provider.stake(4 * USD)
             await node.create_wallet("main", PASSPHRASE)
@@ -205,7 +205,7 @@ class TestEvidence:
             assert refused.value.code == "nothing_to_slash"
 
     async def test_a_stake_shows_in_the_wallet(self, tmp_path: Path, run_node: RunNode) -> None:
-        async with World(tmp_path) as world, run_node("home", chain_url=world.client.url) as node:
+        async with World(tmp_path) as world, run_node("home", chain=world.client.url) as node:
             await node.create_wallet("main", PASSPHRASE)
             giver = await world.funded(0, 10 * USD)
             service = await node._wallet.service()

@@ -47,7 +47,7 @@ async def test_a_fraud_and_a_bond_that_a_reorg_took_are_told_no_more(
         other = OtherL1(url=url, use_dev_account=True)
         async with Devnet(home, params=params, config=DevnetConfig(sequencer=QUICK), other_l1=other) as devnet:
             deployment, chain_url = await devnet.rollup.deployment(), devnet.ready.l2_url
-            async with run_node("home", chain_url=chain_url) as node:
+            async with run_node("home", chain=chain_url) as node:
                 await known(node)
         # L1 alone is asked from here on: the sequencer is gone.
         opened = DevnetHome(home)
@@ -63,7 +63,7 @@ async def test_a_fraud_and_a_bond_that_a_reorg_took_are_told_no_more(
             proof = await lie(operator)
             await prove(operator, proof)
             top = await operator.block_number()
-            async with run_node("home", chain_url=chain_url) as node:
+            async with run_node("home", chain=chain_url) as node:
                 await seen(node, lambda snapshot: bool(snapshot.alarm and "FRAUD" in snapshot.alarm.text))
                 told = await safety_of(node)
                 assert [one.stage for one in told.disputes] == [DisputeStage.REVERTED]

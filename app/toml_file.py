@@ -1,0 +1,98 @@
+"""``config.toml`` as a file: read as people's editors leave it, and written without losing what a person wrote."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import stat
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from chain.errors import IdlewattError
+
+MAX_FILE_BYTES = 1 << 20
+
+
+class ConfigError(IdlewattError):
+    """``config.toml``, an ``IDLEWATT_…`` variable or an option holds something that can't be used."""
+
+    default_code = "bad_config"
+
+
+def read_toml(path: Path, max_bytes: int = MAX_FILE_BYTES) -> dict[str, Any]:
+    """What the file holds, empty where there is none; a byte order mark and CRLF are taken.
+
+    Raises:
+        ConfigError: If it can't be read, is too large, is not UTF-8 or not TOML.
+    """
+    try:
+        _, text = _text(path, max_bytes)
+        # A price is what is written, not the nearest float.
+        return tomllib.loads(text.replace("\r\n", "\n"), parse_float=Decimal)
+    except FileNotFoundError:
+        return {}
+    except (ValueError, ArithmeticError, RecursionError, OSError) as error:
+        raise ConfigError(f"The file {path} can't be read: {_reason(error)}.", fix="Mend or remove it.") from None
+
+
+def update_toml(path: Path, changes: Mapping[str, str | int], max_bytes: int = MAX_FILE_BYTES) -> None:
+    """Set keys, and keep comments, order, line ends and the byte order mark as they are.
+
+    Raises:
+        ConfigError: If the file can't be read or written.
+    """
+    import tomlkit
+    from tomlkit.exceptions import ParseError
+
+    try:
+        mark, text = _text(path, max_bytes) if path.exists() else (b"", "")
+        document = tomlkit.parse(text)
+        if all(document.get(name) == value for name, value in changes.items()):
+            return
+        for name, value in changes.items():
+            item = tomlkit.item(value)
+            if "\r\n" in text:
+                item.trivia.trail = "\r\n"
+            document[name] = item
+        _replace(path, mark + tomlkit.dumps(document).encode())
+    except (ValueError, RecursionError, OSError, ParseError) as error:
+        raise ConfigError(
+            f"The file {path} can't be written: {_reason(error)}.", fix="Mend its rights or its text."
+        ) from None
+
+
+def _text(path: Path, max_bytes: int) -> tuple[bytes, str]:
+    """The byte order mark, if there is one, and the text behind it."""
+    # Asked before it is opened: to open a pipe waits until somebody writes into it.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no file")
+    with path.open("rb") as file:
+        raw = file.read(max_bytes + 1)
+    if len(raw) > max_bytes:
+        raise ValueError(f"it has more than {max_bytes:,} bytes")
+    mark = codecs.BOM_UTF8 if raw.startswith(codecs.BOM_UTF8) else b""
+    return mark, raw.removeprefix(mark).decode("utf-8")
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case UnicodeDecodeError():
+            return f"it is not UTF-8 text (byte {error.start})"
+        case OSError():
+            return error.strerror or str(error)
+        case RecursionError():
+            return "it is nested too deeply"
+        case _:
+            return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=".config-", delete=False) as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    Path(handle.name).replace(path)
