@@ -8,7 +8,7 @@ from typing import Final, Literal, TypedDict
 
 from chain.errors import IdlewattError
 from chain.logs import get_logger
-from node.relay.backoff import jittered_backoff
+from chain.retry import retry
 from node.relay.circuit import RelayError
 from node.relay.client import RelayClient, RelayState
 from node.relay.client_errors import shown_url
@@ -17,8 +17,8 @@ from node.values.text import plain
 
 log = get_logger(__name__)
 
-RETRY_FIRST_S: Final = 0.5
-RETRY_MOST_S: Final = 15.0
+RETRY_WAIT_S: Final = 0.5
+MAX_RETRY_WAIT_S: Final = 15.0
 _LINE_CHARS: Final = 400
 """The longest reason that is shown; what a relay says of itself in it is bounded already."""
 
@@ -29,7 +29,8 @@ class RelayConnection:
     Args:
         url: The relay's address; ``None`` where none is set.
         on_change: Called on the event loop whenever :meth:`view` changes.
-        backoff: The wait in seconds before a retry of a connection that could not be made, from its number.
+        wait_s: The pause before a connection that could not be made is tried again the first time; it grows.
+        max_wait_s: The longest pause.
     """
 
     def __init__(
@@ -37,7 +38,8 @@ class RelayConnection:
         url: str | None,
         on_change: Callable[[], None],
         *,
-        backoff: Callable[[int], float] | None = None,
+        wait_s: float = RETRY_WAIT_S,
+        max_wait_s: float = MAX_RETRY_WAIT_S,
     ) -> None:
         self._url = url
         self._shown_url = shown_url(url or "")
@@ -45,7 +47,8 @@ class RelayConnection:
         self._client: RelayClient | None = None
         self._state: RelayState | None = None
         self._error: IdlewattError | None = None
-        self._backoff = backoff or jittered_backoff(first_s=RETRY_FIRST_S, longest_s=RETRY_MOST_S)
+        self._wait_s = wait_s
+        self._max_wait_s = max_wait_s
         self._ready = asyncio.Event()
 
     @property
@@ -91,21 +94,23 @@ class RelayConnection:
 
     async def run(self, serve: Callable[[RelayClient], Awaitable[None]] | None = None) -> None:
         """Stay connected until cancelled; ``serve`` runs with each client for as long as that client lives."""
-        if not self._url:
-            return
-        attempt = 0
-        while True:
-            try:
-                await self._run_once(self._url, serve)
-                attempt = 0
-            except IdlewattError as error:
-                if self._error is None or self._error.message != error.message:
-                    log.warning("relay_connection_failed", relay=self._shown_url, code=error.code, error=error.line())
-                self._error = error
-                self._state = None
-                self._on_change()
-            await asyncio.sleep(self._backoff(attempt))
-            attempt += 1
+        url = self._url
+        while url:
+            await retry(
+                lambda: self._run_once(url, serve),
+                on=(IdlewattError,),
+                wait_s=self._wait_s,
+                max_wait_s=self._max_wait_s,
+                on_failure=self._note_failure,
+            )
+            await asyncio.sleep(self._wait_s)
+
+    def _note_failure(self, error: IdlewattError) -> None:
+        if self._error is None or self._error.message != error.message:
+            log.warning("relay_connection_failed", relay=self._shown_url, code=error.code, error=error.line())
+        self._error = error
+        self._state = None
+        self._on_change()
 
     async def _run_once(self, url: str, serve: Callable[[RelayClient], Awaitable[None]] | None) -> None:
         closed = asyncio.Event()

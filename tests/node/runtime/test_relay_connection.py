@@ -22,7 +22,7 @@ FIX = "Update Idlewatt or pass another --relay."
 async def connecting(url):
     """A relay connection that runs, and a function that waits until its view fulfils a condition."""
     changed = asyncio.Event()
-    connection = RelayConnection(url, changed.set, backoff=lambda attempt: 0.01)
+    connection = RelayConnection(url, changed.set, wait_s=0.01, max_wait_s=0.1)
 
     async def until(condition):
         async with asyncio.timeout(PATIENCE_S):
