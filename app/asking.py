@@ -1,4 +1,4 @@
-"""One question to a node, followed to its end: what every command that asks has in common."""
+"""Asks a node one question and waits for its end; shared by the commands that ask."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Answered:
     quote: ChatQuote
     done: ChatDone
     thinking: str = ""
-    """What a reasoning model thought before."""
+    """The thinking of a reasoning model before the answer."""
 
 
 async def answered(node: NodeApi, turn: ChatTurn, on_event: Callable[[ChatEvent], None]) -> Answered:

@@ -1,4 +1,4 @@
-"""Child processes that never outlive us: started with a lifeline, ended in order, gone also when we are killed."""
+"""Child processes that end with this process, also when it is killed."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def hold_lifeline(stop: asyncio.Event) -> None:
         except BlockingIOError:
             return
         except OSError:
-            # The pipe is broken: whoever held it has gone.
+            # The pipe is broken: the parent has ended.
             stop.set()
         loop.remove_reader(descriptor)
         stop.set()

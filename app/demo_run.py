@@ -1,4 +1,4 @@
-"""One question through the whole demo, settled, with every figure that shows where the money went."""
+"""One question through the whole demo, settled, with the figures that show where the money went."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def _ask(demo: Demo, prompt: str, started_s: float) -> tuple[Answered, dic
 
 
 async def _balances(chain: RollupClient, buyer: str, provider: str) -> tuple[int, int, int]:
-    """What both accounts hold, and the fees collected so far, as the rollup's own state says."""
+    """The balances of both accounts and the fees collected so far, from the rollup's state."""
     held = []
     for address in (buyer, provider):
         account = await chain.account(bytes.fromhex(address.removeprefix("0x")))

@@ -1,4 +1,4 @@
-"""Everything a newcomer trips over, checked one by one, each with its fix."""
+"""Checks of a machine and a home, each with its fix."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def check_memory() -> HealthItem:
 
 
 def check_hardware(sysfs: Path = Path("/sys")) -> list[HealthItem]:
-    """What tells about GPUs and processor, and whether power is measured or guessed."""
+    """The sources of facts about GPUs and processor, and whether power is measured or estimated."""
     sampler = HardwareSampler(default_sources(sysfs))
     try:
         first = sampler.sample()
@@ -198,7 +198,7 @@ def check_hardware(sysfs: Path = Path("/sys")) -> list[HealthItem]:
 
 
 def check_device(device: Reading, *, is_locked: bool = False) -> HealthItem:
-    """One GPU or the processor: where its figures come from, and what power rests on."""
+    """One GPU or the processor: the source of its figures and of its power."""
     told = [
         word
         for word, value in (
@@ -266,7 +266,7 @@ def _seconds(date: str | None) -> float | None:
     try:
         return email.utils.parsedate_to_datetime(date).timestamp() if date else None
     except ValueError:
-        return None  # a relay that can't tell the time leaves the clock unchecked
+        return None  # without the relay's time the clock is not checked
 
 
 async def check_chain(url: str) -> HealthItem:

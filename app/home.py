@@ -1,4 +1,4 @@
-"""Everything a user owns on one machine, under one folder: paths, rights, and the lock of the running node."""
+"""A home: the folder with everything of one person. Paths, rights, and the lock of the running node."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Home:
 
     @property
     def control_socket(self) -> Path:
-        """Where commands reach the node running on this home."""
+        """The unix socket of the node that runs on this home."""
         inside = self.root / "node.sock"
         if len(os.fsencode(inside)) <= MAX_SOCKET_PATH_BYTES:
             return inside
@@ -126,7 +126,7 @@ class Home:
 
     @contextmanager
     def locked(self, role: str = "node") -> Iterator[None]:
-        """Hold the lock of this home's one running ``role``; the kernel lets go of it however the process ends.
+        """Hold the lock of this home's one running ``role``. The kernel releases it however the process ends.
 
         Raises:
             HomeBusyError: If another process holds it.

@@ -1,4 +1,4 @@
-"""What comes after the terminal app's first frame: the node's code, the screens not looked at yet, and the node.
+"""Loads after the terminal app's first frame: the node's code, the other screens, and the node.
 
 A ``LateNode`` is a ``NodeApi`` for a node that is still starting: screens paint at once, and calls wait for it.
 """
@@ -16,7 +16,7 @@ from node.api import NodeApi
 from node.values import NodeChanged, NodeEvent, NodeSnapshot, Phase, RelayView
 
 NODE_MODULES = ("app.wiring", "node.local.node", "app.control.server", "app.control.client", "structlog")
-"""What a node needs: half a second of imports that no frame shows."""
+"""The modules of a node: half a second of imports that the first frame doesn't need."""
 SCREEN_MODULES = (
     "screens.dialogs",
     "screens.onboarding",
@@ -29,11 +29,11 @@ SCREEN_MODULES = (
     "screens.logs",
     "app.online",
 )
-"""Screens and dialogs that a key opens; whoever presses it before they are here waits for that one alone."""
+"""Screens and dialogs that a key opens. A key that is pressed before waits for its own screen only."""
 
 
 async def load(*modules: str) -> None:
-    """Import beside the running app: on the loop it would hold up what is painted and typed."""
+    """Import in a thread: on the loop it would delay painting and typing."""
     for module in modules:
         await asyncio.to_thread(importlib.import_module, module)
 

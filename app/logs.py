@@ -1,4 +1,4 @@
-"""Logs: one rotating JSON-lines file a process, owner-only, and nothing on a terminal that a screen is painted on."""
+"""Logs: a rotating JSON-lines file for each process, readable by its owner only; nothing on the terminal."""
 
 from __future__ import annotations
 

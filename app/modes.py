@@ -1,4 +1,4 @@
-"""The main screens: each is a mode with a key, and its module is imported when somebody first looks, or beforehand.
+"""The main screens: each is a mode with a key, and its module is imported at the first visit, or before.
 
 The footer, the palette and the help name every screen, so that their titles stand here too.
 """

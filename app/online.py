@@ -8,20 +8,20 @@ from textual.app import App
 
 from node.values import Prices, parse_usd
 from screens.dialogs import Field, Form, FormSpec, Values
-from screens.hub import Hub
+from screens.node_feed import NodeFeed
 from screens.onboarding import DEFAULT_PRICE_IN, DEFAULT_PRICE_OUT
 from screens.text import one_line
 
 
-async def go_online(app: App[Any], hub: Hub, model: str = "") -> None:
+async def go_online(app: App[Any], feed: NodeFeed, model: str = "") -> None:
     """Rent out what the person chooses (``model`` first), unless they change their mind."""
-    models = await hub.api.models()
+    models = await feed.api.models()
     models = (model, *(each for each in models if each != model)) if model else models
-    provider = hub.snapshot.provider
+    provider = feed.snapshot.provider
     values = await app.push_screen_wait(Form(_form(models, provider.prices if provider is not None else None)))
     if values is not None:
-        await hub.api.go_online(values.get("model", ""), _read_prices(values))
-        hub.refresh(frozenset({"phase"}))
+        await feed.api.go_online(values.get("model", ""), _read_prices(values))
+        feed.refresh(frozenset({"phase"}))
 
 
 def _form(models: tuple[str, ...], prices: Prices | None) -> FormSpec:

@@ -19,7 +19,7 @@ from chain.logs import get_logger
 from node.api import NodeApi
 from node.values import IdlewattError, LogLine, NodeChanged, Notice, Phase
 from screens.base import NodeScreen, stylesheets
-from screens.hub import Hub, system_now_ms
+from screens.node_feed import NodeFeed, system_now_ms
 from screens.notices import BriefNotification
 from screens.text import one_line
 
@@ -96,9 +96,9 @@ class IdlewattApp(App[None], inherit_bindings=False):
             self.theme = theme
         self.title = title
         self.api = api
-        self.hub = Hub(api, self, now_ms)
+        self.feed = NodeFeed(api, self, now_ms)
         self.painted = asyncio.Event()
-        """Set after the first frame: what that frame does not need should wait for it."""
+        """Set after the first frame. Work that the frame does not need waits for it."""
         self._changed: set[str] = set()
         self._logged: list[LogLine] = []
         self._publish_soon = False
@@ -121,7 +121,7 @@ class IdlewattApp(App[None], inherit_bindings=False):
         self.run_worker(self._listen(), group="node", exit_on_error=False)
 
     def _new_screen(self, mode: str) -> NodeScreen:
-        return ALL_MODES[mode].screen()(self.hub)
+        return ALL_MODES[mode].screen()(self.feed)
 
     # The node's events
 
@@ -157,13 +157,13 @@ class IdlewattApp(App[None], inherit_bindings=False):
         what, self._changed = frozenset(self._changed), set()
         lines, self._logged = tuple(self._logged), []
         if lines:
-            self.hub.log_lines.extend(lines)
-            self.hub.logged.publish(lines)
+            self.feed.log_lines.extend(lines)
+            self.feed.logged.publish(lines)
         if what:
-            self.hub.refresh(what)
+            self.feed.refresh(what)
 
     def tell(self, text: str, severity: str = "information") -> None:
-        """One line to the person; text from anywhere is fine."""
+        """Show one line to the person; text from any source is safe."""
         level: Any = severity
         self.notify(one_line(text, 400), severity=level, markup=False)
 
@@ -206,7 +206,7 @@ class IdlewattApp(App[None], inherit_bindings=False):
 
     def action_toggle_online(self) -> None:
         """Rent out after asking, or stop."""
-        phase = self.hub.snapshot.phase
+        phase = self.feed.snapshot.phase
         flow = self._go_online() if phase in {Phase.OFF, Phase.STOPPING} else self._go_offline()
         self.run_worker(self._guarded(flow), group="online", exclusive=True, exit_on_error=False)
 
@@ -222,18 +222,18 @@ class IdlewattApp(App[None], inherit_bindings=False):
     async def _go_online(self, model: str = "") -> None:
         from app.online import go_online
 
-        await go_online(self, self.hub, model)
+        await go_online(self, self.feed, model)
 
     async def _go_offline(self) -> None:
         self.tell("Going offline: the offer is withdrawn, running jobs end first.")
         await self.api.go_offline()
-        self.hub.refresh(frozenset({"phase"}))
+        self.feed.refresh(frozenset({"phase"}))
 
     # Handlers by name: their screens are imported late, so ``@on`` has no class to be told of.
 
     async def on_market_screen_chat_with(self, event: MarketScreen.ChatWith) -> None:
         """Chat with the offer that was chosen in the market."""
-        self.hub.chat_offer_id, self.hub.chat_model = event.offer.offer_id, event.offer.model
+        self.feed.chat_offer_id, self.feed.chat_model = event.offer.offer_id, event.offer.model
         await self.switch_mode("chat")
         screen: Any = self.screen
         screen.use_offer(event.offer)
@@ -245,8 +245,8 @@ class IdlewattApp(App[None], inherit_bindings=False):
         )
 
     async def on_onboarding_screen_finished(self, event: OnboardingScreen.Finished) -> None:
-        """Go where onboarding leads."""
-        self.hub.refresh(frozenset({"wallet"}))
+        """Open the screen that onboarding ends with."""
+        self.feed.refresh(frozenset({"wallet"}))
         await self.switch_mode(event.mode)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:

@@ -16,6 +16,6 @@ DEMO_SCRYPT_N = 2**14
 
 @asynccontextmanager
 async def local_node(home: Home, settings: NodeSettings, *, demo: bool = False) -> AsyncIterator[NodeApi]:
-    """Run a node in this process until the block ends; whoever calls holds the home's lock."""
+    """Run a node in this process until the block ends; the caller holds the home's lock."""
     async with LocalNode.running(home, settings, demo=demo, scrypt_n=DEMO_SCRYPT_N if demo else None) as node:
         yield node

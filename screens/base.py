@@ -1,4 +1,4 @@
-"""What every main screen is made of: header, body, footer; guarded work; reloading only while somebody looks."""
+"""The base of every main screen: header, body, footer, guarded work, reloading only while it is visible."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from textual.timer import Timer
 from textual.worker import Worker
 
 from node.values import IdlewattError
-from screens.hub import Hub
+from screens.node_feed import NodeFeed
 from screens.text import one_line
 from screens.widgets.alarm_bar import AlarmBar
 from screens.widgets.key_bar import KeyBar
@@ -36,7 +36,7 @@ def stylesheets() -> list[str | PurePath]:
 
 
 class NodeScreen(Screen[None]):
-    """A main screen on one :class:`Hub`.
+    """A main screen on one :class:`NodeFeed`.
 
     Subclasses give ``TITLE_TEXT``, ``HELP_TEXT``, ``compose_body``, ``show`` (draw the snapshot and what was loaded),
     and where the snapshot is not enough ``load`` (ask the node) with ``LOADS_ON`` (what changes make it load again).
@@ -49,9 +49,9 @@ class NodeScreen(Screen[None]):
         Binding("r", "reload", "Refresh", show=False, id="screen.reload", tooltip="Ask the node again"),
     ]
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, feed: NodeFeed) -> None:
         super().__init__()
-        self.hub = hub
+        self.feed = feed
         self._stale = True
         self._loading = False
         self._load_again = False
@@ -59,8 +59,8 @@ class NodeScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Header, body, footer."""
-        yield StatusBar(self.hub, self.TITLE_TEXT)
-        yield AlarmBar(self.hub)
+        yield StatusBar(self.feed, self.TITLE_TEXT)
+        yield AlarmBar(self.feed)
         with Container(id="body"):
             yield from self.compose_body()
         yield KeyBar()
@@ -70,19 +70,19 @@ class NodeScreen(Screen[None]):
         yield from ()
 
     def show(self) -> None:
-        """Draw what is known now; called often, so it only touches what may have changed."""
+        """Draw what is known now. It is called often, so it only updates what may have changed."""
 
     async def load(self) -> None:
         """Ask the node for what the snapshot does not hold."""
 
     @property
     def looked_at(self) -> bool:
-        """Whether this screen's mode is the current one (a dialog may lie on top)."""
+        """Whether this screen is the current one; a dialog may be on top."""
         return self.is_attached and self in self.app.screen_stack
 
     def on_mount(self) -> None:
         """Follow the node; Textual calls this beside a subclass's own handler."""
-        self.hub.changed.subscribe(self, self._node_changed)
+        self.feed.changed.subscribe(self, self._node_changed)
         self._ticker = self.set_interval(1, self.tick, pause=True)
 
     def on_screen_resume(self) -> None:
@@ -94,7 +94,7 @@ class NodeScreen(Screen[None]):
             self.reload()
 
     def on_screen_suspend(self) -> None:
-        """Whatever comes next is seen on the next resume."""
+        """Stop drawing; the next resume catches up."""
         if not self.looked_at:
             self._stale = True
             self.keep_ticking(False)
@@ -108,7 +108,7 @@ class NodeScreen(Screen[None]):
                 self._ticker.pause()
 
     def tick(self) -> None:
-        """A second went by."""
+        """Draw what changes every second."""
         self.show()
 
     def _node_changed(self, what: frozenset[str]) -> None:
@@ -120,7 +120,7 @@ class NodeScreen(Screen[None]):
             self.reload()
 
     def action_reload(self) -> None:
-        """Ask the node again, because the person said so."""
+        """Load again, because the person asked for it."""
         self.reload()
 
     def reload(self) -> None:
@@ -160,6 +160,6 @@ class NodeScreen(Screen[None]):
             self.tell(f"Something failed inside ({type(error).__name__}). The log (9) has the details.", "error")
 
     def tell(self, text: str, severity: str = "information") -> None:
-        """One line to the person; text from anywhere is fine."""
+        """Show one line to the person; text from any source is safe."""
         level: Any = severity
         self.app.notify(one_line(text, 400), severity=level, markup=False)

@@ -17,7 +17,7 @@ from node.values import BatchView, ChainEvent, ChainSnapshot, Inclusion
 from screens.base import NodeScreen
 from screens.chain_safety import safety_content
 from screens.dialogs import Reveal
-from screens.hub import Hub
+from screens.node_feed import NodeFeed
 from screens.text import DASH, clock, countdown, counted, duration, one_line, short_hex, size
 from screens.widgets.facts import facts
 from screens.widgets.table import Column, NodeTable
@@ -62,7 +62,7 @@ def batch_columns(now_ms: Callable[[], int]) -> tuple[Column[BatchView], ...]:
 
 
 def head_content(chain: ChainSnapshot) -> Content:
-    """Which chain, and how far it is."""
+    """The chain's name and head."""
     window = duration(chain.challenge_window_s) if chain.challenge_window_s is not None else DASH
     return facts(
         [
@@ -142,19 +142,19 @@ class ChainScreen(NodeScreen):
         Binding("r", "reload", "Refresh", id="chain.reload"),
     ]
 
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(hub)
+    def __init__(self, feed: NodeFeed) -> None:
+        super().__init__(feed)
         self.chain: ChainSnapshot | None = None
         self._offset_ms = 0
         self._l1_offset_ms = 0
 
     def l1_now_ms(self) -> int:
-        """L1's clock: as it told at the last load, gone on since."""
-        return self.hub.now_ms() + self._l1_offset_ms
+        """L1's time now, from the last load and our clock."""
+        return self.feed.now_ms() + self._l1_offset_ms
 
     def chain_now_ms(self) -> int:
-        """The chain's clock: as it told at the last load, gone on since."""
-        return self.hub.now_ms() + self._offset_ms
+        """The chain's time now, from the last load and our clock."""
+        return self.feed.now_ms() + self._offset_ms
 
     def compose_body(self) -> ComposeResult:
         """Head, batches, events; the batch under the cursor when wide."""
@@ -188,9 +188,9 @@ class ChainScreen(NodeScreen):
 
     async def load(self) -> None:
         """Read the rollup."""
-        chain = await self.hub.api.chain()
-        self._offset_ms = chain.chain_time_s * 1000 - self.hub.now_ms() if chain.chain_time_s is not None else 0
-        self._l1_offset_ms = chain.safety.at_s * 1000 - self.hub.now_ms() if chain.safety is not None else 0
+        chain = await self.feed.api.chain()
+        self._offset_ms = chain.chain_time_s * 1000 - self.feed.now_ms() if chain.chain_time_s is not None else 0
+        self._l1_offset_ms = chain.safety.at_s * 1000 - self.feed.now_ms() if chain.safety is not None else 0
         self.chain = chain
 
     def show(self) -> None:

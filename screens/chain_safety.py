@@ -26,7 +26,7 @@ def ether(amount_wei: int) -> str:
 
 
 def dispute_line(dispute: DisputeView) -> Content:
-    """One dispute as far as it has come."""
+    """One dispute and its stage."""
     mark, style = _STAGE_MARKS[dispute.stage]
     told = f" batch {dispute.batch_id} frame {dispute.frame}: {one_line(dispute.rule, 40)} (code {dispute.code})"
     parts: list[Content | str | tuple[str, str]] = [(f"{mark} {dispute.stage.value}", f"bold {style}"), told]
@@ -61,7 +61,7 @@ def ended_line(message: WaitingMessage) -> Content:
 
 
 def sequencers_line(safety: SafetyView, rows: int) -> Content:
-    """Who sequences, and what they put up."""
+    """The sequencers and their bonds."""
     parts = [
         f"{'leader ' if one.is_leader else ''}{short_hex(one.address, 6, 4)} {ether(one.bond_wei)}"
         for one in safety.sequencers[:rows]
@@ -72,7 +72,7 @@ def sequencers_line(safety: SafetyView, rows: int) -> Content:
 
 
 def safety_content(chain: ChainSnapshot, now_ms: int, *, wide: bool) -> Content:
-    """Everything of it, most urgent first; ``now_ms`` is L1's clock."""
+    """All safety facts, the most urgent first; ``now_ms`` is L1's clock."""
     safety, rows = chain.safety, WIDE_ROWS if wide else NARROW_ROWS
     if safety is None:
         why = one_line(chain.l1_error, 200)

@@ -1,4 +1,4 @@
-"""Copying, honestly: the system's clipboard where there is one, else an OSC 52 request that a terminal may ignore."""
+"""Copying: to the system's clipboard where there is one, else by OSC 52, which a terminal may ignore."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def copy_to_clipboard(app: App[Any], text: str) -> str:
 
 
 def copy_text(app: App[Any], text: str, what: str) -> None:
-    """Copy beside the screen, then tell the person honestly."""
+    """Copy in a thread, then tell the person what happened."""
 
     async def work() -> None:
         outcome = await copy_to_clipboard(app, text)

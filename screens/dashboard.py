@@ -1,4 +1,4 @@
-"""Dashboard: is this machine earning, why or why not, and with what."""
+"""Dashboard: whether this machine earns, why or why not, and with which hardware."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from textual.widgets import Static
 
 from node.values import DeviceView, EnergyView, Health, HealthItem, JobView, NetView, NodeSnapshot, Phase
 from screens.base import NodeScreen
-from screens.hub import Hub
 from screens.jobs_table import job_columns
+from screens.node_feed import NodeFeed
 from screens.status import PHASE_MARKS
 from screens.text import (
     DASH,
@@ -84,7 +84,7 @@ def net_line(net: NetView, name: str) -> Content:
 
 
 def energy_content(energy: EnergyView | None) -> Content:
-    """What the machine draws, what power costs, and what was left: today, in all, a model, a device."""
+    """Power, its cost, and earnings after it: today, in all, by model, by device."""
     if energy is None:
         return Content.styled("No hardware was read yet.", "dim")
     about = " (estimated)" if energy.is_estimate else ""
@@ -191,13 +191,13 @@ class DashboardScreen(NodeScreen):
         Binding("o", "rent_out_regardless", "Rent out regardless", id="dashboard.regardless")
     ]
 
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(hub)
+    def __init__(self, feed: NodeFeed) -> None:
+        super().__init__(feed)
         self._was_paused = False
-        self._columns = job_columns(hub.now_ms)
+        self._columns = job_columns(feed.now_ms)
 
     def compose_body(self) -> ComposeResult:
-        """Left what happens, right (when wide) why."""
+        """Left the state and the jobs; right, when wide, the reasons."""
         with Horizontal():
             with Vertical(id="dash-main"):
                 yield self._panel("phase", "Renting out")
@@ -232,16 +232,16 @@ class DashboardScreen(NodeScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Show what can be done now only."""
         if action == "rent_out_regardless":
-            return self.hub.snapshot.phase is Phase.PAUSED
+            return self.feed.snapshot.phase is Phase.PAUSED
         return super().check_action(action, parameters)
 
     def action_rent_out_regardless(self) -> None:
-        """Rent out for an hour whoever else wants the machine."""
+        """Rent out for an hour although others use the machine."""
 
         async def go_on() -> None:
             self.tell(f"Renting out for {REGARDLESS_MINUTES} minutes, whoever else wants this machine.")
-            await self.hub.api.rent_out_regardless(REGARDLESS_MINUTES)
-            self.hub.refresh(frozenset({"phase"}))
+            await self.feed.api.rent_out_regardless(REGARDLESS_MINUTES)
+            self.feed.refresh(frozenset({"phase"}))
 
         self.start(go_on(), group="online")
 
@@ -251,7 +251,7 @@ class DashboardScreen(NodeScreen):
 
     def show(self) -> None:
         """Draw the snapshot."""
-        snapshot = self.hub.snapshot
+        snapshot = self.feed.snapshot
         if self._was_paused is not (is_paused := snapshot.phase is Phase.PAUSED):
             self._was_paused = is_paused
             self.refresh_bindings()

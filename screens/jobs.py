@@ -1,4 +1,4 @@
-"""Jobs: what is queued, running, and was done, from both sides, with the receipt of each."""
+"""Jobs: queued, running and finished ones of both sides, each with its receipt."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from textual.widgets import DataTable, Static
 from node.values import JobView
 from screens.base import NodeScreen
 from screens.dialogs import Reveal
-from screens.hub import Hub
 from screens.jobs_table import STAGE_MARKS, job_columns
+from screens.node_feed import NodeFeed
 from screens.text import ago, clock, duration, one_line, speed, usd
 from screens.widgets.facts import facts, receipt_facts
 from screens.widgets.table import NodeTable
@@ -75,9 +75,9 @@ class JobsScreen(NodeScreen):
         "with its receipt."
     )
 
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(hub)
-        self._columns = job_columns(hub.now_ms)
+    def __init__(self, feed: NodeFeed) -> None:
+        super().__init__(feed)
+        self._columns = job_columns(feed.now_ms)
 
     def compose_body(self) -> ComposeResult:
         """The table, and beside it (when wide) the job under the cursor."""
@@ -105,7 +105,7 @@ class JobsScreen(NodeScreen):
 
     def show(self) -> None:
         """Draw the snapshot."""
-        snapshot = self.hub.snapshot
+        snapshot = self.feed.snapshot
         jobs = (*snapshot.active_jobs, *snapshot.recent_jobs)
         self._table.show_rows(jobs)
         self._table.set_class(not jobs, "hidden")
@@ -121,7 +121,7 @@ class JobsScreen(NodeScreen):
     @on(DataTable.RowHighlighted)
     def _show_detail(self) -> None:
         job = self._table.selected
-        detail = job_content(job, self.hub.now_ms()) if job else Content.styled("No job selected.", "dim")
+        detail = job_content(job, self.feed.now_ms()) if job else Content.styled("No job selected.", "dim")
         self.query_one("#job-detail", Static).update(detail)
 
     @on(DataTable.RowSelected)
@@ -129,4 +129,4 @@ class JobsScreen(NodeScreen):
         """Show the job under the cursor in full."""
         job = self._table.selected
         if job is not None:
-            self.app.push_screen(Reveal("Job", job_content(job, self.hub.now_ms())))
+            self.app.push_screen(Reveal("Job", job_content(job, self.feed.now_ms())))

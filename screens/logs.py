@@ -1,4 +1,4 @@
-"""Logs: what the node writes down, filtered and followed."""
+"""Logs: the node's log lines, filtered and followed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textual.widgets import Input, RichLog, Static
 
 from node.values import LogLine
 from screens.base import NodeScreen
-from screens.hub import Hub
+from screens.node_feed import NodeFeed
 from screens.text import clock, one_line
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -56,8 +56,8 @@ class LogsScreen(NodeScreen):
         Binding("G", "edge(True)", "Bottom", show=False, id="logs.bottom"),
     ]
 
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(hub)
+    def __init__(self, feed: NodeFeed) -> None:
+        super().__init__(feed)
         self.lowest = "info"
         self.following = True
         self._asked = False
@@ -73,7 +73,7 @@ class LogsScreen(NodeScreen):
 
     def on_mount(self) -> None:
         """Follow the log."""
-        self.hub.logged.subscribe(self, self._logged)
+        self.feed.logged.subscribe(self, self._logged)
         self._log.focus()
 
     def on_resize(self) -> None:
@@ -94,11 +94,11 @@ class LogsScreen(NodeScreen):
         if self._asked:
             return
         self._asked = True
-        earlier = await self.hub.api.logs()
-        known = set(self.hub.log_lines)
-        lines = [line for line in earlier if line not in known] + list(self.hub.log_lines)
-        self.hub.log_lines.clear()
-        self.hub.log_lines.extend(sorted(lines, key=lambda line: line.at_ms))
+        earlier = await self.feed.api.logs()
+        known = set(self.feed.log_lines)
+        lines = [line for line in earlier if line not in known] + list(self.feed.log_lines)
+        self.feed.log_lines.clear()
+        self.feed.log_lines.extend(sorted(lines, key=lambda line: line.at_ms))
         self._missed = True
 
     def _wanted(self, line: LogLine) -> bool:
@@ -121,7 +121,7 @@ class LogsScreen(NodeScreen):
         if self._missed and self._log.size.width:
             self._missed = False
             self._log.clear()
-            for line in self.hub.log_lines:
+            for line in self.feed.log_lines:
                 if self._wanted(line):
                     self._log.write(log_text(line), scroll_end=self.following)
         self._show_state()
@@ -129,14 +129,14 @@ class LogsScreen(NodeScreen):
     def _show_state(self) -> None:
         self._log.border_subtitle = Content(
             f"{self.lowest} and above · {'following' if self.following else 'holding still'} · "
-            f"{len(self.hub.log_lines)} lines"
+            f"{len(self.feed.log_lines)} lines"
         )
         shown = bool(self._log.lines) or not self._asked
         empty = self.query_one("#logs-empty", Static)
         empty.set_class(shown, "hidden")
         empty.update(
             "Nothing at this level. l shows more, esc clears the search."
-            if self.hub.log_lines
+            if self.feed.log_lines
             else "Nothing was logged yet."
         )
 

@@ -1,4 +1,4 @@
-"""Market: who rents out what, at which price and speed, right now."""
+"""Market: the verified offers, with price and speed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from textual.widgets import DataTable, Input, Static
 
 from node.values import NodeSnapshot, OfferView
 from screens.base import NodeScreen
-from screens.hub import Hub
+from screens.node_feed import NodeFeed
 from screens.text import count_short, countdown, milliseconds, one_line, price, short_address, short_hex, speed, usd
 from screens.widgets.facts import facts
 from screens.widgets.table import Column, NodeTable
@@ -107,8 +107,8 @@ class MarketScreen(NodeScreen):
             super().__init__()
             self.offer = offer
 
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(hub)
+    def __init__(self, feed: NodeFeed) -> None:
+        super().__init__(feed)
         self.offers: tuple[OfferView, ...] = ()
         self._asked = False
 
@@ -141,7 +141,7 @@ class MarketScreen(NodeScreen):
     async def load(self) -> None:
         """Ask for the offers."""
         try:
-            self.offers = await self.hub.api.market()
+            self.offers = await self.feed.api.market()
         finally:
             self._asked = True
 
@@ -152,7 +152,7 @@ class MarketScreen(NodeScreen):
         self._table.show_rows(shown)
         self._table.set_class(not shown, "hidden")
         empty = self.query_one("#offers-empty", Static)
-        empty.update(one_line(empty_text(self.hub.snapshot, bool(wanted))) if self._asked else "Asking the relay…")
+        empty.update(one_line(empty_text(self.feed.snapshot, bool(wanted))) if self._asked else "Asking the relay…")
         empty.set_class(bool(shown), "hidden")
         counted = f"{len(shown)} of {len(self.offers)}" if wanted else str(len(shown))
         self.query_one("#offers-box").border_subtitle = f"{counted} rentable now" if self.offers else ""
@@ -161,7 +161,7 @@ class MarketScreen(NodeScreen):
     @on(DataTable.RowHighlighted)
     def _show_detail(self) -> None:
         offer = self._table.selected
-        detail = offer_content(offer, self.hub.now_ms()) if offer else Content.styled("No offer selected.", "dim")
+        detail = offer_content(offer, self.feed.now_ms()) if offer else Content.styled("No offer selected.", "dim")
         self.query_one("#offer-detail", Static).update(detail)
 
     def action_filter(self) -> None:

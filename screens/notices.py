@@ -1,4 +1,4 @@
-"""What is shown for a moment in the corner of the screen."""
+"""Notifications in the corner of the screen."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from node.values import IdlewattError, Phase, Prices, WalletState, parse_usd
 from screens.base import NodeScreen
 from screens.dashboard import devices_content
 from screens.dialogs import IN_TYPING_ORDER, Form
-from screens.hub import Hub
+from screens.node_feed import NodeFeed
 from screens.text import one_line, price
 from screens.wallet.forms import import_form, passphrase_problem, words_content
 
@@ -36,7 +36,7 @@ ROLES: tuple[tuple[str, str, str], ...] = (
 
 
 class Step(StrEnum):
-    """Where the person is."""
+    """The steps of onboarding."""
 
     ROLE = "role"
     WALLET = "wallet"
@@ -65,7 +65,7 @@ def next_after_wallet(role: str) -> Step:
 
 
 def step_number(step: Step, role: str) -> str:
-    """How far along, in words."""
+    """The step's number, in words."""
     order = {
         Step.ROLE: 1,
         Step.WALLET: 2,
@@ -97,8 +97,8 @@ class OnboardingScreen(NodeScreen):
             super().__init__()
             self.mode = mode
 
-    def __init__(self, hub: Hub, pick: Callable[[int], int] = secrets.randbelow) -> None:
-        super().__init__(hub)
+    def __init__(self, feed: NodeFeed, pick: Callable[[int], int] = secrets.randbelow) -> None:
+        super().__init__(feed)
         self.step = Step.ROLE
         self.role = ""
         self._pick = pick
@@ -110,7 +110,7 @@ class OnboardingScreen(NodeScreen):
     @property
     def wallet_id(self) -> str:
         """The wallet that is set up."""
-        wallets = self.hub.snapshot.wallets
+        wallets = self.feed.snapshot.wallets
         return wallets[0].wallet_id if wallets else "main"
 
     def compose_body(self) -> ComposeResult:
@@ -188,7 +188,7 @@ class OnboardingScreen(NodeScreen):
         yield _buttons(("Check", "check"))
 
     def _rent_widgets(self) -> Iterable[Widget]:
-        snapshot = self.hub.snapshot
+        snapshot = self.feed.snapshot
         model = one_line(self._models[0], 60) if self._models else "the demo model"
         yield _text(
             "This is what would work, and what it would ask for. You can change it later, and F3 stops it at any time."
@@ -205,7 +205,7 @@ class OnboardingScreen(NodeScreen):
         yield _buttons(("Start renting out", "rent"), ("Not now", "skip-rent"))
 
     def _ready_widgets(self) -> Iterable[Widget]:
-        snapshot = self.hub.snapshot
+        snapshot = self.feed.snapshot
         if snapshot.phase is Phase.DEGRADED:
             yield _text("The wallet is made. One thing is missing before strangers can be met:")
             yield _text(f"▲ {one_line(snapshot.why, 120)} {one_line(snapshot.fix, 200)}")
@@ -228,7 +228,7 @@ class OnboardingScreen(NodeScreen):
         )
 
     def _do(self, work: Work) -> None:
-        """Run one step's work, once at a time; what goes wrong stands in the box."""
+        """Run one step's work, one at a time; an error shows in the box."""
         if not self._busy:
             self._busy = True
             self.start(self._doing(work), group="step")
@@ -250,7 +250,7 @@ class OnboardingScreen(NodeScreen):
     @on(OptionList.OptionSelected, "#roles")
     def _role_chosen(self, event: OptionList.OptionSelected) -> None:
         self.role = str(event.option_id)
-        exists = any(wallet.state is not WalletState.NONE for wallet in self.hub.snapshot.wallets)
+        exists = any(wallet.state is not WalletState.NONE for wallet in self.feed.snapshot.wallets)
         self._do(self._after_wallet if exists else lambda: self.go(Step.WALLET))
 
     @on(OptionList.OptionSelected, "#wallet-choice")
@@ -267,7 +267,7 @@ class OnboardingScreen(NodeScreen):
         if values is None:
             return
         kind = cast(Literal["private_key", "mnemonic", "v3"], values["kind"])
-        await self.hub.api.import_wallet(
+        await self.feed.api.import_wallet(
             self.wallet_id, kind, values["secret"], values["passphrase"], values["file_passphrase"]
         )
         await self._after_wallet()
@@ -275,7 +275,7 @@ class OnboardingScreen(NodeScreen):
     async def _after_wallet(self) -> None:
         step = next_after_wallet(self.role)
         if step is Step.RENT:
-            self._models = await self.hub.api.models()
+            self._models = await self.feed.api.models()
         await self.go(step)
 
     async def _make(self) -> None:
@@ -284,7 +284,7 @@ class OnboardingScreen(NodeScreen):
         self._wrong(problem)
         if not problem:
             self.query_one("#step-box").border_subtitle = "making the wallet…"
-            self._words = tuple((await self.hub.api.create_wallet(self.wallet_id, passphrase)).split())
+            self._words = tuple((await self.feed.api.create_wallet(self.wallet_id, passphrase)).split())
             await self.go(Step.WORDS)
 
     async def _to_proof(self) -> None:
@@ -297,7 +297,7 @@ class OnboardingScreen(NodeScreen):
             return
         self._words = ()
         try:
-            await self.hub.api.confirm_backup(self.wallet_id)
+            await self.feed.api.confirm_backup(self.wallet_id)
         finally:
             await self._after_wallet()
 
@@ -307,7 +307,7 @@ class OnboardingScreen(NodeScreen):
             output_nano_per_mtok=parse_usd(self.query_one("#price-out", Input).value),
         )
         self.query_one("#step-box").border_subtitle = "loading the model…"
-        await self.hub.api.go_online(self._models[0] if self._models else "", prices)
+        await self.feed.api.go_online(self._models[0] if self._models else "", prices)
         await self.go(Step.READY)
 
     @on(Button.Pressed)

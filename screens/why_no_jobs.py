@@ -1,4 +1,4 @@
-"""Why no jobs: what was not taken and why, as the Dashboard shows it."""
+"""Why no jobs: rejected requests by reason, as the Dashboard shows them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NORMAL = (
 
 
 def is_worth_showing(snapshot: NodeSnapshot) -> bool:
-    """Whether somebody rents out here, or did this week."""
+    """Whether this node rents out, or did this week."""
     return bool(snapshot.rejections) or snapshot.phase is not Phase.OFF
 
 

@@ -108,7 +108,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def report(error: BaseException) -> int:
-    """Turn whatever ended a command into one line on stderr and an exit status; nothing else reaches the terminal."""
+    """Turn the error that ended a command into one line on stderr and an exit status."""
     cause = innermost(error)
     match cause:
         case IdlewattError():
@@ -120,7 +120,7 @@ def report(error: BaseException) -> int:
         case SystemExit():
             return cause.code if isinstance(cause.code, int) else EXIT_FAILED
         case BrokenPipeError():
-            # Whoever read our output has gone; Python would complain again while flushing at exit.
+            # The reader of our output has gone. Python would complain again while flushing at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return EXIT_FAILED
         case OSError() if cause.errno == errno.ENOSPC:

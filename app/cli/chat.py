@@ -1,4 +1,4 @@
-"""``idlewatt chat``: ask a model on somebody's machine, paying by the token."""
+"""``idlewatt chat``: asks a model on a provider's machine, paid by the token."""
 
 from __future__ import annotations
 

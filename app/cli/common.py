@@ -1,4 +1,4 @@
-"""What several commands share: options, output as text or JSON, passphrases, and running until told to stop."""
+"""Shared by the commands: options, output as text or JSON, passphrases, running until stopped."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ def emit(value: object, *, as_json: bool, text: str) -> None:
 
 
 def announce(value: object, *, as_json: bool, text: str) -> None:
-    """Say that a service is ready: one line, flushed, so that whoever started it can read on."""
+    """Print that a service is ready: one line, flushed, so that the parent process can read it."""
     click.echo(msgspec.json.encode(json_ready(value)).decode() if as_json else text)
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
-    """Tell a person what is going on, on stderr, so that stdout stays facts only."""
+    """Print progress for a person on stderr; stdout stays for results."""
     click.echo(text, err=True)
 
 

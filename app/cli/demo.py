@@ -42,7 +42,7 @@ async def command(home_path: str | None, headless: bool, prompt: str, stay: bool
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[object, object, None]) -> None:
-    """Do the work, and break it off when told to stop."""
+    """Do the work, and cancel it when the command is stopped."""
     working = asyncio.create_task(work)
     stopping = asyncio.create_task(stop.wait())
     try:

@@ -168,7 +168,7 @@ async def pull(model: str, home_path: str | None, as_json: bool) -> None:
 
 
 class _Teller:
-    """Says on stderr how far a pull is: one line redrawn on a terminal, a line now and then elsewhere."""
+    """Prints a pull's progress on stderr: one line redrawn on a terminal, a line now and then elsewhere."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
@@ -353,7 +353,7 @@ def remove_model(model: str, yes: bool, home_path: str | None, as_json: bool) ->
 
 
 async def _rented_out(home: Home) -> str:
-    """The SHA-256 of what the node on this home has loaded; empty when none runs or nothing is."""
+    """The SHA-256 of the model that the node on this home has loaded; empty without one."""
     from app.control.client import attach
 
     if not home.is_locked():

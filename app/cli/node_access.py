@@ -55,7 +55,7 @@ async def any_node(home: Home, config: Config) -> AsyncIterator[NodeApi]:
             try:
                 node = await attach(home.control_socket)
             except ControlError:
-                # It holds the lock and does not answer yet, or not any more: it is starting or stopping.
+                # It holds the lock and does not answer: it is starting or stopping.
                 if attempt == ATTACH_ATTEMPTS - 1:
                     raise
                 await asyncio.sleep(ATTACH_INTERVAL_S)

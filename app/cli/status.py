@@ -57,7 +57,7 @@ def _missed(rejection: RejectionView) -> str:
 
 
 def energy_text(energy: EnergyView) -> str:
-    """What was left of today's earnings, and where the figures come from."""
+    """Today's earnings after electricity, and the sources of the figures."""
     today = energy.today
     about = " (estimated)" if today.is_estimate else ""
     price = f"at {format_usd(energy.nano_per_kwh)} a kWh{' (assumed)' if energy.price_is_assumed else ''}"
@@ -70,7 +70,7 @@ def energy_text(energy: EnergyView) -> str:
 
 
 def advice_text(advice: PriceAdvice) -> str:
-    """What a price could be, and what it should not be below."""
+    """The suggested price and the floor."""
     about = " (estimated)" if advice.is_estimate else ""
     return (
         f"suggested price: {format_usd(advice.suggested.input_nano_per_mtok)} in and "

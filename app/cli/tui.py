@@ -70,7 +70,7 @@ async def _raise_when_broken(demo: Demo) -> None:
 async def _show(
     node: Callable[[], AbstractAsyncContextManager[NodeApi]], *, demo: bool, onboarding: bool, why: str
 ) -> None:
-    """Paint first, then start the node; end the app when the node can't go on, and the node when the app ends."""
+    """Paint first, then start the node. The app ends when the node fails, and the node when the app ends."""
     if not sys.stdout.isatty():
         raise UsageError(
             "The terminal app needs a terminal.", fix="Use a command such as `idlewatt serve` without one."
@@ -85,7 +85,7 @@ async def _show(
     failure: list[BaseException] = []
 
     async def hold_node() -> None:
-        await app.painted.wait()  # imports beside it would take the interpreter from the first frame
+        await app.painted.wait()  # imports now would delay the first frame
         try:
             async with asyncio.TaskGroup() as beside:
                 beside.create_task(load(*SCREEN_MODULES))

@@ -139,7 +139,7 @@ def _money_lines(money: MoneyView | None) -> list[str]:
 
 
 def _how_final(line: MoneyLine, now_s: int) -> str:
-    """How far the transaction behind a line has come, and how long until it is final."""
+    """The state of the transaction behind a line, and the time until it is final."""
     if line.inclusion is None:
         return ""
     left_s = line.ready_at_s - now_s if line.place == "withdrawing" and line.ready_at_s else 0

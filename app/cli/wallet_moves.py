@@ -51,7 +51,7 @@ def _when(step: Step) -> str:
 
 
 async def told(stream: AbstractAsyncContextManager[AsyncIterator[Step]]) -> list[Step]:
-    """Say each step on stderr as it goes; returns every step as it was at its last."""
+    """Print each step on stderr as it goes; returns the last state of every step."""
     latest: dict[str, Step] = {}
     async with stream as steps:
         async for step in steps:

@@ -1,4 +1,4 @@
-"""``idlewatt watch``: a watchtower, which needs nothing but an L1, and a key with a little ether if it is to prove."""
+"""``idlewatt watch``: a watchtower. It needs an L1 only, and a key with a little ether if it shall prove."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
 
 
 async def _place(config: Config, l1_url: str | None, rollup: str | None) -> Place:
-    """Where to look: as it was given, and what wasn't given as the rollup's RPC says."""
+    """The place from the options; what they leave out comes from the rollup's RPC."""
     if l1_url is not None and not l1_url.startswith(("http://", "https://")):
         raise UsageError("--l1 takes the URL of an L1's JSON-RPC.", code="bad_url", fix="Give http://host:port.")
     try:
@@ -162,7 +162,7 @@ def _line(event: WatchEvent) -> str:
 
 
 def _judge(disputes: tuple[DisputeView, ...]) -> None:
-    """End with a failure where a wrong batch stands."""
+    """Fail where L1 has a wrong batch."""
     standing = {DisputeStage.FOUND, DisputeStage.COMMITTED, DisputeStage.MISSED, DisputeStage.REFUSED}
     for dispute in disputes:
         if dispute.stage in standing:

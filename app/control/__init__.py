@@ -1,1 +1,1 @@
-"""The loopback seam: a running node's ``NodeApi`` over a socket that only its owner can open."""
+"""The control socket: a running node's ``NodeApi`` over a socket that only its owner can open."""

@@ -1,4 +1,4 @@
-"""The caller's end of the control socket: a ``NodeApi`` whose node runs in another process."""
+"""The client of the control socket: a ``NodeApi`` whose node runs in another process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from node.values import NodeEvent, NodeSnapshot
 async def attach(path: Path) -> NodeApi:
     """Reach the node behind a control socket.
 
-    Every call is a connection of its own, so a slow one holds up no other, and hanging up cancels it.
+    Every call has a connection of its own. A slow call delays no other, and closing the connection cancels it.
 
     Raises:
         ControlError: If nothing answers there.

@@ -24,7 +24,7 @@ MAX_FRAME_BYTES = 16 * 2**20
 
 
 class Call(msgspec.Struct, frozen=True, tag="call"):
-    """Do this."""
+    """A call of one method."""
 
     method: str
     arguments: dict[str, msgspec.Raw]

@@ -1,4 +1,4 @@
-"""The running node's end of the control socket."""
+"""The server of the control socket, in the running node."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _PEER_CREDENTIALS = struct.Struct("3i")
 async def serve_control(api: NodeApi, path: Path) -> AsyncIterator[None]:
     """Answer commands on the unix socket ``path`` (0600) until the block ends.
 
-    Whoever holds the home's lock calls this.
+    The caller holds the home's lock.
     """
-    _make_way(path)
+    _remove_stale_socket(path)
     connections: set[asyncio.Task[None]] = set()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -54,10 +54,10 @@ async def serve_control(api: NodeApi, path: Path) -> AsyncIterator[None]:
         for task in connections:
             task.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
-        _make_way(path)
+        _remove_stale_socket(path)
 
 
-def _make_way(path: Path) -> None:
+def _remove_stale_socket(path: Path) -> None:
     """Remove a socket that a killed node left behind."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -83,11 +83,11 @@ async def _serve_one(api: NodeApi, reader: asyncio.StreamReader, writer: asyncio
             writer, error if isinstance(error, IdlewattError) else ControlError("That is no call of this node.")
         )
         return
-    await _until_hung_up(reader, _answer(api, method, arguments, writer))
+    await _until_closed(reader, _answer(api, method, arguments, writer))
 
 
-async def _until_hung_up(reader: asyncio.StreamReader, answering: object) -> None:
-    """Run the answer, and cancel it when the caller hangs up."""
+async def _until_closed(reader: asyncio.StreamReader, answering: object) -> None:
+    """Run the answer, and cancel it when the caller closes the connection."""
     assert asyncio.iscoroutine(answering)
     answer = asyncio.ensure_future(answering)
     hang_up = asyncio.ensure_future(reader.read(1))
@@ -100,7 +100,7 @@ async def _until_hung_up(reader: asyncio.StreamReader, answering: object) -> Non
 
 
 async def _answer(api: NodeApi, method: Method, arguments: dict[str, object], writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):  # the caller hung up: nobody is left to tell
+    with suppress(ConnectionError):  # the caller closed the connection, so no answer is needed
         try:
             outcome = getattr(api, method.name)(**arguments)
             if method.streams:
@@ -126,7 +126,7 @@ async def _fail(writer: asyncio.StreamWriter, error: IdlewattError) -> None:
 
 def _is_owner(writer: asyncio.StreamWriter) -> bool:
     if not hasattr(socket, "SO_PEERCRED"):
-        return True  # the socket's 0600 rights are the check where the kernel does not tell who called
+        return True  # where the kernel does not name the caller, the socket's 0600 rights are the check
     credentials = writer.get_extra_info("socket").getsockopt(
         socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size
     )

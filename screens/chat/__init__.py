@@ -1,1 +1,1 @@
-"""Chat: ask a model on somebody's machine, watch the answer and its price come in."""
+"""Chat: asks a model on a provider's machine; shows the answer and its price as they come."""

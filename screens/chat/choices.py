@@ -1,4 +1,4 @@
-"""What a chat can be asked of, and which chats there are, as a picker lists them."""
+"""Choices for a picker: offers to ask, and saved chats."""
 
 from __future__ import annotations
 

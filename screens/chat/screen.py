@@ -1,4 +1,4 @@
-"""The chat's screen: one conversation, the answer that is on its way, its price and its receipt."""
+"""The Chat screen: one conversation, the running answer, its price and its receipt."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from screens.chat.choices import offer_choices, session_choices
 from screens.chat.transcript import WELCOME, Transcript
 from screens.chat.turn import TurnProgress, done_content, failed_content, stopped_content
 from screens.dialogs import Confirm, Picker, Reveal
-from screens.hub import Hub
+from screens.node_feed import NodeFeed
 from screens.text import one_line, speed, usd
 from screens.widgets.facts import receipt_facts
 from screens.widgets.messages import Answer
@@ -68,11 +68,11 @@ class ChatScreen(NodeScreen):
         Binding("r", "nothing", show=False, id="chat.unused"),
     ]
 
-    def __init__(self, hub: Hub, new_id: Callable[[], str] = lambda: secrets.token_hex(8)) -> None:
-        super().__init__(hub)
+    def __init__(self, feed: NodeFeed, new_id: Callable[[], str] = lambda: secrets.token_hex(8)) -> None:
+        super().__init__(feed)
         self._new_id = new_id
         self.session_id = new_id()
-        self.created_ms = hub.now_ms()
+        self.created_ms = feed.now_ms()
         self.messages: list[ChatMessage] = []
         self.last_question = ""
         self._last_counted = False
@@ -115,12 +115,12 @@ class ChatScreen(NodeScreen):
 
     @property
     def running(self) -> bool:
-        """Whether an answer is on its way."""
+        """Whether an answer is running."""
         return self.turn is not None
 
     async def load(self) -> None:
         """Read the saved chats, and how much deposit is left."""
-        self.sessions = await self.hub.api.chat_sessions()
+        self.sessions = await self.feed.api.chat_sessions()
         options = self.query_one("#sessions", OptionList)
         options.clear_options()
         options.add_options([Option(Content(one_line(session.title, 60) or "untitled")) for session in self.sessions])
@@ -140,12 +140,12 @@ class ChatScreen(NodeScreen):
 
     def _line(self) -> Content:
         if self.turn is not None:
-            return self.turn.running_content(self.hub.now_ms())
+            return self.turn.running_content(self.feed.now_ms())
         if self.editing:
             return Content.styled(
                 "✎ editing the last question · enter asks it anew · esc keeps it as it was", "$warning"
             )
-        model = one_line(self.hub.chat_model or self.model_seen, 30) or "best offer"
+        model = one_line(self.feed.chat_model or self.model_seen, 30) or "best offer"
         rate = f"{speed(self.speed_seen)} tok/s · " if self.speed_seen else ""
         left = f" · deposit left {usd(self.deposit_left_nano)}" if self.deposit_left_nano is not None else ""
         return Content.assemble((model, "bold"), (f" · {rate}spent {usd(self.spent_nano)}{left}", "dim"))
@@ -166,20 +166,20 @@ class ChatScreen(NodeScreen):
     async def _ask(self, question: str) -> None:
         self.last_question, self._last_counted = question, False
         answer = await self._transcript.add(question)
-        self.turn = TurnProgress(started_ms=self.hub.now_ms())
+        self.turn = TurnProgress(started_ms=self.feed.now_ms())
         self.show()
         self._worker = self.start(self._run_turn(question, answer, self.turn), group="chat")
 
     async def _run_turn(self, question: str, answer: Answer, turn: TurnProgress) -> None:
         request = ChatTurn(
             messages=(*self.messages, ChatMessage("user", question)),
-            model=self.hub.chat_model,
-            offer_id=self.hub.chat_offer_id,
+            model=self.feed.chat_model,
+            offer_id=self.feed.chat_offer_id,
             sampling=SAMPLING,
         )
         outcome = Content("The node ended the answer without saying why.")
         try:
-            async with self.hub.api.chat(request) as events:
+            async with self.feed.api.chat(request) as events:
                 async for event in events:
                     outcome = await self._take(event, answer, turn) or outcome
         except asyncio.CancelledError:
@@ -198,7 +198,7 @@ class ChatScreen(NodeScreen):
         await self._finish(question, answer, turn, outcome)
 
     async def _take(self, event: object, answer: Answer, turn: TurnProgress) -> Content | None:
-        now_ms = self.hub.now_ms()
+        now_ms = self.feed.now_ms()
         first = turn.first_token_ms is None
         turn.take(event, now_ms)  # type: ignore[arg-type] # the stream's item type is ChatEvent
         if isinstance(event, ChatDone):
@@ -226,7 +226,7 @@ class ChatScreen(NodeScreen):
             self.start(self._save(), group="chat-save")
 
     def _receipt_of(self, job_id: str) -> ReceiptView | None:
-        jobs = self.hub.api.snapshot().recent_jobs if job_id else ()
+        jobs = self.feed.api.snapshot().recent_jobs if job_id else ()
         return next((job.receipt for job in jobs if job.job_id == job_id and job.role == "buyer"), None)
 
     async def _save(self) -> None:
@@ -238,7 +238,7 @@ class ChatScreen(NodeScreen):
             created_ms=self.created_ms,
             messages=tuple(self.messages),
         )
-        await self.hub.api.save_chat(session)
+        await self.feed.api.save_chat(session)
         self.reload()
 
     async def _drop_last(self) -> None:
@@ -280,7 +280,7 @@ class ChatScreen(NodeScreen):
             self.tell("An answer is on its way; esc stops it.", "warning")
             return
         self.session_id = session.session_id if session else self._new_id()
-        self.created_ms = session.created_ms if session else self.hub.now_ms()
+        self.created_ms = session.created_ms if session else self.feed.now_ms()
         self.messages = list(session.messages) if session else []
         self.model_seen = session.model if session else ""
         self.last_question = next(
@@ -350,7 +350,7 @@ class ChatScreen(NodeScreen):
             title = one_line(self.messages[0].content, MAX_TITLE_CHARS) if self.messages else ""
             dialog = Confirm("Delete this chat?", [("chat", title)], "Delete", "It can't be brought back.")
             if title and await self.app.push_screen_wait(dialog) is True:
-                await self.hub.api.delete_chat(self.session_id)
+                await self.feed.api.delete_chat(self.session_id)
                 await self._open(None)
                 self.reload()
 
@@ -363,7 +363,7 @@ class ChatScreen(NodeScreen):
         self.start(self._pick_model(), group="dialog")
 
     async def _pick_model(self) -> None:
-        offers = await self.hub.api.market()
+        offers = await self.feed.api.market()
         chosen = await self.app.push_screen_wait(Picker("Who answers", offer_choices(offers), "No offer matches."))
         offer = next((offer for offer in offers if offer.offer_id == chosen), None)
         if chosen is not None:
@@ -371,8 +371,8 @@ class ChatScreen(NodeScreen):
 
     def use_offer(self, offer: OfferView | None) -> None:
         """Ask this offer from now on; ``None`` lets the node choose."""
-        self.hub.chat_offer_id = offer.offer_id if offer else ""
-        self.hub.chat_model = offer.model if offer else ""
+        self.feed.chat_offer_id = offer.offer_id if offer else ""
+        self.feed.chat_model = offer.model if offer else ""
         self.model_seen = ""
         self.show()
 

@@ -1,4 +1,4 @@
-"""The messages of a chat, as far as they are on screen."""
+"""The messages of a chat that are on screen."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ MIN_MEASURED_S = 0.2
 
 @dataclass
 class TurnProgress:
-    """How far the running turn has come."""
+    """The state of the running turn."""
 
     started_ms: int
     stage: str = "starting"
@@ -64,7 +64,7 @@ class TurnProgress:
         return (self.output_tokens - 1) / elapsed_s if elapsed_s >= MIN_MEASURED_S else 0.0
 
     def running_content(self, now_ms: int) -> Content:
-        """What happens now, and how long it has been."""
+        """The current stage, and for how long."""
         elapsed = duration((now_ms - self.started_ms) / 1000)
         if self.stopping:
             return Content.assemble(("■ ", "$warning"), "stopping, paying for what was delivered…")

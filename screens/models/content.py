@@ -1,4 +1,4 @@
-"""What the Models screen says, from values alone: columns, facts, progress."""
+"""The texts of the Models screen: columns, facts, progress; pure."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ MODEL_COLUMNS: tuple[Column[ModelView], ...] = (
 
 
 def model_content(model: ModelView) -> Content:
-    """One model, as far as its row knows it."""
+    """The facts of one model that its row has."""
     shape, _, word = mark(model)
     return facts(
         [
@@ -133,7 +133,7 @@ def bench_content(entry: BenchView, now_ms: int) -> Content:
 
 
 def pull_text(name: str, progress: PullProgress | None) -> str:
-    """How far a pull is, on one line."""
+    """A pull's progress on one line."""
     if progress is None:
         return f"Pulling {one_line(name, 40)}: asking the hub…  esc stops"
     share = progress.done_bytes / progress.total_bytes if progress.total_bytes else 0.0
@@ -148,7 +148,7 @@ def pull_text(name: str, progress: PullProgress | None) -> str:
 
 
 def bench_text(name: str, rows: Sequence[BenchRow]) -> str:
-    """How far a measurement is, on one line."""
+    """A measurement's progress on one line."""
     done = " · ".join(f"{row.streams} at once {speed(row.decode_tokens_per_s)}" for row in rows)
     return f"Measuring {one_line(name, 30)}: {done + ' tok/s' if done else 'loading…'}  esc stops"
 

@@ -16,7 +16,6 @@ from textual.worker import Worker
 from node.values import BenchRow, HubModelView, IdlewattError, ModelView, PullChosen, PullDone, PullProgress
 from screens.base import NodeScreen
 from screens.dialogs import Confirm, Field, Form, FormSpec, Picker, Reveal, Values
-from screens.hub import Hub
 from screens.models.content import (
     EMPTY,
     MODEL_COLUMNS,
@@ -29,6 +28,7 @@ from screens.models.content import (
     pull_text,
     quantization_choices,
 )
+from screens.node_feed import NodeFeed
 from screens.text import one_line, size
 from screens.widgets.table import NodeTable
 
@@ -40,7 +40,7 @@ class ModelTable(NodeTable[ModelView]):
 
 
 class ModelsScreen(NodeScreen):
-    """Every model at hand, and the hub."""
+    """The models on this machine, and the Hugging Face hub."""
 
     TITLE_TEXT = "Models"
     LOADS_ON: ClassVar[frozenset[str]] = frozenset({"models", "phase"})
@@ -69,8 +69,8 @@ class ModelsScreen(NodeScreen):
             super().__init__()
             self.model = model
 
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(hub)
+    def __init__(self, feed: NodeFeed) -> None:
+        super().__init__(feed)
         self.models: tuple[ModelView, ...] = ()
         self._asked = False
         self._work: Worker[None] | None = None
@@ -99,7 +99,7 @@ class ModelsScreen(NodeScreen):
     async def load(self) -> None:
         """Ask for the models."""
         try:
-            self.models = await self.hub.api.library()
+            self.models = await self.feed.api.library()
         finally:
             self._asked = True
 
@@ -121,7 +121,7 @@ class ModelsScreen(NodeScreen):
         self.query_one("#model-detail", Static).update(detail)
 
     def _say(self, text: str) -> None:
-        """What is going on, in the line at the bottom; nothing hides it."""
+        """Show progress in the line at the bottom."""
         self._working = text
         line = self.query_one("#model-work", Static)
         line.update(text)
@@ -136,7 +136,7 @@ class ModelsScreen(NodeScreen):
         return model
 
     def _is_free(self) -> bool:
-        """Whether nothing else is under way here; says what is."""
+        """Whether no other work runs here; tells the person which one does."""
         if self._work is not None and not self._work.is_finished:
             self.tell("Something is under way here already: esc stops it.", "warning")
             return False
@@ -151,11 +151,11 @@ class ModelsScreen(NodeScreen):
             self.start(self._inspecting(model), group="inspect", exclusive=True)
 
     async def _inspecting(self, model: ModelView) -> None:
-        detail = await self.hub.api.model_detail(model.name)
+        detail = await self.feed.api.model_detail(model.name)
         note = "" if detail.view.removable else f"Not Idlewatt's to delete: {SOURCES.get(model.source, model.source)}."
         await self.app.push_screen_wait(
             Reveal(
-                one_line(detail.title, 50), detail_content(detail, self.hub.now_ms()), note=note, copies=detail.sha256
+                one_line(detail.title, 50), detail_content(detail, self.feed.now_ms()), note=note, copies=detail.sha256
             )
         )
 
@@ -178,7 +178,7 @@ class ModelsScreen(NodeScreen):
         values = await self.app.push_screen_wait(Form(spec))
         if values is None:
             return
-        fit = await self.hub.api.model_fit(model.name, int(values["context"]), int(values["slots"]))
+        fit = await self.feed.api.model_fit(model.name, int(values["context"]), int(values["slots"]))
         rows = [
             ("answer", fit.sentence, "bold"),
             ("weights", size(fit.weights_bytes)),
@@ -204,7 +204,7 @@ class ModelsScreen(NodeScreen):
             return
         try:
             self._say("Asking the hub…  esc stops")
-            found = await self.hub.api.search_models(values["text"])
+            found = await self.feed.api.search_models(values["text"])
         finally:
             self._say("")
         repo = await self.app.push_screen_wait(Picker("On the hub", hub_choices(found), "Nothing by that name."))
@@ -241,7 +241,7 @@ class ModelsScreen(NodeScreen):
         name = spec
         self._say(pull_text(name, None))
         try:
-            async with self.hub.api.pull_model(spec) as events:
+            async with self.feed.api.pull_model(spec) as events:
                 async for event in events:
                     match event:
                         case PullChosen():
@@ -272,13 +272,13 @@ class ModelsScreen(NodeScreen):
         rows: list[BenchRow] = []
         self._say(bench_text(model.name, rows))
         try:
-            async with self.hub.api.bench_model(model.name) as events:
+            async with self.feed.api.bench_model(model.name) as events:
                 async for event in events:
                     if isinstance(event, BenchRow):
                         rows.append(event)
                         self._say(bench_text(model.name, rows))
                     else:
-                        measured = bench_content(event, self.hub.now_ms())
+                        measured = bench_content(event, self.feed.now_ms())
                         self.app.push_screen(Reveal(f"Speed of {one_line(model.name, 40)}", measured))
         finally:
             self._say("")
@@ -301,12 +301,12 @@ class ModelsScreen(NodeScreen):
             Confirm("Delete this model?", rows, "Delete", note="It can be pulled again, if the hub still has it.")
         )
         if sure:
-            freed = await self.hub.api.remove_model(model.name)
+            freed = await self.feed.api.remove_model(model.name)
             self.tell(f"Deleted; {size(freed)} are free again.")
             self.reload()
 
     def action_stop(self) -> None:
-        """Stop what is under way; a pull keeps what has arrived."""
+        """Stop the running work; a pull keeps what has arrived."""
         if self._work is not None and not self._work.is_finished and self._working:
             self._work.cancel()
             self.tell("Stopped. What a pull has brought is kept, and the next one goes on from there.")

@@ -17,7 +17,7 @@ from node.values import ChannelSummary, IdlewattError, MoneyLine, MoneyView, Wal
 from screens.base import NodeScreen
 from screens.clipboard import copy_text
 from screens.dialogs import Reveal
-from screens.hub import Hub
+from screens.node_feed import NodeFeed
 from screens.text import one_line, usd
 from screens.wallet import flows
 from screens.wallet.flows import Answer, Flow
@@ -67,9 +67,9 @@ class WalletScreen(NodeScreen):
         Binding("y", "copy", "Copy address", id="wallet.copy", show=False),
     ]
 
-    def __init__(self, hub: Hub, pick: Callable[[int], int] = secrets.randbelow) -> None:
-        super().__init__(hub)
-        self.wallet_id = hub.snapshot.wallets[0].wallet_id if hub.snapshot.wallets else "main"
+    def __init__(self, feed: NodeFeed, pick: Callable[[int], int] = secrets.randbelow) -> None:
+        super().__init__(feed)
+        self.wallet_id = feed.snapshot.wallets[0].wallet_id if feed.snapshot.wallets else "main"
         self.money_view: MoneyView | None = None
         self.channels: tuple[ChannelSummary, ...] = ()
         self._pick = pick
@@ -80,7 +80,7 @@ class WalletScreen(NodeScreen):
     @property
     def wallet(self) -> WalletView | None:
         """The wallet that is shown."""
-        return self.hub.wallet(self.wallet_id)
+        return self.feed.wallet(self.wallet_id)
 
     def compose_body(self) -> ComposeResult:
         """Wallet, money, channels; QR when wide."""
@@ -89,14 +89,14 @@ class WalletScreen(NodeScreen):
                 yield Static(id="wallet-head", classes="panel", markup=False)
                 with Vertical(id="money-box", classes="panel grow"):
                     yield NodeTable[MoneyLine](
-                        money_columns(self.hub.now_ms),
+                        money_columns(self.feed.now_ms),
                         lambda line: f"{line.place}:{line.label}:{line.reference}",
                         id="money-table",
                     )
                     yield Static("", id="money-empty", classes="empty", markup=False)
                 with Vertical(id="channels-box", classes="panel grow"):
                     yield NodeTable[ChannelSummary](
-                        channel_columns(self.hub.now_ms),
+                        channel_columns(self.feed.now_ms),
                         lambda channel: f"{channel.role}:{channel.channel_id}",
                         id="channels-table",
                     )
@@ -125,7 +125,7 @@ class WalletScreen(NodeScreen):
         if action == "unlock":
             return state is WalletState.LOCKED
         if action == "switch":
-            return len(self.hub.snapshot.wallets) > 1
+            return len(self.feed.snapshot.wallets) > 1
         if action in {"withdraw", "deposit", "faucet", "export", "qr", "copy"}:
             return state is not WalletState.NONE
         if action in {"redeem", "close_channel"}:
@@ -135,11 +135,11 @@ class WalletScreen(NodeScreen):
         return super().check_action(action, parameters)
 
     def _way_out(self) -> str:
-        """The way out that makes sense now: past a sequencer that is silent or ignores L1, or out of what ended."""
-        alarm = self.hub.snapshot.alarm
+        """The way out that fits: a forced withdrawal where the sequencer is silent, an exit where the rollup ended."""
+        alarm = self.feed.snapshot.alarm
         if alarm is not None and alarm.way_out == "exit":
             return "leave"
-        is_silent = bool(self.hub.snapshot.chain_url) and not self.hub.snapshot.chain_reachable
+        is_silent = bool(self.feed.snapshot.chain_url) and not self.feed.snapshot.chain_reachable
         is_ignoring = alarm is not None and alarm.way_out == "force"
         return "force_withdraw" if is_silent or is_ignoring or self._was_refused else ""
 
@@ -154,8 +154,8 @@ class WalletScreen(NodeScreen):
             self.money_view, self.channels = None, ()
             return
         wallet_id = self.wallet_id
-        self.channels = await self.hub.api.channels()
-        money = await self.hub.api.money(wallet_id)
+        self.channels = await self.feed.api.channels()
+        money = await self.feed.api.money(wallet_id)
         if wallet_id == self.wallet_id:
             self.money_view = money
 
@@ -164,7 +164,7 @@ class WalletScreen(NodeScreen):
         wallet = self.wallet
         head = self.query_one("#wallet-head", Static)
         head.update(wallet_content(wallet))
-        others = len(self.hub.snapshot.wallets)
+        others = len(self.feed.snapshot.wallets)
         head.border_title = Content(
             one_line(wallet.label, 30) + (f" · wallet {self._position() + 1} of {others}" if others > 1 else "")
             if wallet
@@ -192,7 +192,7 @@ class WalletScreen(NodeScreen):
 
     def _position(self) -> int:
         return next(
-            (at for at, wallet in enumerate(self.hub.snapshot.wallets) if wallet.wallet_id == self.wallet_id), 0
+            (at for at, wallet in enumerate(self.feed.snapshot.wallets) if wallet.wallet_id == self.wallet_id), 0
         )
 
     def _show_qr(self, wallet: WalletView | None) -> None:
@@ -205,7 +205,7 @@ class WalletScreen(NodeScreen):
     def tick(self) -> None:
         """Count down, and read again when something just became ready."""
         self.show()
-        now_s = self.hub.now_ms() // 1000
+        now_s = self.feed.now_ms() // 1000
         lines = self.money_view.lines if self.money_view is not None else ()
         if any(line.ready_at_s is not None and 0 <= now_s - line.ready_at_s < 2 for line in lines):
             self.reload()
@@ -241,16 +241,16 @@ class WalletScreen(NodeScreen):
 
     async def _then_refresh(self, flow: Coroutine[Any, Any, None]) -> None:
         await flow
-        self.hub.refresh(frozenset({"wallet"}))
+        self.feed.refresh(frozenset({"wallet"}))
 
     @property
     def api(self) -> NodeApi:
         """The node."""
-        return self.hub.api
+        return self.feed.api
 
     def now_ms(self) -> int:
         """The clock."""
-        return self.hub.now_ms()
+        return self.feed.now_ms()
 
     def pick(self, count: int) -> int:
         """Draw a number below ``count``."""
@@ -261,7 +261,7 @@ class WalletScreen(NodeScreen):
         return await self.app.push_screen_wait(dialog)
 
     async def doing(self, what: str, call: Awaitable[Answer]) -> Answer:
-        """Say what is being waited for, until it is there."""
+        """Show a line while the work runs."""
         self._busy = what
         self.show()
         try:
@@ -273,7 +273,7 @@ class WalletScreen(NodeScreen):
 
     def action_switch(self) -> None:
         """Show the next wallet."""
-        wallets = self.hub.snapshot.wallets
+        wallets = self.feed.snapshot.wallets
         if len(wallets) > 1:
             self.wallet_id = wallets[(self._position() + 1) % len(wallets)].wallet_id
             self.money_view = None
@@ -288,9 +288,9 @@ class WalletScreen(NodeScreen):
         """Money to L1, after amount and destination were confirmed; refused, the way past the sequencer is offered."""
         self._begin(self._withdraw)
 
-    async def _withdraw(self, desk: flows.Desk, wallet: WalletView) -> None:
+    async def _withdraw(self, host: flows.FlowHost, wallet: WalletView) -> None:
         try:
-            await flows.withdraw(desk, wallet)
+            await flows.withdraw(host, wallet)
         except IdlewattError:
             self._was_refused = True
             raise

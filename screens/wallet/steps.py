@@ -1,4 +1,4 @@
-"""A long way out, step by step on screen: what is done, what is waited for and until when."""
+"""Shows the steps of a forced withdrawal or an exit: done ones, and the waiting one with its deadline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the wallet screen shows things: columns of money and channels, its head, and the address as a QR code."""
+"""The wallet screen's tables and texts: money, channels, its head, the address as a QR code."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def channel_columns(now_ms: Callable[[], int]) -> tuple[Column[ChannelSummary], 
 
 
 def wallet_content(wallet: WalletView | None) -> Content:
-    """Whose, where, how much, and what is wrong with it."""
+    """The wallet's name, address and balance, and its problems."""
     if wallet is None or wallet.state is WalletState.NONE:
         return Content.assemble(("○ no wallet yet  ", "bold"), ("→ ", "$primary"), "n makes one, i imports one.")
     mark, style = _STATE_MARKS[wallet.state]

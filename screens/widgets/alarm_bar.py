@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 
 from node.values import Alarm
-from screens.hub import Hub
+from screens.node_feed import NodeFeed
 from screens.text import one_line
 from screens.widgets.panel import Panel
 
@@ -19,7 +19,7 @@ def alarm_line(alarm: Alarm) -> Content:
 
 
 class AlarmBar(Panel):
-    """Follows the node; not there while nothing is wrong."""
+    """Follows the node; hidden while there is no alarm."""
 
     DEFAULT_CSS = """
     AlarmBar { height: 1; display: none; text-align: center; text-wrap: nowrap; text-overflow: ellipsis; }
@@ -29,18 +29,18 @@ class AlarmBar(Panel):
     AlarmBar:ansi.-warning { background: ansi_yellow; color: ansi_black; }
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, feed: NodeFeed) -> None:
         super().__init__(id="alarm", markup=False)
-        self.hub = hub
+        self.feed = feed
 
     def on_mount(self) -> None:
-        """Say it at once, then whenever the node changed."""
-        self.hub.changed.subscribe(self, lambda _what: self.show())
+        """Show the alarm at once, then whenever the node changed."""
+        self.feed.changed.subscribe(self, lambda _what: self.show())
         self.show()
 
     def show(self) -> None:
         """Draw the newest snapshot's alarm."""
-        alarm = self.hub.snapshot.alarm
+        alarm = self.feed.snapshot.alarm
         self.set_class(alarm is not None and alarm.severity == "danger", "-danger")
         self.set_class(alarm is not None and alarm.severity == "warning", "-warning")
         self.update(alarm_line(alarm) if alarm is not None else "", layout=False)

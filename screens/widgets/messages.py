@@ -38,7 +38,7 @@ class Question(Static):
 
 
 class Answer(Vertical):
-    """What came back, and below it what it cost or why it failed."""
+    """An answer, and below it its cost or the reason of its failure."""
 
     DEFAULT_CSS = """
     Answer { height: auto; margin: 0 1; }
@@ -79,7 +79,7 @@ class Answer(Vertical):
             self._thinking_drawn = True
 
     async def feed(self, text: str) -> None:
-        """Take some more of the answer; it is drawn soon."""
+        """Add text to the answer; it is drawn soon."""
         text = many_lines(text)
         self.text += text
         self._pending.append(text)
@@ -89,7 +89,7 @@ class Answer(Vertical):
             self._timer = self.set_timer(FLUSH_S, self.flush)
 
     async def flush(self) -> None:
-        """Draw what came in, unless nobody looks; then it waits for the next flush."""
+        """Draw the new text, unless the screen is hidden."""
         self._timer = None
         self._draw_thinking()
         if not self._pending or (self._stream is not None and self.screen not in self.app.screen_stack):

@@ -1,4 +1,4 @@
-"""A text that is laid out and drawn again only when it changed: the node talks every second, mostly to say the same."""
+"""A text that is laid out and drawn again only when it changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Panel(Static):
     """A ``Static`` whose update with the same text and styles costs nothing."""
 
     def update(self, content: VisualType = "", *, layout: bool = True) -> None:
-        """Say this from now on."""
+        """Show this text."""
         before = self.content
         if isinstance(content, Content) and isinstance(before, Content) and content.is_same(before):
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual import events
 
-from screens.hub import Hub
+from screens.node_feed import NodeFeed
 from screens.status import status_line
 from screens.widgets.panel import Panel
 
@@ -18,14 +18,14 @@ class StatusBar(Panel):
     StatusBar:ansi { background: ansi_default; text-style: none; }
     """
 
-    def __init__(self, hub: Hub, screen_title: str) -> None:
+    def __init__(self, feed: NodeFeed, screen_title: str) -> None:
         super().__init__(id="status", markup=False)
-        self.hub = hub
+        self.feed = feed
         self.screen_title = screen_title
 
     def on_mount(self) -> None:
         """Show the line at once, then whenever the node changed."""
-        self.hub.changed.subscribe(self, lambda _what: self.show())
+        self.feed.changed.subscribe(self, lambda _what: self.show())
         self.show()
 
     def on_resize(self, _event: events.Resize) -> None:
@@ -36,4 +36,4 @@ class StatusBar(Panel):
         """Draw the newest snapshot."""
         if self.screen in self.app.screen_stack:
             width = self.size.width or self.app.size.width
-            self.update(status_line(self.hub.snapshot, self.screen_title, width), layout=False)  # ever one line
+            self.update(status_line(self.feed.snapshot, self.screen_title, width), layout=False)  # ever one line

@@ -128,7 +128,7 @@ async def test_a_burst_of_events_is_drawn_once():
     node = FakeNode()
     async with make_app(node).run_test(size=NARROW) as pilot:
         drawn = []
-        pilot.app.hub.changed.subscribe(pilot.app, drawn.append)
+        pilot.app.feed.changed.subscribe(pilot.app, drawn.append)
         for number in range(200):
             node.change("jobs", why=f"burst {number}")
         await until_seen(pilot, "burst 199")

@@ -38,7 +38,7 @@ async def test_enter_chats_with_the_offer_under_the_cursor():
         await pilot.press("j", "enter")
         await until(pilot, lambda: pilot.app.current_mode == "chat")
         await until_seen(pilot, "Qwen3-8B-Instruct · spent")
-        assert pilot.app.hub.chat_offer_id == "offer-2"
+        assert pilot.app.feed.chat_offer_id == "offer-2"
 
 
 async def test_a_wide_market_explains_the_offer_under_the_cursor():
@@ -96,7 +96,7 @@ async def test_a_batch_is_shown_in_full_and_its_end_reads_the_chain_again():
         await until_seen(pilot, "Batch 5", "ends in 1:35 min")
         await pilot.press("escape")
         asked = len(node.called("chain"))
-        pilot.app.hub.now_ms = lambda: NOW_MS + 95_000
+        pilot.app.feed.now_ms = lambda: NOW_MS + 95_000
         pilot.app.screen.tick()
         await until(pilot, lambda: len(node.called("chain")) > asked)
 

@@ -294,7 +294,7 @@ async def test_an_ended_countdown_reads_the_money_again():
     node = FakeNode()
     now_ms = [(NOW_S + 200) * 1000]
     app = make_app(node, first_mode="wallet")
-    app.hub.now_ms = lambda: now_ms[0]
+    app.feed.now_ms = lambda: now_ms[0]
     async with app.run_test(size=NARROW) as pilot:
         await shown(pilot)
         before = len(node.called("money"))

@@ -118,19 +118,19 @@ async def test_earning_less_than_the_power_cost_is_warned_of_with_the_fix(tmp_pa
         now = iter(range(0, 100, 2))
         source = Watts()
         sampler = HardwareSampler([source], clock=lambda: float(next(now)))
-        desk = EnergyMeter(EnergyRules(price_per_kwh=Decimal(100)), store, jobs, EventBus())
-        assert desk.view() is None
-        await desk.look(sampler)
-        await desk.look(sampler)
-        desk._ledger.begin("j1", 2.0)
+        meter = EnergyMeter(EnergyRules(price_per_kwh=Decimal(100)), store, jobs, EventBus())
+        assert meter.view() is None
+        await meter.look(sampler)
+        await meter.look(sampler)
+        meter._ledger.begin("j1", 2.0)
         source.power_w = 220.0
         jobs.update(job())
-        await desk.look(sampler)
+        await meter.look(sampler)
         await jobs.finish(job(stage=JobStage.DONE, finished_ms=now_ms()), b"b" * 20, "stop")
-        desk._ledger._jobs["j1"].ended_s = 4.0
-        await desk.look(sampler)
+        meter._ledger._jobs["j1"].ended_s = 4.0
+        await meter.look(sampler)
 
-        energy = desk.view()
+        energy = meter.view()
         # 200 J above idling at 100 USD a kilowatt-hour.
         assert (energy.today.energy_mj, energy.today.cost_nano, energy.today.net_nano) == (
             200_000,
@@ -141,7 +141,7 @@ async def test_earning_less_than_the_power_cost_is_warned_of_with_the_fix(tmp_pa
         assert "Raise the price" in energy.fix
         assert (energy.is_estimate, energy.basis) == (False, "NVML measures RTX")
         jobs.update(job(job_id="other", role="buyer"))
-        assert desk._ledger.running == frozenset()
+        assert meter._ledger.running == frozenset()
 
 
 def test_a_loss_at_an_assumed_price_asks_for_the_price_first():
@@ -211,31 +211,31 @@ class Idle:
 async def test_a_person_who_comes_back_pauses_it_and_who_leaves_lets_it_go_on(monkeypatch):
     monkeypatch.setattr("node.machine.availability.PRESENCE_S", 0.0)
     provider, person = Provider(), Idle(5.0)
-    desk = AvailabilityMonitor(
+    monitor = AvailabilityMonitor(
         AvailabilityRules(person_idle_minutes=1), EventBus(), look=lambda: (None, processes(wanted_by=())),
         is_busy=lambda: False, pause=provider.pause, resume=provider.resume, presence=person,
     )  # fmt: skip
-    await desk.step()
-    assert (desk.view.kind, desk.view.until_ms is not None) == ("person", True)
-    first = desk.view
-    await desk.step()
-    assert desk.view.since_ms == first.since_ms
+    await monitor.step()
+    assert (monitor.view.kind, monitor.view.until_ms is not None) == ("person", True)
+    first = monitor.view
+    await monitor.step()
+    assert monitor.view.since_ms == first.since_ms
     person.now_s = 61.0
-    await desk.step()
-    assert desk.view is None
+    await monitor.step()
+    assert monitor.view is None
     assert provider.calls == ["Somebody uses this machine.", "resume"]
 
 
 async def test_another_reason_is_told_while_it_is_paused():
     provider, programs = Provider(), [("steam",)]
     rules = AvailabilityRules(pause_for=("steam",), quiet_hours=("mon-sun",))
-    desk = AvailabilityMonitor(
+    monitor = AvailabilityMonitor(
         rules, EventBus(),
         look=lambda: (None, processes(wanted_by=programs[0])), is_busy=lambda: False,
         pause=provider.pause, resume=provider.resume,
     )  # fmt: skip
-    await desk.step()
-    assert (desk.view.kind, watched_programs(rules)) == ("quiet_hours", frozenset({"steam"}))
+    await monitor.step()
+    assert (monitor.view.kind, watched_programs(rules)) == ("quiet_hours", frozenset({"steam"}))
 
 
 async def test_without_availability_rules_nothing_is_looked_at():
@@ -243,38 +243,38 @@ async def test_without_availability_rules_nothing_is_looked_at():
         raise AssertionError
 
     provider, rules = Provider(), AvailabilityRules(enabled=False, pause_for=("steam",))
-    desk = AvailabilityMonitor(
+    monitor = AvailabilityMonitor(
         rules, EventBus(), look=never, is_busy=never,
         pause=provider.pause, resume=provider.resume,
     )  # fmt: skip
-    await desk.run()
-    assert (watched_programs(rules), desk.view) == (frozenset(), None)
+    await monitor.run()
+    assert (watched_programs(rules), monitor.view) == (frozenset(), None)
 
 
 async def test_a_pause_is_overridden_for_as_long_as_asked_and_comes_back():
     provider = Provider()
-    desk = AvailabilityMonitor(
+    monitor = AvailabilityMonitor(
         AvailabilityRules(pause_for=("steam",)), EventBus(), look=lambda: (None, processes()), is_busy=lambda: False,
         pause=provider.pause, resume=provider.resume,
     )  # fmt: skip
-    await desk.step()
-    await desk.override(60)
-    await desk.step()
-    assert (provider.calls, desk.view) == (["steam runs on this machine.", "resume"], None)
-    await desk.override(0)
-    assert (provider.calls[2:], desk.view.kind) == (["steam runs on this machine."], "program")
+    await monitor.step()
+    await monitor.override(60)
+    await monitor.step()
+    assert (provider.calls, monitor.view) == (["steam runs on this machine.", "resume"], None)
+    await monitor.override(0)
+    assert (provider.calls[2:], monitor.view.kind) == (["steam runs on this machine."], "program")
     for minutes in (-1, 7 * 24 * 60 + 1):
         with pytest.raises(UsageError):
-            await desk.override(minutes)
+            await monitor.override(minutes)
 
 
 async def test_a_job_that_just_ended_is_billed_before_the_node_ends(tmp_path):
     async with await Store.open(tmp_path / "node.db") as store:
         await store.bind_deployment("0x" + "aa" * 32)
         jobs, source = JobRegistry(store, lambda: None), Watts()
-        desk = EnergyMeter(PAID, store, jobs, EventBus(), sampler=lambda: HardwareSampler([source]))
-        running = asyncio.create_task(desk.run())
-        await desk.looked()
+        meter = EnergyMeter(PAID, store, jobs, EventBus(), sampler=lambda: HardwareSampler([source]))
+        running = asyncio.create_task(meter.run())
+        await meter.looked()
         jobs.update(job())
         await jobs.finish(job(stage=JobStage.DONE, finished_ms=now_ms()), b"b" * 20, "stop")
         running.cancel()
@@ -286,10 +286,10 @@ async def test_a_job_that_just_ended_is_billed_before_the_node_ends(tmp_path):
 async def test_a_job_that_came_to_nothing_is_not_billed(tmp_path):
     async with await Store.open(tmp_path / "node.db") as store:
         jobs = JobRegistry(store, lambda: None)
-        desk = EnergyMeter(PAID, store, jobs, EventBus())
+        meter = EnergyMeter(PAID, store, jobs, EventBus())
         jobs.update(job())
-        assert desk._ledger.running == {"j1"}
+        assert meter._ledger.running == {"j1"}
         jobs.drop(job())
-        assert desk._ledger.running == frozenset()
+        assert meter._ledger.running == frozenset()
         jobs.update(job(job_id="waiting", stage=JobStage.QUEUED))
-        assert desk._ledger.running == frozenset()
+        assert meter._ledger.running == frozenset()

@@ -102,8 +102,8 @@ def test_deadlines_follow_the_advertised_speed():
 
 
 async def test_a_node_without_a_relay_says_so():
-    desk = RelayConnection(None, lambda: None)
-    await desk.run()
-    assert desk.view().state == "off"
+    relay = RelayConnection(None, lambda: None)
+    await relay.run()
+    assert relay.view().state == "off"
     with pytest.raises(Exception, match="No relay is set"):
-        await desk.client()
+        await relay.client()

@@ -1,4 +1,4 @@
-"""What all screens share: the node, its newest snapshot, its log, and a signal when something changed."""
+"""Shared by all screens: the node, its newest snapshot, its log, and a signal for changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def system_now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Hub:
+class NodeFeed:
     """The screens' view of one node.
 
     Args:
