@@ -20,7 +20,7 @@ from bench.make_model import SHAPES
 from bench.peers import PeerError
 from bench.plot import Line, chart
 from bench.report import Result, report
-from bench.stand import stand
+from bench.testbed import testbed
 
 PARTS = ("speed", "pause", "turns", "share", "greedy")
 ROUNDS, TOKENS = 3, 64
@@ -53,7 +53,7 @@ async def run(options: argparse.Namespace) -> str:
     # Told to stop, we first end what we started.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, whole.cancel)
     with tempfile.TemporaryDirectory() as folder:
-        async with stand(
+        async with testbed(
             SHAPES[options.model], Path(folder), with_python=bool({"speed", "greedy"} & set(parts))
         ) as ready:
             print(f"every side: {ready.load}", file=sys.stderr, flush=True)

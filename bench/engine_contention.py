@@ -15,7 +15,7 @@ from bench.peers import batched_bench
 from bench.probe import Step, probed, steps
 from bench.report import Result, median_of
 from bench.sides import GREEDY, Answer, OurEngine, Side, ask, question, together
-from bench.stand import Stand, new_engine
+from bench.testbed import Testbed, new_engine
 from node.values.inference import ChatMessage
 
 LONG_PROMPT_WORDS = 2_000
@@ -27,7 +27,7 @@ SHARE_STREAMS = 8
 
 
 @dataclass(frozen=True)
-class Pause:
+class StreamStall:
     """What a running stream noticed of a long prompt, and how long that prompt took."""
 
     worst_s: float
@@ -37,15 +37,15 @@ class Pause:
     """To the long prompt's own first token."""
 
 
-async def pause(side: Side, stand: Stand) -> Pause:
+async def pause(side: Side, testbed: Testbed) -> StreamStall:
     """Run a stream, send a long prompt beside it, and look at the gaps between the stream's tokens."""
     running = Answer(time.perf_counter())
     watched = asyncio.create_task(
-        side.ask(question(stand.words(16)), RUNNING_TOKENS, GREEDY, running), name="running stream"
+        side.ask(question(testbed.words(16)), RUNNING_TOKENS, GREEDY, running), name="running stream"
     )
     try:
         await running.reach(BEFORE_TOKENS)
-        long = await ask(side, question(stand.words(LONG_PROMPT_WORDS)), 1)
+        long = await ask(side, question(testbed.words(LONG_PROMPT_WORDS)), 1)
         await running.reach(running.tokens + AFTER_TOKENS)
     finally:
         watched.cancel()
@@ -58,7 +58,7 @@ async def pause(side: Side, stand: Stand) -> Pause:
     during = [at for at in times if begin <= at <= end]
     gaps = [b - a for a, b in itertools.pairwise([max(before), *during, after])]
     got = sum(tokens for at, tokens in running.pieces if begin <= at <= end)
-    return Pause(max(gaps), got, long.first_s)
+    return StreamStall(max(gaps), got, long.first_s)
 
 
 @dataclass(frozen=True)
@@ -71,47 +71,47 @@ class Turns:
     """The part of the last turn's prompt that the engine had not seen."""
 
 
-async def turns(stand: Stand) -> Turns:
+async def turns(testbed: Testbed) -> Turns:
     """A chat of some turns, then one question of the same length."""
-    side = OurEngine(stand.engine, reuse=True)
+    side = OurEngine(testbed.engine, reuse=True)
     chat: list[ChatMessage] = []
     answer = Answer(0.0)
     seen = 0
     for _ in range(TURNS):
         seen = answer.prompt_tokens + answer.tokens
-        chat.append(ChatMessage("user", stand.words(TURN_WORDS)))
+        chat.append(ChatMessage("user", testbed.words(TURN_WORDS)))
         answer = await ask(side, chat, TURN_TOKENS)
         chat.append(ChatMessage("assistant", answer.text))
-    overhead = await stand.prompt_tokens(stand.words(1)) - 1
-    fresh = await ask(stand.ours, question(stand.words(answer.prompt_tokens - overhead)), 1)
+    overhead = await testbed.prompt_tokens(testbed.words(1)) - 1
+    fresh = await ask(testbed.ours, question(testbed.words(answer.prompt_tokens - overhead)), 1)
     if abs(fresh.prompt_tokens - answer.prompt_tokens) > 2:
         raise RuntimeError(f"prompts differ: {fresh.prompt_tokens} and {answer.prompt_tokens} tokens")
     return Turns(answer.first_s, fresh.first_s, 1 - seen / answer.prompt_tokens)
 
 
-async def python_share(stand: Stand, tokens: int) -> Sequence[Step]:
+async def python_share(testbed: Testbed, tokens: int) -> Sequence[Step]:
     """Steps of eight streams, taken apart inside a worker that has a clock around llama.cpp."""
-    output = stand.folder / "probe.json"
-    engine = new_engine(stand.load.model, stand.folder / "probe.log", SHARE_STREAMS)
+    output = testbed.folder / "probe.json"
+    engine = new_engine(testbed.load.model, testbed.folder / "probe.log", SHARE_STREAMS)
     async with probed(engine, output):
-        texts = [stand.words(16) for _ in range(SHARE_STREAMS)]
+        texts = [testbed.words(16) for _ in range(SHARE_STREAMS)]
         await together(OurEngine(engine), texts, tokens)
     return steps(output, SHARE_STREAMS)
 
 
-async def pauses(stand: Stand, rounds: int) -> list[Result]:
+async def pauses(testbed: Testbed, rounds: int) -> list[Result]:
     """The pause of both, beside what one chunk takes by itself: read in chunks as small, and as its share uncut."""
-    ours, theirs = list[Pause](), list[Pause]()
+    ours, theirs = list[StreamStall](), list[StreamStall]()
     chunks, shares = list[float](), list[float]()
     for number in range(rounds):
         print(f"pause: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-        ours.append(await pause(stand.ours, stand))
-        theirs.append(await pause(stand.server, stand))
+        ours.append(await pause(testbed.ours, testbed))
+        theirs.append(await pause(testbed.server, testbed))
         steps_taken = max(1, ours[-1].steps)
         chunk_tokens = max(1, LONG_PROMPT_WORDS // steps_taken)
-        small = replace(stand.load, batch_tokens=chunk_tokens, micro_batch_tokens=chunk_tokens)
-        for found, load in ((chunks, small), (shares, stand.load)):
-            limit = await batched_bench(stand.programs, load, prompt=LONG_PROMPT_WORDS, tokens=1, streams=1)
+        small = replace(testbed.load, batch_tokens=chunk_tokens, micro_batch_tokens=chunk_tokens)
+        for found, load in ((chunks, small), (shares, testbed.load)):
+            limit = await batched_bench(testbed.programs, load, prompt=LONG_PROMPT_WORDS, tokens=1, streams=1)
             found.append(limit.t_pp / steps_taken)
     mine, other = [one.worst_s * 1_000 for one in ours], [one.worst_s * 1_000 for one in theirs]
     to_chunk = [one.worst_s / chunk for one, chunk in zip(ours, chunks, strict=True)]
@@ -130,9 +130,9 @@ async def pauses(stand: Stand, rounds: int) -> list[Result]:
     ]
 
 
-async def chats(stand: Stand, rounds: int) -> list[Result]:
+async def chats(testbed: Testbed, rounds: int) -> list[Result]:
     """How much of a conversation's past is not computed again."""
-    found = [await turns(stand) for _ in range(rounds)]
+    found = [await turns(testbed) for _ in range(rounds)]
     label = f"turn {TURNS} of a chat"
     return [
         median_of(
@@ -147,9 +147,9 @@ async def chats(stand: Stand, rounds: int) -> list[Result]:
     ]
 
 
-async def shares(stand: Stand, tokens: int) -> list[Result]:
+async def shares(testbed: Testbed, tokens: int) -> list[Result]:
     """Where a step's time goes."""
-    found = await python_share(stand, tokens)
+    found = await python_share(testbed, tokens)
     if not found:
         raise RuntimeError("no step decoded eight streams")
     whole = [one.whole_s * 1_000 for one in found]

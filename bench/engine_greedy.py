@@ -6,30 +6,30 @@ from collections.abc import Sequence
 
 from bench.report import Result, median_of
 from bench.sides import OurEngine, Side, ask, question, together
-from bench.stand import Stand
+from bench.testbed import Testbed
 
 QUESTIONS = 8
 
 
-async def measure(stand: Stand, tokens: int) -> list[Result]:
+async def measure(testbed: Testbed, tokens: int) -> list[Result]:
     """The same questions on every side, one by one and all at once."""
-    texts = [stand.words(16) for _ in range(QUESTIONS)]
-    ours, ours_batch = await _alone(stand.ours, texts, tokens), await _batch(stand.ours, texts, tokens)
-    server, server_batch = await _alone(stand.server, texts, tokens), await _batch(stand.server, texts, tokens)
-    keeping = OurEngine(stand.engine, reuse=True)
+    texts = [testbed.words(16) for _ in range(QUESTIONS)]
+    ours, ours_batch = await _alone(testbed.ours, texts, tokens), await _batch(testbed.ours, texts, tokens)
+    server, server_batch = await _alone(testbed.server, texts, tokens), await _batch(testbed.server, texts, tokens)
+    keeping = OurEngine(testbed.engine, reuse=True)
     pairs = {
         "alone: engine and llama-server": (ours, server),
         "engine: alone and in a batch of 8": (ours, ours_batch),
         "llama-server: alone and in a batch of 8": (server, server_batch),
         "in a batch of 8: engine and llama-server": (ours_batch, server_batch),
-        "engine: alone, twice": (ours, await _alone(stand.ours, texts, tokens)),
+        "engine: alone, twice": (ours, await _alone(testbed.ours, texts, tokens)),
         "engine: a prompt read whole and one that begins like an earlier one": (
             ours,
             await _alone(keeping, texts, tokens),
         ),
     }
-    if stand.python is not None:
-        pairs["alone: engine and the high-level API"] = (ours, await _alone(stand.python, texts, tokens))
+    if testbed.python is not None:
+        pairs["alone: engine and the high-level API"] = (ours, await _alone(testbed.python, texts, tokens))
     return [result for label, (some, others) in pairs.items() for result in compare(label, some, others)]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from bench.peers import BatchedBench, batched_bench
 from bench.report import Result, median_of
 from bench.sides import DRAWN, Answer, Side, aggregate, decode_rate, together
-from bench.stand import Stand
+from bench.testbed import Testbed
 
 STREAMS = (1, 4, 8, 16)
 PYTHON_STREAMS = 8
@@ -41,23 +41,23 @@ class Speeds:
     """Tokens a second at eight streams: ours of the same round, `llama_cpp.server`'s."""
 
 
-async def measure(stand: Stand, *, rounds: int, tokens: int, counts: Sequence[int] = STREAMS) -> Speeds:
+async def measure(testbed: Testbed, *, rounds: int, tokens: int, counts: Sequence[int] = STREAMS) -> Speeds:
     """All rounds: within each, every count of streams on every side, and the order of the sides alternates."""
     done: list[Round] = []
     drawn: list[tuple[float, float]] = []
     python: list[tuple[float, float]] = []
     for number in range(rounds):
         for streams in counts:
-            done.append(await _one(stand, streams, tokens, turned=bool(number % 2)))
+            done.append(await _one(testbed, streams, tokens, turned=bool(number % 2)))
             _tell(f"round {number + 1} of {rounds}", done[-1])
         if PYTHON_STREAMS not in counts:
             continue
         print("eight streams, drawn, and one after the other", file=sys.stderr, flush=True)
-        pair = [aggregate(await _ask(stand, side, PYTHON_STREAMS, tokens, drawn=True)) for side in stand.pair]
+        pair = [aggregate(await _ask(testbed, side, PYTHON_STREAMS, tokens, drawn=True)) for side in testbed.pair]
         drawn.append((pair[0], pair[1]))
-        if stand.python is not None:
+        if testbed.python is not None:
             ours = next(one for one in reversed(done) if one.streams == PYTHON_STREAMS)
-            theirs = await _ask(stand, stand.python, PYTHON_STREAMS, tokens)
+            theirs = await _ask(testbed, testbed.python, PYTHON_STREAMS, tokens)
             python.append((aggregate(ours.ours), aggregate(theirs)))
     return Speeds(done, drawn, python)
 
@@ -73,22 +73,24 @@ def _firsts(answers: Sequence[Answer]) -> str:
     return f"{min(seconds):.2f} to {max(seconds):.2f}"
 
 
-async def _ask(stand: Stand, side: Side, streams: int, tokens: int, *, drawn: bool = False) -> list[Answer]:
-    texts = [stand.words(PROMPT_WORDS) for _ in range(streams)]
+async def _ask(testbed: Testbed, side: Side, streams: int, tokens: int, *, drawn: bool = False) -> list[Answer]:
+    texts = [testbed.words(PROMPT_WORDS) for _ in range(streams)]
     return await (together(side, texts, tokens, DRAWN) if drawn else together(side, texts, tokens))
 
 
-async def _one(stand: Stand, streams: int, tokens: int, *, turned: bool) -> Round:
-    prompt = await stand.prompt_tokens(stand.words(PROMPT_WORDS))
+async def _one(testbed: Testbed, streams: int, tokens: int, *, turned: bool) -> Round:
+    prompt = await testbed.prompt_tokens(testbed.words(PROMPT_WORDS))
     limit: BatchedBench | None = None
     answers: dict[str, list[Answer]] = {}
     order = ("limit", "ours", "server")
     for side in reversed(order) if turned else order:
         if side == "limit":
             # The prompt's last token gives the first new one, so one step less follows than there are tokens.
-            limit = await batched_bench(stand.programs, stand.load, prompt=prompt, tokens=tokens - 1, streams=streams)
+            limit = await batched_bench(
+                testbed.programs, testbed.load, prompt=prompt, tokens=tokens - 1, streams=streams
+            )
         else:
-            answers[side] = await _ask(stand, getattr(stand, side), streams, tokens)
+            answers[side] = await _ask(testbed, getattr(testbed, side), streams, tokens)
             await asyncio.sleep(BETWEEN_S)
     assert limit is not None
     return Round(streams, limit, answers["ours"], answers["server"])

@@ -60,7 +60,7 @@ SHAPES = {
 
 
 def byte_symbols() -> list[str]:
-    """GPT-2's printable stand-in for each byte."""
+    """GPT-2's printable testbed-in for each byte."""
     printable = {*range(33, 127), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(256, 512))
     return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]

@@ -157,8 +157,8 @@ class Began(_Frame, tag=23):
     input_tokens: int
 
 
-class Text(_Frame, tag=24):
-    """Text of a request, and how many sampled tokens it stands for."""
+class OutputText(_Frame, tag=24):
+    """OutputText of a request, and how many sampled tokens it stands for."""
 
     ticket: Ticket
     text: str
@@ -187,7 +187,7 @@ class Refused(_Frame, tag=26):
     fix: str
 
 
-class Counted(_Frame, tag=27):
+class TokenCount(_Frame, tag=27):
     """The answer to `Count`."""
 
     ticket: Ticket
@@ -225,7 +225,18 @@ class EmbedDone(_Frame, tag=31):
 
 
 FromWorker = (
-    Loading | Ready | LoadFailed | Began | Text | Ended | Refused | Counted | Measured | Pong | ScoreDone | EmbedDone
+    Loading
+    | Ready
+    | LoadFailed
+    | Began
+    | OutputText
+    | Ended
+    | Refused
+    | TokenCount
+    | Measured
+    | Pong
+    | ScoreDone
+    | EmbedDone
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -16,7 +16,7 @@ from node.engine.options import EngineOptions, StreamLimits, check_options
 from node.engine.process import DEFAULT_LIFECYCLE, Lifecycle
 from node.engine.protocol import Chunk, Embeddings, EngineEvent, EngineInfo, Finished, GenerateRequest, Scored
 from node.engine.questions import embeddings, generate_frame, score_question
-from node.engine.requests import Requests
+from node.engine.requests import PendingRequests
 from node.engine.state import EngineState
 from node.engine.supervisor import Supervisor
 from node.engine.tuning import TuningCache
@@ -66,7 +66,7 @@ class LlamaEngine:
         check_options(self._options)
         self._name = name
         self._formats = Formats()
-        self._requests = Requests()
+        self._requests = PendingRequests()
         self._supervisor = Supervisor(
             model_path,
             functools.partial(prepare, model_path, self._options, self._limits, tuning, machine=machine),
@@ -159,7 +159,7 @@ class LlamaEngine:
         conversation = tuple(messages)
         check_messages(conversation, fit.context_length)
         answer = await self._requests.ask(worker, lambda ticket: wire.Count(ticket, conversation))
-        assert isinstance(answer, wire.Counted)
+        assert isinstance(answer, wire.TokenCount)
         return answer.tokens
 
     async def score(
@@ -191,7 +191,7 @@ class LlamaEngine:
 
     async def info(self) -> EngineInfo:
         """What is loaded; waits for the model's digest, which is computed once."""
-        prepared, facts = self._supervisor.known()
+        prepared, worker_info = self._supervisor.known()
         sha256 = await self._supervisor.sha256()
         tokens_per_s, ttft_ms = self._supervisor.speed
         return EngineInfo(
@@ -202,20 +202,20 @@ class LlamaEngine:
             parameters=prepared.gguf.parameters,
             context_length=prepared.fit.context_length,
             slots=self._options.slots,
-            vocabulary_size=facts.vocabulary_size,
+            vocabulary_size=worker_info.vocabulary_size,
             model_bytes=prepared.gguf.file_bytes,
-            engine_build=facts.engine_build,
-            backend=facts.backend,
+            engine_build=worker_info.engine_build,
+            backend=worker_info.backend,
             tokens_per_s=tokens_per_s,
             ttft_ms=ttft_ms,
-            chats=facts.chats,
-            embedding_length=facts.embedding_length,
+            chats=worker_info.chats,
+            embedding_length=worker_info.embedding_length,
         )
 
     def _vocabulary_size(self) -> int:
-        facts = self._supervisor.facts
-        assert facts is not None
-        return facts.vocabulary_size
+        worker_info = self._supervisor.worker_info
+        assert worker_info is not None
+        return worker_info.vocabulary_size
 
 
 def _work_tokens(request: GenerateRequest, fit: Fit) -> int:

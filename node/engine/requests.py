@@ -8,21 +8,21 @@ from collections.abc import Callable
 from node.engine import frames as wire
 from node.engine.process import WorkerProcess
 from node.engine.protocol import EngineError
-from node.engine.stream import Stream
+from node.engine.stream import ResponseStream
 
-Answer = wire.Counted | wire.Measured | wire.ScoreDone | wire.EmbedDone
+Reply = wire.TokenCount | wire.Measured | wire.ScoreDone | wire.EmbedDone
 """A worker's answer to a question that has one."""
-RequestFrame = wire.Text | wire.Began | wire.Ended | wire.Refused | Answer
+RequestFrame = wire.OutputText | wire.Began | wire.Ended | wire.Refused | Reply
 """A frame that belongs to one request."""
 
 
-class Requests:
+class PendingRequests:
     """Hands a worker's frames to whoever waits for them, by the ticket that each request gets."""
 
     def __init__(self) -> None:
-        self._streams: dict[int, Stream] = {}
-        self._by_id: dict[str, Stream] = {}
-        self._answers: dict[int, asyncio.Future[Answer]] = {}
+        self._streams: dict[int, ResponseStream] = {}
+        self._by_id: dict[str, ResponseStream] = {}
+        self._answers: dict[int, asyncio.Future[Reply]] = {}
         self._next_ticket = 0
 
     @property
@@ -30,7 +30,7 @@ class Requests:
         """Tokens that all running and waiting streams may take at most."""
         return sum(stream.work_tokens for stream in self._streams.values())
 
-    def open(self, request_id: str, *, seed: int, window_tokens: int, work_tokens: int) -> Stream:
+    def open(self, request_id: str, *, seed: int, window_tokens: int, work_tokens: int) -> ResponseStream:
         """A stream under a new ticket; `close` it.
 
         Raises:
@@ -38,20 +38,20 @@ class Requests:
         """
         if request_id in self._by_id:
             raise EngineError("A request with this id is already running.", code="bad_request")
-        stream = Stream(self._ticket(), request_id, seed, window_tokens, work_tokens)
+        stream = ResponseStream(self._ticket(), request_id, seed, window_tokens, work_tokens)
         self._streams[stream.ticket] = self._by_id[request_id] = stream
         return stream
 
-    def close(self, stream: Stream) -> None:
+    def close(self, stream: ResponseStream) -> None:
         """Forget a stream; frames that still come for it are dropped."""
         del self._streams[stream.ticket], self._by_id[stream.request_id]
 
-    def running(self, request_id: str) -> Stream | None:
+    def running(self, request_id: str) -> ResponseStream | None:
         """The stream of a request that is neither over nor unknown."""
         stream = self._by_id.get(request_id)
         return None if stream is None or stream.over else stream
 
-    async def ask(self, worker: WorkerProcess, question: Callable[[int], wire.ToWorker]) -> Answer:
+    async def ask(self, worker: WorkerProcess, question: Callable[[int], wire.ToWorker]) -> Reply:
         """Send a question and wait for its one answer; a caller who is cancelled withdraws it.
 
         Args:
@@ -75,13 +75,13 @@ class Requests:
     def take(self, frame: RequestFrame) -> None:
         """Hand a frame on; one that nobody waits for any more is dropped."""
         match frame:
-            case wire.Text() | wire.Began() | wire.Ended() | wire.Refused():
+            case wire.OutputText() | wire.Began() | wire.Ended() | wire.Refused():
                 stream = self._streams.get(frame.ticket)
                 if stream is not None:
                     stream.put(frame)
                 elif isinstance(frame, wire.Refused):
                     self._answer(frame.ticket, EngineError(frame.message, fix=frame.fix, peer_code=frame.code))
-            case wire.Counted() | wire.Measured() | wire.ScoreDone() | wire.EmbedDone():
+            case wire.TokenCount() | wire.Measured() | wire.ScoreDone() | wire.EmbedDone():
                 self._answer(frame.ticket, frame)
 
     def fail(self, error: EngineError) -> None:
@@ -92,7 +92,7 @@ class Requests:
             if not waiting.done():
                 waiting.set_exception(error)
 
-    def _answer(self, ticket: int, answer: Answer | EngineError) -> None:
+    def _answer(self, ticket: int, answer: Reply | EngineError) -> None:
         waiting = self._answers.get(ticket)
         if waiting is None or waiting.done():
             return

@@ -9,7 +9,7 @@ from node.engine import frames as wire
 from node.engine.protocol import Chunk, EngineError, EngineEvent, Finished, Started
 
 
-class Stream:
+class ResponseStream:
     """Events of one request, from the worker's frames to whoever iterates.
 
     Args:
@@ -32,10 +32,10 @@ class Stream:
         self._waiter: asyncio.Future[None] | None = None
         self.over = False
 
-    def put(self, frame: wire.Began | wire.Text | wire.Ended | wire.Refused) -> None:
+    def put(self, frame: wire.Began | wire.OutputText | wire.Ended | wire.Refused) -> None:
         """Take a frame of the worker."""
         match frame:
-            case wire.Text():
+            case wire.OutputText():
                 self._events.append(
                     Chunk(text=frame.text, tokens=frame.tokens, thinking=frame.thinking, logprobs=frame.logprobs)
                 )

@@ -12,7 +12,7 @@ from node.engine import frames as wire
 from node.engine.loading import Prepared
 from node.engine.process import Lifecycle, WorkerProcess
 from node.engine.protocol import EngineError, LoadError
-from node.engine.requests import Requests
+from node.engine.requests import PendingRequests
 from node.engine.state import EngineState, StateName
 from node.engine.tuning import TuningCache
 from node.engine.watchdog import Watchdog
@@ -39,7 +39,7 @@ class Supervisor:
         self,
         model_path: Path,
         prepare: Callable[[], Prepared],
-        requests: Requests,
+        requests: PendingRequests,
         *,
         log_path: Path,
         lifecycle: Lifecycle,
@@ -61,7 +61,7 @@ class Supervisor:
         """The worker, while there is one."""
         self.prepared: Prepared | None = None
         """The model as it was looked at before it was last loaded."""
-        self.facts: wire.Ready | None = None
+        self.worker_info: wire.Ready | None = None
         """What a worker said of the model when it was last loaded; kept while its worker restarts."""
         self.speed = (0.0, 0.0)
         """Tokens per second and milliseconds to the first token, as last measured."""
@@ -132,9 +132,9 @@ class Supervisor:
         Raises:
             EngineError: If it was not loaded yet, or can't be.
         """
-        if self._failure is not None or self.facts is None or self.prepared is None or self._digest is None:
+        if self._failure is not None or self.worker_info is None or self.prepared is None or self._digest is None:
             raise self._failure or self._unavailable()
-        return self.prepared, self.facts
+        return self.prepared, self.worker_info
 
     async def sha256(self) -> str:
         """The digest of a model that is `known`, computed once.
@@ -229,7 +229,7 @@ class Supervisor:
     def _take(self, frame: wire.FromWorker) -> None:
         match frame:
             case wire.Ready():
-                self._ready = self.facts = frame
+                self._ready = self.worker_info = frame
                 self.speed = (frame.tokens_per_s, frame.ttft_ms)
                 self._watchdog.loaded = True
                 self._set_state("ready")

@@ -19,7 +19,7 @@ MAX_CONTEXT: Final = 1 << 24
 MAX_UPSTREAM_SLOTS: Final = 4_096
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a server told about itself; ``None`` where it keeps silent."""
 
     dialect: Dialect
@@ -84,7 +84,7 @@ class OllamaRunning(msgspec.Struct):
         return None
 
 
-class Counted(msgspec.Struct):
+class CountReply(msgspec.Struct):
     """vLLM's ``/tokenize`` and llama_cpp.server's ``/extras/tokenize/count``."""
 
     count: int

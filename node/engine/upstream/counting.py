@@ -9,9 +9,9 @@ from typing import Final
 
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.dialect import Dialect
-from node.engine.upstream.probing import CountWay, count_by, ways_to_count
+from node.engine.upstream.exclusive import ExclusiveAccess
+from node.engine.upstream.identification import CountWay, count_by, ways_to_count
 from node.engine.upstream.refusals import UpstreamError
-from node.engine.upstream.turns import Turns
 from node.values.inference import ChatMessage
 
 log = logging.getLogger(__name__)
@@ -25,13 +25,13 @@ class PromptCounter:
     Args:
         client: The server's.
         model: The model's name there.
-        turns: Who may ask.
+        access: Who may ask.
     """
 
-    def __init__(self, client: UpstreamClient, model: str, turns: Turns) -> None:
+    def __init__(self, client: UpstreamClient, model: str, access: ExclusiveAccess) -> None:
         self._client = client
         self._model = model
-        self._turns = turns
+        self._access = access
         self._dialect: Dialect | None = None
         self._ways: list[CountWay] = []
         self._kept: OrderedDict[bytes, int] = OrderedDict()
@@ -53,7 +53,7 @@ class PromptCounter:
         known = self._kept.get(key)
         if known is not None:
             return known
-        async with self._turns.mine():
+        async with self._access.held():
             counted = await self._ask(messages)
         self._kept[key] = counted
         if len(self._kept) > COUNTS_KEPT:
@@ -66,7 +66,7 @@ class PromptCounter:
             try:
                 return await count_by(self._client, way, self._model, messages)
             except UpstreamError as error:
-                if error.code == "context_too_long" or error.standing == "away" or len(self._ways) == 1:
+                if error.code == "context_too_long" or error.reachability == "away" or len(self._ways) == 1:
                     raise
                 log.warning("the upstream does not count by %s: %s", way, error.owner_line())
                 self._ways.remove(way)

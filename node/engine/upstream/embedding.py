@@ -50,12 +50,12 @@ async def embed_text(server: Server, text: str) -> Vector:
         UpstreamError: If the server makes none.
         EngineError: With code ``context_too_long`` if it took only the beginning of the text.
     """
-    async with server.turns.mine():
+    async with server.access.held():
         body = d.embedding_body(server.model, text)
         vector = read_vector(await server.client.embed(body, EmbeddingAnswer, timeout_s=EMBED_S))
         if server.dialect.cuts_embedded:
             count = d.text_count_body(text)
-            whole = await server.client.post("/extras/tokenize/count", count, a.Counted, timeout_s=EMBED_S)
+            whole = await server.client.post("/extras/tokenize/count", count, a.CountReply, timeout_s=EMBED_S)
             if vector.tokens < whole.count:
                 raise _too_long()
     return vector

@@ -15,18 +15,18 @@ from node.engine.protocol import Embeddings, EngineError, EngineEvent, EngineInf
 from node.engine.state import EngineState
 from node.engine.upstream import answers as a
 from node.engine.upstream import dialect as d
-from node.engine.upstream.abilities import NO_ABILITIES, Abilities, check_supported, not_here
+from node.engine.upstream.capabilities import NO_CAPABILITIES, Capabilities, check_supported, not_here
+from node.engine.upstream.capability_probe import CapabilityProbe, MeasuredSpeed
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.counting import PromptCounter
 from node.engine.upstream.embedding import embed_texts
-from node.engine.upstream.health import CLOSED, Health
+from node.engine.upstream.exclusive import ExclusiveAccess
+from node.engine.upstream.health import CLOSED, UpstreamHealth
+from node.engine.upstream.identification import check_model, server_info
 from node.engine.upstream.logprobs import LogprobReader
-from node.engine.upstream.probing import check_model, facts_of
 from node.engine.upstream.refusals import UpstreamError
 from node.engine.upstream.server import Server
-from node.engine.upstream.streaming import Running, Streams
-from node.engine.upstream.trying import Speed, Trials
-from node.engine.upstream.turns import Turns
+from node.engine.upstream.streaming import RunningStream, Streams
 from node.values.inference import ChatMessage
 
 log = logging.getLogger(__name__)
@@ -70,15 +70,15 @@ class UpstreamEngine:
         self._model = model
         self._slots = slots
         self._context_length = context_length
-        self._health = Health(on_state, watch_seconds)
-        self._turns = Turns()
-        self._counter = PromptCounter(self._client, model, self._turns)
-        self._streams = Streams(self._client, self._turns, self._counter, stall_seconds)
+        self._health = UpstreamHealth(on_state, watch_seconds)
+        self._access = ExclusiveAccess()
+        self._counter = PromptCounter(self._client, model, self._access)
+        self._streams = Streams(self._client, self._access, self._counter, stall_seconds)
         self._formats = Formats()
-        self._facts: a.Facts | None = None
-        self._abilities: Abilities | None = None
-        self._speed = Speed()
-        self._running: dict[str, Running] = {}
+        self._server_info: a.ServerInfo | None = None
+        self._capabilities: Capabilities | None = None
+        self._speed = MeasuredSpeed()
+        self._running: dict[str, RunningStream] = {}
         self._watcher: asyncio.Task[None] | None = None
 
     @property
@@ -106,10 +106,10 @@ class UpstreamEngine:
         self._health.become("starting")
         try:
             await self._client.open()
-            self._learn(await facts_of(self._client, self._model))
-            self._speed = await self._trials().speed()
+            self._learn(await server_info(self._client, self._model))
+            self._speed = await self._probe().speed()
             with contextlib.suppress(UpstreamError):  # too busy now: the watch tries again
-                await self._try_abilities()
+                await self._try_capabilities()
         except UpstreamError as error:
             await self.close()
             raise EngineError(error.owner, code=error.code, fix=error.owner_fix) from error
@@ -118,7 +118,7 @@ class UpstreamEngine:
             raise
         self._health.become("ready")
         self._watcher = asyncio.create_task(
-            self._health.watch(self._look, lambda: self._turns.is_taken), name="upstream watcher"
+            self._health.watch(self._look, lambda: self._access.is_taken), name="upstream watcher"
         )
 
     async def close(self) -> None:
@@ -134,7 +134,7 @@ class UpstreamEngine:
 
     async def info(self) -> EngineInfo:
         """What is rented out; the model's digest stands for its name, as there is no file to hash."""
-        facts = self._known()
+        info = self._known()
         return EngineInfo(
             model_name=self._model[: d.MAX_NAME_CHARS],
             model_sha256=d.model_id(self._model),
@@ -142,10 +142,10 @@ class UpstreamEngine:
             quantization="unknown",
             parameters=0,
             context_length=self._context(),
-            slots=min(self._slots, facts.slots or self._slots),
+            slots=min(self._slots, info.slots or self._slots),
             vocabulary_size=0,
             model_bytes=0,
-            engine_build=" ".join(filter(None, ("upstream", facts.dialect.name, facts.version))),
+            engine_build=" ".join(filter(None, ("upstream", info.dialect.name, info.version))),
             backend="upstream",
             tokens_per_s=self._speed.tokens_per_s,
             ttft_ms=self._speed.ttft_ms,
@@ -213,7 +213,7 @@ class UpstreamEngine:
         check_supported(request, self._can())
         if request.request_id in self._running:
             raise EngineError("A request with this id is already running.", code="bad_request")
-        running = self._running[request.request_id] = Running()
+        running = self._running[request.request_id] = RunningStream()
         try:
             # A schema that our own engines could not hold a model to is refused here too: servers drop such keywords.
             grammar = await self._formats.grammar(request.response_format, "gbnf")
@@ -237,50 +237,50 @@ class UpstreamEngine:
 
     # -- what the upstream is ---------------------------------------------------------------------------------------
 
-    def _learn(self, facts: a.Facts) -> None:
-        check_model(self._model, facts.models)
-        if facts.context_length is None and self._context_length is None:
+    def _learn(self, info: a.ServerInfo) -> None:
+        check_model(self._model, info.models)
+        if info.context_length is None and self._context_length is None:
             log.warning("the upstream does not tell its context: %d tokens are assumed", UNKNOWN_CONTEXT)
-        self._facts = facts
-        self._turns.one_at_a_time = facts.dialect.one_at_a_time
-        self._counter.learn(facts.dialect)
+        self._server_info = info
+        self._access.one_at_a_time = info.dialect.one_at_a_time
+        self._counter.learn(info.dialect)
 
     def _server(self) -> Server:
-        return Server(client=self._client, turns=self._turns, dialect=self._known().dialect, model=self._model)
+        return Server(client=self._client, access=self._access, dialect=self._known().dialect, model=self._model)
 
-    def _trials(self) -> Trials:
-        return Trials(self._server(), self._streams, self._counter, self._formats)
+    def _probe(self) -> CapabilityProbe:
+        return CapabilityProbe(self._server(), self._streams, self._counter, self._formats)
 
-    async def _try_abilities(self) -> None:
+    async def _try_capabilities(self) -> None:
         """See what it can do beyond answering in text.
 
         Raises:
             UpstreamError: With code ``engine_busy`` if it has no time to be tried.
         """
-        self._abilities = await self._trials().abilities()
-        log.info("the upstream can do, beyond answering in text: %s", self._abilities.described())
+        self._capabilities = await self._probe().capabilities()
+        log.info("the upstream can do, beyond answering in text: %s", self._capabilities.described())
 
     async def _look(self) -> None:
         """Ask whether the server is there, and after an absence who it is now and what it can do."""
         if self.state.name == "ready":
-            async with self._turns.mine():
+            async with self._access.held():
                 check_model(self._model, a.read_models(await self._client.models()).names)
-            if self._abilities is None:
-                await self._try_abilities()
+            if self._capabilities is None:
+                await self._try_capabilities()
             return
-        async with self._turns.mine():
-            self._learn(await facts_of(self._client, self._model))
-        self._abilities = None
+        async with self._access.held():
+            self._learn(await server_info(self._client, self._model))
+        self._capabilities = None
         with contextlib.suppress(UpstreamError):
-            await self._try_abilities()
+            await self._try_capabilities()
 
-    def _can(self) -> Abilities:
-        return self._abilities or NO_ABILITIES
+    def _can(self) -> Capabilities:
+        return self._capabilities or NO_CAPABILITIES
 
-    def _known(self) -> a.Facts:
-        if self._facts is None:
+    def _known(self) -> a.ServerInfo:
+        if self._server_info is None:
             raise EngineError(CLOSED, code="engine_closed")
-        return self._facts
+        return self._server_info
 
     def _context(self) -> int:
         told = self._known().context_length

@@ -20,7 +20,7 @@ CLOSED: Final = "The engine is closed."
 _ABOUT_THE_REQUEST: Final[frozenset[ErrorCode]] = frozenset({"bad_request", "context_too_long", "engine_busy"})
 
 
-class Health:
+class UpstreamHealth:
     """The state of an engine whose work is done elsewhere.
 
     Args:
@@ -63,7 +63,7 @@ class Health:
         if self.state.name not in {"ready", "restarting", "failed"} or error.code in _ABOUT_THE_REQUEST:
             return
         log.warning("%s", error.owner_line())
-        if error.standing != "here":
+        if error.reachability != "here":
             self._is_down(error)
         self._look.set()
 
@@ -100,5 +100,5 @@ class Health:
     def _is_down(self, error: UpstreamError) -> None:
         if error.retry_after_s is not None:
             self._away_until_s = asyncio.get_running_loop().time() + error.retry_after_s
-        name: StateName = "failed" if error.standing == "misconfigured" else "restarting"
+        name: StateName = "failed" if error.reachability == "misconfigured" else "restarting"
         self.become(name, error.owner_line())

@@ -22,7 +22,7 @@ MAX_WORDS: Final = 160
 _AGAIN: Final = "Try again in a moment."
 _ELSEWHERE: Final = "Choose another offer."
 
-Standing = Literal["here", "away", "misconfigured"]
+Reachability = Literal["here", "away", "misconfigured"]
 """Whether requests may go on, come again after a while, or need the owner first."""
 
 
@@ -33,7 +33,7 @@ class UpstreamError(EngineError):
         message: One sentence for a buyer.
         code: The stable code.
         fix: What the buyer can do.
-        standing: Whether the upstream can be rented out after this.
+        reachability: Whether the upstream can be rented out after this.
         owner: One sentence for the owner of this node, with the upstream's words.
         owner_fix: What the owner can do.
         retry_after_s: When the upstream asked to be tried again.
@@ -45,13 +45,13 @@ class UpstreamError(EngineError):
         *,
         code: ErrorCode,
         fix: str = _AGAIN,
-        standing: Standing = "here",
+        reachability: Reachability = "here",
         owner: str = "",
         owner_fix: str = "",
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message, code=code, fix=fix)
-        self.standing: Standing = standing
+        self.reachability: Reachability = reachability
         self.owner = owner or message
         self.owner_fix = owner_fix
         self.retry_after_s = retry_after_s
@@ -133,7 +133,8 @@ def refusal(status: int, *, body: bytes = b"", retry_after: str | None = None) -
         case 503:
             return UpstreamError(
                 "The provider's server is unavailable.",
-                code="engine_unavailable", fix=again_fix(wait_s), standing="away", owner=owner, retry_after_s=wait_s,
+                code="engine_unavailable", fix=again_fix(wait_s), reachability="away", owner=owner,
+                retry_after_s=wait_s,
             )  # fmt: skip
         case 401 | 402 | 403 | 407:
             return _owners(owner, "upstream_refused", "Check the key in the variable that upstream_key_env names.")
@@ -156,7 +157,7 @@ def refusal(status: int, *, body: bytes = b"", retry_after: str | None = None) -
 def _owners(owner: str, code: ErrorCode, owner_fix: str) -> UpstreamError:
     return UpstreamError(
         "The provider's server can't be used now.",
-        code=code, fix=_ELSEWHERE, standing="misconfigured", owner=owner, owner_fix=owner_fix,
+        code=code, fix=_ELSEWHERE, reachability="misconfigured", owner=owner, owner_fix=owner_fix,
     )  # fmt: skip
 
 
@@ -190,7 +191,7 @@ def unreachable(why: str) -> UpstreamError:
     """No connection came about, or it broke before an answer."""
     return UpstreamError(
         "The provider's server can't be reached.",
-        code="engine_unavailable", standing="away",
+        code="engine_unavailable", reachability="away",
         owner=f"The upstream can't be reached: {plain(why, MAX_WORDS) or 'no answer'}.",
         owner_fix="Start it, or check its address; it is tried again by itself.",
     )  # fmt: skip

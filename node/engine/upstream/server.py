@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.dialect import Dialect
-from node.engine.upstream.turns import Turns
+from node.engine.upstream.exclusive import ExclusiveAccess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,7 @@ class Server:
     """A server that told who it is."""
 
     client: UpstreamClient
-    turns: Turns
+    access: ExclusiveAccess
     dialect: Dialect
     model: str
     """The model's name there."""

@@ -10,17 +10,17 @@ from typing import Any, Final
 from node.engine.protocol import Chunk, EngineError, EngineEvent, Finished, FinishReason, GenerateRequest, Started
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.counting import PromptCounter
+from node.engine.upstream.exclusive import MAX_WAIT_S, ExclusiveAccess
 from node.engine.upstream.logprobs import LogprobReader
 from node.engine.upstream.meter import Rate, TokenMeter
 from node.engine.upstream.refusals import UpstreamError, stalled
 from node.engine.upstream.sse import EventDecoder, Piece, read_piece
-from node.engine.upstream.turns import TURN_S, Turns
 from node.values.inference import TokenLogprob
 
 _CUT_OFF: Final = "The upstream ended a stream before its answer was complete."
 
 
-class Running:
+class RunningStream:
     """One request under way."""
 
     def __init__(self) -> None:
@@ -57,14 +57,14 @@ class Streams:
 
     Args:
         client: The server's.
-        turns: Who may ask.
+        access: Who may ask.
         counter: Learns from each stream whether it counted the prompt right.
         stall_s: A stream without an event for so many seconds is given up.
     """
 
-    def __init__(self, client: UpstreamClient, turns: Turns, counter: PromptCounter, stall_s: float) -> None:
+    def __init__(self, client: UpstreamClient, access: ExclusiveAccess, counter: PromptCounter, stall_s: float) -> None:
         self._client = client
-        self._turns = turns
+        self._access = access
         self._counter = counter
         self._stall_s = stall_s
         self._rate = Rate()
@@ -73,7 +73,7 @@ class Streams:
         self,
         request: GenerateRequest,
         body: dict[str, Any],
-        running: Running,
+        running: RunningStream,
         *,
         input_tokens: int,
         told: LogprobReader | None = None,
@@ -125,7 +125,7 @@ class Streams:
             decode_ms=1000 * (ended_s - first_s),
         )
 
-    async def pieces(self, body: dict[str, Any], running: Running) -> AsyncGenerator[Piece, None]:
+    async def pieces(self, body: dict[str, Any], running: RunningStream) -> AsyncGenerator[Piece, None]:
         """The stream's events, until it ends or is cancelled; time counts only while the server is waited for.
 
         Raises:
@@ -136,8 +136,8 @@ class Streams:
         decoder = EventDecoder()
         async with contextlib.AsyncExitStack() as stack:
             try:
-                async with running.until(loop.time() + TURN_S + self._stall_s) as deadline:
-                    await stack.enter_async_context(self._turns.mine())
+                async with running.until(loop.time() + MAX_WAIT_S + self._stall_s) as deadline:
+                    await stack.enter_async_context(self._access.held())
                     deadline.reschedule(loop.time() + self._stall_s)
                     received = await stack.enter_async_context(self._client.stream(body))
                 heard_s = loop.time()
@@ -176,7 +176,7 @@ def _chunks(piece: Piece, tokens: int, logprobs: tuple[TokenLogprob, ...]) -> li
     ]
 
 
-def _reason(stated: str, running: Running) -> FinishReason:
+def _reason(stated: str, running: RunningStream) -> FinishReason:
     if running.cancelled:
         return "cancelled"
     return "length" if stated == "length" else "stop"

@@ -11,12 +11,12 @@ import sys
 
 from node.engine import frames as wire
 from node.engine.protocol import EngineError
-from node.engine.worker.embedder import EmbedLoop
-from node.engine.worker.link import Link, ParentGoneError
-from node.engine.worker.loop import Loop
+from node.engine.worker.connection import EngineConnection, ParentGoneError
+from node.engine.worker.embedder import EmbeddingLoop
+from node.engine.worker.loop import WorkerLoop
 from node.engine.worker.model import LoadedModel
 from node.engine.worker.prompt import ControlTextGuard, PromptBuilder
-from node.engine.worker.side import embedding_length
+from node.engine.worker.score_embed import embedding_length
 from node.engine.worker.template import ChatTemplate
 
 _PR_SET_PDEATHSIG = 1
@@ -33,19 +33,19 @@ def die_with(parent: int) -> None:
 
 def serve(sock: socket.socket) -> None:
     """Load what the first frame says and serve it until the engine says quit or is gone."""
-    link = Link(sock)
+    connection = EngineConnection(sock)
     try:
-        while not (frames := link.receive(wait_ms=None)):
+        while not (frames := connection.receive(wait_ms=None)):
             pass
         if not isinstance(frames[0], wire.Load):
             raise SystemExit(2)
-        link.keep(frames[1:])
-        _serve_model(link, frames[0])
+        connection.keep(frames[1:])
+        _serve_model(connection, frames[0])
     except ParentGoneError:
         return
 
 
-def _serve_model(link: Link, config: wire.Load) -> None:
+def _serve_model(connection: EngineConnection, config: wire.Load) -> None:
     reported = -1.0
 
     def on_progress(progress: float) -> bool:
@@ -54,7 +54,7 @@ def _serve_model(link: Link, config: wire.Load) -> None:
             return True
         reported = progress
         try:
-            link.send([wire.Loading(progress)])
+            connection.send([wire.Loading(progress)])
         except ParentGoneError:
             return False
         return True
@@ -66,13 +66,13 @@ def _serve_model(link: Link, config: wire.Load) -> None:
         vectors = embedding_length(model.model)
         if not model.chats:
             ready = (model.build, model.backend, vocabulary.size, config.fit.context_length)
-            link.send([wire.Ready(*ready, 0.0, 0.0, chats=False, embedding_length=vectors)])
-            EmbedLoop(link, model, config).run()
+            connection.send([wire.Ready(*ready, 0.0, 0.0, chats=False, embedding_length=vectors)])
+            EmbeddingLoop(connection, model, config).run()
             return
         template = ChatTemplate(config.chat_template, bos=vocabulary.bos_text, eos=vocabulary.eos_text)
         guard = ControlTextGuard(vocabulary.control_texts())
-        loop = Loop(link, model, PromptBuilder(template, vocabulary, guard), config)
-        link.send(
+        loop = WorkerLoop(connection, model, PromptBuilder(template, vocabulary, guard), config)
+        connection.send(
             [
                 wire.Ready(
                     model.build,
@@ -88,7 +88,7 @@ def _serve_model(link: Link, config: wire.Load) -> None:
         )
         loop.run()
     except EngineError as error:
-        link.send([wire.LoadFailed(error.code, error.message, error.fix)])
+        connection.send([wire.LoadFailed(error.code, error.message, error.fix)])
     finally:
         if model is not None:
             model.close()

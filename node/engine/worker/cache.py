@@ -15,7 +15,7 @@ from typing import Protocol
 
 from node.engine.worker.cells import Cells
 from node.engine.worker.prefix import reusable_prefix
-from node.engine.worker.swap import State, Swapped, SwapSpace
+from node.engine.worker.swap import SavedState, SwappedSequence, SwapSpace
 
 EVICT_AFTER_TOKENS = 2_048
 """Tokens drawn by others after which a kept sequence has cost too much where it can't be swapped out, or where copying
@@ -26,8 +26,8 @@ RESTORED_BYTES_PER_S = 1_000_000_000
 _LOOK_EVERY_TOKENS = 64
 
 
-class Memory(Protocol):
-    """What the book needs from llama.cpp's cache."""
+class KvCache(Protocol):
+    """What is needed of llama.cpp's cache."""
 
     def forget(self, sequence: int) -> None:
         """Drop all cells of a sequence."""
@@ -41,11 +41,11 @@ class Memory(Protocol):
         """Drop all cells of a sequence beyond its first `length`."""
         ...
 
-    def save(self, sequence: int, most_bytes: int) -> State | None:
+    def save(self, sequence: int, most_bytes: int) -> SavedState | None:
         """Copy all cells of a sequence, if they have no more bytes than that and there is memory for them."""
         ...
 
-    def restore(self, sequence: int, state: State) -> bool:
+    def restore(self, sequence: int, state: SavedState) -> bool:
         """Give a sequence that has no cells those that were saved; returns whether that could be done."""
         ...
 
@@ -62,15 +62,15 @@ class _Entry:
     used_at_tokens: int
     running: bool = True
     was_copied: bool = False
-    copy: Swapped | None = None
+    copy: SwappedSequence | None = None
     """What main memory was given of it ahead of time, and may have forgotten since."""
 
 
 class PrefixCache:
-    """The book over one cache.
+    """Keeps track of the sequences in one cache, and decides which one leaves it.
 
     Args:
-        memory: Does what the book decides.
+        memory: Does what is decided here.
         cells: Cells of the cache.
         sequences: Sequences it can tell apart; at least as many as requests run at once.
         partial: Whether a sequence can share a part of another one. A recurrent model's state stands for all of its
@@ -82,7 +82,7 @@ class PrefixCache:
 
     def __init__(
         self,
-        memory: Memory,
+        memory: KvCache,
         *,
         cells: int,
         sequences: int,
@@ -258,7 +258,7 @@ class PrefixCache:
                 best, most = number, length
         return best, most
 
-    def _best_swapped(self, key: str, tokens: list[int], beyond: int) -> tuple[Swapped, int] | None:
+    def _best_swapped(self, key: str, tokens: list[int], beyond: int) -> tuple[SwappedSequence, int] | None:
         """What main memory holds of more tokens than `beyond`, and of how many, if it is worth the copying."""
         best, most = None, beyond
         for one in self._swap:
@@ -271,7 +271,7 @@ class PrefixCache:
         costs_s, saves_s = len(best.state) / RESTORED_BYTES_PER_S, (most - beyond) * self.prompt_token_s
         return None if self.prompt_token_s and saves_s < costs_s else (best, most)
 
-    def _swap_in(self, one: Swapped, length: int, *, spare: int) -> int | None:
+    def _swap_in(self, one: SwappedSequence, length: int, *, spare: int) -> int | None:
         """Bring a sequence's first `length` tokens back into the cache; its number, or None if that can't be done."""
         held = len(one.tokens)
         if not self.make_room(held):
@@ -301,7 +301,7 @@ class PrefixCache:
             self._copy(number)
         self.drop(number)
 
-    def _copy(self, number: int) -> Swapped | None:
+    def _copy(self, number: int) -> SwappedSequence | None:
         """Copy a sequence into main memory if there is room for it."""
         if not self._swap.limit_bytes:
             return None
@@ -309,7 +309,7 @@ class PrefixCache:
         if state is None:
             return None
         entry = self._entries[number]
-        copy = Swapped(entry.key, entry.tokens, state)
+        copy = SwappedSequence(entry.key, entry.tokens, state)
         self._swap.put(copy)
         return copy
 

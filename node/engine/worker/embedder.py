@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from node.engine import frames as wire
 from node.engine.protocol import EngineError
-from node.engine.worker.link import Link
-from node.engine.worker.side import SideWork
-from node.engine.worker.side_context import Weights
+from node.engine.worker.connection import EngineConnection
+from node.engine.worker.extra_context import Weights
+from node.engine.worker.score_embed import ScoreEmbedQueue
 
 _NO_CHAT = "This is an embedding model: it writes no text."
 
 
-class EmbedLoop:
+class EmbeddingLoop:
     """Serves embeddings.
 
     Args:
-        link: Where frames come from and go to.
+        connection: Where frames come from and go to.
         weights: What is loaded; this loop alone touches it.
         config: The frame that began it all.
     """
 
-    def __init__(self, link: Link, weights: Weights, config: wire.Load) -> None:
-        self._link = link
-        self._side = SideWork(weights, config, lambda _messages: [])
+    def __init__(self, connection: EngineConnection, weights: Weights, config: wire.Load) -> None:
+        self._connection = connection
+        self._extra = ScoreEmbedQueue(weights, config, lambda _messages: [])
         self._quit = False
 
     def run(self) -> None:
@@ -34,27 +34,27 @@ class EmbedLoop:
         try:
             while not self._quit:
                 out: list[wire.FromWorker] = []
-                for frame in self._link.receive(wait_ms=0 if self._side.waiting else None):
+                for frame in self._connection.receive(wait_ms=0 if self._extra.waiting else None):
                     if (answer := self._take(frame)) is not None:
                         out.append(answer)
-                if self._side.waiting and (done := self._side.step()) is not None:
+                if self._extra.waiting and (done := self._extra.step()) is not None:
                     out.append(done)
                 if out:
-                    self._link.send(out)
+                    self._connection.send(out)
         finally:
-            self._side.close()
+            self._extra.close()
 
     def _take(self, frame: wire.ToWorker) -> wire.FromWorker | None:
         match frame:
             case wire.Embed(ticket=ticket):
                 try:
-                    self._side.submit(frame)
+                    self._extra.submit(frame)
                 except EngineError as error:
                     return wire.Refused(ticket, error.code, error.message, error.fix)
             case wire.Generate(ticket=ticket) | wire.Count(ticket=ticket) | wire.Score(ticket=ticket):
                 return wire.Refused(ticket, "bad_request", _NO_CHAT, "Choose a chat model.")
             case wire.Cancel(ticket=ticket):
-                self._side.cancel(ticket)
+                self._extra.cancel(ticket)
             case wire.Measure(ticket=ticket):
                 return wire.Measured(ticket, 0.0, 0.0)
             case wire.Ping():

@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 from node.engine import frames as wire
 from node.engine.protocol import EngineError, FinishReason
-from node.engine.worker.answer import Answer
-from node.engine.worker.link import Link
+from node.engine.worker.connection import EngineConnection
 from node.engine.worker.measure import choose_threads, measure
 from node.engine.worker.model import LoadedModel
+from node.engine.worker.model_runner import ActiveRequest, ModelRunner
+from node.engine.worker.output import RequestOutput
 from node.engine.worker.pacing import gathering
 from node.engine.worker.prompt import PromptBuilder
-from node.engine.worker.running import Runner, Running
 from node.engine.worker.scheduler import PRIORITY_SECONDS
-from node.engine.worker.side import SideWork
+from node.engine.worker.score_embed import ScoreEmbedQueue
 from node.hardware.backend import usable_cores
 
 _LOOK_UP_SECONDS = 0.004
@@ -32,24 +32,26 @@ is sealed, relayed and shown on those cores before the next batch wants them; an
 gathered, what one stream drew goes out while the next one draws, if that took longer than this."""
 
 
-class Loop:
+class WorkerLoop:
     """Continuous batching over one context.
 
     Args:
-        link: Where frames come from and go to.
+        connection: Where frames come from and go to.
         model: What is loaded; this loop alone touches it.
         prompts: Makes tokens of conversations.
         config: The frame that began it all.
     """
 
-    def __init__(self, link: Link, model: LoadedModel, prompts: PromptBuilder, config: wire.Load) -> None:
-        self._link = link
+    def __init__(
+        self, connection: EngineConnection, model: LoadedModel, prompts: PromptBuilder, config: wire.Load
+    ) -> None:
+        self._connection = connection
         self._model = model
         self._prompts = prompts
         self._config = config
-        self._runner = Runner(model, config)
+        self._runner = ModelRunner(model, config)
         self._scheduler = self._runner.scheduler
-        self._requests: dict[int, Running] = {}
+        self._requests: dict[int, ActiveRequest] = {}
         self._out: list[wire.FromWorker] = []
         self._flush_s = config.limits.flush_ms / 1000
         self._cores = usable_cores()
@@ -62,7 +64,7 @@ class Loop:
             model.vocabulary.show(tag)
         # A large vocabulary takes half a second: now, and not between two tokens of somebody's answer.
         _ = model.vocabulary.table
-        self._side = SideWork(model, config, prompts.tokens)
+        self._extra = ScoreEmbedQueue(model, config, prompts.tokens)
         if config.try_threads:
             choose_threads(model, self._runner.batch, config.try_threads)
         self.speed = self._measure()
@@ -83,19 +85,19 @@ class Loop:
                 self._take_all(self._receive(busy=busy), busy=busy)
                 looked_at = clock()
             busy = self._step()
-            if self._side.waiting:
+            if self._extra.waiting:
                 busy = True
-                if (done := self._side.step()) is not None:
+                if (done := self._extra.step()) is not None:
                     self._send(done)
         self._flush()
-        self._side.close()
+        self._extra.close()
 
     def _receive(self, *, busy: bool) -> list[wire.ToWorker]:
         """What has come; who has nothing else to do waits, and copies meanwhile what may have to leave the cache."""
         while not busy and self._runner.cache.copy_ahead():
-            if frames := self._link.receive():
+            if frames := self._connection.receive():
                 return frames
-        return self._link.receive(wait_ms=0 if busy else None)
+        return self._connection.receive(wait_ms=0 if busy else None)
 
     def _take_all(self, frames: list[wire.ToWorker], *, busy: bool) -> None:
         while frames:
@@ -107,9 +109,9 @@ class Loop:
                 self._flush()
             # Who counts a conversation asks for its answer in a moment: it need not wait for a batch either.
             if any(isinstance(frame, wire.Count) for frame in frames):
-                frames = self._link.receive(wait_ms=_AFTER_COUNT_MS)
+                frames = self._connection.receive(wait_ms=_AFTER_COUNT_MS)
             elif not busy and any(isinstance(frame, wire.Generate) for frame in frames):
-                frames = self._link.receive(wait_ms=_AFTER_FIRST_MS)
+                frames = self._connection.receive(wait_ms=_AFTER_FIRST_MS)
             else:
                 frames = []
 
@@ -127,12 +129,12 @@ class Loop:
             case wire.Cancel(ticket=ticket):
                 if ticket in self._requests:
                     self._end(self._requests[ticket], "cancelled")
-                self._side.cancel(ticket)
+                self._extra.cancel(ticket)
             case wire.Count(ticket=ticket, messages=messages):
-                self._answer(ticket, lambda: wire.Counted(ticket, self._prompts.count(messages)))
+                self._answer(ticket, lambda: wire.TokenCount(ticket, self._prompts.count(messages)))
             case wire.Score(ticket=ticket) | wire.Embed(ticket=ticket):
                 work = frame
-                self._answer(ticket, lambda: self._side.submit(work))
+                self._answer(ticket, lambda: self._extra.submit(work))
             case wire.Measure(ticket=ticket):
                 if self._scheduler.idle:
                     self.speed = self._measure()
@@ -149,21 +151,26 @@ class Loop:
             prompt = self._prompts.tokens(frame.messages)
             if not prompt:
                 raise EngineError("The model's chat template makes nothing of this conversation.", code="bad_request")
-            room = self._scheduler.answer_room(len(prompt), frame.max_tokens)
-            answer = Answer(frame, vocabulary=self._model.vocabulary, room=room, tags=self._prompts.thinking)
-            request = Running(
+            max_output_tokens = self._scheduler.max_output_for(len(prompt), frame.max_tokens)
+            output = RequestOutput(
+                frame,
+                vocabulary=self._model.vocabulary,
+                max_output_tokens=max_output_tokens,
+                tags=self._prompts.thinking,
+            )
+            request = ActiveRequest(
                 ticket=frame.ticket,
                 tokens=prompt,
-                room=room,
+                max_output_tokens=max_output_tokens,
                 key=frame.cache_key,
-                came_at=time.perf_counter() - PRIORITY_SECONDS * frame.priority,
-                answer=answer,
+                arrived_at=time.perf_counter() - PRIORITY_SECONDS * frame.priority,
+                output=output,
                 credit=self._config.limits.window_tokens,
             )
             try:
                 self._scheduler.submit(request)
             except EngineError:
-                answer.close()
+                output.close()
                 raise
             self._requests[frame.ticket] = request
 
@@ -196,7 +203,7 @@ class Loop:
         context, piece_of, clock = self._model.context, self._model.vocabulary.piece, time.perf_counter
         sent_at = clock()
         is_due = self._is_due(sent_at)
-        if is_due and any(one.answer.has_unsent for one in drawing):
+        if is_due and any(one.output.has_unsent for one in drawing):
             self._flush(beside_drawing=True)
             is_due = False
         for one in drawing:
@@ -204,7 +211,7 @@ class Loop:
                 self._flush(beside_drawing=True)
                 sent_at = self._flushed_at
             try:
-                token = one.answer.draw(context, one.row)
+                token = one.output.draw(context, one.row)
             except EngineError as error:
                 self._fail(one, error)
             else:
@@ -216,7 +223,7 @@ class Loop:
         """Whether text has been gathered for long enough."""
         return now - self._flushed_at >= self._flush_s * gathering(len(self._requests))
 
-    def _accept(self, one: Running, token: int, piece: bytes | None) -> None:
+    def _accept(self, one: ActiveRequest, token: int, piece: bytes | None) -> None:
         if not one.sampled:
             one.first_at = time.perf_counter()
             self._urgent = self._has_first_text = True
@@ -225,14 +232,14 @@ class Loop:
             self._end(one, "stop")
             return
         one.tokens.append(token)
-        one.take_credit(-one.answer.take(piece))
-        if one.answer.stopped:
+        one.take_credit(-one.output.take(piece))
+        if one.output.stopped:
             self._end(one, "stop")
-        elif one.sampled >= one.room:
+        elif one.sampled >= one.max_output_tokens:
             self._end(one, "length")
 
-    def _end(self, one: Running, reason: FinishReason) -> None:
-        one.answer.finish()
+    def _end(self, one: ActiveRequest, reason: FinishReason) -> None:
+        one.output.finish()
         self._send_text(one)
         now = time.perf_counter()
         first = one.first_at or now
@@ -241,12 +248,12 @@ class Loop:
         self._send(wire.Ended(one.ticket, reason, one.prompt_tokens, one.output_tokens, prefill_ms, decode_ms))
         self._drop(one)
 
-    def _drop(self, one: Running) -> None:
-        one.answer.close()
+    def _drop(self, one: ActiveRequest) -> None:
+        one.output.close()
         del self._requests[one.ticket]
         self._scheduler.release(one)
 
-    def _fail(self, one: Running, error: EngineError) -> None:
+    def _fail(self, one: ActiveRequest, error: EngineError) -> None:
         self._send_text(one)
         self._send(wire.Refused(one.ticket, error.code, error.message, error.fix))
         self._drop(one)
@@ -255,17 +262,17 @@ class Loop:
         self._out.append(frame)
         self._urgent = True
 
-    def _send_text(self, one: Running) -> None:
-        for frame in one.answer.frames(one.ticket):
+    def _send_text(self, one: ActiveRequest) -> None:
+        for frame in one.output.frames(one.ticket):
             self._out.append(frame)
             one.output_tokens += frame.tokens
 
     def _flush(self, *, beside_drawing: bool = False) -> None:
         for one in self._requests.values():
-            if one.answer.has_unsent:
+            if one.output.has_unsent:
                 self._send_text(one)
         if self._out:
-            self._link.send(self._out)
+            self._connection.send(self._out)
             self._out.clear()
             if self._has_first_text and not beside_drawing and self._model.threads.batch >= self._cores:
                 time.sleep(_AFTER_FIRST_TEXT_SECONDS)

@@ -15,7 +15,7 @@ from node.engine.threads import Threads
 from node.engine.worker.kind import check_kind, embeds_only
 from node.engine.worker.native import build, llama, quiet_log
 from node.engine.worker.scheduler import BATCH_TOKENS
-from node.engine.worker.swap import State
+from node.engine.worker.swap import SavedState
 from node.engine.worker.vocabulary import Vocabulary
 from node.hardware.backend import backend_of
 
@@ -109,7 +109,7 @@ class LoadedModel:
         copied = llama.llama_state_seq_get_data(self.context, _first_byte(state), size, sequence)
         return state if copied == size else None
 
-    def restore(self, sequence: int, state: State) -> bool:
+    def restore(self, sequence: int, state: SavedState) -> bool:
         """Give a sequence that has no cells those that were saved; returns whether that could be done."""
         assert isinstance(state, mmap.mmap), "what `save` made"
         read = llama.llama_state_seq_set_data(self.context, _first_byte(state), len(state), sequence)

@@ -21,7 +21,7 @@ COUNTED_KEPT = 8
 """Conversations whose tokens wait for the question that follows their count."""
 
 
-class Tokenizer(Protocol):
+class PromptTokenizer(Protocol):
     """What this module needs from a vocabulary."""
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
@@ -64,7 +64,7 @@ class ControlTextGuard:
 class PromptBuilder:
     """Builds the tokens of a conversation with one model's template and vocabulary."""
 
-    def __init__(self, template: ChatTemplate, tokenizer: Tokenizer, guard: ControlTextGuard) -> None:
+    def __init__(self, template: ChatTemplate, tokenizer: PromptTokenizer, guard: ControlTextGuard) -> None:
         self._template = template
         self._tokenizer = tokenizer
         self._guard = guard

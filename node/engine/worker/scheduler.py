@@ -1,9 +1,9 @@
-"""Who runs, who waits, who makes way, and what goes into the next batch: pure bookkeeping over slots and cache cells.
+"""Which requests run, wait or are preempted, and what goes into the next batch: pure, over slots and cache cells.
 
-Requests are admitted before their whole answer is known to fit. When the cache runs full, the one that came last gives
-its cells back and waits at the front of the queue; what it had so far then comes back from main memory, or is computed
-again where that has no room, and its answer goes on.
-The one that came first is never asked to, so there is always one that gets on.
+Requests are admitted before their whole answer is known to fit. When the cache is full, the request that came
+last is preempted: it gives its cells back and waits at the front of the queue. Later what it had is swapped in from
+main memory, or computed again where it was not swapped out, and its answer goes on. The request that came first is
+never preempted, so one of them always makes progress.
 """
 
 from __future__ import annotations
@@ -27,29 +27,31 @@ SAME_AGE_SECONDS = 1.0
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Job:
+class ScheduledRequest:
     """One request as the scheduler sees it.
 
     Attributes:
         tokens: The prompt, and the answer as far as it is known; its owner appends to it.
-        room: Tokens the answer may have.
-        came_at: When it came, less what its priority is worth.
+        max_output_tokens: Tokens the answer may have.
+        key: Prefixes are reused among requests with the same key.
+        arrived_at: When it came in seconds, less what its priority is worth.
         ready: Whether its next token may be drawn: its reader is not too far behind.
-        number: Its sequence in the cache, -1 while it waits.
-        position: How many of `tokens` the cache holds.
-        reused: How many of them were not computed for it.
+        sequence: Its number in the cache, -1 while it waits.
+        computed_tokens: How many of `tokens` the cache holds.
+        reused_tokens: How many of them were not computed for it.
+        was_preempted: Whether it waits, or waited, for the second time.
     """
 
     ticket: int
     tokens: list[int]
-    room: int
+    max_output_tokens: int
     key: str = ""
-    came_at: float = 0.0
+    arrived_at: float = 0.0
     ready: bool = True
-    number: int = -1
-    position: int = 0
-    reused: int = 0
-    made_way: bool = False
+    sequence: int = -1
+    computed_tokens: int = 0
+    reused_tokens: int = 0
+    was_preempted: bool = False
     prompt_tokens: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,34 +60,35 @@ class Job:
     @property
     def rank(self) -> tuple[bool, float, int]:
         """Smaller runs first."""
-        return not self.made_way, self.came_at, self.ticket
+        return not self.was_preempted, self.arrived_at, self.ticket
 
     @property
     def cells(self) -> int:
-        """Cells to admit it with: all it may ever need once it had to make way, so that it need not do so often."""
-        left = self.prompt_tokens + self.room - len(self.tokens)
-        share = left if self.made_way else min(left, max(LEAST_ANSWER_TOKENS, -(-left // ANSWER_SHARE)))
+        """Cells to admit it with: all it may ever need once it was preempted, so that it seldom is again."""
+        left = self.prompt_tokens + self.max_output_tokens - len(self.tokens)
+        share = left if self.was_preempted else min(left, max(LEAST_ANSWER_TOKENS, -(-left // ANSWER_SHARE)))
         return len(self.tokens) + share
 
 
-_J = TypeVar("_J", bound=Job)
+_R = TypeVar("_R", bound=ScheduledRequest)
 
 
 @dataclass(slots=True)
-class Step(Generic[_J]):
-    """What to compute next."""
+class BatchPlan(Generic[_R]):
+    """What the next batch computes."""
 
-    decoding: list[_J]
-    """Those whose last token goes in, to draw the next."""
-    reading: list[tuple[_J, int]]
-    """Those who read so many more tokens of their prompt, or of what they had computed before they made way."""
+    decoding: list[_R]
+    """Requests whose last token goes in, to draw the next."""
+    prefilling: list[tuple[_R, int]]
+    """Requests with so many more tokens of their prompt, or of what was computed before they were preempted."""
 
 
-class Scheduler(Generic[_J]):
+class Scheduler(Generic[_R]):
     """Admits requests in the order of their age and priority, and makes room when the cache is full.
 
     Attributes:
         running: Requests that run, the one that came first at the front.
+        waiting: Requests that wait for a slot or for cells, the next one at the front; preempted ones first.
 
     Args:
         cache: Its cells are what all requests share; they are as many as one request can need, or more.
@@ -96,101 +99,96 @@ class Scheduler(Generic[_J]):
 
     def __init__(self, cache: PrefixCache, *, slots: int, context_length: int, queue_limit: int) -> None:
         self.context_length = context_length
-        self.running: list[_J] = []
+        self.running: list[_R] = []
         self._cache = cache
         self._slots = slots
         self._queue_limit = queue_limit
-        self._queue: list[_J] = []
+        self.waiting: list[_R] = []
 
     @property
     def idle(self) -> bool:
         """Whether nothing runs and nothing waits."""
-        return not self.running and not self._queue
+        return not self.running and not self.waiting
 
-    @property
-    def waiting(self) -> int:
-        """How many requests wait."""
-        return len(self._queue)
-
-    def answer_room(self, input_tokens: int, max_tokens: int) -> int:
+    def max_output_for(self, input_tokens: int, max_tokens: int) -> int:
         """Tokens an answer may have: what was asked for, or what the context leaves.
 
         Raises:
             EngineError: With code ``context_too_long`` if the prompt leaves none.
         """
-        room = self.context_length - input_tokens
-        if room < 1:
+        max_output_tokens = self.context_length - input_tokens
+        if max_output_tokens < 1:
             raise EngineError(
                 f"The conversation has {input_tokens} tokens, and the model's context holds {self.context_length} with "
                 "the answer.",
                 code="context_too_long",
                 fix="Shorten it, or start a new one.",
             )
-        return min(max_tokens, room)
+        return min(max_tokens, max_output_tokens)
 
-    def submit(self, job: _J) -> None:
+    def submit(self, request: _R) -> None:
         """Put a request into the queue; `admit` takes it out.
 
         Raises:
             EngineError: With code ``engine_busy`` if too many wait.
         """
-        must_wait = bool(self._queue) or not self._fits(job)
-        if must_wait and len(self._queue) >= self._queue_limit:
+        must_wait = bool(self.waiting) or not self._fits(request)
+        if must_wait and len(self.waiting) >= self._queue_limit:
             raise EngineError(
                 "Every slot of this model is taken, and its queue is full.",
                 code="engine_busy",
                 fix="Try again in a moment, or choose another provider.",
             )
-        insort(self._queue, job, key=_rank)
+        insort(self.waiting, request, key=_rank)
 
-    def admit(self) -> list[_J]:
+    def admit(self) -> list[_R]:
         """Start those who can run now; the first in the queue is never overtaken, so nobody starves.
 
-        Only one that made way and whose reader is behind is passed over: it could not go on anyway.
+        Only a preempted request whose reader is behind is passed over: it could not go on anyway.
         """
-        admitted: list[_J] = []
-        for job in list(self._queue):
-            if not job.ready:
+        admitted: list[_R] = []
+        for request in list(self.waiting):
+            if not request.ready:
                 continue
-            if not self._fits(job) and not self._reclaim(job):
+            if not self._fits(request) and not self._reclaim(request):
                 break
-            self._queue.remove(job)
-            job.number, job.position = self._cache.take(job.key, job.tokens)
-            job.reused = job.position
-            insort(self.running, job, key=_age)
-            admitted.append(job)
+            self.waiting.remove(request)
+            request.sequence, request.computed_tokens = self._cache.take(request.key, request.tokens)
+            request.reused_tokens = request.computed_tokens
+            insort(self.running, request, key=_age)
+            admitted.append(request)
         return admitted
 
-    def release(self, job: _J, *, keep: bool = True) -> None:
+    def release(self, request: _R, *, keep: bool = True) -> None:
         """Free what a request holds, whether it runs or waits; what it computed is kept for reuse if `keep`."""
-        if job in self._queue:
-            self._queue.remove(job)
-        elif job in self.running:
-            self.running.remove(job)
+        if request in self.waiting:
+            self.waiting.remove(request)
+        elif request in self.running:
+            self.running.remove(request)
             if keep:
-                self._cache.keep(job.number)
+                self._cache.keep(request.sequence)
             else:
-                self._cache.drop(job.number)
-            job.number = -1
+                self._cache.drop(request.sequence)
+            request.sequence = -1
 
-    def make_way(self, job: _J) -> None:
-        """Take a running request's cells; it goes to the front of the queue."""
-        self._cache.set_aside(job.number)
-        self._wait_again(job)
+    def preempt(self, request: _R) -> None:
+        """Take a running request's cells, and swap them out if there is room; it waits at the front of the queue."""
+        self._cache.set_aside(request.sequence)
+        self._requeue(request)
 
-    def make_all_way(self) -> None:
+    def preempt_all(self) -> None:
         """Have everything that runs begin again, in an empty cache: what is in it is not to be trusted."""
         self._cache.clear()
-        for job in list(self.running):
-            self._wait_again(job)
+        for request in list(self.running):
+            self._requeue(request)
 
-    def victim(self) -> _J | None:
-        """Who should make way: who came last of those that can't go on, else of all; never the only one."""
+    def victim(self) -> _R | None:
+        """The request to preempt: the last one that can't go on, else the last of all; never the only one."""
         if len(self.running) < 2:
             return None
-        return next((job for job in reversed(self.running) if not job.ready), self.running[-1])
+        return next((request for request in reversed(self.running) if not request.ready), self.running[-1])
 
-    def plan(self, *, beside: int, alone: int, batch_tokens: int = BATCH_TOKENS) -> Step[_J]:
+    def plan(self, *, beside: int, alone: int, batch_tokens: int = BATCH_TOKENS) -> BatchPlan[_R]:
         """What the next batch holds, for which there is room: every token that can be drawn, and shares of prompts.
 
         Args:
@@ -199,64 +197,64 @@ class Scheduler(Generic[_J]):
             batch_tokens: Tokens it may hold in all.
         """
         while True:
-            decoding, reading = self._wanting()
-            if self._cache.make_room(len(decoding) or bool(reading)):
+            decoding, prefilling = self._wanting()
+            if self._cache.make_room(len(decoding) or bool(prefilling)):
                 break
             victim = self.victim()
             if victim is None:
                 break
-            self.make_way(victim)
-        if not reading:
-            return Step(decoding, [])
-        pending = [len(job.tokens) - job.position for job in reading]
-        most = beside if _is_interrupted(decoding, reading) else alone
+            self.preempt(victim)
+        if not prefilling:
+            return BatchPlan(decoding, [])
+        pending = [len(request.tokens) - request.computed_tokens for request in prefilling]
+        most = beside if _is_interrupted(decoding, prefilling) else alone
         limit = max(0, min(most, batch_tokens - len(decoding), sum(pending)))
         if limit and not self._cache.make_room(len(decoding) + limit):
             limit = self._cache.free_cells - len(decoding)
         shares = share_prefill(pending, limit)
-        return Step(decoding, [(job, share) for job, share in zip(reading, shares, strict=True) if share])
+        return BatchPlan(decoding, [(one, share) for one, share in zip(prefilling, shares, strict=True) if share])
 
-    def _wait_again(self, job: _J) -> None:
-        self.running.remove(job)
-        job.number, job.position, job.made_way = -1, 0, True
-        insort(self._queue, job, key=_rank)
+    def _requeue(self, request: _R) -> None:
+        self.running.remove(request)
+        request.sequence, request.computed_tokens, request.was_preempted = -1, 0, True
+        insort(self.waiting, request, key=_rank)
 
-    def _reclaim(self, job: _J) -> bool:
+    def _reclaim(self, request: _R) -> bool:
         """Where no running request can go on, take cells of those that wait for their readers."""
         while self.running and len(self.running) < self._slots and not any(one.ready for one in self.running):
-            self.make_way(self.running[-1])
-            if self._fits(job):
+            self.preempt(self.running[-1])
+            if self._fits(request):
                 return True
         return False
 
-    def _wanting(self) -> tuple[list[_J], list[_J]]:
-        decoding, reading = [], []
-        for job in self.running:
-            if len(job.tokens) - job.position > 1:
-                reading.append(job)
-            elif job.ready:
-                decoding.append(job)
-        return decoding, reading
+    def _wanting(self) -> tuple[list[_R], list[_R]]:
+        decoding, prefilling = [], []
+        for request in self.running:
+            if len(request.tokens) - request.computed_tokens > 1:
+                prefilling.append(request)
+            elif request.ready:
+                decoding.append(request)
+        return decoding, prefilling
 
-    def _fits(self, job: _J) -> bool:
+    def _fits(self, request: _R) -> bool:
         if len(self.running) >= self._slots:
             return False
-        promised = sum(max(0, other.cells - other.position) for other in self.running)
-        return not self.running or promised + self._cache.held_by_running() + job.cells <= self._cache.capacity
+        promised = sum(max(0, other.cells - other.computed_tokens) for other in self.running)
+        return not self.running or promised + self._cache.held_by_running() + request.cells <= self._cache.capacity
 
 
-def _is_interrupted(decoding: Sequence[Job], reading: Sequence[Job]) -> bool:
+def _is_interrupted(decoding: Sequence[ScheduledRequest], prefilling: Sequence[ScheduledRequest]) -> bool:
     """Whether prompts are read beside a stream that was there before them."""
-    first = min(job.came_at for job in reading)
-    return any(job.came_at + SAME_AGE_SECONDS < first for job in decoding)
+    first = min(request.arrived_at for request in prefilling)
+    return any(request.arrived_at + SAME_AGE_SECONDS < first for request in decoding)
 
 
-def _rank(job: Job) -> tuple[bool, float, int]:
-    return job.rank
+def _rank(request: ScheduledRequest) -> tuple[bool, float, int]:
+    return request.rank
 
 
-def _age(job: Job) -> tuple[float, int]:
-    return job.came_at, job.ticket
+def _age(request: ScheduledRequest) -> tuple[float, int]:
+    return request.arrived_at, request.ticket
 
 
 def share_prefill(pending: Sequence[int], budget: int) -> list[int]:

@@ -15,7 +15,7 @@ MOST_SEQUENCES = 256
 """A new prompt is compared with each that it may begin like."""
 
 
-class State(Protocol):
+class SavedState(Protocol):
     """What llama.cpp holds for a sequence, as bytes that only llama.cpp reads."""
 
     def __len__(self) -> int:
@@ -24,16 +24,16 @@ class State(Protocol):
 
 
 @dataclass(slots=True, eq=False, frozen=True)
-class Swapped:
+class SwappedSequence:
     """A sequence in main memory: whose it is, its tokens, and what the cache held for them."""
 
     key: str
     tokens: list[int]
-    state: State
+    state: SavedState
 
 
 class SwapSpace:
-    """Swapped sequences; the longest unused is forgotten where they have too many bytes.
+    """SwappedSequence sequences; the longest unused is forgotten where they have too many bytes.
 
     Args:
         limit_bytes: Bytes they may have together; 0 for no swapping.
@@ -42,13 +42,13 @@ class SwapSpace:
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.held_bytes = 0
-        self._held: dict[Swapped, None] = {}
+        self._held: dict[SwappedSequence, None] = {}
 
-    def __iter__(self) -> Iterator[Swapped]:
+    def __iter__(self) -> Iterator[SwappedSequence]:
         """The longest unused first."""
         return iter(self._held)
 
-    def __contains__(self, one: Swapped) -> bool:
+    def __contains__(self, one: SwappedSequence) -> bool:
         """Whether this one is still held."""
         return one in self._held
 
@@ -56,7 +56,7 @@ class SwapSpace:
         """How many there are."""
         return len(self._held)
 
-    def put(self, one: Swapped) -> None:
+    def put(self, one: SwappedSequence) -> None:
         """Hold another one, if it isn't larger than all there may be."""
         if len(one.state) > self.limit_bytes:
             return
@@ -65,13 +65,13 @@ class SwapSpace:
         while self.held_bytes > self.limit_bytes or len(self._held) > MOST_SEQUENCES:
             self.remove(next(iter(self._held)))
 
-    def use(self, one: Swapped) -> None:
+    def use(self, one: SwappedSequence) -> None:
         """It was of use now: others are forgotten before it."""
         if one in self._held:
             del self._held[one]
             self._held[one] = None
 
-    def remove(self, one: Swapped) -> None:
+    def remove(self, one: SwappedSequence) -> None:
         """Forget one, if it is still held."""
         if one in self._held:
             del self._held[one]

@@ -1,4 +1,4 @@
-"""Prefix reuse, making way, and queues, through a real worker."""
+"""Prefix reuse, preemption, and queues, through a real worker."""
 
 from __future__ import annotations
 
@@ -90,6 +90,6 @@ async def test_more_than_the_cache_holds_at_once_is_answered_in_full(make_engine
             tasks = [group.create_task(answer(engine, ask(question, max_tokens=100))) for question in questions]
         together = [task.result() for task in tasks]
     # Batches of other sizes change low bits, so late tokens may differ; that nothing is lost or said twice where one
-    # makes way is held exactly in tests/node/engine/worker/test_loop.py.
+    # is preempted is held exactly in tests/node/engine/worker/test_loop.py.
     assert [text[:12] for text, *_ in together] == [text[:12] for text in alone]
     assert all(finished.output_tokens == 100 for *_, finished in together)

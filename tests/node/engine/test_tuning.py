@@ -78,13 +78,13 @@ async def test_threads_are_measured_once_for_a_model(make_engine: Make, tiny_mod
             async with asyncio.timeout(PATIENCE_S):
                 while not path.is_file():
                     await asyncio.sleep(0)
-            assert engine._supervisor.facts.threads.single in (1, 2)
+            assert engine._supervisor.worker_info.threads.single in (1, 2)
 
 
 async def test_a_number_that_was_given_stays(make_engine: Make, tiny_model: Path, tmp_path: Path):
     path = tmp_path / "threads.json"
     async with make_engine(tiny_model, threads=1, tuning=TuningCache(path)) as engine:
-        assert engine._supervisor.facts.threads == Threads(1, 1)
+        assert engine._supervisor.worker_info.threads == Threads(1, 1)
     assert not path.exists()
 
 

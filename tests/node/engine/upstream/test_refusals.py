@@ -6,7 +6,7 @@ from node.engine.upstream.refusals import MAX_RETRY_S, again_fix, refusal, retry
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "code", "standing"),
+    ("status", "body", "code", "reachability"),
     [
         (429, b"", "engine_busy", "here"),
         (503, b"", "engine_unavailable", "away"),
@@ -27,9 +27,9 @@ from node.engine.upstream.refusals import MAX_RETRY_S, again_fix, refusal, retry
         (204, b"", "engine_crashed", "here"),
     ],
 )
-def test_each_status_means_one_thing(status, body, code, standing):
+def test_each_status_means_one_thing(status, body, code, reachability):
     error = refusal(status, body=body)
-    assert (error.code, error.standing) == (code, standing)
+    assert (error.code, error.reachability) == (code, reachability)
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from node.engine.worker.cache import EVICT_AFTER_TOKENS, RESTORED_BYTES_PER_S, PrefixCache
 from node.engine.worker.prefix import common_prefix
 from node.engine.worker.swap import SwapSpace
-from tests.node.engine.worker.books import BYTES_A_TOKEN, FakeMemory
+from tests.node.engine.worker.fake_kv_cache import BYTES_A_TOKEN, FakeKvCache
 
 UNHURRIED = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
-def book(
+def make_cache(
     *, cells=100, sequences=4, partial=True, shared=False, swap_bytes=0, patience=EVICT_AFTER_TOKENS
-) -> tuple[PrefixCache, FakeMemory]:
-    memory = FakeMemory(cells)
+) -> tuple[PrefixCache, FakeKvCache]:
+    memory = FakeKvCache(cells)
     cache = PrefixCache(
         memory,
         cells=cells,
@@ -28,12 +28,12 @@ def book(
     return cache, memory
 
 
-def swapping(*, room=20, patience=0, **more) -> tuple[PrefixCache, FakeMemory]:
+def swapping(*, room=20, patience=0, **more) -> tuple[PrefixCache, FakeKvCache]:
     """A cache beside which main memory has room for so many tokens."""
-    return book(swap_bytes=room * BYTES_A_TOKEN, patience=patience, **more)
+    return make_cache(swap_bytes=room * BYTES_A_TOKEN, patience=patience, **more)
 
 
-def run(cache: PrefixCache, memory: FakeMemory, tokens: list[int], key="") -> tuple[int, int]:
+def run(cache: PrefixCache, memory: FakeKvCache, tokens: list[int], key="") -> tuple[int, int]:
     """Take a place for these tokens and compute what is missing."""
     number, reused = cache.take(key, tokens)
     memory.compute(number, tokens[reused:])
@@ -42,7 +42,7 @@ def run(cache: PrefixCache, memory: FakeMemory, tokens: list[int], key="") -> tu
 
 
 def test_a_chat_goes_on_where_its_last_turn_ended():
-    cache, memory = book()
+    cache, memory = make_cache()
     first, reused = run(cache, memory, [1, 2, 3, 4])
     assert reused == 0
     cache.keep(first)
@@ -51,7 +51,7 @@ def test_a_chat_goes_on_where_its_last_turn_ended():
 
 
 def test_a_common_beginning_costs_its_cells_once():
-    cache, memory = book()
+    cache, memory = make_cache()
     first, _ = run(cache, memory, [1, 2, 3, 4, 5])
     second, reused = run(cache, memory, [1, 2, 3, 9])
     assert reused == 3
@@ -64,7 +64,7 @@ def test_a_common_beginning_costs_its_cells_once():
 
 
 def test_the_last_token_is_always_computed():
-    cache, memory = book()
+    cache, memory = make_cache()
     number, _ = run(cache, memory, [1, 2, 3])
     cache.keep(number)
     _, reused = run(cache, memory, [1, 2, 3])
@@ -72,7 +72,7 @@ def test_the_last_token_is_always_computed():
 
 
 def test_one_buyers_tokens_are_never_matched_for_another():
-    cache, memory = book()
+    cache, memory = make_cache()
     number, _ = run(cache, memory, [1, 2, 3, 4], key="alice")
     cache.keep(number)
     assert run(cache, memory, [1, 2, 3, 4, 5], key="bob")[1] == 0
@@ -81,14 +81,14 @@ def test_one_buyers_tokens_are_never_matched_for_another():
 
 
 def test_buyers_share_if_the_owner_says_so():
-    cache, memory = book(shared=True)
+    cache, memory = make_cache(shared=True)
     number, _ = run(cache, memory, [1, 2, 3, 4], key="alice")
     cache.keep(number)
     assert run(cache, memory, [1, 2, 3, 4, 5], key="bob")[1] == 4
 
 
 def test_a_recurrent_state_is_continued_whole_or_not_at_all():
-    cache, memory = book(partial=False)
+    cache, memory = make_cache(partial=False)
     number, _ = run(cache, memory, [1, 2, 3, 4])
     assert run(cache, memory, [1, 2, 3, 4, 5])[1] == 0, "one that still runs can't be taken over"
     cache.keep(number)
@@ -97,7 +97,7 @@ def test_a_recurrent_state_is_continued_whole_or_not_at_all():
 
 
 def test_the_longest_unused_is_forgotten_first():
-    cache, memory = book(cells=12)
+    cache, memory = make_cache(cells=12)
     old, _ = run(cache, memory, [1, 1, 1, 1])
     new, _ = run(cache, memory, [2, 2, 2, 2])
     cache.keep(new)
@@ -110,7 +110,7 @@ def test_the_longest_unused_is_forgotten_first():
 
 
 def test_a_new_sequence_takes_the_number_of_the_longest_unused():
-    cache, memory = book(sequences=2)
+    cache, memory = make_cache(sequences=2)
     first, _ = run(cache, memory, [1, 1])
     second, _ = run(cache, memory, [2, 2])
     cache.keep(first)
@@ -122,7 +122,7 @@ def test_a_new_sequence_takes_the_number_of_the_longest_unused():
 
 
 def test_what_is_kept_through_too_many_tokens_of_others_is_forgotten():
-    cache, memory = book()
+    cache, memory = make_cache()
     old, _ = run(cache, memory, [1, 2, 3])
     cache.keep(old)
     cache.age(EVICT_AFTER_TOKENS - 1)
@@ -292,14 +292,14 @@ def test_a_swapped_recurrent_state_is_continued_whole_or_not_at_all():
 
 
 def test_what_was_never_computed_is_not_kept():
-    cache, _ = book()
+    cache, _ = make_cache()
     number, _ = cache.take("", [1, 2, 3])
     cache.keep(number)
     assert cache.kept == 0
 
 
 def test_everything_can_be_forgotten():
-    cache, memory = book()
+    cache, memory = make_cache()
     number, _ = run(cache, memory, [1, 2])
     run(cache, memory, [5, 6])
     cache.keep(number)

@@ -13,7 +13,7 @@ from node.engine.protocol import EngineError
 from node.engine.worker import __main__ as worker
 from node.engine.worker import kind
 from node.engine.worker.model import LoadedModel
-from node.engine.worker.side import MAX_QUEUED, SideWork
+from node.engine.worker.score_embed import MAX_QUEUED, ScoreEmbedQueue
 from node.values.inference import ChatMessage, Sampling
 from tests.node.engine.bert import write_bert
 from tests.node.engine.worker.test_loop import Engine, load
@@ -80,61 +80,61 @@ def test_an_embedder_loads_one_model_only_and_quits_when_told(pair, tmp_path):
 
 
 def test_side_work_is_done_in_order_a_piece_at_a_time_and_can_be_forgotten(model, tiny_model):
-    side = SideWork(model, load(tiny_model), lambda _messages: [5, 6, 7])
-    assert not side.waiting
-    side.submit(wire.Score(1, HELLO, (), None, (8,) * 100, 1))
-    side.submit(wire.Embed(2, ("a",)))
-    side.submit(wire.Score(3, (), (5,), "hello", (), 0))
-    assert side.step() is None
-    side.cancel(2)
-    side.cancel(99)
+    extra = ScoreEmbedQueue(model, load(tiny_model), lambda _messages: [5, 6, 7])
+    assert not extra.waiting
+    extra.submit(wire.Score(1, HELLO, (), None, (8,) * 100, 1))
+    extra.submit(wire.Embed(2, ("a",)))
+    extra.submit(wire.Score(3, (), (5,), "hello", (), 0))
+    assert extra.step() is None
+    extra.cancel(2)
+    extra.cancel(99)
     answers, steps = [], 0
-    while side.waiting:
+    while extra.waiting:
         steps += 1
-        if (answer := side.step()) is not None:
+        if (answer := extra.step()) is not None:
             answers.append(answer)
     assert [answer.ticket for answer in answers] == [1, 3]
     assert steps > 100 // 16
     assert len(answers[0].tokens) == 100
-    side.submit(wire.Score(4, (), (5,), "hello", (), 0))
-    side.step()
-    side.submit(wire.Embed(5, ("a",)))
-    side.close()
-    assert not side.waiting
+    extra.submit(wire.Score(4, (), (5,), "hello", (), 0))
+    extra.step()
+    extra.submit(wire.Embed(5, ("a",)))
+    extra.close()
+    assert not extra.waiting
 
 
 def test_side_work_that_memory_has_no_room_for_is_refused_and_what_comes_later_is_done(model, tiny_model):
     free_bytes = [1 << 10]
-    side = SideWork(model, load(tiny_model), lambda _messages: [5, 6, 7], lambda: free_bytes[0])
+    extra = ScoreEmbedQueue(model, load(tiny_model), lambda _messages: [5, 6, 7], lambda: free_bytes[0])
     for ticket, work in enumerate((wire.Score(0, HELLO, (), None, (8,) * 9, 1), wire.Embed(1, ("a",)))):
-        side.submit(work)
-        refused = side.step()
+        extra.submit(work)
+        refused = extra.step()
         assert isinstance(refused, wire.Refused)
         assert (refused.ticket, refused.code) == (ticket, "engine_busy")
         assert "0 MiB are free" in refused.message
-    assert not side.waiting
+    assert not extra.waiting
     free_bytes[0] = 1 << 30
-    side.submit(wire.Embed(2, ("a",)))
-    assert isinstance(side.step(), wire.EmbedDone)
+    extra.submit(wire.Embed(2, ("a",)))
+    assert isinstance(extra.step(), wire.EmbedDone)
 
 
 def test_too_much_side_work_is_busy_and_a_failed_piece_ends_its_own_work_alone(model, tiny_model, monkeypatch):
-    side = SideWork(model, load(tiny_model), lambda _messages: [5])
+    extra = ScoreEmbedQueue(model, load(tiny_model), lambda _messages: [5])
     for ticket in range(MAX_QUEUED):
-        side.submit(wire.Embed(ticket, ("a",)))
+        extra.submit(wire.Embed(ticket, ("a",)))
     with pytest.raises(EngineError) as error:
-        side.submit(wire.Embed(99, ("a",)))
+        extra.submit(wire.Embed(99, ("a",)))
     assert error.value.code == "engine_busy"
     with monkeypatch.context() as patched:
         patched.setattr("node.engine.worker.batch.Batch.decode", lambda self, _context: setattr(self, "rows", 0) or 2)
-        failed = side.step()
+        failed = extra.step()
     assert (failed.ticket, failed.code) == (0, "engine_failed")
     with monkeypatch.context() as patched:
-        patched.setattr("node.engine.worker.side.llama.llama_init_from_model", lambda *_: None)
-        failed = side.step()
+        patched.setattr("node.engine.worker.score_embed.llama.llama_init_from_model", lambda *_: None)
+        failed = extra.step()
     assert (failed.ticket, failed.code) == (1, "engine_busy")
-    assert isinstance(side.step(), wire.EmbedDone)
-    side.close()
+    assert isinstance(extra.step(), wire.EmbedDone)
+    extra.close()
 
 
 @pytest.mark.parametrize(

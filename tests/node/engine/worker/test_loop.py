@@ -13,8 +13,8 @@ from node.engine import frames as wire
 from node.engine.protocol import EngineError
 from node.engine.worker import __main__ as worker
 from node.engine.worker.batch import Batch
-from node.engine.worker.link import Link, ParentGoneError
-from node.engine.worker.loop import Loop
+from node.engine.worker.connection import EngineConnection, ParentGoneError
+from node.engine.worker.loop import WorkerLoop
 from node.engine.worker.model import LoadedModel
 from node.engine.worker.prompt import ControlTextGuard, PromptBuilder
 from node.engine.worker.template import ChatTemplate
@@ -68,19 +68,19 @@ def model(tiny_model: Path) -> Iterator[LoadedModel]:
     loaded.close()
 
 
-def make_loop(model: LoadedModel, sock: socket.socket, path: Path, config: wire.Load | None = None) -> Loop:
+def make_loop(model: LoadedModel, sock: socket.socket, path: Path, config: wire.Load | None = None) -> WorkerLoop:
     prompts = PromptBuilder(ChatTemplate(CHATML), model.vocabulary, ControlTextGuard(model.vocabulary.control_texts()))
-    return Loop(Link(sock), model, prompts, config or load(path))
+    return WorkerLoop(EngineConnection(sock), model, prompts, config or load(path))
 
 
-def run(loop: Loop, engine: Engine, theirs: socket.socket, *frames: wire.ToWorker) -> list[wire.FromWorker]:
+def run(loop: WorkerLoop, engine: Engine, theirs: socket.socket, *frames: wire.ToWorker) -> list[wire.FromWorker]:
     engine.send(*frames)
     loop.run()
     theirs.shutdown(socket.SHUT_WR)
     return engine.read_all()
 
 
-def finish(loop: Loop) -> list[wire.FromWorker]:
+def finish(loop: WorkerLoop) -> list[wire.FromWorker]:
     """Run until nothing is left to do; what would be sent."""
     while loop._step() or loop._scheduler.waiting:
         loop._admit()
@@ -92,20 +92,20 @@ def finish(loop: Loop) -> list[wire.FromWorker]:
 def texts(frames: list[wire.FromWorker]) -> dict[int, str]:
     answers: dict[int, str] = {}
     for frame in frames:
-        if isinstance(frame, wire.Text):
+        if isinstance(frame, wire.OutputText):
             answers[frame.ticket] = answers.get(frame.ticket, "") + frame.text
     return answers
 
 
-def watch_sends(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+def watch_sends(loop: WorkerLoop, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """How many tokens' text each send holds for the first and the second request, as they go out."""
     sends: list[list[int]] = []
 
     def note(frames: list[wire.FromWorker]) -> None:
-        sent = [frame for frame in frames if isinstance(frame, wire.Text)]
+        sent = [frame for frame in frames if isinstance(frame, wire.OutputText)]
         sends.append([sum(frame.tokens for frame in sent if frame.ticket == ticket) for ticket in (1, 2)])
 
-    monkeypatch.setattr(loop._link, "send", note)
+    monkeypatch.setattr(loop._connection, "send", note)
     return sends
 
 
@@ -196,7 +196,7 @@ def test_a_batch_that_finds_no_room_is_tried_again_with_fewer(pair, model, tiny_
     loop._take(generate(3))
     for _ in range(3):
         loop._step()
-    # What is kept is forgotten; then the last makes way; then nothing can be done.
+    # What is kept is forgotten; then the last is preempted; then nothing can be done.
     failing(monkeypatch, [1, 1])
     frames = finish(loop)
     assert [frame for frame in frames if isinstance(frame, wire.Refused)] == []
@@ -206,7 +206,7 @@ def test_a_batch_that_finds_no_room_is_tried_again_with_fewer(pair, model, tiny_
     assert [frame.ticket for frame in finish(loop) if isinstance(frame, wire.Refused)] == [4]
 
 
-def test_one_that_makes_way_goes_on_where_it_was_with_its_own_seed(pair, model, tiny_model):
+def test_one_that_is_preempted_goes_on_where_it_was_with_its_own_seed(pair, model, tiny_model):
     loop = make_loop(model, pair[1], tiny_model)
     warm = {"temperature": 1.5, "top_k": 0, "min_p": 0.0, "presence_penalty": 1.0}
     loop._take(generate(1, **warm))
@@ -216,7 +216,7 @@ def test_one_that_makes_way_goes_on_where_it_was_with_its_own_seed(pair, model, 
     loop._take(generate(3, **warm))
     for _ in range(4):
         loop._step()
-    loop._scheduler.make_way(loop._requests[3])
+    loop._scheduler.preempt(loop._requests[3])
     frames = finish(loop)
     assert texts(frames)[3] == alone
     assert len([frame for frame in frames if isinstance(frame, wire.Began)]) == 2
@@ -231,10 +231,10 @@ def test_a_chats_next_turn_computes_only_what_is_new(pair, model, tiny_model):
     turn = (*HELLO, ChatMessage("assistant", texts(loop._out)[1]), ChatMessage("user", "and the model of the system"))
     loop._take(wire.Generate(2, turn, 4, Sampling(temperature=0), 1, ()))
     second = loop._requests[2]
-    assert second.reused >= len(first) - 8 > 8
+    assert second.reused_tokens >= len(first) - 8 > 8
     finish(loop)
     loop._take(wire.Generate(3, turn, 4, Sampling(temperature=0), 1, (), cache_key="another"))
-    assert loop._requests[3].reused == 0
+    assert loop._requests[3].reused_tokens == 0
     frames = finish(loop)
     assert texts(frames)[3] == texts(frames)[2]
 
@@ -246,11 +246,11 @@ def test_a_chat_that_left_the_cache_for_others_goes_on_where_it_was(pair, model,
     finish(loop)
     turn = (*HELLO, ChatMessage("assistant", texts(loop._out)[1]), ChatMessage("user", "and the model of the system"))
     loop._take(wire.Generate(2, turn, 4, Sampling(temperature=0), 1, (), cache_key="another"))
-    assert loop._requests[2].reused == 0
+    assert loop._requests[2].reused_tokens == 0
     finish(loop)
     assert (loop._runner.cache.kept, loop._runner.cache.swapped) == (1, 1)
     loop._take(wire.Generate(3, turn, 4, Sampling(temperature=0), 1, ()))
-    assert loop._requests[3].reused > 8
+    assert loop._requests[3].reused_tokens > 8
     frames = finish(loop)
     assert texts(frames)[3] == texts(frames)[2]
 
@@ -322,13 +322,13 @@ def test_a_model_that_can_not_be_decoded_is_unusable(pair, model, tiny_model, mo
 
 def test_a_link_notices_that_its_engine_is_gone(pair):
     engine, theirs = pair
-    link = Link(theirs)
-    assert link.receive() == []
+    connection = EngineConnection(theirs)
+    assert connection.receive() == []
     engine.sock.close()
     with pytest.raises(ParentGoneError):
-        link.receive(wait_ms=None)
+        connection.receive(wait_ms=None)
     with pytest.raises(ParentGoneError):
-        link.send([wire.Pong()])
+        connection.send([wire.Pong()])
 
 
 def test_a_worker_serves_from_load_to_quit(pair, tiny_model):

@@ -14,7 +14,7 @@ import pytest
 from node.engine.worker.batch import Batch
 from node.engine.worker.model import LoadedModel
 from node.engine.worker.native import llama
-from node.engine.worker.swap import MOST_SEQUENCES, Swapped, SwapSpace
+from node.engine.worker.swap import MOST_SEQUENCES, SwappedSequence, SwapSpace
 from tests.node.engine.helpers import load_frame
 from tests.node.models.kinds import KINDS
 from tests.node.models.shapes import Shape, write_shape
@@ -119,7 +119,7 @@ def test_what_is_too_large_or_finds_no_room_is_not_held(tiny_model: Path):
 
 def test_no_more_sequences_are_held_than_can_be_looked_through():
     space = SwapSpace(1_000)
-    held = [Swapped("", [number], bytes(1)) for number in range(MOST_SEQUENCES + 2)]
+    held = [SwappedSequence("", [number], bytes(1)) for number in range(MOST_SEQUENCES + 2)]
     for one in held:
         space.put(one)
     assert list(space) == held[2:]

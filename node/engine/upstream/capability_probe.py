@@ -13,14 +13,14 @@ import msgspec
 
 from node.engine.formats import Formats
 from node.engine.protocol import EngineError, Finished, GenerateRequest
-from node.engine.upstream.abilities import Abilities
+from node.engine.upstream.capabilities import Capabilities
 from node.engine.upstream.counting import PromptCounter
 from node.engine.upstream.dialect import chat_body
 from node.engine.upstream.embedding import embed_text
 from node.engine.upstream.logprobs import LogprobReader
 from node.engine.upstream.refusals import UpstreamError
 from node.engine.upstream.server import Server
-from node.engine.upstream.streaming import Running, Streams
+from node.engine.upstream.streaming import RunningStream, Streams
 from node.values.inference import MAX_TOP_LOGPROBS, ChatMessage, JsonObject, JsonSchema, Sampling, TokenLogprob
 
 log = logging.getLogger(__name__)
@@ -46,14 +46,14 @@ _ONLY_SCHEMA: Final = json.dumps(
 )
 
 
-class Speed(msgspec.Struct, frozen=True, kw_only=True):
+class MeasuredSpeed(msgspec.Struct, frozen=True, kw_only=True):
     """How fast a short answer came; zeros where nothing was measured."""
 
     ttft_ms: float = 0.0
     tokens_per_s: float = 0.0
 
 
-class Trials:
+class CapabilityProbe:
     """Tries one server and model.
 
     Args:
@@ -69,7 +69,7 @@ class Trials:
         self._counter = counter
         self._formats = formats
 
-    async def speed(self) -> Speed:
+    async def speed(self) -> MeasuredSpeed:
         """How fast one short answer comes, which shows too that the model answers and that its tokens can be counted.
 
         A server that is merely busy passes; it is measured by the jobs that follow.
@@ -81,23 +81,25 @@ class Trials:
         finished = None
         try:
             input_tokens = await self._counter.count(COUNT_UP)
-            async for event in self._streams.events(request, self._body(request), Running(), input_tokens=input_tokens):
+            async for event in self._streams.events(
+                request, self._body(request), RunningStream(), input_tokens=input_tokens
+            ):
                 finished = event if isinstance(event, Finished) else None
         except UpstreamError as error:
             if error.code == "engine_busy":
-                return Speed()
-            if error.code == "engine_crashed" and error.standing == "here":
+                return MeasuredSpeed()
+            if error.code == "engine_crashed" and error.reachability == "here":
                 raise _unusable(error) from error
             raise
         if finished is None:
-            return Speed()
+            return MeasuredSpeed()
         measured = finished.output_tokens > 1 and finished.decode_ms > 0
-        return Speed(
+        return MeasuredSpeed(
             ttft_ms=finished.prefill_ms,
             tokens_per_s=1000 * (finished.output_tokens - 1) / finished.decode_ms if measured else 0.0,
         )
 
-    async def abilities(self) -> Abilities:
+    async def capabilities(self) -> Capabilities:
         """What it is seen to do.
 
         Raises:
@@ -105,7 +107,7 @@ class Trials:
         """
         by_schema = await _tried("a JSON schema", self._keeps_to_a_schema(), False)
         by_name = self._server.dialect.format_way == "openai"
-        return Abilities(
+        return Capabilities(
             json_schema=by_schema,
             json_object=await _tried("a JSON object", self._keeps_to_an_object(), False) if by_name else by_schema,
             most_tops=await _tried("log-probabilities", self._tells_logprobs(), None),
@@ -129,7 +131,7 @@ class Trials:
         request = _request(COUNT_UP, max_tokens=8, logprobs=TOPS_TRIED)
         reader = LogprobReader(TOPS_TRIED, ids_as_tokens=self._server.dialect.ids_as_tokens)
         text, told = "", list[TokenLogprob]()
-        async with contextlib.aclosing(self._streams.pieces(self._body(request), Running())) as pieces:
+        async with contextlib.aclosing(self._streams.pieces(self._body(request), RunningStream())) as pieces:
             async for piece in pieces:
                 written = piece.thinking + piece.text
                 text += written
@@ -153,7 +155,7 @@ class Trials:
         by_grammar = self._server.dialect.format_way == "grammar"
         grammar = await self._formats.grammar(request.response_format, "gbnf") if by_grammar else ""
         text = ""
-        async with contextlib.aclosing(self._streams.pieces(self._body(request, grammar), Running())) as pieces:
+        async with contextlib.aclosing(self._streams.pieces(self._body(request, grammar), RunningStream())) as pieces:
             async for piece in pieces:
                 text = (text + piece.text).lstrip()
                 if (text and not text.startswith("{")) or len(text) > MAX_TRIED_CHARS:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from node.engine.worker.text import TextAssembler
+from node.engine.worker.detokenizer import Detokenizer
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -11,7 +11,7 @@ STOPS = st.lists(st.text("abc\n😀", min_size=1, max_size=4), max_size=3).map(t
 
 
 def run(pieces: list[bytes], stops: tuple[str, ...]) -> tuple[str, int, bool, list[str]]:
-    assembler = TextAssembler(stops)
+    assembler = Detokenizer(stops)
     parts: list[str] = []
     total = 0
     for piece in pieces:
@@ -56,32 +56,32 @@ def test_there_are_never_more_tokens_than_bytes_and_no_half_characters(pieces, s
 
 
 def test_an_emoji_in_four_tokens_comes_out_whole_with_the_last():
-    assembler = TextAssembler()
+    assembler = Detokenizer()
     sent = [assembler.push(bytes([byte])) for byte in "😀".encode()]
     assert sent == [("", 0), ("", 0), ("", 0), ("😀", 4)]
 
 
 def test_half_a_character_at_the_end_becomes_a_replacement_character():
-    assembler = TextAssembler()
+    assembler = Detokenizer()
     assert assembler.push("é".encode()[:1]) == ("", 0)
     assert assembler.finish() == ("\ufffd", 1)
 
 
 def test_what_may_become_a_stop_string_is_held_back_and_released_when_it_does_not():
-    assembler = TextAssembler(("\n\nUser",))
+    assembler = Detokenizer(("\n\nUser",))
     assert assembler.push(b"hi\n") == ("hi", 1)
     assert assembler.push(b"\nUse") == ("", 0)
     assert assembler.push(b"ful") == ("\n\nUseful", 2)
 
 
 def test_a_held_back_beginning_is_released_at_the_end():
-    assembler = TextAssembler(("STOP",))
+    assembler = Detokenizer(("STOP",))
     assert assembler.push(b"ST") == ("", 0)
     assert assembler.finish() == ("ST", 1)
 
 
 def test_tokens_of_a_stop_string_are_not_counted():
-    assembler = TextAssembler(("STOP",))
+    assembler = Detokenizer(("STOP",))
     assembler.push(b"ok")
     assembler.push(b"ST")
     assert assembler.push(b"OP and more") == ("", 0)
@@ -90,11 +90,11 @@ def test_tokens_of_a_stop_string_are_not_counted():
 
 
 def test_a_stop_completed_by_the_end_of_the_stream_stops_it():
-    assembler = TextAssembler(("\ufffd",))
+    assembler = Detokenizer(("\ufffd",))
     assert assembler.push(b"a\xf0") == ("a", 1)
     assert assembler.finish() == ("", 0)
     assert assembler.stopped
 
 
 def test_tokens_without_text_stand_for_nothing():
-    assert TextAssembler().push(b"") == ("", 0)
+    assert Detokenizer().push(b"") == ("", 0)

@@ -9,26 +9,26 @@ from typing import Final
 
 from node.engine.upstream.refusals import UpstreamError, again_fix
 
-TURN_S: Final = 25.0
+MAX_WAIT_S: Final = 25.0
 """How long a request waits for its turn, before the buyer's patience ends."""
 _ALONE: Final = "The upstream serves one request at a time, and the one before took too long."
 
 
-class Turns:
-    """Takes turns at a server that serves one at a time; at any other, nobody waits."""
+class ExclusiveAccess:
+    """Takes access at a server that serves one at a time; at any other, nobody waits."""
 
     def __init__(self) -> None:
         self.one_at_a_time = False
         """What the server's dialect says."""
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     @property
     def is_taken(self) -> bool:
         """Whether a request is under way that any other would break."""
-        return self.one_at_a_time and self._turn.locked()
+        return self.one_at_a_time and self._lock.locked()
 
     @contextlib.asynccontextmanager
-    async def mine(self) -> AsyncIterator[None]:
+    async def held(self) -> AsyncIterator[None]:
         """Ask the server something inside this block.
 
         Raises:
@@ -38,8 +38,8 @@ class Turns:
             yield
             return
         try:
-            async with asyncio.timeout(TURN_S):
-                await self._turn.acquire()
+            async with asyncio.timeout(MAX_WAIT_S):
+                await self._lock.acquire()
         except TimeoutError:
             raise UpstreamError(
                 "The provider's server is busy.", code="engine_busy", fix=again_fix(None), owner=_ALONE
@@ -47,4 +47,4 @@ class Turns:
         try:
             yield
         finally:
-            self._turn.release()
+            self._lock.release()

@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from node.engine import frames as wire
 from node.engine.protocol import EngineError
 from node.engine.worker.batch import Batch
+from node.engine.worker.extra_context import NewContext, Weights, make_context
 from node.engine.worker.logprobs import token_logprob
 from node.engine.worker.native import llama
-from node.engine.worker.side_context import NewContext, Weights, make_context
 from node.models.fit import available_memory_bytes
 from node.models.work_space import (
     MAX_EMBED_SEQUENCES,
@@ -33,7 +33,7 @@ from node.values.inference import ChatMessage, TokenLogprob
 MAX_QUEUED = 64
 
 
-class SideWork:
+class ScoreEmbedQueue:
     """A queue of scores and embeddings, done in order.
 
     Args:

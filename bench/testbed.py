@@ -1,4 +1,4 @@
-"""The stand that the engine and its peers are measured on: one model, the same settings, all of them loaded at once."""
+"""Where the engine and its peers are measured: one model, the same settings, all of them loaded at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WAITING = ("GOMP_", "OMP_", "KMP_")
 
 
 @dataclass
-class Stand:
+class Testbed:
     """What is measured, and prompts for it that nobody has seen before."""
 
     shape: Shape
@@ -98,7 +98,7 @@ def crashes_when_repacked() -> bool:
 
 
 @asynccontextmanager
-async def stand(shape: Shape, folder: Path, *, with_python: bool) -> AsyncIterator[Stand]:
+async def testbed(shape: Shape, folder: Path, *, with_python: bool) -> AsyncIterator[Testbed]:
     """Everything loaded and warm, until the block ends."""
     programs = await asyncio.to_thread(peers.build)
     model = await asyncio.to_thread(make_model, shape)
@@ -117,7 +117,7 @@ async def stand(shape: Shape, folder: Path, *, with_python: bool) -> AsyncIterat
         if with_python:
             url = await stack.enter_async_context(peers.python_server(load, folder / "python-server.log"))
             python = PythonServer(client, url)
-        ready = Stand(
+        ready = Testbed(
             shape, load, programs, engine, OurEngine(engine), LlamaServer(client, server), python, folder=folder
         )
         for side, streams in ((ready.ours, SLOTS), (ready.server, SLOTS), *([(python, 1)] if python else [])):

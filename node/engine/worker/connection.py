@@ -15,7 +15,7 @@ class ParentGoneError(Exception):
     """The engine's end of the socket pair is closed."""
 
 
-class Link:
+class EngineConnection:
     """Frames from and to the engine.
 
     Args:

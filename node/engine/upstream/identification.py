@@ -27,53 +27,54 @@ class _Completion(msgspec.Struct):
     usage: Usage | None = None
 
 
-async def facts_of(client: UpstreamClient, model: str) -> a.Facts:
+async def server_info(client: UpstreamClient, model: str) -> a.ServerInfo:
     """What the server tells about itself and this model.
 
     Raises:
         UpstreamError: If it can't be reached or refuses to list its models.
     """
     listed = a.read_models(await client.models())
-    facts = await _identify(client, model)
-    length = listed.contexts.get(model) or facts.context_length
-    return msgspec.structs.replace(facts, models=listed.names, context_length=length)
+    info = await _identify(client, model)
+    length = listed.contexts.get(model) or info.context_length
+    return msgspec.structs.replace(info, models=listed.names, context_length=length)
 
 
-async def _identify(client: UpstreamClient, model: str) -> a.Facts:
+async def _identify(client: UpstreamClient, model: str) -> a.ServerInfo:
     props = await _maybe(client.get("/props", a.Props, timeout_s=DETECT_S))
     if props is not None:
-        return _facts(
+        return _server_info(
             d.LLAMA_SERVER,
             version=props.build_info,
             context_length=props.default_generation_settings.n_ctx,
             slots=props.total_slots,
         )
-    count = await _maybe(client.post("/extras/tokenize/count", d.text_count_body("a"), a.Counted, timeout_s=DETECT_S))
+    asked = d.text_count_body("a")
+    count = await _maybe(client.post("/extras/tokenize/count", asked, a.CountReply, timeout_s=DETECT_S))
     if count is not None:
-        return _facts(d.LLAMA_CPP_PYTHON)
+        return _server_info(d.LLAMA_CPP_PYTHON)
     version = await _maybe(client.get("/version", a.Version, timeout_s=DETECT_S))
     if version is not None:
-        return _facts(d.VLLM, version=version.version)
+        return _server_info(d.VLLM, version=version.version)
     version = await _maybe(client.get("/api/version", a.Version, timeout_s=DETECT_S))
     if version is not None:
         running = await _maybe(client.get("/api/ps", a.OllamaRunning, timeout_s=DETECT_S))
         length = running.context_of(model) if running is not None else None
-        return _facts(d.OLLAMA, version=version.version, context_length=length)
+        return _server_info(d.OLLAMA, version=version.version, context_length=length)
     info = await _maybe(client.get("/info", a.TgiInfo, timeout_s=DETECT_S))
     if info is not None:
-        return _facts(
+        return _server_info(
             d.TGI,
             version=info.version,
             context_length=info.max_total_tokens,
             slots=info.max_concurrent_requests,
         )
-    return _facts(d.PLAIN)
+    return _server_info(d.PLAIN)
 
 
-def _facts(
+def _server_info(
     kind: d.Dialect, *, version: str = "", context_length: int | None = None, slots: int | None = None
-) -> a.Facts:
-    return a.Facts(
+) -> a.ServerInfo:
+    return a.ServerInfo(
         dialect=kind,
         models=(),
         version=plain(version, MAX_VERSION_CHARS),
@@ -91,7 +92,7 @@ async def _maybe(question: Awaitable[_T]) -> _T | None:
     try:
         return await question
     except UpstreamError as error:
-        if error.standing == "away":
+        if error.reachability == "away":
             raise
         return None
 
@@ -124,7 +125,7 @@ async def _by_template(client: UpstreamClient, _model: str, messages: tuple[Chat
 
 
 async def _by_tokenize(client: UpstreamClient, model: str, messages: tuple[ChatMessage, ...]) -> int | None:
-    return count_of((await client.post("/tokenize", d.vllm_count_body(model, messages), a.Counted)).count)
+    return count_of((await client.post("/tokenize", d.vllm_count_body(model, messages), a.CountReply)).count)
 
 
 async def _by_one_token(client: UpstreamClient, model: str, messages: tuple[ChatMessage, ...]) -> int | None:
@@ -149,7 +150,7 @@ def check_model(model: str, listed: tuple[str, ...]) -> None:
         return
     error = refusal(404, body=b'{"error": "model"}')
     raise UpstreamError(
-        error.message, code=error.code, fix=error.fix, standing=error.standing,
+        error.message, code=error.code, fix=error.fix, reachability=error.reachability,
         owner=f"The upstream has no model {plain(model, d.MAX_NAME_CHARS)!r}; it has: {a.shown_names(listed)}.",
         owner_fix="Name one of these with --model.",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Runs what the scheduler plans: fills a batch, computes it, and recovers from what llama.cpp makes of it."""
+"""Computes what the scheduler plans: fills a batch, has llama.cpp compute it, and recovers from its errors."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import time
 from dataclasses import dataclass
 
 from node.engine.frames import Load
-from node.engine.worker.answer import Answer
 from node.engine.worker.batch import Batch
 from node.engine.worker.cache import PrefixCache
 from node.engine.worker.model import LoadedModel
+from node.engine.worker.output import RequestOutput
 from node.engine.worker.pacing import Pacer
-from node.engine.worker.scheduler import BATCH_TOKENS, Job, Scheduler, Step
+from node.engine.worker.scheduler import BATCH_TOKENS, BatchPlan, ScheduledRequest, Scheduler
 from node.engine.worker.swap import SwapSpace
 
 _NO_ROOM = 1
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Running(Job):
+class ActiveRequest(ScheduledRequest):
     """A request in the queue or in a slot, with its answer."""
 
-    answer: Answer
+    output: RequestOutput
     credit: int
     row: int = -1
     sampled: int = 0
@@ -35,7 +35,7 @@ class Running(Job):
         self.ready = self.credit > 0
 
 
-class Runner:
+class ModelRunner:
     """One context, and who uses it.
 
     Args:
@@ -54,7 +54,7 @@ class Runner:
             swap=SwapSpace(config.swap_bytes),
             evict_after_tokens=config.evict_after_tokens,
         )
-        self.scheduler: Scheduler[Running] = Scheduler(
+        self.scheduler: Scheduler[ActiveRequest] = Scheduler(
             self.cache,
             slots=config.options.slots,
             context_length=config.fit.context_length,
@@ -64,7 +64,7 @@ class Runner:
         self.pacer = Pacer(BATCH_TOKENS, config.fit.micro_batch_tokens)
         self.steps = 0
 
-    def step(self) -> tuple[list[Running], list[Running]] | None:
+    def step(self) -> tuple[list[ActiveRequest], list[ActiveRequest]] | None:
         """Compute one batch: a token of every stream that may have one, and shares of the prompts.
 
         Returns:
@@ -93,41 +93,41 @@ class Runner:
         """Empty the cache; nothing may run."""
         self.cache.clear()
 
-    def _fill(self, plan: Step[Running]) -> list[Running]:
+    def _fill(self, plan: BatchPlan[ActiveRequest]) -> list[ActiveRequest]:
         batch = self.batch
         for one in plan.decoding:
-            one.row = batch.add(one.tokens[-1], one.position, one.number)
-        if not plan.reading:
+            one.row = batch.add(one.tokens[-1], one.computed_tokens, one.sequence)
+        if not plan.prefilling:
             return plan.decoding
         drawing = list(plan.decoding)
-        for one, share in plan.reading:
-            start, end = one.position, one.position + share
+        for one, share in plan.prefilling:
+            start, end = one.computed_tokens, one.computed_tokens + share
             last = end == len(one.tokens)
-            one.row = batch.add_prompt(one.tokens[start:end], start, one.number, last=last)
+            one.row = batch.add_prompt(one.tokens[start:end], start, one.sequence, last=last)
             if last:
                 drawing.append(one)
         return drawing
 
-    def _advance(self, plan: Step[Running]) -> None:
+    def _advance(self, plan: BatchPlan[ActiveRequest]) -> None:
         grow = self.cache.grow
         for one in plan.decoding:
-            one.position += 1
-            grow(one.number, 1)
-        for one, share in plan.reading:
-            one.position += share
-            grow(one.number, share)
+            one.computed_tokens += 1
+            grow(one.sequence, 1)
+        for one, share in plan.prefilling:
+            one.computed_tokens += share
+            grow(one.sequence, share)
         self.cache.age(len(plan.decoding))
 
-    def _recover(self, plan: Step[Running], code: int) -> list[Running]:
+    def _recover(self, plan: BatchPlan[ActiveRequest], code: int) -> list[ActiveRequest]:
         """Go on after a batch that was not computed; returns the requests that can't."""
-        failed = [*plan.decoding, *(one for one, _ in plan.reading)]
+        failed = [*plan.decoding, *(one for one, _ in plan.prefilling)]
         if code == _NO_ROOM:
-            # llama.cpp found less room than the book says there is; nothing was computed.
+            # llama.cpp found less room than our count says there is; nothing was computed.
             if self.cache.forget_kept():
                 return []
             victim = self.scheduler.victim()
             if victim is not None:
-                self.scheduler.make_way(victim)
+                self.scheduler.preempt(victim)
                 return []
             for one in failed:
                 self.scheduler.release(one, keep=False)
@@ -135,6 +135,6 @@ class Runner:
         # What the cache holds now is not known: those that were not in the batch begin again.
         for one in failed:
             self.scheduler.release(one, keep=False)
-        self.scheduler.make_all_way()
+        self.scheduler.preempt_all()
         self._model.renew()
         return failed

@@ -1,13 +1,13 @@
-"""A cache in values: what llama.cpp would hold, so that the book over it can be checked against it."""
+"""A cache in values: what llama.cpp would hold, so that what keeps track of it can be checked against it."""
 
 from __future__ import annotations
 
-from node.engine.worker.swap import State
+from node.engine.worker.swap import SavedState
 
 BYTES_A_TOKEN = 10
 
 
-class FakeState:
+class FakeSavedState:
     """A copy of a sequence's cells."""
 
     def __init__(self, tokens: list[int]) -> None:
@@ -17,7 +17,7 @@ class FakeState:
         return len(self.tokens) * BYTES_A_TOKEN
 
 
-class FakeMemory:
+class FakeKvCache:
     """Every cell is an object; a sequence is a list of cells, and a cell is used while some sequence holds it.
 
     Args:
@@ -52,13 +52,13 @@ class FakeMemory:
         del self.sequences[sequence][length:]
         del self.tokens[sequence][length:]
 
-    def save(self, sequence: int, most_bytes: int) -> FakeState | None:
+    def save(self, sequence: int, most_bytes: int) -> FakeSavedState | None:
         tokens = self.tokens[sequence]
         self.saves += 1
-        return FakeState(tokens) if len(tokens) * BYTES_A_TOKEN <= most_bytes else None
+        return FakeSavedState(tokens) if len(tokens) * BYTES_A_TOKEN <= most_bytes else None
 
-    def restore(self, sequence: int, state: State) -> bool:
-        assert isinstance(state, FakeState)
+    def restore(self, sequence: int, state: SavedState) -> bool:
+        assert isinstance(state, FakeSavedState)
         assert sequence not in self.sequences
         if not self.restores:
             return False

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from node.engine import frames as wire
 from node.engine.thinking import ThinkingTags
-from node.engine.worker.answer import Answer
 from node.engine.worker.model import LoadedModel
+from node.engine.worker.output import RequestOutput
 from node.engine.worker.vocabulary import Vocabulary
 from node.values.inference import ChatMessage, Sampling, TokenLogprob
 from tests.node.engine.worker.test_loop import load
@@ -32,9 +32,9 @@ def vocabulary(tiny_model: Path) -> Iterator[Vocabulary]:
 
 def grown(
     vocabulary: Vocabulary, pieces: list[bytes], *, stop: tuple[str, ...], tags: ThinkingTags | None, report: bool
-) -> tuple[list[wire.Text], int]:
+) -> tuple[list[wire.OutputText], int]:
     request = wire.Generate(1, (ChatMessage("user", "x"),), 99, Sampling(), 1, stop, 0 if report else None)
-    answer = Answer(request, vocabulary=vocabulary, room=99, tags=tags)
+    answer = RequestOutput(request, vocabulary=vocabulary, max_output_tokens=99, tags=tags)
     frames, released = [], 0
     for token, piece in enumerate(pieces):
         if report:

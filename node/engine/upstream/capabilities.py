@@ -10,7 +10,7 @@ from node.engine.protocol import EngineError, GenerateRequest
 from node.values.inference import JsonObject, JsonSchema
 
 
-class Abilities(msgspec.Struct, frozen=True, kw_only=True):
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What one server and model showed when they were tried."""
 
     json_object: bool = False
@@ -33,7 +33,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
         return ", ".join(filter(None, parts)) or "nothing"
 
 
-NO_ABILITIES: Final = Abilities()
+NO_CAPABILITIES: Final = Capabilities()
 
 
 def not_here(what: str) -> EngineError:
@@ -45,21 +45,21 @@ def not_here(what: str) -> EngineError:
     )
 
 
-def check_supported(request: GenerateRequest, abilities: Abilities) -> None:
+def check_supported(request: GenerateRequest, capabilities: Capabilities) -> None:
     """Refuse what this server was not seen to do, or servers pass over in silence: a buyer pays for what was asked.
 
     Raises:
         EngineError: With code ``bad_request``, naming the first of them.
     """
     match request.response_format:
-        case JsonObject() if not abilities.json_object:
+        case JsonObject() if not capabilities.json_object:
             raise not_here("answers that are JSON objects")
-        case JsonSchema() if not abilities.json_schema:
+        case JsonSchema() if not capabilities.json_schema:
             raise not_here("answers that keep to a JSON schema")
-    if request.logprobs is not None and abilities.most_tops is None:
+    if request.logprobs is not None and capabilities.most_tops is None:
         raise not_here("log-probabilities")
-    if (request.logprobs or 0) > (abilities.most_tops or 0):
-        raise not_here(f"more than {abilities.most_tops or 0} of the most likely tokens")
+    if (request.logprobs or 0) > (capabilities.most_tops or 0):
+        raise not_here(f"more than {capabilities.most_tops or 0} of the most likely tokens")
     if request.sampling.logit_bias:
         raise not_here("a bias on tokens")
     if request.sampling.typical_p != 1.0:

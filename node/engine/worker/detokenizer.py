@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 
-class TextAssembler:
+class Detokenizer:
     """The text of one answer.
 
     Tokens are counted when the character that their first byte belongs to is released. Each counted token so has

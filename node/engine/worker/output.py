@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from node.engine import frames as wire
 from node.engine.thinking import Piece, ThinkingSplitter, ThinkingTags
+from node.engine.worker.detokenizer import Detokenizer
 from node.engine.worker.logprobs import token_logprob
 from node.engine.worker.sampler import Sampler
-from node.engine.worker.text import TextAssembler
 from node.engine.worker.vocabulary import Vocabulary
 from node.values.inference import TokenLogprob
 
@@ -24,7 +24,7 @@ class _Segment:
     logprobs: list[TokenLogprob] = field(default_factory=list)
 
 
-class Answer:
+class RequestOutput:
     """Everything about a running request that is not the context's business.
 
     Most answers have no thinking to keep apart and report no log-probabilities: for them a token costs no more than
@@ -33,7 +33,7 @@ class Answer:
     Args:
         request: What was asked.
         vocabulary: The model's.
-        room: Tokens the answer may have.
+        max_output_tokens: Tokens the answer may have.
         tags: What a reasoning model puts around its thinking.
 
     Raises:
@@ -41,18 +41,23 @@ class Answer:
     """
 
     def __init__(
-        self, request: wire.Generate, *, vocabulary: Vocabulary, room: int, tags: ThinkingTags | None = None
+        self,
+        request: wire.Generate,
+        *,
+        vocabulary: Vocabulary,
+        max_output_tokens: int,
+        tags: ThinkingTags | None = None,
     ) -> None:
         self._vocabulary = vocabulary
         self._splitter = ThinkingSplitter(tags) if tags is not None else None
         self._top = request.logprobs
         self._plain = self._splitter is None and self._top is None
-        self._text = TextAssembler(request.stop, None if self._plain else self._place)
+        self._text = Detokenizer(request.stop, None if self._plain else self._place)
         self._sampler = Sampler(
             request.sampling,
             seed=request.seed,
             vocabulary=vocabulary,
-            max_tokens=room,
+            max_tokens=max_output_tokens,
             grammar=request.grammar,
             bound=self._is_answering,
         )
@@ -88,10 +93,13 @@ class Answer:
         released = self._release(text, tokens)
         return released if self._splitter is None else released + self._gather(self._splitter.finish())
 
-    def frames(self, ticket: int) -> list[wire.Text]:
+    def frames(self, ticket: int) -> list[wire.OutputText]:
         """What was released since the last call."""
         segments, self._segments = self._segments, []
-        return [wire.Text(ticket, "".join(one.text), one.tokens, one.thinking, tuple(one.logprobs)) for one in segments]
+        return [
+            wire.OutputText(ticket, "".join(one.text), one.tokens, one.thinking, tuple(one.logprobs))
+            for one in segments
+        ]
 
     def close(self) -> None:
         """Free what llama.cpp holds for it."""
