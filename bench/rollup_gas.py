@@ -15,10 +15,10 @@ from msgspec.structs import replace
 
 from bench.report import Result, median_of
 from bench.rollup_speed import NOW_S, funded, key_of, transfers
-from chain.codec import MAX_FRAME_ITEMS, Batch, BatchHeader, Frame, encode_batch
+from chain.codec import MAX_FRAME_ITEMS, BatchData, BatchHeader, Frame, encode_batch
 from chain.frames import fraud_proof
 from chain.signing import address_of, keccak256, sign_digest
-from chain.state import State
+from chain.state import RollupState
 from chain.txs import CloseTogether, CreateAccount, OpenChannel, Redeem, Stake, Transfer, Unstake, Withdraw
 from chain.types import META_KEY, REGION_CAPACITY, Account, Channel, Leaf, Meta, channel_key
 from chain.villains import VILLAINS
@@ -47,7 +47,7 @@ def deploy(ledger: Ledger, genesis_root: bytes) -> tuple[Handle, Handle]:
     return rollup, asset
 
 
-def populated() -> State:
+def populated() -> RollupState:
     """2,000 accounts with stakes, and channels between some of them."""
     state = funded(ACCOUNTS)
     for channel in range(1, CHANNELS + 1):
@@ -159,7 +159,7 @@ def worst_proof(folder: Path) -> Result:
     for place, channel in enumerate(channels):
         tx = CloseTogether(channel, redeemed[place])
         body += tx.encode(sign_digest(key_of(accounts[2 * place + 1]), tx.digest(l2.domain)))
-    batch = Batch(header=BatchHeader(l2_time_s=ledger.now_s, inbox_to=0), frames=(Frame(post_root=LIE, body=body),))
+    batch = BatchData(header=BatchHeader(l2_time_s=ledger.now_s, inbox_to=0), frames=(Frame(post_root=LIE, body=body),))
     rollup.send("submitBatch", 0, rollup.call("headRoot"), encode_batch(batch.header, batch.frames))
     posted = Posted(batch_id=0, batch=batch, witnesses=(witness.encode(),), messages=(b"",))
     gas = l2.prove(fraud_proof(0, batch, 0, messages=b"", witness=posted.witnesses[0], salt=SALT)).gas_used

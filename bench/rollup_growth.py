@@ -21,7 +21,7 @@ from bench.rollup_speed import NOW_S, RULES, funded, key_of
 from chain.codec import MAX_FRAME_ITEMS
 from chain.sequencer.head import Head
 from chain.signing import sign_digest
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import Code, apply
 from chain.txs import Transfer
 from chain.types import META_KEY, Account, Leaf, Meta
@@ -55,7 +55,7 @@ def grow(accounts: int) -> Growth:
     before = process.memory_info().rss
     begin = time.thread_time()
     # Signers lie at every distance, so that a frame's paths meet late.
-    state = State.from_leaves(_spread(leaves, accounts, rng))
+    state = RollupState.from_leaves(_spread(leaves, accounts, rng))
     state.root()
     Head(RULES, state, next_sequence=0, next_batch=0)
     load_s = time.thread_time() - begin
@@ -81,7 +81,7 @@ def _spread(signers: list[tuple[int, Account]], accounts: int, rng: Random) -> I
     yield META_KEY, Meta(next_account=accounts + 1, l2_time_s=NOW_S, supply_nano=10**18)
 
 
-def _frame_ms(state: State, accounts: int, rng: Random) -> float:
+def _frame_ms(state: RollupState, accounts: int, rng: Random) -> float:
     places, took = _places(accounts), []
     nonces = [0] * SIGNERS
     for _ in range(FRAMES):
@@ -99,7 +99,7 @@ def _frame_ms(state: State, accounts: int, rng: Random) -> float:
     return statistics.median(took)
 
 
-def _proof_ms(state: State, accounts: int, rng: Random) -> float:
+def _proof_ms(state: RollupState, accounts: int, rng: Random) -> float:
     numbers = [rng.randint(1, accounts) for _ in range(1_000)]
     begin = time.thread_time()
     for number in numbers:

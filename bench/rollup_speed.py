@@ -15,9 +15,9 @@ from chain.eip712 import SigningDomain, voucher_digest
 from chain.l1.protocol import PostedBatch
 from chain.replay import Replayer
 from chain.sequencer.head import Head
-from chain.sequencer.store import Store
+from chain.sequencer.store import SequencerStore
 from chain.signing import address_of, keccak256, recover, sign_digest
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import Rules
 from chain.txs import Transfer
 from chain.types import META_KEY, Account, Meta
@@ -38,9 +38,9 @@ def key_of(number: int) -> bytes:
     return keccak256(b"bench" + number.to_bytes(4, "big"))
 
 
-def funded(accounts: int) -> State:
+def funded(accounts: int) -> RollupState:
     """Accounts 1 to ``accounts``, each with money and a key of its own."""
-    state = State.from_leaves(
+    state = RollupState.from_leaves(
         (number, Account(owner=address_of(key_of(number)), balance_nano=10**12)) for number in range(1, accounts + 1)
     )
     state.write(META_KEY, Meta(next_account=accounts + 1, l2_time_s=NOW_S, supply_nano=10**12 * accounts))
@@ -132,7 +132,7 @@ def keep(changes: Sequence[list[tuple[str, tuple[object, ...]]]], folder: Path) 
     """Transactions made durable in a second, by the wall clock, with the sequencer's own store."""
 
     async def run() -> float:
-        store = await Store.open(folder / "bench.db")
+        store = await SequencerStore.open(folder / "bench.db")
         begin = time.perf_counter()
         for change in changes:
             await store.commit(change)

@@ -63,7 +63,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
         return keccak256(self.post_root + keccak256(self.body))
 
 
-class Batch(msgspec.Struct, frozen=True, kw_only=True):
+class BatchData(msgspec.Struct, frozen=True, kw_only=True):
     """A decoded blob."""
 
     header: BatchHeader
@@ -87,7 +87,7 @@ def encode_batch(header: BatchHeader, frames: Sequence[Frame]) -> bytes:
     return blob
 
 
-def decode_batch(blob: bytes) -> Batch:
+def decode_batch(blob: bytes) -> BatchData:
     """Read a blob, as the rollup contract frames it at submission.
 
     Raises:
@@ -113,7 +113,7 @@ def decode_batch(blob: bytes) -> Batch:
         offset += length
     if not frames:
         raise BatchFormatError("The batch has no frame.")
-    return Batch(header=BatchHeader(l2_time_s=l2_time_s, inbox_to=inbox_to), frames=tuple(frames))
+    return BatchData(header=BatchHeader(l2_time_s=l2_time_s, inbox_to=inbox_to), frames=tuple(frames))
 
 
 def encode_inbox_body(start: int, count: int) -> bytes:

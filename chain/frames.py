@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chain.codec import Batch
+from chain.codec import BatchData
 from chain.l1.protocol import NO_FRAME, FramePlace, FraudProof
 from chain.signing import keccak256
 from chain.tree import EMPTY
@@ -24,7 +24,7 @@ def frame_siblings(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
 
 
 def fraud_proof(
-    batch_id: int, batch: Batch, frame_index: int, *, messages: bytes, witness: bytes, salt: bytes
+    batch_id: int, batch: BatchData, frame_index: int, *, messages: bytes, witness: bytes, salt: bytes
 ) -> FraudProof:
     """What proves on L1 that a frame is wrong.
 

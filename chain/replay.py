@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from chain.codec import Batch, BatchFormatError, decode_batch
+from chain.codec import BatchData, BatchFormatError, decode_batch
 from chain.eip712 import SigningDomain
 from chain.errors import IdlewattError
 from chain.l1.protocol import Deployment, InboxMessage, PostedBatch, RollupL1
-from chain.state import GENESIS_ROOT, State
+from chain.state import GENESIS_ROOT, RollupState
 from chain.stf import Code, Rules, execute_frame
 
 PAGE_BATCHES = 16
@@ -36,7 +36,7 @@ class ReplayedBatch(msgspec.Struct, frozen=True, kw_only=True):
     """One batch that was executed again and found right."""
 
     posted: PostedBatch
-    batch: Batch
+    batch: BatchData
     messages: tuple[InboxMessage, ...]
     """The inbox messages that it executes."""
 
@@ -59,10 +59,10 @@ class Replayer:
         next_batch: The id of the batch to execute next.
     """
 
-    def __init__(self, rules: Rules, *, state: State | None = None, next_batch: int = 0) -> None:
+    def __init__(self, rules: Rules, *, state: RollupState | None = None, next_batch: int = 0) -> None:
         self._rules = rules
         self._messages: dict[int, InboxMessage] = {}
-        self.state = state or State.genesis()
+        self.state = state or RollupState.genesis()
         self.next_batch = next_batch
 
     def add_messages(self, messages: list[InboxMessage]) -> None:
@@ -97,7 +97,7 @@ class Replayer:
         messages = tuple(self._messages.pop(index) for index in range(inbox_from, batch.header.inbox_to))
         return ReplayedBatch(posted=posted, batch=batch, messages=messages)
 
-    def _check_header(self, batch_id: int, batch: Batch) -> None:
+    def _check_header(self, batch_id: int, batch: BatchData) -> None:
         meta = self.state.meta
         if batch.header.l2_time_s < meta.l2_time_s:
             raise ReplayError(f"Batch {batch_id} turns L2 time back.", batch_id=batch_id)
@@ -108,7 +108,7 @@ class Replayer:
         if not is_known:
             raise ReplayError(f"Batch {batch_id} names inbox messages that L1 doesn't have.", batch_id=batch_id)
 
-    def _execute(self, batch_id: int, batch: Batch) -> None:
+    def _execute(self, batch_id: int, batch: BatchData) -> None:
         last = len(batch.frames) - 1
         for number, frame in enumerate(batch.frames):
             code = execute_frame(

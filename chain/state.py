@@ -51,7 +51,7 @@ class _Watched:
         return self.leaves.items()
 
 
-class State:
+class RollupState:
     """Every leaf of one L2 state. Writes are journaled: ``rollback`` undoes back to a ``mark``."""
 
     def __init__(self) -> None:
@@ -61,12 +61,12 @@ class State:
         self._journal: list[tuple[int, Leaf | None]] = []
 
     @classmethod
-    def genesis(cls) -> State:
+    def genesis(cls) -> RollupState:
         """The state before the first batch: a meta leaf and nothing else."""
         return cls.from_leaves([(META_KEY, Meta())])
 
     @classmethod
-    def from_leaves(cls, leaves: Iterable[tuple[int, Leaf]]) -> State:
+    def from_leaves(cls, leaves: Iterable[tuple[int, Leaf]]) -> RollupState:
         """A state with these leaves (the meta leaf among them)."""
         state = cls()
         for key, leaf in leaves:
@@ -169,5 +169,5 @@ class State:
         return self._tree
 
 
-GENESIS_ROOT = State.genesis().root()
+GENESIS_ROOT = RollupState.genesis().root()
 """The state root that the rollup contract starts from."""

@@ -18,7 +18,7 @@ from chain.rules.accounts import create_account, deposit, transfer, withdraw
 from chain.rules.channels import close_together, expire, open_channel, redeem, start_close, top_up
 from chain.rules.outcome import OK, Code, Outcome, Rules
 from chain.rules.stakes import BURN_ADDRESS, finish_unstake, slash, stake, unstake
-from chain.state import State
+from chain.state import RollupState
 from chain.txs import (
     TX_SIZES,
     CloseTogether,
@@ -55,7 +55,7 @@ __all__ = [
 InboxReader = Callable[[int], InboxMessage]
 """The L1 inbox message of an index that exists."""
 
-_EXECUTORS: dict[type, Callable[[State, Any, bytes, Rules], Outcome]] = {
+_EXECUTORS: dict[type, Callable[[RollupState, Any, bytes, Rules], Outcome]] = {
     CreateAccount: create_account,
     Transfer: transfer,
     Withdraw: withdraw,
@@ -72,7 +72,7 @@ _EXECUTORS: dict[type, Callable[[State, Any, bytes, Rules], Outcome]] = {
 }
 
 
-def apply(state: State, raw: bytes, rules: Rules) -> Outcome:
+def apply(state: RollupState, raw: bytes, rules: Rules) -> Outcome:
     """Execute one transaction; the state changes only where the code is ``OK``."""
     try:
         tx, signature = decode(raw)
@@ -85,7 +85,7 @@ def apply(state: State, raw: bytes, rules: Rules) -> Outcome:
     return outcome
 
 
-def apply_inbox(state: State, message: InboxMessage, rules: Rules) -> Outcome:
+def apply_inbox(state: RollupState, message: InboxMessage, rules: Rules) -> Outcome:
     """Execute the inbox message at the cursor and move the cursor; an invalid one changes nothing but the cursor."""
     outcome = (
         deposit(state, message)
@@ -99,7 +99,7 @@ def apply_inbox(state: State, message: InboxMessage, rules: Rules) -> Outcome:
 
 
 def execute_frame(
-    state: State, header: BatchHeader, frame: Frame, rules: Rules, inbox: InboxReader, *, is_last: bool
+    state: RollupState, header: BatchHeader, frame: Frame, rules: Rules, inbox: InboxReader, *, is_last: bool
 ) -> Code:
     """Re-execute one frame on the state before it, as a fraud proof does; without ``OK`` nothing changes."""
     mark = state.mark()
@@ -112,7 +112,7 @@ def execute_frame(
 
 
 def execute_body(
-    state: State, header: BatchHeader, body: bytes, rules: Rules, inbox: InboxReader, *, is_last: bool
+    state: RollupState, header: BatchHeader, body: bytes, rules: Rules, inbox: InboxReader, *, is_last: bool
 ) -> Code:
     """Execute a frame's body whatever root it claims to reach; without ``OK`` the caller rolls the state back."""
     open_batch(state, header.l2_time_s)
@@ -125,12 +125,12 @@ def execute_body(
     return code
 
 
-def open_batch(state: State, l2_time_s: int) -> None:
+def open_batch(state: RollupState, l2_time_s: int) -> None:
     """Set the L2 time that holds for a batch, which is what every frame's execution begins with."""
     state.write(META_KEY, replace(state.meta, l2_time_s=l2_time_s))
 
 
-def _execute_inbox_body(state: State, header: BatchHeader, body: bytes, rules: Rules, inbox: InboxReader) -> Code:
+def _execute_inbox_body(state: RollupState, header: BatchHeader, body: bytes, rules: Rules, inbox: InboxReader) -> Code:
     decoded = decode_inbox_body(body)
     if decoded is None:
         return Code.MALFORMED
@@ -144,7 +144,7 @@ def _execute_inbox_body(state: State, header: BatchHeader, body: bytes, rules: R
     return OK
 
 
-def _execute_tx_body(state: State, header: BatchHeader, body: bytes, rules: Rules) -> Code:
+def _execute_tx_body(state: RollupState, header: BatchHeader, body: bytes, rules: Rules) -> Code:
     if state.meta.inbox_cursor != header.inbox_to:
         return Code.INBOX_ORDER
     if not body:

@@ -61,7 +61,7 @@ class TxFormatError(UsageError):
         self.is_unknown_type = is_unknown_type
 
 
-class _Body(msgspec.Struct, frozen=True, gc=False):
+class _TxBody(msgspec.Struct, frozen=True, gc=False):
     """The fields of a transaction in the order in which they are sent."""
 
     KIND: ClassVar[str]
@@ -112,7 +112,7 @@ class _Body(msgspec.Struct, frozen=True, gc=False):
             raise _does_not_fit() from None
 
 
-class _Unsigned(_Body, frozen=True):
+class _Unsigned(_TxBody, frozen=True):
     """A transaction that anyone may send, since nothing in it needs anyone's word."""
 
     def encode(self) -> bytes:
@@ -124,7 +124,7 @@ class _Unsigned(_Body, frozen=True):
         return self._pack()
 
 
-class _Signed(_Body, frozen=True):
+class _Signed(_TxBody, frozen=True):
     """A transaction that ends in a signature over an EIP-712 struct of its fields."""
 
     STRUCT: ClassVar[bytes]

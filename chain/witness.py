@@ -21,7 +21,7 @@ import msgspec
 
 from chain.codec import BatchHeader, Frame, decode_inbox_body, is_inbox_body
 from chain.l1.protocol import InboxMessage
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import InboxReader, Rules, execute_body
 from chain.tree import EMPTY
 from chain.types import META_KEY, Leaf
@@ -51,7 +51,7 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True):
         return b"".join(parts)
 
 
-def build_witness(state: State, header: BatchHeader, frame: Frame, rules: Rules, inbox: InboxReader) -> Witness:
+def build_witness(state: RollupState, header: BatchHeader, frame: Frame, rules: Rules, inbox: InboxReader) -> Witness:
     """The witness of executing a frame on ``state``, whatever code it comes to; the state is left as it was."""
     mark = state.mark()
     with state.recording() as keys:

@@ -28,7 +28,7 @@ from node.values import (
     Prices,
     PullEvent,
     SlashView,
-    Step,
+    WithdrawalStep,
 )
 
 
@@ -171,7 +171,7 @@ class NodeApi(Protocol):
 
     def force_withdraw(
         self, wallet_id: str, amount_nano: int | None, to: str = "", *, wait: bool = True, l1_url: str = ""
-    ) -> AbstractAsyncContextManager[AsyncIterator[Step]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[WithdrawalStep]]:
         """Withdraw past the sequencer, through the L1 inbox, from L1's data alone; each step as it goes.
 
         ``None`` takes the whole balance. Without ``wait`` it ends once the deadline is known. ``l1_url`` is an L1 to
@@ -181,7 +181,7 @@ class NodeApi(Protocol):
 
     def leave(
         self, wallet_id: str, *, freeze: bool = False, wait: bool = True, l1_url: str = ""
-    ) -> AbstractAsyncContextManager[AsyncIterator[Step]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[WithdrawalStep]]:
         """Take everything out of a frozen rollup, from L1's data alone; each step as it goes.
 
         With ``freeze`` a rollup is frozen first, where that is due. Without ``wait`` it ends where a window must pass.

@@ -12,11 +12,11 @@ class StepState(StrEnum):
 
     DOING = "doing"
     WAITING = "waiting"
-    """For time to pass, or for somebody else; ``Step.ready_at_s`` says until when, where that is known."""
+    """For time to pass, or for somebody else; ``WithdrawalStep.ready_at_s`` says until when, where that is known."""
     DONE = "done"
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class WithdrawalStep(msgspec.Struct, frozen=True, kw_only=True):
     """One step as it stands now; a later one with the same key replaces it."""
 
     key: str
@@ -32,17 +32,17 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """The money that this step moves."""
 
 
-def doing(key: str, text: str) -> Step:
+def doing(key: str, text: str) -> WithdrawalStep:
     """A step that begins."""
-    return Step(key=key, state=StepState.DOING, text=text)
+    return WithdrawalStep(key=key, state=StepState.DOING, text=text)
 
 
-def waiting(key: str, text: str, ready_at_s: int | None = None) -> Step:
+def waiting(key: str, text: str, ready_at_s: int | None = None) -> WithdrawalStep:
     """A step that waits."""
-    return Step(key=key, state=StepState.WAITING, text=text, ready_at_s=ready_at_s)
+    return WithdrawalStep(key=key, state=StepState.WAITING, text=text, ready_at_s=ready_at_s)
 
 
-def done(key: str, text: str, *, l1_tx: bytes = b"", amount_nano: int | None = None) -> Step:
+def done(key: str, text: str, *, l1_tx: bytes = b"", amount_nano: int | None = None) -> WithdrawalStep:
     """A step that is behind."""
     shown = "0x" + l1_tx.hex() if l1_tx else ""
-    return Step(key=key, state=StepState.DONE, text=text, l1_tx=shown, amount_nano=amount_nano)
+    return WithdrawalStep(key=key, state=StepState.DONE, text=text, l1_tx=shown, amount_nano=amount_nano)

@@ -12,7 +12,7 @@ from app.cli.common import as_coroutine, chain_option, emit, home_option, json_o
 from app.cli.dollars import Dollars
 from app.cli.node_access import any_node, configured, unlocked_wallet
 from chain.errors import UsageError
-from node.values import Step, StepState, format_usd
+from node.values import StepState, WithdrawalStep, format_usd
 
 _MARKS = {StepState.DOING: "…", StepState.WAITING: "◷", StepState.DONE: "✓"}
 
@@ -32,13 +32,13 @@ class Amount(Dollars):
         return -1 if value == "all" else super().convert(value, param, ctx)
 
 
-def step_line(step: Step) -> str:
+def step_line(step: WithdrawalStep) -> str:
     """One step for a person."""
     tail = f" [{step.l1_tx}]" if step.l1_tx else ""
     return f"{_MARKS[step.state]} {step.text}{_when(step)}{tail}"
 
 
-def _when(step: Step) -> str:
+def _when(step: WithdrawalStep) -> str:
     if step.ready_at_s is None or step.state is StepState.DONE:
         return ""
     from datetime import UTC, datetime
@@ -50,9 +50,9 @@ def _when(step: Step) -> str:
     return f" (at {at:%Y-%m-%d %H:%M:%S} on L1's clock)"
 
 
-async def told(stream: AbstractAsyncContextManager[AsyncIterator[Step]]) -> list[Step]:
+async def told(stream: AbstractAsyncContextManager[AsyncIterator[WithdrawalStep]]) -> list[WithdrawalStep]:
     """Print each step on stderr as it goes; returns the last state of every step."""
-    latest: dict[str, Step] = {}
+    latest: dict[str, WithdrawalStep] = {}
     async with stream as steps:
         async for step in steps:
             latest[step.key] = step

@@ -8,12 +8,12 @@ from chain.l1.protocol import InboxMessage
 from chain.rules.moves import check_free, check_signer, credit, spend, withdraw_to
 from chain.rules.outcome import DONE, OK, Code, Outcome, Rules
 from chain.signing import ZERO_ADDRESS
-from chain.state import State
+from chain.state import RollupState
 from chain.txs import CreateAccount, Transfer, Withdraw
 from chain.types import MAX_U128, META_KEY, Account, account_key
 
 
-def deposit(state: State, message: InboxMessage) -> Outcome:
+def deposit(state: RollupState, message: InboxMessage) -> Outcome:
     """Credit what L1 took in, to the account that the message hints at, or to a new one."""
     meta = state.meta
     supply = meta.supply_nano + message.amount_nano
@@ -36,7 +36,7 @@ def deposit(state: State, message: InboxMessage) -> Outcome:
     return Outcome(OK, number)
 
 
-def create_account(state: State, tx: CreateAccount, _signature: bytes, _rules: Rules) -> Outcome:
+def create_account(state: RollupState, tx: CreateAccount, _signature: bytes, _rules: Rules) -> Outcome:
     """Give an owner the next account."""
     meta = state.meta
     number = meta.next_account
@@ -50,7 +50,7 @@ def create_account(state: State, tx: CreateAccount, _signature: bytes, _rules: R
     return Outcome(OK, number)
 
 
-def transfer(state: State, tx: Transfer, signature: bytes, rules: Rules) -> Outcome:
+def transfer(state: RollupState, tx: Transfer, signature: bytes, rules: Rules) -> Outcome:
     """Move money from one account to another."""
     sender = state.account(tx.sender)
     if sender is None:
@@ -63,7 +63,7 @@ def transfer(state: State, tx: Transfer, signature: bytes, rules: Rules) -> Outc
     return DONE if code is OK else Outcome(code)
 
 
-def withdraw(state: State, tx: Withdraw, signature: bytes, rules: Rules) -> Outcome:
+def withdraw(state: RollupState, tx: Withdraw, signature: bytes, rules: Rules) -> Outcome:
     """Take money out of an account, to be claimed on L1."""
     sender = state.account(tx.sender)
     if sender is None:

@@ -6,12 +6,12 @@ from msgspec.structs import replace
 
 from chain.rules.moves import check_free, check_signer, credit, spend
 from chain.rules.outcome import DONE, OK, Code, Outcome, Rules
-from chain.state import State
+from chain.state import RollupState
 from chain.txs import CloseTogether, Expire, OpenChannel, Redeem, StartClose, TopUp
 from chain.types import MAX_U64, MAX_U128, META_KEY, Channel, channel_key
 
 
-def open_channel(state: State, tx: OpenChannel, signature: bytes, rules: Rules) -> Outcome:
+def open_channel(state: RollupState, tx: OpenChannel, signature: bytes, rules: Rules) -> Outcome:
     """Put money into a new channel to a payee."""
     sender = state.account(tx.sender)
     if sender is None:
@@ -38,7 +38,7 @@ def open_channel(state: State, tx: OpenChannel, signature: bytes, rules: Rules) 
     return Outcome(OK, number)
 
 
-def top_up(state: State, tx: TopUp, signature: bytes, rules: Rules) -> Outcome:
+def top_up(state: RollupState, tx: TopUp, signature: bytes, rules: Rules) -> Outcome:
     """Put more money into a channel of the payer's own."""
     channel = state.channel(tx.channel)
     if channel is None or channel.closing_at_s or channel.is_over(state.meta.l2_time_s):
@@ -58,7 +58,7 @@ def top_up(state: State, tx: TopUp, signature: bytes, rules: Rules) -> Outcome:
     return DONE
 
 
-def redeem(state: State, tx: Redeem, signature: bytes, rules: Rules) -> Outcome:
+def redeem(state: RollupState, tx: Redeem, signature: bytes, rules: Rules) -> Outcome:
     """Pay the payee what a voucher of the channel's signer says, less what was redeemed before."""
     channel = state.channel(tx.channel)
     if channel is None or channel.is_over(state.meta.l2_time_s):
@@ -72,7 +72,7 @@ def redeem(state: State, tx: Redeem, signature: bytes, rules: Rules) -> Outcome:
     return Outcome(credit(state, channel.payee, tx.cumulative_nano - channel.redeemed_nano))
 
 
-def close_together(state: State, tx: CloseTogether, signature: bytes, rules: Rules) -> Outcome:
+def close_together(state: RollupState, tx: CloseTogether, signature: bytes, rules: Rules) -> Outcome:
     """End a channel as its payee agrees, and give the rest back to the payer."""
     channel = state.channel(tx.channel)
     if channel is None:
@@ -88,7 +88,7 @@ def close_together(state: State, tx: CloseTogether, signature: bytes, rules: Rul
     return _end_channel(state, tx.channel, channel)
 
 
-def start_close(state: State, tx: StartClose, signature: bytes, rules: Rules) -> Outcome:
+def start_close(state: RollupState, tx: StartClose, signature: bytes, rules: Rules) -> Outcome:
     """Begin to end a channel without its payee, who may redeem until the delay is over."""
     channel = state.channel(tx.channel)
     if channel is None or channel.closing_at_s or channel.is_over(state.meta.l2_time_s):
@@ -108,7 +108,7 @@ def start_close(state: State, tx: StartClose, signature: bytes, rules: Rules) ->
     return DONE
 
 
-def expire(state: State, tx: Expire, _signature: bytes, _rules: Rules) -> Outcome:
+def expire(state: RollupState, tx: Expire, _signature: bytes, _rules: Rules) -> Outcome:
     """End a channel that is over; anyone may ask for it."""
     channel = state.channel(tx.channel)
     if channel is None:
@@ -118,6 +118,6 @@ def expire(state: State, tx: Expire, _signature: bytes, _rules: Rules) -> Outcom
     return _end_channel(state, tx.channel, channel)
 
 
-def _end_channel(state: State, channel_id: int, channel: Channel) -> Outcome:
+def _end_channel(state: RollupState, channel_id: int, channel: Channel) -> Outcome:
     state.write(channel_key(channel_id), None)
     return Outcome(credit(state, channel.payer, channel.deposit_nano - channel.redeemed_nano))

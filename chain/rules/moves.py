@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from chain.rules.outcome import OK, Code, Outcome
 from chain.signing import is_malleable, recover
-from chain.state import State
+from chain.state import RollupState
 from chain.types import MAX_U64, MAX_U128, META_KEY, REGION_CAPACITY, Account, Withdrawal, account_key, withdrawal_key
 
 
@@ -17,14 +17,14 @@ def check_signer(address: bytes, digest: bytes, signature: bytes) -> Code:
     return Code.MALLEABLE_SIGNATURE if is_malleable(signature) else Code.BAD_SIGNATURE
 
 
-def check_free(state: State, number: int, key: int) -> Code:
+def check_free(state: RollupState, number: int, key: int) -> Code:
     """Whether the number that an allocation would get is in its region and names nothing yet."""
     if number >= REGION_CAPACITY:
         return Code.OVERFLOW
     return OK if state.leaf(key) is None else Code.BAD_ALLOCATION
 
 
-def spend(state: State, number: int, account: Account, amount_nano: int, fee_nano: int) -> Code:
+def spend(state: RollupState, number: int, account: Account, amount_nano: int, fee_nano: int) -> Code:
     """Take amount and fee from an account, count its nonce, and put the fee into the pool."""
     if amount_nano + fee_nano > account.balance_nano:
         return Code.OVERDRAFT
@@ -39,7 +39,7 @@ def spend(state: State, number: int, account: Account, amount_nano: int, fee_nan
     return OK
 
 
-def credit(state: State, number: int, amount_nano: int) -> Code:
+def credit(state: RollupState, number: int, amount_nano: int) -> Code:
     """Add money to an account."""
     account = state.account(number)
     if account is None:
@@ -51,14 +51,14 @@ def credit(state: State, number: int, amount_nano: int) -> Code:
     return OK
 
 
-def change_account(state: State, number: int, **changes: int) -> None:
+def change_account(state: RollupState, number: int, **changes: int) -> None:
     """Write fields of an account that exists."""
     account = state.account(number)
     assert account is not None
     state.write(account_key(number), replace(account, **changes))
 
 
-def withdraw_to(state: State, recipient: bytes, amount_nano: int) -> Outcome:
+def withdraw_to(state: RollupState, recipient: bytes, amount_nano: int) -> Outcome:
     """Keep a withdrawal under the next number."""
     meta = state.meta
     number = meta.next_withdrawal

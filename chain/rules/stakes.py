@@ -5,7 +5,7 @@ from __future__ import annotations
 from chain.rules.moves import change_account, check_signer, credit, spend, withdraw_to
 from chain.rules.outcome import DONE, OK, Code, Outcome, Rules
 from chain.signing import is_malleable, recover
-from chain.state import State
+from chain.state import RollupState
 from chain.txs import FinishUnstake, Slash, Stake, Unstake
 from chain.types import MAX_U64, MAX_U128
 
@@ -13,7 +13,7 @@ BURN_ADDRESS = bytes.fromhex("000000000000000000000000000000000000dead")
 """Nobody's: what a slash burns is withdrawn to it, so that the money stays counted."""
 
 
-def stake(state: State, tx: Stake, signature: bytes, rules: Rules) -> Outcome:
+def stake(state: RollupState, tx: Stake, signature: bytes, rules: Rules) -> Outcome:
     """Put money of an account behind the receipts that its owner signs."""
     sender = state.account(tx.sender)
     if sender is None:
@@ -32,7 +32,7 @@ def stake(state: State, tx: Stake, signature: bytes, rules: Rules) -> Outcome:
     return DONE
 
 
-def unstake(state: State, tx: Unstake, signature: bytes, rules: Rules) -> Outcome:
+def unstake(state: RollupState, tx: Unstake, signature: bytes, rules: Rules) -> Outcome:
     """Begin to take out a part of a stake; it stays slashable until the delay is over."""
     sender = state.account(tx.sender)
     if sender is None:
@@ -57,7 +57,7 @@ def unstake(state: State, tx: Unstake, signature: bytes, rules: Rules) -> Outcom
     return DONE
 
 
-def finish_unstake(state: State, tx: FinishUnstake, _signature: bytes, _rules: Rules) -> Outcome:
+def finish_unstake(state: RollupState, tx: FinishUnstake, _signature: bytes, _rules: Rules) -> Outcome:
     """Give back what was unstaked; anyone may ask for it."""
     account = state.account(tx.sender)
     if account is None:
@@ -71,7 +71,7 @@ def finish_unstake(state: State, tx: FinishUnstake, _signature: bytes, _rules: R
     return DONE
 
 
-def slash(state: State, tx: Slash, _signature: bytes, rules: Rules) -> Outcome:
+def slash(state: RollupState, tx: Slash, _signature: bytes, rules: Rules) -> Outcome:
     """Take a provider's stake for two receipts that contradict each other: half to the reporter, half to nobody."""
     provider = state.account(tx.provider)
     if provider is None:

@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from chain.errors import IdlewattError
-from chain.sequencer.store import Statement, Store, finalize_leaves, insert_event, put_final_leaf, read_leaf, set_fact
-from chain.state import State
+from chain.sequencer.store import (
+    SequencerStore,
+    Statement,
+    finalize_leaves,
+    insert_event,
+    put_final_leaf,
+    read_leaf,
+    set_metadata,
+)
+from chain.state import RollupState
 from chain.types import META_KEY, Meta
 
 
 class FinalState:
     """A second state tree that follows finality, batch by batch, from the leaves each batch wrote."""
 
-    def __init__(self, state: State, count: int) -> None:
+    def __init__(self, state: RollupState, count: int) -> None:
         self.state = state
         self.count = count
         """How many batches are final."""
 
     @classmethod
-    async def load(cls, store: Store) -> FinalState:
+    async def load(cls, store: SequencerStore) -> FinalState:
         """Read it from the database, which gets the genesis state if it has none."""
-        fact = await store.fact("final_count")
+        fact = await store.metadata("final_count")
         if fact is None:
-            await store.commit([put_final_leaf(META_KEY, Meta().encode()), set_fact("final_count", bytes(8))])
+            await store.commit([put_final_leaf(META_KEY, Meta().encode()), set_metadata("final_count", bytes(8))])
         leaves = [(key, read_leaf(data)) for key, data in await store.final_leaves()]
-        return cls(State.from_leaves(leaves), int.from_bytes(fact or b"", "big"))
+        return cls(RollupState.from_leaves(leaves), int.from_bytes(fact or b"", "big"))
 
-    async def advance(self, store: Store, count: int, at_s: int) -> None:
+    async def advance(self, store: SequencerStore, count: int, at_s: int) -> None:
         """Take in every batch below ``count``, durable batch by batch.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chain.sequencer.ledger import Ledger
+from chain.sequencer.ledger import SequencerLedger
 
 
 class Finality:
@@ -12,7 +12,7 @@ class Finality:
         ledger: Whose final state moves on.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: SequencerLedger) -> None:
         self._ledger = ledger
 
     async def is_due(self) -> bool:

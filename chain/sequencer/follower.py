@@ -11,9 +11,9 @@ from chain.retry import retry
 from chain.sequencer.finality import Finality
 from chain.sequencer.inbox import InboxReader
 from chain.sequencer.leadership import Leadership
-from chain.sequencer.ledger import Ledger
+from chain.sequencer.ledger import SequencerLedger
 from chain.sequencer.poster import Poster
-from chain.sequencer.store import StoreError
+from chain.sequencer.store import SequencerStoreError
 
 log = get_logger(__name__)
 
@@ -30,7 +30,7 @@ class L1Follower:
     """
 
     def __init__(
-        self, ledger: Ledger, inbox: InboxReader, leadership: Leadership, finality: Finality, poster: Poster
+        self, ledger: SequencerLedger, inbox: InboxReader, leadership: Leadership, finality: Finality, poster: Poster
     ) -> None:
         self._ledger = ledger
         self._inbox = inbox
@@ -51,7 +51,7 @@ class L1Follower:
         while True:
             await retry(
                 self._look_when_due,
-                on=(ChainUnavailableError, ChainRejectedError, StoreError),
+                on=(ChainUnavailableError, ChainRejectedError, SequencerStoreError),
                 wait_s=config.retry_s,
                 max_wait_s=config.max_retry_s,
                 on_failure=lambda error: log.warning("l1_follow_failed", error=error.line()),

@@ -28,7 +28,7 @@ from chain.sequencer.store import (
     widen_batch,
     write_leaf,
 )
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import Code, Outcome, Rules, apply, apply_inbox, open_batch
 from chain.txs import CloseTogether, Expire, TxFormatError, decode, inbox_tx_id, kind_of, tx_id
 from chain.types import Account, Channel, Leaf, Region
@@ -39,7 +39,7 @@ _ENDING = frozenset({CloseTogether.KIND, Expire.KIND})
 """Kinds that remove a channel; who owns what changes with these and with what allocates a number."""
 
 
-class Refused(IdlewattError):
+class TxRefusedError(IdlewattError):
     """A transaction that was not executed."""
 
     default_code = "refused"
@@ -52,7 +52,7 @@ class Refused(IdlewattError):
 class Head:
     """The newest L2 state and the batch that is filling."""
 
-    def __init__(self, rules: Rules, state: State, *, next_sequence: int, next_batch: int) -> None:
+    def __init__(self, rules: Rules, state: RollupState, *, next_sequence: int, next_batch: int) -> None:
         self.rules = rules
         self.state = state
         self.next_sequence = next_sequence
@@ -106,7 +106,7 @@ class Head:
         outcome = apply(state, raw, self.rules)
         if outcome.code is not _OK:
             state.rollback(mark)
-            raise Refused(outcome.code)
+            raise TxRefusedError(outcome.code)
         if before is not None:
             if batch is None:
                 batch = self._open(before)

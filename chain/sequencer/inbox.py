@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chain.l1.protocol import InboxMessage
-from chain.sequencer.ledger import Ledger
+from chain.sequencer.ledger import SequencerLedger
 
 PAGE_MESSAGES = 256
 
@@ -17,7 +17,7 @@ class InboxReader:
         ledger: What it executes on.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: SequencerLedger) -> None:
         self._ledger = ledger
         self._is_read = False
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from chain.l1.protocol import MIN_BOND_WEI
 from chain.logs import get_logger
 from chain.sequencer.inbox import InboxReader
-from chain.sequencer.ledger import Ledger
+from chain.sequencer.ledger import SequencerLedger
 
 log = get_logger(__name__)
 
 
 class Leadership:
-    """Keeps ``Ledger.leads`` as L1 has it.
+    """Keeps ``SequencerLedger.leads`` as L1 has it.
 
     Args:
         ledger: Whose it is.
         inbox: Read again when that changes, since only a leader executes it.
     """
 
-    def __init__(self, ledger: Ledger, inbox: InboxReader) -> None:
+    def __init__(self, ledger: SequencerLedger, inbox: InboxReader) -> None:
         self._ledger = ledger
         self._inbox = inbox
 

@@ -17,13 +17,13 @@ from chain.sequencer.clock import L1Clock
 from chain.sequencer.config import SequencerConfig
 from chain.sequencer.final import FinalState
 from chain.sequencer.head import Head
-from chain.sequencer.store import Statement, Store, TxRow, read_leaf, set_fact
+from chain.sequencer.store import SequencerStore, Statement, TxRow, read_leaf, set_metadata
 from chain.signing import keccak256
-from chain.state import GENESIS_ROOT, State
+from chain.state import GENESIS_ROOT, RollupState
 from chain.stf import Rules
 
 
-class Ledger:
+class SequencerLedger:
     """One rollup's state at one sequencer; ``open`` makes it.
 
     Args:
@@ -42,7 +42,7 @@ class Ledger:
         l1: RollupL1,
         config: SequencerConfig,
         deployment: Deployment,
-        store: Store,
+        store: SequencerStore,
         final: FinalState,
         head: Head,
         monotonic: Callable[[], float] = time.monotonic,
@@ -73,7 +73,7 @@ class Ledger:
     @classmethod
     async def open(
         cls, l1: RollupL1, db_path: Path, config: SequencerConfig, monotonic: Callable[[], float] = time.monotonic
-    ) -> Ledger:
+    ) -> SequencerLedger:
         """Open the database and read the head from it.
 
         Raises:
@@ -84,7 +84,7 @@ class Ledger:
         deployment = await l1.deployment()
         if deployment.genesis_root != GENESIS_ROOT:
             raise ChainRejectedError("This rollup starts from another genesis state.", code="foreign_chain")
-        store = await Store.open(db_path)
+        store = await SequencerStore.open(db_path)
         try:
             await _check_deployment(store, deployment_id(deployment))
             final = await FinalState.load(store)
@@ -170,10 +170,10 @@ def deployment_id(deployment: Deployment) -> bytes:
     return keccak256(deployment.l1_chain_id.to_bytes(32, "big") + deployment.rollup_address + deployment.block_hash)
 
 
-async def _check_deployment(store: Store, identity: bytes) -> None:
-    known = await store.fact("deployment")
+async def _check_deployment(store: SequencerStore, identity: bytes) -> None:
+    known = await store.metadata("deployment")
     if known is None:
-        await store.commit([set_fact("deployment", identity)])
+        await store.commit([set_metadata("deployment", identity)])
     elif known != identity:
         raise ChainRejectedError(
             "The sequencer's database belongs to another deployment of the rollup.",
@@ -182,7 +182,7 @@ async def _check_deployment(store: Store, identity: bytes) -> None:
         )
 
 
-async def _read_head(store: Store, final_count: int, rules: Rules) -> Head:
+async def _read_head(store: SequencerStore, final_count: int, rules: Rules) -> Head:
     """The final state, with every later batch on top of it."""
     leaves = dict(await store.final_leaves())
     for key, data in await store.batch_leaves(final_count, 2**62):
@@ -190,7 +190,7 @@ async def _read_head(store: Store, final_count: int, rules: Rules) -> Head:
             leaves.pop(key, None)
         else:
             leaves[key] = data
-    state = State.from_leaves((key, read_leaf(data)) for key, data in leaves.items())
+    state = RollupState.from_leaves((key, read_leaf(data)) for key, data in leaves.items())
     open_row = await store.open_batch()
     next_batch = open_row.batch_id if open_row else await store.batch_count()
     head = Head(rules, state, next_sequence=await store.next_sequence(), next_batch=next_batch)

@@ -9,8 +9,8 @@ from chain.logs import get_logger
 from chain.money import format_usd
 from chain.retry import retry
 from chain.sequencer.finality import Finality
-from chain.sequencer.ledger import Ledger
-from chain.sequencer.store import StoreError, WithdrawalRow, insert_event, mark_claimed
+from chain.sequencer.ledger import SequencerLedger
+from chain.sequencer.store import SequencerStoreError, WithdrawalRow, insert_event, mark_claimed
 from chain.types import withdrawal_key
 
 log = get_logger(__name__)
@@ -26,7 +26,7 @@ class Operator:
         finality: Knows what is final.
     """
 
-    def __init__(self, ledger: Ledger, finality: Finality) -> None:
+    def __init__(self, ledger: SequencerLedger, finality: Finality) -> None:
         self._ledger = ledger
         self._finality = finality
         self._refused: set[int] = set()
@@ -37,7 +37,7 @@ class Operator:
         while True:
             await retry(
                 self.step,
-                on=(ChainUnavailableError, ChainRejectedError, StoreError),
+                on=(ChainUnavailableError, ChainRejectedError, SequencerStoreError),
                 wait_s=config.retry_s,
                 max_wait_s=config.max_retry_s,
                 on_failure=lambda error: log.warning("operator_step_failed", error=error.line()),

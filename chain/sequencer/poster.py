@@ -10,9 +10,9 @@ from chain.logs import get_logger
 from chain.retry import retry
 from chain.sequencer import refusals
 from chain.sequencer.leadership import Leadership
-from chain.sequencer.ledger import Ledger
+from chain.sequencer.ledger import SequencerLedger
 from chain.sequencer.realign import Realigner, is_same
-from chain.sequencer.store import BatchRow, StoreError, insert_event, mark_posted
+from chain.sequencer.store import BatchRow, SequencerStoreError, insert_event, mark_posted
 
 log = get_logger(__name__)
 
@@ -34,7 +34,7 @@ class Poster:
         leadership: Knows who may post.
     """
 
-    def __init__(self, ledger: Ledger, realigner: Realigner, leadership: Leadership) -> None:
+    def __init__(self, ledger: SequencerLedger, realigner: Realigner, leadership: Leadership) -> None:
         self._ledger = ledger
         self._realigner = realigner
         self._leadership = leadership
@@ -77,7 +77,7 @@ class Poster:
         while True:
             await retry(
                 self._post_when_due,
-                on=(ChainUnavailableError, ChainRejectedError, StoreError),
+                on=(ChainUnavailableError, ChainRejectedError, SequencerStoreError),
                 wait_s=config.retry_s,
                 max_wait_s=config.max_retry_s,
                 on_failure=lambda error: log.warning("batch_posting_failed", error=error.line()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from chain.errors import ChainRejectedError
-from chain.sequencer.ledger import Ledger, deployment_id
+from chain.sequencer.ledger import SequencerLedger, deployment_id
 from chain.sequencer.store import BatchRow, TxRow, WithdrawalRow
 from chain.signing import checksum_address
 from chain.types import account_key, channel_key, withdrawal_key
@@ -51,7 +51,7 @@ class Queries:
         ledger: What is read.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: SequencerLedger) -> None:
         self._ledger = ledger
 
     def info(self, *, l1_rpc_url: str, has_faucet: bool) -> ChainInfo:

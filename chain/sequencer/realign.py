@@ -16,13 +16,13 @@ from chain.l1.protocol import PostedBatch
 from chain.logs import get_logger
 from chain.replay import ReplayedBatch, Replayer, ReplayError, replay_l1
 from chain.sequencer import refusals
-from chain.sequencer.head import Refused
+from chain.sequencer.head import TxRefusedError
 from chain.sequencer.inbox import InboxReader
-from chain.sequencer.ledger import Ledger
+from chain.sequencer.ledger import SequencerLedger
 from chain.sequencer.store import (
     BatchRow,
+    SequencerStoreError,
     Statement,
-    StoreError,
     drop_set_aside,
     insert_event,
     mark_posted,
@@ -52,7 +52,7 @@ class Realigner:
         inbox: Reads the inbox, which transactions that are executed again come behind.
     """
 
-    def __init__(self, ledger: Ledger, inbox: InboxReader) -> None:
+    def __init__(self, ledger: SequencerLedger, inbox: InboxReader) -> None:
         self._ledger = ledger
         self._inbox = inbox
         self._settled = asyncio.Event()
@@ -153,7 +153,9 @@ class Realigner:
     async def _own(self, batch_id: int) -> BatchRow:
         row = await self._ledger.store.batch(batch_id, with_blob=True)
         if row is None or row.blob is None:
-            raise StoreError(f"The database lacks batch {batch_id}.", fix="Move it away to rebuild it from L1.")
+            raise SequencerStoreError(
+                f"The database lacks batch {batch_id}.", fix="Move it away to rebuild it from L1."
+            )
         return row
 
     async def _knows_inbox(self, from_batch: int) -> bool:
@@ -223,7 +225,7 @@ class Realigner:
             return []  # what it promised is there: somebody else's batch made the account
         try:
             ledger.execute(raw)
-        except Refused as error:
+        except TxRefusedError as error:
             if await ledger.store.tx(tx_id(raw)) is not None:
                 return []  # L1's history has it too, or its sender handed it in again
             l2_tx = "0x" + tx_id(raw).hex()

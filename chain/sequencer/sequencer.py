@@ -20,10 +20,10 @@ from chain.sequencer import refusals
 from chain.sequencer.config import SequencerConfig
 from chain.sequencer.finality import Finality
 from chain.sequencer.follower import L1Follower
-from chain.sequencer.head import Head, Refused
+from chain.sequencer.head import Head, TxRefusedError
 from chain.sequencer.inbox import InboxReader
 from chain.sequencer.leadership import Leadership
-from chain.sequencer.ledger import Ledger
+from chain.sequencer.ledger import SequencerLedger
 from chain.sequencer.operator import Operator
 from chain.sequencer.poster import Poster
 from chain.sequencer.queries import Queries, soft_receipt
@@ -70,7 +70,7 @@ class Sequencer:
         self._executing: dict[bytes, asyncio.Future[TxRow]] = {}
         self._creations: deque[float] = deque()
         self._main: asyncio.Task[None] | None = None
-        self.ledger: Ledger
+        self.ledger: SequencerLedger
         self.queries: Queries
         self.realigner: Realigner
         self.poster: Poster
@@ -92,7 +92,7 @@ class Sequencer:
             ChainRejectedError: If the database belongs to another chain, or L1 holds batches that contradict it.
             StoreError: If the database can't be used.
         """
-        ledger = await Ledger.open(self.l1, self._db_path, self.config, self._monotonic)
+        ledger = await SequencerLedger.open(self.l1, self._db_path, self.config, self._monotonic)
         inbox, finality = InboxReader(ledger), Finality(ledger)
         leadership = Leadership(ledger, inbox)
         self.ledger = ledger
@@ -280,7 +280,7 @@ class Sequencer:
             try:
                 self._check_creation(raw)
                 results.append(self.ledger.execute(raw))
-            except Refused as error:
+            except TxRefusedError as error:
                 results.append(refusals.refusal(error.tx_code))
             except ChainRejectedError as error:
                 results.append(error)

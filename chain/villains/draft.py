@@ -9,12 +9,12 @@ from msgspec.structs import replace
 from chain.codec import MAX_FRAME_ITEMS, BatchHeader, Frame, encode_batch, encode_inbox_body, is_inbox_body
 from chain.l1.protocol import InboxMessage
 from chain.signing import address_of, keccak256, sign_digest
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import Code, Rules, apply, execute_body, open_batch
 from chain.txs import TX_SIZES, CreateAccount, OpenChannel, Redeem, Stake, Transfer
 from chain.types import Account, Channel, account_key, channel_key
 
-Effect = Callable[[State], None]
+Effect = Callable[[RollupState], None]
 """What a forged frame does to the villain's state, whatever the rules say."""
 
 
@@ -30,7 +30,7 @@ class Draft:
     """
 
     def __init__(
-        self, state: State, header: BatchHeader, rules: Rules, messages: Mapping[int, InboxMessage], key: bytes
+        self, state: RollupState, header: BatchHeader, rules: Rules, messages: Mapping[int, InboxMessage], key: bytes
     ) -> None:
         self.state = state
         self.header = header
@@ -84,7 +84,7 @@ class Draft:
     def obey(self, body: bytes) -> Effect:
         """The effect that a body has by the rules, to which a villain may add one."""
 
-        def effect(state: State) -> None:
+        def effect(state: RollupState) -> None:
             execute_body(state, self.header, body, self.rules, self.messages.__getitem__, is_last=False)
 
         return effect
@@ -160,7 +160,7 @@ def inbox_bodies(start: int, end: int) -> list[bytes]:
     return [encode_inbox_body(first, min(MAX_FRAME_ITEMS, end - first)) for first in range(start, end, MAX_FRAME_ITEMS)]
 
 
-def pay(state: State, sender: int, receiver: int, amount_nano: int) -> None:
+def pay(state: RollupState, sender: int, receiver: int, amount_nano: int) -> None:
     """Move money, as far as there is any; the sender's nonce stays, so that it notices nothing at once."""
     account = state.account(sender)
     if account is not None:
@@ -169,7 +169,7 @@ def pay(state: State, sender: int, receiver: int, amount_nano: int) -> None:
     mint(state, receiver, amount_nano)
 
 
-def mint(state: State, receiver: int, amount_nano: int) -> None:
+def mint(state: RollupState, receiver: int, amount_nano: int) -> None:
     """Credit money that comes from nowhere."""
     account = state.account(receiver)
     if account is not None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from chain.codec import MAX_FRAME_ITEMS, BatchHeader, decode_inbox_body, encode_inbox_body, is_inbox_body
 from chain.signing import SECP256K1_N, keccak256
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import Code
 from chain.txs import (
     CreateAccount,
@@ -97,7 +97,7 @@ def _bad_allocation(draft: Draft) -> None:
     first, second = (CreateAccount(keccak256(name)[:20]).encode() for name in (b"first", b"second"))
     taken = draft.state.meta.next_account + 1
 
-    def fill(state: State) -> None:
+    def fill(state: RollupState) -> None:
         state.write(account_key(taken), Account(owner=keccak256(b"in the way")[:20], balance_nano=LOOT_NANO))
 
     draft.lie(first, _both(draft.obey(first), fill))
@@ -188,7 +188,7 @@ def _wrong_voucher(draft: Draft) -> None:
     cumulative = min(max(channel.deposit_nano, channel.redeemed_nano + 1), MAX_U64)
     owed = cumulative - channel.redeemed_nano
 
-    def redeem(state: State) -> None:
+    def redeem(state: RollupState) -> None:
         state.write(channel_key(channel_id), replace(channel, redeemed_nano=cumulative))
         mint(state, channel.payee, owed)
 
@@ -201,7 +201,7 @@ def _early_expire(draft: Draft) -> None:
     channel = draft.state.channel(channel_id)
     assert channel is not None
 
-    def expire(state: State) -> None:
+    def expire(state: RollupState) -> None:
         state.write(channel_key(channel_id), None)
         mint(state, channel.payer, channel.deposit_nano - channel.redeemed_nano)
 
@@ -219,7 +219,7 @@ def _bad_slash(draft: Draft) -> None:
     victim, me = draft.victim(), draft.me()
     staked = draft.account(victim).stake_nano
 
-    def slash(state: State) -> None:
+    def slash(state: RollupState) -> None:
         account = draft.account(victim)
         state.write(account_key(victim), replace(account, stake_nano=0, unlocking_nano=0, unlock_at_s=0))
         mint(state, me, staked)
@@ -236,7 +236,7 @@ def _overflow(draft: Draft) -> None:
         draft.send(draft.signed(Stake(me, min(balance, MAX_U64), 0), me))
     staked = draft.account(me).stake_nano
 
-    def slash(state: State) -> None:
+    def slash(state: RollupState) -> None:
         state.write(account_key(me), replace(draft.account(me), stake_nano=0, balance_nano=staked // 2))
 
     draft.lie(_slash(draft, me, me).encode(), slash)
@@ -338,7 +338,7 @@ def _minting(receiver: int) -> Effect:
 
 
 def _both(*effects: Effect) -> Effect:
-    def effect(state: State) -> None:
+    def effect(state: RollupState) -> None:
         for one in effects:
             one(state)
 

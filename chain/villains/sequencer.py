@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from chain.codec import Batch, decode_batch, is_inbox_body
+from chain.codec import BatchData, decode_batch, is_inbox_body
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.l1.connection import checksum
 from chain.l1.protocol import Deployment, InboxMessage, PostedBatch
@@ -14,7 +14,7 @@ from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.logs import get_logger
 from chain.replay import Replayer, ReplayError, replay_l1, rules_of
 from chain.signing import address_of
-from chain.state import State
+from chain.state import RollupState
 from chain.types import MAX_U64
 from chain.villains.draft import Draft, inbox_bodies
 from chain.villains.kinds import Villain
@@ -45,7 +45,7 @@ class VillainL1(JsonRpcRollupL1):
         self._key = operator_key
         self._honest: dict[int, PostedBatch] = {}
         self._replayer = Replayer(rules_of(deployment))
-        self._shadow: State | None = None
+        self._shadow: RollupState | None = None
         self.lied_at: int | None = None
         """The batch in which it began to misbehave."""
         self._posted_root: bytes | None = None
@@ -84,7 +84,7 @@ class VillainL1(JsonRpcRollupL1):
         if self._shadow is None:
             if batch_id < standing or not await self._is_time(batch):
                 return await super().submit_batch(batch_id, prev_root, blob)
-            self._shadow, self.lied_at = State.from_leaves(self._replayer.state.items()), batch_id
+            self._shadow, self.lied_at = RollupState.from_leaves(self._replayer.state.items()), batch_id
             log.warning("misbehaviour_started", villain=self._villain.name, batch=batch_id, does=self._villain.does)
         if self._villain.stalls:
             raise ChainUnavailableError("This sequencer stalls on purpose.")
@@ -92,7 +92,7 @@ class VillainL1(JsonRpcRollupL1):
         self._honest[batch_id] = replace(posted, prev_root=prev_root, blob=blob, post_root=batch.frames[-1].post_root)
         return self._honest[batch_id]
 
-    async def _is_time(self, batch: Batch) -> bool:
+    async def _is_time(self, batch: BatchData) -> bool:
         """Whether there is somebody to rob, and the props are in place."""
         try:
             async for _ in replay_l1(self, replayer=self._replayer):
@@ -110,7 +110,7 @@ class VillainL1(JsonRpcRollupL1):
         message_count = batch.header.inbox_to - state.meta.inbox_cursor
         return bool(accounts) and message_count >= self._villain.needs_messages
 
-    async def _post_forged(self, shadow: State, batch_id: int, batch: Batch) -> PostedBatch:
+    async def _post_forged(self, shadow: RollupState, batch_id: int, batch: BatchData) -> PostedBatch:
         is_first = batch_id == self.lied_at
         cursor = shadow.meta.inbox_cursor
         header, bodies = batch.header, inbox_bodies(cursor, batch.header.inbox_to)

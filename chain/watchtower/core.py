@@ -22,7 +22,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     freeze_delay_s: int
 
 
-class Sight(msgspec.Struct, frozen=True, kw_only=True):
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """What L1 shows now."""
 
     l1_block: int
@@ -70,7 +70,7 @@ class Follow(msgspec.Struct, frozen=True):
     batch_id: int
 
 
-class Close(msgspec.Struct, frozen=True):
+class CloseDispute(msgspec.Struct, frozen=True):
     """The disputed batch doesn't stand any more."""
 
 
@@ -78,7 +78,7 @@ class GiveUp(msgspec.Struct, frozen=True):
     """The disputed batch is final: no proof can reach it."""
 
 
-class Commit(msgspec.Struct, frozen=True):
+class CommitProof(msgspec.Struct, frozen=True):
     """Announce the proof."""
 
 
@@ -88,7 +88,7 @@ class Wait(msgspec.Struct, frozen=True):
     until_block: int
 
 
-class Reveal(msgspec.Struct, frozen=True):
+class RevealProof(msgspec.Struct, frozen=True):
     """Show the proof."""
 
 
@@ -100,52 +100,52 @@ class Rest(msgspec.Struct, frozen=True):
     """Nothing is to be done."""
 
 
-Step = Rewind | Follow | Close | GiveUp | Commit | Wait | Reveal | Freeze | Rest
+Action = Rewind | Follow | CloseDispute | GiveUp | CommitProof | Wait | RevealProof | Freeze | Rest
 
 
-def decide(sight: Sight, known: Known, policy: Policy) -> Step:
+def decide(observed: Observation, known: Known, policy: Policy) -> Action:
     """The next step; the same look at the same knowledge always gives the same one."""
-    if sight.batch_count < known.verified or sight.tip_hash != known.tip_hash:
+    if observed.batch_count < known.verified or observed.tip_hash != known.tip_hash:
         return Rewind()
     dispute = known.dispute
-    if dispute is not None and sight.disputed != dispute.identity:
-        return Close()
-    if policy.freezes and is_freezable(sight, known, policy):
+    if dispute is not None and observed.disputed != dispute.identity:
+        return CloseDispute()
+    if policy.freezes and is_freezable(observed, known, policy):
         return Freeze()
     if dispute is not None:
-        return _pursue(dispute, sight, policy)
-    return Follow(known.verified) if sight.batch_count > known.verified else Rest()
+        return _pursue(dispute, observed, policy)
+    return Follow(known.verified) if observed.batch_count > known.verified else Rest()
 
 
-def _pursue(dispute: Dispute, sight: Sight, policy: Policy) -> Step:
+def _pursue(dispute: Dispute, observed: Observation, policy: Policy) -> Action:
     if dispute.is_given_up:
         return Rest()
-    if sight.final_count > dispute.batch_id:
+    if observed.final_count > dispute.batch_id:
         return GiveUp()
     if not policy.proves:
         return Rest()
-    if sight.committed_at is None:
-        return Commit()
-    reveal_block = sight.committed_at + policy.reveal_delay_blocks
+    if observed.committed_at is None:
+        return CommitProof()
+    reveal_block = observed.committed_at + policy.reveal_delay_blocks
     # A proof that is sent now comes into the next block at the earliest.
-    return Reveal() if sight.l1_block + 1 >= reveal_block else Wait(reveal_block - 1)
+    return RevealProof() if observed.l1_block + 1 >= reveal_block else Wait(reveal_block - 1)
 
 
-def is_overdue(sight: Sight, policy: Policy) -> bool:
+def is_overdue(observed: Observation, policy: Policy) -> bool:
     """Whether an inbox message waits for so long that any bonded sequencer may take over."""
-    return sight.pending is not None and sight.now_s > sight.pending.at_s + policy.takeover_delay_s
+    return observed.pending is not None and observed.now_s > observed.pending.at_s + policy.takeover_delay_s
 
 
-def is_freezable(sight: Sight, known: Known, policy: Policy) -> bool:
+def is_freezable(observed: Observation, known: Known, policy: Policy) -> bool:
     """Whether the rollup should end because nobody executes its inbox.
 
     After batches were taken back an honest sequencer first gets the time that it has to take over in, although the
     messages of those batches may be old.
     """
-    if sight.pending is None or sight.frozen_at_s is not None:
+    if observed.pending is None or observed.frozen_at_s is not None:
         return False
-    is_old = sight.now_s > sight.pending.at_s + policy.freeze_delay_s
-    return is_old and sight.now_s > known.rolled_back_at_s + policy.takeover_delay_s
+    is_old = observed.now_s > observed.pending.at_s + policy.freeze_delay_s
+    return is_old and observed.now_s > known.rolled_back_at_s + policy.takeover_delay_s
 
 
 def identity(posted: PostedBatch) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from chain.codec import MAX_FRAME_ITEMS, Batch, BatchFormatError, decode_batch, decode_inbox_body, is_inbox_body
+from chain.codec import MAX_FRAME_ITEMS, BatchData, BatchFormatError, decode_batch, decode_inbox_body, is_inbox_body
 from chain.errors import ChainUnavailableError
 from chain.l1.protocol import Deployment, InboxMessage, PostedBatch, RollupL1
 from chain.replay import PAGE_BATCHES, PAGE_MESSAGES, ReplayedBatch, Replayer, ReplayError, rules_of
@@ -26,7 +26,7 @@ class WrongBatch(msgspec.Struct, frozen=True, kw_only=True):
     """A batch that doesn't follow from the state before it, with what proves it."""
 
     posted: PostedBatch
-    batch: Batch
+    batch: BatchData
     frame: int
     """The first wrong one."""
     code: Code

@@ -10,7 +10,7 @@ from chain.l1.protocol import FraudCommitted, FraudProven, L1Event, L1Head, Roll
 from chain.signing import checksum_address
 from chain.stf import Code
 from chain.views import DisputeStage, DisputeView, WatchEvent
-from chain.watchtower.core import Sight
+from chain.watchtower.core import Observation
 
 LOOKBACK_BLOCKS = 5_000
 """How far back the first look at L1's events reaches."""
@@ -67,13 +67,13 @@ class Journal:
         self._is_open = True
         self.tell(view.stage, text, at_s, batch_id=view.batch_id, dispute=view)
 
-    def committed(self, l1_tx: bytes, gas: int | None, sight: Sight, reveal_delay_blocks: int) -> None:
+    def committed(self, l1_tx: bytes, gas: int | None, observed: Observation, reveal_delay_blocks: int) -> None:
         """Our commitment is on L1."""
-        block = sight.l1_block + 1 + reveal_delay_blocks
+        block = observed.l1_block + 1 + reveal_delay_blocks
         self.advance(
             DisputeStage.COMMITTED,
             f"A proof is committed; it can be revealed from about L1 block {block} on.",
-            sight.now_s,
+            observed.now_s,
             commit_gas=gas,
             l1_tx="0x" + l1_tx.hex(),
             reveal_block=block,
@@ -84,11 +84,11 @@ class Journal:
         view = self._disputes[-1] = msgspec.structs.replace(self._disputes[-1], stage=stage, **changes)
         self.tell(stage, text, at_s, batch_id=view.batch_id, dispute=view)
 
-    def close(self, sight: Sight) -> None:
+    def close(self, observed: Observation) -> None:
         """The disputed batch is gone; where no proof took it back, L1 was reorganized."""
         if self._is_open:
             batch_id = self._disputes[-1].batch_id
-            self.advance(DisputeStage.VANISHED, f"Batch {batch_id} is not on L1 any more.", sight.now_s)
+            self.advance(DisputeStage.VANISHED, f"Batch {batch_id} is not on L1 any more.", observed.now_s)
             self._is_open = False
 
     # ------------------------------------------------------------------------------------------------------ L1's events
@@ -159,19 +159,19 @@ class Journal:
 
     # -------------------------------------------------------------------------------------------------------- the inbox
 
-    def note_inbox(self, sight: Sight, *, is_overdue: bool, is_freezable: bool) -> None:
+    def note_inbox(self, observed: Observation, *, is_overdue: bool, is_freezable: bool) -> None:
         """Tell once of each message that waits for too long."""
-        if sight.pending is None:
+        if observed.pending is None:
             return
-        index, waited_s = sight.pending.index, sight.now_s - sight.pending.at_s
+        index, waited_s = observed.pending.index, observed.now_s - observed.pending.at_s
         if is_overdue and self._inbox_told.get("overdue", -1) < index:
             text = f"Inbox message {index} waits for {waited_s} s: any bonded sequencer may take over."
             self._inbox_told["overdue"] = index
-            self.tell("overdue", text, sight.now_s)
+            self.tell("overdue", text, observed.now_s)
         if is_freezable and self._inbox_told.get("freezable", -1) < index:
             text = f"Inbox message {index} waits for {waited_s} s: anyone may freeze the rollup."
             self._inbox_told["freezable"] = index
-            self.tell("freezable", text, sight.now_s)
+            self.tell("freezable", text, observed.now_s)
 
 
 def _seen_late(event: FraudProven) -> DisputeView:

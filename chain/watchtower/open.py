@@ -18,7 +18,7 @@ PROOF_GAS = 1_100_000
 """What a commitment and the most expensive proof take together."""
 
 
-class Account(Protocol):
+class ProverAccount(Protocol):
     """What proves: a wallet's unlocked account."""
 
     address: bytes
@@ -37,7 +37,7 @@ async def open_watchtower(
     l1_url: str,
     rollup_address: bytes,
     *,
-    account: Account | None = None,
+    account: ProverAccount | None = None,
     config: WatchtowerConfig | None = None,
     on_event: Callable[[WatchEvent], None] = lambda _: None,
 ) -> AsyncIterator[Watchtower]:

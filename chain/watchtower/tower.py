@@ -103,10 +103,10 @@ class Watchtower:
         self._policy: core.Policy
         self._dispute: core.Dispute | None = None
         self._proof: FraudProof | None = None
-        self._sight: core.Sight | None = None
-        self._quiet: tuple[L1Head, core.Step] | None = None
+        self._observed: core.Observation | None = None
+        self._quiet: tuple[L1Head, core.Action] | None = None
         """The block on which nothing was left to do at the last look, and what was decided on it."""
-        self._idle: tuple[L1Head, core.Step] | None = None
+        self._idle: tuple[L1Head, core.Action] | None = None
         """The same, once a second look found the same: until L1 has another block nothing else is asked."""
         self._rolled_back_at_s = 0
         self._refusals = 0
@@ -114,15 +114,15 @@ class Watchtower:
 
     def view(self) -> WatchView:
         """How it is doing."""
-        sight, deriver = self._sight, self._deriver
+        observed, deriver = self._observed, self._deriver
         return WatchView(
             verified_batches=deriver.verified if deriver else 0,
             state_root="0x" + deriver.root.hex() if deriver else "",
-            l1_block=sight.l1_block if sight else 0,
+            l1_block=observed.l1_block if observed else 0,
             is_proving=self._prover is not None,
             disputes=self._journal.disputes,
-            pending_since_s=sight.pending.at_s if sight and sight.pending else None,
-            frozen_at_s=sight.frozen_at_s if sight else None,
+            pending_since_s=observed.pending.at_s if observed and observed.pending else None,
+            frozen_at_s=observed.frozen_at_s if observed else None,
             trouble=self._trouble,
         )
 
@@ -145,7 +145,7 @@ class Watchtower:
             if isinstance(step, core.Rest | core.Wait):
                 await asyncio.sleep(config.poll_s)
 
-    async def step(self) -> core.Step:
+    async def step(self) -> core.Action:
         """Look once, decide, and do it; returns what was done.
 
         Raises:
@@ -159,7 +159,7 @@ class Watchtower:
         except TimeoutError:
             raise ChainUnavailableError("The L1 did not answer in time.", code="l1_slow") from None
 
-    async def settle(self) -> core.Step:
+    async def settle(self) -> core.Action:
         """Step until there is nothing left to do on L1 as it is now; returns the last step.
 
         Raises:
@@ -172,13 +172,13 @@ class Watchtower:
 
     # ---------------------------------------------------------------------------------------------------------- looking
 
-    async def _step(self) -> core.Step:
+    async def _step(self) -> core.Action:
         deriver = await self._ready()
         head = await self._l1.head()
         if self._idle is not None and head == self._idle[0]:
             return self._idle[1]
         before, self._quiet, self._idle = self._quiet, None, None
-        sight = self._sight = await self._look(head, deriver)
+        observed = self._observed = await self._look(head, deriver)
         known = core.Known(
             verified=deriver.verified,
             tip_hash=deriver.tip_hash,
@@ -186,18 +186,18 @@ class Watchtower:
             rolled_back_at_s=self._rolled_back_at_s,
         )
         self._journal.note_inbox(
-            sight,
-            is_overdue=core.is_overdue(sight, self._policy),
-            is_freezable=core.is_freezable(sight, known, self._policy),
+            observed,
+            is_overdue=core.is_overdue(observed, self._policy),
+            is_freezable=core.is_freezable(observed, known, self._policy),
         )
-        step = core.decide(sight, known, self._policy)
-        is_done = await self._act(step, sight, deriver)
-        if isinstance(step, core.Rest | core.Wait) and sight.pending is None:
+        step = core.decide(observed, known, self._policy)
+        is_done = await self._act(step, observed, deriver)
+        if isinstance(step, core.Rest | core.Wait) and observed.pending is None:
             # The same block shows the same contracts, and where no message waits nothing depends on the time. It is
             # looked at twice, since an L1 of many nodes may tell of a block before each of them has it.
             self._quiet = head, step
             self._idle = self._quiet if self._quiet == before else None
-        return step if is_done else core.Wait(sight.l1_block + 1)
+        return step if is_done else core.Wait(observed.l1_block + 1)
 
     async def _ready(self) -> Deriver:
         if self._deriver is None:
@@ -212,7 +212,7 @@ class Watchtower:
             self._deriver = Deriver(self._l1, deployment, max_undo_writes=self._config.max_undo_writes)
         return self._deriver
 
-    async def _look(self, head: L1Head, deriver: Deriver) -> core.Sight:
+    async def _look(self, head: L1Head, deriver: Deriver) -> core.Observation:
         l1, dispute = self._l1, self._dispute
         now_s = await l1.time_s()
         if await self._journal.read(head, now_s, self._deployment.block_number):
@@ -225,7 +225,7 @@ class Watchtower:
             if self._prover is not None and self._proof is not None:
                 commitment = self._proof.commitment(self._prover.address)
                 committed_at = await l1.fraud_committed_at(self._prover.address, commitment)
-        return core.Sight(
+        return core.Observation(
             l1_block=head.number,
             now_s=now_s,
             batch_count=count,
@@ -239,44 +239,44 @@ class Watchtower:
 
     # ----------------------------------------------------------------------------------------------------------- acting
 
-    async def _act(self, step: core.Step, sight: core.Sight, deriver: Deriver) -> bool:
+    async def _act(self, step: core.Action, observed: core.Observation, deriver: Deriver) -> bool:
         """Do it; returns whether that worked, or L1 has to be looked at again a little later."""
         match step:
             case core.Rewind():
                 before = deriver.verified
-                left = await deriver.rewind(sight.batch_count)
+                left = await deriver.rewind(observed.batch_count)
                 self._drop_dispute()
-                self._rolled_back_at_s = sight.now_s
+                self._rolled_back_at_s = observed.now_s
                 self._journal.tell(
-                    "rewound", f"L1 went back: batches from {left} to {before - 1} are read again.", sight.now_s
+                    "rewound", f"L1 went back: batches from {left} to {before - 1} are read again.", observed.now_s
                 )
             case core.Follow():
-                await self._follow(sight, deriver)
-            case core.Close():
-                self._journal.close(sight)
+                await self._follow(observed, deriver)
+            case core.CloseDispute():
+                self._journal.close(observed)
                 self._drop_dispute()
             case core.GiveUp():
-                self._give_up(DisputeStage.MISSED, "It is final: no proof can reach it any more.", sight)
-            case core.Commit():
-                return await self._commit(sight)
-            case core.Reveal():
-                return await self._reveal(sight)
+                self._give_up(DisputeStage.MISSED, "It is final: no proof can reach it any more.", observed)
+            case core.CommitProof():
+                return await self._commit(observed)
+            case core.RevealProof():
+                return await self._reveal(observed)
             case core.Freeze():
                 return await _unless_too_late(self._l1.freeze()) is not None
             case core.Wait() | core.Rest():
                 pass
         return True
 
-    async def _follow(self, sight: core.Sight, deriver: Deriver) -> None:
-        findings = await deriver.follow(sight.l1_block)
+    async def _follow(self, observed: core.Observation, deriver: Deriver) -> None:
+        findings = await deriver.follow(observed.l1_block)
         for replayed in findings.verified:
             posted = replayed.posted
             text = f"Batch {posted.batch_id} is right: {len(replayed.batch.frames)} frames."
-            self._journal.tell("verified", text, sight.now_s, batch_id=posted.batch_id)
+            self._journal.tell("verified", text, observed.now_s, batch_id=posted.batch_id)
         if findings.wrong is not None:
-            self._open_dispute(findings.wrong, sight)
+            self._open_dispute(findings.wrong, observed)
 
-    def _open_dispute(self, wrong: WrongBatch, sight: core.Sight) -> None:
+    def _open_dispute(self, wrong: WrongBatch, observed: core.Observation) -> None:
         posted = wrong.posted
         identity = core.identity(posted)
         self._dispute = core.Dispute(batch_id=posted.batch_id, identity=identity)
@@ -301,19 +301,19 @@ class Watchtower:
             batch_block=posted.l1_block,
         )
         text = f"Batch {posted.batch_id} is wrong at frame {wrong.frame}: {view.rule} (code {view.code})."
-        self._journal.open(view, text, sight.now_s)
+        self._journal.open(view, text, observed.now_s)
 
-    async def _commit(self, sight: core.Sight) -> bool:
+    async def _commit(self, observed: core.Observation) -> bool:
         assert self._prover is not None
         assert self._proof is not None
         l1_tx = await _unless_too_late(self._l1.commit_fraud(self._proof.commitment(self._prover.address)))
         if l1_tx is None:
             return False
         gas = await self._l1.gas_used(l1_tx)
-        self._journal.committed(l1_tx, gas, sight, self._policy.reveal_delay_blocks)
+        self._journal.committed(l1_tx, gas, observed, self._policy.reveal_delay_blocks)
         return True
 
-    async def _reveal(self, sight: core.Sight) -> bool:
+    async def _reveal(self, observed: core.Observation) -> bool:
         # What it does is read from L1's events at the next look, whoever's proof it was.
         assert self._proof is not None
         try:
@@ -324,13 +324,15 @@ class Watchtower:
             # Another batch may stand there by now, which the next look would show.
             self._refusals += 1
             if self._refusals >= MAX_REFUSALS:
-                self._give_up(DisputeStage.REFUSED, f"The contract refused the proof. {error.message}", sight)
+                self._give_up(DisputeStage.REFUSED, f"The contract refused the proof. {error.message}", observed)
             return False
 
-    def _give_up(self, stage: DisputeStage, text: str, sight: core.Sight) -> None:
+    def _give_up(self, stage: DisputeStage, text: str, observed: core.Observation) -> None:
         assert self._dispute is not None
         self._dispute = msgspec.structs.replace(self._dispute, is_given_up=True)
-        self._journal.advance(stage, f"Batch {self._dispute.batch_id} stands although it is wrong. {text}", sight.now_s)
+        self._journal.advance(
+            stage, f"Batch {self._dispute.batch_id} stands although it is wrong. {text}", observed.now_s
+        )
 
     def _drop_dispute(self) -> None:
         self._dispute = self._proof = None
@@ -341,7 +343,7 @@ class Watchtower:
         if trouble == self._trouble:
             return
         self._trouble = trouble
-        at_s = self._sight.now_s if self._sight else 0
+        at_s = self._observed.now_s if self._observed else 0
         if error is None:
             self._journal.tell("recovered", "Watching again.", at_s)
             return

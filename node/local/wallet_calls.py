@@ -16,7 +16,7 @@ from node.payments.wallet import NodeWallet
 from node.provider.service import ProviderService
 from node.rollup.monitor import RollupMonitor
 from node.store.store import Store
-from node.values import ChannelSummary, MoneyView, SlashView, Step, WalletView
+from node.values import ChannelSummary, MoneyView, SlashView, WalletView, WithdrawalStep
 from wallet.addresses import parse_address
 from wallet.wallet_error import WalletError
 
@@ -127,14 +127,14 @@ class WalletCalls:
 
     def force_withdraw(
         self, wallet_id: str, amount_nano: int | None, to: str = "", *, wait: bool = True, l1_url: str = ""
-    ) -> AbstractAsyncContextManager[AsyncIterator[Step]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[WithdrawalStep]]:
         """See ``NodeApi``."""
         self._check_wallet(wallet_id)
         return self._escape.force_withdraw(amount_nano, to, wait=wait, l1_url=l1_url)
 
     def leave(
         self, wallet_id: str, *, freeze: bool = False, wait: bool = True, l1_url: str = ""
-    ) -> AbstractAsyncContextManager[AsyncIterator[Step]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[WithdrawalStep]]:
         """See ``NodeApi``."""
         self._check_wallet(wallet_id)
         return self._escape.leave(freeze=freeze, wait=wait, l1_url=l1_url)

@@ -16,10 +16,10 @@ from node.payments.wallet import NodeWallet
 from node.rollup.monitor import RollupMonitor
 from node.store.store import Store
 from node.values import WalletState
-from wallet.forcing import force_withdraw
+from wallet.exits import leave
+from wallet.forced_withdrawal import force_withdraw
 from wallet.l1 import open_rollup
-from wallet.leaving import leave
-from wallet.steps import Step
+from wallet.steps import WithdrawalStep
 from wallet.vouchers import provable
 from wallet.wallet_error import WalletError
 
@@ -85,14 +85,14 @@ class EscapeHatch:
     @asynccontextmanager
     async def force_withdraw(
         self, amount_nano: int | None, to: str, *, wait: bool, l1_url: str
-    ) -> AsyncIterator[AsyncIterator[Step]]:
+    ) -> AsyncIterator[AsyncIterator[WithdrawalStep]]:
         """See ``NodeApi``."""
         recipient = parse_address(to) if to else None
         async with self._l1(l1_url) as l1:
             yield force_withdraw(l1, self._wallet.unlocked(), amount_nano, recipient, wait=wait)
 
     @asynccontextmanager
-    async def leave(self, *, freeze: bool, wait: bool, l1_url: str) -> AsyncIterator[AsyncIterator[Step]]:
+    async def leave(self, *, freeze: bool, wait: bool, l1_url: str) -> AsyncIterator[AsyncIterator[WithdrawalStep]]:
         """See ``NodeApi``."""
         vouchers = {
             channel.channel_id: SignedVoucher(cumulative_nano=channel.voucher_nano, signature=channel.voucher_signature)

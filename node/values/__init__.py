@@ -49,7 +49,7 @@ from node.values.models import (
 )
 from node.values.snapshot import NodeSnapshot, RelayView
 from node.values.wallet import ChannelSummary, MoneyLine, MoneyView, SlashView, WalletState, WalletView
-from wallet.steps import Step, StepState
+from wallet.steps import StepState, WithdrawalStep
 
 __all__ = [
     "MAX_NANO",
@@ -113,13 +113,13 @@ __all__ = [
     "Sampling",
     "SequencerView",
     "SlashView",
-    "Step",
     "StepState",
     "TokenLogprob",
     "TopLogprob",
     "WaitingMessage",
     "WalletState",
     "WalletView",
+    "WithdrawalStep",
     "format_usd",
     "parse_usd",
 ]

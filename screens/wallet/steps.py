@@ -10,18 +10,18 @@ from textual.app import ComposeResult
 from textual.content import Content
 from textual.widgets import Static
 
-from node.values import IdlewattError, Step, StepState
+from node.values import IdlewattError, StepState, WithdrawalStep
 from screens.dialogs import Dialog
 from screens.text import countdown, one_line, short_hex
 
 logger = logging.getLogger(__name__)
 
-Stream = Callable[[], AbstractAsyncContextManager[AsyncIterator[Step]]]
+Stream = Callable[[], AbstractAsyncContextManager[AsyncIterator[WithdrawalStep]]]
 
 _MARKS = {StepState.DOING: ("…", "$primary"), StepState.WAITING: ("◷", "$warning"), StepState.DONE: ("✓", "$success")}
 
 
-def step_line(step: Step, now_ms: int) -> Content:
+def step_line(step: WithdrawalStep, now_ms: int) -> Content:
     """One step: its mark, its words, how long it still waits, the L1 transaction that did it."""
     mark, style = _MARKS[step.state]
     parts: list[Content | str | tuple[str, str]] = [(f"{mark} ", style), one_line(step.text, 300)]
@@ -45,7 +45,7 @@ class StepsDialog(Dialog[None]):
         super().__init__(title)
         self._stream = stream
         self._now_ms = now_ms
-        self._steps: dict[str, Step] = {}
+        self._steps: dict[str, WithdrawalStep] = {}
         self._end: Content | None = None
 
     def compose_box(self) -> ComposeResult:

@@ -23,7 +23,7 @@ from chain.l1.protocol import (
 )
 from chain.replay import Replayer, replay_l1, rules_of
 from chain.signing import address_of, keccak256, sign_digest
-from chain.state import GENESIS_ROOT, State
+from chain.state import GENESIS_ROOT, RollupState
 from chain.stf import Outcome, Rules, apply, apply_inbox
 from chain.tree import EMPTY
 from chain.txs import (
@@ -72,9 +72,9 @@ def forced(index: int, body: bytes) -> InboxMessage:
     )
 
 
-def funded_state(accounts: int = 3, funds_nano: int = FUNDS_NANO) -> State:
+def funded_state(accounts: int = 3, funds_nano: int = FUNDS_NANO) -> RollupState:
     """Accounts 1 to ``accounts``, owned by ``owner(1)`` and so on, each with ``funds_nano``."""
-    state = State.genesis()
+    state = RollupState.genesis()
     for number in range(1, accounts + 1):
         apply_inbox(state, deposit(number - 1, owner(number), funds_nano), RULES)
     state.settle()
@@ -89,13 +89,13 @@ def signed_once(tx: Redeem | CloseTogether, signer: int, domain: SigningDomain =
     return tx.encode(sign_digest(key(signer), tx.digest(domain)))
 
 
-def send(state: State, tx: Signed, signer: int) -> Outcome:
+def send(state: RollupState, tx: Signed, signer: int) -> Outcome:
     """Apply a transaction signed by ``key(signer)`` with its account's nonce (account number = key number)."""
     account = state.account(signer)
     return apply(state, signed(tx, signer, account.nonce if account else 0), RULES)
 
 
-def open_channel(state: State, amount_nano: int = 1_000, expiry_s: int = 1_000, voucher_key: int = 9) -> int:
+def open_channel(state: RollupState, amount_nano: int = 1_000, expiry_s: int = 1_000, voucher_key: int = 9) -> int:
     """Open a channel from account 1 to account 2; returns its id."""
     tx = OpenChannel(1, 2, owner(voucher_key), amount_nano, expiry_s, 0)
     outcome = send(state, tx, 1)
@@ -103,13 +103,13 @@ def open_channel(state: State, amount_nano: int = 1_000, expiry_s: int = 1_000, 
     return outcome.allocated
 
 
-def channel_of(state: State, channel_id: int) -> Channel:
+def channel_of(state: RollupState, channel_id: int) -> Channel:
     channel = state.channel(channel_id)
     assert channel is not None
     return channel
 
 
-def create(state: State, number: int) -> Outcome:
+def create(state: RollupState, number: int) -> Outcome:
     return apply(state, CreateAccount(owner(number)).encode(), RULES)
 
 
@@ -343,7 +343,7 @@ class OtherSender:
         return await self._l1.submit_by(self.sender, batch_id, prev_root, blob)
 
 
-async def rebuild_state(l1: RollupL1) -> State:
+async def rebuild_state(l1: RollupL1) -> RollupState:
     """The L2 state after the last batch on L1, from L1's data alone.
 
     Raises:

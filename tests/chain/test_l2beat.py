@@ -17,7 +17,7 @@ from chain.l1.connection import checksum
 from chain.l1.protocol import PostedBatch
 from chain.replay import Replayer
 from chain.signing import address_of, keccak256, sign_digest
-from chain.state import GENESIS_ROOT, State
+from chain.state import GENESIS_ROOT, RollupState
 from chain.txs import CreateAccount, Transfer, Withdraw
 from chain.types import Account, account_key, withdrawal_key
 from tests.chain.contracts import conftest
@@ -95,7 +95,7 @@ def _signature(event: str) -> bytes:
     return f"{event}({','.join(argument['type'] for argument in entry['inputs'])})".encode()
 
 
-def rebuilt(l2: L2) -> State:
+def rebuilt(l2: L2) -> RollupState:
     """The state that L1's data alone leads to."""
     replayer = Replayer(l2.rules)
     replayer.add_messages(list(l2.messages.values()))
@@ -149,7 +149,7 @@ def _nothing(argument: dict[str, Any]) -> Any:
     return 0
 
 
-def exit_arguments(state: State, number: int) -> tuple[Any, ...]:
+def exit_arguments(state: RollupState, number: int) -> tuple[Any, ...]:
     account = state.account(number)
     assert isinstance(account, Account)
     fields = (
@@ -210,7 +210,7 @@ class TestStage1:
         self, ledger: Ledger, l2: L2, rollup: Handle
     ) -> None:
         for number in range(5):
-            before = State.from_leaves(l2.state.items())
+            before = RollupState.from_leaves(l2.state.items())
             lying = l2.post(CreateAccount(person(3)).encode(), lies={0: LIE})
             proven = l2.prove(lying.proof(0), key=stranger(ledger, number))
             assert proven.event("FraudProven")["batchId"] == lying.batch_id

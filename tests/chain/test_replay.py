@@ -5,7 +5,7 @@ from chain.codec import BatchHeader, Frame, decode_batch, encode_batch, encode_i
 from chain.errors import ChainUnavailableError
 from chain.l1.protocol import PostedBatch
 from chain.replay import Replayer, ReplayError, replay_l1, rules_of
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import Code, apply, apply_inbox, execute_frame, open_batch
 from chain.txs import CreateAccount, Expire, Transfer
 from tests.chain.support import RULES, MemoryL1, deposit, forced, owner, rebuild_state, signed
@@ -21,7 +21,7 @@ class Chain:
     """Builds right batches, so that tests can make them wrong."""
 
     def __init__(self) -> None:
-        self.state = State.genesis()
+        self.state = RollupState.genesis()
 
     def batch(self, *bodies: bytes, inbox_to: int = 0, l2_time_s: int = 5, batch_id: int = 0) -> PostedBatch:
         prev_root = self.state.root()
@@ -154,7 +154,7 @@ def test_a_batch_wrong_as_a_whole_is_refused_without_a_frame():
 
 
 def test_a_failed_frame_is_atomic():
-    state = State.genesis()
+    state = RollupState.genesis()
     body = CreateAccount(owner(1)).encode() + signed(Transfer(1, 2, 1, 0), 1, 0)
     root = state.root()
     frame = Frame(post_root=bytes(32), body=body)
@@ -179,11 +179,11 @@ async def test_the_state_is_rebuilt_from_l1_alone():
 async def test_forced_rubbish_does_not_stop_a_replay():
     l1 = MemoryL1()
     l1.messages = [forced(0, b"rubbish")]
-    state = State.genesis()
+    state = RollupState.genesis()
     open_batch(state, 5)
     apply_inbox(state, l1.messages[0], RULES)
     frame = Frame(post_root=state.root(), body=encode_inbox_body(0, 1))
-    l1.posted = [posted(BatchHeader(l2_time_s=5, inbox_to=1), [frame], State.genesis().root())]
+    l1.posted = [posted(BatchHeader(l2_time_s=5, inbox_to=1), [frame], RollupState.genesis().root())]
     assert (await rebuild_state(l1)).root() == state.root()
 
 

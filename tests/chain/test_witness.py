@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from chain.codec import BatchHeader, Frame, encode_inbox_body
 from chain.signing import keccak256
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import Code
 from chain.tree import EMPTY, Tree
 from chain.txs import Transfer
@@ -69,7 +69,7 @@ def test_changes_must_lie_within_it_and_its_siblings_must_fit(witness):
 
 
 def test_it_is_the_documented_bytes():
-    state = State.genesis()
+    state = RollupState.genesis()
     data = build_witness(state, BatchHeader(l2_time_s=0, inbox_to=0), frame_of(b""), RULES, no_inbox).encode()
     meta = Meta().encode()
     assert data.hex() == "0001" + "c0000000" + "3d" + meta.hex() + "0020" + "00000000"

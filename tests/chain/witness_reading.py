@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from chain.codec import BatchHeader, Frame
 from chain.signing import keccak256
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import Code, InboxReader, Rules, execute_body
 from chain.tree import DEPTH, EMPTY
 from chain.types import META_KEY, Leaf, decode_leaf
@@ -83,7 +83,7 @@ def execute_witness(
     """
     if dict(witness.leaves).get(META_KEY) is None:
         raise WitnessError("The witness lacks the meta leaf.")
-    state = State.from_leaves((key, leaf) for key, leaf in witness.leaves if leaf is not None)
+    state = RollupState.from_leaves((key, leaf) for key, leaf in witness.leaves if leaf is not None)
     with state.recording() as keys:
         code = execute_body(state, header, frame.body, rules, inbox, is_last=is_last)
     if not keys <= dict(witness.leaves).keys():

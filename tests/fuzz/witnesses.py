@@ -9,7 +9,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from chain.codec import BatchHeader, Frame, encode_inbox_body
-from chain.state import State
+from chain.state import RollupState
 from chain.tree import EMPTY
 from chain.txs import TopUp
 from chain.types import META_KEY, account_key
@@ -83,7 +83,7 @@ def _case(world: World, body: bytes) -> Case:
     )
 
 
-def _of(state: State, keys: Sequence[int]) -> Witness:
+def _of(state: RollupState, keys: Sequence[int]) -> Witness:
     order = sorted(keys)
     return Witness(leaves=tuple((key, state.leaf(key)) for key in order), siblings=tuple(state.multiproof(order)))
 

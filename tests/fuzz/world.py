@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from chain.codec import BatchHeader, Frame
 from chain.l1.protocol import InboxMessage
 from chain.signing import SECP256K1_N, recover, sign_digest
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import Code, Rules, execute_body, execute_frame
 from chain.txs import OpenChannel, Redeem, Stake, StartClose, TopUp, Transfer, Unstake, Withdraw
 from chain.types import (
@@ -52,9 +52,9 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     intended: Code | None = None
     """The code that it was built to reach, where it was built to reach one."""
 
-    def state(self) -> State:
+    def state(self) -> RollupState:
         """The state before the step."""
-        return State.from_leaves(self.leaves)
+        return RollupState.from_leaves(self.leaves)
 
     def inbox(self) -> dict[int, InboxMessage]:
         """The messages by their index."""

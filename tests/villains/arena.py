@@ -22,7 +22,7 @@ from chain.l1.protocol import Deployment, PostedBatch
 from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.replay import Replayer, replay_l1, rules_of
 from chain.signing import address_of, keccak256, sign_digest
-from chain.state import GENESIS_ROOT, State
+from chain.state import GENESIS_ROOT, RollupState
 from chain.txs import OpenChannel, Redeem, Stake, Transfer
 from chain.views import WatchEvent
 from chain.villains import Villain
@@ -75,7 +75,7 @@ class Sequencer:
         self._replayer = Replayer(self._rules)
 
     @property
-    def state(self) -> State:
+    def state(self) -> RollupState:
         return self._replayer.state
 
     async def sync(self) -> None:
@@ -153,12 +153,14 @@ class Arena:
         return [event.kind for event in self.events]
 
 
-def transfer(state: State, deployment: Deployment, amount_nano: int = 1_000) -> bytes:
+def transfer(state: RollupState, deployment: Deployment, amount_nano: int = 1_000) -> bytes:
     """Alice pays Bob."""
     return signed(state, deployment, Transfer(ALICE_NUMBER, BOB_NUMBER, amount_nano, 10))
 
 
-def signed(state: State, deployment: Deployment, tx: Transfer | OpenChannel | Stake, key: bytes = ALICE_KEY) -> bytes:
+def signed(
+    state: RollupState, deployment: Deployment, tx: Transfer | OpenChannel | Stake, key: bytes = ALICE_KEY
+) -> bytes:
     """Signed with the sender's nonce in this state."""
     account = state.account(tx.sender)
     assert account is not None

@@ -9,7 +9,7 @@ from chain.codec import decode_batch
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.frames import fraud_proof
 from chain.replay import Replayer, rules_of
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import execute_frame
 from chain.views import DisputeStage, DisputeView
 from chain.villains import Villain
@@ -199,7 +199,7 @@ async def _try_every_frame(where: Arena, count: int) -> int:
     replayer, proofs = Replayer(rules), []
     replayer.add_messages(list(messages.values()))
     for posted in await l1.batches(0, count):
-        batch, state = decode_batch(posted.blob), State.from_leaves(replayer.state.items())
+        batch, state = decode_batch(posted.blob), RollupState.from_leaves(replayer.state.items())
         for number, frame in enumerate(batch.frames):
             witness = build_witness(state, batch.header, frame, rules, messages.__getitem__).encode()
             packed = encode_messages(named_messages(frame.body, messages))

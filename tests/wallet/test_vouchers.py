@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from chain.l1.protocol import SignedVoucher
 from chain.signing import flip_parity
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import Code, Rules, apply
 from chain.types import META_KEY, Account, Channel, Meta, channel_key
 from tests.wallet.keys import DOMAIN, OTHER_DOMAIN, voucher_key
@@ -48,7 +48,7 @@ def test_what_verifies_is_what_the_chain_redeems_whatever_parity_bit_it_came_wit
     assert redeemable(DOMAIN, received, key.address) == genuine
     channel = Channel(payer=1, payee=2, signer=key.address, deposit_nano=2**64, expiry_s=10)
     leaves = [(1, Account(owner=b"\1" * 20)), (2, Account(owner=b"\2" * 20)), (META_KEY, Meta())]
-    state = State.from_leaves([*leaves, (channel_key(channel_id), channel)])
+    state = RollupState.from_leaves([*leaves, (channel_key(channel_id), channel)])
     rules = Rules(domain=DOMAIN, close_delay_s=1, unstake_delay_s=1)
     assert apply(state, redemption(DOMAIN, received, key.address), rules).code is Code.OK
     payee = state.account(2)

@@ -17,12 +17,12 @@ from chain.signing import flip_parity
 from tests.wallet.moves import transfer
 from tests.wallet.network import fresh_account
 from tests.wallet.world import FREEZE_S, WINDOW_S, World
-from wallet.following import Follower
-from wallet.forcing import force_withdraw
-from wallet.leaving import leave
+from wallet.exits import leave
+from wallet.forced_withdrawal import force_withdraw
+from wallet.rollup_follower import RollupFollower
 from wallet.sender import poll
 from wallet.service import WalletService
-from wallet.steps import Step, StepState
+from wallet.steps import StepState, WithdrawalStep
 from wallet.vouchers import sign_voucher
 from wallet.wallet_error import WalletError
 
@@ -71,12 +71,12 @@ async def frozen(world: World) -> None:
     await world.operator.freeze()
 
 
-async def read(steps: AsyncIterator[Step]) -> dict[str, Step]:
+async def read(steps: AsyncIterator[WithdrawalStep]) -> dict[str, WithdrawalStep]:
     """Every step as it was at its last."""
     return {step.key: step async for step in steps}
 
 
-def paid_nano(steps: dict[str, Step]) -> int:
+def paid_nano(steps: dict[str, WithdrawalStep]) -> int:
     return sum(step.amount_nano or 0 for step in steps.values() if step.state is StepState.DONE)
 
 
@@ -145,7 +145,7 @@ class TestForcedWithdrawals:
             await world.client.flush()
             alice = world.people[0]
             l1 = await world.rollup_for(alice)
-            before = Follower(l1)
+            before = RollupFollower(l1)
             await before.catch_up()
             await transfer(wallet, world.client, world.people[1].address, USD)  # soft: L1 doesn't have it yet
 
@@ -218,11 +218,11 @@ class TestLeaving:
         await world.client.flush()
         await world.stop_sequencer()
         await buyer_deposits_past_the_dead(world, 7 * USD)
-        state = await Follower(await world.rollup_for(carol)).catch_up()
+        state = await RollupFollower(await world.rollup_for(carol)).catch_up()
         fees_nano = state.meta.fee_pool_nano
         await world.later(FREEZE_S + WINDOW_S + 2)
 
-        async def leaves(number: int, **options: bool) -> dict[str, Step]:
+        async def leaves(number: int, **options: bool) -> dict[str, WithdrawalStep]:
             account = world.people[number]
             vouchers = {1: SignedVoucher(cumulative_nano=best.cumulative_nano, signature=flip_parity(best.signature))}
             l1 = await world.rollup_for(account)

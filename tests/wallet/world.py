@@ -9,7 +9,7 @@ from typing import Self
 from msgspec.structs import replace
 
 from chain.client import RollupClient
-from chain.codec import Batch, BatchHeader, Frame, encode_batch
+from chain.codec import BatchData, BatchHeader, Frame, encode_batch
 from chain.frames import fraud_proof
 from chain.l1.connection import checksum
 from chain.l1.deploy import deploy
@@ -27,8 +27,8 @@ from tests.chain.l1.conftest import CHAIN_ID, ETHER, OPERATOR, OPERATOR_KEY, PAR
 from tests.patience import PATIENCE_S
 from tests.wallet.network import fresh_account
 from wallet.account import UnlockedAccount
-from wallet.following import Follower
 from wallet.l1 import open_rollup
+from wallet.rollup_follower import RollupFollower
 from wallet.service import WalletService
 
 WINDOW_S, FORCE_S, TAKEOVER_S, FREEZE_S = 600, 200, 400, 1_200
@@ -139,11 +139,11 @@ class World:
 
 async def lie(l1: JsonRpcRollupL1, salt: bytes = bytes(32)) -> FraudProof:
     """Post a batch with a root that nothing leads to; returns what proves it."""
-    state, deployment = await Follower(l1).catch_up(), await l1.deployment()
+    state, deployment = await RollupFollower(l1).catch_up(), await l1.deployment()
     header = BatchHeader(l2_time_s=await l1.time_s(), inbox_to=state.meta.inbox_cursor)
     frame = Frame(post_root=b"\x66" * 32, body=CreateAccount(b"\x88" * 20).encode())
     witness = build_witness(state, header, frame, rules_of(deployment), {}.__getitem__).encode()
-    batch = Batch(header=header, frames=(frame,))
+    batch = BatchData(header=header, frames=(frame,))
     batch_id = await l1.batch_count()
     await l1.submit_batch(batch_id, state.root(), encode_batch(header, [frame]))
     return fraud_proof(batch_id, batch, 0, messages=b"", witness=witness, salt=salt)

@@ -16,10 +16,10 @@ from chain.sequencer.store.batches import (
     seal_batch,
     widen_batch,
 )
-from chain.sequencer.store.database import Statement, StoreError
+from chain.sequencer.store.database import SequencerStoreError, Statement
 from chain.sequencer.store.events import EventRow, Events, insert_event
-from chain.sequencer.store.facts import Facts, set_fact
 from chain.sequencer.store.leaves import Leaves, finalize_leaves, put_final_leaf, read_leaf, write_leaf
+from chain.sequencer.store.metadata import Metadata, set_metadata
 from chain.sequencer.store.set_aside import SetAside, drop_set_aside, set_aside_from
 from chain.sequencer.store.txs import TxRow, Txs, insert_tx
 from chain.sequencer.store.withdrawals import WithdrawalRow, Withdrawals, insert_withdrawal, mark_claimed
@@ -27,9 +27,9 @@ from chain.sequencer.store.withdrawals import WithdrawalRow, Withdrawals, insert
 __all__ = [
     "BatchRow",
     "EventRow",
+    "SequencerStore",
+    "SequencerStoreError",
     "Statement",
-    "Store",
-    "StoreError",
     "TxRow",
     "WithdrawalRow",
     "drop_set_aside",
@@ -46,11 +46,11 @@ __all__ = [
     "read_leaf",
     "seal_batch",
     "set_aside_from",
-    "set_fact",
+    "set_metadata",
     "widen_batch",
     "write_leaf",
 ]
 
 
-class Store(Txs, Batches, Leaves, Withdrawals, SetAside, Events, Facts):
+class SequencerStore(Txs, Batches, Leaves, Withdrawals, SetAside, Events, Metadata):
     """The sequencer's database."""

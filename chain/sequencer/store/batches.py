@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from chain.sequencer.store.database import Database, Statement, as_struct
+from chain.sequencer.store.database import SequencerDatabase, Statement, as_struct
 
 
 class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +29,7 @@ _BATCH_COLUMNS = ", ".join(BatchRow.__struct_fields__)
 _BATCH_HEAD_COLUMNS = _BATCH_COLUMNS.replace("blob", "NULL")
 
 
-class Batches(Database):
+class Batches(SequencerDatabase):
     """Batches, and the roots after their frames."""
 
     async def batch(self, batch_id: int, *, with_blob: bool = False) -> BatchRow | None:

@@ -19,13 +19,13 @@ from chain.sequencer.store.schema import MIGRATIONS
 Statement = tuple[str, tuple[Any, ...]]
 
 
-class StoreError(IdlewattError):
+class SequencerStoreError(IdlewattError):
     """The sequencer's database could not be read or written."""
 
     default_code = "sequencer_storage"
 
 
-class Database:
+class SequencerDatabase:
     """One connection, one writer; what the store keeps is read and written over it."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
@@ -43,7 +43,7 @@ class Database:
         try:
             connection = await aiosqlite.connect(path, isolation_level=None)
         except sqlite3.Error as error:
-            raise StoreError(f"The sequencer's database can't be opened ({error}).") from error
+            raise SequencerStoreError(f"The sequencer's database can't be opened ({error}).") from error
         try:
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000"):
                 await connection.execute(f"PRAGMA {pragma}")
@@ -51,7 +51,7 @@ class Database:
         except BaseException as error:
             await connection.close()
             if isinstance(error, sqlite3.Error):
-                raise StoreError(
+                raise SequencerStoreError(
                     f"The sequencer's database can't be read ({error}).", fix="Move it away to rebuild it from L1."
                 ) from error
             raise
@@ -80,7 +80,7 @@ class Database:
                 await self._db.execute("COMMIT")
             except (sqlite3.Error, OverflowError) as error:
                 await self._roll_back()
-                raise StoreError(
+                raise SequencerStoreError(
                     f"The sequencer could not write its database ({error}).", fix="Free disk space, then try again."
                 ) from error
 
@@ -93,7 +93,7 @@ class Database:
         try:
             return list(await self._db.execute_fetchall(sql, values))
         except sqlite3.Error as error:
-            raise StoreError(f"The sequencer's database can't be read ({error}).") from error
+            raise SequencerStoreError(f"The sequencer's database can't be read ({error}).") from error
 
     async def _one(self, sql: str, values: tuple[Any, ...] = ()) -> sqlite3.Row | None:
         rows = await self._all(sql, values)
@@ -109,7 +109,7 @@ async def _migrate(connection: aiosqlite.Connection) -> None:
     row = next(iter(await connection.execute_fetchall("PRAGMA user_version")))
     version = int(row[0])
     if version > len(MIGRATIONS):
-        raise StoreError("The sequencer's database is newer than this program.", fix="Update Idlewatt.")
+        raise SequencerStoreError("The sequencer's database is newer than this program.", fix="Update Idlewatt.")
     for number in range(version, len(MIGRATIONS)):
         await connection.executescript(
             f"BEGIN IMMEDIATE; {MIGRATIONS[number]}; PRAGMA user_version = {number + 1}; COMMIT;"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from chain.sequencer.store.database import Database, Statement, as_struct
+from chain.sequencer.store.database import SequencerDatabase, Statement, as_struct
 
 MAX_EVENTS = 2_000
 
@@ -18,7 +18,7 @@ class EventRow(msgspec.Struct, frozen=True, kw_only=True):
     reference: str
 
 
-class Events(Database):
+class Events(SequencerDatabase):
     """What happened lately."""
 
     async def events(self, limit: int) -> list[EventRow]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from chain.sequencer.store.database import Database, Statement, StoreError
-from chain.sequencer.store.facts import set_fact
+from chain.sequencer.store.database import SequencerDatabase, SequencerStoreError, Statement
+from chain.sequencer.store.metadata import set_metadata
 from chain.types import Leaf, decode_leaf
 
 
-class Leaves(Database):
+class Leaves(SequencerDatabase):
     """Leaves of the final state, and of each batch after it."""
 
     async def final_leaves(self) -> list[tuple[int, bytes]]:
@@ -39,7 +39,7 @@ def finalize_leaves(batch_id: int) -> list[Statement]:
             (batch_id,),
         ),
         ("DELETE FROM batch_leaf WHERE batch_id = ?", (batch_id,)),
-        set_fact("final_count", (batch_id + 1).to_bytes(8, "big")),
+        set_metadata("final_count", (batch_id + 1).to_bytes(8, "big")),
     ]
 
 
@@ -57,6 +57,6 @@ def read_leaf(data: bytes) -> Leaf:
     try:
         return decode_leaf(data)
     except ValueError as error:
-        raise StoreError(
+        raise SequencerStoreError(
             "The sequencer's database is another version's, or damaged.", fix="Move it away to rebuild it from L1."
         ) from error

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from chain.sequencer.store.database import Database, Statement
+from chain.sequencer.store.database import SequencerDatabase, Statement
 
 
-class SetAside(Database):
+class SetAside(SequencerDatabase):
     """Transactions that wait to be executed again."""
 
     async def set_aside(self, limit: int) -> list[tuple[int, bytes]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from chain.sequencer.store.database import Database, Statement, as_struct
+from chain.sequencer.store.database import SequencerDatabase, Statement, as_struct
 
 
 class TxRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -25,7 +25,7 @@ _TX_COLUMNS = ", ".join(TxRow.__struct_fields__)
 _INSERT_TX = f"INSERT INTO tx ({_TX_COLUMNS}) VALUES ({', '.join('?' * len(TxRow.__struct_fields__))})"
 
 
-class Txs(Database):
+class Txs(SequencerDatabase):
     """What was executed."""
 
     async def tx(self, tx_hash: bytes) -> TxRow | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from chain.sequencer.store.database import Database, Statement
+from chain.sequencer.store.database import SequencerDatabase, Statement
 
 
 class WithdrawalRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,7 +20,7 @@ class WithdrawalRow(msgspec.Struct, frozen=True, kw_only=True):
     claim_l1_tx: bytes | None
 
 
-class Withdrawals(Database):
+class Withdrawals(SequencerDatabase):
     """Withdrawals to L1."""
 
     async def withdrawals_of(self, recipient: bytes, limit: int) -> list[WithdrawalRow]:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chain.codec import Batch, BatchHeader, Frame, encode_batch, encode_inbox_body
+from chain.codec import BatchData, BatchHeader, Frame, encode_batch, encode_inbox_body
 from chain.eip712 import SigningDomain
 from chain.frames import fraud_proof
 from chain.l1.protocol import FraudProof, InboxMessage
 from chain.signing import keccak256
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import Code, Rules, execute_body
 from chain.witness import build_witness, encode_messages, named_messages
 from tests.chain.contracts.conftest import REVEAL_BLOCKS
@@ -26,7 +26,7 @@ class Posted:
     """A batch with the witness of each frame, on the state that the frames before it lead to."""
 
     batch_id: int
-    batch: Batch
+    batch: BatchData
     witnesses: tuple[bytes, ...]
     messages: tuple[bytes, ...]
 
@@ -46,7 +46,7 @@ class L2:
 
     def __init__(self, ledger: Ledger, rollup: Handle, inbox: Handle) -> None:
         self.ledger, self.rollup, self.inbox = ledger, rollup, inbox
-        self.state = State.genesis()
+        self.state = RollupState.genesis()
         self.domain = SigningDomain(31_338, rollup.address)
         self.rules = Rules(domain=self.domain, close_delay_s=30, unstake_delay_s=61)
         self.messages: dict[int, InboxMessage] = {}
@@ -103,7 +103,7 @@ class L2:
             frames.append(Frame(post_root=lies.get(number, self.state.root()), body=body))
         return Posted(
             batch_id=self.rollup.call("count"),
-            batch=Batch(header=header, frames=tuple(frames)),
+            batch=BatchData(header=header, frames=tuple(frames)),
             witnesses=tuple(witnesses),
             messages=tuple(encode_messages(named_messages(body, self.messages)) for body in bodies),
         )

@@ -21,7 +21,7 @@ from chain.eip712 import voucher_digest
 from chain.l1.connection import checksum
 from chain.l1.protocol import FraudProof
 from chain.signing import address_of, keccak256, sign_digest
-from chain.state import GENESIS_ROOT, State
+from chain.state import GENESIS_ROOT, RollupState
 from chain.stf import Code, apply, apply_inbox, open_batch
 from chain.txs import (
     CloseTogether,
@@ -122,7 +122,7 @@ class Money(RuleBasedStateMachine):
         )
         self.l2.prove(self.salted(self.lie.proof(wrong)), key=KEYS[2])
         del self.before[guilty + 1 :]
-        self.l2.state = State.from_leaves(self.before[guilty])
+        self.l2.state = RollupState.from_leaves(self.before[guilty])
         self.lie = None
         assert self.rollup.call("count") == guilty
         if not self.is_frozen:
@@ -280,8 +280,8 @@ class Money(RuleBasedStateMachine):
         return int(self.rollup.call("finalCount"))
 
     @property
-    def final_state(self) -> State:
-        return State.from_leaves(self.before[self.final_count])
+    def final_state(self) -> RollupState:
+        return RollupState.from_leaves(self.before[self.final_count])
 
     @property
     def is_out(self) -> bool:
@@ -306,7 +306,7 @@ class Money(RuleBasedStateMachine):
 
     def valid_bodies(self, wanted: list[Any]) -> list[bytes]:
         """Those of the transactions that will be valid behind what waits, each a frame."""
-        state = State.from_leaves(self.l2.state.items())
+        state = RollupState.from_leaves(self.l2.state.items())
         open_batch(state, self.ledger.now_s)
         for index in range(state.meta.inbox_cursor, len(self.l2.messages)):
             apply_inbox(state, self.l2.messages[index], self.l2.rules)
@@ -317,7 +317,7 @@ class Money(RuleBasedStateMachine):
                 bodies.append(raw)
         return bodies
 
-    def transaction(self, state: State, kind: str, a: int, b: int, amount: int) -> bytes | None:
+    def transaction(self, state: RollupState, kind: str, a: int, b: int, amount: int) -> bytes | None:
         """One of this kind, signed by whom it takes; ``None`` where nobody could sign it."""
         account, channel = state.account(a), state.channel(a)
         payer = state.account(channel.payer) if channel else None
@@ -358,7 +358,7 @@ class Money(RuleBasedStateMachine):
         signature = sign_digest(OWNERS[account.owner], tx.digest(self.l2.domain, account.nonce))
         return bytes(tx.encode(signature))
 
-    def account_arguments(self, state: State, number: int) -> tuple[Any, ...]:
+    def account_arguments(self, state: RollupState, number: int) -> tuple[Any, ...]:
         account = state.account(number)
         assert account is not None
         fields = (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from chain.codec import Batch, BatchHeader, Frame, encode_batch
+from chain.codec import BatchData, BatchHeader, Frame, encode_batch
 from chain.eip712 import SigningDomain
 from chain.signing import sign_digest
-from chain.state import State
+from chain.state import RollupState
 from chain.tree import DEPTH, EMPTY
 from chain.txs import CloseTogether, Transfer
 from chain.types import META_KEY, Account, Channel, Leaf, Meta, channel_key
@@ -40,7 +40,7 @@ def test_proving_eight_transfers_among_2000_accounts_wrong_costs_at_most_350_000
         (number, Account(owner=owner(number), balance_nano=10**9 + number, nonce=5)) for number in range(1, 2_001)
     ]
     leaves.append((META_KEY, Meta(next_account=2_001, fee_pool_nano=10**9, supply_nano=10**13)))
-    state = State.from_leaves(leaves)
+    state = RollupState.from_leaves(leaves)
     rollup = bonded(deploy_rollup, state.root())
     l2 = L2(ledger, rollup, inbox_of(ledger, rollup, asset))
     l2.state = state
@@ -75,7 +75,7 @@ def test_proving_the_worst_frame_on_full_regions_wrong_costs_less_than_a_million
     # The first frame claims to change nothing, so that the second stands on a root proven by a path of its own.
     frames = [Frame(post_root=genesis_root, body=b""), Frame(post_root=LIE, body=body)]
     frames += [Frame(post_root=LIE, body=bytes([number])) for number in range(FRAMES - 2)]
-    batch = Batch(header=BatchHeader(l2_time_s=ledger.now_s, inbox_to=0), frames=tuple(frames))
+    batch = BatchData(header=BatchHeader(l2_time_s=ledger.now_s, inbox_to=0), frames=tuple(frames))
     rollup.send("submitBatch", 0, genesis_root, encode_batch(batch.header, frames))
     nothing = (b"",) * FRAMES
     posted = Posted(batch_id=0, batch=batch, witnesses=(b"", witness.encode(), *nothing), messages=(b"", *nothing))

@@ -11,7 +11,7 @@ import pytest
 from chain.codec import BatchHeader, Frame
 from chain.eip712 import SigningDomain
 from chain.l1.protocol import InboxMessage
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import Code, Rules, execute_body
 from chain.types import META_KEY, Meta, decode_leaf
 from tests.chain.witness_reading import execute_witness, read_witness, root_of_witness
@@ -82,7 +82,7 @@ def test_python_comes_to_what_the_vectors_say_from_the_leaves_and_from_the_witne
             continue
         rules, frame = rules_of(vector), Frame(post_root=bytes(32), body=unhex(vector["frame"]))
         header = BatchHeader(l2_time_s=int(vector["l2_time_s"]), inbox_to=int(vector["inbox_to"]))
-        state = State.from_leaves((key, decode_leaf(unhex(leaf))) for key, leaf in vector["leaves"])
+        state = RollupState.from_leaves((key, decode_leaf(unhex(leaf))) for key, leaf in vector["leaves"])
         meta = state.leaf(META_KEY)
         assert isinstance(meta, Meta)
         inbox = messages_of(vector, meta.inbox_cursor).__getitem__

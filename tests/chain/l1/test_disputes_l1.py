@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chain.codec import Batch, BatchHeader, Frame, encode_batch
+from chain.codec import BatchData, BatchHeader, Frame, encode_batch
 from chain.eip712 import SigningDomain, voucher_digest
 from chain.errors import ChainRejectedError, ChainUnavailableError, UsageError
 from chain.frames import fraud_proof
@@ -29,7 +29,7 @@ from chain.l1.protocol import (
 )
 from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.signing import address_of, keccak256, sign_digest
-from chain.state import GENESIS_ROOT, State
+from chain.state import GENESIS_ROOT, RollupState
 from chain.stf import Code, Rules, execute_body
 from chain.txs import CreateAccount
 from chain.types import Account, Channel, account_key, channel_key
@@ -66,7 +66,7 @@ async def post_lie(rollup: JsonRpcRollupL1, clock: Clock) -> FraudProof:
     deployment = await rollup.deployment()
     domain = SigningDomain(deployment.l2_chain_id, deployment.rollup_address)
     rules = Rules(domain=domain, close_delay_s=30, unstake_delay_s=60)
-    state, header = State.genesis(), BatchHeader(l2_time_s=int(clock.now_s), inbox_to=0)
+    state, header = RollupState.genesis(), BatchHeader(l2_time_s=int(clock.now_s), inbox_to=0)
     bodies = [CreateAccount(bytes([number]) * 20).encode() for number in (1, 2, 3)]
     frames, witness = [], b""
     for number, body in enumerate(bodies):
@@ -76,7 +76,7 @@ async def post_lie(rollup: JsonRpcRollupL1, clock: Clock) -> FraudProof:
         execute_body(state, header, body, rules, _no_message, is_last=False)
         frames.append(frame if number == 1 else msgspec.structs.replace(frame, post_root=state.root()))
     await rollup.submit_batch(0, GENESIS_ROOT, encode_batch(header, frames))
-    batch = Batch(header=header, frames=tuple(frames))
+    batch = BatchData(header=header, frames=tuple(frames))
     return fraud_proof(0, batch, 1, messages=b"", witness=witness, salt=b"\x07" * 32)
 
 
@@ -214,8 +214,8 @@ class TestFraud:
 class TestOut:
     """A state that was final before the freeze: Alice pays Bob through a channel, and a deposit came too late."""
 
-    def state(self) -> State:
-        state = State.genesis()
+    def state(self) -> RollupState:
+        state = RollupState.genesis()
         state.write(account_key(1), Account(owner=ALICE, balance_nano=500, stake_nano=20, unlocking_nano=3))
         state.write(account_key(2), Account(owner=BOB, balance_nano=7))
         state.write(
@@ -226,7 +226,7 @@ class TestOut:
         )
         return state
 
-    def proofs(self, state: State) -> tuple[AccountProof, ChannelProof]:
+    def proofs(self, state: RollupState) -> tuple[AccountProof, ChannelProof]:
         def account(number: int) -> AccountProof:
             held = state.account(number)
             assert held is not None

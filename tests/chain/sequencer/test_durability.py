@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from chain.errors import ChainRejectedError
-from chain.sequencer.store import StoreError, set_fact
+from chain.sequencer.store import SequencerStoreError, set_metadata
 from chain.txs import CreateAccount, Withdraw
 from tests.chain.sequencer.conftest import until
 from tests.chain.sequencer.transfers import transfer, two_accounts
@@ -95,13 +95,13 @@ class TestResuming:
             await start(l1=other).start()
 
 
-async def submit_until_refused(sequencer) -> tuple[bytes, int, StoreError]:
+async def submit_until_refused(sequencer) -> tuple[bytes, int, SequencerStoreError]:
     nonce = 0
     while True:
         root = sequencer.head.state.root()
         try:
             await sequencer.submit(transfer(nonce))
-        except StoreError as error:
+        except SequencerStoreError as error:
             return root, nonce, error
         nonce += 1
 
@@ -132,10 +132,10 @@ class TestDisk:
             commit = sequencer.ledger.store.commit
 
             async def full(_change):
-                raise StoreError("The disk is full.")
+                raise SequencerStoreError("The disk is full.")
 
             monkeypatch.setattr(sequencer.ledger.store, "commit", full)
-            with pytest.raises(StoreError):
+            with pytest.raises(SequencerStoreError):
                 await sequencer.submit(transfer(0))
             assert sequencer.head.state.root() == root
             assert sequencer.head.open.item_count == count
@@ -174,27 +174,29 @@ class TestDisk:
     async def test_a_value_that_sqlite_cannot_hold_is_a_refused_change(self, start):
         async with start() as sequencer:
             for statement in (("INSERT INTO fact VALUES (?, ?)", ("x", 2**70)), ("NO SQL", ())):
-                with pytest.raises(StoreError):
-                    await sequencer.ledger.store.commit([set_fact("before", b"1"), statement])
-            assert await sequencer.ledger.store.fact("before") is None
-            with pytest.raises(StoreError):
+                with pytest.raises(SequencerStoreError):
+                    await sequencer.ledger.store.commit([set_metadata("before", b"1"), statement])
+            assert await sequencer.ledger.store.metadata("before") is None
+            with pytest.raises(SequencerStoreError):
                 await sequencer.ledger.store._all("NO SQL")
-            await sequencer.ledger.store.commit([set_fact("after", b"1")])
-            assert await sequencer.ledger.store.fact("after") == b"1"
+            await sequencer.ledger.store.commit([set_metadata("after", b"1")])
+            assert await sequencer.ledger.store.metadata("after") == b"1"
 
     async def test_a_cancelled_change_is_whole_and_blocks_nobody(self, start):
         async with start() as sequencer:
-            task = asyncio.ensure_future(sequencer.ledger.store.commit([set_fact("a", b"1"), set_fact("b", b"2")]))
+            task = asyncio.ensure_future(
+                sequencer.ledger.store.commit([set_metadata("a", b"1"), set_metadata("b", b"2")])
+            )
             await asyncio.sleep(0)
             task.cancel()
             await asyncio.wait([task])
-            await sequencer.ledger.store.commit([set_fact("c", b"3")])
-            facts = [await sequencer.ledger.store.fact(name) for name in "abc"]
+            await sequencer.ledger.store.commit([set_metadata("c", b"3")])
+            facts = [await sequencer.ledger.store.metadata(name) for name in "abc"]
             assert facts in ([b"1", b"2", b"3"], [None, None, b"3"])
 
     async def test_a_file_that_is_no_database_is_said_plainly(self, start, tmp_path):
         (tmp_path / "l2.db").write_bytes(b"not a database, but long enough to be looked at" * 100)
-        with pytest.raises(StoreError) as caught:
+        with pytest.raises(SequencerStoreError) as caught:
             await start().start()
         assert "\n" not in caught.value.line()
 
@@ -204,7 +206,7 @@ class TestDisk:
         with sqlite3.connect(tmp_path / "l2.db") as db:
             db.execute("PRAGMA user_version = 99")
         db.close()
-        with pytest.raises(StoreError, match="newer"):
+        with pytest.raises(SequencerStoreError, match="newer"):
             await start().start()
 
     async def test_leaves_of_another_version_are_said_plainly(self, start, tmp_path):
@@ -215,7 +217,7 @@ class TestDisk:
         with sqlite3.connect(tmp_path / "l2.db") as db:
             db.execute("INSERT INTO final_leaf (key, data) VALUES (1, ?)", (b"\1" + bytes(68),))
         db.close()
-        with pytest.raises(StoreError, match="another version") as caught:
+        with pytest.raises(SequencerStoreError, match="another version") as caught:
             await start().start()
         assert "Move it away" in caught.value.fix
 

@@ -1,14 +1,14 @@
 import pytest
 
-from chain.state import State
+from chain.state import RollupState
 from tests.chain.support import funded_state, open_channel
 
 
 @pytest.fixture
-def state() -> State:
+def state() -> RollupState:
     return funded_state()
 
 
 @pytest.fixture
-def channel(state: State) -> int:
+def channel(state: RollupState) -> int:
     return open_channel(state)

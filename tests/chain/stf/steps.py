@@ -1,6 +1,6 @@
 """Steps of the transition that several tests take."""
 
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import Code, apply
 from chain.txs import (
     CloseTogether,
@@ -14,7 +14,7 @@ from tests.chain.support import (
 VOUCHER_KEY = 9
 
 
-def code_of(state: State, raw: bytes) -> Code:
+def code_of(state: RollupState, raw: bytes) -> Code:
     """The code of a transaction, which must change nothing unless it is OK."""
     root = state.root()
     outcome = apply(state, raw, RULES)
@@ -22,14 +22,14 @@ def code_of(state: State, raw: bytes) -> Code:
     return outcome.code
 
 
-def redeem(state: State, channel_id: int, cumulative: int, voucher_key: int = VOUCHER_KEY) -> Code:
+def redeem(state: RollupState, channel_id: int, cumulative: int, voucher_key: int = VOUCHER_KEY) -> Code:
     return code_of(state, signed_once(Redeem(channel_id, cumulative), voucher_key))
 
 
-def close_together(state: State, channel_id: int, cumulative: int, signer: int = 2) -> Code:
+def close_together(state: RollupState, channel_id: int, cumulative: int, signer: int = 2) -> Code:
     return code_of(state, signed_once(CloseTogether(channel_id, cumulative), signer))
 
 
-def balances(state: State) -> list[int]:
+def balances(state: RollupState) -> list[int]:
     accounts = [state.account(number) for number in (1, 2, 3)]
     return [account.balance_nano for account in accounts if account]

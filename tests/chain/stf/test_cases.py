@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from chain.signing import keccak256
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import Code, apply, apply_inbox, open_batch
 from chain.txs import TxType
 from chain.witness import build_witness, encode_messages, named_messages
@@ -88,7 +88,7 @@ def test_a_transaction_ends_alone_as_it_does_in_a_frame_and_by_force_it_is_no_op
     rng = Random(f"{SEED}/{one.name}")
     world = World(rng)
     raw = one.build(world, rng)
-    state = State.from_leaves(world.finished(5))
+    state = RollupState.from_leaves(world.finished(5))
     open_batch(state, world.now_s)
     before, mark = state.root(), state.mark()
     assert apply(state, raw, world.rules).code is one.code

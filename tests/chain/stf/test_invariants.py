@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import Code, apply, apply_inbox, open_batch
 from chain.txs import (
     CloseTogether,
@@ -33,7 +33,7 @@ VOUCHER_KEY = 9
 class Ledger(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
-        self.state = State.genesis()
+        self.state = RollupState.genesis()
         self.nonces: dict[int, int] = {}
         self.redeemed: dict[int, int] = {}
         self.deposited = 0
@@ -167,7 +167,7 @@ class Ledger(RuleBasedStateMachine):
 
     @invariant()
     def the_root_is_that_of_the_leaves(self):
-        assert State.from_leaves(self.state.items()).root() == self.state.root()
+        assert RollupState.from_leaves(self.state.items()).root() == self.state.root()
 
 
 Ledger.TestCase.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)

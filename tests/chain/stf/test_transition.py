@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from chain.signing import SECP256K1_N, sign_digest
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import Code, Outcome, apply_inbox
 from chain.txs import (
     TX_SIZES,
@@ -48,7 +48,7 @@ from tests.chain.support import (
 
 class TestAccounts:
     def test_creating_one_allocates_the_next_number_from_one_on(self):
-        state = State.genesis()
+        state = RollupState.genesis()
         assert create(state, 1) == (Code.OK, 1)
         assert create(state, 2) == (Code.OK, 2)
         assert state.account(1) == Account(owner=owner(1))

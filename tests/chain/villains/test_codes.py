@@ -10,7 +10,7 @@ from chain.codec import decode_batch
 from chain.frames import fraud_proof
 from chain.replay import Replayer, ReplayError, replay_l1, rules_of
 from chain.signing import keccak256
-from chain.state import State
+from chain.state import RollupState
 from chain.stf import Code, execute_body, execute_frame
 from chain.types import Account, account_key
 from chain.views import DisputeStage
@@ -33,9 +33,9 @@ def contract() -> Prover:
 def convicted_of(contract: Prover, villain: Villain) -> Code:
     """What a fraud proof of the first wrong frame of the villain's batch comes to on the contract."""
     state, messages = world(villain)
-    before = State.from_leaves(state.items())
+    before = RollupState.from_leaves(state.items())
     blob, root = lie(villain, state, messages)
-    wrong = found_by_replay(State.from_leaves(before.items()), root, blob, messages)
+    wrong = found_by_replay(RollupState.from_leaves(before.items()), root, blob, messages)
     assert wrong.frame is not None
     batch, known = decode_batch(blob), {message.index: message for message in messages}
     for frame in batch.frames[: wrong.frame]:

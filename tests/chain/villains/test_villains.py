@@ -11,7 +11,7 @@ from chain.errors import ChainRejectedError
 from chain.l1.protocol import InboxMessage, PostedBatch
 from chain.replay import Replayer, ReplayError
 from chain.signing import address_of
-from chain.state import State
+from chain.state import RollupState
 from chain.txs import Transfer
 from chain.types import MAX_U64
 from chain.villains import VILLAINS, Villain
@@ -39,7 +39,7 @@ SHARE = (
 VILLAIN_KEY = key(77)
 
 
-def lie(villain: Villain, state: State, messages: list[InboxMessage]) -> tuple[bytes, bytes]:
+def lie(villain: Villain, state: RollupState, messages: list[InboxMessage]) -> tuple[bytes, bytes]:
     """The villain's batch on this state: its blob, and the root before it."""
     cursor, before = state.meta.inbox_cursor, state.root()
     header = BatchHeader(l2_time_s=100, inbox_to=cursor + len(messages))
@@ -55,7 +55,7 @@ def lie(villain: Villain, state: State, messages: list[InboxMessage]) -> tuple[b
     return draft.blob(), before
 
 
-def found_by_replay(state: State, before: bytes, blob: bytes, messages: list[InboxMessage]) -> ReplayError:
+def found_by_replay(state: RollupState, before: bytes, blob: bytes, messages: list[InboxMessage]) -> ReplayError:
     replayer = Replayer(RULES, state=state)
     replayer.add_messages(messages)
     posted = PostedBatch(
@@ -72,7 +72,7 @@ def found_by_replay(state: State, before: bytes, blob: bytes, messages: list[Inb
     return wrong.value
 
 
-def world(villain: Villain) -> tuple[State, list[InboxMessage]]:
+def world(villain: Villain) -> tuple[RollupState, list[InboxMessage]]:
     state = funded_state()
     open_channel(state, amount_nano=500)
     state.settle()
@@ -86,7 +86,7 @@ def world(villain: Villain) -> tuple[State, list[InboxMessage]]:
 @pytest.mark.parametrize("villain", LIARS, ids=lambda villain: villain.name)
 def test_a_villains_batch_is_wrong_by_the_code_of_its_table(villain):
     state, messages = world(villain)
-    copy = State.from_leaves(state.items())
+    copy = RollupState.from_leaves(state.items())
 
     blob, before = lie(villain, state, messages)
     error = found_by_replay(copy, before, blob, messages)
@@ -99,9 +99,9 @@ def test_a_villains_batch_is_wrong_by_the_code_of_its_table(villain):
 def test_a_villain_needs_no_victim_and_no_channel(villain):
     messages = [deposit(0, owner(1), 5), forced(1, b"\xff")]
 
-    blob, before = lie(villain, State.genesis(), messages)
+    blob, before = lie(villain, RollupState.genesis(), messages)
 
-    assert found_by_replay(State.genesis(), before, blob, messages).tx_code is villain.code
+    assert found_by_replay(RollupState.genesis(), before, blob, messages).tx_code is villain.code
 
 
 def test_the_printed_table_is_about_these_villains():

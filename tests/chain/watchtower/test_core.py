@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 
 from chain.l1.protocol import PendingMessage, PostedBatch
 from chain.watchtower.core import (
-    Close,
-    Commit,
+    CloseDispute,
+    CommitProof,
     Dispute,
     Follow,
     Freeze,
     GiveUp,
     Known,
+    Observation,
     Policy,
     Rest,
-    Reveal,
+    RevealProof,
     Rewind,
-    Sight,
     Wait,
     decide,
     identity,
@@ -34,32 +34,32 @@ TIP, WRONG = b"tip", b"the wrong batch"
 DISPUTE = Dispute(batch_id=3, identity=WRONG)
 
 
-def sight(**changes) -> Sight:
+def observed(**changes) -> Observation:
     values = {"l1_block": 100, "now_s": 1_000, "batch_count": 3, "final_count": 1, "tip_hash": TIP}
-    return Sight(**(values | changes))
+    return Observation(**(values | changes))
 
 
 def known(**changes) -> Known:
     return Known(**({"verified": 3, "tip_hash": TIP} | changes))
 
 
-def disputed(**changes) -> Sight:
-    return sight(**({"batch_count": 4, "disputed": WRONG} | changes))
+def disputed(**changes) -> Observation:
+    return observed(**({"batch_count": 4, "disputed": WRONG} | changes))
 
 
 class TestFollowing:
     def test_with_everything_verified_it_rests(self):
-        assert decide(sight(), known(), POLICY) == Rest()
+        assert decide(observed(), known(), POLICY) == Rest()
 
     def test_a_new_batch_is_followed(self):
-        assert decide(sight(batch_count=5), known(), POLICY) == Follow(3)
+        assert decide(observed(batch_count=5), known(), POLICY) == Follow(3)
 
     def test_fewer_batches_than_were_verified_are_a_rewind(self):
-        assert decide(sight(batch_count=2), known(), POLICY) == Rewind()
+        assert decide(observed(batch_count=2), known(), POLICY) == Rewind()
 
     def test_another_block_under_the_newest_verified_batch_is_a_rewind(self):
-        assert decide(sight(tip_hash=b"other"), known(), POLICY) == Rewind()
-        assert decide(sight(tip_hash=None), known(), POLICY) == Rewind()
+        assert decide(observed(tip_hash=b"other"), known(), POLICY) == Rewind()
+        assert decide(observed(tip_hash=None), known(), POLICY) == Rewind()
 
     def test_a_reorg_comes_before_a_dispute_that_it_may_have_ended(self):
         assert decide(disputed(tip_hash=b"other"), known(dispute=DISPUTE), POLICY) == Rewind()
@@ -67,22 +67,22 @@ class TestFollowing:
 
 class TestDisputes:
     def test_a_wrong_batch_is_committed_to(self):
-        assert decide(disputed(), known(dispute=DISPUTE), POLICY) == Commit()
+        assert decide(disputed(), known(dispute=DISPUTE), POLICY) == CommitProof()
 
     def test_a_commitment_waits_for_its_reveal(self):
         assert decide(disputed(committed_at=95), known(dispute=DISPUTE), POLICY) == Wait(104)
 
     def test_it_is_revealed_so_that_the_next_block_may_take_it(self):
-        assert decide(disputed(committed_at=91), known(dispute=DISPUTE), POLICY) == Reveal()
+        assert decide(disputed(committed_at=91), known(dispute=DISPUTE), POLICY) == RevealProof()
 
     def test_a_commitment_that_l1_lost_is_made_again(self):
-        assert decide(disputed(committed_at=None), known(dispute=DISPUTE), POLICY) == Commit()
+        assert decide(disputed(committed_at=None), known(dispute=DISPUTE), POLICY) == CommitProof()
 
     def test_a_batch_that_is_gone_closes_the_dispute_whoever_proved_it(self):
-        assert decide(sight(disputed=None), known(dispute=DISPUTE), POLICY) == Close()
+        assert decide(observed(disputed=None), known(dispute=DISPUTE), POLICY) == CloseDispute()
 
     def test_another_batch_under_its_number_closes_the_dispute(self):
-        assert decide(disputed(disputed=b"a new one"), known(dispute=DISPUTE), POLICY) == Close()
+        assert decide(disputed(disputed=b"a new one"), known(dispute=DISPUTE), POLICY) == CloseDispute()
 
     def test_a_wrong_batch_that_is_final_is_given_up(self):
         assert decide(disputed(final_count=4), known(dispute=DISPUTE), POLICY) == GiveUp()
@@ -96,29 +96,29 @@ class TestDisputes:
         assert decide(disputed(), known(dispute=DISPUTE), WATCHING) == Rest()
 
     def test_a_frozen_rollup_is_still_disputed(self):
-        assert decide(disputed(frozen_at_s=900), known(dispute=DISPUTE), FREEZING) == Commit()
+        assert decide(disputed(frozen_at_s=900), known(dispute=DISPUTE), FREEZING) == CommitProof()
 
 
 class TestInbox:
     def test_a_message_is_overdue_after_the_takeover_delay(self):
-        assert not is_overdue(sight(pending=PendingMessage(index=0, at_s=960)), POLICY)
-        assert is_overdue(sight(pending=PendingMessage(index=0, at_s=959)), POLICY)
-        assert not is_overdue(sight(), POLICY)
+        assert not is_overdue(observed(pending=PendingMessage(index=0, at_s=960)), POLICY)
+        assert is_overdue(observed(pending=PendingMessage(index=0, at_s=959)), POLICY)
+        assert not is_overdue(observed(), POLICY)
 
     def test_it_freezes_only_when_told_to_and_late_enough(self):
         old, young = PendingMessage(index=0, at_s=879), PendingMessage(index=0, at_s=880)
 
-        assert decide(sight(pending=old), known(), FREEZING) == Freeze()
-        assert decide(sight(pending=young), known(), FREEZING) == Rest()
-        assert decide(sight(pending=old), known(), POLICY) == Rest()
+        assert decide(observed(pending=old), known(), FREEZING) == Freeze()
+        assert decide(observed(pending=young), known(), FREEZING) == Rest()
+        assert decide(observed(pending=old), known(), POLICY) == Rest()
 
     def test_it_does_not_freeze_twice(self):
-        look = sight(pending=PendingMessage(index=0, at_s=1), frozen_at_s=990)
+        look = observed(pending=PendingMessage(index=0, at_s=1), frozen_at_s=990)
 
         assert decide(look, known(), FREEZING) == Rest()
 
     def test_after_a_rollback_an_honest_sequencer_has_time_to_take_over(self):
-        look = sight(pending=PendingMessage(index=0, at_s=1))
+        look = observed(pending=PendingMessage(index=0, at_s=1))
 
         assert decide(look, known(rolled_back_at_s=990), FREEZING) == Rest()
         assert decide(look, known(rolled_back_at_s=959), FREEZING) == Freeze()
@@ -150,7 +150,7 @@ def test_a_standing_wrong_batch_is_revealed_in_time_however_blocks_come(blocks, 
     for grown in [*blocks, *[1] * (delay * 4 + 10)]:
         block += grown
         step = decide(disputed(l1_block=block, committed_at=committed), known(dispute=DISPUTE), policy)
-        if isinstance(step, Commit):
+        if isinstance(step, CommitProof):
             assert committed is None
             block += 1
             if lost_commits:
@@ -160,7 +160,7 @@ def test_a_standing_wrong_batch_is_revealed_in_time_however_blocks_come(blocks, 
         elif isinstance(step, Wait):
             assert step.until_block > block
         else:
-            assert step == Reveal()
+            assert step == RevealProof()
             assert committed is not None
             assert block + 1 >= committed + delay
             return

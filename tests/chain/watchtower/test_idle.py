@@ -14,7 +14,7 @@ from chain.signing import sign_digest
 from chain.views import DisputeStage
 from chain.villains import VILLAINS
 from chain.watchtower import Prover, Watchtower, WatchtowerConfig
-from chain.watchtower.core import Commit, Follow, Freeze, Rest, Reveal, Rewind, Wait
+from chain.watchtower.core import CommitProof, Follow, Freeze, Rest, RevealProof, Rewind, Wait
 from tests.chain.counting import CountingL1, counting
 from tests.villains.arena import (
     ALICE,
@@ -82,7 +82,7 @@ async def test_a_wait_for_the_reveal_costs_one_question_a_look_and_ends_with_its
         watching(where) as (tower, counted),
     ):
         await where.sequencer.post(transfer(where.sequencer.state, where.deployment))
-        assert [type(await tower.step()) for _ in range(2)] == [Follow, Commit]
+        assert [type(await tower.step()) for _ in range(2)] == [Follow, CommitProof]
         waiting = await tower.settle()
         assert isinstance(waiting, Wait)
         await tower.step()
@@ -91,7 +91,7 @@ async def test_a_wait_for_the_reveal_costs_one_question_a_look_and_ends_with_its
         assert counted.taken() == ONE_QUESTION
 
         await where.mine(waiting.until_block - await where.prover.block_number())
-        assert await tower.step() == Reveal()
+        assert await tower.step() == RevealProof()
         await tower.settle()
         assert tower.view().disputes[-1].stage is DisputeStage.REVERTED
 
@@ -156,5 +156,5 @@ async def test_what_l1_refused_for_now_is_tried_again_without_a_new_block(templa
         tower._l1.commit_fraud = late  # type: ignore[method-assign]
         for _ in range(3):
             assert isinstance(await tower.step(), Wait)
-        assert await tower.step() == Commit()
+        assert await tower.step() == CommitProof()
         assert len(refused) == 3

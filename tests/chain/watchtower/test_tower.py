@@ -19,7 +19,7 @@ from chain.views import DisputeStage
 from chain.villains import VILLAINS
 from chain.villains.sequencer import VillainL1
 from chain.watchtower import Prover, Watchtower, WatchtowerConfig
-from chain.watchtower.core import Close, Follow, Freeze, Rest, Reveal, Rewind, Wait
+from chain.watchtower.core import CloseDispute, Follow, Freeze, Rest, RevealProof, Rewind, Wait
 from chain.watchtower.derive import InconsistentL1Error
 from tests.patience import PATIENCE_S
 from tests.villains.arena import (
@@ -163,7 +163,7 @@ class TestReorgs:
 
         await self.swap(lied, tmp_path / "arena", template)
 
-        assert await tower.step() == Close()
+        assert await tower.step() == CloseDispute()
         assert tower.view().disputes[-1].stage is DisputeStage.VANISHED
         assert await tower.settle() == Rest()
         await lied.server.aclose()
@@ -257,7 +257,7 @@ class TestDisputes:
             raise ChainRejectedError("The L1 contract refused: not fraud.", code="not_fraud")
 
         monkeypatch.setattr(lied.prover, "prove_fraud", refuse)
-        while isinstance(step := await tower.step(), Wait | Reveal):
+        while isinstance(step := await tower.step(), Wait | RevealProof):
             pass
 
         assert step == Rest()

@@ -20,7 +20,7 @@ from tests.screens.fake_node import dispute, safety_view, waiting_message
 from tests.wallet.moves import transfer
 from tests.wallet.test_stakes import USD, receipt, stakes
 from tests.wallet.world import FREEZE_S, World
-from wallet.leaving import leave
+from wallet.exits import leave
 from wallet.receipts import sign_receipt
 from wallet.vouchers import sign_voucher
 

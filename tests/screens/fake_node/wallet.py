@@ -10,10 +10,10 @@ from node.values import (
     Inclusion,
     MoneyLine,
     MoneyView,
-    Step,
     StepState,
     WalletState,
     WalletView,
+    WithdrawalStep,
 )
 from tests.screens.fake_node.constants import BUYER, NOW_S, ROOT, SELLER, WORDS
 from tests.screens.fake_node.played import Played
@@ -58,10 +58,14 @@ def wallet(wallet_id="seller", address=SELLER, **changes):
 
 def way_out_steps():
     return [
-        Step(key="read", state=StepState.DOING, text="Executing every batch on L1 again."),
-        Step(key="read", state=StepState.DONE, text="6 batches re-executed."),
-        Step(key="account 1", state=StepState.DONE, text="Account #1: $1.25 balance.", l1_tx=ROOT, amount_nano=1),
-        Step(key="channel 7", state=StepState.WAITING, text="Channel #7 is on its way.", ready_at_s=NOW_S + 42),
+        WithdrawalStep(key="read", state=StepState.DOING, text="Executing every batch on L1 again."),
+        WithdrawalStep(key="read", state=StepState.DONE, text="6 batches re-executed."),
+        WithdrawalStep(
+            key="account 1", state=StepState.DONE, text="Account #1: $1.25 balance.", l1_tx=ROOT, amount_nano=1
+        ),
+        WithdrawalStep(
+            key="channel 7", state=StepState.WAITING, text="Channel #7 is on its way.", ready_at_s=NOW_S + 42
+        ),
     ]
 
 

@@ -11,13 +11,13 @@ from chain.l1.protocol import Deployment, InboxMessage, RollupL1
 from chain.money import MAX_NANO, format_usd
 from chain.replay import ReplayedBatch, ReplayError
 from chain.signing import checksum_address, recover
-from chain.state import State
+from chain.state import RollupState
 from chain.txs import TxFormatError, Withdraw, decode
 from chain.types import FIRST_INDEX, Account, withdrawal_key
 from wallet.account import UnlockedAccount
-from wallet.following import Follower, claimed, finalized
+from wallet.rollup_follower import RollupFollower, claimed, finalized
 from wallet.sender import check_amount, checked_address
-from wallet.steps import Step, doing, done, waiting
+from wallet.steps import WithdrawalStep, doing, done, waiting
 from wallet.wallet_error import WalletError
 
 POLL_S = 1.0
@@ -52,7 +52,7 @@ async def force_withdraw(
     *,
     wait: bool = True,
     poll_s: float = POLL_S,
-) -> AsyncIterator[Step]:
+) -> AsyncIterator[WithdrawalStep]:
     """Withdraw through L1's inbox, from L1's data alone, and say each step.
 
     Called again while such a withdrawal of this account waits in the inbox, it goes on with that one.
@@ -73,7 +73,7 @@ async def force_withdraw(
         ChainUnavailableError: If L1 does not answer.
     """
     deployment = await l1.deployment()
-    follower = Follower(l1)
+    follower = RollupFollower(l1)
     yield doing("read", "Executing every batch on L1 again, to know this account without asking the sequencer.")
     wrong = ""
     try:
@@ -108,8 +108,8 @@ async def force_withdraw(
 
 
 async def _followed(
-    l1: RollupL1, follower: Follower, deployment: Deployment, sent: _Sent, poll_s: float
-) -> AsyncIterator[Step]:
+    l1: RollupL1, follower: RollupFollower, deployment: Deployment, sent: _Sent, poll_s: float
+) -> AsyncIterator[WithdrawalStep]:
     executed: _Executed | None = None
     told_of = -1
     is_over = False
@@ -184,7 +184,7 @@ async def _check_patience(l1: RollupL1, deployment: Deployment, message: InboxMe
     )
 
 
-def _account_of(state: State, address: bytes) -> tuple[int, Account]:
+def _account_of(state: RollupState, address: bytes) -> tuple[int, Account]:
     found = [
         (number, leaf)
         for number in range(FIRST_INDEX, state.meta.next_account)
@@ -206,7 +206,7 @@ def _withdrawal(number: int, held: Account, amount_nano: int | None, to: bytes) 
 
 
 async def _waiting_message(
-    l1: RollupL1, state: State, deployment: Deployment, number: int, held: Account, owner: bytes
+    l1: RollupL1, state: RollupState, deployment: Deployment, number: int, held: Account, owner: bytes
 ) -> _Sent | None:
     """A withdrawal of this account that waits in the inbox already."""
     start = state.meta.inbox_cursor
@@ -247,7 +247,7 @@ async def _find_message(l1: RollupL1, start: int, body: bytes, tx: Withdraw, l1_
 
 
 def _effect(
-    state: State, before: int, replayed: ReplayedBatch, tx: Withdraw, deployment: Deployment
+    state: RollupState, before: int, replayed: ReplayedBatch, tx: Withdraw, deployment: Deployment
 ) -> _Executed | None:
     for number in range(before, state.meta.next_withdrawal):
         leaf = state.withdrawal(number)

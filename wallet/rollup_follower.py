@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 from chain.errors import ChainRejectedError
 from chain.l1.protocol import RollupL1
 from chain.replay import ReplayedBatch, Replayer, replay_l1, rules_of
-from chain.state import State
+from chain.state import RollupState
 
 
-class Follower:
+class RollupFollower:
     """Executes every batch that stands on L1, and begins again where one was taken back.
 
     Args:
@@ -25,7 +25,7 @@ class Follower:
         """How often batches that were executed here turned out to be taken back."""
 
     @property
-    def state(self) -> State:
+    def state(self) -> RollupState:
         """The state after the newest batch that was executed."""
         assert self._replayer is not None, "follow first"
         return self._replayer.state
@@ -51,7 +51,7 @@ class Follower:
             self._newest_tx = replayed.posted.l1_tx
             yield replayed
 
-    async def catch_up(self) -> State:
+    async def catch_up(self) -> RollupState:
         """The state behind everything on L1; raises as `follow`."""
         async for _ in self.follow():
             pass

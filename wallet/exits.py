@@ -11,10 +11,10 @@ from chain.l1.protocol import AccountProof, ChannelProof, InboxMessage, RollupL1
 from chain.money import format_usd
 from chain.replay import ReplayError, rules_of
 from chain.signing import checksum_address
-from chain.state import State
+from chain.state import RollupState
 from chain.types import FIRST_INDEX, Account, Channel, Withdrawal, account_key, channel_key, withdrawal_key
-from wallet.following import Follower, claimed, finalized
-from wallet.steps import Step, doing, done, waiting
+from wallet.rollup_follower import RollupFollower, claimed, finalized
+from wallet.steps import WithdrawalStep, doing, done, waiting
 from wallet.vouchers import provable
 from wallet.wallet_error import WalletError
 
@@ -40,7 +40,7 @@ class Holdings:
         return not (self.accounts or self.channels or self.withdrawals or self.deposits)
 
 
-def holdings_of(state: State, waiting_messages: list[InboxMessage], owner: bytes) -> Holdings:
+def holdings_of(state: RollupState, waiting_messages: list[InboxMessage], owner: bytes) -> Holdings:
     """What belongs to an address in a state, and in the inbox messages behind it."""
     meta = state.meta
     accounts = [
@@ -78,7 +78,7 @@ async def leave(
     freeze: bool = False,
     wait: bool = True,
     poll_s: float = POLL_S,
-) -> AsyncIterator[Step]:
+) -> AsyncIterator[WithdrawalStep]:
     """Take everything of an address out of a frozen rollup, and say each step; asked again, it goes on where it was.
 
     Args:
@@ -97,7 +97,7 @@ async def leave(
     """
     async for step in _frozen(l1, freeze=freeze):
         yield step
-    follower = Follower(l1)
+    follower = RollupFollower(l1)
     async for step in _settled(l1, follower, wait=wait, poll_s=poll_s):
         yield step
         if step.key == "final" and step.state == "waiting" and not wait:
@@ -114,7 +114,7 @@ async def leave(
             yield step
 
 
-async def _frozen(l1: RollupL1, *, freeze: bool) -> AsyncIterator[Step]:
+async def _frozen(l1: RollupL1, *, freeze: bool) -> AsyncIterator[WithdrawalStep]:
     if await l1.frozen_at_s() is None:
         deployment, pending = await l1.deployment(), await l1.oldest_pending()
         due_at_s = pending.at_s + deployment.freeze_delay_s if pending else None
@@ -138,7 +138,9 @@ async def _frozen(l1: RollupL1, *, freeze: bool) -> AsyncIterator[Step]:
         yield done("freeze", "The rollup is frozen.")
 
 
-async def _settled(l1: RollupL1, follower: Follower, *, wait: bool, poll_s: float) -> AsyncIterator[Step]:
+async def _settled(
+    l1: RollupL1, follower: RollupFollower, *, wait: bool, poll_s: float
+) -> AsyncIterator[WithdrawalStep]:
     """Until every batch that stands was executed here and is final on L1."""
     deployment = await l1.deployment()
     told_at_s = -1
@@ -179,7 +181,7 @@ class _Leaving:
     def __init__(
         self,
         l1: RollupL1,
-        state: State,
+        state: RollupState,
         owner: bytes,
         domain: SigningDomain,
         vouchers: Mapping[int, SignedVoucher],
@@ -200,7 +202,7 @@ class _Leaving:
             messages += page
         return holdings_of(self._state, messages, self._owner)
 
-    async def begin(self, found: Holdings) -> AsyncIterator[Step]:
+    async def begin(self, found: Holdings) -> AsyncIterator[WithdrawalStep]:
         """Everything that can leave now, channels begun."""
         for number, account in found.accounts:
             yield await self._account(number, account)
@@ -211,7 +213,7 @@ class _Leaving:
         for number, withdrawal in found.withdrawals:
             yield await self._withdrawal(number, withdrawal)
 
-    async def _account(self, number: int, account: Account) -> Step:
+    async def _account(self, number: int, account: Account) -> WithdrawalStep:
         key, amount_nano = f"account {number}", _worth(account)
         if await self._l1.is_claimed(account_key(number)):
             return done(key, f"Account #{number} has left already.")
@@ -221,7 +223,7 @@ class _Leaving:
         text = f"Account #{number}: {told}, proven in the last state and paid to {checksum_address(self._owner)}."
         return done(key, text, l1_tx=l1_tx, amount_nano=amount_nano)
 
-    async def _channel(self, number: int, channel: Channel) -> Step:
+    async def _channel(self, number: int, channel: Channel) -> WithdrawalStep:
         key, voucher = f"channel {number}", self._voucher(number, channel)
         under_way = await self._l1.channel_exit(number)
         proof = ChannelProof(
@@ -244,7 +246,7 @@ class _Leaving:
             text = f"Channel #{number}: its exit was raised to the voucher of {format_usd(voucher.cumulative_nano)}."
         begun = await self._l1.channel_exit(number)
         settle_at_s = begun.settle_at_s if begun else None
-        return Step(
+        return WithdrawalStep(
             key=key,
             state=waiting(key, "").state,
             text=f"{text} A higher voucher may still come for one window.",
@@ -252,7 +254,7 @@ class _Leaving:
             l1_tx="0x" + l1_tx.hex(),
         )
 
-    async def _deposit(self, message: InboxMessage) -> Step:
+    async def _deposit(self, message: InboxMessage) -> WithdrawalStep:
         key = f"deposit {message.index}"
         if await self._l1.is_refunded(message.index):
             return done(key, f"The deposit in message {message.index} was paid back already.")
@@ -260,7 +262,7 @@ class _Leaving:
         text = f"The deposit of {format_usd(message.amount_nano)} that no batch executed was paid back."
         return done(key, text, l1_tx=l1_tx, amount_nano=message.amount_nano)
 
-    async def _withdrawal(self, number: int, leaf: Withdrawal) -> Step:
+    async def _withdrawal(self, number: int, leaf: Withdrawal) -> WithdrawalStep:
         key, index = f"withdrawal {number}", withdrawal_key(number)
         if await self._l1.is_claimed(index):
             return done(key, f"Withdrawal {number} was paid already.")
@@ -269,7 +271,9 @@ class _Leaving:
         text = f"Withdrawal {number} of {format_usd(leaf.amount_nano)} was proven and paid."
         return done(key, text, l1_tx=l1_tx, amount_nano=leaf.amount_nano)
 
-    async def settle(self, number: int, channel: Channel, *, wait: bool, poll_s: float) -> AsyncIterator[Step]:
+    async def settle(
+        self, number: int, channel: Channel, *, wait: bool, poll_s: float
+    ) -> AsyncIterator[WithdrawalStep]:
         """Pay a channel's rest to both parties, once its window is over."""
         key = f"channel {number}"
         told_at_s = -1
