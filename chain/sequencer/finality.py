@@ -30,7 +30,7 @@ class Finality:
         """Take in that so many batches are final on L1.
 
         Raises:
-            StoreError: If it could not be kept.
+            SequencerStoreError: If it could not be kept.
         """
         async with self._ledger.writing:
             await self._ledger.final.advance(self._ledger.store, final_count, self._ledger.clock.time_s)

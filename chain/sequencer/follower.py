@@ -69,7 +69,7 @@ class L1Follower:
 
         Raises:
             ChainUnavailableError: If L1 does not answer.
-            StoreError: If it could not be kept.
+            SequencerStoreError: If it could not be kept.
         """
         ledger = self._ledger
         await ledger.clock.look()

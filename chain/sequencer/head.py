@@ -95,7 +95,7 @@ class Head:
         """Execute a transaction on top, opening a batch where none is open.
 
         Raises:
-            Refused: If the transition refuses it; nothing has changed then.
+            TxRefusedError: If the transition refuses it; nothing has changed then.
         """
         state, batch = self.state, self.open
         mark, before = state.mark(), None

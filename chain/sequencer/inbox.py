@@ -30,7 +30,7 @@ class InboxReader:
 
         Raises:
             ChainUnavailableError: If L1 does not answer.
-            StoreError: If it could not be kept.
+            SequencerStoreError: If it could not be kept.
         """
         if self._is_read:
             return
@@ -51,7 +51,7 @@ class InboxReader:
 
         Raises:
             ChainUnavailableError: If L1 does not answer.
-            StoreError: If it could not be kept.
+            SequencerStoreError: If it could not be kept.
         """
         while messages := await self._new_messages():
             await self._execute(messages)

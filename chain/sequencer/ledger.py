@@ -79,7 +79,7 @@ class SequencerLedger:
         Raises:
             ChainUnavailableError: If L1 does not answer.
             ChainRejectedError: If the rollup or the database is another one's.
-            StoreError: If the database can't be used.
+            SequencerStoreError: If the database can't be used.
         """
         deployment = await l1.deployment()
         if deployment.genesis_root != GENESIS_ROOT:
@@ -128,7 +128,7 @@ class SequencerLedger:
         """Execute one transaction on the head; the caller holds ``writing`` and commits.
 
         Raises:
-            Refused: If the transition refuses it.
+            TxRefusedError: If the transition refuses it.
         """
         if self.head.open is not None and self.is_full(len(raw)):
             self.seal()
@@ -138,7 +138,7 @@ class SequencerLedger:
         """Make durable what the head collected, and ``further`` with it; the caller holds ``writing``.
 
         Raises:
-            StoreError: If it could not be; the head is then as the disk has it.
+            SequencerStoreError: If it could not be; the head is then as the disk has it.
         """
         try:
             await self.store.commit([*self.head.drain(), *further])
@@ -151,7 +151,7 @@ class SequencerLedger:
         """Read the head from the database again; the caller holds ``writing``.
 
         Raises:
-            StoreError: If it can't be read.
+            SequencerStoreError: If it can't be read.
         """
         self.head = await _read_head(self.store, self.final.count, self.rules)
 
@@ -159,7 +159,7 @@ class SequencerLedger:
         """Count again what is posted and what is not.
 
         Raises:
-            StoreError: If the database can't be read.
+            SequencerStoreError: If the database can't be read.
         """
         self.posted_count = await self.store.posted_count()
         self.unposted_items = await self.store.unposted_items() + await self.store.set_aside_count()

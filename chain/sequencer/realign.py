@@ -84,7 +84,7 @@ class Realigner:
         Raises:
             DivergedError: If L1 holds another batch where a final one was.
             ChainUnavailableError: If L1 does not answer, or is behind what was final already.
-            StoreError: If the disk refuses.
+            SequencerStoreError: If the disk refuses.
         """
         ledger = self._ledger
         async with ledger.writing:

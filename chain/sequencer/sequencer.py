@@ -90,7 +90,7 @@ class Sequencer:
         Raises:
             ChainUnavailableError: If L1 does not answer.
             ChainRejectedError: If the database belongs to another chain, or L1 holds batches that contradict it.
-            StoreError: If the database can't be used.
+            SequencerStoreError: If the database can't be used.
         """
         ledger = await SequencerLedger.open(self.l1, self._db_path, self.config, self._monotonic)
         inbox, finality = InboxReader(ledger), Finality(ledger)

@@ -37,7 +37,7 @@ class SequencerDatabase:
         """Open or create the database and bring its schema up to date.
 
         Raises:
-            StoreError: If it can't be opened, or was written by a newer version.
+            SequencerStoreError: If it can't be opened, or was written by a newer version.
         """
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
@@ -66,7 +66,7 @@ class SequencerDatabase:
         """Make a change durable, all of it or nothing.
 
         Raises:
-            StoreError: If the disk refused it; nothing of it is kept then.
+            SequencerStoreError: If the disk refused it; nothing of it is kept then.
         """
         # Shielded, so that a cancelled caller can't leave a transaction open on the shared connection.
         await asyncio.shield(asyncio.ensure_future(self._commit(change)))

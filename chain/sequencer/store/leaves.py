@@ -52,7 +52,7 @@ def read_leaf(data: bytes) -> Leaf:
     """A leaf as this database keeps it.
 
     Raises:
-        StoreError: If it is none of this version's.
+        SequencerStoreError: If it is none of this version's.
     """
     try:
         return decode_leaf(data)
