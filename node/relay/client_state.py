@@ -31,11 +31,6 @@ class RelayState:
     last_failure: ConnectionFailure | None = None
     """The latest failure, ``None`` if there was none."""
 
-    @property
-    def last_error(self) -> str:
-        """One line about the latest failure, empty if there was none."""
-        return self.last_failure.line if self.last_failure else ""
-
 
 @dataclass(frozen=True, slots=True)
 class OfferListing:

@@ -153,13 +153,6 @@ class History(StorePart):
         )
         return [_job(row) for row in rows]
 
-    async def job(self, role: Role, job_id: str) -> JobRecord | None:
-        """One job by its id."""
-        rows = await self._database.rows(
-            f"SELECT {_JOB_COLUMNS} FROM jobs WHERE role = ? AND job_id = ?", (role, job_id)
-        )
-        return _job(rows[0]) if rows else None
-
     async def end_unfinished_jobs(self, at_ms: int) -> int:
         """After a crash, end the jobs that were running with the code ``interrupted``; returns their number."""
 

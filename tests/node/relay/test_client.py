@@ -244,7 +244,7 @@ async def test_a_second_connection_of_one_identity_replaces_the_first(relay, mak
     first = await make_client(relay.url, key, on_state=lambda state: state.phase == "closed" and gone.set())
     second = await make_client(relay.url, key)
     await gone.wait()
-    assert "replaced" in first.state.last_error
+    assert "replaced" in first.state.last_failure.line
     assert second.state.phase == "online"
     with pytest.raises(RelayError, match="replaced"):
         await first.offers()
@@ -297,7 +297,7 @@ async def test_a_client_that_is_turned_away_later_keeps_the_fix(make_relay):
         await old.close()
         async with RelayServer(port=port, versions=(2, 2)):
             await closed.wait()
-        assert "refused (version)" in client.state.last_error
+        assert "refused (version)" in client.state.last_failure.line
         assert client.state.last_failure.fix == "Update Idlewatt or pass another --relay."
         with pytest.raises(RelayError) as caught:
             await client.offers()

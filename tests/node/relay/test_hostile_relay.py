@@ -87,7 +87,7 @@ async def first_loss(behave, *, use=None):
             using = asyncio.create_task(use(client)) if use else None
             async with asyncio.timeout(PATIENCE_S):
                 await lost.wait()
-            line = client.state.last_error
+            line = client.state.last_failure.line
         if using:
             await using
         return line

@@ -155,7 +155,7 @@ async def test_a_relay_that_stops_answering_is_left_and_the_session_resumed(make
         here, there = await pair(anna, bert)
         cable.hold()
         await phases.reach("reconnecting")
-        assert "stopped answering" in anna.state.last_error
+        assert "stopped answering" in anna.state.last_failure.line
         cable.flow()
         await there.send(b"still here")
         assert await here.receive() == b"still here"
