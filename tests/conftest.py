@@ -6,10 +6,11 @@ import faulthandler
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.measured import measured
 
 # A machine that is given a fifth of its cores is no failure: how fast something is, benchmarks say.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -18,29 +19,12 @@ settings.load_profile("untimed")
 EXIT_S = 120
 """How long the interpreter may take to end after the last test."""
 
-UNMEASURED = (
-    "tests/bench/",
-    "tests/chain/contracts/",
-    "tests/docs/",
-    "tests/packaging/",
-    "tests/screens/",
-)
-"""Folders whose tests hardly run a line of ``chain``, ``wallet`` or ``node`` that others don't run, but much of py-evm
-and Textual. Python 3.11 traces every line of a process or none: tracing doubled their time."""
-
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Pause the measurement of coverage, fixtures included, in the tests of some folders."""
-    plugin: Any = item.config.pluginmanager.getplugin("_cov")
-    coverage = plugin and plugin.cov_controller
-    if not coverage or not coverage.started or not item.nodeid.startswith(UNMEASURED):
+    """Let coverage count what it needs of each test."""
+    with measured(item):
         return (yield)
-    coverage.pause()
-    try:
-        return (yield)
-    finally:
-        coverage.resume()
 
 
 def pytest_configure(config: pytest.Config) -> None:
