@@ -38,7 +38,6 @@ class ProviderHost:
         wallet: The wallet that is paid and signs receipts.
         chain: The rollup.
         store: Where vouchers and receipts are kept.
-        domain: The rollup's signing domain.
         slots: The slots, and the admission queue for them.
         tokens_per_s: The speed measured last.
         on_claimable: Told when a better voucher was stored.
