@@ -6,11 +6,10 @@ what only writing needs is imported on writing.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,10 +19,7 @@ import msgspec
 from app.settings_schema import Setting, settings_of
 from app.toml_file import ConfigError, read_toml, update_toml
 from app.variables import OTHER_VARIABLES, PREFIX
-from node.engine.protocol import EngineError
-from node.hardware.availability import AvailabilityPolicy
-from node.hardware.tariff import tariff
-from node.hardware.week import HoursError
+from chain.errors import IdlewattError
 from node.runtime.settings import NodeSettings
 
 __all__ = ["Config", "ConfigError", "Given", "given", "remember"]
@@ -62,14 +58,12 @@ class Config(NodeSettings, frozen=True, kw_only=True):
             raise problems[0]
         try:
             # Not strict: variables are text, whatever the setting is.
-            config = msgspec.convert(_nested(found), cls, strict=False)
-            tariff(config.energy.price_per_kwh, config.energy.tariff)
-            AvailabilityPolicy(config.availability)
-            return config
-        except HoursError as error:
-            raise ConfigError(error.message, fix=f"{error.fix} It stands in {path}.") from None
-        except EngineError as error:
-            raise ConfigError(f"A setting is not usable: {error.message}", fix=f"Mend it in {path}.") from None
+            return msgspec.convert(_nested(found), cls, strict=False)
+        except IdlewattError as error:
+            # A struct's own check of what doesn't fit together. Not every message names the settings.
+            named = {entry.where for name, entry in found.items() if name.rpartition(".")[2] in error.message}
+            places = named or {entry.where for entry in found.values()}
+            raise ConfigError(error.message, fix=f"{error.fix} See {', '.join(sorted(places))}.".lstrip()) from None
         except msgspec.ValidationError as error:
             raise _unusable(str(error), cls, found, path) from None
 
@@ -173,8 +167,8 @@ def _closest(name: str, known: tuple[str, ...], sections: list[str]) -> str:
         return f"It is called `{renamed}` now."
     word = key.lower().replace("-", "_")
     beside = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == section]
-    if near := difflib.get_close_matches(word, beside + (sections if not section else []), 1, NEAR_KEY):
-        return f"Did you mean `{near[0]}`?"
+    if near := _near(word, beside + (sections if not section else []), NEAR_KEY):
+        return f"Did you mean `{near}`?"
     for other in known:
         place, _, end = other.rpartition(".")
         if end == word:
@@ -189,9 +183,9 @@ def _unknown_variables(declared: Mapping[str, Setting], key_variable: Given | No
         if not name.startswith(PREFIX) or name in known or name.endswith(SECRETS) or is_named:
             continue
         endings = [other.removeprefix(PREFIX) for other in known]
-        if near := difflib.get_close_matches(name.removeprefix(PREFIX), endings, 1, NEAR_VARIABLE):
+        if near := _near(name.removeprefix(PREFIX), endings, NEAR_VARIABLE):
             yield ConfigError(
-                f"The variable {_shown(name)} is no setting.", fix=f"Did you mean {PREFIX}{near[0]}? Else unset it."
+                f"The variable {_shown(name)} is no setting.", fix=f"Did you mean {PREFIX}{near}? Else unset it."
             )
 
 
@@ -202,8 +196,8 @@ def _unusable(said: str, holder: type[msgspec.Struct], found: Mapping[str, Given
     setting = next((setting for setting in settings_of(holder) if setting.name == name), None)
     if setting is not None:
         unknown = re.search("unknown field `(.*)`", said)
-        if unknown and (near := difflib.get_close_matches(unknown[1], setting.item_keys, 1, NEAR_KEY)):
-            said += f", did you mean `{near[0]}`"
+        if unknown and (near := _near(unknown[1], setting.item_keys, NEAR_KEY)):
+            said += f", did you mean `{near}`"
         elif setting.choices:
             said = f"It is {setting.bounds}"
         elif setting.example and "regex" in said:
@@ -211,6 +205,13 @@ def _unusable(said: str, holder: type[msgspec.Struct], found: Mapping[str, Given
     entry = found.get(name)
     where = f"it in {path}" if entry is None or entry.origin == "file" else f"the {entry.origin} {entry.where}"
     return ConfigError(f"The setting {name} is not usable: {said}.", fix=f"Mend {where}.")
+
+
+def _near(word: str, known: Iterable[str], likeness: float) -> str:
+    """The known word that is closest, empty if none is."""
+    import difflib  # only what is refused needs it
+
+    return next(iter(difflib.get_close_matches(word, list(known), 1, likeness)), "")
 
 
 def _shown(text: str) -> str:

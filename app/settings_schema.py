@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import functools
-import inspect
 import itertools
-import json
 import typing
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
@@ -138,7 +135,7 @@ def as_toml(value: object) -> str:
         case msgspec.Struct():
             pairs = msgspec.to_builtins(value, builtin_types=(Decimal,)).items()
             return f"{{{', '.join(f'{key} = {as_toml(part)}' for key, part in pairs)}}}"
-    return json.dumps(str(value), ensure_ascii=False)
+    return msgspec.json.encode(str(value)).decode()
 
 
 def _in_order(holder: type[msgspec.Struct]) -> list[str]:
@@ -210,6 +207,9 @@ def _docstring(holder: type[msgspec.Struct], field: str) -> str:
 
 @functools.cache
 def _docstrings(owner: type[msgspec.Struct]) -> dict[str, str]:
+    import ast  # every command imports this module, and few show help
+    import inspect
+
     try:
         source = inspect.getsource(owner)
     except (OSError, TypeError):

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import msgspec
 
-from node.hardware.tariff import PartRule
+from node.hardware.tariff import PartRule, tariff
+from node.hardware.week import parse_spans
 
 Watts = Annotated[float, msgspec.Meta(ge=1, le=100_000)]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
@@ -15,7 +16,11 @@ ProcessName = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
 class EnergyRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[energy]``: what power costs, and what the hardware takes where nothing measures it."""
+    """``[energy]``: what power costs, and what the hardware takes where nothing measures it.
+
+    Raises:
+        HoursError: If a price or hours can't be used, or parts overlap.
+    """
 
     price_per_kwh: Decimal | None = None
     """Dollars a kilowatt-hour, 0 to 100. Without it 0.30 is assumed and said to be, and nothing is refused on it."""
@@ -27,9 +32,16 @@ class EnergyRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     gpu_w: Watts | None = None
     """What a GPU takes at full load, where nothing measures it; its limit, else 150 W, when absent."""
 
+    def __post_init__(self) -> None:
+        tariff(self.price_per_kwh, self.tariff)
+
 
 class AvailabilityRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[availability]``: when the machine is somebody else's."""
+    """``[availability]``: when the machine is somebody else's.
+
+    Raises:
+        HoursError: If hours can't be read.
+    """
 
     enabled: bool = True
     """Whether any of this is looked at."""
@@ -54,3 +66,7 @@ class AvailabilityRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     resume_after_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60.0
     """How long the machine must have been free before the model is loaded again; hours and people need no waiting on
     top."""
+
+    def __post_init__(self) -> None:
+        parse_spans(self.hours, "availability.hours")
+        parse_spans(self.quiet_hours, "availability.quiet_hours")
