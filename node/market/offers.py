@@ -19,8 +19,8 @@ import msgspec
 from chain.eip712 import SigningDomain, hash_struct
 from chain.signing import keccak256, recover
 from chain.views import AccountView
-from node.session.messages import MAX_PRICE_NANO_PER_MTOK, Hash
-from node.values import OfferView, Prices
+from node.session.messages import Hash
+from node.values import MAX_PRICE_NANO_PER_MTOK, OfferView, Prices
 from node.values.text import plain
 from wallet.addresses import checksum_address
 from wallet.vouchers import DigestSigner

@@ -11,8 +11,7 @@ from chain.money import format_usd
 from node.hardware.energy import TokenEnergy
 from node.hardware.tariff import Tariff
 from node.market.choice import UNMEASURED_TOKENS_PER_S, typical_cost_nano
-from node.session.messages import MAX_PRICE_NANO_PER_MTOK
-from node.values import OfferView, PriceAdvice, Prices
+from node.values import MAX_PRICE_NANO_PER_MTOK, OfferView, PriceAdvice, Prices
 
 SIZE_CLASS: Final = 1.5
 """Models whose parameters differ by no more than this factor are of one size."""

@@ -13,13 +13,14 @@ import msgspec
 
 from node.engine.options import EngineOptions
 from node.hardware.rules import AvailabilityRules, EnergyRules
-from node.values import Prices
+from node.values import MAX_PRICE_NANO_PER_MTOK, Prices
 
 _PLACE = r"://([^\s/@]*@)?(\[[0-9a-fA-F:.]+\]|[^\s/?#\[\]@:]+)(:\d{1,5})?([/?#]\S*)?\Z"
 WebsocketUrl = Annotated[str, msgspec.Meta(pattern=rf"\A(?i:wss?){_PLACE}", examples=["ws://host:port"])]
 HttpUrl = Annotated[str, msgspec.Meta(pattern=rf"\A(?i:https?){_PLACE}", examples=["http://host:port"])]
 VariableName = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]{0,63}\Z", examples=["MY_SERVER_KEY"])]
 Nano = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Price = Annotated[int, msgspec.Meta(ge=0, le=MAX_PRICE_NANO_PER_MTOK)]
 
 
 class NodeHome(Protocol):
@@ -59,9 +60,9 @@ class NodeSettings(EngineOptions, frozen=True, kw_only=True):
     """An OpenAI-compatible server to rent out instead of a file; its address ends in ``/v1``."""
     upstream_key_env: VariableName | None = None
     """The name of the variable that holds the upstream's bearer token; the token itself stands nowhere else."""
-    price_in_nano: Nano = 100_000_000
+    price_in_nano: Price = 100_000_000
     """What a million input tokens cost; 1,000,000,000 nano are a dollar."""
-    price_out_nano: Nano = 200_000_000
+    price_out_nano: Price = 200_000_000
     """What a million output tokens cost."""
     allow_below_cost: bool = False
     """Whether a price may be below what the power for it costs."""

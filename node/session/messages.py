@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from chain.errors import IdlewattError
-from node.values import Prices
+from node.values import MAX_PRICE_NANO_PER_MTOK, Prices
 from node.values.inference import MAX_TOP_LOGPROBS, ChatMessage, ResponseFormat, Sampling, TokenLogprob
 from wallet.receipts import Receipt
 from wallet.vouchers import Voucher
@@ -30,8 +30,6 @@ MAX_STOP_STRINGS = 8
 MAX_SEED = 2**64 - 1
 MAX_POSITION = 1 << 20
 MAX_ETA_MS = 1 << 40
-MAX_PRICE_NANO_PER_MTOK = 10**15
-"""A million dollars a million tokens: past it a price is a mistake or an attack."""
 
 Nano = Annotated[int, msgspec.Meta(ge=0)]
 """At most u64, which is what msgpack carries."""

@@ -33,7 +33,7 @@ from node.values.inference import (
 )
 from node.values.jobs import JobStage, JobView, ReceiptView, RejectionView
 from node.values.machine import DeviceView, EnergyView, NetView, PauseView
-from node.values.market import OfferView, PriceAdvice, Prices, ProviderView
+from node.values.market import MAX_PRICE_NANO_PER_MTOK, OfferView, PriceAdvice, Prices, ProviderView
 from node.values.models import (
     BenchEvent,
     BenchRow,
@@ -53,6 +53,7 @@ from wallet.steps import StepState, WithdrawalStep
 
 __all__ = [
     "MAX_NANO",
+    "MAX_PRICE_NANO_PER_MTOK",
     "NANO_PER_USD",
     "Alarm",
     "BatchView",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+MAX_PRICE_NANO_PER_MTOK = 10**15
+"""A million dollars a million tokens: past it a price is a mistake or an attack."""
+
 
 class Prices(msgspec.Struct, frozen=True, kw_only=True):
     """Nano per million tokens, input and output apart."""

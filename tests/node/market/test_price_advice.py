@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from node.hardware.energy import TokenEnergy
 from node.hardware.tariff import PartRule, Tariff, tariff
 from node.market.price_advice import BelowCostError, advise, below_floor, check_price, comparable, floor_prices
-from node.session.messages import MAX_PRICE_NANO_PER_MTOK
-from node.values import OfferView, Prices
+from node.values import MAX_PRICE_NANO_PER_MTOK, OfferView, Prices
 
 SHA = "ab" * 32
 DEFAULT = Prices(input_nano_per_mtok=100_000_000, output_nano_per_mtok=200_000_000)
