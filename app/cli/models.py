@@ -15,11 +15,11 @@ import click
 from app.cli.common import as_coroutine, emit, home_option, json_option, note, until_stopped
 from app.cli.model_tables import as_columns, bench_text, bytes_short, count_short, detail_text, duration
 from app.cli.node_access import configured
+from app.cli.setting_options import setting_option
 from app.config import Config
 from app.home import Home
 from chain.errors import IdlewattError, UsageError
 from node.values.models import (
-    KV_BYTES,
     BenchRow,
     BenchView,
     FitView,
@@ -60,7 +60,7 @@ def library_of(home: Home, config: Config, folders: Sequence[str] = ()) -> Libra
 
     return Library(
         home.models,
-        folders=[Path(folder).expanduser() for folder in (*folders, *(config.model_folders or ()))],
+        folders=[Path(folder).expanduser() for folder in (*folders, *config.model_folders)],
         slots=config.slots,
         context_length=config.context_length,
         gpu_layers=config.gpu_layers,
@@ -223,26 +223,25 @@ def inspect_model(model: str, home_path: str | None, folders: tuple[str, ...], a
 
 @command.command("fit", help="Say before loading whether a model fits into the free memory, and with how much context.")
 @click.argument("model")
-@click.option("--context", type=click.IntRange(64), help="Tokens one request may have.")
-@click.option("--slots", type=click.IntRange(1, 64), help="Requests served at once.")
-@click.option(
-    "--kv-type", type=click.Choice(list(KV_BYTES)), default="f16", show_default=True, help="Form of the cache."
-)
+@setting_option("context_length", "--context")
+@setting_option("slots")
+@setting_option("kv_type")
 @home_option
 @folder_option
 @json_option
 def fit(
     model: str,
-    context: int | None,
+    context_length: int | None,
     slots: int | None,
-    kv_type: str,
+    kv_type: str | None,
     home_path: str | None,
     folders: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Print the sentence and the sum."""
-    home, config = configured(home_path)
-    view = library_of(home, config, folders).fit(model, context_length=context, slots=slots, kv_type=kv_type)
+    home, config = configured(home_path, kv_type=kv_type)
+    library = library_of(home, config, folders)
+    view = library.fit(model, context_length=context_length, slots=slots, kv_type=config.kv_type)
     emit(view, as_json=as_json, text=_as_sum(view))
 
 

@@ -44,13 +44,17 @@ def help_text(setting: Setting) -> str:
     return said if setting.default in {None, ""} else f"{said}  [default: {_default(setting)}]"
 
 
-def setting_option(name: str) -> Callable[[Command], Command]:
+def setting_option(name: str, option: str = "") -> Callable[[Command], Command]:
     """Give a command the option of one setting; its parameter has the setting's name.
 
     Where the option isn't given its value is ``None``: the file and the variables decide.
+
+    Args:
+        name: The setting's name.
+        option: What the option is called, where that isn't the setting's own option.
     """
     setting = declared(name)
-    names = [setting.option]
+    names = [option or setting.option]
     if isinstance(setting.type, types.BoolType):
         names = [f"{setting.option}/--no-{setting.option.removeprefix('--')}"]
     if name in SHORT:
