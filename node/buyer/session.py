@@ -97,7 +97,7 @@ class BuyerSession:
         """Ask the provider to stop; what was delivered is paid and receipted."""
         if not self._cancelled:
             self._cancelled = self._cancel_due = True
-            self._mailbox.stirred.set()
+            self._mailbox.wake.set()
 
     async def run(self) -> io.Finished | io.Failed:
         """Ask, receive, pay; returns how it ended."""
@@ -113,21 +113,21 @@ class BuyerSession:
         return self.outcome
 
     async def _next(self, deadline: Deadline) -> io.Event:
-        stirred = self._mailbox.stirred
+        wake = self._mailbox.wake
         if (event := self._at_hand()) is not None:
             return event
         self._is_silent = False
         deadline.begin(self._timeout_s())
         while event is None:
-            stirred.clear()
-            await stirred.wait()
+            wake.clear()
+            await wake.wait()
             event = self._at_hand() or (io.ProviderSilent() if self._is_silent else None)
         deadline.end()
         return event
 
     def _note_silence(self) -> None:
         self._is_silent = True
-        self._mailbox.stirred.set()
+        self._mailbox.wake.set()
 
     def _at_hand(self) -> io.Event | None:
         if self._cancel_due:

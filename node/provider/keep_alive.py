@@ -46,16 +46,16 @@ class IdleSession:
     def close_soon(self, why: ClosingReason) -> None:
         """Close the session as soon as it is idle."""
         self._closing_reason = why
-        self.mailbox.stirred.set()
+        self.mailbox.wake.set()
 
     async def next_message_comes(self) -> bool:
         """Wait for the next message. ``False`` when the buyer left, was silent too long, or the session is closed."""
-        stirred, self._is_listening = self.mailbox.stirred, True
+        wake, self._is_listening = self.mailbox.wake, True
         try:
             async with asyncio.timeout(IDLE_S if self.was_served else FIRST_MESSAGE_S):
                 while self.mailbox.is_empty and self._closing_reason is None:
-                    stirred.clear()
-                    await stirred.wait()
+                    wake.clear()
+                    await wake.wait()
         except TimeoutError:
             return False
         finally:

@@ -102,7 +102,7 @@ class ProviderSession:
         self.rejections: list[str] = []
         self.receipt: Receipt | None = None
         self._events: deque[io.Event] = deque()
-        self._wake = mailbox.stirred
+        self._wake = mailbox.wake
         self._chunks: deque[Chunk] = deque()
         self._chars = 0
         self._engine_end: io.EngineEnded | None = None

@@ -29,8 +29,8 @@ class Mailbox:
         self._end: Exception | None = None
         self._room = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
-        self.stirred = asyncio.Event()
-        """Set when something has come. Its owner clears it, and may set it for other things that it waits for."""
+        self.wake = asyncio.Event()
+        """Set when something has come. Its owner clears it, and may set it for other events that it waits for."""
 
     async def __aenter__(self) -> Self:
         self.open()
@@ -80,11 +80,11 @@ class Mailbox:
         try:
             while True:
                 self._messages.append(await self.link.receive())
-                self.stirred.set()
+                self.wake.set()
                 while len(self._messages) >= self._most:
                     self._room.clear()
                     await self._room.wait()
         except Exception as error:
             # The messages that came before are taken first.
             self._end = error
-            self.stirred.set()
+            self.wake.set()

@@ -67,7 +67,7 @@ def _on_rest(state: ProviderState, event: io.Event) -> Step:
             return _end(state, code, message, fix)
         case io.WaitingForSlot(position, eta_ms) if state.stage is Stage.RUNNING:
             queued = m.Queued(position=min(max(0, position), m.MAX_POSITION), eta_ms=min(max(0, eta_ms), m.MAX_ETA_MS))
-            return replace(state, in_line=True), (io.Send(queued),)
+            return replace(state, is_queued=True), (io.Send(queued),)
         case io.ReceiptReady(receipt) if state.stage is Stage.RECEIPTING:
             return _on_receipt(state, receipt)
         case io.CloseSigned(cumulative_nano, signature) if isinstance(state.first, m.CloseRequest):
@@ -217,7 +217,7 @@ def _on_started(state: ProviderState, input_tokens: int, seed: int, at_ms: int) 
     counted = min(input_tokens, state.input_tokens)
     if counted != state.input_tokens:
         return _end(state, "engine_failed", "The engine counted the prompt in two ways.")
-    return replace(state, seed=seed, started_ms=at_ms, in_line=False), ()
+    return replace(state, seed=seed, started_ms=at_ms, is_queued=False), ()
 
 
 def _on_produced(state: ProviderState, produced: io.TextProduced) -> Step:
@@ -319,4 +319,4 @@ def _left(state: ProviderState, said: str = "") -> tuple[io.Action, ...]:
         return ()
     if said in BUYER_REFUSALS:
         return (io.CountRejection(said),)
-    return (io.CountRejection("left_in_line" if state.in_line else "left_after_quote"),)
+    return (io.CountRejection("left_in_line" if state.is_queued else "left_after_quote"),)

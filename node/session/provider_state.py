@@ -83,7 +83,7 @@ class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
     pending_tokens: int = 0
     pending_thinking: bool = False
     pending_logprobs: tuple[TokenLogprob, ...] = ()
-    in_line: bool = False
+    is_queued: bool = False
     """Whether the buyer still waits for a slot, and was told so."""
     stalled: bool = False
     """Whether text waits for a voucher, and the buyer was told so."""

@@ -15,8 +15,8 @@ async def taken(mailbox):
     """The next message, once there is one."""
     async with asyncio.timeout(PATIENCE_S):
         while (message := mailbox.take()) is None:
-            mailbox.stirred.clear()
-            await mailbox.stirred.wait()
+            mailbox.wake.clear()
+            await mailbox.wake.wait()
     return message
 
 
