@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from chain.logs import get_logger
 from node.engine import frames as wire
 from node.engine.loading import Prepared
 from node.engine.process import Lifecycle, WorkerProcess
@@ -19,6 +20,8 @@ from node.engine.watchdog import Watchdog
 from node.models.digest import DigestCache
 from node.models.fit import Fit
 from node.models.model_error import ModelError, printable
+
+log = get_logger(__name__)
 
 
 class Supervisor:
@@ -165,6 +168,7 @@ class Supervisor:
                 failures = 0
             failures += 1
             self._requests.fail(error)
+            log.warning("engine_worker_ended", code=error.code, reason=error.message, failures=failures)
             hopeless = isinstance(error, LoadError) or self._load_error is not None
             if (
                 self.state.name == "starting"
@@ -232,6 +236,13 @@ class Supervisor:
                 self._ready = self.worker_info = frame
                 self.speed = (frame.tokens_per_s, frame.ttft_ms)
                 self._watchdog.loaded = True
+                log.info(
+                    "model_loaded",
+                    model=printable(self._model_path.name),
+                    backend=frame.backend,
+                    threads=frame.threads.single,
+                    tokens_per_s=round(frame.tokens_per_s, 1),
+                )
                 self._set_state("ready")
                 self._loaded.set()
                 self._settled.set()

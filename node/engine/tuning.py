@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import psutil
+from cachetools import LRUCache
 
 from node.engine.threads import Threads, default_threads
 from node.hardware.backend import physical_cores, usable_cores
@@ -49,13 +50,13 @@ class TuningCache:
 
     Args:
         path: A small JSON file that keeps it; without one it is kept in memory only.
-        max_entries: Measurements kept; the oldest are forgotten.
+        max_entries: Measurements kept; those that were used longest ago are forgotten.
     """
 
     def __init__(self, path: Path | None = None, max_entries: int = MAX_ENTRIES) -> None:
         self._path = path
-        self._max_entries = max_entries
-        self._entries: dict[str, Threads] = _load(path) if path is not None else {}
+        self._entries: LRUCache[str, Threads] = LRUCache(max_entries)
+        self._entries.update(_load(path) if path is not None else {})
 
     def get(self, key: str) -> Threads | None:
         """What was measured, if it was."""
@@ -63,16 +64,13 @@ class TuningCache:
 
     def put(self, key: str, threads: Threads) -> None:
         """Remember it; a file that can't be written means that the next start measures again."""
-        self._entries.pop(key, None)
         self._entries[key] = threads
-        while len(self._entries) > self._max_entries:
-            self._entries.pop(next(iter(self._entries)))
         if self._path is None:
             return
         beside = self._path.with_name(self._path.name + ".new")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            beside.write_bytes(msgspec.json.encode(self._entries))
+            beside.write_bytes(msgspec.json.encode(dict(self._entries)))
             beside.replace(self._path)
         except OSError:
             with contextlib.suppress(OSError):

@@ -7,7 +7,7 @@ import plistlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from node.hardware.reading import MAX_POWER_W, Reading, named, sane
 
 _SENSORS: Final = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 _IOREG: Final = ("ioreg", "-r", "-d", "1", "-w", "0", "-a", "-c", "IOAccelerator")
-_ASK_TIMEOUT_S: Final = 2.0
+ASK_TIMEOUT_S: Final = 2.0
 _MAX_ANSWER_BYTES: Final = 4 * 2**20
 _LEAST_INTERVAL_S: Final = 0.1
 Run = Callable[[tuple[str, ...]], bytes]
@@ -81,15 +81,19 @@ class CpuSource:
                 name = next((line.split(":", 1)[1] for line in lines if line.startswith("model name")), name)
         except OSError:
             if sys.platform == "darwin":
-                name = _run(("sysctl", "-n", "machdep.cpu.brand_string")).decode(errors="replace") or name
+                name = run(("sysctl", "-n", "machdep.cpu.brand_string")).decode(errors="replace") or name
         self._name = named(name, "CPU")
         return self._name
 
 
-def cpu_temperature_c() -> float | None:
-    """The hottest of the processor's own sensors, where there are any."""
+def cpu_temperature_c(read_sensors: Callable[[], Mapping[str, Sequence[Any]]] | None = None) -> float | None:
+    """The hottest of the processor's own sensors, where there are any.
+
+    Args:
+        read_sensors: Every chip's sensors by its name; by default psutil's, which only some systems have.
+    """
     try:
-        sensors = psutil.sensors_temperatures()
+        sensors = read_sensors() if read_sensors is not None else psutil.sensors_temperatures()
     except (AttributeError, OSError):
         return None
     for name in _SENSORS:
@@ -102,14 +106,14 @@ class AppleSource:
     """A Mac's GPU by its registry entry; it shares the machine's memory and tells no power without root.
 
     Args:
-        run: Runs a command and gives what it wrote; empty when it can't.
+        run_command: Runs a command and gives what it wrote; empty when it can't.
         is_mac: Whether this machine is one.
     """
 
     name = "ioreg"
 
-    def __init__(self, run: Run | None = None, *, is_mac: bool = sys.platform == "darwin") -> None:
-        self._run = run or _run
+    def __init__(self, run_command: Run | None = None, *, is_mac: bool = sys.platform == "darwin") -> None:
+        self._run = run_command or run
         self._is_mac = is_mac
 
     def read(self) -> tuple[Reading, ...]:
@@ -143,8 +147,9 @@ def _apple_gpu(entry: dict[str, Any], index: int) -> Reading:
     )
 
 
-def _run(command: tuple[str, ...]) -> bytes:
+def run(command: tuple[str, ...], timeout_s: float = ASK_TIMEOUT_S) -> bytes:
+    """What a command wrote; empty if it is not there or takes too long."""
     try:
-        return subprocess.run(command, capture_output=True, timeout=_ASK_TIMEOUT_S, check=False).stdout
+        return subprocess.run(command, capture_output=True, timeout=timeout_s, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return b""

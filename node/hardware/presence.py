@@ -12,9 +12,9 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
 
@@ -44,7 +44,8 @@ class Presence:
     Args:
         ask: Runs a command and gives its output; empty when it can't.
         clock: Seconds UTC.
-        terminals: The terminals of those who are logged in.
+        terminals: The terminals of the people who are logged in.
+        platform: The operating system, as Python names it.
     """
 
     def __init__(
@@ -52,7 +53,9 @@ class Presence:
         ask: Ask | None = None,
         clock: Callable[[], float] = time.time,
         terminals: Callable[[], list[Path]] | None = None,
+        platform: str = sys.platform,
     ) -> None:
+        self._platform = platform
         self._ask = ask or run
         self._clock = clock
         self._terminals = terminals or terminals_in_use
@@ -70,7 +73,7 @@ class Presence:
         return None
 
     def _looks(self) -> tuple[tuple[str, Callable[[], float | None]], ...]:
-        if sys.platform == "darwin":
+        if self._platform == "darwin":
             return (("HID", self._mac),)
         return (
             ("GNOME", lambda: self._milliseconds(_MUTTER)),
@@ -114,21 +117,19 @@ class Presence:
         return None if newest is None else self._clock() - newest
 
 
-def terminals_in_use() -> list[Path]:
-    """The terminals of those who are logged in, by utmp."""
+def terminals_in_use(users: Callable[[], Iterable[Any]] = psutil.users) -> list[Path]:
+    """The terminals of the people who are logged in, by utmp."""
     try:
-        names = {user.terminal for user in psutil.users() if user.terminal}
+        names = {user.terminal for user in users() if user.terminal}
     except (OSError, RuntimeError):
         return []
     return [Path("/dev") / name for name in sorted(names) if re.fullmatch(r"(pts/\d+|tty\w*)", name)]
 
 
-def run(command: tuple[str, ...]) -> str:
-    """A command's output; empty if it is not there, fails or takes longer than a second."""
+def run(command: tuple[str, ...], timeout_s: float = ASK_TIMEOUT_S) -> str:
+    """A command's output; empty if it is not there, fails or takes too long."""
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=ASK_TIMEOUT_S, check=False
-        )
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout[:MAX_ANSWER_BYTES].decode(errors="replace") if done.returncode == 0 else ""

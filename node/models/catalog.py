@@ -20,38 +20,38 @@ MAX_LISTED = 12
 MAX_NAME_CHARS: Final = 200
 
 
-def models(models_dir: Path, folders: Iterable[Path] = ()) -> tuple[Found, ...]:
+def models(models_dir: Path, folders: Iterable[Path] = (), demo: Path = DEMO_PATH) -> tuple[Found, ...]:
     """Every model that can be named: the demo model, the home's, those in ``folders``, and what other programs keep."""
     found = find(places(models_dir, folders))
-    return (*_shipped(), *(each for each in found if each.name != DEMO))
+    return (*_shipped(demo), *(each for each in found if each.name != DEMO))
 
 
-def available(models_dir: Path, folders: Iterable[Path] = ()) -> dict[str, Path]:
+def available(models_dir: Path, folders: Iterable[Path] = (), demo: Path = DEMO_PATH) -> dict[str, Path]:
     """Names of all models at hand, and their files."""
-    return {found.name: found.path for found in models(models_dir, folders)}
+    return {found.name: found.path for found in models(models_dir, folders, demo)}
 
 
-def resolve(model: str, models_dir: Path, folders: Iterable[Path] = ()) -> Path:
+def resolve(model: str, models_dir: Path, folders: Iterable[Path] = (), demo: Path = DEMO_PATH) -> Path:
     """The file for ``demo``, a path, or the name of a model at hand; reads folders, so it may take a moment.
 
     Raises:
         UsageError: With code ``unknown_model`` if there is none; the line lists what there is.
     """
-    return lookup(model, models_dir, folders).path
+    return lookup(model, models_dir, folders, demo).path
 
 
-def lookup(model: str, models_dir: Path, folders: Iterable[Path] = ()) -> Found:
+def lookup(model: str, models_dir: Path, folders: Iterable[Path] = (), demo: Path = DEMO_PATH) -> Found:
     """The model for ``demo``, a path, or the name of a model at hand.
 
     Raises:
         UsageError: With code ``unknown_model`` if there is none; the line lists what there is.
     """
     asked = model.strip().lower()
-    if asked == DEMO and (shipped := _shipped()):
+    if asked == DEMO and (shipped := _shipped(demo)):
         return shipped[0]
     if "/" in model and (found := _at_path(model)) is not None:
         return found
-    at_hand = models(models_dir, folders)
+    at_hand = models(models_dir, folders, demo)
     names: dict[str, Found] = {}
     for each in at_hand:
         for name in (each.name, plain(each.name, MAX_NAME_CHARS)):
@@ -98,8 +98,8 @@ def from_path(path: Path) -> Found:
     )
 
 
-def _shipped() -> tuple[Found, ...]:
-    if not DEMO_PATH.is_file():
+def _shipped(path: Path) -> tuple[Found, ...]:
+    if not path.is_file():
         return ()
-    demo = msgspec.structs.replace(from_path(DEMO_PATH), name=DEMO, source="built-in")
+    demo = msgspec.structs.replace(from_path(path), name=DEMO, source="built-in")
     return (demo,)

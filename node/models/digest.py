@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from cachetools import LRUCache
 
 from node.models.naming import part_names
 
 _CHUNK_BYTES = 1 << 20
-_MAX_ENTRIES = 256
+MAX_ENTRIES = 256
 _MAX_FILE_BYTES = 1 << 20
 
 
@@ -42,11 +44,25 @@ def sha256_file(path: Path, stop: threading.Event | None = None) -> str:
 
 
 class DigestCache:
-    """Digests by path, size, modification time and inode; in memory, and in a small JSON file if one is given."""
+    """Digests by path, size, modification time and inode.
 
-    def __init__(self, path: Path | None = None) -> None:
+    Args:
+        path: A small JSON file that keeps them; without one they are kept in memory only.
+        max_entries: Digests kept; those that were used longest ago are forgotten.
+        read: Computes the digest of a file.
+    """
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        max_entries: int = MAX_ENTRIES,
+        read: Callable[[Path, threading.Event | None], str] = sha256_file,
+    ) -> None:
         self._path = path
-        self._entries: dict[str, _Entry] = _load(path) if path is not None else {}
+        self._read = read
+        self._entries: LRUCache[str, _Entry] = LRUCache(max_entries)
+        self._entries.update(_load(path) if path is not None else {})
 
     def sha256(self, model: Path, stop: threading.Event | None = None) -> str:
         """The digest of `model`, computed only if the file changed; blocks while it reads.
@@ -68,11 +84,8 @@ class DigestCache:
         known = self._entries.get(key)
         if known is not None and (known.size, known.modified_ns, known.inode) == identity:
             return known.sha256
-        digest = sha256_file(model, stop)
-        self._entries.pop(key, None)
+        digest = self._read(model, stop)
         self._entries[key] = _Entry(*identity, digest)
-        while len(self._entries) > _MAX_ENTRIES:
-            self._entries.pop(next(iter(self._entries)))
         self._save()
         return digest
 
@@ -81,7 +94,7 @@ class DigestCache:
             return
         beside = self._path.with_name(self._path.name + ".new")
         try:
-            beside.write_bytes(msgspec.json.encode(self._entries))
+            beside.write_bytes(msgspec.json.encode(dict(self._entries)))
             beside.replace(self._path)
         except OSError:  # only a cache: without it the next start reads the file once more
             beside.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from node.models.ggml_types import TYPES
-from node.models.header_window import HeaderWindow
+from node.models.header_window import DEFAULT_LIMITS, HeaderLimits, HeaderWindow
 from node.models.model_error import TO_WHOLE_FILE, ModelError, printable
 
 MAGIC = b"GGUF"
@@ -56,8 +56,12 @@ class TensorSums(msgspec.Struct):
     has_output: bool = False
 
 
-def read(path: Path) -> Contents:
+def read(path: Path, limits: HeaderLimits = DEFAULT_LIMITS) -> Contents:
     """Read the header of one file, and hold its tensors against the file's size.
+
+    Args:
+        path: The file.
+        limits: What is read and kept of its header.
 
     Raises:
         ModelError: If it is no GGUF, is truncated, or contradicts itself.
@@ -69,7 +73,7 @@ def read(path: Path) -> Contents:
     with path.open("rb", buffering=0) as file:
         size = file.seek(0, 2)
         file.seek(0)
-        return _read_header(HeaderWindow(file, size, printable(path.name)))
+        return _read_header(HeaderWindow(file, size, printable(path.name), limits))
 
 
 def whole_number(value: Value, missing: int = 0) -> int:

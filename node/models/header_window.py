@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from node.models.model_error import TO_WHOLE_FILE, ModelError
 
-MAX_HEADER_BYTES = 128 * 1024 * 1024
-MAX_ARRAY_ITEMS = 8_000_000
-"""Over all arrays of one file; the largest real vocabularies, with merges and scores, stay near a million."""
-MAX_KEPT_TEXT_BYTES = 4 * 1024 * 1024
-"""Of all kept texts of one file together."""
-MAX_KEPT_NUMBERS = 256 * 1024
-"""In all kept arrays of one file together."""
 _WINDOW_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderLimits:
+    """What of one file's header is read and kept."""
+
+    header_bytes: int = 128 * 1024 * 1024
+    array_items: int = 8_000_000
+    """Over all arrays; the largest real vocabularies, with merges and scores, stay near a million."""
+    kept_text_bytes: int = 4 * 1024 * 1024
+    """Of all kept texts together."""
+    kept_numbers: int = 256 * 1024
+    """In all kept arrays together."""
+
+
+DEFAULT_LIMITS = HeaderLimits()
 
 
 class HeaderWindow:
@@ -23,18 +33,20 @@ class HeaderWindow:
         file: The file, at its beginning.
         size: Its bytes.
         shown: Its name, as it may stand in a message.
+        limits: What is read and kept of it.
     """
 
-    def __init__(self, file: BinaryIO, size: int, shown: str) -> None:
+    def __init__(self, file: BinaryIO, size: int, shown: str, limits: HeaderLimits = DEFAULT_LIMITS) -> None:
         self._file = file
         self._buffer = b""
         self._at = 0
         self._window_end = 0
+        self._max_bytes = limits.header_bytes
         self.size = size
         self.shown = shown
-        self.items_left = MAX_ARRAY_ITEMS
-        self.text_bytes_left = MAX_KEPT_TEXT_BYTES
-        self.numbers_left = MAX_KEPT_NUMBERS
+        self.items_left = limits.array_items
+        self.text_bytes_left = limits.kept_text_bytes
+        self.numbers_left = limits.kept_numbers
 
     @property
     def position(self) -> int:
@@ -92,7 +104,7 @@ class HeaderWindow:
     def _check_room(self, count: int) -> None:
         if count > self.remaining:
             raise self.truncated()
-        if self.position + count > MAX_HEADER_BYTES:
+        if self.position + count > self._max_bytes:
             raise self.broken("its header is too long")
 
     def _fill(self, count: int) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 from collections.abc import Awaitable
 from typing import Any, Final, TypeVar
 
 import msgspec
 
+from chain.logs import get_logger
 from node.engine.formats import Formats
 from node.engine.protocol import EngineError, Finished, GenerateRequest
 from node.engine.upstream.capabilities import Capabilities
@@ -23,7 +23,7 @@ from node.engine.upstream.server import Server
 from node.engine.upstream.streaming import RunningStream, Streams
 from node.values.inference import MAX_TOP_LOGPROBS, ChatMessage, JsonObject, JsonSchema, Sampling, TokenLogprob
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _T = TypeVar("_T")
 TRY_S: Final = 60.0
@@ -147,7 +147,7 @@ class CapabilityProbe:
             return len((await embed_text(self._server, "hello")).numbers)
         except UpstreamError as error:
             # A limit on embeddings alone must not keep the rest from being found out.
-            log.info("the upstream was tried for embeddings: %s", error.owner_line())
+            log.info("upstream_capability_missing", capability="embeddings", error=error.owner_line())
             return 0
 
     async def _answer(self, messages: tuple[ChatMessage, ...], **format_: Any) -> str:
@@ -190,7 +190,7 @@ async def _tried(what: str, trial: Awaitable[_T], otherwise: _T) -> _T:
     except UpstreamError as error:
         if error.code == "engine_busy":
             raise
-        log.info("the upstream was tried for %s: %s", what, error.owner_line())
+        log.info("upstream_capability_missing", capability=what, error=error.owner_line())
     except (EngineError, TimeoutError) as error:
-        log.info("the upstream was tried for %s: %s", what, str(error) or "it took too long")
+        log.info("upstream_capability_missing", capability=what, error=str(error) or "it took too long")
     return otherwise

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections import OrderedDict
 from typing import Final
 
+from cachetools import LRUCache
+
+from chain.logs import get_logger
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.dialect import Dialect
 from node.engine.upstream.exclusive import ExclusiveAccess
@@ -14,7 +15,7 @@ from node.engine.upstream.identification import CountWay, count_by, ways_to_coun
 from node.engine.upstream.refusals import UpstreamError
 from node.values.inference import ChatMessage
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 COUNTS_KEPT: Final = 256
 
@@ -34,7 +35,7 @@ class PromptCounter:
         self._access = access
         self._dialect: Dialect | None = None
         self._ways: list[CountWay] = []
-        self._kept: OrderedDict[bytes, int] = OrderedDict()
+        self._kept: LRUCache[bytes, int] = LRUCache(COUNTS_KEPT)
 
     def learn(self, dialect: Dialect) -> None:
         """The server is this one now: what was counted before may no longer hold."""
@@ -56,8 +57,6 @@ class PromptCounter:
         async with self._access.held():
             counted = await self._ask(messages)
         self._kept[key] = counted
-        if len(self._kept) > COUNTS_KEPT:
-            self._kept.popitem(last=False)
         return counted
 
     async def _ask(self, messages: tuple[ChatMessage, ...]) -> int:
@@ -68,14 +67,14 @@ class PromptCounter:
             except UpstreamError as error:
                 if error.code == "context_too_long" or error.reachability == "away" or len(self._ways) == 1:
                     raise
-                log.warning("the upstream does not count by %s: %s", way, error.owner_line())
+                log.warning("upstream_count_refused", way=way, error=error.owner_line())
                 self._ways.remove(way)
 
     def compare(self, truth: int, counted: int) -> None:
         """The server's own usage, after it counted: where that is less, it is not asked in that way again."""
         if truth >= counted:
             return
-        log.warning("the upstream counted %d prompt tokens and then used %d", counted, truth)
+        log.warning("upstream_count_contradicted", counted_tokens=counted, used_tokens=truth)
         self._kept.clear()
         if len(self._ways) > 1:
             self._ways.pop(0)

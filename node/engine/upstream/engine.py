@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
+from chain.logs import get_logger
 from node.engine.checks import check_messages, check_request, check_texts, effective_seed
 from node.engine.formats import Formats
 from node.engine.protocol import Embeddings, EngineError, EngineEvent, EngineInfo, GenerateRequest, Scored
@@ -29,7 +29,7 @@ from node.engine.upstream.server import Server
 from node.engine.upstream.streaming import RunningStream, Streams
 from node.values.inference import ChatMessage
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 UNKNOWN_CONTEXT: Final = 2_048
 """For a server that does not tell: llama_cpp.server's own default, and small enough for any other."""
@@ -240,7 +240,7 @@ class UpstreamEngine:
     def _learn(self, info: a.ServerInfo) -> None:
         check_model(self._model, info.models)
         if info.context_length is None and self._context_length is None:
-            log.warning("the upstream does not tell its context: %d tokens are assumed", UNKNOWN_CONTEXT)
+            log.warning("upstream_context_unknown", assumed_tokens=UNKNOWN_CONTEXT)
         self._server_info = info
         self._access.one_at_a_time = info.dialect.one_at_a_time
         self._counter.learn(info.dialect)
@@ -258,7 +258,7 @@ class UpstreamEngine:
             UpstreamError: With code ``engine_busy`` if it has no time to be tried.
         """
         self._capabilities = await self._probe().capabilities()
-        log.info("the upstream can do, beyond answering in text: %s", self._capabilities.described())
+        log.info("upstream_capabilities_found", capabilities=self._capabilities.described())
 
     async def _look(self) -> None:
         """Ask whether the server is there, and after an absence who it is now and what it can do."""

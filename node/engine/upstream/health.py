@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from chain.errors import ErrorCode
+from chain.logs import get_logger
 from node.engine.protocol import EngineError
 from node.engine.state import EngineState, StateName
 from node.engine.upstream.refusals import UpstreamError, again_fix, unreachable
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 MAX_BACKOFF_S: Final = 30.0
 CLOSED: Final = "The engine is closed."
@@ -62,7 +62,7 @@ class UpstreamHealth:
         """A request failed: what it says of the server counts at once, and the server is looked at."""
         if self.state.name not in {"ready", "restarting", "failed"} or error.code in _ABOUT_THE_REQUEST:
             return
-        log.warning("%s", error.owner_line())
+        log.warning("upstream_request_failed", code=error.code, error=error.owner_line())
         if error.reachability != "here":
             self._is_down(error)
         self._look.set()

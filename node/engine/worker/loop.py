@@ -26,7 +26,7 @@ _AFTER_FIRST_MS = 1
 _AFTER_FIRST_TEXT_SECONDS = 0.001
 """Where every core computes, an answer's first text would wait for the system's next tick in each process on its way
 to the reader (some 4 ms on Linux without preemption): once a request, the cores are left to those who carry it."""
-_WORTH_SENDING_SECONDS = 0.0005
+WORTH_SENDING_SECONDS = 0.0005
 """Drawing for one stream after the other leaves all cores but one free. Text that is due goes out before it, so that it
 is sealed, relayed and shown on those cores before the next batch wants them; and where a step takes longer than text is
 gathered, what one stream drew goes out while the next one draws, if that took longer than this."""
@@ -40,10 +40,17 @@ class WorkerLoop:
         model: What is loaded; this loop alone touches it.
         prompts: Makes tokens of conversations.
         config: The frame that began it all.
+        worth_sending_s: Text that is due goes out between two draws once they took so long.
     """
 
     def __init__(
-        self, connection: EngineConnection, model: LoadedModel, prompts: PromptBuilder, config: wire.Load
+        self,
+        connection: EngineConnection,
+        model: LoadedModel,
+        prompts: PromptBuilder,
+        config: wire.Load,
+        *,
+        worth_sending_s: float = WORTH_SENDING_SECONDS,
     ) -> None:
         self._connection = connection
         self._model = model
@@ -53,6 +60,7 @@ class WorkerLoop:
         self._scheduler = self._runner.scheduler
         self._requests: dict[int, ActiveRequest] = {}
         self._out: list[wire.FromWorker] = []
+        self._worth_sending_s = worth_sending_s
         self._flush_s = config.limits.flush_ms / 1000
         self._cores = usable_cores()
         self._flushed_at = 0.0
@@ -207,7 +215,7 @@ class WorkerLoop:
             self._flush(beside_drawing=True)
             is_due = False
         for one in drawing:
-            if is_due and clock() - sent_at >= _WORTH_SENDING_SECONDS:
+            if is_due and clock() - sent_at >= self._worth_sending_s:
                 self._flush(beside_drawing=True)
                 sent_at = self._flushed_at
             try:

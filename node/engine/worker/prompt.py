@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
+
+from cachetools import LRUCache
 
 from node.engine.protocol import EngineError
 from node.engine.worker.template import ChatTemplate
@@ -68,7 +69,7 @@ class PromptBuilder:
         self._template = template
         self._tokenizer = tokenizer
         self._guard = guard
-        self._counted: OrderedDict[tuple[ChatMessage, ...], list[int]] = OrderedDict()
+        self._counted: LRUCache[tuple[ChatMessage, ...], list[int]] = LRUCache(COUNTED_KEPT)
         self.thinking = template.thinking()
         """What the model puts around its thinking, if it thinks."""
 
@@ -79,8 +80,6 @@ class PromptBuilder:
             EngineError: With code ``bad_request`` if the template can't take it.
         """
         tokens = self._counted[tuple(messages)] = self.tokens(messages)
-        if len(self._counted) > COUNTED_KEPT:
-            self._counted.popitem(last=False)
         return len(tokens)
 
     def tokens(self, messages: Sequence[ChatMessage]) -> list[int]:

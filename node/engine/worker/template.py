@@ -12,6 +12,7 @@ import resource
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -30,8 +31,6 @@ from node.models.model_error import printable
 
 MAX_TEMPLATE_CHARS = 512 * 1024
 MAX_PROMPT_CHARS = 16 * 1024 * 1024
-MAX_SECONDS = 2.0
-MAX_MEMORY_BYTES = 512 * 1024 * 1024
 MAX_REPEATED = 1 << 20
 
 # For base models without a template of their own: plain lines that any model continues.
@@ -39,6 +38,19 @@ PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateLimits:
+    """What reading or rendering a template may take."""
+
+    cpu_s: float = 2.0
+    memory_bytes: int = 512 * 1024 * 1024
+    """Beyond what the process had before; held on Linux."""
+    platform: str = sys.platform
+
+
+DEFAULT_LIMITS = TemplateLimits()
 
 
 class _TemplateTimeoutError(Exception):
@@ -79,12 +91,16 @@ class ChatTemplate:
         source: The Jinja text, or None for a model without one.
         bos: Text of the token that begins a sequence.
         eos: Text of the token that ends one.
+        limits: What reading or rendering it may take.
 
     Raises:
         LoadError: If it is too long or no valid template.
     """
 
-    def __init__(self, source: str | None, *, bos: str = "", eos: str = "") -> None:
+    def __init__(
+        self, source: str | None, *, bos: str = "", eos: str = "", limits: TemplateLimits = DEFAULT_LIMITS
+    ) -> None:
+        self._limits = limits
         text = PLAIN_TEMPLATE if source is None else source
         if len(text) > MAX_TEMPLATE_CHARS:
             raise LoadError("The model's chat template is too long.", fix="Choose another model.")
@@ -93,7 +109,7 @@ class ChatTemplate:
         )
         sandbox.filters["tojson"] = _to_json
         try:
-            with _bounded():
+            with _bounded(self._limits):
                 self._template = sandbox.from_string(text)
         except (jinja2.TemplateError, _TemplateTimeoutError, MemoryError, RecursionError, ValueError) as error:
             raise LoadError(
@@ -109,7 +125,7 @@ class ChatTemplate:
             EngineError: With code ``bad_request`` if the template refuses the conversation or breaks its bounds.
         """
         try:
-            with _bounded():
+            with _bounded(self._limits):
                 return self._render(messages)
         except _TemplateRefusalError as error:
             reason = printable(str(error), 160)
@@ -154,16 +170,16 @@ def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None) 
 
 
 @contextlib.contextmanager
-def _bounded() -> Iterator[None]:
+def _bounded(limits: TemplateLimits) -> Iterator[None]:
     """Processor time by a virtual-time signal, which only the main thread can take, and memory by a soft limit."""
 
     def expire(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise _TemplateTimeoutError
 
     earlier = signal.signal(signal.SIGVTALRM, expire)
-    signal.setitimer(signal.ITIMER_VIRTUAL, MAX_SECONDS)
+    signal.setitimer(signal.ITIMER_VIRTUAL, limits.cpu_s)
     try:
-        with _limited_memory():
+        with _limited_memory(limits):
             yield
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
@@ -171,13 +187,13 @@ def _bounded() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _limited_memory() -> Iterator[None]:
-    used = _private_memory_bytes()
+def _limited_memory(limits: TemplateLimits) -> Iterator[None]:
+    used = _private_memory_bytes() if limits.platform == "linux" else None
     if used is None:
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = used + MAX_MEMORY_BYTES
+    limit = used + limits.memory_bytes
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
@@ -188,9 +204,7 @@ def _limited_memory() -> Iterator[None]:
 
 
 def _private_memory_bytes() -> int | None:
-    """What Linux counts against RLIMIT_DATA (`VmData`), None elsewhere."""
-    if sys.platform != "linux":
-        return None
+    """What Linux counts against RLIMIT_DATA (`VmData`)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmData:"):
             return int(line.split()[1]) * 1024

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from node.hardware import presence
 from node.hardware.presence import Presence, run, terminals_in_use
 
 NOW = 1_800_000_000.0
@@ -95,33 +94,29 @@ def test_typing_on_a_real_terminal_is_seen(desktop):
     assert idle_s < 60
 
 
-def test_only_terminals_are_asked(monkeypatch):
+def test_only_terminals_are_asked():
     class User:
         def __init__(self, terminal):
             self.terminal = terminal
 
     names = ("pts/3", "tty2", ":0", "../../etc/passwd", None, "pts/x")
-    monkeypatch.setattr(presence.psutil, "users", lambda: [User(name) for name in names])
-    assert terminals_in_use() == [Path("/dev/pts/3"), Path("/dev/tty2")]
+    assert terminals_in_use(lambda: [User(name) for name in names]) == [Path("/dev/pts/3"), Path("/dev/tty2")]
 
     def broken():
         raise OSError
 
-    monkeypatch.setattr(presence.psutil, "users", broken)
-    assert terminals_in_use() == []
+    assert terminals_in_use(broken) == []
 
 
-def test_a_program_that_hangs_or_is_not_there_says_nothing(desktop, monkeypatch):
-    monkeypatch.setattr(presence, "ASK_TIMEOUT_S", 0.2)
+def test_a_program_that_hangs_or_is_not_there_says_nothing(desktop):
     desktop("hanging", "exec sleep 20")
-    assert run(("hanging",)) == ""
+    assert run(("hanging",), timeout_s=0.2) == ""
     assert run(("idlewatt-no-such-program",)) == ""
 
 
-def test_a_mac_tells_nanoseconds(monkeypatch):
-    monkeypatch.setattr(presence.sys, "platform", "darwin")
-    assert looked(ask=lambda _: '  |   "HIDIdleTime" = 2500000000') == (2.5, "HID")
-    assert looked(ask=lambda _: "nothing") == (None, "")
+def test_a_mac_tells_nanoseconds():
+    assert looked(ask=lambda _: '  |   "HIDIdleTime" = 2500000000', platform="darwin") == (2.5, "HID")
+    assert looked(ask=lambda _: "nothing", platform="darwin") == (None, "")
 
 
 def test_without_a_session_bus_none_is_asked(monkeypatch):

@@ -154,18 +154,15 @@ def test_the_processor_without_rapl_says_no_power(tmp_path):
     assert (cpu.kind, cpu.power_w, cpu.energy_j, cpu.source) == ("cpu", None, None, "psutil")
 
 
-def test_the_hottest_sensor_counts_and_none_where_none_tells(monkeypatch):
+def test_the_hottest_sensor_counts_and_none_where_none_tells():
     sensors = {"coretemp": [SimpleNamespace(current=50.5), SimpleNamespace(current=61.0)]}
-    monkeypatch.setattr(host.psutil, "sensors_temperatures", lambda: sensors, raising=False)
-    assert cpu_temperature_c() == 61.0
+    assert cpu_temperature_c(lambda: sensors) == 61.0
 
     def broken():
         raise OSError
 
-    monkeypatch.setattr(host.psutil, "sensors_temperatures", broken, raising=False)
-    assert cpu_temperature_c() is None
-    monkeypatch.setattr(host.psutil, "sensors_temperatures", dict, raising=False)
-    assert cpu_temperature_c() is None
+    assert cpu_temperature_c(broken) is None
+    assert cpu_temperature_c(dict) is None
 
 
 class NVMLError(Exception):
@@ -283,10 +280,9 @@ def test_elsewhere_no_registry_is_asked():
     AppleSource(never, is_mac=False).close()
 
 
-def test_a_command_that_is_not_there_or_takes_too_long_says_nothing(monkeypatch):
-    assert host._run(("idlewatt-no-such-command",)) == b""
-    monkeypatch.setattr(host, "_ASK_TIMEOUT_S", 0.05)
-    assert host._run(("sleep", "5")) == b""
+def test_a_command_that_is_not_there_or_takes_too_long_says_nothing():
+    assert host.run(("idlewatt-no-such-command",)) == b""
+    assert host.run(("sleep", "5"), timeout_s=0.05) == b""
 
 
 def test_looking_every_two_seconds_takes_less_than_a_hundredth_of_a_core(tmp_path):

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from chain.errors import UsageError
-from node.models import catalog
 from node.models.catalog import available, resolve
 
 
@@ -19,15 +18,14 @@ def models(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def demo(tmp_path: Path) -> Path:
     path = tmp_path / "demo.gguf"
     path.touch()
-    monkeypatch.setattr(catalog, "DEMO_PATH", path)
     return path
 
 
 def test_models_are_the_demo_and_the_files_of_the_home(models: Path, demo: Path):
-    assert list(available(models)) == ["demo", "\x1b[31mred", "Alpha-7B", "beta"]
+    assert list(available(models, demo=demo)) == ["demo", "\x1b[31mred", "Alpha-7B", "beta"]
 
 
 @pytest.mark.parametrize("name", ["Alpha-7B", "alpha-7b", "Alpha-7B.gguf"])
@@ -36,7 +34,7 @@ def test_a_name_finds_its_file(models: Path, name: str):
 
 
 def test_demo_is_the_model_that_is_shipped(models: Path, demo: Path):
-    assert resolve("demo", models) == demo
+    assert resolve("demo", models, demo=demo) == demo
 
 
 def test_a_path_finds_its_file(models: Path, monkeypatch: pytest.MonkeyPatch):
@@ -48,17 +46,17 @@ def test_a_path_finds_its_file(models: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("name", ["gamma", "", "a/b", "x\0y", "n" * 5000, "\x1b[2J"])
 def test_an_unknown_model_is_refused_with_what_there_is(models: Path, demo: Path, name: str):
     with pytest.raises(UsageError) as error:
-        resolve(name, models)
+        resolve(name, models, demo=demo)
     assert error.value.code == "unknown_model"
     assert "demo, ?[31mred, Alpha-7B, beta" in error.value.message
     assert error.value.message.isprintable()
 
 
-def test_a_long_list_is_cut_and_an_empty_one_says_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(catalog, "DEMO_PATH", tmp_path / "no-demo.gguf")
+def test_a_long_list_is_cut_and_an_empty_one_says_none(tmp_path: Path):
+    missing = tmp_path / "no-demo.gguf"
     with pytest.raises(UsageError, match="at hand: none"):
-        resolve("x", tmp_path)
+        resolve("x", tmp_path, demo=missing)
     for number in range(20):
         (tmp_path / f"m{number}.gguf").touch()
     with pytest.raises(UsageError, match="and 8 more"):
-        resolve("x", tmp_path)
+        resolve("x", tmp_path, demo=missing)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from node.models import gguf_file, header_window
+from node.models import gguf_file
 from node.models.gguf import GgufInfo, inspect
+from node.models.header_window import HeaderLimits
 from node.models.model_error import ModelError, printable
 from tests.node.engine.tiny import CHATML, vocabulary
 
@@ -199,12 +200,13 @@ def test_a_file_without_architecture_or_vocabulary_is_refused(tmp_path: Path, mo
     assert "architecture" in refused(write(path)).message
 
 
-def test_a_header_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(header_window, "MAX_HEADER_BYTES", 2 << 20)
-    assert "too long" in refused(write(tmp_path / "m.gguf", key("k", 8, text(b"x" * (3 << 20))))).message
+def test_a_header_without_end_is_given_up(tmp_path: Path):
+    long_text = write(tmp_path / "text.gguf", key("k", 8, text(b"x" * (3 << 20))))
+    with pytest.raises(ModelError, match="too long"):
+        gguf_file.read(long_text, HeaderLimits(header_bytes=2 << 20))
     long_arrays = key("k", 9, u32(8) + u64(50) + u64(0) * 50)
-    monkeypatch.setattr(header_window, "MAX_ARRAY_ITEMS", 20)
-    assert "too long" in refused(write(tmp_path / "m.gguf", long_arrays)).message
+    with pytest.raises(ModelError, match="too long"):
+        gguf_file.read(write(tmp_path / "arrays.gguf", long_arrays), HeaderLimits(array_items=20))
 
 
 def test_a_sparse_giant_costs_no_memory(tmp_path: Path):

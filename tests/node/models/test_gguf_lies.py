@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.models import gguf_file, header_window
+from node.models import gguf_file
 from node.models.fit import Device, assess, plan
 from node.models.gguf import GgufInfo, inspect
+from node.models.header_window import HeaderLimits
 from node.models.model_error import ModelError
 from tests.node.models.test_gguf import ALLOW_FIXTURES, TENSOR, key, refused, text, u32, u64, write
 
@@ -130,12 +131,12 @@ def test_a_chat_template_that_is_no_text_is_refused(tmp_path: Path):
     assert "chat template" in refused(write(tmp_path / "m.gguf", key("tokenizer.chat_template", 4, u32(1)))).message
 
 
-def test_many_arrays_and_texts_are_kept_up_to_a_bound_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(header_window, "MAX_KEPT_NUMBERS", 1000)
-    monkeypatch.setattr(header_window, "MAX_KEPT_TEXT_BYTES", 1000)
+def test_many_arrays_and_texts_are_kept_up_to_a_bound_together(tmp_path: Path):
     arrays = [key(f"a{index}", 9, u32(0) + u64(300) + bytes(300)) for index in range(20)]
     texts = [key(f"t{index}", 8, text("x" * 300)) for index in range(20)]
-    facts = gguf_file.read(write(tmp_path / "m.gguf", *arrays, *texts)).facts
+    facts = gguf_file.read(
+        write(tmp_path / "m.gguf", *arrays, *texts), HeaderLimits(kept_numbers=1000, kept_text_bytes=1000)
+    ).facts
     assert sum(len(value) for value in facts.values() if isinstance(value, tuple)) <= 1000
     assert sum(len(value) for value in facts.values() if isinstance(value, str)) <= 1000
     assert len(facts) == 42

@@ -339,8 +339,8 @@ async def test_what_was_seen_is_logged_once(server, caplog):
     async with engine_for(server) as engine:
         await answer(engine, ask())
         await asyncio.sleep(0.1)  # several looks of the watcher long
-    (line,) = [record.getMessage() for record in caplog.records if "beyond answering in text" in record.getMessage()]
-    assert line.endswith(": log-probabilities with 20 alternatives, embeddings of 2 numbers")
+    (line,) = [record.getMessage() for record in caplog.records if "upstream_capabilities_found" in record.getMessage()]
+    assert "log-probabilities with 20 alternatives, embeddings of 2 numbers" in line
 
 
 async def test_a_server_that_was_too_busy_to_be_tried_is_tried_again(server):

@@ -68,9 +68,11 @@ def model(tiny_model: Path) -> Iterator[LoadedModel]:
     loaded.close()
 
 
-def make_loop(model: LoadedModel, sock: socket.socket, path: Path, config: wire.Load | None = None) -> WorkerLoop:
+def make_loop(
+    model: LoadedModel, sock: socket.socket, path: Path, config: wire.Load | None = None, **limits: float
+) -> WorkerLoop:
     prompts = PromptBuilder(ChatTemplate(CHATML), model.vocabulary, ControlTextGuard(model.vocabulary.control_texts()))
-    return WorkerLoop(EngineConnection(sock), model, prompts, config or load(path))
+    return WorkerLoop(EngineConnection(sock), model, prompts, config or load(path), **limits)
 
 
 def run(loop: WorkerLoop, engine: Engine, theirs: socket.socket, *frames: wire.ToWorker) -> list[wire.FromWorker]:
@@ -113,8 +115,7 @@ def watch_sends(loop: WorkerLoop, monkeypatch: pytest.MonkeyPatch) -> list[list[
 def test_where_drawing_takes_long_text_goes_out_while_the_next_stream_draws(
     pair, model, tiny_model, monkeypatch, worth_s, sends
 ):
-    monkeypatch.setattr("node.engine.worker.loop._WORTH_SENDING_SECONDS", worth_s)
-    loop = make_loop(model, pair[1], tiny_model, load(tiny_model, flush_ms=0.0))
+    loop = make_loop(model, pair[1], tiny_model, load(tiny_model, flush_ms=0.0), worth_sending_s=worth_s)
     seen = watch_sends(loop, monkeypatch)
     loop._take(generate(1))
     loop._take(generate(2))

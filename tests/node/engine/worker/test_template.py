@@ -7,7 +7,7 @@ import pytest
 
 from node.engine.protocol import EngineError, LoadError
 from node.engine.worker import template as module
-from node.engine.worker.template import ChatTemplate
+from node.engine.worker.template import ChatTemplate, TemplateLimits
 from tests.node.engine.tiny import CHATML
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -61,18 +61,17 @@ def test_a_hostile_template_ends_as_a_bad_request(source: str):
     assert "\n" not in error.value.message
 
 
-def test_a_template_that_never_ends_is_stopped(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "MAX_SECONDS", 0.1)
+def test_a_template_that_never_ends_is_stopped():
     endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
     with pytest.raises(EngineError, match="too much time"):
-        ChatTemplate(endless).render(HELLO)
+        ChatTemplate(endless, limits=TemplateLimits(cpu_s=0.1)).render(HELLO)
 
 
 @pytest.mark.skipif(module.sys.platform != "linux", reason="the limit is Linux's")
-def test_a_template_that_eats_memory_is_stopped(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "MAX_MEMORY_BYTES", 32 * 1024 * 1024)
+def test_a_template_that_eats_memory_is_stopped():
+    limits = TemplateLimits(memory_bytes=32 * 1024 * 1024)
     with pytest.raises(EngineError, match="too much time or memory"):
-        ChatTemplate("{{ '%200000000d' % 1 }}").render(HELLO)
+        ChatTemplate("{{ '%200000000d' % 1 }}", limits=limits).render(HELLO)
 
 
 def test_the_bounds_are_taken_back():
@@ -82,9 +81,9 @@ def test_the_bounds_are_taken_back():
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
 
 
-def test_other_systems_have_no_memory_limit(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module.sys, "platform", "darwin")
-    assert ChatTemplate(None).render(HELLO)
+def test_other_systems_have_no_memory_limit():
+    limits = TemplateLimits(memory_bytes=-(1 << 40), platform="darwin")
+    assert ChatTemplate(None, limits=limits).render(HELLO)
 
 
 @pytest.mark.parametrize("source", ["{% for %}", "{{", "x" * (module.MAX_TEMPLATE_CHARS + 1)], ids=len)
