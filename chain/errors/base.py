@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from chain.errors.codes import ErrorCode
-from chain.errors.entry import EXIT_USAGE, HTTP_BAD_REQUEST, ErrorEntry, JsonRpc
+from chain.errors.entry import EXIT_FAILED, EXIT_USAGE, HTTP_BAD_REQUEST, ErrorEntry, JsonRpc
 from chain.errors.registry import ERRORS, is_known
 
 
@@ -34,7 +34,9 @@ class IdlewattError(Exception):
     @property
     def entry(self) -> ErrorEntry:
         """What the registry says about it: its exit status, and its status in every protocol."""
-        return ERRORS[self.code]
+        entry = ERRORS[self.code]
+        # Wrong usage is what this program finds in its own caller's words: a peer's word isn't about those.
+        return replace(entry, exit_status=EXIT_FAILED) if self.peer_code else entry
 
     @property
     def wire_code(self) -> str:

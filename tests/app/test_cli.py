@@ -39,6 +39,9 @@ def test_wrong_usage_exits_with_2_and_a_line(arguments, capsys):
     [
         (IdlewattError("It broke.", fix="Mend it."), 1, "idlewatt: It broke. Mend it.\n"),
         (UsageError("Not so."), 2, "idlewatt: Not so.\n"),
+        (IdlewattError("No.", code="bad_address"), 1, "idlewatt: No.\n"),
+        (UsageError("No.", code="bad_address"), 2, "idlewatt: No.\n"),
+        (IdlewattError("No.", peer_code="bad_params"), 1, "idlewatt: No.\n"),
         (KeyboardInterrupt(), 130, "Interrupted.\n"),
         (
             OSError(errno.ENOSPC, "No space left on device"),

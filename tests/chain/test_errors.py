@@ -57,6 +57,12 @@ def test_a_peers_unknown_word_is_kept_beside_the_code_that_its_kind_falls_back_t
     assert IdlewattError("no", code="busy").wire_code == "busy"
 
 
+@pytest.mark.parametrize("code", sorted(ERRORS))
+def test_a_peers_word_never_says_that_the_command_was_used_wrongly(code):
+    assert ChainRejectedError("no", peer_code=code).entry.exit_status == 1
+    assert ChainRejectedError("no", peer_code=code).entry.json_rpc == ERRORS[code].json_rpc
+
+
 def test_an_error_with_a_code_of_no_entry_cannot_be_made():
     assert not is_known("made_up")
     with pytest.raises(AssertionError, match="'made_up' is not in the registry"):
