@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,3 +28,9 @@ def test_a_frame_above_the_limit_is_refused_before_its_body_has_come():
     assert splitter.feed(frame(b"x" * 9)) == [b"x" * 9]
     with pytest.raises(FrameTooLongError, match="10 bytes exceeds the limit of 9"):
         splitter.feed(frame(b"x" * 10)[:HEADER_BYTES])
+
+
+def test_framing_costs_the_engines_worker_no_event_loop_and_no_logging():
+    heavy = "{'asyncio', 'aiohttp', 'structlog', 'nacl'}"
+    code = f"import sys, node.engine.frames; assert not {heavy} & set(sys.modules), sorted({heavy} & set(sys.modules))"
+    subprocess.run([sys.executable, "-c", code], check=True)
