@@ -1,4 +1,4 @@
-"""The rollup as its users reach it: an async client of the L2 RPC that trusts nothing it is answered."""
+"""The rollup as its users reach it: an async client of the L2 RPC that checks every answer."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Checking many signatures of few keys: a public key is recovered once, and verified against from then on.
 
-Verifying takes about a quarter less time than recovering, since ``R`` itself is never computed; therefore it says
-nothing about the parity bit, by which ``ecrecover`` picks one of the two points with the ``x`` of ``r``. So whoever
-hands such a signature to a contract asks :func:`with_right_parity` first.
+Verifying takes about a quarter less time than recovering, because ``R`` itself is never computed. So it says nothing
+about the parity bit, by which ``ecrecover`` picks one of the two points with the ``x`` of ``r``. Call
+:func:`with_right_parity` before such a signature goes to a contract.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class KnownKeys:
     def has_signed(self, address: bytes, digest: bytes, signature: bytes) -> bool:
         """Whether :func:`with_right_parity` finds a signature of ``address``, at less than the cost of asking it."""
         key = self._keys.get(address)
-        # With a smaller r, verifying would also take the point whose x is r plus the order; ecrecover doesn't.
+        # With a smaller r, verifying would also accept the point whose x is r plus the order; ecrecover doesn't.
         if key is None or signature[:32] < _FIELD_LESS_ORDER:
             return self._learn(address, digest, signature)
         return (

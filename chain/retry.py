@@ -35,7 +35,7 @@ async def retry(
     Raises:
         IdlewattError: The last error, after so many attempts.
     """
-    # Not above: most commands never try anything twice, and this import takes 40 ms.
+    # Imported here: most commands never try anything twice, and the import takes 40 ms.
     import stamina
 
     def may_try_again(error: Exception) -> bool:

@@ -1,7 +1,7 @@
 """libsecp256k1 by the shortest way that coincurve's wheel offers: recovering a key, and checking against a known one.
 
 coincurve's own objects cost a tenth of a recovery, and the rollup recovers a key for every signed transaction.
-What is judged here is the curve's arithmetic alone; the EVM's edges are :mod:`chain.signing`'s.
+Only the curve's arithmetic is checked here; :mod:`chain.signing` checks the EVM's edge cases.
 """
 
 from __future__ import annotations

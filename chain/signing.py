@@ -22,7 +22,7 @@ _ADDRESS = re.compile("0x[0-9a-fA-F]{40}", re.ASCII)
 
 
 try:
-    # The C extension that py-evm brings: about 7 times faster than what eth-hash picks.
+    # The C extension that py-evm installs: about 7 times faster than eth-hash's choice.
     from sha3 import keccak_256  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
     Keccak256 = keccak_256

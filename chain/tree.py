@@ -67,8 +67,8 @@ class Tree:
     def _settle(self) -> None:
         if not self._dirty:
             return
-        # Each leaf's path is climbed up to below where it meets the next one's, so that a node is hashed once, by the
-        # last of the leaves under it.
+        # Climb each leaf's path until just below where it meets the next leaf's path, so that each node is hashed
+        # once, by the last leaf under it.
         indices = sorted(self._dirty)
         for index, following in pairwise(indices):
             self._climb(index, (index ^ following).bit_length() - 1)
@@ -76,7 +76,7 @@ class Tree:
         self._dirty.clear()
 
     def _climb(self, index: int, height: int) -> None:
-        # The rollup's innermost loop: a transfer's share of its frame's root is sixteen nodes.
+        # The rollup's innermost loop: a transfer costs about sixteen nodes of its frame's root.
         empty = EMPTY
         node = self._levels[0].get(index, empty)
         for level, above in self._steps[:height]:

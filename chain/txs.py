@@ -99,7 +99,7 @@ class _TxBody(msgspec.Struct, frozen=True, gc=False):
     def _pack(self, *tail: bytes) -> bytes:
         values = (*self._values(), *tail)
         for form, value in zip(self.FORMATS, values, strict=True):
-            # struct pads and cuts bytes without a word.
+            # struct pads and cuts bytes silently.
             if form == "20s" and len(value) != 20:
                 raise UsageError("An address has 20 bytes.", code="bad_address")
             if form == "32s" and len(value) != 32:

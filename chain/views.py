@@ -210,7 +210,7 @@ class DisputeView(msgspec.Struct, frozen=True, kw_only=True):
     submitter: str = ""
     """Whose bond answers for the batch."""
     prover: str = ""
-    """Who proved it, or is about to."""
+    """The address that proved it, or is about to."""
     commit_gas: int | None = None
     prove_gas: int | None = None
     reward_wei: int = 0
@@ -259,7 +259,7 @@ class SafetyView(msgspec.Struct, frozen=True, kw_only=True):
     is_overdue: bool
     """Whether anyone bonded may sequence now."""
     sequencers: tuple[SequencerView, ...]
-    """The leader and whoever posted of late."""
+    """The leader, and the sequencers that posted lately."""
     waiting: tuple[WaitingMessage, ...]
     """The oldest of those that wait."""
     waiting_count: int

@@ -56,7 +56,7 @@ def build_witness(state: RollupState, header: BatchHeader, frame: Frame, rules: 
     mark = state.mark()
     with state.recording() as keys:
         try:
-            # Being the last frame changes the code at most: the cursor stands in the meta leaf, which is read anyhow.
+            # Being the last frame changes at most the code: the cursor is in the meta leaf, which is read in any case.
             execute_body(state, header, frame.body, rules, inbox, is_last=True)
         finally:
             state.rollback(mark)

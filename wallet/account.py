@@ -90,7 +90,7 @@ class UnlockedAccount(SecretKey):
         try:
             signed = eth_account().sign_transaction(dict(transaction), private_key)
         except (TypeError, ValueError, KeyError) as error:
-            # The library's text may quote its arguments, so only the kind of failure travels on.
+            # The library's message may quote its arguments, so only the kind of failure is told.
             raise WalletError(
                 f"The L1 transaction can't be signed ({type(error).__name__}).", code="bad_transaction"
             ) from None

@@ -1,4 +1,4 @@
-"""Out of a frozen rollup with everything, from L1's data alone: what belongs to an address, and each way it leaves."""
+"""Exits from a frozen rollup, from L1's data alone: what belongs to an address, and how each part is paid out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGE_MESSAGES = 256
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """Everything in a state, and behind it in the inbox, that belongs to one address."""
+    """Everything that belongs to one address, in a state and in the inbox messages after it."""
 
     accounts: tuple[tuple[int, Account], ...]
     channels: tuple[tuple[int, Channel], ...]
@@ -41,7 +41,7 @@ class Holdings:
 
 
 def holdings_of(state: RollupState, waiting_messages: list[InboxMessage], owner: bytes) -> Holdings:
-    """What belongs to an address in a state, and in the inbox messages behind it."""
+    """What belongs to an address in a state, and in the inbox messages after it."""
     meta = state.meta
     accounts = [
         (number, leaf)
@@ -82,7 +82,7 @@ async def leave(
     """Take everything of an address out of a frozen rollup, and say each step; asked again, it goes on where it was.
 
     Args:
-        l1: The rollup's contracts; whoever it sends as pays the gas.
+        l1: The rollup's contracts; the account that it sends from pays the gas.
         owner: The address, 20 bytes.
         vouchers: The best vouchers held, by channel.
         freeze: Whether to freeze the rollup where that is due.

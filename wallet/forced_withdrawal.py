@@ -1,4 +1,4 @@
-"""A withdrawal that no sequencer can ignore: through the L1 inbox, followed until the money is on L1."""
+"""A withdrawal through the L1 inbox, which no sequencer can ignore, followed until the money is on L1."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def force_withdraw(
 
     Args:
         l1: The rollup's contracts; sends as this account.
-        account: Who withdraws, and pays L1's gas.
+        account: Withdraws, and pays L1's gas.
         amount_nano: How much; ``None`` for the whole balance. No L2 fee is paid.
         to: The L1 address; this account's own if not given.
         wait: Whether to go on until the money is on L1; without it, ends once the deadline is known.
@@ -170,7 +170,7 @@ async def _is_final(l1: RollupL1, executed: _Executed) -> bool:
         return True
     if await l1.time_s() < executed.final_at_s:
         return False
-    # Anyone may: a sequencer that ignores this wallet need not be waited for.
+    # Anyone may make it final, so there is no need to wait for a sequencer that ignores this wallet.
     return await finalized(l1) > executed.batch_id
 
 

@@ -111,7 +111,7 @@ class Keystore:
         return await self._keep(lambda: _mnemonic_key(words, index), passphrase)
 
     async def import_v3(self, data: bytes, file_passphrase: str, passphrase: str) -> bytes:
-        """Keep the wallet in a V3 file, sealed anew under ``passphrase``; returns its address.
+        """Keep the wallet in a V3 file, sealed again under ``passphrase``; returns its address.
 
         Raises:
             WalletError: ``bad_keystore``, ``wrong_passphrase``, ``wallet_exists``; as :meth:`create`.
@@ -225,7 +225,7 @@ def _random_key() -> bytes:
         try:
             address_of(candidate)
         except ValueError:
-            # One draw in 2¹²⁸ is no key.
+            # One draw in 2¹²⁸ is not a valid key.
             continue
         return candidate
 
@@ -256,7 +256,7 @@ def _mnemonic_key(words: str, account_index: int) -> bytes:
     try:
         return bytes(account.from_mnemonic(cleaned, account_path=f"m/44'/60'/0'/0/{account_index}").key)
     except (ValidationError, ValueError):
-        # The library's text would quote the words.
+        # The library's message would quote the words.
         raise WalletError(
             "Those words are not a mnemonic: one is wrong or out of place.", code="bad_mnemonic", fix="Check each word."
         ) from None

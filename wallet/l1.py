@@ -1,4 +1,4 @@
-"""The wallet's way to L1, loaded only when it is taken: web3 takes a second to import."""
+"""The wallet's connection to L1, imported only when it is needed: web3 takes a second to import."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def open_rollup(
     Args:
         l1_rpc_url: The L1's JSON-RPC over HTTP.
         rollup_address: 20 bytes.
-        account: Who sends and pays gas; without it this only reads.
+        account: Sends, and pays the gas; without it this only reads.
 
     Raises:
         ChainUnavailableError: If L1 can't be reached.

@@ -14,7 +14,7 @@ class WalletSigner(L1Signer):
 
     Args:
         connection: Where to send.
-        account: Who signs, and pays the gas.
+        account: Signs, and pays the gas.
     """
 
     def __init__(self, connection: L1Connection, account: UnlockedAccount) -> None:

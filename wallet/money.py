@@ -82,7 +82,7 @@ def build_timeline(
 
 
 def _paying(channel: ChannelView, signed_nano: int) -> MoneyEntry:
-    # What was signed belongs to the other side already, whether it has redeemed it or not.
+    # What was signed belongs to the other side, redeemed or not.
     spent_nano = max(channel.redeemed_nano, signed_nano)
     return MoneyEntry(
         place="channel",

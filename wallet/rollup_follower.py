@@ -1,4 +1,4 @@
-"""The rollup's state from L1 alone, kept up to date: what a wallet goes by when no sequencer is there or believed."""
+"""The rollup's state from L1 alone, kept up to date, for a wallet without a sequencer that it can trust."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RollupFollower:
         return self._replayer.next_batch
 
     async def follow(self) -> AsyncIterator[ReplayedBatch]:
-        """Execute what L1 has beyond what was executed; ``state`` is the one behind the batch just given.
+        """Execute what L1 has beyond what was executed; ``state`` is the one after the batch just given.
 
         Raises:
             ReplayError: At the first batch that is wrong; asked again, it looks again.
@@ -52,7 +52,7 @@ class RollupFollower:
             yield replayed
 
     async def catch_up(self) -> RollupState:
-        """The state behind everything on L1; raises as `follow`."""
+        """The state after the last batch on L1; raises as `follow`."""
         async for _ in self.follow():
             pass
         return self.state
@@ -84,7 +84,7 @@ async def finalized(l1: RollupL1) -> int:
 async def claimed(
     l1: RollupL1, batch_id: int, index: int, recipient: bytes, amount_nano: int, siblings: Sequence[bytes]
 ) -> bytes:
-    """Claim a withdrawal, or find the claim of whoever was faster; returns the hash of the L1 transaction that paid.
+    """Claim a withdrawal, or find an earlier claim by another; returns the hash of the L1 transaction that paid.
 
     Raises:
         ChainRejectedError: If L1 refuses, and nobody claimed it.

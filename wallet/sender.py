@@ -1,4 +1,4 @@
-"""Handing signed transactions in: nonces in order, outages and rival signers survived, money checked before."""
+"""Submitting signed transactions: checks funds first, keeps nonces in order, survives outages and other signers."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class TxSender:
                 try:
                     return await self.submit(tx.encode(signature))
                 except ChainRejectedError as error:
-                    # Only once its nonce is used by another can a refused transaction not be taken later after all.
+                    # A refused transaction may still be taken later, unless another one has used its nonce.
                     if error.code != "bad_signature" or attempt == NONCE_ATTEMPTS:
                         raise
             raise WalletError(

@@ -1,4 +1,4 @@
-"""What a wallet does on the rollup: every signed transaction, checked before and told clearly after."""
+"""What a wallet does on the rollup: every signed transaction, with its checks and its errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WalletService(Staking):
     code ``foreign_chain`` if the chain is another deployment than expected, or than it was before.
 
     Args:
-        account: Who signs.
+        account: Signs.
         client: The rollup's RPC; not closed here.
         expected_deployment: The deployment that this home's channels live on (``Store.deployment``), if one is known.
     """
@@ -47,7 +47,7 @@ class WalletService(Staking):
 
     @property
     def account(self) -> UnlockedAccount:
-        """Who signs."""
+        """The account that signs."""
         return self._account
 
     async def info(self) -> ChainInfo:
@@ -206,7 +206,7 @@ class WalletService(Staking):
         info = await self.info()
         channel = await self._channel(channel_id)
         over_at_s = min(channel.expiry_s, channel.closing_at_s or channel.expiry_s)
-        # The sequencer's clock decides; this only saves a refusal that is certain.
+        # The sequencer's clock decides; this only avoids a request that it would certainly refuse.
         if info.l2_time_s < over_at_s:
             raise WalletError(
                 "That channel's time has not run out yet.",

@@ -1,4 +1,4 @@
-"""Stakes: what stands behind a provider's receipts, and taking another's for two that contradict each other."""
+"""Stakes behind a provider's receipts, and slashing one for two receipts that contradict each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a long way out says as it goes: one step after the other, each told again as it comes further."""
+"""The steps of an exit or a forced withdrawal, reported one after the other, each again as it progresses."""
 
 from __future__ import annotations
 
@@ -43,6 +43,6 @@ def waiting(key: str, text: str, ready_at_s: int | None = None) -> WithdrawalSte
 
 
 def done(key: str, text: str, *, l1_tx: bytes = b"", amount_nano: int | None = None) -> WithdrawalStep:
-    """A step that is behind."""
+    """A step that is done."""
     shown = "0x" + l1_tx.hex() if l1_tx else ""
     return WithdrawalStep(key=key, state=StepState.DONE, text=text, l1_tx=shown, amount_nano=amount_nano)

@@ -84,7 +84,7 @@ def open_key(data: bytes, passphrase: str) -> bytes:
     except MemoryError:
         raise WalletError("Unlocking that key file takes more memory than there is.", code="bad_keystore") from None
     except (ValueError, TypeError) as error:
-        # The checks above leave the wrong message authentication code as the one thing that fails here.
+        # After the checks above, only a wrong message authentication code can fail here.
         if "mac" in str(error).lower():
             raise WalletError("Wrong passphrase.", code="wrong_passphrase", fix="Try again.") from None
         raise WalletError("That key file can't be opened.", code="bad_keystore") from None
@@ -103,7 +103,7 @@ def check_key_file(data: bytes) -> _KeyFile:
     try:
         raw = msgspec.json.decode(data)
         if isinstance(raw, dict):
-            # Early writers capitalized their keys.
+            # Early programs capitalized the keys of their files.
             raw = {name.lower(): value for name, value in raw.items()}
         key_file = msgspec.convert(raw, _KeyFile)
         params = key_file.crypto.kdfparams

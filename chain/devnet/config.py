@@ -50,7 +50,7 @@ class OtherL1(msgspec.Struct, frozen=True, kw_only=True):
     use_dev_account: bool = False
     """Whether to take ether from an account that it signs for itself, as development chains do."""
     rollup_address: bytes | None = None
-    """The rollup that is there to be sequenced, beside whoever leads it; a new one is deployed if not given."""
+    """The rollup that is there to be sequenced, beside its leader; a new one is deployed if not given."""
 
 
 class DevnetReady(msgspec.Struct, frozen=True, kw_only=True):

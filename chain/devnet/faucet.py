@@ -29,7 +29,7 @@ class Faucet:
     Args:
         l1: The contracts, with the operator's key.
         account_number: An address' L2 account, if it has one, so that a second grant doesn't allocate a second account.
-        deposited: Told after each deposit, to have the sequencer look at once.
+        deposited: Called after each deposit, so that the sequencer looks at once.
         limits: How often money is given.
         clock: Monotonic seconds.
     """

@@ -1,4 +1,4 @@
-"""An L1 that isn't the devnet's own: who it is, and whether the operator can pay there."""
+"""An L1 that isn't the devnet's own: which chain it is, and whether the operator can pay there."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def join(url: str, rollup_address: bytes, operator_key: bytes) -> Deployme
             await l1.deposit_bond(missing_wei)
         number = await _created_at(l1.connection, rollup_address)
         block = await l1.connection.request(lambda: l1.connection.web3.eth.get_block(number))
-        # The block that its deployer knows, so that wallets find one chain behind both sequencers.
+        # The deployer's block, so that wallets see one chain at both sequencers.
         return replace(found, block_number=number, block_hash=bytes(block["hash"]))
     finally:
         await l1.aclose()

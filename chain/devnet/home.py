@@ -1,4 +1,4 @@
-"""The devnet's directory: who holds it, its operator's key, and the deployment that lives in it."""
+"""The devnet's directory: its lock, its operator's key, and the deployment that it keeps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEY_BYTES = 32
 
 
 class L1Identity(msgspec.Struct, frozen=True):
-    """What tells one foreign L1 from another: an anvil that was started anew is another chain."""
+    """What tells one foreign L1 from another: an anvil that was started again is another chain."""
 
     chain_id: int
     genesis_hash: bytes

@@ -1,4 +1,4 @@
-"""The devnet as one service: what starts in which order, what is kept, and what ends."""
+"""The devnet as one service: starts its parts in order, keeps what must last, and ends them."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Devnet:
             deployment, is_new = await self._deployment_on_other_l1(home, key, self._other_l1)
             await self._start_l2(stack, home, key, deployment, is_new=is_new)
             return
-        home.deployment()  # a home that can't be used is told before a chain is opened in it
+        home.deployment()  # fails for a home that can't be used, before a chain is opened in it
         self.l1 = L1Server(lambda: _open_evm(home.l1_database, address_of(key)))
         # Both load for a second, off the loop: py-evm in the L1's thread, web3 in another.
         client = asyncio.ensure_future(asyncio.to_thread(_load_client))
@@ -131,7 +131,7 @@ class Devnet:
         await stack.enter_async_context(self.sequencer)
         grant = None
         if self._other_l1 is None or self._other_l1.use_dev_account:
-            # Ether that somebody paid for is not given away.
+            # On another L1 the operator paid for its ether: don't give it away.
             faucet = Faucet(self.rollup, self._account_number, self.sequencer.poke, limits=self._config.faucet)
             await faucet.prepare()
             grant = faucet.grant
@@ -149,7 +149,7 @@ class Devnet:
         )
 
     def _account_number(self, owner: bytes) -> int | None:
-        # The sequencer replaces its head when a write fails, so it is asked anew each time.
+        # Read each time: the sequencer replaces its head when a write fails.
         return self.sequencer.head.account_number(owner)
 
     async def _deployment(self, home: DevnetHome, key: bytes) -> tuple[Deployment, bool]:

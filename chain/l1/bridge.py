@@ -1,6 +1,6 @@
-"""A user's way between L1 and the rollup, every step signed by the user's own wallet.
+"""Moves of money between L1 and the rollup, each signed by the user's own wallet.
 
-Deposits in, transactions forced past a sequencer that ignores them, and after a freeze the ways out.
+Deposits, transactions forced past a sequencer that ignores them, and exits after a freeze.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Bridge:
 
         Args:
             sign_transaction: Signs one transaction's fields as eth-account takes them; returns it raw.
-            sender: Who pays on L1; 20 bytes.
-            owner: Who is credited on L2; 20 bytes.
+            sender: The address that pays on L1; 20 bytes.
+            owner: The address that is credited on L2; 20 bytes.
             amount_nano: How much.
             index_hint: The owner's L2 account index, if it has one; without it the rollup allocates an account.
 
@@ -98,7 +98,7 @@ class Bridge:
 
         Args:
             sign_transaction: Signs one L1 transaction.
-            sender: Who pays the gas; 20 bytes.
+            sender: The address that pays the gas; 20 bytes.
             body: The L2 transaction, at most 128 bytes.
 
         Returns:
@@ -144,7 +144,7 @@ class Bridge:
         return await self._send(sign_transaction, sender, refund_call(await self._rollup(), message))
 
     async def _rollup(self) -> Any:
-        # The inbox has known its rollup from its first block on, and nobody can change that.
+        # The inbox's rollup is set in its first block and can't change.
         address = await self._connection.call(self._inbox.functions.rollup())
         return self._connection.contract("Rollup", bytes.fromhex(address[2:]))
 

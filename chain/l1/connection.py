@@ -51,7 +51,7 @@ class L1Connection:
 
     def __init__(self, url: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
         self._provider = _BoundedProvider(url, timeout_s)
-        # Without web3's middleware, of which one asks for the chain id before every request.
+        # No web3 middleware: one of them asks for the chain id before every request.
         self.web3 = AsyncWeb3(self._provider, middleware=[])
 
     async def aclose(self) -> None:
@@ -103,7 +103,7 @@ class L1Connection:
         fields = {"from": checksum(sender), "value": value_wei, "nonce": nonce}
         async with l1_errors():
             try:
-                # On the pending block: what waits for a time passes there, while the newest block may be old.
+                # On the pending block: its time is now, while the newest block may be old.
                 gas = await function.estimate_gas(fields, "pending")
             except ContractLogicError:
                 raise
@@ -154,7 +154,7 @@ class L1Connection:
             ChainUnavailableError: If L1 can't be reached or doesn't mine it in time.
         """
         # Not with web3's own waiting: that goes through asyncio.wait_for, which on Python 3.11 forgets that its task
-        # was cancelled when the receipt comes in the same moment, and whoever ends this program waits for ever.
+        # was cancelled when the receipt comes at the same moment, so the program would never end.
         async with l1_errors(), asyncio.timeout(RECEIPT_TIMEOUT_S):
             while True:
                 try:
@@ -230,14 +230,14 @@ class L1Signer:
                 try:
                     return await self._attempt(make_fields)
                 except ChainRejectedError as error:
-                    # Another program with this key was quicker. What was refused for its nonce is never mined.
+                    # Another program with this key used the nonce first. L1 never mines what it refused for its nonce.
                     if error.code != "nonce":
                         raise
             return await self._attempt(make_fields)
 
     async def _attempt(self, make_fields: Callable[[int], Awaitable[dict[str, Any]]]) -> Any:
         fields = await make_fields(await self._connection.next_nonce(self.address))
-        # eth-account derives the sender from the key and refuses to be told.
+        # eth-account derives the sender from the key and refuses a "from" field.
         fields.pop("from", None)
         return await self._connection.broadcast(self._sign_transaction(fields))
 
@@ -245,7 +245,7 @@ class L1Signer:
 class _BoundedProvider(AsyncJSONBaseProvider):  # type: ignore[misc]  # web3 is untyped to us
     """JSON-RPC over one aiohttp session of ours: no answer is longer than we take, none is waited for without end."""
 
-    # An L1 that answers a call with "look it up over there" would choose where this program connects to.
+    # With CCIP read (EIP-3668) an L1 could make this program connect to any address.
     global_ccip_read_enabled = False
 
     def __init__(self, url: str, timeout_s: float) -> None:
@@ -303,7 +303,7 @@ async def l1_errors() -> AsyncIterator[None]:
         ArithmeticError,
         RecursionError,
     ) as error:
-        # Decoding a hostile or foreign server's answer fails in as many ways as there are formatters.
+        # web3's formatters raise many kinds of errors on a hostile server's answer.
         raise ChainUnavailableError(
             "The L1 answered something that makes no sense.", code="chain_bad_answer", fix=FIX_UNREACHABLE
         ) from error

@@ -1,4 +1,4 @@
-"""What every part of `JsonRpcRollupL1` stands on: the contracts, the key that sends, and logs that are checked."""
+"""The base of every part of `JsonRpcRollupL1`: the contracts, the key that sends, and checked logs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chain.l1.protocol import Deployment
 
 
 class ContractsL1:
-    """The contracts of one deployment, and whoever sends to them.
+    """The contracts of one deployment, and the account that sends to them.
 
     Args:
         url: The L1's JSON-RPC over HTTP.
@@ -28,7 +28,7 @@ class ContractsL1:
 
     @property
     def sender(self) -> bytes | None:
-        """Who sends; ``None`` where this instance only reads."""
+        """The address that sends; ``None`` where this instance only reads."""
         return self.signer.address if self.signer is not None else None
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""A deployment read back from its contract, for whoever knows nothing but an L1 and the rollup's address on it."""
+"""Reading a deployment back from its contract, with nothing but an L1 and the rollup's address on it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ MAX_BATCHES = 2**63
 
 
 class DisputesL1(ContractsL1):
-    """The part of `RollupL1` that is about who sequences, who lied, and when it ended."""
+    """The part of `RollupL1` that is about sequencers, frauds and the freeze."""
 
     async def head(self) -> L1Head:
         """The newest L1 block, by one question."""
@@ -55,7 +55,7 @@ class DisputesL1(ContractsL1):
         return cast("int | None", await self.connection.request(read))
 
     async def leader(self) -> bytes | None:
-        """Who alone may post while it isn't overdue; ``None`` before the first batch and after a fraud."""
+        """The one sequencer that may post while it isn't overdue; ``None`` before any batch and after a fraud."""
         leader = _address(await self._call(self._rollup.functions.leader()))
         return None if leader == ZERO_ADDRESS else leader
 
@@ -77,7 +77,7 @@ class DisputesL1(ContractsL1):
         return Bond(amount_wei=amount, batches_to=batches_to)
 
     async def bond_depositors(self, from_block: int, to_block: int) -> list[bytes]:
-        """Who put up a bond in these L1 blocks, each once."""
+        """The addresses that deposited a bond in these L1 blocks, each once."""
         logs = await self._logs(self._rollup.events.BondDeposited, from_block, to_block)
         return list(dict.fromkeys(_address(log["args"]["sequencer"]) for log in logs))
 
@@ -142,7 +142,7 @@ def _committed(log: Any) -> L1Event:
 def _proven(log: Any, slashes: list[Any]) -> L1Event:
     fields = log["args"]
     place = _place(log)
-    # The contract writes the bond's fate right behind the fraud.
+    # The contract logs what happened to the bond right after the fraud.
     slash = next((other["args"] for other in slashes if _place(other) == (place[0], place[1] + 1)), None)
     parties = fields["submitter"], fields["prover"]
     if slash is None or (slash["sequencer"], slash["prover"]) != parties:

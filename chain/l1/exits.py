@@ -1,4 +1,4 @@
-"""The ways out after a freeze: the contract's calls for them, and what it has paid already."""
+"""Exits after a freeze: the contract's calls for them, and what it has paid already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rollup needs of its L1, as one typed protocol: inbox, batches, finality, disputes, the freeze and ways out.
+"""What the rollup needs of its L1, as one typed protocol: inbox, batches, finality, disputes, the freeze and exits.
 
 One implementation speaks JSON-RPC (``chain.l1.rollup_l1``), to the embedded EVM or to any other chain.
 """
@@ -230,7 +230,7 @@ class RollupL1(Protocol):
 
     @property
     def sender(self) -> bytes | None:
-        """Who sends; ``None`` where this instance only reads."""
+        """The address that sends; ``None`` where this instance only reads."""
         ...
 
     async def deployment(self) -> Deployment:
@@ -300,7 +300,7 @@ class RollupL1(Protocol):
         ...
 
     async def leader(self) -> bytes | None:
-        """Who alone may post while it isn't overdue; ``None`` before the first batch and after a fraud."""
+        """The one sequencer that may post while it isn't overdue; ``None`` before any batch and after a fraud."""
         ...
 
     async def bond(self, sequencer: bytes) -> Bond:
@@ -308,7 +308,7 @@ class RollupL1(Protocol):
         ...
 
     async def bond_depositors(self, from_block: int, to_block: int) -> list[bytes]:
-        """Who put up a bond in these L1 blocks, each once."""
+        """The addresses that deposited a bond in these L1 blocks, each once."""
         ...
 
     async def deposit_bond(self, amount_wei: int) -> bytes:

@@ -77,7 +77,7 @@ class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1):
         blocks = [integer(record[7]) for record in records]
         ids = range(start, start + len(records))
         logs = await self._logs(self._rollup.events.BatchSubmitted, min(blocks), max(blocks), ids)
-        # A batch that was taken back leaves its event behind; the record tells the one that stands.
+        # The event of a batch that was taken back stays; the record shows which batch stands.
         standing = {(log["args"]["id"], log["blockNumber"], log["args"]["framesRoot"]): log for log in logs}
         return [
             await self._posted(start + i, record, standing.get((start + i, record[7], record[0])))
@@ -131,7 +131,7 @@ class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1):
             try:
                 await self._signer().send(self._rollup.functions.submitBatch(batch_id, prev_root, blob))
             except ChainRejectedError:
-                # Posted by an earlier attempt whose answer was lost, and mined meanwhile.
+                # An earlier attempt posted it: its answer was lost, but L1 mined it.
                 standing = await self._standing(batch_id, prev_root, blob)
                 if standing is None:
                     raise

@@ -39,11 +39,11 @@ class Methods:
     """Calls by name on one sequencer.
 
     Args:
-        sequencer: Who answers.
+        sequencer: Answers.
         l1_rpc_url: Told to clients, who deposit there.
-        faucet: On a devnet, who gives test money.
+        faucet: On a devnet, gives test money.
         is_devnet: Whether anyone may have batches posted at once.
-        safety_fresh_s: How long what L1 said of the rollup's safety is told again, before L1 is asked anew.
+        safety_fresh_s: How long an answer about the rollup's safety is reused before L1 is asked again.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class Methods:
 
     async def _give(self, address: bytes) -> Any:
         assert self._faucet is not None
-        # First, so that the deposit names the account: one that names none would allocate a second one beside it.
+        # First, so that the deposit names the account: a deposit without a number would allocate a second account.
         await self._sequencer.create_account(address)
         return to_wire(await self._faucet(address))
 

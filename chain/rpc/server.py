@@ -23,7 +23,7 @@ class RpcServer(JsonRpcServer):
         is_devnet: Whether anyone may have batches posted at once.
         host_names: DNS names that this server is reached by, beside IP addresses and localhost.
         limits: How much is taken.
-        safety_fresh_s: How long what L1 said of the rollup's safety is told again, before L1 is asked anew.
+        safety_fresh_s: How long an answer about the rollup's safety is reused before L1 is asked again.
     """
 
     def __init__(

@@ -50,5 +50,5 @@ class Outcome(NamedTuple):
     allocated: int | None = None
 
 
-OK: Final = Code.OK  # looked up once, since an enum's members cost five times a name's look-up
+OK: Final = Code.OK  # looked up once: an enum's member costs five times as much as a name
 DONE = Outcome(OK)

@@ -1,4 +1,4 @@
-"""How executed transactions become a batch: the open batch, its size, and the cut into frames."""
+"""The open batch: how executed transactions fill it, its size, and its frames."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class FinalState:
             if row is None or row.post_root is None:
                 return
             leaves = await store.batch_leaves(batch_id, batch_id + 1)
-            # Tried out and taken back, so that nobody sees the new state with the old count while the disk works.
+            # Tried and rolled back: nobody may see the new state with the old count while the disk writes.
             mark = self.state.mark()
             self._write(leaves)
             root = self.state.root()

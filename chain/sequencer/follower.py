@@ -1,4 +1,4 @@
-"""Following L1: its clock, its history, who leads, its inbox and its finality."""
+"""Following L1: its clock, its history, the leader, the inbox and finality."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class L1Follower:
     Args:
         ledger: What moves on.
         inbox: Reads the inbox.
-        leadership: Knows who may post.
+        leadership: Knows whether this sequencer may post.
         finality: Knows what is final.
         poster: Told when L1 shows other batches than the ledger has.
     """
@@ -46,7 +46,7 @@ class L1Follower:
         self.poked.set()
 
     async def run(self) -> None:
-        """Follow for ever; waits and tries again while L1 or the disk refuses."""
+        """Follow until cancelled; waits and tries again while L1 or the disk refuses."""
         config = self._ledger.config
         while True:
             await retry(

@@ -1,7 +1,7 @@
 """The head of the L2 chain in memory: its state, the indices over it, and the open batch.
 
 Everything here is synchronous and writes nothing: what must become durable collects as statements, and ``drain``
-hands them to the one who commits. After a failed commit the head is thrown away and loaded again.
+hands them to the caller, who commits them. After a failed commit the head is dropped and loaded again.
 
 The state root is taken once a frame and not once a transaction, so a soft receipt carries none.
 """
@@ -36,7 +36,7 @@ from chain.types import Account, Channel, Leaf, Region
 _OK: Final = Code.OK
 _NUMBER_MASK = (1 << 30) - 1
 _ENDING = frozenset({CloseTogether.KIND, Expire.KIND})
-"""Kinds that remove a channel; who owns what changes with these and with what allocates a number."""
+"""Kinds that remove a channel. The indices over owners change with these and with allocations."""
 
 
 class TxRefusedError(IdlewattError):

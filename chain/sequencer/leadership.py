@@ -1,4 +1,4 @@
-"""Who may post: the bonded leader, or anybody with a bond once the leader is overdue."""
+"""Which sequencer may post: the bonded leader, or any bonded one once the leader is overdue."""
 
 from __future__ import annotations
 

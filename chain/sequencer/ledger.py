@@ -1,6 +1,6 @@
 """What the parts of a sequencer share: its database, its newest and its final state, and L1.
 
-The parts import this and never each other's owner. Whoever changes the head holds ``writing``.
+The parts import this module and never the sequencer. A part that changes the head holds ``writing``.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class SequencerLedger:
         self.store = store
         self.final = final
         self.head = head
-        """Replaced by what the disk has when a write fails, so it is asked for anew each time."""
+        """Read it each time: when a write fails it is replaced by what the disk has."""
         self.clock = L1Clock(l1, monotonic)
         self.writing = asyncio.Lock()
-        """Held by whoever changes the head."""
+        """Held while the head changes."""
         self.due = asyncio.Event()
         """Set when there may be something to seal or to post."""
         self.leads = False

@@ -1,4 +1,4 @@
-"""What a devnet's operator does for everyone and pays the gas of: finality and withdrawal claims."""
+"""What a devnet's operator does for everyone, and pays the gas for: finality and withdrawal claims."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Operator:
         self._refused: set[int] = set()
 
     async def run(self) -> None:
-        """Work for ever; waits and tries again while L1 or the disk refuses."""
+        """Work until cancelled; waits and tries again while L1 or the disk refuses."""
         config = self._ledger.config
         while True:
             await retry(
@@ -49,7 +49,7 @@ class Operator:
         ledger = self._ledger
         if await self._finality.is_due():
             await self._finality.advance(await ledger.l1.finalize())
-        # A withdrawal that L1 refuses (an asset that blocks its recipient, say) must not hold up the others for ever.
+        # A withdrawal that L1 refuses (for example because the asset blocks its recipient) must not stop the others.
         rows = await ledger.store.unclaimed(ledger.final.count, CLAIM_PAGE + len(self._refused))
         for row in rows:
             if row.number not in self._refused:
@@ -58,7 +58,7 @@ class Operator:
     async def _claim(self, row: WithdrawalRow) -> None:
         ledger = self._ledger
         key = withdrawal_key(row.number)
-        # Read together, without a pause between: the proof must belong to the batch it is claimed against.
+        # Read without an await between: the proof must belong to the batch that it is claimed against.
         batch_id, siblings = ledger.final.count - 1, ledger.final.state.proof(key)
         try:
             l1_tx = await ledger.l1.claim_withdrawal(batch_id, key, row.recipient, row.amount_nano, siblings)

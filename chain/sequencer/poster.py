@@ -1,4 +1,4 @@
-"""Sealing and posting: when a batch is due, and how it comes to stand on L1 exactly once."""
+"""Sealing and posting: when a batch is due, and how it is posted to L1 exactly once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = get_logger(__name__)
 _OUTDATED: frozenset[ErrorCode] = frozenset(
     {"inbox_ignored", "inbox_beyond_end", "inbox_backwards", "l2_time_backwards", "l2_time_behind"}
 )
-"""L1's refusals of a sealed batch that it will never take: it has to be built anew, with today's inbox and time."""
+"""L1's refusals of a sealed batch that it will never take: build it again, with the present inbox and time."""
 
 _MISPLACED: frozenset[ErrorCode] = frozenset({"wrong_batch_id", "wrong_previous_root", "batch_taken"})
 """L1's refusals that say that other batches stand there than we thought."""
@@ -31,7 +31,7 @@ class Poster:
     Args:
         ledger: Whose batches.
         realigner: Agrees with L1 where that shows other batches.
-        leadership: Knows who may post.
+        leadership: Knows whether this sequencer may post.
     """
 
     def __init__(self, ledger: SequencerLedger, realigner: Realigner, leadership: Leadership) -> None:
@@ -48,7 +48,7 @@ class Poster:
         self._filling: tuple[int, float] = (-1, 0.0)
 
     def wake_all(self) -> None:
-        """Let everyone who waits for progress look again, since there may be none any more."""
+        """Wake every task that waits for progress, because there may be no more of it."""
         self._ledger.due.set()
         self._progress.set()
 
@@ -72,7 +72,7 @@ class Poster:
             self.compare_again(is_reorg=False)
 
     async def run(self) -> None:
-        """Seal and post for ever; waits and tries again while L1 or the disk refuses."""
+        """Seal and post until cancelled; waits and tries again while L1 or the disk refuses."""
         config = self._ledger.config
         while True:
             await retry(

@@ -1,9 +1,9 @@
 """Bringing the sequencer into agreement with an L1 that shows something else than it remembers.
 
-L1 wins: batches that stand there are verified and taken in, whoever posted them. What this sequencer had executed in
-their place is set aside, durably, and executed again on top; until that is done nobody reads or changes the head,
-which lacks acknowledged transactions meanwhile. A batch that doesn't verify is never built on: the sequencer waits
-until somebody has proven it wrong.
+L1 wins: batches that stand there are verified and adopted, no matter which sequencer posted them. What this
+sequencer had executed in their place is set aside on disk and executed again on top. Until that is done nobody reads
+or changes the head, because it lacks acknowledged transactions. A batch that doesn't verify is never built on: the
+sequencer waits until it is proven wrong.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Realigner:
 
     Args:
         ledger: Whose batches.
-        inbox: Reads the inbox, which transactions that are executed again come behind.
+        inbox: Reads the inbox; its messages come before transactions that are executed again.
     """
 
     def __init__(self, ledger: SequencerLedger, inbox: InboxReader) -> None:
@@ -79,7 +79,7 @@ class Realigner:
 
         Args:
             is_reorg: L1's own history changed, so the inbox may have too.
-            must_rebuild: L1 can't take the batches that were sealed but don't stand; build them anew.
+            must_rebuild: L1 can't take the batches that were sealed but don't stand; build them again.
 
         Raises:
             DivergedError: If L1 holds another batch where a final one was.
@@ -130,7 +130,7 @@ class Realigner:
             ours = await self._own(agreed - 1)
             posted = (await self._ledger.l1.batches(agreed - 1, 1))[0]
             if not is_same(ours, posted):
-                # An earlier one's place says nothing about this one, so what was agreed above it is void.
+                # This batch differs, so all later ones do too.
                 common, change = agreed - 1, []
             elif (ours.l1_tx, ours.l1_block, ours.submitted_at_s) == _place(posted):
                 break
@@ -188,7 +188,7 @@ class Realigner:
         replayer = Replayer(ledger.rules, state=ledger.head.state, next_batch=from_batch)
         try:
             async for verified in replay_l1(ledger.l1, replayer=replayer):
-                ledger.head.state.rollback(0)  # executed once to verify it, and once more to record it
+                ledger.head.state.rollback(0)  # it was executed to verify it, and is executed again to record it
                 self._record(verified)
                 posted = verified.posted
                 text = f"Batch {posted.batch_id} adopted from L1."
@@ -222,7 +222,7 @@ class Realigner:
     async def _execute_again(self, raw: bytes) -> list[Statement]:
         ledger = self._ledger
         if raw[0] == TxType.CREATE_ACCOUNT and ledger.head.account_number(raw[1:]) is not None:
-            return []  # what it promised is there: somebody else's batch made the account
+            return []  # another sequencer's batch created this account already
         try:
             ledger.execute(raw)
         except TxRefusedError as error:

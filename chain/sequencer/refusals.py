@@ -1,4 +1,4 @@
-"""How the sequencer words a refusal: one clear line, a stable code, and what to do."""
+"""The sequencer's refusals: one clear line, a stable code, and what to do."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _WORDS: dict[Code, tuple[ErrorCode, str, str]] = {
 
 
 def refusal(code: Code) -> ChainRejectedError:
-    """What a submitter is told about a transaction that the transition refuses."""
+    """The error for a transaction that the state transition refuses."""
     word, message, fix = _WORDS[code]
     return ChainRejectedError(message, code=word, fix=fix)
 

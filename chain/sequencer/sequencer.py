@@ -152,7 +152,7 @@ class Sequencer:
             ChainRejectedError: If it is malformed, against the rules, or the sequencer is busy or halted.
             ChainUnavailableError: If the sequencer is busy agreeing with an L1 of another history.
         """
-        # Executed before anybody asks whether it was: the same bytes may rightly end a second unstaking.
+        # Executed before looking for an earlier execution: the same bytes may end a second unstaking.
         try:
             return soft_receipt(await self._executed_once(raw))
         except ChainRejectedError:
@@ -178,13 +178,13 @@ class Sequencer:
                 raise refusals.busy() from None
             self._executing[raw] = future
             future.add_done_callback(lambda done: self._executed(raw, done))
-        # Shielded: a submitter that goes away must not take the answer from another one of the same transaction.
+        # Shielded: if this caller is cancelled, others that submitted the same transaction still get the answer.
         return await asyncio.shield(future)
 
     def _executed(self, raw: bytes, done: asyncio.Future[TxRow]) -> None:
         del self._executing[raw]
         if not done.cancelled():
-            done.exception()  # retrieved, since whoever submitted may be gone
+            done.exception()  # retrieved, because every caller may be gone
 
     async def create_account(self, owner: bytes) -> int:
         """The account number of an owner, created where there is none.
@@ -264,7 +264,7 @@ class Sequencer:
             self.ledger.due.set()
 
     async def _execute_group(self, group: list[_Waiting]) -> list[TxRow | IdlewattError]:
-        if not self.realigner.is_settled:  # it failed halfway, since they were let in
+        if not self.realigner.is_settled:  # a realignment failed after these were accepted
             return [refusals.realigning()] * len(group)
         results = self._execute(group)
         try:

@@ -1,4 +1,4 @@
-"""Sequencers that misbehave on purpose, so that what stops them can be watched: on a devnet, and in the tests."""
+"""Sequencers that misbehave on purpose, on a devnet and in tests, to show what stops them."""
 
 from chain.villains.kinds import VILLAINS, Villain
 

@@ -1,4 +1,4 @@
-"""A batch in the making: honest frames as the rules have them, forged ones as a villain likes."""
+"""A batch that a villain builds: honest frames by the rules, forged ones against them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Draft:
     def _append(self, body: bytes, root: bytes | None = None) -> None:
         self.frames.append(Frame(post_root=root or self.state.root(), body=body))
 
-    # ------------------------------------------------------------------------------------------------- who is on stage
+    # ------------------------------------------------------------------------------------------- accounts and channels
 
     def me(self) -> int:
         """The villain's own account; allocated where it has none."""

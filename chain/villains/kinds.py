@@ -1,4 +1,4 @@
-"""Every villain: what it does to an honest batch, and what is there to stop it."""
+"""Every villain: how it changes an honest batch, and what stops it."""
 
 from __future__ import annotations
 

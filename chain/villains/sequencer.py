@@ -1,4 +1,4 @@
-"""The L1 as a villainous sequencer uses it: what it posts isn't what the honest sequencer behind it handed over."""
+"""The L1 connection of a sequencer that misbehaves: it posts other batches than the honest sequencer gives it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ RICH_DEPOSITS = 3
 class VillainL1(JsonRpcRollupL1):
     """The rollup's contracts for a sequencer that misbehaves.
 
-    It posts honest batches until there is somebody to rob and its props are in place, then a forged one, and from then
-    on batches that follow from its lie. To the sequencer behind it, it shows what that one handed over. Once it was
-    caught it posts what it is given, which L1 takes from nobody without a bond.
+    It posts honest batches until there is an account to steal from and what it needs on L1 is there; then a forged
+    one; and from then on batches that follow from its lie. To the sequencer that uses it, it shows the honest batches.
+    Once it was caught it posts what it is given, which L1 refuses from a sequencer without a bond.
 
     Args:
         url: The L1's JSON-RPC over HTTP.
@@ -51,7 +51,7 @@ class VillainL1(JsonRpcRollupL1):
         self._posted_root: bytes | None = None
 
     async def prepare(self) -> None:
-        """Put the props into place that the villain needs on L1: messages in the inbox, or a great deal of test money.
+        """Prepare what the villain needs on L1: messages in the inbox, or a great deal of test money.
 
         Raises:
             ChainUnavailableError: If L1 can't be reached.
@@ -93,7 +93,7 @@ class VillainL1(JsonRpcRollupL1):
         return self._honest[batch_id]
 
     async def _is_time(self, batch: BatchData) -> bool:
-        """Whether there is somebody to rob, and the props are in place."""
+        """Whether there is an account to steal from, and what the villain needs is there."""
         try:
             async for _ in replay_l1(self, replayer=self._replayer):
                 pass

@@ -1,7 +1,7 @@
 """What a watchtower does next, given what L1 shows and what it has re-derived: values in, a value out.
 
 One decision is about one look at L1. Nothing is assumed to have worked because it was sent: a commitment counts once L1
-shows it, and a batch is gone once L1 doesn't show it any more, whoever took it back.
+shows it, and a batch is gone once L1 doesn't show it any more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""L2 as L1's data has it, and nothing else: what a watchtower re-executes, and what it proves a wrong frame with."""
+"""L2 derived from L1's data alone: what a watchtower re-executes, and what proves a wrong frame."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Deriver:
     Args:
         l1: Where everything comes from.
         deployment: The rollup on it.
-        max_undo_writes: Leaf writes that can be undone; beyond them a reorg is answered by deriving everything anew.
+        max_undo_writes: Leaf writes that can be undone; beyond them a reorg is answered by deriving everything again.
     """
 
     def __init__(self, l1: RollupL1, deployment: Deployment, *, max_undo_writes: int = 200_000) -> None:
@@ -125,7 +125,7 @@ class Deriver:
         Raises:
             ChainUnavailableError: If L1 does not answer.
         """
-        # Blocks before one that is still there are still there too.
+        # If a block is still there, all blocks before it are too.
         low, high = 0, min(self.verified, batch_count)
         while low < high:
             middle = (low + high + 1) // 2
@@ -182,7 +182,7 @@ class Deriver:
 
     def _wrong(self, posted: PostedBatch, error: ReplayError, messages: dict[int, InboxMessage]) -> WrongBatch:
         if error.frame is None or error.tx_code is None:
-            # The contract checks all of that at submission, so that an L1 which shows it isn't to be believed.
+            # The contract checks all of that at submission, so an L1 that shows it must not be believed.
             raise InconsistentL1Error(f"The L1 contradicts itself: {error.message}") from error
         batch, state, read = decode_batch(posted.blob), self._replayer.state, messages.__getitem__
         frame = batch.frames[error.frame]

@@ -1,4 +1,4 @@
-"""What a watchtower tells: disputes as they unfold, whoever proves them, and an inbox that nobody executes."""
+"""What a watchtower reports: each dispute's progress, whoever proves it, and an inbox that nobody executes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Journal:
 
     Args:
         l1: Where they are read.
-        on_event: Told of each.
+        on_event: Called with each.
         prover: This watchtower's own address, if it proves.
     """
 
@@ -80,7 +80,7 @@ class Journal:
         )
 
     def advance(self, stage: DisputeStage, text: str, at_s: int, **changes: object) -> None:
-        """The open dispute came to another stage."""
+        """The open dispute reached another stage."""
         view = self._disputes[-1] = msgspec.structs.replace(self._disputes[-1], stage=stage, **changes)
         self.tell(stage, text, at_s, batch_id=view.batch_id, dispute=view)
 
@@ -147,7 +147,7 @@ class Journal:
             "submitter": checksum_address(event.submitter),
         }
         if event.batch_id == about.batch_id:
-            # The contract names the frame that was proven, which another prover may have chosen differently.
+            # The contract names the frame that was proven; another prover may have chosen another one.
             changes |= {"frame": event.frame_index, "code": event.code, "rule": rule_name(event.code)}
         who = "Our proof" if event.prover == self._prover else f"The proof of {prover}"
         self.advance(DisputeStage.PROVEN, f"{who} about batch {event.batch_id} was accepted.", now_s, **changes)

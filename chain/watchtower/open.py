@@ -1,4 +1,4 @@
-"""A watchtower on an L1 that was named by its URL: the contracts found there, the prover's purse looked into."""
+"""A watchtower for an L1 given by its URL: finds the contracts there, and checks the prover's funds."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ async def open_watchtower(
     Args:
         l1_url: The L1's JSON-RPC over HTTP.
         rollup_address: 20 bytes.
-        account: Who proves and pays the gas.
-        config: Rhythms and deadlines.
-        on_event: Told of everything that happens.
+        account: Proves, and pays the gas.
+        config: Intervals and deadlines.
+        on_event: Called with everything that happens.
 
     Raises:
         ChainUnavailableError: If L1 can't be reached.

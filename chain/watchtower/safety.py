@@ -20,7 +20,7 @@ ANNOUNCED_BLOCKS: Final = 100
 
 
 class SafetyReader:
-    """Reads one rollup's safety from L1; what it knows comes from there and is read anew after a reorg.
+    """Reads one rollup's safety from L1; what it knows comes from there and is read again after a reorg.
 
     Args:
         l1: The contracts.
@@ -110,7 +110,7 @@ class SafetyReader:
         if read == head:
             return
         if read is None or await l1.block_hash(read.number) != read.hash:
-            # The first look, or L1 was reorganized: what its events told may never have happened.
+            # The first look, or a reorg of L1: earlier events may not exist any more.
             self._bonded, self._committed, self._proven, self._read = [], [], [], None
             start = max(0, head.number - SEARCHED_BLOCKS)
         else:

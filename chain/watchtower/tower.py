@@ -1,4 +1,4 @@
-"""The watchtower as a service: looks at L1, asks the core what to do, does it, and tells what happened."""
+"""The watchtower as a service: looks at L1, asks the core what to do, does it, and reports what happened."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MAX_REFUSALS = 3
 
 
 class WatchtowerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Rhythms and deadlines of a watchtower."""
+    """Intervals and deadlines of a watchtower."""
 
     poll_s: float = 1.0
     """How often L1 is looked at while nothing happens."""
@@ -51,13 +51,13 @@ class WatchtowerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """First pause after L1 failed; doubles up to ``max_retry_s``."""
     max_retry_s: float = 30.0
     max_undo_writes: int = 200_000
-    """Leaf writes that a reorg can undo; beyond them it is answered by deriving everything anew."""
+    """Leaf writes that a reorg can undo; beyond them it is answered by deriving everything again."""
     freezes: bool = False
     """Whether to freeze a rollup whose inbox nobody executes."""
 
 
 class Prover:
-    """Who proves: an L1 account, and the salts of its commitments, which a restarted watchtower finds again.
+    """The account that proves on L1, and the salts of its commitments, which a restarted watchtower derives again.
 
     Args:
         address: Of the key that the L1 connection sends with; 20 bytes.
@@ -81,9 +81,9 @@ class Watchtower:
 
     Args:
         l1: The contracts; with the prover's key where there is a prover.
-        prover: Who commits and reveals; without one wrong batches are only told of.
-        config: Rhythms and deadlines.
-        on_event: Told of everything that happens.
+        prover: Commits and reveals; without one, wrong batches are only reported.
+        config: Intervals and deadlines.
+        on_event: Called with everything that happens.
     """
 
     def __init__(
@@ -193,8 +193,8 @@ class Watchtower:
         step = core.decide(observed, known, self._policy)
         is_done = await self._act(step, observed, deriver)
         if isinstance(step, core.Rest | core.Wait) and observed.pending is None:
-            # The same block shows the same contracts, and where no message waits nothing depends on the time. It is
-            # looked at twice, since an L1 of many nodes may tell of a block before each of them has it.
+            # The same block shows the same contracts, and without a waiting message nothing depends on the time. Look
+            # twice: an L1 behind a load balancer may announce a block before each of its nodes has it.
             self._quiet = head, step
             self._idle = self._quiet if self._quiet == before else None
         return step if is_done else core.Wait(observed.l1_block + 1)
@@ -314,14 +314,14 @@ class Watchtower:
         return True
 
     async def _reveal(self, observed: core.Observation) -> bool:
-        # What it does is read from L1's events at the next look, whoever's proof it was.
+        # The result is read from L1's events at the next look, whether the proof was ours or another's.
         assert self._proof is not None
         try:
             return await _unless_too_late(self._l1.prove_fraud(self._proof)) is not None
         except ChainRejectedError as error:
             if error.code in _NOT_THE_CONTRACT:
                 raise
-            # Another batch may stand there by now, which the next look would show.
+            # Another batch may stand there by now; the next look shows it.
             self._refusals += 1
             if self._refusals >= MAX_REFUSALS:
                 self._give_up(DisputeStage.REFUSED, f"The contract refused the proof. {error.message}", observed)

@@ -132,7 +132,7 @@ class EmbeddedEvm:
                 "nonce": POST_MERGE_NONCE,
                 "gas_limit": BLOCK_GAS_LIMIT,
                 "timestamp": int(self._clock()),
-                # No two chains share a block, also those that are made in the same second with the same balances.
+                # So that two chains made in the same second with the same balances don't share a block.
                 "extra_data": secrets.token_bytes(32),
             },
             {
@@ -297,7 +297,7 @@ class EmbeddedEvm:
         gas = min(request.gas or CALL_GAS_LIMIT, CALL_GAS_LIMIT)
         if header is not None:
             return bytes(self._simulate(request, header, gas)[0])
-        # Whoever polls asks the same of the same block and second; py-evm takes milliseconds for each.
+        # Clients that poll repeat a call within the same block and second; py-evm takes milliseconds for each.
         self.pending_header()
         answer = self._answers.get(request)
         if answer is None:
@@ -316,9 +316,9 @@ class EmbeddedEvm:
         _, charged, executed = self._simulate(request, None, cap)
         attempt = int(charged * ESTIMATE_MARGIN)
         if attempt > executed * AMPLE_MARGIN:
-            return attempt  # the calldata's floor is what counts, and leaves execution more room than it can need
+            return attempt  # EIP-7623's calldata floor is the higher one, and leaves more gas than execution needs
         while attempt < cap:
-            # Refunds and the 63/64 rule make a limit of exactly what was used fail now and then.
+            # Because of refunds and the 63/64 rule, a limit of exactly what was used sometimes fails.
             try:
                 self._simulate(request, None, attempt)
             except ExecutionFailedError:

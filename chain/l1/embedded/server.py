@@ -74,7 +74,7 @@ class L1Server:
     async def mine_for_reveal(self, rollup: bytes, reveal_delay_blocks: int) -> bool:
         """Mine an empty block if a fraud commitment still waits for its reveal; returns whether it did.
 
-        Blocks come with transactions only, so that on a quiet chain a proof would wait for ever.
+        Blocks come with transactions only, so on a quiet chain a proof would never come.
         """
         assert self._evm is not None
         return await self._in_thread(_mine_for_reveal, self._evm, rollup, reveal_delay_blocks)
@@ -97,7 +97,7 @@ class L1Server:
 
 def _mine_for_reveal(evm: EmbeddedEvm, rollup: bytes, reveal_delay_blocks: int) -> bool:
     head = evm.head().block_number
-    # One committed in this block or later can't be revealed in the next block yet.
+    # A commitment from this block or a later one can't be revealed in the next block yet.
     first = max(0, head + 2 - reveal_delay_blocks)
     rows = evm.logs(first, head, [rollup], MAX_LOOKED_AT_LOGS)
     if not any(row.topics and row.topics[0] == FRAUD_COMMITTED_TOPIC for row in rows):

@@ -1,4 +1,4 @@
-"""The chain's history in words, its newest lines."""
+"""The chain's newest events, as lines of text."""
 
 from __future__ import annotations
 
