@@ -53,9 +53,11 @@ $(VENV)/.installed-dev: requirements-dev.lock requirements.lock pyproject.toml |
 
 test: lint types seams pytest  ## everything that must hold before a change lands
 
-lint: dev  ## ruff: mistakes and layout
+lint: dev  ## ruff: mistakes and layout; deptry: what is imported is declared, and the other way round
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/deptry app chain node screens wallet
+	$(BIN)/deptry bench tests .ci --ignore DEP002,DEP004
 
 types: dev  ## mypy
 	$(BIN)/mypy
