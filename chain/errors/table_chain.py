@@ -28,7 +28,6 @@ def _usage(meaning: str) -> ErrorEntry:
 
 CHAIN: Final[_Table] = {
     "account_exists": _refused("The address has an account already."),
-    "bad_allocation": _refused("The number that would be given out is taken."),
     "bad_evidence": _refused("Two receipts don't contradict each other, or one is not the provider's.", 400),
     "bad_hash": _usage("A hash has another length than 32 bytes."),
     "bad_params": _usage("A parameter of a call is missing, unknown or wrong."),
@@ -50,7 +49,6 @@ CHAIN: Final[_Table] = {
     "faucet_limit": _refused("The faucet gave money a moment ago.", 429, is_retryable=True),
     "fee_too_low": _refused("The fee is below what the sequencer takes.", 402),
     "foreign_chain": _refused("The chain is another one than before."),
-    "inbox_order": _refused("Messages of the inbox are out of order."),
     "insufficient_funds": _refused("The L1 account holds less than the deposit.", 402),
     "invalid_batch": ErrorEntry("A batch on L1 doesn't follow from the state before it.", 502),
     "l1_behind": _away("The L1 node shows less than what was final."),
@@ -77,18 +75,14 @@ CHAIN: Final[_Table] = {
     "rate_limited": _busy("Too many accounts were created in the last minute."),
     "read_only": _refused("There is no key to send with.", 403),
     "realigning": _away("The sequencer brings its state into agreement with L1."),
-    "refused": ErrorEntry("The rollup's rules refuse a transaction.", 409),
+    "refused": _refused("The rollup's rules refuse a transaction."),
     "reverted": _refused("An L1 contract refused without saying why."),
     "sequencer_halted": _refused("The sequencer stopped, since something is wrong.", 503),
     "sequencer_storage": ErrorEntry("The sequencer's database failed.", 500),
     "stake_unavailable": _refused("There is no such stake to move, or its delay isn't over."),
     "too_early": _refused("A time that must pass first isn't over.", is_retryable=True),
-    "too_many_in_frame": _refused("A frame holds more transactions than it may."),
     "unknown_method": ErrorEntry("The server has no such method.", 404, JsonRpc.UNKNOWN_METHOD),
-    "unknown_type": _refused("There is no transaction of that type.", 400),
     "villain_done": _refused("A villain has done its harm and stops."),
-    "wrong_cursor": _refused("A batch executes another part of the inbox than it says."),
-    "wrong_root": _refused("A frame claims another state root than it comes to."),
 }
 
 CONTRACTS: Final[_Table] = {

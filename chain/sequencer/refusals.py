@@ -5,9 +5,12 @@ from __future__ import annotations
 from chain.errors import ChainRejectedError, ChainUnavailableError, ErrorCode
 from chain.stf import Code
 
-_RULES = "The rollup's rules refuse this transaction."
+_MALFORMED: tuple[ErrorCode, str, str] = ("malformed", "These bytes are no transaction of this rollup.", "")
+_OTHERWISE: tuple[ErrorCode, str, str] = ("refused", "The rollup's rules refuse this transaction.", "")
+"""For the codes of whole frames and batches, which no transaction alone comes to."""
 _WORDS: dict[Code, tuple[ErrorCode, str, str]] = {
-    Code.MALFORMED: ("malformed", "These bytes are no transaction of this rollup.", ""),
+    Code.MALFORMED: _MALFORMED,
+    Code.UNKNOWN_TYPE: _MALFORMED,
     Code.MISSING_SENDER: ("missing_sender", "The sender has no account on the rollup.", "Create or fund it first."),
     Code.MALLEABLE_SIGNATURE: ("malleable_signature", "The signature has a high s value.", "Sign again with low s."),
     Code.BAD_SIGNATURE: (
@@ -35,18 +38,12 @@ _WORDS: dict[Code, tuple[ErrorCode, str, str]] = {
         "",
     ),
     Code.OVERFLOW: ("overflow", "An amount, nonce or index would grow too large.", ""),
-    Code.UNKNOWN_TYPE: ("unknown_type", _RULES, ""),
-    Code.WRONG_ROOT: ("wrong_root", _RULES, ""),
-    Code.TOO_MANY_IN_FRAME: ("too_many_in_frame", _RULES, ""),
-    Code.INBOX_ORDER: ("inbox_order", _RULES, ""),
-    Code.WRONG_CURSOR: ("wrong_cursor", _RULES, ""),
-    Code.BAD_ALLOCATION: ("bad_allocation", _RULES, ""),
 }
 
 
 def refusal(code: Code) -> ChainRejectedError:
     """The error for a transaction that the state transition refuses."""
-    word, message, fix = _WORDS[code]
+    word, message, fix = _WORDS.get(code, _OTHERWISE)
     return ChainRejectedError(message, code=word, fix=fix)
 
 

@@ -22,6 +22,8 @@ from chain.errors.page import errors_page
 from chain.money import NANO_PER_USD
 from chain.rpc import methods
 from chain.sequencer.config import SequencerConfig
+from chain.sequencer.refusals import refusal
+from chain.stf import Code
 from chain.txs import TX_SIZES
 from docs.settings import with_tables
 from node.market.offers import MAX_OFFER_BYTES, MAX_VALIDITY_MS, OFFER_TYPE, VALIDITY_MS
@@ -199,6 +201,12 @@ def test_the_protocol_page_names_every_code_that_a_relay_ends_something_with():
     named = set(re.findall(r"`(\w+)`", limits + further[1]))
     assert named == {code for code, entry in ERRORS.items() if entry.websocket_close is not None}
     assert set(re.findall(r"`(\w+)`", closing[1])) == {code for code, entry in ERRORS.items() if entry.ends_circuit}
+
+
+def test_the_documented_refusal_of_each_code_of_the_transition_is_the_real_one():
+    rows = table_under(ROLLUP, "| Code | Meaning | Refusal code at the RPC |")
+    documented = {int(row[0]): row[2].strip("`") or "refused" for row in rows}
+    assert documented == {int(code): refusal(code).code for code in Code if code is not Code.OK}
 
 
 def test_every_rpc_method_is_documented_and_every_documented_one_exists():
