@@ -13,6 +13,7 @@ import msgspec
 
 from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError, JsonRpc, UsageError
+from chain.retry import poll
 from chain.rpc.wire import bad_answer, from_wire, plain_text
 from chain.signing import checksum_address, keccak256, parse_address
 from chain.tree import root_from_proof
@@ -146,24 +147,13 @@ class RollupClient:
         Raises:
             ChainUnavailableError: With code ``not_included`` if it did not within ``timeout_s``.
         """
-        pause_s = 0.05
-        try:
-            async with asyncio.timeout(timeout_s):
-                while True:
-                    try:
-                        status = await self.transaction(l2_tx)
-                        if _RANKS[status.inclusion] >= _RANKS[inclusion]:
-                            return status
-                    except ChainUnavailableError:
-                        pause_s = 1.0
-                    await asyncio.sleep(pause_s)
-                    pause_s = min(pause_s * 1.5, 1.0)
-        except TimeoutError:
-            raise ChainUnavailableError(
-                f"The transaction wasn't {inclusion.value} within {timeout_s:g} seconds.",
-                code="not_included",
-                fix="It is not lost; look at the chain again later.",
-            ) from None
+
+        async def status() -> TxStatus | None:
+            found = await self.transaction(l2_tx)
+            return found if _RANKS[found.inclusion] >= _RANKS[inclusion] else None
+
+        message = f"The transaction wasn't {inclusion.value} within {timeout_s:g} seconds."
+        return await poll(status, timeout_s=timeout_s, message=message)
 
     async def batches(self, limit: int = 20) -> list[BatchView]:
         """The newest batches on L1, newest first."""

@@ -1,11 +1,15 @@
-"""Trying again after a failure, with longer and longer pauses."""
+"""Trying again after a failure, and asking again until there is an answer, with longer and longer pauses."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from chain.errors import IdlewattError
+from chain.errors import ChainUnavailableError, IdlewattError
+
+POLL_S: Final = 0.05
+MAX_POLL_S: Final = 1.0
 
 T = TypeVar("T")
 
@@ -50,3 +54,34 @@ async def retry(
         attempts=attempts, timeout=None, wait_initial=wait_s, wait_max=max_wait_s, wait_jitter=wait_s
     )
     return await caller(may_try_again, step)
+
+
+class _NotYetError(ChainUnavailableError):
+    """The chain answered, but not yet with what is waited for."""
+
+
+async def poll(ask: Callable[[], Awaitable[T | None]], *, timeout_s: float, message: str) -> T:
+    """Ask the chain again until it has an answer; short outages are waited out.
+
+    Args:
+        ask: Returns the answer, or ``None`` while there is none.
+        timeout_s: How long to wait.
+        message: The error's sentence if that is over.
+
+    Raises:
+        ChainUnavailableError: ``not_included`` after ``timeout_s``.
+    """
+
+    async def step() -> T:
+        answer = await ask()
+        if answer is None:
+            raise _NotYetError("Not yet.")
+        return answer
+
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await retry(step, on=(ChainUnavailableError,), wait_s=POLL_S, max_wait_s=MAX_POLL_S)
+    except TimeoutError:
+        raise ChainUnavailableError(
+            message, code="not_included", fix="It is not lost; look at the chain again later."
+        ) from None

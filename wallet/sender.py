@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,8 +32,6 @@ NONCE_ATTEMPTS = 3
 
 _RETRY_PAUSE_S = 0.2
 _RETRY_PAUSE_MAX_S = 1.0
-_POLL_PAUSE_S = 0.1
-_POLL_PAUSE_MAX_S = 1.0
 
 
 class NoncedTx(Protocol):
@@ -164,24 +161,3 @@ def _check_funds(info: ChainInfo, view: AccountView | None, needed_nano: int) ->
         code="no_funds",
         fix=fix,
     )
-
-
-async def poll(is_done: Callable[[], Awaitable[bool]], timeout_s: float, message: str) -> None:
-    """Ask again, ever more slowly, until it is so; outages are waited out.
-
-    Raises:
-        ChainUnavailableError: ``not_included`` after ``timeout_s``.
-    """
-    pause_s = _POLL_PAUSE_S
-    try:
-        async with asyncio.timeout(timeout_s):
-            while True:
-                with contextlib.suppress(ChainUnavailableError):
-                    if await is_done():
-                        return
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 1.5, _POLL_PAUSE_MAX_S)
-    except TimeoutError:
-        raise ChainUnavailableError(
-            message, code="not_included", fix="It is not lost; look at the chain again later."
-        ) from None

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from chain.eip712 import SigningDomain
 from chain.money import MAX_NANO
+from chain.retry import poll
 from chain.signing import parse_address
 from chain.txs import CloseTogether, Expire, OpenChannel, StartClose, TopUp, Withdraw
 from chain.views import AccountView, ChainInfo, ChannelView, FaucetGrant, SoftReceipt
 from wallet.account import UnlockedAccount
 from wallet.l1 import open_bridge
-from wallet.sender import NoncedTx, TxSender, check_amount, checked_address, domain_of, fee_of, poll
+from wallet.sender import NoncedTx, TxSender, check_amount, checked_address, domain_of, fee_of
 from wallet.staking import Staking
 from wallet.vouchers import Voucher, redemption
 from wallet.wallet_error import WalletError
@@ -288,11 +289,11 @@ class WalletService(Staking):
         return grant
 
     async def _wait_for_balance(self, least_nano: int, timeout_s: float) -> None:
-        async def has_arrived() -> bool:
+        async def credited() -> AccountView | None:
             view = await self._client.account(self.address)
-            return view is not None and view.balance_nano >= least_nano
+            return view if view is not None and view.balance_nano >= least_nano else None
 
-        await poll(has_arrived, timeout_s, "The money has not arrived on L2 yet.")
+        await poll(credited, timeout_s=timeout_s, message="The money has not arrived on L2 yet.")
 
     async def _ensure(self, address: bytes) -> AccountView:
         view = await self._client.account(checked_address(address))

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
-from chain.retry import retry
+from chain.retry import poll, retry
+from tests.patience import PATIENCE_S
 
 ON = (ChainUnavailableError,)
 
@@ -62,3 +63,24 @@ async def test_a_pause_ends_when_it_is_cancelled():
     trying.cancel()
     with pytest.raises(asyncio.CancelledError):
         await trying
+
+
+async def test_polling_waits_for_an_answer_and_through_outages():
+    answers = iter([None, ChainUnavailableError("away"), "there"])
+
+    async def ask():
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert await poll(ask, timeout_s=PATIENCE_S, message="It did not come.") == "there"
+
+
+async def test_polling_ends_at_its_deadline_with_what_was_waited_for():
+    async def ask():
+        return None
+
+    with pytest.raises(ChainUnavailableError, match="It did not come") as caught:
+        await poll(ask, timeout_s=0.1, message="It did not come.")
+    assert caught.value.code == "not_included"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from chain.client import RollupClient
+from chain.retry import poll
 from chain.txs import Transfer
 from chain.views import SoftReceipt, WithdrawalView
 from tests.patience import PATIENCE_S
 from wallet.l1 import open_bridge
 from wallet.money import MoneyTimeline, build_timeline
-from wallet.sender import TxSender, fee_of, poll
+from wallet.sender import TxSender, fee_of
 from wallet.service import WalletService
 
 
@@ -26,15 +27,12 @@ async def transfer(wallet: WalletService, client: RollupClient, to: bytes, amoun
 
 async def claimed(client: RollupClient, recipient: bytes, l2_tx: str) -> WithdrawalView:
     """Wait until a withdrawal was paid on L1."""
-    found: list[WithdrawalView] = []
 
-    async def is_claimed() -> bool:
+    async def paid() -> WithdrawalView | None:
         views = await client.withdrawals_of(recipient)
-        found[:] = [view for view in views if view.l2_tx == l2_tx and view.claim_l1_tx is not None]
-        return bool(found)
+        return next((view for view in views if view.l2_tx == l2_tx and view.claim_l1_tx is not None), None)
 
-    await poll(is_claimed, PATIENCE_S, "The withdrawal was not paid on L1 in time.")
-    return found[0]
+    return await poll(paid, timeout_s=PATIENCE_S, message="The withdrawal was not paid on L1 in time.")
 
 
 async def timeline_of(
@@ -59,3 +57,12 @@ async def timeline_of(
         vouchers_nano=vouchers_nano or {},
         l1_nano=l1_nano,
     )
+
+
+async def until(is_so: Callable[[], Awaitable[bool]], message: str) -> None:
+    """Wait until the chain says so."""
+
+    async def answer() -> bool | None:
+        return await is_so() or None
+
+    await poll(answer, timeout_s=PATIENCE_S, message=message)

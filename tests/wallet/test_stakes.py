@@ -8,10 +8,10 @@ import pytest
 
 from chain.errors import ChainRejectedError
 from chain.signing import keccak256
+from tests.wallet.moves import until
 from tests.wallet.world import World
 from wallet.account import UnlockedAccount
 from wallet.receipts import Receipt, sign_receipt
-from wallet.sender import poll
 from wallet.service import WalletService
 from wallet.wallet_error import WalletError
 
@@ -86,7 +86,7 @@ async def test_a_finished_stake_is_in_the_balance_again(tmp_path: Path) -> None:
             assert view is not None
             return (await wallet.info()).l2_time_s >= view.unlock_at_s
 
-        await poll(is_due, 30, "The sequencer's clock stands still.")
+        await until(is_due, "The sequencer's clock stands still.")
         await wallet.finish_unstake()
 
         fee = (await wallet.info()).params.min_fee_nano

@@ -14,13 +14,12 @@ from chain.l1.protocol import SignedVoucher
 from chain.replay import ReplayError
 from chain.sequencer import SequencerConfig
 from chain.signing import flip_parity
-from tests.wallet.moves import transfer
+from tests.wallet.moves import transfer, until
 from tests.wallet.network import fresh_account
 from tests.wallet.world import FREEZE_S, WINDOW_S, World
 from wallet.exits import leave
 from wallet.forced_withdrawal import force_withdraw
 from wallet.rollup_follower import RollupFollower
-from wallet.sender import poll
 from wallet.service import WalletService
 from wallet.steps import StepState, WithdrawalStep
 from wallet.vouchers import sign_voucher
@@ -254,7 +253,7 @@ class TestLeaving:
         channel, _ = await buyer.open_channel(bob.address, 5 * USD, key.address, expiry_s)
         late = sign_voucher(key, await buyer.domain(), channel, 3 * USD)
         await world.client.flush()
-        await poll(lambda: is_past(buyer, expiry_s), 30, "The sequencer's clock stands still.")
+        await until(lambda: is_past(buyer, expiry_s), "The sequencer's clock stands still.")
         await transfer(buyer, world.client, bob.address, 1)
         await world.client.flush()
         await abandoned(world, FREEZE_S + WINDOW_S + 2)
