@@ -20,7 +20,7 @@ from app.config import Config
 from app.home import Home
 from chain.errors import IdlewattError
 from node.hardware.rapl import ROOT_ONLY_FIX, Rapl
-from node.hardware.reading import Reading
+from node.hardware.reading import DeviceReading
 from node.hardware.sampler import HardwareSampler, default_sources
 from node.values import Health, HealthItem
 
@@ -197,7 +197,7 @@ def check_hardware(sysfs: Path = Path("/sys")) -> list[HealthItem]:
     return [check_device(device, is_locked=device.kind == "cpu" and Rapl(sysfs).is_locked) for device in devices]
 
 
-def check_device(device: Reading, *, is_locked: bool = False) -> HealthItem:
+def check_device(device: DeviceReading, *, is_locked: bool = False) -> HealthItem:
     """One GPU or the processor: the source of its figures and of its power."""
     told = [
         word

@@ -7,7 +7,7 @@ import sys
 
 import msgspec
 
-from bench.report import Report
+from bench.report import BenchReport
 
 PROGRAMS = ("bench.engine", "bench.path", "bench.start", "bench.rollup")
 
@@ -21,7 +21,7 @@ def main() -> int:
         if done.returncode != 0:
             print(f"{program} failed with status {done.returncode}", file=sys.stderr)
             return 1
-        reports.append(msgspec.json.decode(done.stdout, type=Report))
+        reports.append(msgspec.json.decode(done.stdout, type=BenchReport))
     print(msgspec.json.format(msgspec.json.encode(reports), indent=2).decode())
     for report in reports:
         for result in report.results:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.peers import batched_bench
-from bench.probe import Step, probed, steps
+from bench.probe import ProbedStep, probed, steps
 from bench.report import Result, median_of
-from bench.sides import GREEDY, Answer, OurEngine, Side, ask, question, together
+from bench.sides import GREEDY, Contender, OurEngine, TimedAnswer, ask, question, together
 from bench.testbed import Testbed, new_engine
 from node.values.inference import ChatMessage
 
@@ -37,9 +37,9 @@ class StreamStall:
     """To the long prompt's own first token."""
 
 
-async def pause(side: Side, testbed: Testbed) -> StreamStall:
+async def pause(side: Contender, testbed: Testbed) -> StreamStall:
     """Run a stream, send a long prompt beside it, and look at the gaps between the stream's tokens."""
-    running = Answer(time.perf_counter())
+    running = TimedAnswer(time.perf_counter())
     watched = asyncio.create_task(
         side.ask(question(testbed.words(16)), RUNNING_TOKENS, GREEDY, running), name="running stream"
     )
@@ -62,7 +62,7 @@ async def pause(side: Side, testbed: Testbed) -> StreamStall:
 
 
 @dataclass(frozen=True)
-class Turns:
+class ChatTimes:
     """Seconds to the first token: of the last turn of a chat, and of a first turn as long."""
 
     last_s: float
@@ -71,11 +71,11 @@ class Turns:
     """The part of the last turn's prompt that the engine had not seen."""
 
 
-async def turns(testbed: Testbed) -> Turns:
+async def turns(testbed: Testbed) -> ChatTimes:
     """A chat of some turns, then one question of the same length."""
     side = OurEngine(testbed.engine, reuse=True)
     chat: list[ChatMessage] = []
-    answer = Answer(0.0)
+    answer = TimedAnswer(0.0)
     seen = 0
     for _ in range(TURNS):
         seen = answer.prompt_tokens + answer.tokens
@@ -86,10 +86,10 @@ async def turns(testbed: Testbed) -> Turns:
     fresh = await ask(testbed.ours, question(testbed.words(answer.prompt_tokens - overhead)), 1)
     if abs(fresh.prompt_tokens - answer.prompt_tokens) > 2:
         raise RuntimeError(f"prompts differ: {fresh.prompt_tokens} and {answer.prompt_tokens} tokens")
-    return Turns(answer.first_s, fresh.first_s, 1 - seen / answer.prompt_tokens)
+    return ChatTimes(answer.first_s, fresh.first_s, 1 - seen / answer.prompt_tokens)
 
 
-async def python_share(testbed: Testbed, tokens: int) -> Sequence[Step]:
+async def python_share(testbed: Testbed, tokens: int) -> Sequence[ProbedStep]:
     """Steps of eight streams, taken apart inside a worker that has a clock around llama.cpp."""
     output = testbed.folder / "probe.json"
     engine = new_engine(testbed.load.model, testbed.folder / "probe.log", SHARE_STREAMS)

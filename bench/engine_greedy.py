@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report import Result, median_of
-from bench.sides import OurEngine, Side, ask, question, together
+from bench.sides import Contender, OurEngine, ask, question, together
 from bench.testbed import Testbed
 
 QUESTIONS = 8
@@ -33,11 +33,11 @@ async def measure(testbed: Testbed, tokens: int) -> list[Result]:
     return [result for label, (some, others) in pairs.items() for result in compare(label, some, others)]
 
 
-async def _alone(side: Side, texts: Sequence[str], tokens: int) -> list[str]:
+async def _alone(side: Contender, texts: Sequence[str], tokens: int) -> list[str]:
     return [(await ask(side, question(text), tokens)).text for text in texts]
 
 
-async def _batch(side: Side, texts: Sequence[str], tokens: int) -> list[str]:
+async def _batch(side: Contender, texts: Sequence[str], tokens: int) -> list[str]:
     return [answer.text for answer in await together(side, texts, tokens)]
 
 

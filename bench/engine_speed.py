@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bench.peers import BatchedBench, batched_bench
 from bench.report import Result, median_of
-from bench.sides import DRAWN, Answer, Side, aggregate, decode_rate, together
+from bench.sides import DRAWN, Contender, TimedAnswer, aggregate, decode_rate, together
 from bench.testbed import Testbed
 
 STREAMS = (1, 4, 8, 16)
@@ -26,8 +26,8 @@ class Round:
 
     streams: int
     limit: BatchedBench
-    ours: Sequence[Answer]
-    server: Sequence[Answer]
+    ours: Sequence[TimedAnswer]
+    server: Sequence[TimedAnswer]
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,14 @@ def _tell(label: str, one: Round) -> None:
     print(f"  seconds to the first token: engine {_firsts(one.ours)}, server {_firsts(one.server)}", file=sys.stderr)
 
 
-def _firsts(answers: Sequence[Answer]) -> str:
+def _firsts(answers: Sequence[TimedAnswer]) -> str:
     seconds = [answer.first_s for answer in answers]
     return f"{min(seconds):.2f} to {max(seconds):.2f}"
 
 
-async def _ask(testbed: Testbed, side: Side, streams: int, tokens: int, *, drawn: bool = False) -> list[Answer]:
+async def _ask(
+    testbed: Testbed, side: Contender, streams: int, tokens: int, *, drawn: bool = False
+) -> list[TimedAnswer]:
     texts = [testbed.words(PROMPT_WORDS) for _ in range(streams)]
     return await (together(side, texts, tokens, DRAWN) if drawn else together(side, texts, tokens))
 
@@ -81,7 +83,7 @@ async def _ask(testbed: Testbed, side: Side, streams: int, tokens: int, *, drawn
 async def _one(testbed: Testbed, streams: int, tokens: int, *, turned: bool) -> Round:
     prompt = await testbed.prompt_tokens(testbed.words(PROMPT_WORDS))
     limit: BatchedBench | None = None
-    answers: dict[str, list[Answer]] = {}
+    answers: dict[str, list[TimedAnswer]] = {}
     order = ("limit", "ours", "server")
     for side in reversed(order) if turned else order:
         if side == "limit":
@@ -147,7 +149,7 @@ def results(speeds: Speeds) -> list[Result]:
     return found
 
 
-def fairness(answers: Sequence[Answer]) -> float:
+def fairness(answers: Sequence[TimedAnswer]) -> float:
     """The slowest stream's tokens a second over the fastest one's."""
     rates = [answer.tokens_per_s for answer in answers]
     return min(rates) / max(rates)

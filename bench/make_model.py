@@ -39,7 +39,7 @@ TEMPLATE = (
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """The measures of a llama-architecture network with grouped heads."""
 
     name: str
@@ -53,8 +53,8 @@ class Shape:
 
 
 SHAPES = {
-    "0.5B": Shape("0.5B", width=896, layers=24, heads=14, kv_heads=2, hidden=4_864, vocabulary=151_936),
-    "41M": Shape("41M", width=512, layers=12, heads=8, kv_heads=8, hidden=1_536, vocabulary=4_096),
+    "0.5B": ModelShape("0.5B", width=896, layers=24, heads=14, kv_heads=2, hidden=4_864, vocabulary=151_936),
+    "41M": ModelShape("41M", width=512, layers=12, heads=8, kv_heads=8, hidden=1_536, vocabulary=4_096),
 }
 """Half a billion as in Qwen2.5-0.5B, and a small one that one core decodes at a hundred tokens a second."""
 
@@ -81,13 +81,13 @@ def vocabulary(size: int) -> tuple[list[str], list[str]]:
     return [*SPECIAL, *symbols, *spelled], [f"{word[:-1]} {word[-1]}" for word in spelled]
 
 
-def text_of(numbers: Sequence[int], shape: Shape) -> str:
+def text_of(numbers: Sequence[int], shape: ModelShape) -> str:
     """As many words as there are numbers: each stands for one token of the shape's vocabulary."""
     known = list(words(shape.vocabulary - len(SPECIAL) - 256))
     return "".join(known[number % len(known)] for number in numbers)
 
 
-def make_model(shape: Shape, *, folder: Path | None = None, seed: int = SEED) -> Path:
+def make_model(shape: ModelShape, *, folder: Path | None = None, seed: int = SEED) -> Path:
     """The model's file; written first if it is not there."""
     path = (folder or cache_folder()) / f"random-{shape.name}-{seed}-q8_0.gguf"
     if not path.exists():
@@ -97,7 +97,7 @@ def make_model(shape: Shape, *, folder: Path | None = None, seed: int = SEED) ->
     return path
 
 
-def _write(path: Path, shape: Shape, draw: np.random.Generator) -> None:
+def _write(path: Path, shape: ModelShape, draw: np.random.Generator) -> None:
     writer = gguf.GGUFWriter(path, "llama")
     _describe(writer, shape)
     width, kv_width = shape.width, shape.width // shape.heads * shape.kv_heads
@@ -142,7 +142,7 @@ def _draw_q8_0(
     return blocks.reshape(rows, -1)
 
 
-def _describe(writer: gguf.GGUFWriter, shape: Shape) -> None:
+def _describe(writer: gguf.GGUFWriter, shape: ModelShape) -> None:
     tokens, merges = vocabulary(shape.vocabulary)
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(f"Random {shape.name}")

@@ -53,7 +53,7 @@ SAMPLING = Sampling(temperature=1.0, top_k=0, min_p=0.0, seed=7)
 
 
 @dataclass(frozen=True)
-class Sample:
+class PathSample:
     """One round: all streams' tokens over the time from first start to last end, and the median first token."""
 
     tokens_per_s: float
@@ -89,7 +89,7 @@ def watched() -> Iterator[EngineClock]:
         LlamaEngine.generate = generate  # type: ignore[method-assign]
 
 
-async def one_round(ask: Sequence[Ask], prompts: Sequence[str], *, apart_s: float = 0.0) -> Sample:
+async def one_round(ask: Sequence[Ask], prompts: Sequence[str], *, apart_s: float = 0.0) -> PathSample:
     """Run every stream, each ``apart_s`` after the one before; each yields token counts as they come."""
 
     async def stream(number: int, asking: Ask, prompt: str) -> tuple[int, float]:
@@ -105,7 +105,7 @@ async def one_round(ask: Sequence[Ask], prompts: Sequence[str], *, apart_s: floa
         *(stream(number, asking, prompt) for number, (asking, prompt) in enumerate(zip(ask, prompts, strict=True)))
     )
     seconds = time.perf_counter() - begin
-    return Sample(sum(total for total, _ in done) / seconds, statistics.median(first for _, first in done))
+    return PathSample(sum(total for total, _ in done) / seconds, statistics.median(first for _, first in done))
 
 
 def through_engine(engine: LlamaEngine, tokens: int, asker: int = 0) -> Ask:
@@ -193,7 +193,7 @@ async def engine_behind(buyer: NodeApi) -> LlamaEngine:
     return clock.engine
 
 
-async def pairs(sides: dict[str, list[Ask]], streams: int, rounds: int, apart_s: float) -> list[dict[str, Sample]]:
+async def pairs(sides: dict[str, list[Ask]], streams: int, rounds: int, apart_s: float) -> list[dict[str, PathSample]]:
     """One uncounted round to open channels and warm caches, then pairs whose order alternates."""
     measured = []
     for number in range(rounds + 1):
@@ -255,7 +255,7 @@ def percentile_99(samples: Sequence[float]) -> float:
     return statistics.quantiles(samples, n=100, method="inclusive")[-1]
 
 
-def figures(name: str, streams: int, measured: Sequence[dict[str, Sample]]) -> list[Result]:
+def figures(name: str, streams: int, measured: Sequence[dict[str, PathSample]]) -> list[Result]:
     """Ratios within each pair, and what they are ratios of."""
     ratios = [pair["path"].tokens_per_s / pair["direct"].tokens_per_s for pair in measured]
     added = [pair["path"].first_token_ms - pair["direct"].first_token_ms for pair in measured]

@@ -48,7 +48,7 @@ class PeerError(Exception):
 
 
 @dataclass(frozen=True)
-class Load:
+class PeerSettings:
     """What every side is given alike."""
 
     model: Path
@@ -156,7 +156,7 @@ def _run(command: Sequence[str], log: Path | None = None) -> None:
         raise PeerError(f"{command[0]} ended with status {status}{where}.")
 
 
-def environment(load: Load, *, libraries: bool = True) -> dict[str, str]:
+def environment(load: PeerSettings, *, libraries: bool = True) -> dict[str, str]:
     """Ours, the engine worker's manner of waiting, and for llama.cpp's programs the wheel's libraries first."""
     variables = dict(os.environ) | dict(load.waiting)
     if libraries:
@@ -173,7 +173,9 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-async def batched_bench(programs: Programs, load: Load, *, prompt: int, tokens: int, streams: int) -> BatchedBench:
+async def batched_bench(
+    programs: Programs, load: PeerSettings, *, prompt: int, tokens: int, streams: int
+) -> BatchedBench:
     """Run the limit once, in a process of its own."""
     process = await asyncio.create_subprocess_exec(
         programs.batched_bench, *load.arguments(), "-npp", str(prompt), "-ntg", str(tokens), "-npl", str(streams),
@@ -192,7 +194,7 @@ async def batched_bench(programs: Programs, load: Load, *, prompt: int, tokens: 
 
 
 @asynccontextmanager
-async def llama_server(programs: Programs, load: Load, log: Path) -> AsyncIterator[str]:
+async def llama_server(programs: Programs, load: PeerSettings, log: Path) -> AsyncIterator[str]:
     """A running `llama-server` with as many slots; its URL."""
     port = _free_port()
     command = [
@@ -204,7 +206,7 @@ async def llama_server(programs: Programs, load: Load, log: Path) -> AsyncIterat
 
 
 @asynccontextmanager
-async def python_server(load: Load, log: Path) -> AsyncIterator[str]:
+async def python_server(load: PeerSettings, log: Path) -> AsyncIterator[str]:
     """A running `llama_cpp.server`, the high-level API behind HTTP; its URL."""
     port = _free_port()
     command = [

@@ -25,7 +25,7 @@ OUTPUT = "BENCH_PROBE"
 DECODE = ("llama_decode", "llama_synchronize")
 
 
-class Step(msgspec.Struct, frozen=True):
+class ProbedStep(msgspec.Struct, frozen=True):
     """From one `llama_decode` to the next: tokens in its batch, and seconds in all, in computing, in other calls."""
 
     tokens: int
@@ -48,7 +48,7 @@ class Clock:
     """Measures calls, and cuts them into steps."""
 
     def __init__(self) -> None:
-        self.steps: list[Step] = []
+        self.steps: list[ProbedStep] = []
         self._began = 0.0
         self._tokens = 0
         self._depth = 0
@@ -76,7 +76,7 @@ class Clock:
     def _cut(self, tokens: int) -> None:
         now = time.perf_counter()
         if self._tokens:
-            self.steps.append(Step(self._tokens, now - self._began, self._spent[True], self._spent[False]))
+            self.steps.append(ProbedStep(self._tokens, now - self._began, self._spent[True], self._spent[False]))
         self._began, self._tokens, self._spent = now, tokens, {True: 0.0, False: 0.0}
 
 
@@ -93,9 +93,9 @@ async def probed(engine: LlamaEngine, output: Path) -> AsyncIterator[LlamaEngine
         del os.environ[OUTPUT]
 
 
-def steps(output: Path, tokens: int) -> Sequence[Step]:
+def steps(output: Path, tokens: int) -> Sequence[ProbedStep]:
     """The steps with just so many tokens that were followed by another one."""
-    every = msgspec.json.decode(output.read_bytes(), type=list[Step])
+    every = msgspec.json.decode(output.read_bytes(), type=list[ProbedStep])
     return [one for one, after in itertools.pairwise(every) if one.tokens == after.tokens == tokens]
 
 

@@ -26,7 +26,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """The least and the greatest of the repeated runs whose median ``value`` is."""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     """What one program in ``bench/`` prints."""
 
     bench: str
@@ -64,5 +64,5 @@ def report(bench: str, results: Sequence[Result]) -> str:
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
     }
     versions = {name: version(name) for name in MEASURED_PACKAGES}
-    whole = Report(bench=bench, machine=machine, versions=versions, results=list(results))
+    whole = BenchReport(bench=bench, machine=machine, versions=versions, results=list(results))
     return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()

@@ -22,7 +22,7 @@ Conversation = Sequence[ChatMessage]
 
 
 @dataclass
-class Answer:
+class TimedAnswer:
     """One answer as its reader saw it: when asked, when pieces came and of how many tokens, and the text."""
 
     asked_at: float
@@ -67,10 +67,10 @@ class Answer:
             await self.came.wait()
 
 
-class Side(Protocol):
+class Contender(Protocol):
     """Something that answers; `ask` fills the answer while it comes, so that others can watch it."""
 
-    async def ask(self, messages: Conversation, tokens: int, sampling: Sampling, answer: Answer) -> None:
+    async def ask(self, messages: Conversation, tokens: int, sampling: Sampling, answer: TimedAnswer) -> None:
         """Run one request to its end."""
         ...
 
@@ -88,7 +88,7 @@ class OurEngine:
         self._reuse = reuse
         self._numbers = itertools.count()
 
-    async def ask(self, messages: Conversation, tokens: int, sampling: Sampling, answer: Answer) -> None:
+    async def ask(self, messages: Conversation, tokens: int, sampling: Sampling, answer: TimedAnswer) -> None:
         """Run one request to its end."""
         name = f"bench {next(self._numbers)}"
         request = GenerateRequest(
@@ -116,7 +116,7 @@ class LlamaServer:
         self._url = f"{url}/completion"
         self._reuse = reuse
 
-    async def ask(self, messages: Conversation, tokens: int, sampling: Sampling, answer: Answer) -> None:
+    async def ask(self, messages: Conversation, tokens: int, sampling: Sampling, answer: TimedAnswer) -> None:
         """Run one request to its end."""
         body = {
             "prompt": rendered(messages),
@@ -133,7 +133,7 @@ class LlamaServer:
                     self._take(msgspec.json.decode(line[6:]), answer)
 
     @staticmethod
-    def _take(event: dict[str, object], answer: Answer) -> None:
+    def _take(event: dict[str, object], answer: TimedAnswer) -> None:
         text, tokens = event["content"], event.get("tokens", [])
         assert isinstance(text, str)
         assert isinstance(tokens, list)
@@ -151,7 +151,7 @@ class PythonServer:
         self._client = client
         self._url = f"{url}/v1/completions"
 
-    async def ask(self, messages: Conversation, tokens: int, sampling: Sampling, answer: Answer) -> None:
+    async def ask(self, messages: Conversation, tokens: int, sampling: Sampling, answer: TimedAnswer) -> None:
         """Run one request to its end."""
         body = {"prompt": rendered(messages), "max_tokens": tokens} | _sampling(sampling)
         async with self._client.post(self._url, json=body) as response:
@@ -184,24 +184,26 @@ def question(text: str) -> list[ChatMessage]:
     return [ChatMessage("user", text)]
 
 
-async def ask(side: Side, messages: Conversation, tokens: int, sampling: Sampling = GREEDY) -> Answer:
+async def ask(side: Contender, messages: Conversation, tokens: int, sampling: Sampling = GREEDY) -> TimedAnswer:
     """One answer."""
-    answer = Answer(time.perf_counter())
+    answer = TimedAnswer(time.perf_counter())
     await side.ask(messages, tokens, sampling, answer)
     return answer
 
 
-async def together(side: Side, texts: Sequence[str], tokens: int, sampling: Sampling = GREEDY) -> list[Answer]:
+async def together(
+    side: Contender, texts: Sequence[str], tokens: int, sampling: Sampling = GREEDY
+) -> list[TimedAnswer]:
     """As many answers at once as there are questions."""
     return await asyncio.gather(*(ask(side, question(text), tokens, sampling) for text in texts))
 
 
-def aggregate(answers: Sequence[Answer]) -> float:
+def aggregate(answers: Sequence[TimedAnswer]) -> float:
     """Tokens of all answers a second, from the first question to the last token."""
     seconds = max(answer.ended_at for answer in answers) - min(answer.asked_at for answer in answers)
     return sum(answer.tokens for answer in answers) / seconds
 
 
-def decode_rate(answers: Sequence[Answer]) -> float:
+def decode_rate(answers: Sequence[TimedAnswer]) -> float:
     """Tokens after the first of each a second, by the side's own clock."""
     return sum(answer.tokens - 1 for answer in answers) / max(answer.decode_ms for answer in answers) * 1_000

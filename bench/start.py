@@ -24,7 +24,7 @@ import psutil
 
 from bench.report import Result, median_of, report
 from node.hardware.processes import ProcessProbe
-from node.hardware.sampler import Sampler
+from node.hardware.sampler import HardwareSampler
 from node.machine.energy_meter import LOOK_S
 
 RUNS = 5
@@ -114,7 +114,7 @@ def idle_cost(run: TerminalRun) -> tuple[float, float, float]:
 
 def look_percent() -> list[float]:
     """Percent of a core that looks at the hardware take, as often as a node looks."""
-    sampler, probe, percents = Sampler(), ProcessProbe(), []
+    sampler, probe, percents = HardwareSampler(), ProcessProbe(), []
     try:
         for look in range(LOOKS + 1):
             began_s = _processor_s()

@@ -13,8 +13,8 @@ import numpy as np
 import psutil
 
 from bench import peers
-from bench.make_model import Shape, make_model, text_of
-from bench.sides import LlamaServer, OurEngine, PythonServer, Side, question, together
+from bench.make_model import ModelShape, make_model, text_of
+from bench.sides import Contender, LlamaServer, OurEngine, PythonServer, question, together
 from node.engine.llama import LlamaEngine
 from node.engine.options import EngineOptions, StreamLimits
 from node.engine.worker.native import llama
@@ -30,18 +30,18 @@ WAITING = ("GOMP_", "OMP_", "KMP_")
 class Testbed:
     """What is measured, and prompts for it that nobody has seen before."""
 
-    shape: Shape
-    load: peers.Load
+    shape: ModelShape
+    load: peers.PeerSettings
     programs: peers.Programs
     engine: LlamaEngine
-    ours: Side
-    server: Side
-    python: Side | None
+    ours: Contender
+    server: Contender
+    python: Contender | None
     folder: Path
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(1))
 
     @property
-    def pair(self) -> tuple[Side, Side]:
+    def pair(self) -> tuple[Contender, Contender]:
         """The engine and `llama-server`."""
         return self.ours, self.server
 
@@ -68,12 +68,12 @@ def new_engine(model: Path, log: Path, slots: int) -> LlamaEngine:
     )
 
 
-def load_of(engine: LlamaEngine, model: Path) -> peers.Load:
+def load_of(engine: LlamaEngine, model: Path) -> peers.PeerSettings:
     """What the engine chose for this model on this machine, for the others to be given the same."""
     prepared = engine.prepared
     assert prepared is not None
     chosen = prepared.load
-    return peers.Load(
+    return peers.PeerSettings(
         model=model,
         threads=chosen.threads.single,
         slots=chosen.options.slots,
@@ -98,7 +98,7 @@ def crashes_when_repacked() -> bool:
 
 
 @asynccontextmanager
-async def testbed(shape: Shape, folder: Path, *, with_python: bool) -> AsyncIterator[Testbed]:
+async def testbed(shape: ModelShape, folder: Path, *, with_python: bool) -> AsyncIterator[Testbed]:
     """Everything loaded and warm, until the block ends."""
     programs = await asyncio.to_thread(peers.build)
     model = await asyncio.to_thread(make_model, shape)
@@ -113,7 +113,7 @@ async def testbed(shape: Shape, folder: Path, *, with_python: bool) -> AsyncIter
             )
         )
         server = await stack.enter_async_context(peers.llama_server(programs, load, folder / "llama-server.log"))
-        python: Side | None = None
+        python: Contender | None = None
         if with_python:
             url = await stack.enter_async_context(peers.python_server(load, folder / "python-server.log"))
             python = PythonServer(client, url)

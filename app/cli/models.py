@@ -32,7 +32,7 @@ from node.values.models import (
 from node.values.text import plain
 
 if TYPE_CHECKING:
-    from node.models.library import Library
+    from node.models.library import ModelLibrary
 
 TTY_REPORT_S = 0.2
 LOG_REPORT_S = 5.0
@@ -48,17 +48,17 @@ def command(home_path: str | None) -> None:
     """The group; its commands follow, and read its ``--home``."""
 
 
-def library_of(home: Home, config: Config, folders: Sequence[str] = ()) -> Library:
+def library_of(home: Home, config: Config, folders: Sequence[str] = ()) -> ModelLibrary:
     """The models that a home and its settings can reach."""
     from node.hardware.sampler import HardwareSampler, device_view
     from node.models.fit import Device
-    from node.models.library import Library, free_gpus
+    from node.models.library import ModelLibrary, free_gpus
 
     def gpus() -> tuple[Device, ...]:
         with contextlib.closing(HardwareSampler()) as sampler:
             return free_gpus(device_view(reading) for reading in sampler.sample().devices)
 
-    return Library(
+    return ModelLibrary(
         home.models,
         folders=[Path(folder).expanduser() for folder in (*folders, *config.model_folders)],
         slots=config.slots,

@@ -21,7 +21,7 @@ from node.engine.llama import LlamaEngine
 from node.engine.options import EngineOptions
 from node.engine.protocol import Chunk, Engine, EngineError, EngineInfo, Finished, GenerateRequest
 from node.models.digest import DigestCache
-from node.models.discovery import Found
+from node.models.discovery import FoundModel
 from node.values.inference import ChatMessage, Sampling
 from node.values.models import BenchRow, BenchView
 from node.values.text import plain
@@ -44,7 +44,7 @@ _WORDS: Final = ("river", "stone", "light", "paper", "green", "seven", "window",
 
 @contextlib.asynccontextmanager
 async def engine_for(
-    found: Found, models_dir: Path, log_path: Path, *, threads: int | None, gpu_layers: int
+    found: FoundModel, models_dir: Path, log_path: Path, *, threads: int | None, gpu_layers: int
 ) -> AsyncIterator[LlamaEngine]:
     """An engine with a slot for every stream, for as long as the block runs.
 

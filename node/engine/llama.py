@@ -11,7 +11,7 @@ from typing import Self
 from node.engine import frames as wire
 from node.engine.checks import check_messages, check_request, check_texts, effective_seed
 from node.engine.formats import Formats
-from node.engine.loading import THIS_MACHINE, Machine, Prepared, prepare
+from node.engine.loading import THIS_MACHINE, HostMachine, Prepared, prepare
 from node.engine.options import EngineOptions, StreamLimits, check_options
 from node.engine.process import DEFAULT_LIFECYCLE, Lifecycle
 from node.engine.protocol import Chunk, Embeddings, EngineEvent, EngineInfo, Finished, GenerateRequest, Scored
@@ -58,7 +58,7 @@ class LlamaEngine:
         tuning: TuningCache | None = None,
         digest_cache: DigestCache | None = None,
         on_state: Callable[[EngineState], None] | None = None,
-        machine: Machine = THIS_MACHINE,
+        machine: HostMachine = THIS_MACHINE,
         lifecycle: Lifecycle = DEFAULT_LIFECYCLE,
     ) -> None:
         self._options = options if options is not None else EngineOptions()
@@ -203,7 +203,6 @@ class LlamaEngine:
             context_length=prepared.fit.context_length,
             slots=self._options.slots,
             vocabulary_size=worker_info.vocabulary_size,
-            model_bytes=prepared.gguf.file_bytes,
             engine_build=worker_info.engine_build,
             backend=worker_info.backend,
             tokens_per_s=tokens_per_s,

@@ -26,7 +26,7 @@ _NO_LIMIT = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class HostMachine:
     """What a plan depends on beside the model and the options."""
 
     available_memory_bytes: Callable[[], int] = available_memory_bytes
@@ -38,7 +38,7 @@ class Machine:
     """The part of the memory left beside the model that kept sequences may take."""
 
 
-THIS_MACHINE = Machine()
+THIS_MACHINE = HostMachine()
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ def prepare(
     limits: StreamLimits,
     tuning: TuningCache | None = None,
     *,
-    machine: Machine = THIS_MACHINE,
+    machine: HostMachine = THIS_MACHINE,
 ) -> Prepared:
     """Inspect the file and plan its memory and threads; blocks while it reads the header.
 
@@ -125,7 +125,7 @@ def swap_limit(fit: Fit, available_bytes: int, *, on_gpu: bool, share: float = S
 
 
 def _threads(
-    options: EngineOptions, info: GgufInfo, tuning: TuningCache | None, machine: Machine, *, measured: bool
+    options: EngineOptions, info: GgufInfo, tuning: TuningCache | None, machine: HostMachine, *, measured: bool
 ) -> tuple[Threads, tuple[int, ...], str]:
     """Threads to begin with, numbers to try instead, and where the outcome is remembered."""
     if options.threads is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -11,7 +11,6 @@ from node.engine.protocol import EngineError
 
 KvType = Literal["f16", "q8_0", "q4_0"]
 SplitMode = Literal["layer", "row", "none"]
-KV_TYPES: tuple[KvType, ...] = get_args(KvType)
 MAX_SLOTS = 64
 MAX_GPUS = 16
 MIN_CONTEXT_TOKENS = 64

@@ -94,7 +94,6 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int
     slots: int
     vocabulary_size: int
-    model_bytes: int
     engine_build: str
     backend: str
     """``cpu``, ``cuda``, ``metal``, ``vulkan``, …"""

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from node.hardware.reading import MAX_POWER_W, Reading, named, read_number, read_text, sane
+from node.hardware.reading import MAX_POWER_W, DeviceReading, named, read_number, read_text, sane
 
 _CARD: Final = re.compile(r"card\d{1,3}")
 _AMD: Final = "0x1002"
@@ -29,8 +29,8 @@ class DrmSource:
     def __init__(self, root: Path = Path("/sys")) -> None:
         self._drm = root / "class" / "drm"
 
-    def read(self) -> tuple[Reading, ...]:
-        """See ``Source``."""
+    def read(self) -> tuple[DeviceReading, ...]:
+        """See ``DeviceSource``."""
         try:
             cards = sorted(path for path in self._drm.iterdir() if _CARD.fullmatch(path.name))[:MAX_CARDS]
         except OSError:
@@ -39,17 +39,17 @@ class DrmSource:
         return tuple(_gpu(device) for device in devices if read_text(device / "vendor").lower() == _AMD)
 
     def close(self) -> None:
-        """See ``Source``."""
+        """See ``DeviceSource``."""
 
 
-def _gpu(device: Path) -> Reading:
+def _gpu(device: Path) -> DeviceReading:
     sensors = _hwmon(device)
     power_w = read_number(sensors / "power1_average", 1e6)
     if power_w is None:  # newer GPUs tell the momentary power only
         power_w = read_number(sensors / "power1_input", 1e6)
     used, total = (read_number(device / f"mem_info_vram_{what}") for what in ("used", "total"))
     model = read_text(device / "device").removeprefix("0x")
-    return Reading(
+    return DeviceReading(
         device_id=f"drm:{device.parent.name}",
         name=named(read_text(device / "product_name"), named(f"AMD GPU {model}".strip(), "AMD GPU")),
         kind="gpu",

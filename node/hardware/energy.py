@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from node.hardware.reading import MAX_POWER_W, Reading
+from node.hardware.reading import MAX_POWER_W, DeviceReading
 
 LONGEST_INTERVAL_S: Final = 30.0
 """A longer pause between two looks is a machine that slept: nothing is said about it."""
@@ -36,14 +36,14 @@ INPUT_SHARE: Final = 0.25
 """What an input token takes of an output token's energy where that was never measured: prompts run in big batches."""
 
 
-class PowerGuess(msgspec.Struct, frozen=True):
+class PowerEstimate(msgspec.Struct, frozen=True):
     """What a device is taken to draw where nothing measures it."""
 
     idle_w: float
     max_w: float
 
 
-class Own(msgspec.Struct, frozen=True, kw_only=True):
+class OwnCpuUse(msgspec.Struct, frozen=True, kw_only=True):
     """The engine's part of the processor between two looks."""
 
     cpu_s: float = 0.0
@@ -53,7 +53,7 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
     cores: int = 1
 
 
-class Spent(msgspec.Struct, frozen=True, kw_only=True):
+class DeviceEnergy(msgspec.Struct, frozen=True, kw_only=True):
     """What one device took between two looks."""
 
     device_id: str
@@ -69,19 +69,21 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
         return self.total_j / self.seconds
 
 
-def guess(reading: Reading, cores: int, *, cpu_w: float | None = None, gpu_w: float | None = None) -> PowerGuess:
+def guess(
+    reading: DeviceReading, cores: int, *, cpu_w: float | None = None, gpu_w: float | None = None
+) -> PowerEstimate:
     """A device's power where nothing measures it: what a person said, else its limit, else a rule of thumb.
 
     The rule for a processor is 10 W and 7.5 W a core, for a GPU 150 W; a tenth (GPU) or 15 % (CPU) of it when idle.
     """
     if reading.kind == "gpu":
         most = gpu_w or reading.max_power_w or GUESSED_GPU_W
-        return PowerGuess(most * GPU_IDLE_SHARE, most)
+        return PowerEstimate(most * GPU_IDLE_SHARE, most)
     most = cpu_w or reading.max_power_w or min(CPU_MOST_W, CPU_BASE_W + WATTS_A_CORE * max(1, cores))
-    return PowerGuess(most * CPU_IDLE_SHARE, most)
+    return PowerEstimate(most * CPU_IDLE_SHARE, most)
 
 
-def measured_j(before: Reading, after: Reading, seconds: float) -> float | None:
+def measured_j(before: DeviceReading, after: DeviceReading, seconds: float) -> float | None:
     """Joules between two readings by counter or power; ``None`` where neither tells, or tells what can't be."""
     if before.energy_j is not None and after.energy_j is not None and after.energy_j >= before.energy_j:
         joules = after.energy_j - before.energy_j
@@ -93,8 +95,14 @@ def measured_j(before: Reading, after: Reading, seconds: float) -> float | None:
 
 
 def spent(
-    before: Reading, after: Reading, seconds: float, *, own: Own, baseline_w: float | None, power: PowerGuess
-) -> Spent | None:
+    before: DeviceReading,
+    after: DeviceReading,
+    seconds: float,
+    *,
+    own: OwnCpuUse,
+    baseline_w: float | None,
+    power: PowerEstimate,
+) -> DeviceEnergy | None:
     """What a device took between two looks; ``None`` if that can't be said.
 
     Args:
@@ -122,7 +130,7 @@ def spent(
         marginal = max(0.0, joules - (power.idle_w if baseline_w is None else baseline_w) * seconds)
         if after.kind == "cpu":
             marginal *= min(1.0, own.cpu_s / own.busy_s) if own.busy_s > 0 else 0.0
-    return Spent(
+    return DeviceEnergy(
         device_id=after.device_id,
         name=after.name,
         seconds=seconds,
@@ -206,7 +214,7 @@ def token_energy(jobs: Sequence[tuple[int, int, int]], *, is_estimate: bool) -> 
     return TokenEnergy(input_j=input_j, output_j=output_j, is_estimate=is_estimate, basis=words)
 
 
-def expected_token_energy(powers: Mapping[str, PowerGuess], tokens_per_s: float) -> TokenEnergy | None:
+def expected_token_energy(powers: Mapping[str, PowerEstimate], tokens_per_s: float) -> TokenEnergy | None:
     """Before any job ran: the devices' guessed power above idle at the speed of one stream, which is the worst case."""
     if tokens_per_s <= 0 or not powers:
         return None

@@ -14,7 +14,7 @@ from typing import Any, Final
 import psutil
 
 from node.hardware.rapl import Rapl
-from node.hardware.reading import MAX_POWER_W, Reading, named, sane
+from node.hardware.reading import MAX_POWER_W, DeviceReading, named, sane
 
 _SENSORS: Final = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 _IOREG: Final = ("ioreg", "-r", "-d", "1", "-w", "0", "-a", "-c", "IOAccelerator")
@@ -40,15 +40,15 @@ class CpuSource:
 
     @property
     def name(self) -> str:
-        """See ``Source``."""
+        """See ``DeviceSource``."""
         return "processor"
 
-    def read(self) -> tuple[Reading, ...]:
-        """See ``Source``."""
+    def read(self) -> tuple[DeviceReading, ...]:
+        """See ``DeviceSource``."""
         memory = psutil.virtual_memory()
         energy_j = self.rapl.energy_j()
         return (
-            Reading(
+            DeviceReading(
                 device_id="cpu",
                 name=self._name or self._find_name(),
                 kind="cpu",
@@ -63,7 +63,7 @@ class CpuSource:
         )
 
     def close(self) -> None:
-        """See ``Source``."""
+        """See ``DeviceSource``."""
 
     def _power_w(self, energy_j: float | None) -> float | None:
         if energy_j is None:
@@ -116,8 +116,8 @@ class AppleSource:
         self._run = run_command or run
         self._is_mac = is_mac
 
-    def read(self) -> tuple[Reading, ...]:
-        """See ``Source``."""
+    def read(self) -> tuple[DeviceReading, ...]:
+        """See ``DeviceSource``."""
         if not self._is_mac:
             return ()
         try:
@@ -129,14 +129,14 @@ class AppleSource:
         return tuple(_apple_gpu(entry, index) for index, entry in enumerate(found[:8]))
 
     def close(self) -> None:
-        """See ``Source``."""
+        """See ``DeviceSource``."""
 
 
-def _apple_gpu(entry: dict[str, Any], index: int) -> Reading:
+def _apple_gpu(entry: dict[str, Any], index: int) -> DeviceReading:
     told = entry.get("PerformanceStatistics")
     told = told if isinstance(told, dict) else {}
     use, used = told.get("Device Utilization %"), told.get("In use system memory")
-    return Reading(
+    return DeviceReading(
         device_id=f"ioreg:{index}",
         name=named(entry.get("model"), "Apple GPU"),
         kind="gpu",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from node.hardware.reading import MAX_POWER_W, GpuUser, Reading, named, sane
+from node.hardware.reading import MAX_POWER_W, DeviceReading, GpuUser, named, sane
 
 MAX_USERS: Final = 256
 MAX_GPUS: Final = 64
@@ -25,8 +25,8 @@ class NvidiaSource:
         self._tried = nvml is not None
         self._seen_us: dict[str, int] = {}
 
-    def read(self) -> tuple[Reading, ...]:
-        """See ``Source``."""
+    def read(self) -> tuple[DeviceReading, ...]:
+        """See ``DeviceSource``."""
         nvml = self._driver()
         if nvml is None:
             return ()
@@ -39,7 +39,7 @@ class NvidiaSource:
         return tuple(readings)
 
     def close(self) -> None:
-        """See ``Source``."""
+        """See ``DeviceSource``."""
         if self._nvml is not None:
             _ask(self._nvml, self._nvml.nvmlShutdown)
             self._nvml = None
@@ -57,7 +57,7 @@ class NvidiaSource:
             self._nvml = pynvml
         return self._nvml
 
-    def _gpu(self, nvml: Any, handle: Any, index: int) -> Reading:
+    def _gpu(self, nvml: Any, handle: Any, index: int) -> DeviceReading:
         use = _ask(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
         memory = _ask(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
         temperature = _number(_ask(nvml, nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU))
@@ -67,7 +67,7 @@ class NvidiaSource:
         energy_mj = _number(_ask(nvml, nvml.nvmlDeviceGetTotalEnergyConsumption, handle))
         uuid = _ask(nvml, nvml.nvmlDeviceGetUUID, handle)
         device_id = f"nvml:{named(uuid, str(index))}"
-        return Reading(
+        return DeviceReading(
             device_id=device_id,
             name=named(_ask(nvml, nvml.nvmlDeviceGetName, handle), "NVIDIA GPU"),
             kind="gpu",

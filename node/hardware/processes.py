@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 import psutil
 
-from node.hardware.energy import Own
+from node.hardware.energy import OwnCpuUse
 
 MAX_OWN: Final = 256
 MAX_PROCESSES: Final = 65_536
@@ -17,10 +17,10 @@ FIRST_LOOKS: Final = 3
 ALL_NAMES_LOOKS: Final = 15
 
 
-class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):
+class ProcessUse(msgspec.Struct, frozen=True, kw_only=True):
     """Since the look before."""
 
-    own: Own
+    own: OwnCpuUse
     own_pids: frozenset[int]
     foreign_cpu_percent: float | None
     """Of all cores together; ``None`` at the first look."""
@@ -41,9 +41,9 @@ class ProcessProbe:
         self._proc = proc
         self._own_s: dict[int, float] = {}
         self._machine: tuple[float, float] | None = None
-        self._names = Names()
+        self._names = ProcessNames()
 
-    def look(self, names: frozenset[str] = frozenset()) -> ProcessFacts:
+    def look(self, names: frozenset[str] = frozenset()) -> ProcessUse:
         """Processor time since the last look, ours and everybody's, and which of ``names`` run."""
         own_pids = family(self._pid, self._proc)
         own_s = self._own_since(own_pids)
@@ -56,8 +56,8 @@ class ProcessProbe:
         if before is not None:
             busy, elapsed = max(0.0, busy_s - before[0]), max(0.0, total_s - before[1])
         foreign = min(100.0, max(0.0, busy - own_s) / elapsed * 100) if elapsed > 0 else None
-        return ProcessFacts(
-            own=Own(cpu_s=own_s if before else 0.0, busy_s=busy, cores=cores),
+        return ProcessUse(
+            own=OwnCpuUse(cpu_s=own_s if before else 0.0, busy_s=busy, cores=cores),
             own_pids=own_pids,
             foreign_cpu_percent=foreign,
             wanted_by=self._names.running(names, own_pids) if names else (),
@@ -91,7 +91,7 @@ def family(pid: int, proc: Path = Path("/proc")) -> frozenset[int]:
     return frozenset(found)
 
 
-class Names:
+class ProcessNames:
     """What processes are called: read again at a process's first looks, and now and then, since programs change it."""
 
     def __init__(self) -> None:

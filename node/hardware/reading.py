@@ -24,7 +24,7 @@ class GpuUser(msgspec.Struct, frozen=True):
     utilization_percent: float | None = None
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
+class DeviceReading(msgspec.Struct, frozen=True, kw_only=True):
     """One device as one source saw it; ``None`` where the hardware does not tell."""
 
     device_id: str
@@ -47,15 +47,15 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """Processes on this GPU."""
 
 
-class Source(Protocol):
-    """One place where facts about hardware come from. Reading blocks, so it happens on a thread."""
+class DeviceSource(Protocol):
+    """One place where facts about hardware come from. DeviceReading blocks, so it happens on a thread."""
 
     @property
     def name(self) -> str:
         """What a person calls it: ``NVML``, ``amdgpu``, ``RAPL``."""
         ...
 
-    def read(self) -> tuple[Reading, ...]:
+    def read(self) -> tuple[DeviceReading, ...]:
         """Every device this source knows, now; never raises, and is empty where there is nothing."""
         ...
 

@@ -12,7 +12,7 @@ from chain.logs import get_logger
 from node.hardware.drm import DrmSource
 from node.hardware.host import AppleSource, CpuSource
 from node.hardware.nvidia import NvidiaSource
-from node.hardware.reading import Reading, Source
+from node.hardware.reading import DeviceReading, DeviceSource
 from node.values import DeviceView
 
 log = get_logger(__name__)
@@ -23,7 +23,7 @@ class HardwareSample(msgspec.Struct, frozen=True, kw_only=True):
 
     at_s: float
     """Monotonic seconds: for differences."""
-    devices: tuple[Reading, ...]
+    devices: tuple[DeviceReading, ...]
 
     def views(self) -> tuple[DeviceView, ...]:
         """As screens show them."""
@@ -38,14 +38,16 @@ class HardwareSampler:
         clock: Monotonic seconds.
     """
 
-    def __init__(self, sources: Sequence[Source] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, sources: Sequence[DeviceSource] | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._sources = list(default_sources() if sources is None else sources)
         self._clock = clock
         self._broken: set[str] = set()
 
     def sample(self) -> HardwareSample:
         """Every GPU, then the processor; never raises."""
-        readings: list[Reading] = []
+        readings: list[DeviceReading] = []
         for source in self._sources:
             try:
                 readings += source.read()
@@ -64,12 +66,12 @@ class HardwareSampler:
             source.close()
 
 
-def default_sources(root: Path = Path("/sys")) -> tuple[Source, ...]:
+def default_sources(root: Path = Path("/sys")) -> tuple[DeviceSource, ...]:
     """Everything a machine could have; what is not there gives nothing."""
     return NvidiaSource(), DrmSource(root), AppleSource(), CpuSource(root)
 
 
-def device_view(reading: Reading) -> DeviceView:
+def device_view(reading: DeviceReading) -> DeviceView:
     """A reading as screens show it."""
     return DeviceView(
         name=reading.name,

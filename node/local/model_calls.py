@@ -13,7 +13,7 @@ from chain.errors import IdlewattError
 from node.engine.benchmark import engine_for, history, keep, measure, summary
 from node.models import pull
 from node.models.catalog import lookup
-from node.models.library import Library, free_gpus
+from node.models.library import ModelLibrary, free_gpus
 from node.models.removal import remove
 from node.provider.service import ProviderService
 from node.runtime.events import EventBus
@@ -122,10 +122,10 @@ class ModelCalls:
         self._events.changed("models")
         return freed
 
-    def _library(self) -> Library:
+    def _library(self) -> ModelLibrary:
         settings = self._settings
         devices = self._devices()
-        return Library(
+        return ModelLibrary(
             self._home.models,
             folders=settings.model_paths,
             slots=settings.slots,

@@ -20,8 +20,8 @@ from node.hardware.availability import (
     decide,
 )
 from node.hardware.presence import Presence
-from node.hardware.processes import ProcessFacts, name_of
-from node.hardware.reading import Reading
+from node.hardware.processes import ProcessUse, name_of
+from node.hardware.reading import DeviceReading
 from node.hardware.rules import AvailabilityRules
 from node.hardware.sampler import HardwareSample
 from node.runtime.events import EventBus
@@ -61,7 +61,7 @@ class AvailabilityMonitor:
         rules: AvailabilityRules,
         events: EventBus,
         *,
-        look: Callable[[], tuple[HardwareSample | None, ProcessFacts]],
+        look: Callable[[], tuple[HardwareSample | None, ProcessUse]],
         is_busy: Callable[[], bool],
         pause: Callable[[str], Awaitable[None]],
         resume: Callable[[], Awaitable[None]],
@@ -164,12 +164,12 @@ class AvailabilityMonitor:
 
 
 def watched_programs(rules: AvailabilityRules) -> frozenset[str]:
-    """Names of the programs that pause the provider while they run."""
+    """ProcessNames of the programs that pause the provider while they run."""
     return frozenset(rules.pause_for) if rules.enabled else frozenset()
 
 
 def activity_of(
-    sample: HardwareSample | None, processes: ProcessFacts, idle_s: float | None, *, is_busy: bool
+    sample: HardwareSample | None, processes: ProcessUse, idle_s: float | None, *, is_busy: bool
 ) -> MachineActivity:
     """The facts for the rules, from the newest readings."""
     devices = sample.devices if sample else ()
@@ -188,11 +188,11 @@ def activity_of(
     )
 
 
-def _heat(reading: Reading) -> float:
+def _heat(reading: DeviceReading) -> float:
     return reading.temperature_c or 0.0
 
 
-def _gpu_use(devices: tuple[Reading, ...], own: frozenset[int], *, is_busy: bool) -> tuple[str, float | None]:
+def _gpu_use(devices: tuple[DeviceReading, ...], own: frozenset[int], *, is_busy: bool) -> tuple[str, float | None]:
     """The busiest program that isn't ours on any GPU.
 
     Where a driver names no processes, the GPU's utilization counts while no job of ours runs. A process number that

@@ -13,9 +13,9 @@ import psutil
 from chain.errors import IdlewattError
 from chain.logs import get_logger
 from chain.money import format_usd
-from node.hardware.energy import Own, PowerGuess, TokenEnergy, expected_token_energy, share, token_energy
-from node.hardware.ledger import DeviceShare, Ledger
-from node.hardware.processes import ProcessFacts, ProcessProbe
+from node.hardware.energy import OwnCpuUse, PowerEstimate, TokenEnergy, expected_token_energy, share, token_energy
+from node.hardware.energy_ledger import DeviceShare, EnergyLedger
+from node.hardware.processes import ProcessProbe, ProcessUse
 from node.hardware.rules import EnergyRules
 from node.hardware.sampler import HardwareSample, HardwareSampler
 from node.hardware.tariff import tariff
@@ -33,7 +33,7 @@ LOOK_S: Final = 2.0
 HOURS_SHOWN: Final = 24
 DAYS_SHOWN: Final = 30
 TOTALS_S: Final = 60.0
-NOBODY: Final = ProcessFacts(own=Own(), own_pids=frozenset(), foreign_cpu_percent=None)
+NOBODY: Final = ProcessUse(own=OwnCpuUse(), own_pids=frozenset(), foreign_cpu_percent=None)
 _NOTHING: Final = NetTotal(
     name="", jobs=0, output_tokens=0, earned_nano=0, energy_mj=0, cost_nano=0, is_estimate=False, unmeasured_jobs=0
 )
@@ -48,7 +48,7 @@ class EnergyMeter:
         store: Keeps the energy of jobs.
         jobs: The jobs whose steps are followed.
         events: Told that devices changed.
-        programs: Names of programs to look for among the running ones.
+        programs: ProcessNames of programs to look for among the running ones.
         sampler: Makes the reader of the hardware; by default of all of this machine.
         zone: The time zone of the tariff; by default this machine's.
 
@@ -73,7 +73,7 @@ class EnergyMeter:
         self._programs = programs
         self._make_sampler = sampler
         self._zone = zone
-        self._ledger = Ledger(cpu_w=rules.cpu_w, gpu_w=rules.gpu_w)
+        self._ledger = EnergyLedger(cpu_w=rules.cpu_w, gpu_w=rules.gpu_w)
         self._probe = ProcessProbe()
         self._finished: dict[str, JobView] = {}
         self._totals: dict[str, list[NetTotal]] = {}
@@ -123,7 +123,7 @@ class EnergyMeter:
             self._view = self._made_view()
             self._looked.set()
 
-    def _read(self, sampler: HardwareSampler) -> tuple[HardwareSample, ProcessFacts]:
+    def _read(self, sampler: HardwareSampler) -> tuple[HardwareSample, ProcessUse]:
         return sampler.sample(), self._probe.look(self._programs)
 
     def _follow(self, job: JobView) -> None:
@@ -204,7 +204,7 @@ class EnergyMeter:
         known = self._tokens.get(model)
         return known or expected_token_energy(self._powers(on_gpu=on_gpu), tokens_per_s)
 
-    def _powers(self, *, on_gpu: bool) -> dict[str, PowerGuess]:
+    def _powers(self, *, on_gpu: bool) -> dict[str, PowerEstimate]:
         cores = psutil.cpu_count() or 1
         devices = self.sample.devices if self.sample else ()
         kind = "gpu" if on_gpu else "cpu"

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from chain.errors import UsageError
-from node.models.discovery import Found, find, places
+from node.models.discovery import FoundModel, find, places
 from node.models.model_error import printable
 from node.models.naming import SUFFIX, part_names, part_of, quantization_of, stem_of
 from node.values.text import plain
@@ -20,7 +20,7 @@ MAX_LISTED = 12
 MAX_NAME_CHARS: Final = 200
 
 
-def models(models_dir: Path, folders: Iterable[Path] = (), demo: Path = DEMO_PATH) -> tuple[Found, ...]:
+def models(models_dir: Path, folders: Iterable[Path] = (), demo: Path = DEMO_PATH) -> tuple[FoundModel, ...]:
     """Every model that can be named: the demo model, the home's, those in ``folders``, and what other programs keep."""
     found = find(places(models_dir, folders))
     return (*_shipped(demo), *(each for each in found if each.name != DEMO))
@@ -40,7 +40,7 @@ def resolve(model: str, models_dir: Path, folders: Iterable[Path] = (), demo: Pa
     return lookup(model, models_dir, folders, demo).path
 
 
-def lookup(model: str, models_dir: Path, folders: Iterable[Path] = (), demo: Path = DEMO_PATH) -> Found:
+def lookup(model: str, models_dir: Path, folders: Iterable[Path] = (), demo: Path = DEMO_PATH) -> FoundModel:
     """The model for ``demo``, a path, or the name of a model at hand.
 
     Raises:
@@ -52,7 +52,7 @@ def lookup(model: str, models_dir: Path, folders: Iterable[Path] = (), demo: Pat
     if "/" in model and (found := _at_path(model)) is not None:
         return found
     at_hand = models(models_dir, folders, demo)
-    names: dict[str, Found] = {}
+    names: dict[str, FoundModel] = {}
     for each in at_hand:
         for name in (each.name, plain(each.name, MAX_NAME_CHARS)):
             names.setdefault(name.lower(), each)
@@ -73,7 +73,7 @@ def lookup(model: str, models_dir: Path, folders: Iterable[Path] = (), demo: Pat
     )
 
 
-def _at_path(model: str) -> Found | None:
+def _at_path(model: str) -> FoundModel | None:
     path = Path(model).expanduser()
     try:
         if model and path.is_file():
@@ -83,11 +83,11 @@ def _at_path(model: str) -> Found | None:
     return None
 
 
-def from_path(path: Path) -> Found:
+def from_path(path: Path) -> FoundModel:
     """A model that a person named by its file: whatever it is, and whatever its name looks like."""
     first = path.with_name(part_names(path.name)[0])
     parts = tuple(path.with_name(name) for name in part_names(path.name))
-    return Found(
+    return FoundModel(
         name=stem_of(path.name),
         aliases=(),
         source="folder",
@@ -98,7 +98,7 @@ def from_path(path: Path) -> Found:
     )
 
 
-def _shipped(path: Path) -> tuple[Found, ...]:
+def _shipped(path: Path) -> tuple[FoundModel, ...]:
     if not path.is_file():
         return ()
     demo = msgspec.structs.replace(from_path(path), name=DEMO, source="built-in")

@@ -35,7 +35,7 @@ _NAME_CHARS: Final = 200
 Layout = Literal["folder", "huggingface", "ollama"]
 
 
-class Place(msgspec.Struct, frozen=True):
+class ModelFolder(msgspec.Struct, frozen=True):
     """A folder where models may be, and how it is laid out."""
 
     source: Source
@@ -43,7 +43,7 @@ class Place(msgspec.Struct, frozen=True):
     layout: Layout = "folder"
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
+class FoundModel(msgspec.Struct, frozen=True, kw_only=True):
     """One model on disk."""
 
     name: str
@@ -71,7 +71,7 @@ class _Manifest(msgspec.Struct):
 
 def places(
     models_dir: Path, folders: Iterable[Path] = (), environ: Mapping[str, str] | None = None, user: Path | None = None
-) -> tuple[Place, ...]:
+) -> tuple[ModelFolder, ...]:
     """Where to look: the home's models, the folders that a person named, then what other programs keep.
 
     Args:
@@ -90,18 +90,18 @@ def places(
     hub = told("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") or (told("HF_HOME") or caches / "huggingface") / "hub"
     ollama = [told("OLLAMA_MODELS") or user / ".ollama/models", _OLLAMA_SERVICE]
     return (
-        Place("home", models_dir),
-        *(Place("folder", folder.expanduser()) for folder in folders),
-        Place("huggingface", hub, "huggingface"),
-        *(Place("ollama", folder, "ollama") for folder in ollama),
-        Place("lmstudio", user / ".lmstudio/models"),
-        Place("lmstudio", caches / "lm-studio/models"),
+        ModelFolder("home", models_dir),
+        *(ModelFolder("folder", folder.expanduser()) for folder in folders),
+        ModelFolder("huggingface", hub, "huggingface"),
+        *(ModelFolder("ollama", folder, "ollama") for folder in ollama),
+        ModelFolder("lmstudio", user / ".lmstudio/models"),
+        ModelFolder("lmstudio", caches / "lm-studio/models"),
     )
 
 
-def find(places: Iterable[Place]) -> tuple[Found, ...]:
+def find(places: Iterable[ModelFolder]) -> tuple[FoundModel, ...]:
     """Every model in these places, each once: the same file, or the same digest, under two names is one model."""
-    unique: dict[object, Found] = {}
+    unique: dict[object, FoundModel] = {}
     for place in places:
         for found in _in_place(place):
             if len(unique) >= MAX_MODELS:
@@ -117,7 +117,7 @@ def find(places: Iterable[Place]) -> tuple[Found, ...]:
     return tuple(_named(list({id(found): found for found in unique.values()}.values())))
 
 
-def _named(models: list[Found]) -> Iterator[Found]:
+def _named(models: list[FoundModel]) -> Iterator[FoundModel]:
     """Give every model a name of its own: the plain one to the first, longer ones to those after it."""
     taken: set[str] = set()
     for model in models:
@@ -127,7 +127,7 @@ def _named(models: list[Found]) -> Iterator[Found]:
         yield msgspec.structs.replace(model, name=name, aliases=tuple(each for each in names[:-2] if each != name))
 
 
-def _in_place(place: Place) -> Iterator[Found]:
+def _in_place(place: ModelFolder) -> Iterator[FoundModel]:
     match place.layout:
         case "folder":
             yield from _in_folder(place)
@@ -140,7 +140,7 @@ def _in_place(place: Place) -> Iterator[Found]:
 # -- folders -------------------------------------------------------------------------------------------------------
 
 
-def _in_folder(place: Place) -> Iterator[Found]:
+def _in_folder(place: ModelFolder) -> Iterator[FoundModel]:
     for path in _walk(place.folder):
         found = _from_file(path, place.source)
         if found is None:
@@ -157,7 +157,7 @@ def _in_folder(place: Place) -> Iterator[Found]:
         yield found
 
 
-def _from_file(path: Path, source: Source, aliases: tuple[str, ...] = ()) -> Found | None:
+def _from_file(path: Path, source: Source, aliases: tuple[str, ...] = ()) -> FoundModel | None:
     """The model that begins with this file; ``None`` for further parts, and for what is no chat model."""
     if not may_chat(path.name):
         return None
@@ -169,7 +169,7 @@ def _from_file(path: Path, source: Source, aliases: tuple[str, ...] = ()) -> Fou
         size = sum(each.stat().st_size for each in parts)
     except OSError:  # a part is missing: what there is can't be loaded
         return None
-    return Found(
+    return FoundModel(
         name=stem_of(path.name),
         aliases=aliases,
         source=source,
@@ -204,7 +204,7 @@ def _walk(folder: Path, suffix: str = SUFFIX) -> Iterator[Path]:
 # -- Hugging Face's cache: models--OWNER--NAME/snapshots/COMMIT/FILE → ../../blobs/DIGEST -----------------------------
 
 
-def _in_hub_cache(place: Place) -> Iterator[Found]:
+def _in_hub_cache(place: ModelFolder) -> Iterator[FoundModel]:
     try:
         repos = sorted(entry.name for entry in os.scandir(place.folder) if entry.name.startswith("models--"))
     except OSError:
@@ -246,7 +246,7 @@ def _small_text(path: Path) -> str:
 # -- Ollama: manifests/REGISTRY/NAMESPACE/MODEL/TAG, a JSON file that names blobs/sha256-DIGEST -----------------------
 
 
-def _in_ollama(place: Place) -> Iterator[Found]:
+def _in_ollama(place: ModelFolder) -> Iterator[FoundModel]:
     manifests = place.folder / "manifests"
     for path in _walk(manifests, suffix=""):
         blob = _ollama_blob(path, place.folder)
@@ -257,7 +257,7 @@ def _in_ollama(place: Place) -> Iterator[Found]:
             size = blob.stat().st_size
         except OSError:
             continue
-        yield Found(
+        yield FoundModel(
             name=name,
             aliases=(name.removesuffix(":latest"),) if name.endswith(":latest") else (),
             source=place.source,

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from node.models.ggml_types import FILE_TYPE_LABELS
-from node.models.gguf_file import MAX_KEPT_ITEMS, Contents, Value, read, whole_number
+from node.models.gguf_file import MAX_KEPT_ITEMS, GgufContents, Value, read, whole_number
 from node.models.model_error import TO_WHOLE_FILE, ModelError, printable
 from node.models.naming import part_names, part_of
 from node.models.recurrence import Recurrence, recurrence
@@ -96,7 +96,7 @@ def inspect(path: Path) -> GgufInfo:
         raise ModelError(f"{shown} is not a usable path.", fix="Check the path.") from error
 
 
-def _describe(files: tuple[Contents, ...], shown: str) -> GgufInfo:
+def _describe(files: tuple[GgufContents, ...], shown: str) -> GgufInfo:
     facts, array_lengths = files[0].facts, files[0].array_lengths
 
     def broken(why: str) -> ModelError:

@@ -37,7 +37,7 @@ Value = int | float | bool | str | tuple[int | float | bool, ...] | None
 """A value that was kept: None for arrays of text and for what is too long."""
 
 
-class Contents(msgspec.Struct, frozen=True):
+class GgufContents(msgspec.Struct, frozen=True):
     """What one file holds."""
 
     facts: dict[str, Value]
@@ -56,7 +56,7 @@ class TensorSums(msgspec.Struct):
     has_output: bool = False
 
 
-def read(path: Path, limits: HeaderLimits = DEFAULT_LIMITS) -> Contents:
+def read(path: Path, limits: HeaderLimits = DEFAULT_LIMITS) -> GgufContents:
     """Read the header of one file, and hold its tensors against the file's size.
 
     Args:
@@ -85,7 +85,7 @@ def whole_number(value: Value, missing: int = 0) -> int:
     return min(value, 1 << 40)
 
 
-def _read_header(header: HeaderWindow) -> Contents:
+def _read_header(header: HeaderWindow) -> GgufContents:
     if header.size < len(MAGIC) or header.take(4) != MAGIC:
         raise ModelError(f"{header.shown} is not a GGUF model file.", fix="Choose a file in GGUF format.")
     version = header.u32()
@@ -108,7 +108,7 @@ def _read_header(header: HeaderWindow) -> Contents:
     # The first part of a split model may hold facts only; a whole model never does.
     if not tensor_count and whole_number(facts.get("split.count")) < 2:
         raise header.broken("it claims 0 tensors")
-    return Contents(facts, array_lengths, tensors, header.size)
+    return GgufContents(facts, array_lengths, tensors, header.size)
 
 
 def _alignment(header: HeaderWindow, facts: dict[str, Value]) -> int:
@@ -116,7 +116,7 @@ def _alignment(header: HeaderWindow, facts: dict[str, Value]) -> int:
     if (
         not isinstance(alignment, int)
         or isinstance(alignment, bool)
-        or not 0 < alignment <= 1 << 20
+        or not 0 < alignment <= MAX_ALIGNMENT
         or alignment & (alignment - 1)
     ):
         raise header.broken("its alignment is not a power of two")

@@ -12,7 +12,7 @@ import msgspec
 from node.hardware.backend import installed_backend
 from node.models.catalog import lookup, models
 from node.models.digest import DigestCache
-from node.models.discovery import Found
+from node.models.discovery import FoundModel
 from node.models.fit import Device, assess, available_memory_bytes
 from node.models.gguf import GgufInfo, inspect
 from node.models.model_error import ModelError
@@ -25,7 +25,7 @@ MAX_TEXT: Final = 200
 _KNOWN_INFOS: Final = 256
 
 
-class Library:
+class ModelLibrary:
     """The models of one home.
 
     Args:
@@ -66,7 +66,7 @@ class Library:
         device = self.device()
         return tuple(self._view(found, device, history) for found in models(self.models_dir, self.folders))
 
-    def find(self, name: str) -> Found:
+    def find(self, name: str) -> FoundModel:
         """The model that a name means.
 
         Raises:
@@ -122,15 +122,15 @@ class Library:
         free_bytes = sum(gpu.free_bytes for gpu in gpus)
         return Device(f"{len(gpus)} GPUs together", free_bytes, is_gpu=True, parts=len(gpus))
 
-    def is_removable(self, found: Found) -> bool:
+    def is_removable(self, found: FoundModel) -> bool:
         """Whether a model is ours to delete: in the home, or in the cache that the hub's own library keeps."""
         inside = found.path.parent.resolve().is_relative_to(self.models_dir.resolve())
         return found.source == "huggingface" or (found.source == "home" and inside)
 
-    def _origin(self, found: Found) -> Origin | None:
+    def _origin(self, found: FoundModel) -> Origin | None:
         return origins_of(found.path.parent).get(found.path.name) if found.source == "home" else None
 
-    def _view(self, found: Found, device: Device, history: Sequence[BenchView]) -> ModelView:
+    def _view(self, found: FoundModel, device: Device, history: Sequence[BenchView]) -> ModelView:
         name = plain(found.name, MAX_TEXT)
         view = ModelView(
             name=name,
@@ -186,7 +186,7 @@ def free_gpus(devices: Iterable[DeviceView]) -> tuple[Device, ...]:
     )
 
 
-def _info(found: Found) -> GgufInfo:
+def _info(found: FoundModel) -> GgufInfo:
     """What the file says, read once as long as it stays the same.
 
     Raises:

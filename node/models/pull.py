@@ -148,7 +148,7 @@ def _base(file: HubFile) -> str:
     return file.path.rpartition("/")[2]
 
 
-def _check(chosen: Variant, listing: wire.Listing) -> None:
+def _check(chosen: Variant, listing: wire.RepoFiles) -> None:
     """The hub's own words are a stranger's: no path, size or digest of them is used before this."""
     if not _COMMIT.fullmatch(listing.commit):
         raise HubError("The hub names no commit of this repository.", fix="Try again later.")
@@ -190,7 +190,7 @@ class Speed:
         )
 
 
-def note_origin(folder: Path, files: tuple[HubFile, ...], listing: wire.Listing) -> None:
+def note_origin(folder: Path, files: tuple[HubFile, ...], listing: wire.RepoFiles) -> None:
     """Remember beside the files where they came from; without the note they work all the same."""
     origins = origins_of(folder)
     for file in files:

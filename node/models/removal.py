@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 
 from chain.errors import IdlewattError
-from node.models.discovery import Found
+from node.models.discovery import FoundModel
 from node.models.hub import client
-from node.models.library import Library
+from node.models.library import ModelLibrary
 from node.models.pull import ORIGIN_FILE, origins_of
 from node.values.text import plain
 
@@ -29,7 +29,7 @@ class RemovalError(IdlewattError):
     default_code = "not_removable"
 
 
-async def remove(library: Library, name: str, *, in_use: Callable[[Path], bool] = lambda _: False) -> int:
+async def remove(library: ModelLibrary, name: str, *, in_use: Callable[[Path], bool] = lambda _: False) -> int:
     """Delete a model of the home, or of the Hugging Face cache; returns the bytes freed.
 
     Args:
@@ -55,7 +55,7 @@ async def remove(library: Library, name: str, *, in_use: Callable[[Path], bool] 
     return await asyncio.to_thread(_delete, found, library.models_dir)
 
 
-def check_removable(library: Library, found: Found) -> None:
+def check_removable(library: ModelLibrary, found: FoundModel) -> None:
     """Refuse what is not ours to delete.
 
     Raises:
@@ -68,7 +68,7 @@ def check_removable(library: Library, found: Found) -> None:
         )
 
 
-def _delete(found: Found, models_dir: Path) -> int:
+def _delete(found: FoundModel, models_dir: Path) -> int:
     freed = 0
     try:
         for part in found.parts:

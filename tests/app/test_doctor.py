@@ -19,7 +19,7 @@ from app.doctor import (
 )
 from app.home import Home
 from node.hardware.rapl import ROOT_ONLY_FIX
-from node.hardware.reading import Reading
+from node.hardware.reading import DeviceReading
 from node.relay.server import RelayServer
 from node.values import Health
 
@@ -86,7 +86,7 @@ def test_the_hardware_says_what_tells_about_it_and_whether_power_is_measured(tmp
     ("is_locked", "health", "fix"), [(True, Health.WARN, ROOT_ONLY_FIX), (False, Health.OK, "cpu_w")]
 )
 def test_power_that_is_guessed_says_how_to_make_it_better(is_locked, health, fix):
-    cpu = Reading(device_id="cpu", name="Ryzen", kind="cpu", source="psutil")
+    cpu = DeviceReading(device_id="cpu", name="Ryzen", kind="cpu", source="psutil")
     item = check_device(cpu, is_locked=is_locked)
     assert (item.health, "its power is estimated" in item.detail) == (health, True)
     assert fix in item.fix

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from bench.engine_greedy import agreeing
-from bench.make_model import SPECIAL, Shape, make_model, text_of, vocabulary
+from bench.make_model import SPECIAL, ModelShape, make_model, text_of, vocabulary
 from node.models.gguf import inspect
 
 llama_cpp = pytest.importorskip("llama_cpp")
-TINY = Shape("tiny", width=64, layers=2, heads=4, kv_heads=2, hidden=128, vocabulary=1_200, context=256)
+TINY = ModelShape("tiny", width=64, layers=2, heads=4, kv_heads=2, hidden=128, vocabulary=1_200, context=256)
 
 
 def test_one_seed_gives_one_file_and_another_seed_another(tmp_path: Path):

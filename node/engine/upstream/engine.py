@@ -144,7 +144,6 @@ class UpstreamEngine:
             context_length=self._context(),
             slots=min(self._slots, info.slots or self._slots),
             vocabulary_size=0,
-            model_bytes=0,
             engine_build=" ".join(filter(None, ("upstream", info.dialect.name, info.version))),
             backend="upstream",
             tokens_per_s=self._speed.tokens_per_s,

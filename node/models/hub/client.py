@@ -31,26 +31,26 @@ _SETTINGS = {
 }
 
 
-async def search(text: str, limit: int = 20) -> wire.Found:
+async def search(text: str, limit: int = 20) -> wire.SearchResults:
     """GGUF repositories whose name holds ``text``, the most downloaded first.
 
     Raises:
         HubError: If the hub can't be reached, or refuses.
     """
-    answer = await _answer(wire.Search(text=text, limit=limit))
-    if not isinstance(answer, wire.Found):
+    answer = await _answer(wire.SearchRepos(text=text, limit=limit))
+    if not isinstance(answer, wire.SearchResults):
         raise _nonsense()
     return answer
 
 
-async def list_files(repo: str) -> wire.Listing:
+async def list_files(repo: str) -> wire.RepoFiles:
     """The GGUF files of a repository.
 
     Raises:
         HubError: If there is none such, it is gated, or the hub can't be reached.
     """
     answer = await _answer(wire.ListFiles(repo=repo))
-    if not isinstance(answer, wire.Listing):
+    if not isinstance(answer, wire.RepoFiles):
         raise _nonsense()
     return answer
 
@@ -88,13 +88,13 @@ async def fetching(request: wire.Fetch) -> AsyncIterator[AsyncIterator[wire.Tran
         yield steps()
 
 
-async def _answer(request: wire.Search | wire.ListFiles | wire.Forget) -> wire.Reply:
+async def _answer(request: wire.SearchRepos | wire.ListFiles | wire.Forget) -> wire.HubReply:
     async with _child(request, silence_s=ANSWER_S) as replies:
         return await anext(replies)
 
 
 @asynccontextmanager
-async def _child(request: wire.Request, *, silence_s: float) -> AsyncIterator[AsyncIterator[wire.Reply]]:
+async def _child(request: wire.HubRequest, *, silence_s: float) -> AsyncIterator[AsyncIterator[wire.HubReply]]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "node.models.hub.worker",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
@@ -121,8 +121,8 @@ async def _reap(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-async def _replies(lines: asyncio.StreamReader, silence_s: float) -> AsyncIterator[wire.Reply]:
-    decoder = msgspec.json.Decoder(wire.Reply)
+async def _replies(lines: asyncio.StreamReader, silence_s: float) -> AsyncIterator[wire.HubReply]:
+    decoder = msgspec.json.Decoder(wire.HubReply)
     while True:
         try:
             async with asyncio.timeout(silence_s):
@@ -136,7 +136,7 @@ async def _replies(lines: asyncio.StreamReader, silence_s: float) -> AsyncIterat
             ) from None
         except (msgspec.DecodeError, ValueError):
             raise _nonsense() from None
-        if isinstance(reply, wire.Failed):
+        if isinstance(reply, wire.HubFailure):
             raise HubError(reply.message, fix=reply.fix, peer_code=reply.code)
         yield reply
 

@@ -7,7 +7,7 @@ import msgspec
 from node.models.naming import HubFile
 
 
-class Search(msgspec.Struct, frozen=True, kw_only=True, tag="search"):
+class SearchRepos(msgspec.Struct, frozen=True, kw_only=True, tag="search"):
     """Find GGUF repositories."""
 
     text: str
@@ -36,7 +36,7 @@ class Forget(msgspec.Struct, frozen=True, kw_only=True, tag="forget"):
     cache: str
 
 
-Request = Search | ListFiles | Fetch | Forget
+HubRequest = SearchRepos | ListFiles | Fetch | Forget
 
 
 class HubModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,13 +57,13 @@ class HubModel(msgspec.Struct, frozen=True, kw_only=True):
     """Of that file."""
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True, tag="found"):
+class SearchResults(msgspec.Struct, frozen=True, kw_only=True, tag="found"):
     """The answer to a search."""
 
     models: tuple[HubModel, ...]
 
 
-class Listing(msgspec.Struct, frozen=True, kw_only=True, tag="listing"):
+class RepoFiles(msgspec.Struct, frozen=True, kw_only=True, tag="listing"):
     """The answer to a list."""
 
     repo: str
@@ -91,7 +91,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True, tag="fetched"):
     files: tuple[str, ...]
 
 
-class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
+class HubFailure(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     """It went wrong; what to tell a person."""
 
     code: str
@@ -105,4 +105,4 @@ class Forgotten(msgspec.Struct, frozen=True, kw_only=True, tag="forgotten"):
     freed_bytes: int
 
 
-Reply = Forgotten | Found | Listing | Transferred | Fetched | Failed
+HubReply = Forgotten | SearchResults | RepoFiles | Transferred | Fetched | HubFailure

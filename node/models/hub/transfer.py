@@ -27,7 +27,7 @@ PAUSE_S: Final = 1.0
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-class Answer(Protocol):
+class RangeResponse(Protocol):
     """What a server said to a ranged request."""
 
     start: int
@@ -38,7 +38,7 @@ class Answer(Protocol):
         ...
 
 
-Open = Callable[[str, int], AbstractContextManager[Answer]]
+OpenAt = Callable[[str, int], AbstractContextManager[RangeResponse]]
 """Asks for a file of the repository from an offset on; raises ``BrokenTransfer`` or ``HubError``."""
 
 
@@ -52,7 +52,7 @@ class BrokenTransferError(Exception):
 
 
 @dataclass(frozen=True)
-class Report:
+class ProgressReport:
     """Where the progress of one file goes."""
 
     arrived: Callable[[int, bool], None]
@@ -65,7 +65,7 @@ def partial_path(folder: Path, file: HubFile) -> Path:
     return folder / f"{file.path.rpartition('/')[2]}.{file.sha256[:16]}.part"
 
 
-def fetch_file(file: HubFile, folder: Path, open_at: Open, report: Report) -> Path:
+def fetch_file(file: HubFile, folder: Path, open_at: OpenAt, report: ProgressReport) -> Path:
     """Bring one file into ``folder``, whole and with the digest that the hub tells for it.
 
     Raises:
@@ -92,7 +92,7 @@ def fetch_file(file: HubFile, folder: Path, open_at: Open, report: Report) -> Pa
     return target
 
 
-def _resume(handle: BinaryIO, file: HubFile, open_at: Open, report: Report) -> str:
+def _resume(handle: BinaryIO, file: HubFile, open_at: OpenAt, report: ProgressReport) -> str:
     """Append what is missing; returns the SHA-256 of the whole."""
     have = handle.seek(0, os.SEEK_END)
     if have > file.size_bytes:

@@ -26,7 +26,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type:
 from chain.errors import IdlewattError
 from node.models.hub import messages as wire
 from node.models.hub.hub_error import TOKEN_FIX, HubError, disk_full
-from node.models.hub.transfer import BrokenTransferError, Report, fetch_file, partial_path
+from node.models.hub.transfer import BrokenTransferError, ProgressReport, fetch_file, partial_path
 from node.models.naming import HubFile, choose, is_gguf, may_chat, part_names, variants
 
 MAX_MEMORY_BYTES: Final = 2 << 30
@@ -49,7 +49,7 @@ class Output:
     def __init__(self) -> None:
         self._encoder = msgspec.json.Encoder()
 
-    def say(self, reply: wire.Reply) -> None:
+    def say(self, reply: wire.HubReply) -> None:
         """Write one reply; whoever should read it may be gone, and then so are we."""
         sys.stdout.buffer.write(self._encoder.encode(reply) + b"\n")
         sys.stdout.buffer.flush()
@@ -79,7 +79,7 @@ class _Hit(msgspec.Struct):
     siblings: list[_Sibling] = []
 
 
-def search(request: wire.Search) -> wire.Found:
+def search(request: wire.SearchRepos) -> wire.SearchResults:
     """GGUF repositories by downloads; the size of what a pull would choose is asked for each, several at once.
 
     Asked directly: the library's own search retries for half a minute where there is no network.
@@ -97,7 +97,7 @@ def search(request: wire.Search) -> wire.Found:
     hf_raise_for_status(response)
     hits = msgspec.json.decode(response.content, type=list[_Hit])[: request.limit]
     with ThreadPoolExecutor(_SEARCHERS) as pool:
-        return wire.Found(models=tuple(pool.map(_as_found, hits)))
+        return wire.SearchResults(models=tuple(pool.map(_as_found, hits)))
 
 
 def _as_found(hit: _Hit) -> wire.HubModel:
@@ -123,7 +123,7 @@ def _as_found(hit: _Hit) -> wire.HubModel:
     )
 
 
-def list_files(request: wire.ListFiles) -> wire.Listing:
+def list_files(request: wire.ListFiles) -> wire.RepoFiles:
     """The GGUF files of a repository with sizes and digests, all of one commit."""
     info = HfApi().model_info(request.repo, files_metadata=True, timeout=_LOOKING_S)
     files = []
@@ -136,7 +136,7 @@ def list_files(request: wire.ListFiles) -> wire.Listing:
             )
     card: Any = info.card_data
     licence = card.get("license") if card is not None else None
-    return wire.Listing(
+    return wire.RepoFiles(
         repo=request.repo,
         commit=str(info.sha or "")[:64],
         licence=licence[:80] if isinstance(licence, str) else "",
@@ -181,7 +181,7 @@ class Ranged:
         self.start = start
 
     def chunks(self) -> Iterator[bytes]:
-        """See ``Answer``."""
+        """See ``RangeResponse``."""
         try:
             yield from self._response.iter_bytes()
         except httpx2.HTTPError as error:
@@ -242,7 +242,7 @@ def fetch(request: wire.Fetch, output: Output) -> wire.Fetched:
     paths = []
     for file in request.files:
         progress.begin(file)
-        paths.append(str(fetch_file(file, folder, open_at, Report(progress.arrived, progress.checking))))
+        paths.append(str(fetch_file(file, folder, open_at, ProgressReport(progress.arrived, progress.checking))))
         progress.end(file)
     return wire.Fetched(files=tuple(paths))
 
@@ -331,7 +331,7 @@ def _kind(error: BaseException) -> str:
     return type(error).__name__.removesuffix("Error")
 
 
-def explain(error: BaseException, repo: str) -> wire.Failed:
+def explain(error: BaseException, repo: str) -> wire.HubFailure:
     """Any failure as what to tell a person."""
     match error:
         case HubError():
@@ -352,7 +352,7 @@ def explain(error: BaseException, repo: str) -> wire.Failed:
             told = HubError(f"The disk refuses: {error.strerror or _kind(error)}.", fix="Check the models folder.")
         case _:
             told = HubError(f"The hub's answer can't be understood ({_kind(error)}).", fix="Try again later.")
-    return wire.Failed(code=told.code, message=told.message, fix=told.fix)
+    return wire.HubFailure(code=told.code, message=told.message, fix=told.fix)
 
 
 def _end_with_parent() -> None:
@@ -363,13 +363,13 @@ def _end_with_parent() -> None:
 def main() -> None:
     """Do what the first line asks for."""
     resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]))
-    request = msgspec.json.decode(sys.stdin.buffer.readline(), type=wire.Request)
+    request = msgspec.json.decode(sys.stdin.buffer.readline(), type=wire.HubRequest)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     output = Output()
     repo = request.repo if isinstance(request, wire.ListFiles | wire.Fetch) else ""
     try:
         match request:
-            case wire.Search():
+            case wire.SearchRepos():
                 output.say(search(request))
             case wire.ListFiles():
                 output.say(list_files(request))

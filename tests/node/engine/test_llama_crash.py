@@ -14,7 +14,7 @@ import pytest
 
 from node.engine import frames as wire
 from node.engine.llama import LlamaEngine
-from node.engine.loading import Machine
+from node.engine.loading import HostMachine
 from node.engine.process import open_log
 from node.engine.protocol import EngineError, LoadError
 from node.engine.state import EngineState
@@ -170,7 +170,7 @@ async def test_a_file_that_is_no_whole_model_is_refused_without_a_worker(
 
 
 async def test_a_model_bigger_than_memory_is_refused_in_one_line(make_engine: Make, tiny_model: Path):
-    machine = Machine(available_memory_bytes=lambda: 1 << 20)
+    machine = HostMachine(available_memory_bytes=lambda: 1 << 20)
     error = await fail_of(make_engine(tiny_model, machine=machine).start())
     assert error.code == "model_too_big"
     assert "are free" in error.message

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from node.engine.llama import LlamaEngine
-from node.engine.loading import Machine
+from node.engine.loading import HostMachine
 from node.engine.protocol import EngineError, LoadError
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.tiny import vocabulary, write_tiny
@@ -125,7 +125,7 @@ async def test_a_template_that_reaches_out_fails_its_request_and_the_worker_goes
 
 
 async def test_a_context_that_memory_can_not_hold_is_refused_by_the_worker_too(make_engine: Make, tmp_path: Path):
-    machine = Machine(available_memory_bytes=lambda: 1 << 60)
+    machine = HostMachine(available_memory_bytes=lambda: 1 << 60)
     model = write_shape(tmp_path / "long.gguf", Shape(layers=16, context=1 << 30))
     error = await fails_to_start(make_engine(model, slots=1, context_length=1 << 28, machine=machine))
     assert error.code == "model_too_big"

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 
 from node.engine.llama import LlamaEngine
-from node.engine.loading import THIS_MACHINE, Machine, Prepared, prepare, swap_limit
-from node.engine.options import KV_TYPES, MAX_GPUS, MAX_SLOTS, EngineOptions, StreamLimits, parse_tensor_split
+from node.engine.loading import THIS_MACHINE, HostMachine, Prepared, prepare, swap_limit
+from node.engine.options import MAX_GPUS, MAX_SLOTS, EngineOptions, KvType, StreamLimits, parse_tensor_split
 from node.engine.protocol import EngineError
 from node.engine.worker.cache import EVICT_AFTER_TOKENS
 from node.models.model_error import ModelError
@@ -55,7 +56,7 @@ def test_a_tensor_split_is_read_from_text():
 
 
 def test_a_quantized_cache_is_smaller_and_needs_flash_attention():
-    shares = [EngineOptions(kv_type=kind).kv_share for kind in KV_TYPES]
+    shares = [EngineOptions(kv_type=kind).kv_share for kind in get_args(KvType)]
     assert shares == sorted(shares, reverse=True)
     assert shares[0] == 1.0
     assert not EngineOptions().uses_flash_attention(on_gpu=False)
@@ -64,7 +65,7 @@ def test_a_quantized_cache_is_smaller_and_needs_flash_attention():
     assert not EngineOptions(flash_attention=False).uses_flash_attention(on_gpu=True)
 
 
-def prepared(path: Path, machine: Machine = THIS_MACHINE, **options: object) -> Prepared:
+def prepared(path: Path, machine: HostMachine = THIS_MACHINE, **options: object) -> Prepared:
     return prepare(path, EngineOptions(slots=2, threads=1, **options), StreamLimits(), machine=machine)
 
 
@@ -92,7 +93,7 @@ def test_kept_conversations_take_no_more_than_the_cache_and_a_quarter_of_what_is
 def test_without_memory_for_them_kept_conversations_stay_in_the_cache(tiny_model: Path):
     roomy = prepared(tiny_model).load
     assert (roomy.swap_bytes > 0, roomy.evict_after_tokens) == (True, 0)
-    assert prepared(tiny_model, Machine(swap_share=0.0)).load.evict_after_tokens == EVICT_AFTER_TOKENS
+    assert prepared(tiny_model, HostMachine(swap_share=0.0)).load.evict_after_tokens == EVICT_AFTER_TOKENS
 
 
 @pytest.mark.parametrize("kind", ["q8_0", "q4_0"])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from node.engine.llama import LlamaEngine
-from node.engine.loading import Machine
+from node.engine.loading import HostMachine
 from node.engine.protocol import GenerateRequest
 from node.models.fit import plan
 from node.models.gguf import inspect
@@ -83,7 +83,7 @@ async def test_more_than_the_cache_holds_at_once_is_answered_in_full(make_engine
     async with make_engine(tiny_model, slots=1, context_length=256) as engine:
         alone = [(await answer(engine, ask(question, max_tokens=100)))[0] for question in questions]
 
-    machine = Machine(available_memory_bytes=lambda: least_memory_bytes(tiny_model, slots=6, context_length=256))
+    machine = HostMachine(available_memory_bytes=lambda: least_memory_bytes(tiny_model, slots=6, context_length=256))
     async with make_engine(tiny_model, slots=6, context_length=256, machine=machine) as engine:
         assert engine.prepared.fit.cache_tokens == 256, "one request's context is all the cache there is"
         async with asyncio.TaskGroup() as group:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.engine.llama import LlamaEngine
-from node.engine.loading import Machine
+from node.engine.loading import HostMachine
 from node.engine.threads import Threads
 from node.engine.tuning import TuningCache, candidates, tuning_key
 from node.engine.worker.measure import CLEARLY_FASTER, clearly_fastest
@@ -69,7 +69,7 @@ def test_the_key_is_the_models_shape_and_not_its_values(tmp_path: Path):
 
 
 async def test_threads_are_measured_once_for_a_model(make_engine: Make, tiny_model: Path, tmp_path: Path):
-    machine = Machine(thread_candidates=lambda _weights: (1, 2))
+    machine = HostMachine(thread_candidates=lambda _weights: (1, 2))
     path = tmp_path / "threads.json"
     for measured in (True, False):
         async with make_engine(tiny_model, threads=None, tuning=TuningCache(path), machine=machine) as engine:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from node.hardware.energy import (
     INPUT_SHARE,
-    Own,
-    PowerGuess,
+    OwnCpuUse,
+    PowerEstimate,
     expected_token_energy,
     guess,
     measured_j,
@@ -20,13 +20,13 @@ from node.hardware.energy import (
     spent,
     token_energy,
 )
-from node.hardware.ledger import Ledger
-from node.hardware.reading import Reading
+from node.hardware.energy_ledger import EnergyLedger
+from node.hardware.reading import DeviceReading
 from node.hardware.sampler import HardwareSample
 
-GPU = Reading(device_id="nvml:0", name="GPU", kind="gpu", source="nvml")
-CPU = Reading(device_id="cpu", name="CPU", kind="cpu", source="psutil")
-POWER = PowerGuess(10.0, 110.0)
+GPU = DeviceReading(device_id="nvml:0", name="GPU", kind="gpu", source="nvml")
+CPU = DeviceReading(device_id="cpu", name="CPU", kind="cpu", source="psutil")
+POWER = PowerEstimate(10.0, 110.0)
 
 
 def reading(base=GPU, **changes):
@@ -34,7 +34,7 @@ def reading(base=GPU, **changes):
 
 
 def took(before, after, seconds=2.0, own=None, baseline_w=None):
-    return spent(before, after, seconds, own=own or Own(), baseline_w=baseline_w, power=POWER)
+    return spent(before, after, seconds, own=own or OwnCpuUse(), baseline_w=baseline_w, power=POWER)
 
 
 def test_a_counter_wins_over_watts_and_the_baseline_is_taken_off():
@@ -54,7 +54,7 @@ def test_a_counter_that_began_again_or_leaps_is_not_believed():
 
 
 def test_where_nothing_measures_the_engines_own_processor_time_is_the_estimate():
-    found = took(reading(CPU), reading(CPU, utilization_percent=100.0), own=Own(cpu_s=4.0, busy_s=8.0, cores=4))
+    found = took(reading(CPU), reading(CPU, utilization_percent=100.0), own=OwnCpuUse(cpu_s=4.0, busy_s=8.0, cores=4))
     assert found.is_estimate
     assert (found.total_j, found.marginal_j) == (220.0, 100.0)
 
@@ -66,8 +66,8 @@ def test_a_gpu_that_tells_nothing_at_all_is_not_guessed_at():
 
 def test_a_measured_processor_is_billed_by_the_engines_part_of_it():
     before, after = reading(CPU, energy_j=0.0), reading(CPU, energy_j=100.0)
-    assert took(before, after, own=Own(cpu_s=1.0, busy_s=4.0), baseline_w=10.0).marginal_j == 20.0
-    assert took(before, after, own=Own(), baseline_w=10.0).marginal_j == 0.0
+    assert took(before, after, own=OwnCpuUse(cpu_s=1.0, busy_s=4.0), baseline_w=10.0).marginal_j == 20.0
+    assert took(before, after, own=OwnCpuUse(), baseline_w=10.0).marginal_j == 0.0
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, 31.0])
@@ -76,7 +76,7 @@ def test_nothing_is_said_of_a_machine_that_slept(seconds):
 
 
 readings = st.builds(
-    lambda kind, power, energy, use: Reading(
+    lambda kind, power, energy, use: DeviceReading(
         device_id="d", name="d", kind=kind, source="s", power_w=power, energy_j=energy, utilization_percent=use
     ),
     st.sampled_from(["gpu", "cpu"]),
@@ -90,7 +90,7 @@ readings = st.builds(
 @settings(max_examples=150, deadline=None)
 def test_the_jobs_never_cause_more_than_was_taken_nor_less_than_nothing(before, after, seconds, own, busy, baseline):
     after = msgspec.structs.replace(after, kind=before.kind)
-    found = took(before, after, seconds, Own(cpu_s=own, busy_s=busy, cores=4), baseline)
+    found = took(before, after, seconds, OwnCpuUse(cpu_s=own, busy_s=busy, cores=4), baseline)
     if found is not None:
         assert 0 <= found.marginal_j <= found.total_j
         assert found.is_estimate is (measured_j(before, after, seconds) is None)
@@ -117,10 +117,10 @@ def test_a_baseline_falls_at_once_and_rises_slowly():
 
 
 def test_a_guess_takes_what_a_person_said_then_the_limit_then_the_rule():
-    assert guess(CPU, 8) == PowerGuess(pytest.approx(10.5), 70.0)
+    assert guess(CPU, 8) == PowerEstimate(pytest.approx(10.5), 70.0)
     assert guess(CPU, 8, cpu_w=125.0).max_w == 125.0
     assert guess(CPU, 512).max_w == 350.0
-    assert guess(reading(max_power_w=320.0), 8) == PowerGuess(32.0, 320.0)
+    assert guess(reading(max_power_w=320.0), 8) == PowerEstimate(32.0, 320.0)
     assert guess(reading(max_power_w=320.0), 8, gpu_w=200.0).max_w == 200.0
     assert guess(GPU, 8).max_w == 150.0
 
@@ -133,13 +133,13 @@ def sample(at_s, power_w):
 
 
 def test_a_job_is_billed_what_the_gpu_took_above_idling_while_it_ran():
-    ledger = Ledger()
-    ledger.look(sample(0.0, 20.0), Own(), 300_000_000)
-    ledger.look(sample(2.0, 20.0), Own(), 300_000_000)  # idle: 20 W is the baseline
+    ledger = EnergyLedger()
+    ledger.look(sample(0.0, 20.0), OwnCpuUse(), 300_000_000)
+    ledger.look(sample(2.0, 20.0), OwnCpuUse(), 300_000_000)  # idle: 20 W is the baseline
     ledger.begin("a", 2.0)
-    assert ledger.look(sample(4.0, 220.0), Own(), 300_000_000) == {}
+    assert ledger.look(sample(4.0, 220.0), OwnCpuUse(), 300_000_000) == {}
     ledger.end("a", 5.0)
-    (bill,) = ledger.look(sample(6.0, 220.0), Own(), 300_000_000)["a"]
+    (bill,) = ledger.look(sample(6.0, 220.0), OwnCpuUse(), 300_000_000)["a"]
     # (20+220)/2*2 - 40 = 200 J, then 440 - 40 = 400 J.
     assert (bill.device, bill.energy_mj, bill.is_estimate) == ("GPU", 600_000, False)
     assert bill.cost_nano == 50_000  # 600 J = 1/6000 kWh at 0.30
@@ -147,27 +147,27 @@ def test_a_job_is_billed_what_the_gpu_took_above_idling_while_it_ran():
 
 
 def test_jobs_beside_each_other_share_by_the_time_they_ran():
-    ledger = Ledger()
+    ledger = EnergyLedger()
     for at_s in (0.0, 2.0):
-        ledger.look(sample(at_s, 0.0), Own(), 1)
+        ledger.look(sample(at_s, 0.0), OwnCpuUse(), 1)
     ledger.begin("long", 2.0)
     ledger.begin("short", 3.5)
     ledger.end("long", 4.0)
     ledger.end("short", 4.0)
-    done = ledger.look(HardwareSample(at_s=4.0, devices=(reading(power_w=100.0),)), Own(), 1)
+    done = ledger.look(HardwareSample(at_s=4.0, devices=(reading(power_w=100.0),)), OwnCpuUse(), 1)
     assert (done["long"][0].energy_mj, done["short"][0].energy_mj) == (80_000, 20_000)
 
 
 def test_a_job_shorter_than_a_look_is_billed_all_the_same():
-    ledger = Ledger()
+    ledger = EnergyLedger()
     for at_s in (0.0, 2.0):
-        ledger.look(sample(at_s, 10.0), Own(), 1)
+        ledger.look(sample(at_s, 10.0), OwnCpuUse(), 1)
     ledger.begin("blink", 2.5)
     ledger.begin("blink", 2.9)
     ledger.end("blink", 2.6)
     ledger.end("blink", 3.9)
     ledger.end("unknown", 3.9)
-    assert ledger.look(sample(4.0, 30.0), Own(), 1)["blink"][0].energy_mj == 20_000
+    assert ledger.look(sample(4.0, 30.0), OwnCpuUse(), 1)["blink"][0].energy_mj == 20_000
 
 
 @given(
@@ -176,7 +176,7 @@ def test_a_job_shorter_than_a_look_is_billed_all_the_same():
 )
 @settings(max_examples=60, deadline=None)
 def test_what_the_jobs_are_billed_adds_up_to_what_was_marginal(jobs, watts):
-    ledger = Ledger()
+    ledger = EnergyLedger()
     events = sorted(
         [(began, 0, "begin", n) for n, (began, _) in enumerate(jobs)]
         + [(began + lasted, 1, "end", n) for n, (began, lasted) in enumerate(jobs)]
@@ -188,7 +188,7 @@ def test_what_the_jobs_are_billed_adds_up_to_what_was_marginal(jobs, watts):
             moment, _, what, n = events.pop(0)
             getattr(ledger, what)(str(n), moment)
         had_jobs = any(min(began + lasted, now_s) > max(began, now_s - 2.0) for began, lasted in jobs if step)
-        done = ledger.look(sample(now_s, power_w), Own(), 1)
+        done = ledger.look(sample(now_s, power_w), OwnCpuUse(), 1)
         if had_jobs:
             caused += sum(millijoules(one.marginal_j) for one in ledger.last)
         billed += sum(bill.energy_mj for shares in done.values() for bill in shares)
@@ -226,7 +226,7 @@ def test_a_token_never_takes_less_than_nothing(jobs):
 
 
 def test_before_any_job_full_power_at_the_speed_of_one_request_is_expected():
-    found = expected_token_energy({"gpu": PowerGuess(30.0, 330.0), "cpu": PowerGuess(5.0, 5.0)}, 100.0)
+    found = expected_token_energy({"gpu": PowerEstimate(30.0, 330.0), "cpu": PowerEstimate(5.0, 5.0)}, 100.0)
     assert (found.output_j, found.input_j, found.is_estimate) == (3.0, 0.75, True)
     assert expected_token_energy({}, 100.0) is None
     assert expected_token_energy({"gpu": POWER}, 0.0) is None

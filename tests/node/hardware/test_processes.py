@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from node.hardware.processes import ALL_NAMES_LOOKS, Names, ProcessProbe, family, name_of
+from node.hardware.processes import ALL_NAMES_LOOKS, ProcessNames, ProcessProbe, family, name_of
 from tests.patience import PATIENCE_S
 
 BURN = """
@@ -81,7 +81,7 @@ def test_a_program_is_found_by_name_without_case_unless_it_is_ours(start, tmp_pa
     game.symlink_to("/bin/sleep")
     process = start(str(game), "30")
     try:
-        names = Names()
+        names = ProcessNames()
         for _ in range(2 * ALL_NAMES_LOOKS):
             assert names.running(frozenset({"blender", "steam"}), frozenset()) == ("blender",)
         assert names.running(frozenset({"blender"}), frozenset({process.pid})) == ()
@@ -102,7 +102,7 @@ def test_a_program_that_takes_another_name_is_seen_soon(start, tmp_path):
     (tmp_path / "idlewattgame").symlink_to("/bin/sleep")
     # A shell that becomes the game, in the same process, once it is told to.
     process = start("/bin/sh", "-c", f"read line; exec {tmp_path}/idlewattgame 30")
-    names, wanted = Names(), frozenset({"idlewattgame"})
+    names, wanted = ProcessNames(), frozenset({"idlewattgame"})
     try:
         for _ in range(5):
             assert names.running(wanted, frozenset()) == ()

@@ -17,7 +17,7 @@ from node.hardware.drm import DrmSource
 from node.hardware.host import AppleSource, CpuSource, cpu_temperature_c
 from node.hardware.nvidia import NvidiaSource
 from node.hardware.rapl import Rapl, risen
-from node.hardware.reading import GpuUser, Reading
+from node.hardware.reading import DeviceReading, GpuUser
 from node.hardware.sampler import HardwareSampler, default_sources
 
 
@@ -46,7 +46,7 @@ AMD = {
 def test_an_amd_gpu_is_read_from_sysfs_and_other_cards_are_left_alone(tmp_path):
     (gpu,) = DrmSource(tree(tmp_path, AMD)).read()
 
-    assert gpu == Reading(
+    assert gpu == DeviceReading(
         device_id="drm:card1",
         name="AMD GPU 744c",
         kind="gpu",

@@ -10,9 +10,9 @@ import pytest
 
 from chain.errors import UsageError
 from node.hardware.availability import MachineActivity
-from node.hardware.energy import Own
-from node.hardware.processes import ProcessFacts
-from node.hardware.reading import GpuUser, Reading
+from node.hardware.energy import OwnCpuUse
+from node.hardware.processes import ProcessUse
+from node.hardware.reading import DeviceReading, GpuUser
 from node.hardware.rules import AvailabilityRules, EnergyRules
 from node.hardware.sampler import HardwareSample, HardwareSampler
 from node.machine.availability import AvailabilityMonitor, activity_of, watched_programs
@@ -26,8 +26,8 @@ from tests.node.conftest import PASSPHRASE, RunNode
 from tests.node.helpers import ask, turn, until
 
 PAID = EnergyRules(price_per_kwh=Decimal("0.30"))
-GPU = Reading(device_id="nvml:0", name="RTX", kind="gpu", source="nvml", power_w=20.0, temperature_c=40.0)
-CPU = Reading(device_id="cpu", name="Ryzen", kind="cpu", source="psutil", temperature_c=70.0)
+GPU = DeviceReading(device_id="nvml:0", name="RTX", kind="gpu", source="nvml", power_w=20.0, temperature_c=40.0)
+CPU = DeviceReading(device_id="cpu", name="Ryzen", kind="cpu", source="psutil", temperature_c=70.0)
 
 
 async def test_a_job_is_billed_its_power_and_the_node_says_what_was_left(run_node: RunNode, relay, devnet):
@@ -162,9 +162,9 @@ def test_the_basis_tells_what_measures_from_what_is_estimated():
 # AvailabilityPolicy
 
 
-def processes(**changes) -> ProcessFacts:
-    values = {"own": Own(), "own_pids": frozenset({1}), "foreign_cpu_percent": 12.0, "wanted_by": ("steam",)}
-    return ProcessFacts(**(values | changes))
+def processes(**changes) -> ProcessUse:
+    values = {"own": OwnCpuUse(), "own_pids": frozenset({1}), "foreign_cpu_percent": 12.0, "wanted_by": ("steam",)}
+    return ProcessUse(**(values | changes))
 
 
 def with_users(*users: GpuUser, use: float = 90.0) -> HardwareSample:

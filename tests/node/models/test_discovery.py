@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chain.errors import UsageError
 from node.models.catalog import available, lookup, resolve
-from node.models.discovery import MAX_MANIFEST_BYTES, Found, Place, find, places
+from node.models.discovery import MAX_MANIFEST_BYTES, FoundModel, ModelFolder, find, places
 from node.models.naming import (
     ChoiceError,
     HubFile,
@@ -65,7 +65,7 @@ def ollama(root: Path, name: str, content: bytes = GGUF, digest: str | None = No
     return put(root / "manifests" / name, json.dumps({"schemaVersion": 2, "layers": layers}).encode())
 
 
-def names(found: tuple[Found, ...]) -> dict[str, str]:
+def names(found: tuple[FoundModel, ...]) -> dict[str, str]:
     return {each.name: each.source for each in found}
 
 
@@ -98,15 +98,17 @@ def test_their_own_variables_move_their_folders(tmp_path: Path):
     folders = {(place.source, str(place.folder)) for place in places(tmp_path, environ=environ)}
     assert {("huggingface", "/hf/hub"), ("ollama", "/ol"), ("lmstudio", "/xdg/lm-studio/models")} <= folders
     hub = places(tmp_path, environ={"XDG_CACHE_HOME": "/xdg"})
-    assert Place("huggingface", Path("/xdg/huggingface/hub"), "huggingface") in hub
-    assert Place("huggingface", Path("/cache"), "huggingface") in places(tmp_path, environ={"HF_HUB_CACHE": "/cache"})
+    assert ModelFolder("huggingface", Path("/xdg/huggingface/hub"), "huggingface") in hub
+    assert ModelFolder("huggingface", Path("/cache"), "huggingface") in places(
+        tmp_path, environ={"HF_HUB_CACHE": "/cache"}
+    )
 
 
 def test_a_split_model_is_one_and_an_unfinished_one_none(tmp_path: Path):
     for number in (1, 2, 3):
         put(tmp_path / f"big-Q4_K_M-{number:05d}-of-00003.gguf", GGUF * number)
     put(tmp_path / "half-00001-of-00002.gguf")
-    (big,) = find([Place("home", tmp_path)])
+    (big,) = find([ModelFolder("home", tmp_path)])
     assert (big.name, len(big.parts), big.size_bytes) == ("big-Q4_K_M", 3, 6 * len(GGUF))
     assert big.path.name == "big-Q4_K_M-00001-of-00003.gguf"
 
@@ -114,7 +116,7 @@ def test_a_split_model_is_one_and_an_unfinished_one_none(tmp_path: Path):
 def test_projectors_adapters_and_importance_matrices_are_no_chat_models(tmp_path: Path):
     for name in ("mmproj-model-f16.gguf", "x.mmproj.gguf", "my-lora.gguf", "imatrix.gguf", "notes.txt", ".hidden.gguf"):
         put(tmp_path / name)
-    assert find([Place("home", tmp_path)]) == ()
+    assert find([ModelFolder("home", tmp_path)]) == ()
     assert may_chat("lorax-7b.gguf")
 
 
@@ -126,8 +128,8 @@ def test_one_file_under_several_names_is_one_model(tmp_path: Path, user: Path):
     cached(user / "hub", "o/r", "same-Q4_0.gguf", GGUF * 2, commit="c2")
     ollama(user / "ol", "registry.ollama.ai/library/same/latest", GGUF * 2)
     found = find(
-        [Place("home", tmp_path / "models"), Place("huggingface", user / "hub", "huggingface"),
-         Place("ollama", user / "ol", "ollama")]
+        [ModelFolder("home", tmp_path / "models"), ModelFolder("huggingface", user / "hub", "huggingface"),
+         ModelFolder("ollama", user / "ol", "ollama")]
     )  # fmt: skip
     assert names(found) == {"a": "home", "same-Q4_0": "huggingface"}
 
@@ -135,14 +137,14 @@ def test_one_file_under_several_names_is_one_model(tmp_path: Path, user: Path):
 def test_two_models_of_one_name_can_both_be_named(tmp_path: Path):
     put(tmp_path / "one" / "same.gguf", GGUF)
     put(tmp_path / "two" / "same.gguf", GGUF * 2)
-    first, second = find([Place("home", tmp_path / "one"), Place("lmstudio", tmp_path / "two")])
+    first, second = find([ModelFolder("home", tmp_path / "one"), ModelFolder("lmstudio", tmp_path / "two")])
     assert (first.name, second.name) == ("same", "same (lmstudio)")
 
 
 def test_the_snapshot_that_main_names_comes_first(tmp_path: Path):
     cached(tmp_path, "o/r", "m-Q4_0.gguf", GGUF, commit="aaa")
     newer = cached(tmp_path, "o/r", "m-Q4_0.gguf", GGUF * 2, commit="bbb")
-    found = find([Place("huggingface", tmp_path, "huggingface")])
+    found = find([ModelFolder("huggingface", tmp_path, "huggingface")])
     assert found[0].path == newer
 
 
@@ -159,7 +161,7 @@ def test_the_snapshot_that_main_names_comes_first(tmp_path: Path):
 )
 def test_a_manifest_can_only_name_a_blob_that_is_there(tmp_path: Path, digest: str):
     ollama(tmp_path, "registry.ollama.ai/library/evil/latest", digest=digest or "x")
-    assert find([Place("ollama", tmp_path, "ollama")]) == ()
+    assert find([ModelFolder("ollama", tmp_path, "ollama")]) == ()
 
 
 def test_broken_manifests_and_blobs_that_are_no_gguf_are_left_out(tmp_path: Path):
@@ -171,7 +173,7 @@ def test_broken_manifests_and_blobs_that_are_no_gguf_are_left_out(tmp_path: Path
     (tmp_path / "manifests/r/n/m/f").symlink_to("/etc/passwd")
     os.mkfifo(tmp_path / "manifests/r/n/m/g")
     good = ollama(tmp_path, "hf.co/some/Model-GGUF/Q4_K_M")
-    (found,) = find([Place("ollama", tmp_path, "ollama")])
+    (found,) = find([ModelFolder("ollama", tmp_path, "ollama")])
     assert (found.name, found.quantization) == ("hf.co/some/Model-GGUF:Q4_K_M", "Q4_K_M")
     good.unlink()
 
@@ -182,12 +184,12 @@ def test_links_in_a_circle_and_folders_that_cannot_be_read_are_harmless(tmp_path
     (tmp_path / "gone.gguf").symlink_to(tmp_path / "nowhere")
     put(tmp_path / "real.gguf")
     os.mkfifo(tmp_path / "pipe.gguf")
-    assert names(find([Place("home", tmp_path), Place("folder", tmp_path / "missing")])) == {"real": "home"}
+    assert names(find([ModelFolder("home", tmp_path), ModelFolder("folder", tmp_path / "missing")])) == {"real": "home"}
 
 
 def test_a_folder_that_is_too_deep_is_not_followed(tmp_path: Path):
     put(tmp_path.joinpath(*["d"] * 30) / "deep.gguf")
-    assert find([Place("home", tmp_path)]) == ()
+    assert find([ModelFolder("home", tmp_path)]) == ()
 
 
 def test_a_path_still_names_a_file_that_no_place_holds(tmp_path: Path):

@@ -12,7 +12,7 @@ from node.models.digest import DigestCache, sha256_file
 from node.models.fit import Device, assess
 from node.models.gguf import GgufInfo, inspect
 from node.models.hub.hub_error import HubError
-from node.models.library import Library
+from node.models.library import ModelLibrary
 from node.models.model_error import ModelError
 from node.models.pull import ORIGIN_FILE, Origin
 from node.models.removal import RemovalError, remove
@@ -53,7 +53,7 @@ def measured(sha256: str, speed: float, *, model: str = "m", at_ms: int = 1) -> 
 
 
 def test_the_list_says_of_each_model_how_it_fits_or_why_it_cannot_be_used(models: Path):
-    views = {view.name: view for view in Library(models).list([measured("x", 12.5, model="tiny-Q4_K_M")])}
+    views = {view.name: view for view in ModelLibrary(models).list([measured("x", 12.5, model="tiny-Q4_K_M")])}
     tiny, broken, demo = views["tiny-Q4_K_M"], views["broken"], views["demo"]
     assert (tiny.source, tiny.quantization, tiny.architecture, tiny.fits) == ("home", "Q4_K_M", "llama", True)
     assert tiny.fit == "fits with 512 context and 4 slots"
@@ -64,7 +64,7 @@ def test_the_list_says_of_each_model_how_it_fits_or_why_it_cannot_be_used(models
 
 
 def test_inspecting_tells_everything_with_the_digest_and_the_origin(models: Path):
-    library = Library(models)
+    library = ModelLibrary(models)
     detail = library.inspect("owner/repo:Q4_K_M", [measured(sha256_file(models / "owner/repo/tiny-Q4_K_M.gguf"), 9.0)])
     assert (detail.origin, detail.licence, detail.tokenizer, detail.has_template) == ("owner/repo", "mit", "gpt2", True)
     assert detail.sha256 == sha256_file(models / "owner/repo/tiny-Q4_K_M.gguf")
@@ -79,35 +79,35 @@ def test_inspecting_tells_everything_with_the_digest_and_the_origin(models: Path
 
 def test_a_gpu_is_where_a_model_goes_if_llama_cpp_computes_on_one(models: Path):
     gpus = (Device("small", 1 << 20, is_gpu=True), Device("large", 8 << 30, is_gpu=True))
-    assert Library(models, gpus=lambda: gpus, backend=lambda: "cpu").fit("tiny-Q4_K_M").device == "memory"
-    library = Library(models, gpus=lambda: gpus, backend=lambda: "cuda")
-    alone = Library(models, gpus=lambda: gpus, backend=lambda: "cuda", is_split=False).fit("tiny-Q4_K_M")
+    assert ModelLibrary(models, gpus=lambda: gpus, backend=lambda: "cpu").fit("tiny-Q4_K_M").device == "memory"
+    library = ModelLibrary(models, gpus=lambda: gpus, backend=lambda: "cuda")
+    alone = ModelLibrary(models, gpus=lambda: gpus, backend=lambda: "cuda", is_split=False).fit("tiny-Q4_K_M")
     assert (alone.device, alone.available_bytes) == ("large", 8 << 30)
     together = library.fit("tiny-Q4_K_M")
     assert (together.device, together.available_bytes) == ("2 GPUs together", (8 << 30) + (1 << 20))
     assert together.work_bytes > 2 * alone.work_bytes, "each has its own work space"
-    switched_off = Library(models, gpus=lambda: gpus, backend=lambda: "cuda", gpu_layers=0)
+    switched_off = ModelLibrary(models, gpus=lambda: gpus, backend=lambda: "cuda", gpu_layers=0)
     assert switched_off.fit("tiny-Q4_K_M").device == "memory"
 
 
 async def test_deleting_what_was_pulled_frees_its_bytes_and_leaves_no_empty_folder(models: Path):
     size = (models / "owner/repo/tiny-Q4_K_M.gguf").stat().st_size
-    assert await remove(Library(models), "owner/repo") == size
+    assert await remove(ModelLibrary(models), "owner/repo") == size
     assert [path.name for path in models.iterdir()] == ["broken.gguf"]
-    await remove(Library(models), "broken")
+    await remove(ModelLibrary(models), "broken")
     assert models.is_dir()
 
 
 async def test_a_model_in_use_stays(models: Path):
     with pytest.raises(RemovalError) as kept:
-        await remove(Library(models), "tiny-Q4_K_M", in_use=lambda path: path.name.startswith("tiny"))
+        await remove(ModelLibrary(models), "tiny-Q4_K_M", in_use=lambda path: path.name.startswith("tiny"))
     assert kept.value.code == "model_in_use"
     assert (models / "owner/repo/tiny-Q4_K_M.gguf").is_file()
 
 
 async def test_deleting_one_of_two_names_of_a_file_frees_nothing(models: Path, tmp_path: Path):
     os.link(models / "broken.gguf", tmp_path / "another name")
-    assert await remove(Library(models), "broken") == 0
+    assert await remove(ModelLibrary(models), "broken") == 0
 
 
 async def test_other_programs_models_and_files_elsewhere_are_not_ours_to_delete(models: Path, user: Path):
@@ -116,7 +116,7 @@ async def test_other_programs_models_and_files_elsewhere_are_not_ours_to_delete(
     (models / "link").symlink_to(user, target_is_directory=True)
     for name in ("studio-Q4_0", "demo", str(outside)):
         with pytest.raises(RemovalError) as kept:
-            await remove(Library(models), name)
+            await remove(ModelLibrary(models), name)
         assert kept.value.code == "not_removable"
     assert outside.is_file()
 
@@ -128,10 +128,10 @@ async def test_the_hub_cache_is_changed_by_the_hubs_own_library_and_only_where_n
     alone = cached(cache, "o/alone", "alone-Q4_0.gguf", b"GGUF" * 300, commit="a" * 40)
     both = cached(cache, "o/both", "both-Q4_0.gguf", b"GGUF" * 10, commit="b" * 40)
     cached(cache, "o/both", "both-Q8_0.gguf", b"GGUF" * 20, commit="b" * 40)
-    assert await remove(Library(models), "alone-Q4_0") == 1200
+    assert await remove(ModelLibrary(models), "alone-Q4_0") == 1200
     assert not alone.exists()
     with pytest.raises(HubError, match="Other models lie in the same revision"):
-        await remove(Library(models), "both-Q4_0")
+        await remove(ModelLibrary(models), "both-Q4_0")
     assert both.exists()
 
 

@@ -6,8 +6,17 @@ from typing import Final
 
 import msgspec
 
-from node.hardware.energy import Own, PowerGuess, Spent, guess, millijoules, next_baseline_w, share, spent
-from node.hardware.reading import Reading
+from node.hardware.energy import (
+    DeviceEnergy,
+    OwnCpuUse,
+    PowerEstimate,
+    guess,
+    millijoules,
+    next_baseline_w,
+    share,
+    spent,
+)
+from node.hardware.reading import DeviceReading
 from node.hardware.sampler import HardwareSample
 from node.hardware.tariff import cost_nano
 
@@ -42,7 +51,7 @@ class _Account:
         )
 
 
-class Ledger:
+class EnergyLedger:
     """Shares each look's marginal energy among the jobs that ran since the one before, by how long each did.
 
     Under continuous batching every running request gets one token a step, so time is what they share.
@@ -57,7 +66,7 @@ class Ledger:
         self._before: HardwareSample | None = None
         self._baseline_w: dict[str, float] = {}
         self._jobs: dict[str, _Account] = {}
-        self.last: tuple[Spent, ...] = ()
+        self.last: tuple[DeviceEnergy, ...] = ()
         """What each device took between the last two looks."""
 
     def begin(self, job_id: str, at_s: float) -> None:
@@ -76,7 +85,7 @@ class Ledger:
         """Jobs that began and did not end."""
         return frozenset(job_id for job_id, account in self._jobs.items() if account.ended_s is None)
 
-    def look(self, sample: HardwareSample, own: Own, nano_per_kwh: int) -> dict[str, tuple[DeviceShare, ...]]:
+    def look(self, sample: HardwareSample, own: OwnCpuUse, nano_per_kwh: int) -> dict[str, tuple[DeviceShare, ...]]:
         """One more look at the devices; gives what each job that ended since the last one took in all."""
         before, self._before = self._before, sample
         if before is not None:
@@ -100,15 +109,15 @@ class Ledger:
             del self._jobs[job_id]
         return done
 
-    def baseline_w(self, reading: Reading, cores: int) -> float:
+    def baseline_w(self, reading: DeviceReading, cores: int) -> float:
         """What a device takes without jobs: learned, else guessed."""
         return self._baseline_w.get(reading.device_id, self.power(reading, cores).idle_w)
 
-    def power(self, reading: Reading, cores: int) -> PowerGuess:
+    def power(self, reading: DeviceReading, cores: int) -> PowerEstimate:
         """What a device is taken to draw where nothing measures it."""
         return guess(reading, cores, cpu_w=self._cpu_w, gpu_w=self._gpu_w)
 
-    def _spent(self, before: HardwareSample, after: HardwareSample, own: Own) -> tuple[Spent, ...]:
+    def _spent(self, before: HardwareSample, after: HardwareSample, own: OwnCpuUse) -> tuple[DeviceEnergy, ...]:
         earlier = {reading.device_id: reading for reading in before.devices}
         found = (
             spent(
