@@ -46,7 +46,7 @@ def update_toml(path: Path, changes: Mapping[str, str | int], max_bytes: int = M
         ConfigError: If the file can't be read or written.
     """
     import tomlkit
-    from tomlkit.exceptions import ParseError
+    from tomlkit.exceptions import TOMLKitError
 
     try:
         mark, text = _text(path, max_bytes) if path.exists() else (b"", "")
@@ -59,7 +59,7 @@ def update_toml(path: Path, changes: Mapping[str, str | int], max_bytes: int = M
                 item.trivia.trail = "\r\n"
             document[name] = item
         _replace(path, mark + tomlkit.dumps(document).encode())
-    except (ValueError, RecursionError, OSError, ParseError) as error:
+    except (ValueError, RecursionError, OSError, TOMLKitError) as error:
         raise ConfigError(
             f"The file {path} can't be written: {_reason(error)}.", fix="Mend its rights or its text."
         ) from None
