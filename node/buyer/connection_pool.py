@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Final
 
+from node.buyer.limits import BuyerLimits
 from node.market.offers import Offer
 from node.relay.circuit import Circuit, NodeId
 from node.runtime.relay_connection import RelayConnection
@@ -13,9 +14,6 @@ from node.session import buyer_io as io
 from node.session.mailbox import Mailbox
 from node.session.sealed_link import SealedLink
 
-CONNECT_TIMEOUT_S: Final = 10.0
-KEPT_S: Final = 240.0
-"""How long an idle connection is kept. Providers keep theirs a little longer."""
 MOST_KEPT: Final = 8
 
 
@@ -55,9 +53,11 @@ class ConnectionPool:
 
     Args:
         relay: The connection to the relay.
+        limits: How long connecting may take, and how long an idle connection is kept.
     """
 
-    def __init__(self, relay: RelayConnection) -> None:
+    def __init__(self, relay: RelayConnection, limits: BuyerLimits) -> None:
+        self._limits = limits
         self._relay = relay
         self._kept: dict[ProviderConnection, asyncio.TimerHandle] = {}
         self._endings: set[asyncio.Task[None]] = set()
@@ -87,14 +87,15 @@ class ConnectionPool:
 
     async def open_link(self, offer: Offer) -> SealedLink:
         """A new sealed link for one message and its answer; raises as :meth:`acquire` does."""
+        timeout_s = self._limits.connect_timeout_s
         client = await self._relay.client()
         if client.free_circuits < 2:
             self._end_all()
 
         def dial(hello: bytes) -> Awaitable[Circuit]:
-            return client.connect(NodeId(offer.node_id), first=hello, timeout_s=CONNECT_TIMEOUT_S)
+            return client.connect(NodeId(offer.node_id), first=hello, timeout_s=timeout_s)
 
-        return await SealedLink.connect(dial, offer.transport_key, timeout_s=CONNECT_TIMEOUT_S)
+        return await SealedLink.connect(dial, offer.transport_key, timeout_s=timeout_s)
 
     async def release(self, connection: ProviderConnection) -> None:
         """Give a connection back: it is kept if another request may follow on it, else closed."""
@@ -103,7 +104,7 @@ class ConnectionPool:
             return
         while len(self._kept) >= MOST_KEPT:
             self._end(next(iter(self._kept)))
-        self._kept[connection] = asyncio.get_running_loop().call_later(KEPT_S, self._end, connection)
+        self._kept[connection] = asyncio.get_running_loop().call_later(self._limits.kept_s, self._end, connection)
 
     async def close(self) -> None:
         """Close every kept connection. Connections that are released later are closed as well."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from chain.logs import get_logger
 from chain.views import AccountView
+from node.buyer.limits import BuyerLimits
 from node.buyer.provider_accounts import ProviderAccounts
 from node.market.choice import REASONS, rank
 from node.market.offers import Offer, account_problem, decode_offer, offer_problem, offer_view
@@ -43,13 +44,14 @@ class OfferReader:
     Args:
         relay: Lists the offers.
         chain: What they must be signed for, and where their providers must have accounts and the stakes they claim.
+        limits: How long the chain is waited for.
     """
 
-    def __init__(self, relay: RelayConnection, chain: RollupMonitor) -> None:
+    def __init__(self, relay: RelayConnection, chain: RollupMonitor, limits: BuyerLimits) -> None:
         self._relay = relay
         self._chain = chain
         self._read: tuple[float, VerifiedOffers] | None = None
-        self._accounts = ProviderAccounts()
+        self._accounts = ProviderAccounts(limits)
         self._told: Counter[str] = Counter()
 
     async def read(self, *, mine: bytes | None, fresh: bool = False) -> VerifiedOffers:

@@ -18,17 +18,12 @@ from cachetools import FIFOCache
 from chain.errors import IdlewattError
 from chain.logs import get_logger
 from chain.views import AccountView
+from node.buyer.limits import BuyerLimits
 from node.market.offers import backing_nano
 from node.rollup.monitor import Rollup
 
 log = get_logger(__name__)
 
-FRESH_S: Final = 5.0
-"""How long an account is used without asking again."""
-DOUBT_S: Final = 1.0
-"""The same where an offer claims more than the account had."""
-PATIENCE_S: Final = 1.0
-"""The longest that a reading of the offers waits for the chain."""
 AT_ONCE: Final = 8
 """Questions under way at once."""
 MAX_WANTED: Final = 1_000
@@ -39,9 +34,14 @@ _Key = tuple[str, bytes]
 
 
 class ProviderAccounts:
-    """The accounts of providers, as the chain has them; :meth:`run` asks the chain."""
+    """The accounts of providers, as the chain has them; :meth:`run` asks the chain.
 
-    def __init__(self) -> None:
+    Args:
+        limits: How long an account is used, and how long the chain is waited for.
+    """
+
+    def __init__(self, limits: BuyerLimits) -> None:
+        self.limits = limits
         self._kept: FIFOCache[_Key, tuple[float, AccountView | None]] = FIFOCache(MAX_KEPT)
         """When each account was read, and what it was; an old one is still better than none."""
         self._wanted: dict[bytes, None] = {}
@@ -66,7 +66,7 @@ class ProviderAccounts:
             self._done.clear()
             self._due.set()
             try:
-                async with asyncio.timeout(PATIENCE_S):
+                async with asyncio.timeout(self.limits.account_patience_s):
                     await self._done.wait()
             except TimeoutError:
                 log.info("provider_accounts_delayed", providers=len(self._wanted))
@@ -105,4 +105,5 @@ class ProviderAccounts:
             return True
         at, account = found
         is_doubtful = account is None or claim_nano > backing_nano(account)
-        return time.monotonic() - at >= (DOUBT_S if is_doubtful else FRESH_S)
+        limit_s = self.limits.account_doubt_s if is_doubtful else self.limits.account_fresh_s
+        return time.monotonic() - at >= limit_s

@@ -12,6 +12,7 @@ from chain.errors import ErrorCode, IdlewattError
 from chain.logs import get_logger
 from node.buyer.channels import ChannelNeed, OutgoingChannel, OutgoingChannels
 from node.buyer.connection_pool import ConnectionPool, ProviderConnection
+from node.buyer.limits import BuyerLimits
 from node.buyer.offer_reader import OfferReader, VerifiedOffers
 from node.buyer.session import BuyerSession, ResponseTimeouts
 from node.buyer.settlement import Settlement
@@ -37,14 +38,10 @@ log = get_logger(__name__)
 
 ATTEMPTS: Final = 3
 """Offers tried for one turn, as long as no token has come."""
-CONNECT_TIMEOUT_S: Final = 10.0
 EVENTS_WAITING: Final = 256
 CANCEL_TIMEOUT_S: Final = 15.0
 BYTES_PER_TOKEN: Final = 2
 """A cautious estimate for the deposit; the quote has the true count."""
-RECONCILE_S: Final = 20.0
-SETTLE_PAUSES_S: Final = (1.0, 5.0, 20.0)
-
 BUSY_PAUSE_S: Final = 0.5
 
 CHANNEL_REFUSED: Final[frozenset[ErrorCode]] = frozenset(
@@ -80,6 +77,7 @@ class BuyerService:
         store: Channels, receipts, jobs.
         jobs: Where jobs are shown and kept.
         events: Where events go.
+        limits: How long others are waited for.
     """
 
     def __init__(
@@ -90,17 +88,22 @@ class BuyerService:
         store: Store,
         jobs: JobRegistry,
         events: EventBus,
+        *,
+        limits: BuyerLimits,
     ) -> None:
+        self._limits = limits
         self._relay = relay
         self._wallet = wallet
         self._chain = chain
         self._store = store
         self._jobs = jobs
         self._events = events
-        self.offer_reader = OfferReader(relay, chain)
+        self.offer_reader = OfferReader(relay, chain, limits)
         self.channels = OutgoingChannels(wallet, chain, store, lambda: events.changed("wallet"))
-        self.connections = ConnectionPool(relay)
-        self.settlement = Settlement(self.connections, self.offer_reader, self.channels, wallet, chain, store, events)
+        self.connections = ConnectionPool(relay, limits)
+        self.settlement = Settlement(
+            self.connections, self.offer_reader, self.channels, wallet, chain, store, events, limits
+        )
         self._reconcile_due = asyncio.Event()
 
     async def market(self) -> tuple[OfferView, ...]:
@@ -140,7 +143,7 @@ class BuyerService:
                 except IdlewattError as error:
                     log.warning("channels_not_reconciled", error=error.line())
                 try:
-                    async with asyncio.timeout(RECONCILE_S):
+                    async with asyncio.timeout(self._limits.reconcile_s):
                         await self._reconcile_due.wait()
                 except TimeoutError:
                     continue

@@ -9,6 +9,7 @@ from chain.errors import IdlewattError
 from chain.logs import get_logger
 from node.buyer.channels import OutgoingChannels
 from node.buyer.connection_pool import ConnectionPool
+from node.buyer.limits import BuyerLimits
 from node.buyer.offer_reader import OfferReader
 from node.market.offers import Offer
 from node.payments.wallet import NodeWallet
@@ -23,7 +24,6 @@ from wallet.wallet_error import WalletError
 log = get_logger(__name__)
 
 ANSWER_TIMEOUT_S: Final = 20.0
-SETTLE_PAUSES_S: Final = (1.0, 5.0, 20.0)
 
 
 class Settlement:
@@ -37,6 +37,7 @@ class Settlement:
         chain: The rollup.
         store: Channel states.
         events: Where events go.
+        limits: The pauses between attempts.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class Settlement:
         chain: RollupMonitor,
         store: Store,
         events: EventBus,
+        limits: BuyerLimits,
     ) -> None:
+        self._limits = limits
         self._connections = connections
         self._markets = offer_reader
         self._channels = channels
@@ -66,7 +69,7 @@ class Settlement:
 
     async def _settle(self, offer: Offer, record: BuyerChannel) -> None:
         """Send the newest voucher again. If that fails too, the next request on the channel carries it."""
-        for pause_s in SETTLE_PAUSES_S:
+        for pause_s in self._limits.settle_pauses_s:
             await asyncio.sleep(pause_s)
             try:
                 voucher = await self._channels.newest_voucher(record)

@@ -11,6 +11,7 @@ import msgspec
 
 from chain.logs import get_logger
 from node.buyer.service import BuyerService
+from node.local.limits import NODE_LIMITS, NodeLimits
 from node.local.model_calls import ModelCalls
 from node.local.wallet_calls import WalletCalls
 from node.machine.availability import AvailabilityMonitor, watched_programs
@@ -57,7 +58,14 @@ class LocalNode(WalletCalls, ModelCalls):
     """
 
     def __init__(
-        self, home: NodeHome, settings: NodeSettings, store: Store, *, demo: bool = False, scrypt_n: int | None = None
+        self,
+        home: NodeHome,
+        settings: NodeSettings,
+        store: Store,
+        *,
+        demo: bool = False,
+        scrypt_n: int | None = None,
+        limits: NodeLimits = NODE_LIMITS,
     ) -> None:
         events = EventBus()
         chain = RollupMonitor(settings.chain, store, on_change=self._chain_changed, on_reset=self._chain_was_reset)
@@ -73,12 +81,22 @@ class LocalNode(WalletCalls, ModelCalls):
         jobs = JobRegistry(store, lambda: events.changed("jobs"))
         # Buying goes over a connection of its own, under a throwaway identity: the relay can't tie it to the offer.
         self._buying_relay = RelayConnection(settings.relay, lambda: events.changed("relay"))
-        buyer = BuyerService(self._buying_relay, wallet, chain, store, jobs, events)
+        buyer = BuyerService(self._buying_relay, wallet, chain, store, jobs, events, limits=limits.buyer)
         self._energy = EnergyMeter(
             settings.energy, store, jobs, events, programs=watched_programs(settings.availability)
         )
         self._price = PriceAdvisor(settings, self._energy, buyer.market, events)
-        provider = ProviderService(home, settings, wallet, chain, store, jobs, events, check_price=self._price.check)
+        provider = ProviderService(
+            home,
+            settings,
+            wallet,
+            chain,
+            store,
+            jobs,
+            events,
+            check_price=self._price.check,
+            limits=limits.provider,
+        )
         self._availability = AvailabilityMonitor(
             settings.availability,
             events,
@@ -88,10 +106,12 @@ class LocalNode(WalletCalls, ModelCalls):
             resume=provider.resume,
         )
         self._watchtower = WatchtowerRunner(
-            settings.watch, chain, wallet, store, lambda: account.slashable_nano, events
+            settings.watch, chain, wallet, store, lambda: account.slashable_nano, events, timing=limits.l1
         )
-        self._safety = SafetyMonitor(chain, lambda: events.changed("chain"), watched=lambda: self._watchtower.disputes)
-        escape = EscapeHatch(wallet, chain, store, lambda: self._safety.is_frozen)
+        self._safety = SafetyMonitor(
+            chain, lambda: events.changed("chain"), timing=limits.l1, watched=lambda: self._watchtower.disputes
+        )
+        escape = EscapeHatch(wallet, chain, store, lambda: self._safety.is_frozen, timing=limits.l1)
         self._jobs = jobs
         self._is_demo = demo
         self._version = version("idlewatt")
@@ -112,7 +132,13 @@ class LocalNode(WalletCalls, ModelCalls):
     @classmethod
     @asynccontextmanager
     async def running(
-        cls, home: NodeHome, settings: NodeSettings, *, demo: bool = False, scrypt_n: int | None = None
+        cls,
+        home: NodeHome,
+        settings: NodeSettings,
+        *,
+        demo: bool = False,
+        scrypt_n: int | None = None,
+        limits: NodeLimits = NODE_LIMITS,
     ) -> AsyncIterator[LocalNode]:
         """A node for as long as the block runs; at the end it goes offline, redeems, and leaves nothing running.
 
@@ -121,6 +147,7 @@ class LocalNode(WalletCalls, ModelCalls):
             settings: What a person set.
             demo: Whether screens say that its money is worth nothing.
             scrypt_n: The work factor of new keystore files; the keystore's own when absent.
+            limits: How long others are waited for, and how often the node looks by itself.
 
         Raises:
             StoreError: If the home's database can't be used.
@@ -128,7 +155,7 @@ class LocalNode(WalletCalls, ModelCalls):
         """
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(await Store.open(home.database))
-            node = cls(home, settings, store, demo=demo, scrypt_n=scrypt_n)
+            node = cls(home, settings, store, demo=demo, scrypt_n=scrypt_n, limits=limits)
             stack.enter_context(node._ring.attached())
             await node._wallet.load()
             await node._jobs.load()

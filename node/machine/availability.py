@@ -33,7 +33,6 @@ log = get_logger(__name__)
 
 LOOK_S: Final = 1.0
 PRESENCE_S: Final = 3.0
-"""How often the desktop is asked for its last input. Each question starts a process."""
 PRESENCE_TIMEOUT_S: Final = 6.0
 MOST_MINUTES: Final = 7 * 24 * 60
 
@@ -49,6 +48,7 @@ class AvailabilityMonitor:
         pause: Pauses the provider; returns once the model is unloaded.
         resume: Resumes the provider.
         presence: Asks the desktop for its last input.
+        presence_s: How often it is asked. Each question starts a process.
         zone: The time zone of the hours; by default this machine's.
         clock: Seconds UTC.
 
@@ -66,6 +66,7 @@ class AvailabilityMonitor:
         pause: Callable[[str], Awaitable[None]],
         resume: Callable[[], Awaitable[None]],
         presence: Presence | None = None,
+        presence_s: float = PRESENCE_S,
         zone: tzinfo | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -76,6 +77,7 @@ class AvailabilityMonitor:
         self._pause = pause
         self._resume = resume
         self._presence = presence or Presence()
+        self._presence_s = presence_s
         self._clock = clock
         self._state = AvailabilityState()
         self._asked_s = float("-inf")
@@ -153,7 +155,7 @@ class AvailabilityMonitor:
         self._events.changed("phase")
 
     async def _ask_presence(self) -> None:
-        if not self._availability.wants_presence or time.monotonic() - self._asked_s < PRESENCE_S:
+        if not self._availability.wants_presence or time.monotonic() - self._asked_s < self._presence_s:
             return
         self._asked_s = time.monotonic()
         try:

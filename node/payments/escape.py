@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from chain.errors import IdlewattError
 from chain.l1.protocol import SignedVoucher
@@ -14,6 +14,7 @@ from chain.replay import rules_of
 from chain.signing import parse_address
 from node.payments.wallet import NodeWallet
 from node.rollup.monitor import RollupMonitor
+from node.rollup.timing import L1Timing
 from node.store.store import Store
 from node.values import WalletState
 from wallet.exits import leave
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-GUARD_S: Final = 5.0
-
 
 class EscapeHatch:
     """Takes one wallet's money out of the rollup, from L1's data alone.
@@ -40,11 +39,19 @@ class EscapeHatch:
         chain: Knows which rollup on which L1, also from an earlier run.
         store: Has the newest vouchers.
         is_frozen: Whether L1 says that the rollup froze.
+        timing: How often the exits of channels are looked at once it froze.
     """
 
     def __init__(
-        self, wallet: NodeWallet, chain: RollupMonitor, store: Store, is_frozen: Callable[[], bool] = lambda: False
+        self,
+        wallet: NodeWallet,
+        chain: RollupMonitor,
+        store: Store,
+        is_frozen: Callable[[], bool] = lambda: False,
+        *,
+        timing: L1Timing,
     ) -> None:
+        self._timing = timing
         self._is_frozen = is_frozen
         self._wallet = wallet
         self._chain = chain
@@ -56,7 +63,7 @@ class EscapeHatch:
         The payer that begins an exit may leave the newest voucher out. The payee can hand it in within one window.
         """
         while True:
-            await asyncio.sleep(GUARD_S)
+            await asyncio.sleep(self._timing.look_s)
             if self._is_frozen() and self._wallet.state is WalletState.UNLOCKED:
                 try:
                     await self._answer_exits()

@@ -14,6 +14,7 @@ from chain.signing import parse_address
 from chain.views import ChainInfo, DisputeStage, DisputeView, WatchEvent, WatchView
 from node.payments.wallet import NodeWallet
 from node.rollup.monitor import RollupMonitor
+from node.rollup.timing import L1Timing
 from node.runtime.events import EventBus
 from node.store.store import Store
 from node.values.text import plain
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-FIRST_LOOK_S: Final = 3.0
-"""A command that ends sooner never loads web3."""
-LOOK_S: Final = 5.0
-"""How often the need for a watchtower is checked, and how often the watchtower reads L1."""
-RETRY_S: Final = 10.0
 ALARMS: Final = {DisputeStage.FOUND, DisputeStage.MISSED, DisputeStage.REFUSED, "frozen", "freezable"}
 NEWS: Final = {DisputeStage.COMMITTED, DisputeStage.PROVEN, DisputeStage.REVERTED, DisputeStage.VANISHED, "overdue"}
 
@@ -54,6 +50,7 @@ class WatchtowerRunner:
         store: Knows the channels.
         stake_nano: What the wallet's account has at stake.
         events: Gets every finding.
+        timing: How often the need for a watchtower is checked, and how often the watchtower reads L1.
     """
 
     def __init__(
@@ -64,7 +61,10 @@ class WatchtowerRunner:
         store: Store,
         stake_nano: Callable[[], int],
         events: EventBus,
+        *,
+        timing: L1Timing,
     ) -> None:
+        self._timing = timing
         self._mode = mode
         self._chain = chain
         self._wallet = wallet
@@ -88,7 +88,7 @@ class WatchtowerRunner:
         """Watch whenever that is wanted, until cancelled."""
         if self._mode == "off":
             return
-        await asyncio.sleep(FIRST_LOOK_S)
+        await asyncio.sleep(self._timing.first_look_s)
         async with asyncio.TaskGroup() as tasks:
             current: _Watch | None = None
             task: asyncio.Task[None] | None = None
@@ -100,7 +100,7 @@ class WatchtowerRunner:
                         await asyncio.wait([task])
                     current = wanted
                     task = tasks.create_task(self._watch(wanted), name="watchtower") if wanted is not None else None
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(self._timing.look_s)
 
     async def _wanted(self) -> _Watch | None:
         info = await self._chain.info_ever()
@@ -133,7 +133,7 @@ class WatchtowerRunner:
                     wanted.l1_url,
                     wanted.rollup,
                     account=account,
-                    config=WatchtowerConfig(poll_s=LOOK_S),
+                    config=WatchtowerConfig(poll_s=self._timing.look_s),
                     on_event=self._tell,
                 ) as self._tower:
                     await self._tower.run()
@@ -141,7 +141,7 @@ class WatchtowerRunner:
                 log.warning("watchtower_stopped", error=error.line())
             finally:
                 self._tower = None
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(self._timing.retry_s)
 
     def _tell(self, event: WatchEvent) -> None:
         text = plain(event.text, 300)

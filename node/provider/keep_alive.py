@@ -12,8 +12,6 @@ from node.session.mailbox import Mailbox
 
 FIRST_MESSAGE_S: Final = 20.0
 """How long a buyer may take to send its first message."""
-IDLE_S: Final = 300.0
-"""How long a session stays open after an answer. The node may end it sooner to make room for others."""
 CLOSE_S: Final = 1.0
 
 
@@ -29,9 +27,11 @@ class IdleSession:
 
     Args:
         mailbox: The messages that arrive on its sealed link.
+        idle_s: How long it stays open after an answer.
     """
 
-    def __init__(self, mailbox: Mailbox) -> None:
+    def __init__(self, mailbox: Mailbox, *, idle_s: float) -> None:
+        self._idle_s = idle_s
         self.mailbox = mailbox
         self.was_served = False
         """Whether a request of this session was answered and paid for."""
@@ -52,7 +52,7 @@ class IdleSession:
         """Wait for the next message. ``False`` when the buyer left, was silent too long, or the session is closed."""
         wake, self._is_listening = self.mailbox.wake, True
         try:
-            async with asyncio.timeout(IDLE_S if self.was_served else FIRST_MESSAGE_S):
+            async with asyncio.timeout(self._idle_s if self.was_served else FIRST_MESSAGE_S):
                 while self.mailbox.is_empty and self._closing_reason is None:
                     wake.clear()
                     await wake.wait()

@@ -30,9 +30,23 @@ class RejectionLog:
     Args:
         store: Where they are kept.
         on_change: Told that a count changed.
+        tick_s: How often time offline is counted.
+        save_s: How often counts are saved.
+        clock_ms: Milliseconds UTC.
     """
 
-    def __init__(self, store: Store, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        on_change: Callable[[], None],
+        *,
+        tick_s: float = TICK_S,
+        save_s: float = SAVE_S,
+        clock_ms: Callable[[], int] = now_ms,
+    ) -> None:
+        self._tick_s = tick_s
+        self._save_s = save_s
+        self._clock_ms = clock_ms
         self._store = store
         self._on_change = on_change
         self._day_ms = 0
@@ -45,7 +59,7 @@ class RejectionLog:
 
     async def load(self) -> None:
         """Read what earlier runs counted."""
-        today_ms = _day_ms()
+        today_ms = self._today_ms()
         rows = await self._store.misses(max(0, today_ms - (WEEK_DAYS - 1) * DAY_MS))
         # What was counted while the disk was read is added to it.
         self._day_ms = today_ms
@@ -75,14 +89,14 @@ class RejectionLog:
         before_s, saved_s = time.monotonic(), time.monotonic()
         try:
             while True:
-                await asyncio.sleep(TICK_S)
+                await asyncio.sleep(self._tick_s)
                 now_s = time.monotonic()
                 self.passed(offline_reason(), now_s - before_s)
                 before_s = now_s
-                if _day_ms() != self._day_ms:
+                if self._today_ms() != self._day_ms:
                     await self._save()
                     await self.load()
-                elif now_s - saved_s >= SAVE_S:
+                elif now_s - saved_s >= self._save_s:
                     saved_s = now_s
                     await self._save()
         finally:
@@ -108,6 +122,5 @@ class RejectionLog:
             self._unsaved.update(amounts)
             log.warning("rejections_not_saved", error=error.line())
 
-
-def _day_ms() -> int:
-    return now_ms() // DAY_MS * DAY_MS
+    def _today_ms(self) -> int:
+        return self._clock_ms() // DAY_MS * DAY_MS

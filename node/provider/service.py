@@ -16,6 +16,7 @@ from node.payments.wallet import NodeWallet
 from node.provider.earnings import Earnings
 from node.provider.engine_factory import RentableEngine, make_engine
 from node.provider.host import ProviderHost
+from node.provider.limits import ProviderLimits
 from node.provider.offer_publisher import OfferPublisher
 from node.provider.rejection_log import RejectionLog
 from node.provider.session_manager import ServiceSpeed, ServingTerms, SessionManager
@@ -34,8 +35,6 @@ from node.values.text import plain
 log = get_logger(__name__)
 
 READY_TIMEOUT_S: Final = 10.0
-LAST_REDEEM_S: Final = 10.0
-"""How long the chain may take when the node goes offline. What is not redeemed then stays claimable."""
 
 
 class ProviderService:
@@ -51,9 +50,10 @@ class ProviderService:
         events: Where events go.
         check_price: Asked with model, prices and tokens per second before an offer goes out; raises when the price must
             not be.
+        limits: How long others are waited for, and how many sessions there may be.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one parameter a neighbour
         self,
         home: NodeHome,
         settings: NodeSettings,
@@ -64,7 +64,9 @@ class ProviderService:
         events: EventBus,
         *,
         check_price: Callable[[EngineInfo, Prices, float], Awaitable[None]],
+        limits: ProviderLimits,
     ) -> None:
+        self._limits = limits
         self._home = home
         self._settings = settings
         self._wallet = wallet
@@ -110,6 +112,7 @@ class ProviderService:
             transport_key=transport_key,
             terms=self._terms,
             on_change=self.offers.look_again,
+            limits=limits,
         )
 
     @property
@@ -267,10 +270,10 @@ class ProviderService:
 
     async def _redeem_last(self) -> None:
         try:
-            async with asyncio.timeout(LAST_REDEEM_S):
+            async with asyncio.timeout(self._limits.last_redeem_s):
                 await self.earnings.redeem_what_is_claimable("going offline")
         except TimeoutError:
-            log.warning("last_redeem_timed_out", limit_s=LAST_REDEEM_S)
+            log.warning("last_redeem_timed_out", limit_s=self._limits.last_redeem_s)
 
     async def _close_engine(self) -> None:
         engine, self._engine, self._host = self._engine, None, None

@@ -25,7 +25,6 @@ from wallet.vouchers import Voucher
 
 ASK_TIMEOUT_S: Final = 20.0
 """How long a buyer that said something may take to say what it wants."""
-PAYMENT_TIMEOUT_S: Final = 30.0
 SEND_TIMEOUT_S: Final = 60.0
 BUFFERED_CHARS: Final = 4_096
 """How many pieces of engine output may wait for the session. Past that the engine's stream is not read."""
@@ -81,6 +80,7 @@ class ProviderSession:
             its channel is looked at; a stranger's only when it turned out that somebody may pay for it.
         host: The service behind it.
         on_change: Told the state after every step, for the screens.
+        payment_timeout_s: How long the buyer may take to pay for what it received.
     """
 
     def __init__(
@@ -91,7 +91,9 @@ class ProviderSession:
         on_change: Callable[[machine.ProviderState], None],
         *,
         is_regular: bool = False,
+        payment_timeout_s: float,
     ) -> None:
+        self._payment_timeout_s = payment_timeout_s
         self._mailbox = mailbox
         self._host = host
         self._on_change = on_change
@@ -243,7 +245,7 @@ class ProviderSession:
                 self._drop_text()
             case io.AwaitPayment():
                 loop = asyncio.get_running_loop()
-                self._payment_timer = loop.call_later(PAYMENT_TIMEOUT_S, self._post, io.PaymentTimeout())
+                self._payment_timer = loop.call_later(self._payment_timeout_s, self._post, io.PaymentTimeout())
             case io.CountRejection(code):
                 self.rejections.append(code)
             case io.EndRequest():

@@ -15,6 +15,7 @@ from node.provider.earnings import Earnings
 from node.provider.host import ProviderHost
 from node.provider.job_tracker import JobTracker
 from node.provider.keep_alive import ClosingReason, IdleSession
+from node.provider.limits import ProviderLimits
 from node.provider.rejection_log import RejectionLog
 from node.provider.rejections import REASONS
 from node.provider.session import ProviderSession
@@ -29,12 +30,9 @@ from node.values import JobView, Prices
 
 log = get_logger(__name__)
 
-MAX_SESSIONS: Final = 64
 ROOM: Final = 16
 """Idle sessions are closed when fewer sessions or relay circuits than this are free."""
 HANDSHAKE_TIMEOUT_S: Final = 15.0
-DRAIN_S: Final = 15.0
-"""How long answers under way may take to end when the node goes offline."""
 LAST_VOUCHER_S: Final = 5.0
 """How long the sessions that took longer may then take to pay."""
 GOING_OFFLINE: Final = ClosingReason("provider_stopping", "The provider is going offline.")
@@ -78,9 +76,10 @@ class SessionManager:
         transport_key: The X25519 private key that sessions are sealed to; 32 bytes.
         terms: What is rented out at this moment; ``None`` where nothing is.
         on_change: Told when a session began or ended, and with it how many slots are free.
+        limits: How many sessions there may be, and how long each may take for what.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one parameter a neighbour
         self,
         settings: NodeSettings,
         jobs: JobRegistry,
@@ -91,7 +90,9 @@ class SessionManager:
         transport_key: bytes,
         terms: Callable[[], ServingTerms | None],
         on_change: Callable[[], None],
+        limits: ProviderLimits,
     ) -> None:
+        self._limits = limits
         self._settings = settings
         self._jobs = jobs
         self._rejections = rejections
@@ -121,9 +122,9 @@ class SessionManager:
             is_leaving: Whether the node goes offline or gives its machine to somebody else.
             free_circuits: How many more buyers the relay lets in.
         """
-        if min(free_circuits, MAX_SESSIONS - len(self._tasks)) < ROOM:
+        if min(free_circuits, self._limits.max_sessions - len(self._tasks)) < ROOM:
             self._make_room()
-        if is_leaving or len(self._tasks) >= MAX_SESSIONS:
+        if is_leaving or len(self._tasks) >= self._limits.max_sessions:
             self._rejections.add("provider_stopping" if is_leaving else "too_many_sessions")
             await circuit.close("busy", "The provider is busy.")
             return
@@ -141,7 +142,7 @@ class SessionManager:
             if not session.is_answering:
                 session.stop(*PAUSING)
         try:
-            async with asyncio.timeout(DRAIN_S):
+            async with asyncio.timeout(self._limits.drain_s):
                 while any(session.is_answering for session in self._sessions):
                     self._stepped.clear()
                     await self._stepped.wait()
@@ -156,7 +157,7 @@ class SessionManager:
         """
         self._close_idle(GOING_OFFLINE)
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=DRAIN_S)
+            await asyncio.wait(self._tasks, timeout=self._limits.drain_s)
         for session in self._sessions:
             session.stop(*GOING_OFFLINE)
         if self._tasks:
@@ -192,7 +193,7 @@ class SessionManager:
                 return
             link = await self._accepted(circuit)
             async with Mailbox(link) as mailbox:
-                await self._serve(IdleSession(mailbox))
+                await self._serve(IdleSession(mailbox, idle_s=self._limits.idle_s))
         except (IdlewattError, TimeoutError) as error:
             code = error.code if isinstance(error, IdlewattError) else ""
             self._rejections.add(code if code in REASONS else "handshake_failed")
@@ -251,7 +252,14 @@ class SessionManager:
             tracker.follow(state)
             self._stepped.set()
 
-        session = ProviderSession(idle.mailbox, policy, host, follow, is_regular=idle.was_served)
+        session = ProviderSession(
+            idle.mailbox,
+            policy,
+            host,
+            follow,
+            is_regular=idle.was_served,
+            payment_timeout_s=self._limits.payment_timeout_s,
+        )
         self._sessions.add(session)
         self._on_change()
         try:

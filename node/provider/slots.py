@@ -12,7 +12,6 @@ from typing import Final, Self
 from node.provider.admission import REQUESTS_PER_BUYER, AdmissionQueue, QueuedRequest, entered, eta_ms, left, refusal
 
 TELL_S: Final = 5.0
-"""A waiting request is told its place at least this often, also when nothing moved."""
 
 
 class Slots:
@@ -22,9 +21,18 @@ class Slots:
         count: How many requests run at once.
         request_ms: Tells how long a request takes on average, for the estimates of waiting ones.
         per_buyer: Requests one buyer may have at once.
+        tell_s: A waiting request is told its place at least this often, also when nothing moved.
     """
 
-    def __init__(self, count: int, request_ms: Callable[[], float], *, per_buyer: int = REQUESTS_PER_BUYER) -> None:
+    def __init__(
+        self,
+        count: int,
+        request_ms: Callable[[], float],
+        *,
+        per_buyer: int = REQUESTS_PER_BUYER,
+        tell_s: float = TELL_S,
+    ) -> None:
+        self.tell_s = tell_s
         self.count = count
         self._request_ms = request_ms
         self._per_buyer = per_buyer
@@ -105,7 +113,7 @@ class SlotClaim:
             self.moved.clear()
             on_wait(place, self._slots.eta_ms(self.ticket))
             try:
-                async with asyncio.timeout(TELL_S):
+                async with asyncio.timeout(self._slots.tell_s):
                     while self._slots.place(self.ticket) == place:
                         self.moved.clear()
                         await self.moved.wait()

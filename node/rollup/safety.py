@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,6 +12,7 @@ from chain.errors import IdlewattError
 from chain.signing import parse_address
 from chain.watchtower.safety import SafetyReader
 from node.rollup.monitor import RollupMonitor
+from node.rollup.timing import L1Timing
 from node.values import Alarm, DisputeStage, DisputeView, SafetyView
 from node.values.text import plain
 from wallet.l1 import open_rollup
@@ -20,17 +21,13 @@ if TYPE_CHECKING:
     from chain.l1.rollup_l1 import JsonRpcRollupL1
 
 
-FIRST_LOOK_S: Final = 3.0
-"""A command that ends sooner never loads web3."""
-LOOK_S: Final = 5.0
-
-
 class SafetyMonitor:
     """Reads one rollup's safety from L1 every few seconds.
 
     Args:
         chain: Knows which rollup on which L1, also from an earlier run.
         on_change: Told when something changed.
+        timing: When L1 is read.
         watched: The disputes that a watchtower in this node follows, proven ones too.
     """
 
@@ -38,8 +35,11 @@ class SafetyMonitor:
         self,
         chain: RollupMonitor,
         on_change: Callable[[], None],
+        *,
+        timing: L1Timing,
         watched: Callable[[], tuple[DisputeView, ...]] = tuple,
     ) -> None:
+        self._timing = timing
         self._chain = chain
         self._watched = watched
         self._on_change = on_change
@@ -52,10 +52,10 @@ class SafetyMonitor:
     async def run(self) -> None:
         """Read until cancelled."""
         try:
-            await asyncio.sleep(FIRST_LOOK_S)
+            await asyncio.sleep(self._timing.first_look_s)
             while True:
                 await self.refresh()
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(self._timing.look_s)
         finally:
             await self._close()
 

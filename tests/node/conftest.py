@@ -15,14 +15,18 @@ import pytest
 from app.home import Home
 from chain.devnet import Devnet, DevnetConfig, DevnetParams, DevnetReady
 from chain.sequencer import SequencerConfig
+from node.local.limits import NodeLimits
 from node.local.node import LocalNode
 from node.relay.server import RelayServer
+from node.rollup.timing import L1Timing
 from node.runtime.settings import NodeSettings
 from node.values import Prices
 from tests.node.engine.tiny import write_tiny
 
 PASSPHRASE = "correct horse battery staple"
 PRICES = Prices(input_nano_per_mtok=1_000_000_000, output_nano_per_mtok=2_000_000_000)
+QUICK = L1Timing(first_look_s=0.05, look_s=0.1, retry_s=0.1)
+"""Of nodes whose test waits for what they read on L1."""
 RunNode = Callable[..., AbstractAsyncContextManager[LocalNode]]
 
 
@@ -75,11 +79,17 @@ async def relay() -> AsyncIterator[RelayServer]:
 
 
 @pytest.fixture
-def run_node(tmp_path: Path, tiny_model: Path) -> RunNode:
+def limits() -> NodeLimits:
+    """The limits of a test's nodes; a test that needs others is parametrized with them."""
+    return NodeLimits()
+
+
+@pytest.fixture
+def run_node(tmp_path: Path, tiny_model: Path, limits: NodeLimits) -> RunNode:
     """Makes nodes on homes below the test's folder; the same name is the same home."""
 
     @asynccontextmanager
-    async def run(name: str, **changes) -> AsyncIterator[LocalNode]:
+    async def run(name: str, *, limits: NodeLimits = limits, **changes) -> AsyncIterator[LocalNode]:
         home = Home(tmp_path / name).prepare()
         if not (home.models / "tiny.gguf").exists():
             shutil.copy(tiny_model, home.models / "tiny.gguf")
@@ -88,7 +98,7 @@ def run_node(tmp_path: Path, tiny_model: Path) -> RunNode:
             "price_out_nano": PRICES.output_nano_per_mtok,
         }
         settings = NodeSettings(**({"model": "tiny", "slots": 2, "threads": 1} | prices | changes))
-        async with LocalNode.running(home, settings, scrypt_n=2) as node:
+        async with LocalNode.running(home, settings, scrypt_n=2, limits=limits) as node:
             yield node
 
     return run

@@ -7,7 +7,10 @@ import asyncio
 import pytest
 
 from node.buyer import connection_pool
-from node.provider import keep_alive, session_manager
+from node.buyer.limits import BuyerLimits
+from node.local.limits import NodeLimits
+from node.provider import session_manager
+from node.provider.limits import ProviderLimits
 from node.session.terms import bill_nano
 from node.values import ChatDone, Phase, Prices
 from tests.node.conftest import PASSPHRASE, PRICES, Pair
@@ -85,12 +88,14 @@ async def test_a_provider_that_went_away_and_came_back_is_found_again(pair: Pair
     await settled(pair, first, second)
 
 
-async def test_a_line_on_which_nobody_asks_ends_by_itself(pair: Pair, dialled, monkeypatch):
-    monkeypatch.setattr(keep_alive, "IDLE_S", 0.05)
+@pytest.mark.parametrize("limits", [NodeLimits(provider=ProviderLimits(idle_s=0.05))])
+async def test_a_line_on_which_nobody_asks_is_ended_by_the_provider(pair: Pair):
     await answered(pair.buyer)
     await until(pair.seller, lambda _: not open_sessions(pair))
-    monkeypatch.undo()
-    monkeypatch.setattr(connection_pool, "KEPT_S", 0.05)
+
+
+@pytest.mark.parametrize("limits", [NodeLimits(buyer=BuyerLimits(kept_s=0.05))])
+async def test_a_line_on_which_nobody_asks_is_ended_by_the_buyer(pair: Pair):
     await answered(pair.buyer)
     await until(pair.buyer, lambda _: not pair.buyer._buyer.connections._kept)
     await until(pair.seller, lambda _: not open_sessions(pair))
@@ -110,10 +115,10 @@ async def test_prices_are_those_of_the_moment_a_question_is_asked(pair: Pair, di
         assert one.cost_nano == bill_nano(prices, one.input_tokens, one.output_tokens)
 
 
-async def test_buyers_that_ask_nothing_make_room_for_one_who_does(pair: Pair, run_node, devnet, monkeypatch):
+@pytest.mark.parametrize("limits", [NodeLimits(provider=ProviderLimits(max_sessions=session_manager.ROOM))])
+async def test_buyers_that_ask_nothing_make_room_for_one_who_does(pair: Pair, run_node, devnet):
     await answered(pair.buyer)
     (standing,) = open_sessions(pair)
-    monkeypatch.setattr(session_manager, "MAX_SESSIONS", session_manager.ROOM)
     async with run_node("other", relay=pair.relay.url, chain=devnet.l2_url) as other:
         await other.create_wallet("main", PASSPHRASE)
         await other.faucet("main")

@@ -11,6 +11,9 @@ import pytest
 
 from chain.errors import IdlewattError
 from node.buyer.channels import ChannelNeed
+from node.buyer.limits import BuyerLimits
+from node.local.limits import NodeLimits
+from node.provider.limits import ProviderLimits
 from node.relay.circuit import CircuitClosedError, NodeId
 from node.relay.server import RelayServer
 from node.session import messages as m
@@ -157,8 +160,8 @@ async def answers(link):
         return said
 
 
-async def test_a_buyer_that_never_pays_gets_one_window_and_no_more(pair: Pair, monkeypatch):
-    monkeypatch.setattr("node.provider.session.PAYMENT_TIMEOUT_S", 0.2)
+@pytest.mark.parametrize("limits", [NodeLimits(provider=ProviderLimits(payment_timeout_s=0.2))])
+async def test_a_buyer_that_never_pays_gets_one_window_and_no_more(pair: Pair):
     async with hostile(pair) as (link, offer, channel, _):
         await link.send(asking(offer, channel))
         said = await answers(link)
@@ -288,8 +291,8 @@ async def test_without_relay_or_chain_every_call_fails_with_its_fix(run_node):
         assert await node.channels() == ()
 
 
-async def test_who_has_asked_nothing_does_not_hold_up_going_offline(pair: Pair, monkeypatch):
-    monkeypatch.setattr("node.provider.session_manager.DRAIN_S", 600.0)
+@pytest.mark.parametrize("limits", [NodeLimits(provider=ProviderLimits(drain_s=600.0))])
+async def test_who_has_asked_nothing_does_not_hold_up_going_offline(pair: Pair):
     async with hostile(pair) as (link, offer, _channel, buyer):
         client = await buyer._relay.client()
         silent = await client.connect(NodeId(offer.node_id), timeout_s=10)
@@ -301,14 +304,13 @@ async def test_who_has_asked_nothing_does_not_hold_up_going_offline(pair: Pair, 
         await silent.close()
 
 
-async def test_a_chain_that_never_answers_does_not_hold_up_going_offline(pair: Pair, monkeypatch):
+@pytest.mark.parametrize("limits", [NodeLimits(provider=ProviderLimits(last_redeem_s=0.0))])
+async def test_a_chain_that_never_answers_does_not_hold_up_going_offline(pair: Pair):
     done = (await ask(pair.buyer, turn()))[-1]
     assert isinstance(done, ChatDone), done
-    monkeypatch.setattr("node.provider.service.LAST_REDEEM_S", 0.0)
     await pair.seller.go_offline()
     (channel,) = await pair.seller.channels()
     assert (channel.spent_nano, channel.redeemed_nano) == (done.cost_nano, 0)
-    monkeypatch.undo()
     await pair.seller.redeem(channel.channel_id)
     (channel,) = await pair.seller.channels()
     assert channel.redeemed_nano == done.cost_nano
@@ -340,8 +342,8 @@ async def test_both_sides_go_on_after_a_restart(run_node, relay, devnet):
         assert (channel.spent_nano, channel.redeemed_nano) == (paid, paid)
 
 
-async def test_a_voucher_that_a_broken_session_swallowed_is_handed_in_later(pair: Pair, monkeypatch):
-    monkeypatch.setattr("node.buyer.settlement.SETTLE_PAUSES_S", (0.0, 0.0))
+@pytest.mark.parametrize("limits", [NodeLimits(buyer=BuyerLimits(settle_pauses_s=(0.0, 0.0)))])
+async def test_a_voucher_that_a_broken_session_swallowed_is_handed_in_later(pair: Pair):
     async with hostile(pair) as (link, offer, channel, buyer):
         await link.close()
         await buyer.channels.sign(channel, 700_000)

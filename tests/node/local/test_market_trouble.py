@@ -6,10 +6,14 @@ import asyncio
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
 import msgspec
+import pytest
 
 from chain.client import RollupClient
+from node.buyer.limits import BuyerLimits
+from node.local.limits import NodeLimits
 from node.market.offers import VALIDITY_MS, decode_offer, encode_offer, sign_offer
 from node.provider.admission import REQUESTS_PER_BUYER
+from node.provider.limits import ProviderLimits
 from node.relay.client import RelayClient
 from node.runtime.jobs import now_ms
 from node.session.sealed import generate_transport_key, transport_public_key
@@ -189,8 +193,8 @@ async def test_going_offline_lets_the_running_answer_end(pair: Pair):
     assert events[-1].code == "no_offer"
 
 
-async def test_a_provider_that_must_stop_at_once_is_paid_for_what_it_delivered(pair: Pair, monkeypatch):
-    monkeypatch.setattr("node.provider.session_manager.DRAIN_S", 0.0)
+@pytest.mark.parametrize("limits", [NodeLimits(provider=ProviderLimits(drain_s=0.0))])
+async def test_a_provider_that_must_stop_at_once_is_paid_for_what_it_delivered(pair: Pair):
     events = []
     offline = None
     async with pair.buyer.chat(turn(**LONG)) as stream:
@@ -218,10 +222,11 @@ async def test_prices_and_model_change_while_online(pair: Pair):
     await until(pair.seller, lambda s: s.phase is Phase.IDLE and s.provider.model == demo)
 
 
+@pytest.mark.parametrize("limits", [NodeLimits(buyer=BuyerLimits(connect_timeout_s=10 * PATIENCE_S))])
 async def test_leaving_before_anybody_was_asked_ends_at_once(pair: Pair, devnet):
     async with (
         impostor(pair, devnet) as offer,
-        asyncio.timeout(8),
+        asyncio.timeout(PATIENCE_S),
         pair.buyer.chat(turn(offer_id=offer.offer_id)) as stream,
     ):
         async for event in stream:

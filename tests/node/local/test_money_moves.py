@@ -11,6 +11,8 @@ from chain.client import RollupClient
 from chain.devnet import Devnet, DevnetConfig
 from chain.errors import IdlewattError
 from chain.sequencer import SequencerConfig
+from node.buyer.limits import BuyerLimits
+from node.local.limits import NodeLimits
 from node.values import ChannelSummary, ChatDone, ChatStage, Inclusion, WalletState
 from tests.node.conftest import PASSPHRASE, Pair
 from tests.node.helpers import FEE_NANO, ask, balances, turn, until
@@ -36,8 +38,8 @@ async def test_a_channel_that_runs_dry_is_topped_up_within_the_limit(pair: Pair)
     assert channel.spent_nano == first.cost_nano + events[-1].cost_nano
 
 
-async def test_a_buyer_closes_alone_and_the_provider_still_gets_what_it_earned(pair: Pair, devnet, monkeypatch):
-    monkeypatch.setattr("node.buyer.service.RECONCILE_S", 0.2)
+@pytest.mark.parametrize("limits", [NodeLimits(buyer=BuyerLimits(reconcile_s=0.2))])
+async def test_a_buyer_closes_alone_and_the_provider_still_gets_what_it_earned(pair: Pair, devnet):
     buyer_before, seller_before = await balances(devnet.l2_url, pair.buyer, pair.seller)
     done = await one_answer(pair)
     assert await pair.buyer.close_channel(done.receipt.channel_id, alone=True)
@@ -60,13 +62,13 @@ async def closed(pair: Pair) -> ChannelSummary:
     return channel
 
 
+@pytest.mark.parametrize("limits", [NodeLimits(buyer=BuyerLimits(reconcile_s=0.2))])
 async def test_a_channel_that_its_payer_closed_alone_shows_what_was_redeemed_and_not_what_was_signed(
     pair: Pair, devnet, monkeypatch
 ):
     async def forget(*_args) -> None:
         """As a seller that never comes back."""
 
-    monkeypatch.setattr("node.buyer.service.RECONCILE_S", 0.2)
     monkeypatch.setattr("node.provider.earnings.Earnings._redeem", forget)
     before = await balances(devnet.l2_url, pair.buyer, pair.seller)
     done = await one_answer(pair)

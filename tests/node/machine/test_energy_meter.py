@@ -208,12 +208,12 @@ class Idle:
         return self.now_s
 
 
-async def test_a_person_who_comes_back_pauses_it_and_who_leaves_lets_it_go_on(monkeypatch):
-    monkeypatch.setattr("node.machine.availability.PRESENCE_S", 0.0)
+async def test_a_person_who_comes_back_pauses_it_and_who_leaves_lets_it_go_on():
     provider, person = Provider(), Idle(5.0)
     monitor = AvailabilityMonitor(
         AvailabilityRules(person_idle_minutes=1), EventBus(), look=lambda: (None, processes(wanted_by=())),
         is_busy=lambda: False, pause=provider.pause, resume=provider.resume, presence=person,
+        presence_s=0.0,
     )  # fmt: skip
     await monitor.step()
     assert (monitor.view.kind, monitor.view.until_ms is not None) == ("person", True)

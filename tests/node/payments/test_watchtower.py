@@ -12,20 +12,16 @@ from chain.devnet import Devnet, DevnetConfig, DevnetParams
 from chain.sequencer import SequencerConfig
 from chain.views import DisputeStage
 from chain.villains import VILLAINS
+from node.local.limits import NodeLimits
 from node.local.node import LocalNode
-from node.payments import watchtower
-from node.rollup import safety
 from node.values import Notice
-from tests.node.conftest import PASSPHRASE, RunNode
+from tests.node.conftest import PASSPHRASE, QUICK, RunNode
 from tests.patience import PATIENCE_S
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (watchtower, safety):
-        for name in ("FIRST_LOOK_S", "LOOK_S"):
-            monkeypatch.setattr(module, name, 0.05)
-    monkeypatch.setattr(watchtower, "RETRY_S", 0.1)
+@pytest.fixture
+def limits() -> NodeLimits:
+    return NodeLimits(l1=QUICK)
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -159,9 +159,8 @@ async def test_the_line_is_bounded():
     assert refused.value.code == "engine_busy"
 
 
-async def test_who_waits_hears_now_and_then_that_it_still_does(monkeypatch):
-    monkeypatch.setattr("node.provider.slots.TELL_S", 0.01)
-    slots = Slots(1, lambda: 1_000.0)
+async def test_who_waits_hears_now_and_then_that_it_still_does():
+    slots = Slots(1, lambda: 1_000.0, tell_s=0.01)
     with slots.enter(b"a"), slots.enter(b"b") as second:
         heard = asyncio.Event()
         told: list[int] = []

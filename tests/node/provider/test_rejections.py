@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.provider import rejection_log
 from node.provider.health import HealthVerdict
 from node.provider.rejection_log import KEPT_DAYS, RejectionLog
 from node.provider.rejections import REASONS, known, offline_reason, views
@@ -88,15 +87,13 @@ async def store(tmp_path):
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    now = {"ms": 100 * DAY_MS + 5_000}
-    monkeypatch.setattr(rejection_log, "now_ms", lambda: now["ms"])
-    return now
+def clock():
+    return {"ms": 100 * DAY_MS + 5_000}
 
 
 async def test_what_was_counted_outlives_a_restart_and_ages_out_of_the_week(store, clock):
     async def counted(*codes: str) -> dict[str, tuple[int, int]]:
-        book = RejectionLog(store, lambda: None)
+        book = RejectionLog(store, lambda: None, clock_ms=lambda: clock["ms"])
         await book.load()
         for code in codes:
             book.add(code)
@@ -119,7 +116,7 @@ async def test_what_was_counted_outlives_a_restart_and_ages_out_of_the_week(stor
 
 async def test_parts_of_a_second_add_up(store, clock):
     changes = []
-    book = RejectionLog(store, lambda: changes.append(1))
+    book = RejectionLog(store, lambda: changes.append(1), clock_ms=lambda: clock["ms"])
     await book.load()
     for _ in range(10):
         book.passed("offline_relay", 0.25)
@@ -129,11 +126,9 @@ async def test_parts_of_a_second_add_up(store, clock):
     assert len(changes) == 2
 
 
-async def test_the_time_offline_is_counted_and_written_down_as_it_passes(store, monkeypatch):
-    monkeypatch.setattr(rejection_log, "TICK_S", 0.01)
-    monkeypatch.setattr(rejection_log, "SAVE_S", 0.0)
+async def test_the_time_offline_is_counted_and_written_down_as_it_passes(store):
     counted = asyncio.Event()
-    book = RejectionLog(store, counted.set)
+    book = RejectionLog(store, counted.set, tick_s=0.01, save_s=0.0)
     await book.load()
     task = asyncio.create_task(book.run(lambda: "offline_chain"))
     async with asyncio.timeout(PATIENCE_S):
@@ -145,9 +140,8 @@ async def test_the_time_offline_is_counted_and_written_down_as_it_passes(store, 
     assert {reason for _, reason, _ in await store.misses()} == {"offline_chain"}
 
 
-async def test_a_new_day_begins_at_nought(store, clock, monkeypatch):
-    monkeypatch.setattr(rejection_log, "TICK_S", 0.01)
-    book = RejectionLog(store, lambda: None)
+async def test_a_new_day_begins_at_nought(store, clock):
+    book = RejectionLog(store, lambda: None, tick_s=0.01, clock_ms=lambda: clock["ms"])
     await book.load()
     book.add("engine_busy")
     task = asyncio.create_task(book.run(lambda: ""))
@@ -161,7 +155,7 @@ async def test_a_new_day_begins_at_nought(store, clock, monkeypatch):
 
 
 async def test_what_a_full_disk_refused_is_written_down_later(store, clock, monkeypatch):
-    book = RejectionLog(store, lambda: None)
+    book = RejectionLog(store, lambda: None, clock_ms=lambda: clock["ms"])
     await book.load()
     book.add("engine_busy")
 

@@ -11,10 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from chain.signing import flip_parity
+from node.local.limits import NodeLimits
 from node.local.node import LocalNode
 from node.rollup.safety import alarm_of
 from node.values import DisputeStage, IdlewattError, NodeSnapshot
-from tests.node.conftest import PASSPHRASE, RunNode
+from tests.node.conftest import PASSPHRASE, QUICK, RunNode
 from tests.patience import PATIENCE_S
 from tests.screens.fake_node import dispute, safety_view, waiting_message
 from tests.wallet.moves import transfer
@@ -25,10 +26,9 @@ from wallet.receipts import sign_receipt
 from wallet.vouchers import sign_voucher
 
 
-@pytest.fixture(autouse=True)
-def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FIRST_LOOK_S", "LOOK_S"):
-        monkeypatch.setattr(f"node.rollup.safety.{name}", 0.05)
+@pytest.fixture
+def limits() -> NodeLimits:
+    return NodeLimits(l1=QUICK)
 
 
 async def seen(node: LocalNode, is_so: Callable[[NodeSnapshot], bool]) -> NodeSnapshot:
@@ -141,9 +141,8 @@ async def lie_and_prove(world: World) -> int:
 
 class TestGuard:
     async def test_a_payee_whose_node_runs_answers_an_exit_that_leaves_its_voucher_out(
-        self, tmp_path: Path, run_node: RunNode, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, run_node: RunNode
     ) -> None:
-        monkeypatch.setattr("node.payments.escape.GUARD_S", 0.05)
         async with World(tmp_path) as world, run_node("seller", chain=world.client.url) as node:
             await node.create_wallet("main", PASSPHRASE)
             buyer, alice = await world.funded(0, 9 * USD), world.people[0]

@@ -17,10 +17,10 @@ from node.values import DisputeStage, SafetyView
 from tests.chain.anvil_process import anvil
 from tests.chain.test_devnet import QUICK
 from tests.node.conftest import RunNode
-from tests.node.rollup.test_safety import known, looks_often, seen
+from tests.node.rollup.test_safety import known, limits, seen
 from tests.wallet.world import lie
 
-__all__ = ["looks_often"]
+__all__ = ["limits"]
 
 REVEAL_BLOCKS, ETHER = 2, 10**18
 SECOND_KEY = keccak256(b"a second sequencer that never was")
