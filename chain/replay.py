@@ -21,6 +21,12 @@ class ReplayError(IdlewattError):
     """L1 holds a batch that doesn't follow from the state before it; names the batch and the wrong frame, if one is.
 
     ``tx_code`` is the code a fraud proof of that frame would come to; ``None`` where the batch is wrong as a whole.
+
+    Args:
+        message: One sentence.
+        batch_id: The wrong batch.
+        frame: Its first wrong frame, if a frame is wrong.
+        tx_code: The rule that the frame breaks.
     """
 
     default_code = "invalid_batch"

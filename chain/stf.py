@@ -73,7 +73,13 @@ _EXECUTORS: dict[type, Callable[[RollupState, Any, bytes, Rules], Outcome]] = {
 
 
 def apply(state: RollupState, raw: bytes, rules: Rules) -> Outcome:
-    """Execute one transaction; the state changes only where the code is ``OK``."""
+    """Execute one transaction; the state changes only where the code is ``OK``.
+
+    Args:
+        state: Changed in place.
+        raw: The transaction's bytes, as on the wire.
+        rules: What the deployment fixes.
+    """
     try:
         tx, signature = decode(raw)
     except TxFormatError as error:
@@ -86,7 +92,13 @@ def apply(state: RollupState, raw: bytes, rules: Rules) -> Outcome:
 
 
 def apply_inbox(state: RollupState, message: InboxMessage, rules: Rules) -> Outcome:
-    """Execute the inbox message at the cursor and move the cursor; an invalid one changes nothing but the cursor."""
+    """Execute the inbox message at the cursor and move the cursor; an invalid one changes nothing but the cursor.
+
+    Args:
+        state: Changed in place.
+        message: The message at the state's inbox cursor.
+        rules: What the deployment fixes.
+    """
     outcome = (
         deposit(state, message)
         if message.kind == "deposit"
@@ -101,7 +113,16 @@ def apply_inbox(state: RollupState, message: InboxMessage, rules: Rules) -> Outc
 def execute_frame(
     state: RollupState, header: BatchHeader, frame: Frame, rules: Rules, inbox: InboxReader, *, is_last: bool
 ) -> Code:
-    """Re-execute one frame on the state before it, as a fraud proof does; without ``OK`` nothing changes."""
+    """Re-execute one frame on the state before it, as a fraud proof does; without ``OK`` nothing changes.
+
+    Args:
+        state: The state before the frame; changed in place.
+        header: Of the frame's batch.
+        frame: Body and claimed state root.
+        rules: What the deployment fixes.
+        inbox: Gives an inbox message by its index.
+        is_last: Whether the batch ends with this frame, so that the inbox cursor must be where the header says.
+    """
     mark = state.mark()
     code = execute_body(state, header, frame.body, rules, inbox, is_last=is_last)
     if code is OK and state.root() != frame.post_root:
@@ -114,7 +135,16 @@ def execute_frame(
 def execute_body(
     state: RollupState, header: BatchHeader, body: bytes, rules: Rules, inbox: InboxReader, *, is_last: bool
 ) -> Code:
-    """Execute a frame's body whatever root it claims to reach; without ``OK`` the caller rolls the state back."""
+    """Execute a frame's body whatever root it claims to reach; without ``OK`` the caller rolls the state back.
+
+    Args:
+        state: The state before the frame; changed in place.
+        header: Of the frame's batch.
+        body: An inbox body, or transactions one after the other.
+        rules: What the deployment fixes.
+        inbox: Gives an inbox message by its index.
+        is_last: Whether the batch ends with this frame, so that the inbox cursor must be where the header says.
+    """
     open_batch(state, header.l2_time_s)
     if is_inbox_body(body):
         code = _execute_inbox_body(state, header, body, rules, inbox)

@@ -93,6 +93,11 @@ class Tree:
 def root_from_proof(index: int, leaf_hash: bytes, siblings: Sequence[bytes]) -> bytes:
     """The root that a leaf and its siblings lead to, as the contracts compute it.
 
+    Args:
+        index: The leaf's state index.
+        leaf_hash: 32 bytes; zeros for an absent leaf.
+        siblings: 32 hashes, from the leaf up.
+
     Raises:
         ValueError: If there are not 32 siblings of 32 bytes, or the index has more than 32 bits.
     """

@@ -52,7 +52,15 @@ class Witness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_witness(state: RollupState, header: BatchHeader, frame: Frame, rules: Rules, inbox: InboxReader) -> Witness:
-    """The witness of executing a frame on ``state``, whatever code it comes to; the state is left as it was."""
+    """The witness of executing a frame on ``state``, whatever code it comes to; the state is left as it was.
+
+    Args:
+        state: The state before the frame.
+        header: Of the frame's batch.
+        frame: The frame.
+        rules: What the deployment fixes.
+        inbox: Gives an inbox message by its index.
+    """
     mark = state.mark()
     with state.recording() as keys:
         try:

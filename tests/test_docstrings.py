@@ -75,6 +75,17 @@ def test_every_parameter_that_a_docstring_lists_exists() -> None:
     assert wrong == []
 
 
+def test_no_docstring_lists_a_parameter_twice() -> None:
+    twice = [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, Function | ast.ClassDef)
+        if len(names := listed(ast.get_docstring(node) or "")) != len(set(names))
+    ]
+    assert twice == []
+
+
 def test_a_name_that_is_none_is_found() -> None:
     source = '''
 def f(a, *, b):

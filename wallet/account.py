@@ -20,6 +20,9 @@ _DERIVED_BYTES = 48
 class SecretKey:
     """A secp256k1 private key that signs digests and never shows itself: not in ``repr``, not to pickle, not to copy.
 
+    Args:
+        private_key: 32 bytes.
+
     Raises:
         WalletError: ``bad_key`` if the bytes are no private key; the message never holds them.
     """

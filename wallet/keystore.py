@@ -113,6 +113,11 @@ class Keystore:
     async def import_v3(self, data: bytes, file_passphrase: str, passphrase: str) -> bytes:
         """Keep the wallet in a V3 file, sealed again under ``passphrase``; returns its address.
 
+        Args:
+            data: The file's bytes.
+            file_passphrase: Opens the file.
+            passphrase: Seals it here.
+
         Raises:
             WalletError: ``bad_keystore``, ``wrong_passphrase``, ``wallet_exists``; as :meth:`create`.
         """

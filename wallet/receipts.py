@@ -95,7 +95,13 @@ def sign_receipt(account: DigestSigner, domain: SigningDomain, receipt: Receipt)
 
 
 def verify_receipt(domain: SigningDomain, receipt: Receipt, provider: bytes) -> bool:
-    """Whether ``provider`` (20 bytes) signed exactly this receipt for this deployment."""
+    """Whether ``provider`` (20 bytes) signed exactly this receipt for this deployment.
+
+    Args:
+        domain: The deployment's.
+        receipt: The receipt, as a peer sent it.
+        provider: The address that must have signed it; 20 bytes.
+    """
     if receipt.provider != provider or not _is_well_formed(receipt):
         return False
     return recover(receipt_digest(domain, receipt), receipt.signature) == provider

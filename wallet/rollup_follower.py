@@ -86,6 +86,14 @@ async def claimed(
 ) -> bytes:
     """Claim a withdrawal, or find an earlier claim by another; returns the hash of the L1 transaction that paid.
 
+    Args:
+        l1: The rollup's contracts.
+        batch_id: The final batch whose root it is proven against.
+        index: The withdrawal's state index.
+        recipient: 20 bytes.
+        amount_nano: How much.
+        siblings: 32 hashes, from the leaf up.
+
     Raises:
         ChainRejectedError: If L1 refuses, and nobody claimed it.
         ChainUnavailableError: If L1 does not answer.

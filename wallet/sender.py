@@ -47,7 +47,12 @@ class NoncedTx(Protocol):
 
 
 class TxSender:
-    """Hands in one account's transactions, those with a nonce one at a time."""
+    """Hands in one account's transactions, those with a nonce one at a time.
+
+    Args:
+        account: Signs.
+        client: The rollup's RPC.
+    """
 
     def __init__(self, account: UnlockedAccount, client: RollupClient) -> None:
         self._account = account

@@ -173,6 +173,11 @@ class WalletService(Staking):
     async def close_together(self, channel_id: int, cumulative_nano: int, payee_signature: bytes) -> SoftReceipt:
         """End a channel at once with the payee's agreement (:meth:`sign_close`).
 
+        Args:
+            channel_id: The channel.
+            cumulative_nano: What is redeemed on it now, and stays with the payee.
+            payee_signature: 64 bytes of :meth:`sign_close`.
+
         Raises:
             WalletError: ``bad_channel`` if it is gone, or something else is redeemed by now.
         """

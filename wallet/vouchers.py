@@ -42,6 +42,12 @@ class Voucher(msgspec.Struct, frozen=True):
 def sign_voucher(key: DigestSigner, domain: SigningDomain, channel_id: int, cumulative_nano: int) -> Voucher:
     """Promise ``cumulative_nano`` in all. Write it down (``Store.raise_signed``) before calling this.
 
+    Args:
+        key: The channel's voucher key.
+        domain: The deployment's.
+        channel_id: The channel.
+        cumulative_nano: The sum of everything paid on it, this payment included.
+
     Raises:
         WalletError: ``bad_amount`` or ``bad_channel`` if a number is outside what the rollup can carry.
     """
@@ -71,6 +77,11 @@ def redeemable(domain: SigningDomain, voucher: Voucher, signer: bytes) -> Vouche
     A voucher that passed :func:`verify_voucher` has such a form, and a payer can't spoil it: the bit is no part of what
     is signed, so whoever holds the voucher may set it.
 
+    Args:
+        domain: The deployment's.
+        voucher: One that passed :func:`verify_voucher`.
+        signer: The address of the channel's voucher key, 20 bytes.
+
     Raises:
         WalletError: ``bad_voucher`` if it isn't signed by that key.
     """
@@ -92,6 +103,11 @@ def provable(domain: SigningDomain, channel_id: int, voucher: SignedVoucher, sig
 
 def redemption(domain: SigningDomain, voucher: Voucher, signer: bytes) -> bytes:
     """The transaction that redeems a voucher; anyone may send it.
+
+    Args:
+        domain: The deployment's.
+        voucher: The voucher to redeem.
+        signer: The address of the channel's voucher key, 20 bytes.
 
     Raises:
         WalletError: ``bad_voucher`` if it isn't signed by that key.

@@ -96,6 +96,12 @@ class L1Connection:
     async def prepare(self, sender: bytes, function: Any, *, nonce: int, value_wei: int = 0) -> dict[str, Any]:
         """An unsigned EIP-1559 transaction for a contract function or constructor, its gas estimated.
 
+        Args:
+            sender: 20 bytes.
+            function: A bound contract function or constructor, of web3.
+            nonce: The sender's, on L1.
+            value_wei: Ether to send along.
+
         Raises:
             ChainUnavailableError: If L1 can't be reached or answers nonsense.
             ChainRejectedError: If it would revert; ``code`` is the contract's error.

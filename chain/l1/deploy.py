@@ -34,6 +34,11 @@ async def deploy(url: str, operator_key: bytes, params: DeployParams) -> Deploym
 
     The operator's sequencer bond is put up last.
 
+    Args:
+        url: The L1's JSON-RPC over HTTP.
+        operator_key: 32 bytes; pays the gas, and posts the bond.
+        params: Delays and ids of the new rollup.
+
     Raises:
         ChainUnavailableError: If L1 can't be reached.
         ChainRejectedError: If L1 refuses, for example because the operator has no ether.

@@ -261,6 +261,11 @@ class RollupL1(Protocol):
         """Post a batch and wait for its L1 receipt.
 
         A batch of this id and content that stands already is returned as it is.
+
+        Args:
+            batch_id: The next batch's id.
+            prev_root: The state root before it.
+            blob: The batch, as ``chain.codec`` encodes it.
         """
         ...
 
@@ -274,6 +279,13 @@ class RollupL1(Protocol):
         """Pay a withdrawal to its recipient with a proof against a final batch's root.
 
         Returns the L1 transaction's hash.
+
+        Args:
+            batch_id: The final batch whose root it is proven against.
+            index: The withdrawal's state index.
+            recipient: 20 bytes.
+            amount_nano: How much.
+            siblings: 32 hashes, from the leaf up.
         """
         ...
 

@@ -17,7 +17,12 @@ from chain.types import META_KEY, Meta
 
 
 class FinalState:
-    """A second state tree that follows finality, batch by batch, from the leaves each batch wrote."""
+    """A second state tree that follows finality, batch by batch, from the leaves each batch wrote.
+
+    Args:
+        state: The state after the last final batch.
+        count: How many batches are final.
+    """
 
     def __init__(self, state: RollupState, count: int) -> None:
         self.state = state
@@ -35,6 +40,11 @@ class FinalState:
 
     async def advance(self, store: SequencerStore, count: int, at_s: int) -> None:
         """Take in every batch below ``count``, durable batch by batch.
+
+        Args:
+            store: The database.
+            count: How many batches are final on L1.
+            at_s: L1's time now, for the event.
 
         Raises:
             IdlewattError: If a batch's leaves don't lead to the root it posted.

@@ -40,7 +40,11 @@ _ENDING = frozenset({CloseTogether.KIND, Expire.KIND})
 
 
 class TxRefusedError(IdlewattError):
-    """A transaction that was not executed."""
+    """A transaction that was not executed.
+
+    Args:
+        tx_code: The rule that it breaks.
+    """
 
     default_code = "refused"
 
@@ -50,7 +54,14 @@ class TxRefusedError(IdlewattError):
 
 
 class Head:
-    """The newest L2 state and the batch that is filling."""
+    """The newest L2 state and the batch that is filling.
+
+    Args:
+        rules: What the deployment fixes.
+        state: The state after the last durable item.
+        next_sequence: The number of the next transaction or message.
+        next_batch: The id of the next batch to open.
+    """
 
     def __init__(self, rules: Rules, state: RollupState, *, next_sequence: int, next_batch: int) -> None:
         self.rules = rules

@@ -76,6 +76,12 @@ class SequencerLedger:
     ) -> SequencerLedger:
         """Open the database and read the head from it.
 
+        Args:
+            l1: The rollup's contracts.
+            db_path: The SQLite database; created if it isn't there.
+            config: Limits and intervals.
+            monotonic: Seconds that only move forward.
+
         Raises:
             ChainUnavailableError: If L1 does not answer.
             ChainRejectedError: If the rollup or the database is another one's.

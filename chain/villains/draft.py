@@ -76,7 +76,13 @@ class Draft:
     # ------------------------------------------------------------------------------------------------- forged frames
 
     def lie(self, body: bytes, effect: Effect, *, root: bytes | None = None) -> None:
-        """A frame whose body does what the villain likes, with the root that follows from it, or another one."""
+        """A frame whose body does what the villain likes, with the root that follows from it, or another one.
+
+        Args:
+            body: The frame's body.
+            effect: What it does to the villain's state.
+            root: The root that the frame claims, if another one than the state's.
+        """
         open_batch(self.state, self.header.l2_time_s)
         effect(self.state)
         self._append(body, root)

@@ -104,7 +104,13 @@ Action = Rewind | Follow | CloseDispute | GiveUp | CommitProof | Wait | RevealPr
 
 
 def decide(observed: Observation, known: Known, policy: Policy) -> Action:
-    """The next step; the same look at the same knowledge always gives the same one."""
+    """The next step; the same look at the same knowledge always gives the same one.
+
+    Args:
+        observed: What L1 shows now.
+        known: What was re-derived so far.
+        policy: What this watchtower may do.
+    """
     if observed.batch_count < known.verified or observed.tip_hash != known.tip_hash:
         return Rewind()
     dispute = known.dispute

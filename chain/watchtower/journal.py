@@ -96,6 +96,11 @@ class Journal:
     async def read(self, head: L1Head, now_s: int, first_block: int) -> bool:
         """Read L1's events up to its head; returns whether batches were taken back.
 
+        Args:
+            head: L1's newest block.
+            now_s: L1's time.
+            first_block: The block in which the rollup was deployed.
+
         Raises:
             ChainUnavailableError: If L1 does not answer, or contradicts itself; nothing is lost.
         """

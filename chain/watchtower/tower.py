@@ -69,7 +69,13 @@ class Prover:
         self._secret = keccak256(sign_digest(keccak256(_SALT_LABEL)))
 
     def salt(self, rollup: bytes, identity: bytes, frame: int) -> bytes:
-        """The salt for a frame of a batch: 32 bytes that nobody else can guess."""
+        """The salt for a frame of a batch: 32 bytes that nobody else can guess.
+
+        Args:
+            rollup: The rollup contract's address.
+            identity: `core.identity` of the batch.
+            frame: The wrong frame's place in it.
+        """
         return keccak256(self._secret + rollup + identity + frame.to_bytes(4, "big"))
 
     def __repr__(self) -> str:

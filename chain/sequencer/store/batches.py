@@ -100,7 +100,15 @@ def widen_batch(batch_id: int, inbox_to: int) -> Statement:
 
 
 def seal_batch(batch_id: int, blob: bytes, post_root: bytes, tx_count: int, frame_count: int) -> Statement:
-    """The statement that gives a batch its blob."""
+    """The statement that gives a batch its blob.
+
+    Args:
+        batch_id: The batch.
+        blob: Its bytes as L1 gets them.
+        post_root: The state root after it.
+        tx_count: Transactions and inbox messages in it.
+        frame_count: Frames in it.
+    """
     return (
         "UPDATE batch SET blob = ?, post_root = ?, tx_count = ?, frame_count = ?, size_bytes = ? WHERE batch_id = ?",
         (blob, post_root, tx_count, frame_count, len(blob), batch_id),

@@ -28,7 +28,14 @@ class Events(SequencerDatabase):
 
 
 def insert_event(kind: str, at_s: int, text: str, reference: str) -> list[Statement]:
-    """The statements that keep an event, and no more of them than anyone reads."""
+    """The statements that keep an event, and no more of them than anyone reads.
+
+    Args:
+        kind: One word, such as ``batch``.
+        at_s: L1 or L2 time.
+        text: One sentence.
+        reference: A transaction's hash as ``0x`` hex, or empty.
+    """
     return [
         ("INSERT INTO event (kind, at_s, text, reference) VALUES (?, ?, ?, ?)", (kind, at_s, text, reference)),
         ("DELETE FROM event WHERE id <= (SELECT MAX(id) FROM event) - ?", (MAX_EVENTS,)),
