@@ -9,7 +9,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
-from chain.logs import Event
+from chain.logs import LogEvent
 
 MAX_LOG_BYTES = 5_000_000
 KEPT_LOGS = 3
@@ -76,7 +76,7 @@ class _JsonLines(logging.Formatter):
 def _take_values(_logger: logging.Logger, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A structured record's event and values as the line's own keys."""
     message = line["_record"].msg
-    if isinstance(message, Event):
+    if isinstance(message, LogEvent):
         line.update(message.values)
         line["event"] = message.name
     return line

@@ -24,7 +24,7 @@ log = get_logger(__name__)
 
 _EXTENSION_SCHEMES = ("chrome-extension", "moz-extension")
 
-Call = Callable[[str, Any], Awaitable[Any]]
+RpcCall = Callable[[str, Any], Awaitable[Any]]
 """A method's name and its parameters as they came; returns JSON values, or raises ``RpcError``."""
 
 
@@ -74,7 +74,7 @@ class JsonRpcServer:
 
     def __init__(
         self,
-        call: Call,
+        call: RpcCall,
         *,
         limits: RpcLimits | None = None,
         host_names: frozenset[str] = frozenset(),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from structlog.stdlib import BoundLogger
 
 
-class Event:
+class LogEvent:
     """What a record says; its text is the name, then ``key=value`` for each value.
 
     Args:
@@ -79,10 +79,10 @@ def _say_nothing(_event: str, *_args: object, **_values: object) -> None: ...
 
 def _to_logging(
     _logger: logging.Logger, _method: str, event: MutableMapping[str, Any]
-) -> tuple[tuple[Event], dict[str, Any]]:
+) -> tuple[tuple[LogEvent], dict[str, Any]]:
     """Structlog's last processor: the arguments for the ``logging`` logger."""
     options = {name: event.pop(name) for name in ("exc_info", "stack_info") if name in event}
-    return (Event(str(event.pop("event")), event),), options
+    return (LogEvent(str(event.pop("event")), event),), options
 
 
 def _readable(value: object) -> object:

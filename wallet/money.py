@@ -10,13 +10,13 @@ import msgspec
 from chain.views import AccountView, ChannelView, Inclusion, WithdrawalView
 from wallet.addresses import checksum_address
 
-Place = Literal["wallet", "channel", "claimable", "withdrawing", "l1"]
+MoneyPlace = Literal["wallet", "channel", "claimable", "withdrawing", "l1"]
 
 
 class MoneyEntry(msgspec.Struct, frozen=True, kw_only=True):
     """So much money in one place."""
 
-    place: Place
+    place: MoneyPlace
     amount_nano: int
     label: str
     inclusion: Inclusion | None = None
@@ -41,7 +41,7 @@ class MoneyTimeline(msgspec.Struct, frozen=True, kw_only=True):
         """The sum over every place."""
         return sum(entry.amount_nano for entry in self.entries)
 
-    def amount_nano(self, place: Place) -> int:
+    def amount_nano(self, place: MoneyPlace) -> int:
         """The sum over one place."""
         return sum(entry.amount_nano for entry in self.entries if entry.place == place)
 

@@ -15,7 +15,7 @@ from chain.rpc.wire import to_wire
 from chain.sequencer.sequencer import Sequencer
 from chain.views import FaucetGrant
 
-Faucet = Callable[[bytes], Awaitable[FaucetGrant]]
+FaucetGrantor = Callable[[bytes], Awaitable[FaucetGrant]]
 """Gives test money to an L2 owner's address."""
 
 _ADDRESS = Param("address", params.address)
@@ -51,7 +51,7 @@ class Methods:
         sequencer: Sequencer,
         *,
         l1_rpc_url: str,
-        faucet: Faucet | None = None,
+        faucet: FaucetGrantor | None = None,
         is_devnet: bool = False,
         safety_fresh_s: float = 1.0,
     ) -> None:

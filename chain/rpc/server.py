@@ -7,7 +7,7 @@ from typing import Any
 from chain.errors import IdlewattError, JsonRpc
 from chain.jsonrpc import JsonRpcServer, RpcError, RpcLimits
 from chain.logs import get_logger
-from chain.rpc.methods import Faucet, Methods
+from chain.rpc.methods import FaucetGrantor, Methods
 from chain.sequencer.sequencer import Sequencer
 
 log = get_logger(__name__)
@@ -31,7 +31,7 @@ class RpcServer(JsonRpcServer):
         sequencer: Sequencer,
         *,
         l1_rpc_url: str,
-        faucet: Faucet | None = None,
+        faucet: FaucetGrantor | None = None,
         is_devnet: bool = False,
         host_names: frozenset[str] = frozenset(),
         limits: RpcLimits | None = None,

@@ -9,7 +9,7 @@ from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.logs import get_logger
 from chain.retry import retry
 from chain.sequencer.finality import Finality
-from chain.sequencer.inbox import InboxReader
+from chain.sequencer.inbox import InboxExecutor
 from chain.sequencer.leadership import Leadership
 from chain.sequencer.ledger import SequencerLedger
 from chain.sequencer.poster import Poster
@@ -23,14 +23,14 @@ class L1Follower:
 
     Args:
         ledger: What moves on.
-        inbox: Reads the inbox.
+        inbox: Executes the inbox.
         leadership: Knows whether this sequencer may post.
         finality: Knows what is final.
         poster: Told when L1 shows other batches than the ledger has.
     """
 
     def __init__(
-        self, ledger: SequencerLedger, inbox: InboxReader, leadership: Leadership, finality: Finality, poster: Poster
+        self, ledger: SequencerLedger, inbox: InboxExecutor, leadership: Leadership, finality: Finality, poster: Poster
     ) -> None:
         self._ledger = ledger
         self._inbox = inbox

@@ -10,7 +10,7 @@ from chain.sequencer.ledger import SequencerLedger
 PAGE_MESSAGES = 256
 
 
-class InboxReader:
+class InboxExecutor:
     """Executes what is new in the inbox.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chain.l1.protocol import MIN_BOND_WEI
 from chain.logs import get_logger
-from chain.sequencer.inbox import InboxReader
+from chain.sequencer.inbox import InboxExecutor
 from chain.sequencer.ledger import SequencerLedger
 
 log = get_logger(__name__)
@@ -18,7 +18,7 @@ class Leadership:
         inbox: Read again when that changes, since only a leader executes it.
     """
 
-    def __init__(self, ledger: SequencerLedger, inbox: InboxReader) -> None:
+    def __init__(self, ledger: SequencerLedger, inbox: InboxExecutor) -> None:
         self._ledger = ledger
         self._inbox = inbox
 

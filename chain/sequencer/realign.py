@@ -17,7 +17,7 @@ from chain.logs import get_logger
 from chain.replay import ReplayedBatch, Replayer, ReplayError, replay_l1
 from chain.sequencer import refusals
 from chain.sequencer.head import TxRefusedError
-from chain.sequencer.inbox import InboxReader
+from chain.sequencer.inbox import InboxExecutor
 from chain.sequencer.ledger import SequencerLedger
 from chain.sequencer.store import (
     BatchRow,
@@ -49,10 +49,10 @@ class Realigner:
 
     Args:
         ledger: Whose batches.
-        inbox: Reads the inbox; its messages come before transactions that are executed again.
+        inbox: Executes the inbox; its messages come before transactions that are executed again.
     """
 
-    def __init__(self, ledger: SequencerLedger, inbox: InboxReader) -> None:
+    def __init__(self, ledger: SequencerLedger, inbox: InboxExecutor) -> None:
         self._ledger = ledger
         self._inbox = inbox
         self._settled = asyncio.Event()

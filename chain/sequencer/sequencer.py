@@ -21,7 +21,7 @@ from chain.sequencer.config import SequencerConfig
 from chain.sequencer.finality import Finality
 from chain.sequencer.follower import L1Follower
 from chain.sequencer.head import Head, TxRefusedError
-from chain.sequencer.inbox import InboxReader
+from chain.sequencer.inbox import InboxExecutor
 from chain.sequencer.leadership import Leadership
 from chain.sequencer.ledger import SequencerLedger
 from chain.sequencer.operator import Operator
@@ -93,7 +93,7 @@ class Sequencer:
             SequencerStoreError: If the database can't be used.
         """
         ledger = await SequencerLedger.open(self.l1, self._db_path, self.config, self._monotonic)
-        inbox, finality = InboxReader(ledger), Finality(ledger)
+        inbox, finality = InboxExecutor(ledger), Finality(ledger)
         leadership = Leadership(ledger, inbox)
         self.ledger = ledger
         self.queries = Queries(ledger)

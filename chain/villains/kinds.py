@@ -33,7 +33,7 @@ NOBODY = 0x3FFF_FFFF
 CHANNEL_LIFE_S = 86_400
 FORGED_TYPE = 0x7F
 
-Shape = tuple[BatchHeader, list[bytes]]
+BatchShape = tuple[BatchHeader, list[bytes]]
 """A batch's header and its frames' bodies."""
 
 
@@ -51,7 +51,7 @@ class Villain(msgspec.Struct, frozen=True, kw_only=True):
     """The contract's error."""
     act: Callable[[Draft], None] | None = None
     """Adds the forged frames, behind the honest ones."""
-    reshape: Callable[[BatchHeader, list[bytes], int], Shape] | None = None
+    reshape: Callable[[BatchHeader, list[bytes], int], BatchShape] | None = None
     """Changes the honest batch before it is executed; also told where the inbox's cursor is before it."""
     deface: Callable[[bytes], bytes] | None = None
     """Changes the finished batch's bytes."""
@@ -261,7 +261,7 @@ def _wrong_inbox(draft: Draft) -> None:
     draft.lie(encode_inbox_body(max(cursor - 1, 0), 1), _minting(me))
 
 
-def _short_of_cursor(header: BatchHeader, bodies: list[bytes], _cursor: int) -> Shape:
+def _short_of_cursor(header: BatchHeader, bodies: list[bytes], _cursor: int) -> BatchShape:
     """The inbox frames alone, and the last message left out of them."""
     inbox = [body for body in bodies if is_inbox_body(body)]
     decoded = decode_inbox_body(inbox.pop())
@@ -283,11 +283,11 @@ VILLAINS["wrong-cursor"] = Villain(
 # ----------------------------------------------------------------------- refused at submission, or out of patience
 
 
-def _without_inbox(header: BatchHeader, bodies: list[bytes], cursor: int) -> Shape:
+def _without_inbox(header: BatchHeader, bodies: list[bytes], cursor: int) -> BatchShape:
     return replace(header, inbox_to=cursor), [body for body in bodies if not is_inbox_body(body)]
 
 
-def _later(header: BatchHeader, bodies: list[bytes], _cursor: int) -> Shape:
+def _later(header: BatchHeader, bodies: list[bytes], _cursor: int) -> BatchShape:
     return replace(header, l2_time_s=header.l2_time_s + CHANNEL_LIFE_S), bodies
 
 

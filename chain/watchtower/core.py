@@ -100,10 +100,10 @@ class Rest(msgspec.Struct, frozen=True):
     """Nothing is to be done."""
 
 
-Action = Rewind | Follow | CloseDispute | GiveUp | CommitProof | Wait | RevealProof | Freeze | Rest
+WatchtowerAction = Rewind | Follow | CloseDispute | GiveUp | CommitProof | Wait | RevealProof | Freeze | Rest
 
 
-def decide(observed: Observation, known: Known, policy: Policy) -> Action:
+def decide(observed: Observation, known: Known, policy: Policy) -> WatchtowerAction:
     """The next step; the same look at the same knowledge always gives the same one.
 
     Args:
@@ -123,7 +123,7 @@ def decide(observed: Observation, known: Known, policy: Policy) -> Action:
     return Follow(known.verified) if observed.batch_count > known.verified else Rest()
 
 
-def _pursue(dispute: Dispute, observed: Observation, policy: Policy) -> Action:
+def _pursue(dispute: Dispute, observed: Observation, policy: Policy) -> WatchtowerAction:
     if dispute.is_given_up:
         return Rest()
     if observed.final_count > dispute.batch_id:

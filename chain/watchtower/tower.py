@@ -110,9 +110,9 @@ class Watchtower:
         self._dispute: core.Dispute | None = None
         self._proof: FraudProof | None = None
         self._observed: core.Observation | None = None
-        self._quiet: tuple[L1Head, core.Action] | None = None
+        self._quiet: tuple[L1Head, core.WatchtowerAction] | None = None
         """The block on which nothing was left to do at the last look, and what was decided on it."""
-        self._idle: tuple[L1Head, core.Action] | None = None
+        self._idle: tuple[L1Head, core.WatchtowerAction] | None = None
         """The same, once a second look found the same: until L1 has another block nothing else is asked."""
         self._rolled_back_at_s = 0
         self._refusals = 0
@@ -151,7 +151,7 @@ class Watchtower:
             if isinstance(step, core.Rest | core.Wait):
                 await asyncio.sleep(config.poll_s)
 
-    async def step(self) -> core.Action:
+    async def step(self) -> core.WatchtowerAction:
         """Look once, decide, and do it; returns what was done.
 
         Raises:
@@ -165,7 +165,7 @@ class Watchtower:
         except TimeoutError:
             raise ChainUnavailableError("The L1 did not answer in time.", code="l1_slow") from None
 
-    async def settle(self) -> core.Action:
+    async def settle(self) -> core.WatchtowerAction:
         """Step until there is nothing left to do on L1 as it is now; returns the last step.
 
         Raises:
@@ -178,7 +178,7 @@ class Watchtower:
 
     # ---------------------------------------------------------------------------------------------------------- looking
 
-    async def _step(self) -> core.Action:
+    async def _step(self) -> core.WatchtowerAction:
         deriver = await self._ready()
         head = await self._l1.head()
         if self._idle is not None and head == self._idle[0]:
@@ -245,7 +245,7 @@ class Watchtower:
 
     # ----------------------------------------------------------------------------------------------------------- acting
 
-    async def _act(self, step: core.Action, observed: core.Observation, deriver: Deriver) -> bool:
+    async def _act(self, step: core.WatchtowerAction, observed: core.Observation, deriver: Deriver) -> bool:
         """Do it; returns whether that worked, or L1 has to be looked at again a little later."""
         match step:
             case core.Rewind():

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from chain.logs import Event, get_logger
+from chain.logs import LogEvent, get_logger
 from tests.patience import PATIENCE_S
 
 NAME = "tests.chain.logs"
@@ -27,7 +27,7 @@ def test_a_handler_shows_the_event_and_then_its_values_in_their_order(log, caplo
 
 @pytest.mark.parametrize("value", ["two words", "", 'a "quote"', "a=b", "a\nline", "\x1b[31m"])
 def test_a_value_that_is_not_one_plain_word_is_quoted(value):
-    assert str(Event("seen", {"what": value})) == f"seen what={value!r}"
+    assert str(LogEvent("seen", {"what": value})) == f"seen what={value!r}"
 
 
 def test_bound_values_stand_in_each_record(log, caplog):
