@@ -20,12 +20,11 @@ from chain.client import RollupClient
 from chain.errors import IdlewattError
 from chain.signing import parse_address
 from node.api import NodeApi
-from node.values import Prices, WalletState
+from node.values import WalletState
 
 LEAST_BUYER_BALANCE_NANO = 1_000_000_000
 """Below a dollar of test money the demo's buyer goes to the faucet again."""
 
-DEMO_PRICES = Prices(input_nano_per_mtok=100_000_000, output_nano_per_mtok=200_000_000)
 WALLET = "main"
 
 
@@ -92,7 +91,7 @@ async def prepare(demo: Demo, home: Home) -> None:
 
     async def seller() -> None:
         await _open_wallet(demo.seller, passphrase)
-        await demo.seller.go_online("demo", DEMO_PRICES)
+        await demo.seller.go_online("demo")
 
     async def buyer() -> None:
         await _open_wallet(demo.buyer, passphrase)

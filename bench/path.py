@@ -28,7 +28,7 @@ from pathlib import Path
 import msgspec
 
 from app.config import Config
-from app.demo import DEMO_PRICES, WALLET, Demo, prepare, running_demo
+from app.demo import WALLET, Demo, prepare, running_demo
 from app.home import Home
 from app.wiring import local_node
 from bench.make_model import SHAPES, make_model
@@ -170,7 +170,7 @@ async def measure(name: str, folder: Path, rounds: int, first_pairs: int) -> lis
     async with running_demo(home, config) as demo:
         await prepare(demo, home)
         await demo.seller.go_offline()
-        await demo.seller.go_online(str(model), DEMO_PRICES)
+        await demo.seller.go_online(str(model))
         async with buyers(demo, home, config) as nodes:
             engine = await engine_behind(nodes[0])
             path, direct = through_market(nodes[0], FIRST_TOKENS), through_engine(engine, FIRST_TOKENS)
