@@ -25,7 +25,7 @@ import psutil
 from bench.report import Result, median_of, report
 from node.hardware.processes import ProcessProbe
 from node.hardware.sampler import HardwareSampler
-from node.machine.energy_meter import LOOK_S
+from node.machine.timing import MACHINE_TIMING
 
 RUNS = 5
 LOOKS = 20
@@ -121,8 +121,8 @@ def look_percent() -> list[float]:
             sampler.sample()
             probe.look(frozenset({"a program that is not there"}))
             if look:  # the first opens drivers
-                percents.append((_processor_s() - began_s) / LOOK_S * 100)
-            time.sleep(LOOK_S / LOOKS)
+                percents.append((_processor_s() - began_s) / MACHINE_TIMING.devices_s * 100)
+            time.sleep(MACHINE_TIMING.devices_s / LOOKS)
     finally:
         sampler.close()
     return percents

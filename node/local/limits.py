@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from node.buyer.limits import BuyerLimits
+from node.machine.timing import MachineTiming
 from node.provider.limits import ProviderLimits
 from node.rollup.timing import L1Timing
 
@@ -17,6 +18,7 @@ class NodeLimits(msgspec.Struct, frozen=True, kw_only=True):
     buyer: BuyerLimits = BuyerLimits()
     provider: ProviderLimits = ProviderLimits()
     l1: L1Timing = L1Timing()
+    machine: MachineTiming = MachineTiming()
 
 
 NODE_LIMITS: Final = NodeLimits()

@@ -83,9 +83,14 @@ class LocalNode(WalletCalls, ModelCalls):
         self._buying_relay = RelayConnection(settings.relay, lambda: events.changed("relay"))
         buyer = BuyerService(self._buying_relay, wallet, chain, store, jobs, events, limits=limits.buyer)
         self._energy = EnergyMeter(
-            settings.energy, store, jobs, events, programs=watched_programs(settings.availability)
+            settings.energy,
+            store,
+            jobs,
+            events,
+            programs=watched_programs(settings.availability),
+            timing=limits.machine,
         )
-        self._price = PriceAdvisor(settings, self._energy, buyer.market, events)
+        self._price = PriceAdvisor(settings, self._energy, buyer.market, events, limits.machine)
         provider = ProviderService(
             home,
             settings,
@@ -104,6 +109,7 @@ class LocalNode(WalletCalls, ModelCalls):
             is_busy=self._is_busy,
             pause=provider.pause,
             resume=provider.resume,
+            timing=limits.machine,
         )
         self._watchtower = WatchtowerRunner(
             settings.watch, chain, wallet, store, lambda: account.slashable_nano, events, timing=limits.l1

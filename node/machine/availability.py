@@ -24,6 +24,7 @@ from node.hardware.processes import ProcessUse, name_of
 from node.hardware.reading import DeviceReading
 from node.hardware.rules import AvailabilityRules
 from node.hardware.sampler import HardwareSample
+from node.machine.timing import MACHINE_TIMING, MachineTiming
 from node.runtime.events import EventBus
 from node.runtime.jobs import now_ms
 from node.values import PauseView
@@ -31,8 +32,6 @@ from node.values.text import plain
 
 log = get_logger(__name__)
 
-LOOK_S: Final = 1.0
-PRESENCE_S: Final = 3.0
 PRESENCE_TIMEOUT_S: Final = 6.0
 MOST_MINUTES: Final = 7 * 24 * 60
 
@@ -48,9 +47,9 @@ class AvailabilityMonitor:
         pause: Pauses the provider; returns once the model is unloaded.
         resume: Resumes the provider.
         presence: Asks the desktop for its last input.
-        presence_s: How often it is asked. Each question starts a process.
         zone: The time zone of the hours; by default this machine's.
         clock: Seconds UTC.
+        timing: How often the machine and the desktop are looked at.
 
     Raises:
         HoursError: If hours can't be read.
@@ -66,10 +65,11 @@ class AvailabilityMonitor:
         pause: Callable[[str], Awaitable[None]],
         resume: Callable[[], Awaitable[None]],
         presence: Presence | None = None,
-        presence_s: float = PRESENCE_S,
         zone: tzinfo | None = None,
         clock: Callable[[], float] = time.time,
+        timing: MachineTiming = MACHINE_TIMING,
     ) -> None:
+        self._timing = timing
         self._availability = AvailabilityPolicy(rules, zone)
         self._events = events
         self._look = look
@@ -77,7 +77,6 @@ class AvailabilityMonitor:
         self._pause = pause
         self._resume = resume
         self._presence = presence or Presence()
-        self._presence_s = presence_s
         self._clock = clock
         self._state = AvailabilityState()
         self._asked_s = float("-inf")
@@ -92,7 +91,7 @@ class AvailabilityMonitor:
             return
         while True:
             await self.step()
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(self._timing.rules_s)
 
     async def override(self, minutes: int) -> None:
         """Ignore the rules for so many minutes, a week at most; 0 ends that. It takes effect at once.
@@ -155,7 +154,7 @@ class AvailabilityMonitor:
         self._events.changed("phase")
 
     async def _ask_presence(self) -> None:
-        if not self._availability.wants_presence or time.monotonic() - self._asked_s < self._presence_s:
+        if not self._availability.wants_presence or time.monotonic() - self._asked_s < self._timing.presence_s:
             return
         self._asked_s = time.monotonic()
         try:

@@ -19,6 +19,7 @@ from node.hardware.processes import ProcessProbe, ProcessUse
 from node.hardware.rules import EnergyRules
 from node.hardware.sampler import HardwareSample, HardwareSampler
 from node.hardware.tariff import tariff
+from node.machine.timing import MACHINE_TIMING, MachineTiming
 from node.runtime.events import EventBus
 from node.runtime.jobs import JobRegistry, now_ms
 from node.store.history import DAY_MS
@@ -29,7 +30,6 @@ from node.values import DeviceView, EnergyView, JobStage, JobView, NetView
 
 log = get_logger(__name__)
 
-LOOK_S: Final = 2.0
 HOURS_SHOWN: Final = 24
 DAYS_SHOWN: Final = 30
 TOTALS_S: Final = 60.0
@@ -51,6 +51,7 @@ class EnergyMeter:
         programs: ProcessNames of programs to look for among the running ones.
         sampler: Makes the reader of the hardware; by default of all of this machine.
         zone: The time zone of the tariff; by default this machine's.
+        timing: How often devices and processes are read.
 
     Raises:
         HoursError: If the tariff can't be used.
@@ -66,7 +67,9 @@ class EnergyMeter:
         programs: frozenset[str] = frozenset(),
         sampler: Callable[[], HardwareSampler] = HardwareSampler,
         zone: tzinfo | None = None,
+        timing: MachineTiming = MACHINE_TIMING,
     ) -> None:
+        self._timing = timing
         self.tariff = tariff(rules.price_per_kwh, rules.tariff)
         self._store = store
         self._events = events
@@ -98,11 +101,11 @@ class EnergyMeter:
                 if time.monotonic() >= totals_due_s:
                     totals_due_s = time.monotonic() + TOTALS_S
                     await self.load_totals()
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(self._timing.devices_s)
         finally:
             try:
                 if self._finished:
-                    async with asyncio.timeout(LOOK_S):
+                    async with asyncio.timeout(self._timing.last_reading_s):
                         await self.look(sampler)
             except TimeoutError:
                 log.warning("last_energy_reading_timed_out")

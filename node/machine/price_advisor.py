@@ -13,6 +13,7 @@ from chain.money import format_usd
 from node.engine.protocol import EngineInfo
 from node.hardware.energy import TokenEnergy
 from node.machine.energy_meter import EnergyMeter
+from node.machine.timing import MachineTiming
 from node.market.price_advice import advise, below_floor, check_price
 from node.runtime.events import EventBus
 from node.runtime.settings import NodeSettings
@@ -22,7 +23,6 @@ log = get_logger(__name__)
 
 ASK_S: Final = 60.0
 MARKET_TIMEOUT_S: Final = 5.0
-LOOK_TIMEOUT_S: Final = 3.0
 _PROCESSORS: Final = frozenset({"cpu"})
 
 
@@ -34,6 +34,7 @@ class PriceAdvisor:
         energy: The energy of a token, and the cost of power.
         market: Reads the verified offers.
         events: Told when the advice changes.
+        timing: How long the first reading of the hardware may take.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class PriceAdvisor:
         energy: EnergyMeter,
         market: Callable[[], Awaitable[tuple[OfferView, ...]]],
         events: EventBus,
+        timing: MachineTiming,
     ) -> None:
+        self._timing = timing
         self._settings = settings
         self._energy = energy
         self._market = market
@@ -84,7 +87,7 @@ class PriceAdvisor:
         """
         self._info, self._tokens_per_s = info, tokens_per_s
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_TIMEOUT_S):
+            async with asyncio.timeout(self._timing.first_reading_s):
                 await self._energy.looked()
         await self._renew()
         if self.advice is not None:

@@ -12,7 +12,10 @@ import psutil
 import pytest
 
 from node.hardware.rules import AvailabilityRules
+from node.local.limits import NodeLimits
 from node.local.node import LocalNode
+from node.machine.timing import MachineTiming
+from node.provider.limits import ProviderLimits
 from node.values import ChatDelta, ChatDone, Phase
 from tests.node.conftest import PASSPHRASE, RunNode
 from tests.node.helpers import ask, turn, until
@@ -38,7 +41,7 @@ def program(tmp_path: Path, name: str = WANTED):
     path.unlink(missing_ok=True)
     path.symlink_to("/bin/sleep")
     # Not a child of ours: what this node starts is not somebody else's.
-    script = f"setsid {path} 120 >/dev/null 2>&1 & echo $!"
+    script = f"setsid {path} 3600 >/dev/null 2>&1 & echo $!"
     started = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     process = psutil.Process(int(started.stdout))
     try:
@@ -46,6 +49,13 @@ def program(tmp_path: Path, name: str = WANTED):
     finally:
         process.kill()
         psutil.wait_procs([process], timeout=PATIENCE_S)
+
+
+@pytest.fixture
+def limits() -> NodeLimits:
+    """Nodes that look often, and let a slow machine finish its answers."""
+    machine = MachineTiming(devices_s=0.2, rules_s=0.1)
+    return NodeLimits(machine=machine, provider=ProviderLimits(drain_s=PATIENCE_S))
 
 
 @pytest.fixture
@@ -81,7 +91,7 @@ async def test_a_program_that_wants_the_machine_gets_it_after_the_answer_and_giv
         # What was being answered is answered to its end, and paid.
         assert isinstance(events[-1], ChatDone), events[-1]
 
-        _gone, alive = await asyncio.to_thread(psutil.wait_procs, before, timeout=60)
+        _gone, alive = await asyncio.to_thread(psutil.wait_procs, before, timeout=PATIENCE_S)
         assert not alive
         snapshot = seller.snapshot()
         assert snapshot.phase is Phase.PAUSED

@@ -17,6 +17,7 @@ from node.hardware.rules import AvailabilityRules, EnergyRules
 from node.hardware.sampler import HardwareSample, HardwareSampler
 from node.machine.availability import AvailabilityMonitor, activity_of, watched_programs
 from node.machine.energy_meter import EnergyMeter, basis, judge_net
+from node.machine.timing import MachineTiming
 from node.market.price_advice import BelowCostError
 from node.runtime.events import EventBus
 from node.runtime.jobs import JobRegistry, now_ms
@@ -69,11 +70,11 @@ async def test_a_price_below_its_power_is_refused_before_an_offer_goes_out_unles
             await node.go_online(prices=cheap)
         assert "--allow-loss" in failure.value.fix
         assert node.snapshot().phase is Phase.OFF
-        # Ten times the suggestion: the speed that it rests on is measured anew with every load.
+        # A thousand times the suggestion: the speed that it rests on is measured anew with every load.
         suggested = node.snapshot().price.suggested
         well_paid = Prices(
-            input_nano_per_mtok=10 * suggested.input_nano_per_mtok,
-            output_nano_per_mtok=10 * suggested.output_nano_per_mtok,
+            input_nano_per_mtok=1_000 * suggested.input_nano_per_mtok,
+            output_nano_per_mtok=1_000 * suggested.output_nano_per_mtok,
         )
         await node.go_online(prices=well_paid)
         with pytest.raises(BelowCostError):
@@ -213,7 +214,7 @@ async def test_a_person_who_comes_back_pauses_it_and_who_leaves_lets_it_go_on():
     monitor = AvailabilityMonitor(
         AvailabilityRules(person_idle_minutes=1), EventBus(), look=lambda: (None, processes(wanted_by=())),
         is_busy=lambda: False, pause=provider.pause, resume=provider.resume, presence=person,
-        presence_s=0.0,
+        timing=MachineTiming(presence_s=0.0),
     )  # fmt: skip
     await monitor.step()
     assert (monitor.view.kind, monitor.view.until_ms is not None) == ("person", True)
