@@ -17,7 +17,7 @@ STREAMS = (1, 4, 8, 16)
 PYTHON_STREAMS = 8
 PROMPT_WORDS = 16
 BETWEEN_S = 0.5
-"""What a side still does after its last token falls into nobody's time: ours copies what it keeps."""
+"""What a side still does after its last token is not measured: our engine copies what it keeps."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Writes GGUF models of real shapes with random weights: they compute what real ones compute, and nobody downloads.
+"""Writes GGUF models of real shapes with random weights: they compute what real ones compute, without a download.
 
 ``python -m bench.make_model`` prints where the file lies. Weights are drawn in the stored form (Q8_0: blocks of 32
 signed bytes and one scale), so half a billion of them take seconds, and one seed gives one file. What a measurement
@@ -60,7 +60,7 @@ SHAPES = {
 
 
 def byte_symbols() -> list[str]:
-    """GPT-2's printable testbed-in for each byte."""
+    """GPT-2's printable stand-in for each byte."""
     printable = {*range(33, 127), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(256, 512))
     return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
@@ -82,7 +82,7 @@ def vocabulary(size: int) -> tuple[list[str], list[str]]:
 
 
 def text_of(numbers: Sequence[int], shape: ModelShape) -> str:
-    """As many words as there are numbers: each stands for one token of the shape's vocabulary."""
+    """As many words as there are numbers: each is one token of the shape's vocabulary."""
     known = list(words(shape.vocabulary - len(SPECIAL) - 256))
     return "".join(known[number % len(known)] for number in numbers)
 

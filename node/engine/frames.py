@@ -158,7 +158,7 @@ class Began(_Frame, tag=23):
 
 
 class OutputText(_Frame, tag=24):
-    """OutputText of a request, and how many sampled tokens it stands for."""
+    """Text of a request, and how many sampled tokens it holds."""
 
     ticket: Ticket
     text: str

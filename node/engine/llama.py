@@ -80,7 +80,7 @@ class LlamaEngine:
 
     @property
     def state(self) -> EngineState:
-        """Where the engine stands."""
+        """The state of the engine, and why."""
         return self._supervisor.state
 
     @property

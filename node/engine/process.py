@@ -37,11 +37,11 @@ class Lifecycle:
 
     python: str = sys.executable
     quit_s: float = 1.5
-    """Whoever wants the machine gets its memory back within two seconds, so a worker that lingers is killed."""
+    """A person who wants the machine gets its memory back within two seconds: a slower worker is killed."""
     max_log_bytes: int = MAX_LOG_BYTES
     """A larger log is put aside before the worker starts."""
     stall_s: float = LEAST_STALL_SECONDS
-    """The least silence after which it is looked at; one that doesn't get on is ended."""
+    """The shortest silence in seconds after which it is checked; a worker without progress is killed."""
     backoff_s: float = 1.0
     """The wait before the first restart; it doubles with every failure in a row."""
     max_backoff_s: float = 30.0
@@ -135,7 +135,7 @@ class WorkerProcess(asyncio.Protocol):
         return self._process.pid
 
     def send(self, *items: wire.ToWorker) -> None:
-        """Send frames; what is sent to a worker that just ended is lost, and `on_gone` tells."""
+        """Send frames; what is sent to a worker that just ended is lost, and `on_gone` is called."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(wire.encode(items))
 

@@ -57,7 +57,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True, tag="chunk"):
-    """Some more text: whole UTF-8 characters only, and how many sampled tokens it stands for.
+    """Some more text: whole UTF-8 characters only, and how many sampled tokens it holds.
 
     The texts of all chunks, thinking or not, are exactly what the model wrote.
     """
@@ -84,7 +84,7 @@ EngineEvent = Started | Chunk | Finished
 
 
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What is loaded, by whom, and how fast it was measured to be."""
+    """The loaded model, the build that runs it, and its measured speed."""
 
     model_name: str
     model_sha256: str

@@ -17,7 +17,7 @@ RequestFrame = wire.OutputText | wire.Began | wire.Ended | wire.Refused | Reply
 
 
 class PendingRequests:
-    """Hands a worker's frames to whoever waits for them, by the ticket that each request gets."""
+    """Gives a worker's frames to the stream or question that waits for them, by the ticket of each request."""
 
     def __init__(self) -> None:
         self._streams: dict[int, ResponseStream] = {}
@@ -52,10 +52,10 @@ class PendingRequests:
         return None if stream is None or stream.over else stream
 
     async def ask(self, worker: WorkerProcess, question: Callable[[int], wire.ToWorker]) -> Reply:
-        """Send a question and wait for its one answer; a caller who is cancelled withdraws it.
+        """Send a question and wait for its one answer; cancelling the caller withdraws the question.
 
         Args:
-            worker: Whom to ask.
+            worker: The worker to ask.
             question: Makes the frame for a ticket.
 
         Raises:
@@ -73,7 +73,7 @@ class PendingRequests:
             del self._answers[ticket]
 
     def take(self, frame: RequestFrame) -> None:
-        """Hand a frame on; one that nobody waits for any more is dropped."""
+        """Pass a frame on; it is dropped if its request is gone."""
         match frame:
             case wire.OutputText() | wire.Began() | wire.Ended() | wire.Refused():
                 stream = self._streams.get(frame.ticket)

@@ -1,4 +1,4 @@
-"""Where an engine stands."""
+"""The state of an engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ StateName = Literal["starting", "ready", "restarting", "failed", "closed"]
 
 
 class EngineState(msgspec.Struct, frozen=True):
-    """Where an engine stands, and why in one line."""
+    """What an engine does now, and why in one line."""
 
     name: StateName
     why: str = ""

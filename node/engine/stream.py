@@ -10,7 +10,7 @@ from node.engine.protocol import Chunk, EngineError, EngineEvent, Finished, Star
 
 
 class ResponseStream:
-    """Events of one request, from the worker's frames to whoever iterates.
+    """Events of one request, from the worker's frames to the reader.
 
     Args:
         ticket: The number its frames carry.

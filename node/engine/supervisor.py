@@ -59,7 +59,7 @@ class Supervisor:
         self._digests = digests
         self._on_state = on_state
         self.state = EngineState("closed", "It was not started yet.")
-        """Where the engine stands."""
+        """The state of the engine, and why."""
         self.worker: WorkerProcess | None = None
         """The worker, while there is one."""
         self.prepared: Prepared | None = None
@@ -212,14 +212,14 @@ class Supervisor:
                 remembering.cancel()
         finally:
             self.worker = None
-            # One that still loads would not look up to hear that it should quit.
+            # A worker that still loads would not read the quit frame.
             orderly = self.state.name == "closed" and self._ready is not None
             await (worker.stop() if orderly else worker.kill())
         self._last_end = worker.describe_end()
         return self._ready is not None
 
     async def _watch(self, worker: WorkerProcess, watchdog: Watchdog) -> None:
-        """Have a worker ended that neither answers nor gets on."""
+        """End a worker that neither answers nor makes progress."""
         await watchdog.until_stalled(worker, asyncio.get_running_loop().time)
         self._stalled = True
         self._gone.set()
@@ -276,7 +276,7 @@ class Supervisor:
                 code="engine_crashed",
                 fix="Download the model again or choose another one, and close other programs if memory is short.",
             )
-        # This error may travel to a buyer, who has no business with paths of this machine.
+        # This error may reach a buyer: it holds no path of this machine.
         return EngineError(message, code="engine_crashed", fix="Try again in a moment.")
 
     def _unavailable(self) -> EngineError:

@@ -1,4 +1,4 @@
-"""Tells a worker that hangs from one that is slow: by what it gets done, in times that follow its measured speed."""
+"""Tells a hanging worker from a slow one: by its progress, in times that follow its measured speed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_PATIENCE = 10
 BUSY_SHARE = 0.02
 """Of one core: less than this is no computing."""
 LOAD_BYTES_PER_S = 1_000_000
-"""A slow disk. A loading worker tells of every fiftieth of the file."""
+"""A slow disk. A loading worker reports every fiftieth of the file."""
 LOAD_SHARE = 0.02
 WORK_FACTOR = 3.0
 
@@ -31,7 +31,7 @@ class Progress:
     read_bytes: int
 
     def since(self, before: Progress, seconds: float) -> bool:
-        """Whether it got on in so many seconds."""
+        """Whether it made progress in so many seconds."""
         return self.computed_s - before.computed_s >= BUSY_SHARE * seconds or self.read_bytes > before.read_bytes
 
 
@@ -48,7 +48,7 @@ class Watched(Protocol):
         ...
 
     def progress(self) -> Progress:
-        """What its process has done."""
+        """What its process has computed and read."""
         ...
 
 
@@ -84,7 +84,7 @@ class Watchdog:
         return max(self._least_s, STALL_BATCHES * self.step_s) if self.loaded else self._load_s
 
     async def until_stalled(self, worker: Watched, clock: Callable[[], float]) -> None:
-        """Return once the worker neither answers nor gets on, or was busy without a word for far too long."""
+        """Return once the worker neither answers nor makes progress, or was busy without an answer for far too long."""
         patience = 0
         while True:
             asked_at, before = clock(), worker.progress()

@@ -1,1 +1,1 @@
-"""The machine under the node: what it is, what it draws, what that costs, and when it is somebody else's."""
+"""The machine under the node: what it is, what it draws, what that costs, and when it is free."""

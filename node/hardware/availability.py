@@ -17,22 +17,22 @@ COOLER_C: Final = 5.0
 EASED: Final = 0.7
 """Of a threshold for use or power: below this it goes on."""
 AT_ONCE: Final = frozenset({"hours", "quiet_hours", "program", "person"})
-"""What pauses at the first look."""
+"""Pauses that begin at the first look."""
 BY_THE_CLOCK: Final = frozenset({"hours", "quiet_hours", "person"})
-"""What ends by itself at a moment, and needs no waiting on top."""
+"""Pauses that end at a known moment; nothing more is waited for then."""
 OVERRIDE: Final = "Or rent out regardless: o on the Dashboard (an hour), or idlewatt serve --always-available."
 
 
 class MachineActivity(msgspec.Struct, frozen=True, kw_only=True):
-    """What the machine is doing; ``None`` where nothing tells."""
+    """What the machine is doing; ``None`` where nothing reports."""
 
     input_idle_s: float | None = None
-    """Since somebody touched the machine."""
+    """Seconds since the last key or click."""
     hottest: str = ""
     temperature_c: float | None = None
     """Of the hottest device."""
     power_w: float | None = None
-    """Of all devices that tell, together."""
+    """Of all devices that report, together."""
     gpu_user: str = ""
     gpu_percent: float | None = None
     """What the busiest other program uses of a GPU."""
@@ -76,7 +76,7 @@ class AvailabilityPolicy:
 
     @property
     def wants_presence(self) -> bool:
-        """Whether it matters when somebody last touched the machine."""
+        """Whether the time of the last key or click matters."""
         return self.rules.enabled and self.rules.person_idle_minutes > 0
 
 

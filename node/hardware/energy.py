@@ -3,7 +3,7 @@
 For a device between two looks, ``dt`` seconds apart::
 
     total    = counter(after) - counter(before)                    measured: the driver counts joules
-             | (power(before) + power(after)) / 2 * dt             measured: the driver tells watts
+             | (power(before) + power(after)) / 2 * dt             measured: the driver reports watts
              | (idle + (max - idle) * utilization) * dt            estimated: nothing measures
     marginal = max(0, total - baseline * dt) * own                 what would not have been taken without the jobs
 
@@ -49,7 +49,7 @@ class OwnCpuUse(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: float = 0.0
     """Processor seconds of the engine and the node."""
     busy_s: float = 0.0
-    """Processor seconds of everybody."""
+    """Processor seconds of all programs."""
     cores: int = 1
 
 
@@ -84,7 +84,7 @@ def guess(
 
 
 def measured_j(before: DeviceReading, after: DeviceReading, seconds: float) -> float | None:
-    """Joules between two readings by counter or power; ``None`` where neither tells, or tells what can't be."""
+    """Joules between two readings by counter or power; ``None`` where neither reports, or reports what can't be."""
     if before.energy_j is not None and after.energy_j is not None and after.energy_j >= before.energy_j:
         joules = after.energy_j - before.energy_j
         if joules <= MAX_POWER_W * seconds:
@@ -110,7 +110,7 @@ def spent(
         after: The same device at the later one.
         seconds: Between them.
         own: The engine's part of the processor.
-        baseline_w: What the device takes without jobs; ``None`` while that is not known, then the guess stands in.
+        baseline_w: What the device takes without jobs; ``None`` while that is not known, then the estimate is used.
         power: What it is taken to draw where nothing measures it.
     """
     if not 0 < seconds <= LONGEST_INTERVAL_S:
@@ -191,7 +191,7 @@ def token_energy(jobs: Sequence[tuple[int, int, int]], *, is_estimate: bool) -> 
         is_estimate: Whether any of the energy is estimated.
 
     Returns:
-        ``None`` while the jobs tell too little: fewer than five, or none with output.
+        ``None`` while the jobs report too little: fewer than five, or none with output.
     """
     if len(jobs) < LEAST_JOBS or not any(output for _, output, _ in jobs):
         return None

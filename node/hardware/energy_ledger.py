@@ -1,4 +1,4 @@
-"""Who caused which joules: looks at the devices, jobs that come and go between them, and a price. Pure, no clock."""
+"""Divides measured joules among the jobs that ran meanwhile, and prices them. Pure, no clock."""
 
 from __future__ import annotations
 

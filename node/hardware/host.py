@@ -103,7 +103,7 @@ def cpu_temperature_c(read_sensors: Callable[[], Mapping[str, Sequence[Any]]] | 
 
 
 class AppleSource:
-    """A Mac's GPU by its registry entry; it shares the machine's memory and tells no power without root.
+    """A Mac's GPU by its registry entry; it shares the machine's memory and reports no power without root.
 
     Args:
         run_command: Runs a command and gives what it wrote; empty when it can't.

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs through NVML: names, memory, utilization, temperature, power, energy, and who uses them."""
+"""NVIDIA GPUs through NVML: names, memory, utilization, temperature, power, energy, and the processes that use them."""
 
 from __future__ import annotations
 

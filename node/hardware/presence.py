@@ -1,7 +1,7 @@
-"""How long nobody has touched the machine, where the desktop, the login manager or the terminals tell.
+"""How long ago a person touched the machine, by the desktop, the login manager or the terminals.
 
 Asked in this order, the first that answers wins: a Mac's HID registry, GNOME's idle monitor, the screen saver's session
-bus name (Plasma; milliseconds), ``xprintidle``, logind's idle hint where it says idle, and the terminals of those who
+bus name (Plasma; milliseconds), ``xprintidle``, logind's idle hint where it says idle, and the terminals of people who
 are logged in. A hint that says "not idle" is not taken for a person: many desktops never set it.
 """
 
@@ -63,7 +63,7 @@ class Presence:
         """What answered last, for a person."""
 
     def idle_s(self) -> float | None:
-        """Seconds since the last input; ``None`` where nothing tells."""
+        """Seconds since the last input; ``None`` where nothing reports."""
         for name, look in self._looks():
             idle_s = look()
             if idle_s is not None:
@@ -106,7 +106,7 @@ class Presence:
         return self._clock() - since_us / 1e6 if since_us else None
 
     def _terminal(self) -> float | None:
-        """The kernel sets a terminal's access time when somebody types."""
+        """The kernel sets a terminal's access time when a key is pressed."""
         newest: float | None = None
         for path in self._terminals():
             try:

@@ -1,4 +1,4 @@
-"""Who uses the processor: this node with its engines, or somebody else; by psutil and ``/proc``."""
+"""What uses the processor: this node with its engines, or other programs; by psutil and ``/proc``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ProcessProbe:
         self._names = ProcessNames()
 
     def look(self, names: frozenset[str] = frozenset()) -> ProcessUse:
-        """Processor time since the last look, ours and everybody's, and which of ``names`` run."""
+        """Processor time since the last look, ours and that of all programs, and which of ``names`` run."""
         own_pids = family(self._pid, self._proc)
         own_s = self._own_since(own_pids)
         times = psutil.cpu_times()
@@ -99,7 +99,7 @@ class ProcessNames:
         self._looks = 0
 
     def running(self, names: frozenset[str], own_pids: frozenset[int]) -> tuple[str, ...]:
-        """Those of the names (without case, with or without ``.exe``) that a process not of ours carries."""
+        """Those of the names (without case, with or without ``.exe``) that another program's process has."""
         self._looks += 1
         known = {} if self._looks % ALL_NAMES_LOOKS == 0 else self._known
         self._known = {}

@@ -3,7 +3,7 @@
 ``intel-rapl:0`` is a package, ``intel-rapl:0:1`` a part of it (cores, graphics: inside the package's count) or
 ``dram``, which is not; ``psys`` is the whole platform and would count the package twice. ``energy_uj`` counts
 micro-joules and starts again at ``max_energy_range_uj`` (Documentation/power/powercap/powercap.rst). Since 2020 kernels
-let only root read it, because it tells about other processes' secrets (CVE-2020-8694).
+let only root read it, because it reveals other processes' secrets (CVE-2020-8694).
 """
 
 from __future__ import annotations

@@ -18,21 +18,21 @@ Kind = Literal["gpu", "cpu"]
 
 
 class GpuUser(msgspec.Struct, frozen=True):
-    """A process that uses a GPU, and how much of it, where the driver tells."""
+    """A process that uses a GPU, and how much of it, where the driver reports."""
 
     pid: int
     utilization_percent: float | None = None
 
 
 class DeviceReading(msgspec.Struct, frozen=True, kw_only=True):
-    """One device as one source saw it; ``None`` where the hardware does not tell."""
+    """One device as one source saw it; ``None`` where the hardware does not report."""
 
     device_id: str
     """Stays the same for as long as the machine is up: ``nvml:GPU-…``, ``drm:card0``, ``cpu``."""
     name: str
     kind: Kind
     source: str
-    """Who says so: ``nvml``, ``amdgpu``, ``rapl``, ``psutil``, ``ioreg``."""
+    """What measured it: ``nvml``, ``amdgpu``, ``rapl``, ``psutil``, ``ioreg``."""
     utilization_percent: float | None = None
     memory_used_bytes: int | None = None
     memory_total_bytes: int | None = None
@@ -48,7 +48,7 @@ class DeviceReading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceSource(Protocol):
-    """One place where facts about hardware come from. DeviceReading blocks, so it happens on a thread."""
+    """One place where facts about hardware come from. Reading blocks, so it happens on a thread."""
 
     @property
     def name(self) -> str:

@@ -44,7 +44,7 @@ class AvailabilityRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """
 
     enabled: bool = True
-    """Whether any of this is looked at."""
+    """Whether these rules are used at all."""
     hours: tuple[str, ...] = ()
     """When to rent out, by the clock on the wall: ``"22:00-06:00"``, ``"mon-fri 18:00-08:00"``, ``"sat,sun"``; always
     when empty."""
@@ -53,7 +53,7 @@ class AvailabilityRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     max_temperature_c: Annotated[float, msgspec.Meta(ge=30, le=120)] | None = None
     """Pause above this, on any device; it goes on 5 °C lower."""
     max_power_w: Watts | None = None
-    """Pause above this, all devices that tell together; it goes on at 70 % of it."""
+    """Pause above this, all devices that report together; it goes on at 70 % of it."""
     pause_for: Annotated[tuple[ProcessName, ...], msgspec.Meta(max_length=64)] = ()
     """Programs that have the machine to themselves while they run, by name, with or without ``.exe``."""
     foreign_gpu_percent: Percent = 30.0
@@ -62,7 +62,7 @@ class AvailabilityRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     foreign_cpu_percent: Percent = 0.0
     """Pause when other programs use this much of the processor; 0 for never."""
     person_idle_minutes: Annotated[float, msgspec.Meta(ge=0, le=1_440)] = 0.0
-    """Pause until nobody has touched the machine for so long; 0 for never."""
+    """Pause until the last key or click is so many minutes old; 0 for never."""
     resume_after_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60.0
     """How long the machine must have been free before the model is loaded again; hours and people need no waiting on
     top."""

@@ -16,7 +16,7 @@ from node.hardware.week import HoursError, Span, Week, hours, parse_days
 MILLIJOULES_PER_KWH: Final = 3_600_000_000
 MAX_USD_PER_KWH: Final = 100
 ASSUMED_NANO_PER_KWH: Final = 300_000_000
-"""What a kilowatt-hour is taken to cost (0.30 USD) while nobody said; whatever rests on it says that it is assumed."""
+"""The price of a kilowatt-hour (0.30 USD) when none is set; every figure made with it says that it is assumed."""
 MAX_PARTS: Final = 48
 
 

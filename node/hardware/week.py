@@ -21,7 +21,7 @@ MINUTES_A_WEEK: Final = 7 * MINUTES_A_DAY
 MAX_SPANS: Final = 64
 _TIME: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)|24:00", re.ASCII)
 _NEAR_MINUTES: Final = 180
-"""So close before a change every minute is looked at: clocks are put forward and back by less."""
+"""So close before a change every minute is checked: clocks are put forward and back by less."""
 _SEARCH_MINUTES: Final = 9 * MINUTES_A_DAY
 
 

@@ -165,7 +165,7 @@ class AvailabilityMonitor:
 
 
 def watched_programs(rules: AvailabilityRules) -> frozenset[str]:
-    """ProcessNames of the programs that pause the provider while they run."""
+    """Names of the programs that pause the provider while they run."""
     return frozenset(rules.pause_for) if rules.enabled else frozenset()
 
 

@@ -48,7 +48,7 @@ class EnergyMeter:
         store: Keeps the energy of jobs.
         jobs: The jobs whose steps are followed.
         events: Told that devices changed.
-        programs: ProcessNames of programs to look for among the running ones.
+        programs: Names of programs to look for among the running ones.
         sampler: Makes the reader of the hardware; by default of all of this machine.
         zone: The time zone of the tariff; by default this machine's.
         timing: How often devices and processes are read.

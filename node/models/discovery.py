@@ -57,7 +57,7 @@ class FoundModel(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     quantization: str
     digest: str = ""
-    """The SHA-256 that its place tells; not checked here."""
+    """The SHA-256 that its folder reports; not checked here."""
 
 
 class _Layer(msgspec.Struct):

@@ -1,6 +1,6 @@
 """Says before loading whether a model fits into memory, and how much context it gets.
 
-Three parts: the weights, the key-value cache, and llama.cpp's work space, whose formulas stand in
+Three parts: the weights, the key-value cache, and llama.cpp's work space, whose formulas are in
 ``node/models/work_space.py``.
 ``tests/node/models/test_fit_measured.py`` loads models of many shapes and holds the sum to within a tenth.
 """

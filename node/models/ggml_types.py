@@ -1,6 +1,6 @@
 """The tensor formats and file labels of GGUF, as numbers.
 
-Sources: ggml's `enum ggml_type` with its block sizes, and llama.cpp's `enum llama_ftype`. They stand here because
+Sources: ggml's `enum ggml_type` with its block sizes, and llama.cpp's `enum llama_ftype`. They are here because
 importing the `gguf` package (and NumPy with it) costs a headless command a quarter of a second.
 """
 

@@ -178,7 +178,7 @@ class ModelLibrary:
 
 
 def free_gpus(devices: Iterable[DeviceView]) -> tuple[Device, ...]:
-    """The GPUs among a machine's devices that tell their memory, and what of it is free."""
+    """The GPUs among a machine's devices that report their memory, and what of it is free."""
     return tuple(
         Device(device.name, max(0, device.memory_total_bytes - (device.memory_used_bytes or 0)), is_gpu=True)
         for device in devices

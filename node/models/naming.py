@@ -1,4 +1,4 @@
-"""Reads what file names of GGUFs tell: the quantization, the parts of a split model, and what is no chat model."""
+"""Reads what file names of GGUFs say: the quantization, the parts of a split model, and what is no chat model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PREFERRED: Final = (
     "BF16",
     "F16",
 )
-"""What is pulled when nobody names a quantization, best first: about four bits lose little and fit most machines."""
+"""What is pulled when no quantization is named, best first: about four bits lose little and fit most machines."""
 MAX_PARTS: Final = 256
 MAX_NAMED: Final = 12
 
@@ -72,7 +72,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def quantization_of(path: str) -> str:
-    """The quantization that a file's name tells, else its folder's, else nothing."""
+    """The quantization that a file's name says, else its folder's, else nothing."""
     for piece in reversed(path.removesuffix(SUFFIX).split("/")):
         found = _QUANTIZATION.findall(piece)
         if found:

@@ -33,7 +33,7 @@ async def remove(library: ModelLibrary, name: str, *, in_use: Callable[[Path], b
     """Delete a model of the home, or of the Hugging Face cache; returns the bytes freed.
 
     Args:
-        library: Where it is looked for.
+        library: The models of the home.
         name: As listed.
         in_use: Tells of a file whether it is loaded.
 

@@ -1,1 +1,1 @@
-"""An engine that is somebody else's server: any OpenAI-compatible API by its address, watched and never trusted."""
+"""An engine on another server: any OpenAI-compatible API by its address, watched and never trusted."""

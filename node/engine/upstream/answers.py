@@ -1,4 +1,4 @@
-"""What servers tell of themselves, read and bounded; pure.
+"""What servers say about themselves, read and bounded; pure.
 
 Where each is documented: llama-server, tools/server/README.md of llama.cpp; vLLM, "OpenAI-Compatible Server" and its
 ``/tokenize``; Ollama, docs/api.md; TGI, ``/info`` of its OpenAPI page; llama_cpp.server, ``/extras/tokenize/count``.
@@ -20,7 +20,7 @@ MAX_UPSTREAM_SLOTS: Final = 4_096
 
 
 class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server told about itself; ``None`` where it keeps silent."""
+    """What a server reported about itself; ``None`` where it does not."""
 
     dialect: Dialect
     models: tuple[str, ...]
@@ -77,7 +77,7 @@ class OllamaRunning(msgspec.Struct):
     models: list[_OllamaModel] = []
 
     def context_of(self, model: str) -> int | None:
-        """The context of this model, if it is loaded and its server tells."""
+        """The context of this model, if it is loaded and its server reports it."""
         for one in self.models:
             if model in {one.name, one.model, one.name.removesuffix(":latest")}:
                 return one.context_length
@@ -103,7 +103,7 @@ class Tokenized(msgspec.Struct):
 
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):
-    """The names that an upstream serves, and the contexts that it tells with them."""
+    """The names that an upstream serves, and the contexts that it reports with them."""
 
     names: tuple[str, ...]
     contexts: dict[str, int]

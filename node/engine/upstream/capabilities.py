@@ -18,7 +18,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     json_schema: bool = False
     """Whether it holds an answer to a JSON schema."""
     most_tops: int | None = None
-    """How many of the most likely tokens it tells with each token's log-probability; ``None`` if it tells none."""
+    """How many of the most likely tokens it reports with each token's log-probability; ``None`` if it reports none."""
     vector_length: int = 0
     """Numbers in an embedding; 0 if it makes none."""
 

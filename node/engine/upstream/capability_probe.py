@@ -57,7 +57,7 @@ class CapabilityProbe:
     """Tries one server and model.
 
     Args:
-        server: Who is tried.
+        server: The server to try.
         streams: Its streams.
         counter: Counts its prompts.
         formats: Makes grammars.

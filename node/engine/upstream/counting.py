@@ -26,7 +26,7 @@ class PromptCounter:
     Args:
         client: The server's.
         model: The model's name there.
-        access: Who may ask.
+        access: Held while the server is asked.
     """
 
     def __init__(self, client: UpstreamClient, model: str, access: ExclusiveAccess) -> None:

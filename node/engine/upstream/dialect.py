@@ -15,12 +15,12 @@ from node.engine.protocol import EngineError, GenerateRequest
 from node.values.inference import ChatMessage, JsonObject, JsonSchema, ResponseFormat
 
 DOMAIN: Final = b"idlewatt upstream model v1\x00"
-"""Before the name, so that what stands for a model behind an upstream is never the SHA-256 of a file."""
+"""Put before the name, so that the id of a model behind an upstream is never the SHA-256 of a file."""
 MAX_NAME_CHARS: Final = 96
 _ANY_OBJECT: Final = {"type": "object"}
 
 FormatWay = Literal["openai", "schema", "value", "grammar"]
-"""How a server is told the format of an answer: in OpenAI's own ways; the same, where any object is a schema like
+"""How a server is given the format of an answer: in OpenAI's own ways; the same, where any object is a schema like
 another; as TGI's ``value``; or as a grammar in llama.cpp's notation, made here, since llama.cpp's servers pass over
 what their own converters don't know."""
 
@@ -65,9 +65,9 @@ TGI: Final = Dialect(name="tgi", parameters={}, format_way="value")
 
 
 def model_id(name: str) -> str:
-    """What stands for a model that can't be hashed: SHA-256 over a domain and the name, as hex.
+    """The id of a model that can't be hashed: SHA-256 over a domain and the name, as hex.
 
-    It names and does not prove: whoever serves that name has the same one, so such a model can't be audited by it.
+    It is a name and no proof: every server of that name has the same id, so such a model can't be audited by it.
     """
     return hashlib.sha256(DOMAIN + name.encode()).hexdigest()
 
@@ -80,7 +80,7 @@ def chat_body(dialect: Dialect, model: str, request: GenerateRequest, seed: int,
         model: The model's name there.
         request: What to ask.
         seed: The seed that is used.
-        grammar: The request's format in llama.cpp's notation, for servers that are told it so.
+        grammar: The request's format in llama.cpp's notation, for servers that take it.
 
     Raises:
         EngineError: With code ``bad_request`` if a schema is no JSON.
@@ -119,7 +119,7 @@ def chat_body(dialect: Dialect, model: str, request: GenerateRequest, seed: int,
 def _logprobs(dialect: Dialect, tops: int) -> dict[str, Any]:
     if dialect.ids_as_tokens:
         return {"logprobs": True, "top_logprobs": 0, "return_tokens_as_token_ids": True}
-    # llama-server tells nothing at all when it is asked for no alternative.
+    # llama-server reports nothing at all when it is asked for no alternative.
     return {"logprobs": True, "top_logprobs": max(1, tops)}
 
 
@@ -145,7 +145,7 @@ def _schema(wanted: ResponseFormat) -> Any:
 
 
 def embedding_body(model: str, text: str) -> dict[str, Any]:
-    """One text for ``/v1/embeddings``: asked alone, its tokens are told alone."""
+    """One text for ``/v1/embeddings``: asked alone, its tokens are reported alone."""
     return {"model": model, "input": text, "encoding_format": "float"}
 
 
@@ -155,7 +155,7 @@ def text_count_body(text: str) -> dict[str, Any]:
 
 
 def one_token_body(model: str, messages: tuple[ChatMessage, ...]) -> dict[str, Any]:
-    """A request whose usage tells the prompt's length, for servers that can't be asked for it."""
+    """A request whose usage reports the prompt's length, for servers that can't be asked for it."""
     return {"model": model, "messages": _messages(messages), "max_tokens": 1, "stream": False}
 
 

@@ -19,7 +19,7 @@ async def embed_texts(server: Server, texts: Sequence[str], *, length: int, cont
     """A vector for each text.
 
     Args:
-        server: Who is asked.
+        server: The server to ask.
         texts: Checked texts, none empty.
         length: Numbers in a vector, as the server showed when it was tried.
         context_length: Tokens that a text may have.

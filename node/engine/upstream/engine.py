@@ -32,13 +32,13 @@ from node.values.inference import ChatMessage
 log = get_logger(__name__)
 
 UNKNOWN_CONTEXT: Final = 2_048
-"""For a server that does not tell: llama_cpp.server's own default, and small enough for any other."""
+"""For a server that does not report its context: llama_cpp.server's own default, and small enough for any other."""
 STALL_S: Final = 120.0
 WATCH_S: Final = 5.0
 
 
 class UpstreamEngine:
-    """An engine that is somebody else's server.
+    """An engine that passes requests to another server.
 
     Use it as an async context manager, or call `start` and `close`. While the upstream is away, refuses this node or
     lost its model, `state` says so and why, requests are refused, and it comes back by itself.
@@ -47,8 +47,8 @@ class UpstreamEngine:
         url: The server's OpenAI base address, as in ``http://host:8000/v1``.
         model: The model's name there; it is the name in offers too.
         key: A bearer token, or ``""``.
-        slots: Requests that run at once, if the server tells no smaller number.
-        context_length: Tokens a request may have in all; by default what the server tells.
+        slots: Requests that run at once, if the server reports no smaller number.
+        context_length: Tokens a request may have in all; by default what the server reports.
         on_state: Called on the loop whenever `state` changes.
         stall_seconds: A stream without an event for so long is given up.
         watch_seconds: How often a server is asked whether it is still there.
@@ -83,7 +83,7 @@ class UpstreamEngine:
 
     @property
     def state(self) -> EngineState:
-        """Where the engine stands."""
+        """The state of the engine, and why."""
         return self._health.state
 
     async def __aenter__(self) -> Self:
@@ -96,7 +96,7 @@ class UpstreamEngine:
         await self.close()
 
     async def start(self) -> None:
-        """Ask the server who it is and try it once; returns when it can be rented out.
+        """Identify the server and try it once; returns when it can be rented out.
 
         Raises:
             EngineError: With the owner's line, if it can't be reached, refuses this node, or lacks the model.
@@ -133,7 +133,7 @@ class UpstreamEngine:
         await self._client.close()
 
     async def info(self) -> EngineInfo:
-        """What is rented out; the model's digest stands for its name, as there is no file to hash."""
+        """What is rented out; the model's digest is made of its name, since there is no file to hash."""
         info = self._known()
         return EngineInfo(
             model_name=self._model[: d.MAX_NAME_CHARS],
@@ -171,8 +171,8 @@ class UpstreamEngine:
     ) -> Scored:
         """Refused: no server can be asked for it in a way that is sound.
 
-        llama-server tells nothing of a prompt's tokens. llama_cpp.server echoes them, without ids and with parts of
-        characters left out. vLLM tells ids (``prompt_logprobs``), but each token as text decoded alone, which is not
+        llama-server reports nothing of a prompt's tokens. llama_cpp.server echoes them, without ids and with parts of
+        characters left out. vLLM reports ids (``prompt_logprobs``), but each token as text decoded alone, which is not
         its bytes: a leading space is lost, a part of a character is replaced.
 
         Raises:
@@ -260,7 +260,7 @@ class UpstreamEngine:
         log.info("upstream_capabilities_found", capabilities=self._capabilities.described())
 
     async def _look(self) -> None:
-        """Ask whether the server is there, and after an absence who it is now and what it can do."""
+        """Ask whether the server is there; after an absence, identify it and try its capabilities again."""
         if self.state.name == "ready":
             async with self._access.held():
                 check_model(self._model, a.read_models(await self._client.models()).names)

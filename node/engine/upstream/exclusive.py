@@ -1,4 +1,4 @@
-"""Whose turn it is at a server whose running stream any other request would break."""
+"""Exclusive access to a server whose running stream any other request would break."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ALONE: Final = "The upstream serves one request at a time, and the one before t
 
 
 class ExclusiveAccess:
-    """Takes access at a server that serves one at a time; at any other, nobody waits."""
+    """A lock for a server that serves one request at a time; at any other server it locks nothing."""
 
     def __init__(self) -> None:
         self.one_at_a_time = False

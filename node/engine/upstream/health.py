@@ -1,4 +1,4 @@
-"""Where an upstream stands, and the watch over it: seldom while it answers, soon after something went wrong."""
+"""The state of an upstream, checked every few seconds, and at once after a request failed."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class UpstreamHealth:
         self._look = asyncio.Event()
         self._away_until_s = 0.0
         self.state = EngineState("closed", "It was not started yet.")
-        """Where the engine stands, and why."""
+        """The state of the engine, and why."""
 
     def become(self, name: StateName, why: str = "") -> None:
-        """Change the state, and tell."""
+        """Change the state, and call `on_state`."""
         state = EngineState(name, why)
         if state == self.state:
             return
@@ -59,7 +59,7 @@ class UpstreamHealth:
             raise EngineError(error.message, code=error.code, fix=again_fix(wait_s if wait_s > 0 else None))
 
     def noticed(self, error: UpstreamError) -> None:
-        """A request failed: what it says of the server counts at once, and the server is looked at."""
+        """A request failed: what it says about the server counts at once, and the server is checked."""
         if self.state.name not in {"ready", "restarting", "failed"} or error.code in _ABOUT_THE_REQUEST:
             return
         log.warning("upstream_request_failed", code=error.code, error=error.owner_line())
@@ -72,7 +72,7 @@ class UpstreamHealth:
 
         Args:
             look: Asks the server whether it is there; raises ``UpstreamError`` where it isn't.
-            is_engaged: Whether asking would break the request under way, which tells as much.
+            is_engaged: Whether asking would break the request under way, which shows as much.
         """
         loop = asyncio.get_running_loop()
         pause_s = self._watch_s

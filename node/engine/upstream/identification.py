@@ -28,7 +28,7 @@ class _Completion(msgspec.Struct):
 
 
 async def server_info(client: UpstreamClient, model: str) -> a.ServerInfo:
-    """What the server tells about itself and this model.
+    """What the server reports about itself and this model.
 
     Raises:
         UpstreamError: If it can't be reached or refuses to list its models.

@@ -21,7 +21,7 @@ MAX_TOPS_READ: Final = 64
 ROUNDING: Final = 1e-3
 """How far above 0 a log-probability may be by rounding."""
 MAX_GAP_BYTES: Final = 256
-"""Text in a row whose tokens are not told."""
+"""Text in a row whose tokens are not reported."""
 ID_PREFIX: Final = "token_id:"
 
 _Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
@@ -63,11 +63,11 @@ class LogprobReader:
         self._anything = False
 
     def take(self, text: str, data: bytes, made: int | None = None) -> tuple[TokenLogprob, ...]:
-        """What belongs to this text: tokens told before any of it wait for it.
+        """What belongs to this text: tokens reported before any of it wait for it.
 
-        Tokens after the last text, such as the one that ends the answer, are never told. Nor are those of an event that
-        tells fewer than it holds, as llama-server's where it wrote several at once (a character of several tokens, what
-        could have become a stop string): bytes and token do not belong together there.
+        Tokens after the last text, such as the one that ends the answer, are never reported. Nor are those of an event
+        that reports fewer than it holds, as llama-server's where it wrote several at once (a character of several
+        tokens, what could have become a stop string): bytes and token do not belong together there.
 
         Args:
             text: A piece of the answer, which may be empty.
@@ -94,7 +94,7 @@ class LogprobReader:
         """Check at the end that what was asked for came.
 
         Raises:
-            UpstreamError: If there was text and nothing was told of it.
+            UpstreamError: If there was text and nothing was reported of it.
         """
         if self._gap_bytes and not self._anything:
             raise _untold()

@@ -1,4 +1,4 @@
-"""Counts output tokens of a stream that tells text, and the truth only now and then; pure.
+"""Counts output tokens of a stream that sends text, and its true count only now and then; pure.
 
 A buyer is never billed above three things: the bytes delivered (what it re-counts by), the limit it asked for, and what
 the upstream itself states, once it states anything. Until then a piece of text counts as one token, times a rate

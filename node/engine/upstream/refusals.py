@@ -1,4 +1,4 @@
-"""What an upstream's refusal means: one line for the buyer, another for the owner, and whether the offer still stands.
+"""What an upstream's refusal means: one line for the buyer, another for the owner, and whether the offer stays.
 
 What a buyer reads never holds an address, a path or a word of the upstream's own: those are the owner's business.
 """
@@ -17,7 +17,7 @@ from node.engine.protocol import EngineError
 from node.values.text import plain
 
 MAX_RETRY_S: Final = 3_600.0
-"""A server that asks for more patience is as good as gone, and asked again all the same."""
+"""A server that asks for a longer wait is asked again after this time."""
 MAX_WORDS: Final = 160
 _AGAIN: Final = "Try again in a moment."
 _ELSEWHERE: Final = "Choose another offer."

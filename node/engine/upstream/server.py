@@ -11,7 +11,7 @@ from node.engine.upstream.exclusive import ExclusiveAccess
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """A server that told who it is."""
+    """An identified server."""
 
     client: UpstreamClient
     access: ExclusiveAccess

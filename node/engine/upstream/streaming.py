@@ -57,7 +57,7 @@ class Streams:
 
     Args:
         client: The server's.
-        access: Who may ask.
+        access: Held while a stream runs.
         counter: Learns from each stream whether it counted the prompt right.
         stall_s: A stream without an event for so many seconds is given up.
     """
@@ -82,7 +82,7 @@ class Streams:
 
         Args:
             request: The request.
-            body: The same as the server reads it; its ``seed`` is told.
+            body: The same as the server reads it; its ``seed`` is reported.
             running: Ends it early.
             input_tokens: Tokens of its prompt, as counted before.
             told: Reads its log-probabilities, if it asks for them.

@@ -38,7 +38,7 @@ def read_vector(answer: EmbeddingAnswer) -> Vector:
     """One vector: as it came, or the mean over the tokens' where the server does not pool them; of length 1.
 
     Raises:
-        UpstreamError: If it is none, or the text's tokens are not told.
+        UpstreamError: If it is none, or the text's tokens are not reported.
     """
     tokens = count_of(answer.usage.prompt_tokens)
     if not tokens:

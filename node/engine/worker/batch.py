@@ -1,4 +1,4 @@
-"""One preallocated `llama_batch`, filled anew for every step."""
+"""One preallocated `llama_batch`, filled again for every step."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Which sequences the cache holds, who may reuse whose beginning, and which is forgotten when room is needed.
+"""The prefix cache: which sequences it holds, which request may reuse them, and which are evicted first.
 
 A sequence is *running* while a request grows it, and *kept* afterwards: a later request that begins with the same
-tokens takes it over, or shares its first cells. Kept ones leave the cache, the longest unused first, when a running one
-needs their cells or their number, and once others have drawn some tokens without them: every token looks at all cells
-that are in use, and to pass over those of others costs time too. Those that leave are swapped out into main memory, as
-far as there is room, and come back when a request begins like them. Copying takes time of whoever comes next, so it is
-done ahead, while nothing else is to be done; until somebody wants its cells, a copied sequence is in both places.
+tokens takes it over, or shares its first cells. Kept sequences are evicted, the longest unused first, when a running
+one needs their cells or their number, and once other requests drew some tokens: each token passes over all cells in
+use, which costs time. Evicted sequences are swapped out into main memory while there is room, and swapped in when a
+request begins like them. Copying would delay the next request, so it is done ahead, while nothing runs; until its cells
+are needed, a copied sequence is in both places.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class PrefixCache:
         memory: Does what is decided here.
         cells: Cells of the cache.
         sequences: Sequences it can tell apart; at least as many as requests run at once.
-        partial: Whether a sequence can share a part of another one. A recurrent model's state stands for all of its
+        partial: Whether a sequence can share a part of another one. A recurrent model's state belongs to all of its
             tokens: there a whole sequence can be continued, and nothing else.
         share_prefixes: Whether requests with different keys may reuse each other's beginnings.
         swap: Where sequences go that leave the cache.
@@ -92,7 +92,7 @@ class PrefixCache:
         evict_after_tokens: int,
     ) -> None:
         self.prompt_token_s = 0.0
-        """What computing a token of a prompt takes; 0.0 while nobody knows."""
+        """What computing a token of a prompt takes in seconds; 0.0 before it was measured."""
         self._memory = memory
         self._swap = swap
         self._evict_after_tokens = evict_after_tokens
@@ -152,7 +152,7 @@ class PrefixCache:
                 return source, length
         number = self._number(spare=source)
         if number == source:
-            # The last free number was the source's own: it is begun anew.
+            # The last free number was the source's own: it begins again.
             length = 0
         if length:
             self._memory.share(source, number, length)
@@ -204,7 +204,7 @@ class PrefixCache:
                 self._swap_out(number)
 
     def copy_ahead(self) -> bool:
-        """Copy a kept sequence into main memory, while nobody waits; returns whether there was one to be copied.
+        """Copy a kept sequence into main memory, while nothing runs; returns whether there was one to copy.
 
         Where kept ones may stay for long, as beside a GPU, none is: most of them would be copied for nothing.
         """
@@ -283,7 +283,7 @@ class PrefixCache:
             self._numbers.append(number)
             return None
         if length < held:
-            # A part of it is wanted; somebody may yet go on where it ended.
+            # A part of it is wanted; a later request may still continue where it ended.
             self._memory.cut(number, length)
             self._swap.use(one)
         else:

@@ -84,7 +84,7 @@ class Cells:
         self._ends[sequence] = run
 
     def _split(self, run: _Run, at: int) -> _Run:
-        """The upper part of a run, up to `at`; the lower part stays with those who hold it now."""
+        """The upper part of a run, up to `at`; the lower part keeps its present holders."""
         upper = _Run(run.before, run.start, at)
         if run.before is not None:
             run.before.holders -= 1

@@ -56,7 +56,7 @@ class EngineConnection:
         """Send frames.
 
         Raises:
-            ParentGoneError: If nobody reads them.
+            ParentGoneError: If the engine is gone.
         """
         try:
             self._sock.sendall(wire.encode(items))

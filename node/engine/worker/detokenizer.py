@@ -42,7 +42,7 @@ class Detokenizer:
         self.stopped = False
 
     def push(self, piece: bytes) -> tuple[str, int]:
-        """Add one token's bytes; returns the text that can be released now, and the tokens it stands for."""
+        """Add one token's bytes; returns the text that can be released now, and how many tokens it holds."""
         if not piece:
             return "", 0
         text = self._decoder.decode(piece)

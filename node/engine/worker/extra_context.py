@@ -56,7 +56,7 @@ def make_context(
     shape: ContextShape,
     pooling: int | None = None,
 ) -> int:
-    """A context beside the one of the streams; whoever asks for it frees it.
+    """A context beside the one of the streams; the caller frees it.
 
     Args:
         weights: What is loaded.

@@ -1,4 +1,4 @@
-"""What a loaded model can do: write, or turn texts into vectors; told by its file, whatever its architecture."""
+"""What a loaded model can do: write, or turn texts into vectors; read from its file, whatever its architecture."""
 
 from __future__ import annotations
 

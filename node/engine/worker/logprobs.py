@@ -10,7 +10,7 @@ from node.values.inference import MAX_TOKEN_BYTES, TokenLogprob, TopLogprob
 
 _FLOATS = ctypes.POINTER(ctypes.c_float)
 _LEAST = -1e9
-"""What stands for the logarithm of zero: JSON has no infinity."""
+"""Used for the logarithm of zero: JSON has no infinity."""
 
 
 def token_logprob(context: int, row: int, token: int, top: int, vocabulary: Vocabulary) -> TokenLogprob:

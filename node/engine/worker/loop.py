@@ -25,7 +25,7 @@ _AFTER_FIRST_MS = 1
 """Requests that were sent in one moment begin in one batch, though the first of them finds the engine idle."""
 _AFTER_FIRST_TEXT_SECONDS = 0.001
 """Where every core computes, an answer's first text would wait for the system's next tick in each process on its way
-to the reader (some 4 ms on Linux without preemption): once a request, the cores are left to those who carry it."""
+to the reader (some 4 ms on Linux without preemption): once a request, the cores are left to those processes."""
 WORTH_SENDING_SECONDS = 0.0005
 """Drawing for one stream after the other leaves all cores but one free. Text that is due goes out before it, so that it
 is sealed, relayed and shown on those cores before the next batch wants them; and where a step takes longer than text is
@@ -70,7 +70,7 @@ class WorkerLoop:
         tags = prompts.thinking
         for tag in (tags.begin, tags.end) if tags is not None else ():
             model.vocabulary.show(tag)
-        # A large vocabulary takes half a second: now, and not between two tokens of somebody's answer.
+        # A large vocabulary takes half a second: now, and not between two tokens of an answer.
         _ = model.vocabulary.table
         self._extra = ScoreEmbedQueue(model, config, prompts.tokens)
         if config.try_threads:
@@ -101,7 +101,7 @@ class WorkerLoop:
         self._extra.close()
 
     def _receive(self, *, busy: bool) -> list[wire.ToWorker]:
-        """What has come; who has nothing else to do waits, and copies meanwhile what may have to leave the cache."""
+        """Frames that have arrived; an idle worker waits for some, and copies kept sequences meanwhile."""
         while not busy and self._runner.cache.copy_ahead():
             if frames := self._connection.receive():
                 return frames
@@ -115,7 +115,7 @@ class WorkerLoop:
             if self._urgent:
                 # An answer does not wait until the next batch is computed.
                 self._flush()
-            # Who counts a conversation asks for its answer in a moment: it need not wait for a batch either.
+            # The question usually follows its count in a moment: it should not wait for a batch either.
             if any(isinstance(frame, wire.Count) for frame in frames):
                 frames = self._connection.receive(wait_ms=_AFTER_COUNT_MS)
             elif not busy and any(isinstance(frame, wire.Generate) for frame in frames):

@@ -132,7 +132,7 @@ class LoadedModel:
 def can_share(model: int) -> bool:
     """Whether sequences of this model can share a part of their cells.
 
-    A recurrent state stands for all tokens before it, and a sliding window has lost those that left it.
+    A recurrent state belongs to all tokens before it, and a sliding window has lost those that left it.
     """
     recurrent = llama.llama_model_is_recurrent(model) or llama.llama_model_is_hybrid(model)
     return not recurrent and not llama.llama_model_n_swa(model)

@@ -36,7 +36,7 @@ class ActiveRequest(ScheduledRequest):
 
 
 class ModelRunner:
-    """One context, and who uses it.
+    """One context, and the requests that use it.
 
     Args:
         model: What is loaded; nothing else computes with it meanwhile.
@@ -68,8 +68,8 @@ class ModelRunner:
         """Compute one batch: a token of every stream that may have one, and shares of the prompts.
 
         Returns:
-            Those for whom a token can be drawn from their row, and those that llama.cpp failed, or None if there was
-            nothing to do.
+            The requests whose next token can be drawn from their row, and the requests that llama.cpp failed; None if
+            there was nothing to do.
         """
         plan = self.scheduler.plan(
             beside=self.pacer.prompt_tokens(beside=True), alone=self.pacer.prompt_tokens(beside=False)

@@ -37,7 +37,7 @@ def import_part(name: str) -> Any:
         return importlib.import_module(f"{_PACKAGE}.{name}")
     finally:
         if whole is None:
-            # Whoever imports the package later gets all of it.
+            # A later import of the package gets all of it.
             del sys.modules[_PACKAGE]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 PAUSE_SECONDS = 0.25
 """How long a prompt may hold up a running stream at a time."""
 ALONE_SECONDS = 1.0
-"""How long a batch of prompts may take while nobody waits for a token: until then no cancellation is seen."""
+"""How long a batch of prompts may take while no stream waits for a token: until then no cancellation is seen."""
 LEAST_TOKENS = 32
 """Fewer at a time cost a third more each."""
 FIRST_TOKENS = 128

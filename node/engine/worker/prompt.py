@@ -1,6 +1,6 @@
 """From a conversation to tokens, so that nothing a user typed becomes a control token.
 
-Ordinary text is rendered and tokenized in one piece, as everybody else does. A message that holds the text of a control
+Ordinary text is rendered and tokenized in one piece, as other servers do. A message that holds the text of a control
 token, or could complete one with the template's text beside it, is put in afterwards: a mark stands for it in the
 template, the template's text is tokenized with control tokens, and the message without.
 """
@@ -74,7 +74,7 @@ class PromptBuilder:
         """What the model puts around its thinking, if it thinks."""
 
     def count(self, messages: Sequence[ChatMessage]) -> int:
-        """How many tokens the conversation has; who counts one usually asks it next, so they are kept for that.
+        """How many tokens the conversation has; the question usually follows its count, so they are kept for that.
 
         Raises:
             EngineError: With code ``bad_request`` if the template can't take it.

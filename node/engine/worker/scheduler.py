@@ -64,7 +64,7 @@ class ScheduledRequest:
 
     @property
     def cells(self) -> int:
-        """Cells to admit it with: all it may ever need once it was preempted, so that it seldom is again."""
+        """Cells to admit it with: all it may ever need once it was preempted, so that this rarely happens twice."""
         left = self.prompt_tokens + self.max_output_tokens - len(self.tokens)
         share = left if self.was_preempted else min(left, max(LEAST_ANSWER_TOKENS, -(-left // ANSWER_SHARE)))
         return len(self.tokens) + share
@@ -142,7 +142,7 @@ class Scheduler(Generic[_R]):
         insort(self.waiting, request, key=_rank)
 
     def admit(self) -> list[_R]:
-        """Start those who can run now; the first in the queue is never overtaken, so nobody starves.
+        """Start the requests that can run now; the first in the queue is never overtaken, so none starves.
 
         Only a preempted request whose reader is behind is passed over: it could not go on anyway.
         """

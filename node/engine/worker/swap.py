@@ -1,4 +1,4 @@
-"""Kept sequences outside the cache: copies of their cells in main memory, which nobody's tokens have to pass over.
+"""Kept sequences outside the cache: copies of their cells in main memory, over which no token of a request has to pass.
 
 With half a billion parameters on a CPU, copying takes 3 µs a cell, there as well as back, and 100 µs where cells of
 other streams lie between, as they do after answers that were drawn side by side; a token of one stream takes 5 µs to

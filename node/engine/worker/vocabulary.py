@@ -70,7 +70,7 @@ class Vocabulary:
             self._pieces[tokens[0]] = text.encode()
 
     def silent_tokens(self) -> list[int]:
-        """Every token that stands for no text and doesn't end an answer: what no format has a place for."""
+        """Every token without text that doesn't end an answer: no format has a place for it."""
         if self._silent is None:
             is_end, controls = llama.llama_vocab_is_eog, llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN
             self._silent = [

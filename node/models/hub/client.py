@@ -26,7 +26,7 @@ _SETTINGS = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
-    # Xet's own protocol goes past HF_ENDPOINT and can't resume a plain file.
+    # Xet's own protocol ignores HF_ENDPOINT and can't resume a plain file.
     "HF_HUB_DISABLE_XET": "1",
 }
 

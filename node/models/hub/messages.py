@@ -1,4 +1,4 @@
-"""What the node tells its hub child on standard input, and what comes back on standard output, a JSON line each."""
+"""What the node sends its hub child on standard input, and what comes back on standard output, a JSON line each."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class HubModel(msgspec.Struct, frozen=True, kw_only=True):
     downloads: int
     likes: int
     parameters: int
-    """0 where the hub doesn't tell."""
+    """0 where the hub doesn't report."""
     architecture: str
     context_length: int
     is_gated: bool
@@ -86,7 +86,7 @@ class Transferred(msgspec.Struct, frozen=True, kw_only=True, tag="transferred"):
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True, tag="fetched"):
-    """All files are there and have the digests that the hub told."""
+    """All files are there and have the digests that the hub reported."""
 
     files: tuple[str, ...]
 

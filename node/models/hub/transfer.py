@@ -66,7 +66,7 @@ def partial_path(folder: Path, file: HubFile) -> Path:
 
 
 def fetch_file(file: HubFile, folder: Path, open_at: OpenAt, report: ProgressReport) -> Path:
-    """Bring one file into ``folder``, whole and with the digest that the hub tells for it.
+    """Bring one file into ``folder``, whole and with the digest that the hub reports for it.
 
     Raises:
         HubError: With what to do; what arrived stays for the next time, unless its digest is wrong.

@@ -1,6 +1,6 @@
 """``python -m node.models.hub.worker``: one request on standard input, answers as JSON lines on standard output.
 
-It ends with whoever started it: when standard input closes, and on Linux by the kernel's hand too.
+It ends with its parent: when standard input closes, and on Linux by the kernel too.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Output:
         self._encoder = msgspec.json.Encoder()
 
     def say(self, reply: wire.HubReply) -> None:
-        """Write one reply; whoever should read it may be gone, and then so are we."""
+        """Write one reply; end if the reader is gone."""
         sys.stdout.buffer.write(self._encoder.encode(reply) + b"\n")
         sys.stdout.buffer.flush()
 
