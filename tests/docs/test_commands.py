@@ -27,8 +27,8 @@ from chain.stf import Code
 from chain.txs import TX_SIZES
 from docs.settings import with_tables
 from node.market.offers import MAX_OFFER_BYTES, MAX_VALIDITY_MS, OFFER_TYPE, VALIDITY_MS
+from node.provider.limits import ProviderLimits
 from node.provider.rejections import REASONS
-from node.provider.session import PAYMENT_TIMEOUT_S
 from node.relay.limits import RelayLimits
 from node.session.buyer import VOUCHER_STEP_TOKENS
 from node.session.provider import ProviderPolicy
@@ -250,7 +250,7 @@ def test_the_numbers_of_the_protocol_page_are_those_of_the_code():
         f"The default is {DEFAULT_CREDIT_TOKENS} tokens.",
         f"`bytes sent + {TEMPLATE_TOKENS} + {TEMPLATE_TOKENS_PER_MESSAGE} · messages`",
         f"blocks of {PAD_BLOCK_BYTES} bytes",
-        f"{PAYMENT_TIMEOUT_S:.0f} s without payment",
+        f"{ProviderLimits().payment_timeout_s:.0f} s without payment",
         f"no sooner than {ProviderPolicy.__dataclass_fields__['expiry_margin_s'].default} s",
         f"| frame {limits.frame_bytes:,} bytes |",
         f"| window {limits.window_bytes:,} bytes",
