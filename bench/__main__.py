@@ -9,7 +9,7 @@ import msgspec
 
 from bench.report import BenchReport
 
-PROGRAMS = ("bench.engine", "bench.path", "bench.start", "bench.rollup")
+PROGRAMS = ("bench.engine", "bench.path", "bench.start", "bench.rollup", "bench.schemas")
 
 
 def main() -> int:

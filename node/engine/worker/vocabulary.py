@@ -80,6 +80,12 @@ class Vocabulary:
             ]
         return self._silent
 
+    @property
+    def native(self) -> int:
+        """llama.cpp's pointer to it."""
+        vocab: int = self._vocab
+        return vocab
+
     @cached_property
     def table(self) -> TokenTable:
         """The tokens as the formats of answers need them."""

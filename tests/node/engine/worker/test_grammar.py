@@ -62,7 +62,7 @@ class LlamaServer:
     """An answer held by llama.cpp, as in a server that is given a grammar."""
 
     def __init__(self, vocabulary: Vocabulary, grammars: Made) -> None:
-        self._native = llama.llama_sampler_init_grammar(vocabulary._vocab, grammars.gbnf.encode(), b"root")
+        self._native = llama.llama_sampler_init_grammar(vocabulary.native, grammars.gbnf.encode(), b"root")
         self._data = (llama.llama_token_data * vocabulary.size)()
         self._view = np.frombuffer(self._data, dtype=[("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
         self._view["id"] = range(vocabulary.size)

@@ -25,6 +25,12 @@ def test_every_way_to_cut_a_text_into_tokens_is_open():
     assert tokens('start: "ab" "é"', AB, FIRST) == [SECOND]
 
 
+def test_tokens_of_the_same_bytes_are_all_open():
+    twice: list[bytes | None] = [b"a", b"b", b"a", b"ab", b"a", None]
+    assert tokens('start: "a" "b" "a"', pieces=twice, silent=()) == [0, 2, 3, 4]
+    assert tokens('start: "a" "b" "a"', 4, 1, pieces=twice, silent=()) == [0, 2, 4]
+
+
 def test_each_token_that_ends_an_answer_may_end_it_and_only_a_whole_one():
     assert tokens("start: /a+/") == [A]
     assert tokens("start: /a+/", A) == [A, END, TURN_END]
