@@ -18,7 +18,6 @@ from wallet.addresses import parse_address
 log = get_logger(__name__)
 
 DAY_MS: Final = 24 * 3_600_000
-WATCH_S: Final = 10.0
 WORTH_REDEEMING_NANO: Final = 100_000_000
 """Claimable amounts above this are redeemed at once; smaller ones before expiry, at a close, and when going offline."""
 EXPIRY_MARGIN_S: Final = 1_800
@@ -32,9 +31,13 @@ class Earnings:
         chain: The rollup.
         store: Where vouchers and jobs are.
         events: Where events go.
+        watch_s: How often channels are looked at.
     """
 
-    def __init__(self, wallet: NodeWallet, chain: RollupMonitor, store: Store, events: EventBus) -> None:
+    def __init__(
+        self, wallet: NodeWallet, chain: RollupMonitor, store: Store, events: EventBus, *, watch_s: float
+    ) -> None:
+        self._watch_s = watch_s
         self._wallet = wallet
         self._chain = chain
         self._store = store
@@ -63,7 +66,7 @@ class Earnings:
                 log.warning("vouchers_not_checked", error=error.line())
             rollup = self._chain.known
             # Often enough to see a close by the buyer alone well before its delay ends.
-            await asyncio.sleep(min(WATCH_S, rollup.info.params.close_delay_s / 4) if rollup else 1.0)
+            await asyncio.sleep(min(self._watch_s, rollup.info.params.close_delay_s / 4) if rollup else 1.0)
 
     async def _watch_once(self) -> None:
         address = self._wallet.address

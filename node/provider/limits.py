@@ -13,6 +13,8 @@ class ProviderLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How long a session stays open after an answer. The node may end it sooner to make room for others."""
     payment_timeout_s: float = 30.0
     """How long a buyer may take to pay for what it received."""
+    watch_s: float = 10.0
+    """How often channels are looked at, and at least four times within the delay of a buyer who closes alone."""
     drain_s: float = 15.0
     """How long answers under way may take to end when the node goes offline."""
     last_redeem_s: float = 10.0

@@ -75,7 +75,7 @@ class ProviderService:
         self._events = events
         self.relay = RelayConnection(settings.relay, self._relay_changed)
         self.rejections = RejectionLog(store, lambda: events.changed("jobs"))
-        self.earnings = Earnings(wallet, chain, store, events)
+        self.earnings = Earnings(wallet, chain, store, events, watch_s=limits.watch_s)
         self.wanted = False
         self.starting = False
         self.stopping = False

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from chain.client import RollupClient
+from chain.l1.connection import L1Connection
 from node.local.node import LocalNode
 from node.values import ChatEvent, ChatMessage, ChatTurn, NodeChanged, NodeSnapshot, RejectionView, Sampling
 from tests.patience import PATIENCE_S
@@ -26,6 +27,15 @@ async def ask(node: LocalNode, question: ChatTurn) -> list[ChatEvent]:
         async for event in stream:
             events.append(event)
     return events
+
+
+async def later(l1_url: str, seconds: int) -> None:
+    """Let an embedded L1's clock, and with its next batch the rollup's, run so many seconds ahead."""
+    connection = L1Connection(l1_url)
+    try:
+        await connection.web3.provider.make_request("evm_increaseTime", [seconds])
+    finally:
+        await connection.aclose()
 
 
 async def balances(url: str, *nodes: LocalNode) -> list[int]:

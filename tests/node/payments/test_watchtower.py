@@ -66,12 +66,15 @@ async def test_it_stays_off_where_that_is_set(run_node: RunNode, devnet) -> None
 
 
 async def test_a_node_proves_what_its_sequencer_lied_about_and_says_so(run_node: RunNode, tmp_path: Path) -> None:
-    params = DevnetParams(reveal_delay_blocks=2)
+    params = DevnetParams(challenge_window_s=3_600, reveal_delay_blocks=2)
     quick_sequencer = SequencerConfig(batch_interval_s=0.1, poll_s=0.05)
     villain = VILLAINS["mint"]
     async with (
         Devnet(
-            tmp_path / "net", params=params, config=DevnetConfig(sequencer=quick_sequencer), villain=villain
+            tmp_path / "net",
+            params=params,
+            config=DevnetConfig(sequencer=quick_sequencer, reveal_block_s=0.1),
+            villain=villain,
         ) as devnet,
         run_node("d", chain=devnet.ready.l2_url, watch="on") as node,
         node.subscribe() as events,
