@@ -19,36 +19,15 @@ for, and a later redeem voids an unused close.
 
 from __future__ import annotations
 
-import struct
-from enum import IntEnum
-from typing import Any, ClassVar, Self, get_args
+from typing import Any, Self, get_args
 
 import msgspec
 from msgspec.structs import astuple
 
-from chain.eip712 import RECEIPT_TYPE, VOUCHER_TYPE, SigningDomain, StructType
+from chain.eip712 import RECEIPT_TYPE, VOUCHER_TYPE, StructType
 from chain.errors import UsageError
-from chain.signing import SIGNATURE_BYTES, keccak256
-
-_SIGNATURE = f"{SIGNATURE_BYTES}s"
-
-
-class TxType(IntEnum):
-    """The first byte of a transaction. 0 is no transaction: it opens an inbox frame's body."""
-
-    CREATE_ACCOUNT = 1
-    TRANSFER = 2
-    WITHDRAW = 3
-    OPEN_CHANNEL = 4
-    TOP_UP = 5
-    REDEEM = 6
-    CLOSE_TOGETHER = 7
-    START_CLOSE = 8
-    EXPIRE = 9
-    STAKE = 10
-    UNSTAKE = 11
-    FINISH_UNSTAKE = 12
-    SLASH = 13
+from chain.signing import keccak256
+from chain.tx_format import SIGNATURE_FORMAT, NoncedTx, SignedTx, SingleUseTx, TxType, UnsignedTx
 
 
 class TxFormatError(UsageError):
@@ -61,128 +40,7 @@ class TxFormatError(UsageError):
         self.is_unknown_type = is_unknown_type
 
 
-class _TxBody(msgspec.Struct, frozen=True, gc=False):
-    """The fields of a transaction in the order in which they are sent."""
-
-    KIND: ClassVar[str]
-    TYPE: ClassVar[TxType]
-    SIZE: ClassVar[int]
-    """Bytes of the whole transaction."""
-
-    FORMATS: ClassVar[tuple[str, ...]]
-    """The packed forms of the fields, and of the signature where there is one, as :mod:`struct` writes them."""
-    LAYOUT: ClassVar[struct.Struct]
-
-    def __init_subclass__(cls) -> None:
-        if "FORMATS" in cls.__dict__:
-            cls._lay_out()
-
-    @classmethod
-    def _lay_out(cls) -> None:
-        cls.LAYOUT = struct.Struct(">B" + "".join(cls.FORMATS))
-        cls.SIZE = cls.LAYOUT.size
-
-    def _values(self) -> tuple[Any, ...]:
-        """The fields as they are sent."""
-        return astuple(self)
-
-    @classmethod
-    def read(cls, raw: bytes) -> tuple[Self, bytes]:
-        """The body and the signature (empty where there is none) of as many bytes as ``SIZE`` says."""
-        return cls._of(cls.LAYOUT.unpack(raw)[1:]), b""
-
-    @classmethod
-    def _of(cls, values: tuple[Any, ...]) -> Self:
-        """The body of the fields as they were sent."""
-        return cls(*values)
-
-    def _pack(self, *tail: bytes) -> bytes:
-        values = (*self._values(), *tail)
-        for form, value in zip(self.FORMATS, values, strict=True):
-            # struct pads and cuts bytes silently.
-            if form == "20s" and len(value) != 20:
-                raise UsageError("An address has 20 bytes.", code="bad_address")
-            if form == "32s" and len(value) != 32:
-                raise UsageError("A hash has 32 bytes.", code="bad_hash")
-            if form == _SIGNATURE and len(value) != SIGNATURE_BYTES:
-                raise UsageError("A signature has 64 bytes.", code="bad_signature")
-        try:
-            return self.LAYOUT.pack(self.TYPE, *values)
-        except struct.error:
-            raise _does_not_fit() from None
-
-
-class _Unsigned(_TxBody, frozen=True):
-    """A transaction that anyone may send, since nothing in it needs anyone's word."""
-
-    def encode(self) -> bytes:
-        """The transaction's bytes.
-
-        Raises:
-            UsageError: If a field does not fit its width.
-        """
-        return self._pack()
-
-
-class _Signed(_TxBody, frozen=True):
-    """A transaction that ends in a signature over an EIP-712 struct of its fields."""
-
-    STRUCT: ClassVar[bytes]
-    TYPED: ClassVar[StructType]
-
-    def __init_subclass__(cls) -> None:
-        if "STRUCT" in cls.__dict__:
-            cls.TYPED = StructType(cls.STRUCT)
-            members = zip(cls.TYPED.names, cls.TYPED.packed_formats, strict=True)
-            cls.FORMATS = (*(form for name, form in members if name != "nonce"), _SIGNATURE)
-            cls._lay_out()
-
-    def encode(self, signature: bytes) -> bytes:
-        """The transaction's bytes.
-
-        Raises:
-            UsageError: If a field or the signature does not fit its width.
-        """
-        return self._pack(signature)
-
-    @classmethod
-    def read(cls, raw: bytes) -> tuple[Self, bytes]:
-        """The body and the signature of as many bytes as ``SIZE`` says."""
-        values = cls.LAYOUT.unpack(raw)
-        return cls(*values[1:-1]), values[-1]
-
-    def _digest(self, domain: SigningDomain, *nonce: int) -> bytes:
-        try:
-            return domain.digest(self.TYPED.hash(*astuple(self), *nonce))
-        except struct.error:
-            raise _does_not_fit() from None
-
-
-class _Nonced(_Signed, frozen=True):
-    """Signed together with the nonce of the account that pays for it."""
-
-    def digest(self, domain: SigningDomain, nonce: int) -> bytes:
-        """What the sender (of a channel's transaction: the payer) signs.
-
-        Raises:
-            UsageError: If a field does not fit its width.
-        """
-        return self._digest(domain, nonce)
-
-
-class _Once(_Signed, frozen=True):
-    """Signed without a nonce, since the channel's state lets it count once."""
-
-    def digest(self, domain: SigningDomain) -> bytes:
-        """What the channel's voucher key or its payee signs.
-
-        Raises:
-            UsageError: If a field does not fit its width.
-        """
-        return self._digest(domain)
-
-
-class CreateAccount(_Unsigned, frozen=True):
+class CreateAccount(UnsignedTx, frozen=True):
     """Allocate an account for ``owner`` (20 bytes); needs no signature. 21 bytes."""
 
     KIND = "create_account"
@@ -192,7 +50,7 @@ class CreateAccount(_Unsigned, frozen=True):
     owner: bytes
 
 
-class Transfer(_Nonced, frozen=True):
+class Transfer(NoncedTx, frozen=True):
     """Move ``amount_nano`` from account number ``sender`` to account number ``receiver``. 85 bytes."""
 
     KIND = "transfer"
@@ -205,7 +63,7 @@ class Transfer(_Nonced, frozen=True):
     fee_nano: int
 
 
-class Withdraw(_Nonced, frozen=True):
+class Withdraw(NoncedTx, frozen=True):
     """Move ``amount_nano`` from account number ``sender`` to the L1 address ``recipient`` (20 bytes). 101 bytes."""
 
     KIND = "withdraw"
@@ -218,7 +76,7 @@ class Withdraw(_Nonced, frozen=True):
     recipient: bytes
 
 
-class OpenChannel(_Nonced, frozen=True):
+class OpenChannel(NoncedTx, frozen=True):
     """Put ``amount_nano`` of account ``sender`` into a channel to account ``payee``. 113 bytes.
 
     Vouchers are signed by the key of ``signer`` (20-byte address), and redeemed before ``expiry_s`` of L2 time.
@@ -236,7 +94,7 @@ class OpenChannel(_Nonced, frozen=True):
     fee_nano: int
 
 
-class TopUp(_Nonced, frozen=True):
+class TopUp(NoncedTx, frozen=True):
     """Add ``amount_nano`` of the payer's balance to its channel. 81 bytes."""
 
     KIND = "top_up"
@@ -248,7 +106,7 @@ class TopUp(_Nonced, frozen=True):
     fee_nano: int
 
 
-class Redeem(_Once, frozen=True):
+class Redeem(SingleUseTx, frozen=True):
     """Credit the payee with what a voucher promises beyond what was redeemed before. 77 bytes; anyone may send it.
 
     Its signature is the voucher's own, by the channel's voucher key; ``cumulative_nano`` only grows.
@@ -262,7 +120,7 @@ class Redeem(_Once, frozen=True):
     cumulative_nano: int
 
 
-class CloseTogether(_Once, frozen=True):
+class CloseTogether(SingleUseTx, frozen=True):
     """End a channel at once by the payee's signature. 77 bytes; anyone may send it.
 
     ``cumulative_nano`` must equal the channel's redeemed amount; the rest returns to the payer. A channel closes once,
@@ -277,7 +135,7 @@ class CloseTogether(_Once, frozen=True):
     cumulative_nano: int
 
 
-class StartClose(_Nonced, frozen=True):
+class StartClose(NoncedTx, frozen=True):
     """Begin a close by the payer alone; ``Expire`` ends it after the close delay, redeems win until then. 69 bytes."""
 
     KIND = "start_close"
@@ -287,7 +145,7 @@ class StartClose(_Nonced, frozen=True):
     channel: int
 
 
-class Expire(_Unsigned, frozen=True):
+class Expire(UnsignedTx, frozen=True):
     """Return the remainder of a channel whose time has run out to its payer. 5 bytes; anyone may send it."""
 
     KIND = "expire"
@@ -297,7 +155,7 @@ class Expire(_Unsigned, frozen=True):
     channel: int
 
 
-class Stake(_Nonced, frozen=True):
+class Stake(NoncedTx, frozen=True):
     """Move ``amount_nano`` of an account's balance into its stake, which stands behind its receipts. 81 bytes."""
 
     KIND = "stake"
@@ -309,7 +167,7 @@ class Stake(_Nonced, frozen=True):
     fee_nano: int
 
 
-class Unstake(_Nonced, frozen=True):
+class Unstake(NoncedTx, frozen=True):
     """Start to take ``amount_nano`` out of an account's stake; it stays slashable for the unstake delay. 81 bytes."""
 
     KIND = "unstake"
@@ -321,7 +179,7 @@ class Unstake(_Nonced, frozen=True):
     fee_nano: int
 
 
-class FinishUnstake(_Unsigned, frozen=True):
+class FinishUnstake(UnsignedTx, frozen=True):
     """Return what an account has been unstaking to its balance, once the delay is over. 5 bytes; anyone may send it."""
 
     KIND = "finish_unstake"
@@ -350,11 +208,11 @@ class ReceiptEvidence(msgspec.Struct, frozen=True):
 
 
 _RECEIPT = StructType(RECEIPT_TYPE)
-_EVIDENCE_FORMATS = (*_RECEIPT.packed_formats[2:-1], _SIGNATURE)
+_EVIDENCE_FORMATS = (*_RECEIPT.packed_formats[2:-1], SIGNATURE_FORMAT)
 _HEAD_FIELDS = 4
 
 
-class Slash(_Unsigned, frozen=True):
+class Slash(UnsignedTx, frozen=True):
     """Take the stake of a provider that signed two different receipts for one request. 545 bytes; anyone may send it.
 
     Half goes to account number ``reporter``, half is burnt. It is longer than a forced transaction may be.
@@ -450,8 +308,4 @@ def inbox_tx_id(message_index: int) -> bytes:
 
 def is_signed(tx_type: int) -> bool:
     """Whether transactions of this type end in a signature."""
-    return issubclass(_BODIES[tx_type], _Signed)
-
-
-def _does_not_fit() -> UsageError:
-    return UsageError("A number, amount or time of this transaction does not fit its width.", code="out_of_range")
+    return issubclass(_BODIES[tx_type], SignedTx)

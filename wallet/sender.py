@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.money import MAX_NANO, format_usd
 from chain.retry import retry
 from chain.signing import parse_address
+from chain.tx_format import NoncedTx
 from chain.txs import tx_id
 from chain.views import AccountView, ChainInfo, SoftReceipt
 from wallet.account import UnlockedAccount
@@ -32,18 +33,6 @@ NONCE_ATTEMPTS = 3
 
 _RETRY_PAUSE_S = 0.2
 _RETRY_PAUSE_MAX_S = 1.0
-
-
-class NoncedTx(Protocol):
-    """A transaction whose signature covers its sender's nonce."""
-
-    def digest(self, domain: SigningDomain, nonce: int) -> bytes:
-        """What the sender signs."""
-        ...
-
-    def encode(self, signature: bytes) -> bytes:
-        """The transaction's bytes."""
-        ...
 
 
 class TxSender:

@@ -8,11 +8,12 @@ from chain.eip712 import SigningDomain
 from chain.money import MAX_NANO
 from chain.retry import poll
 from chain.signing import parse_address
+from chain.tx_format import NoncedTx
 from chain.txs import CloseTogether, Expire, OpenChannel, StartClose, TopUp, Withdraw
 from chain.views import AccountView, ChainInfo, ChannelView, FaucetGrant, SoftReceipt
 from wallet.account import UnlockedAccount
 from wallet.l1 import open_bridge
-from wallet.sender import NoncedTx, TxSender, check_amount, checked_address, domain_of, fee_of
+from wallet.sender import TxSender, check_amount, checked_address, domain_of, fee_of
 from wallet.staking import Staking
 from wallet.vouchers import Voucher, redemption
 from wallet.wallet_error import WalletError

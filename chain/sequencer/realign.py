@@ -29,7 +29,8 @@ from chain.sequencer.store import (
     mark_unposted,
     set_aside_from,
 )
-from chain.txs import TX_SIZES, TxType, tx_id
+from chain.tx_format import TxType
+from chain.txs import TX_SIZES, tx_id
 
 log = get_logger(__name__)
 

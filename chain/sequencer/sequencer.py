@@ -30,7 +30,8 @@ from chain.sequencer.queries import Queries, soft_receipt
 from chain.sequencer.realign import Realigner
 from chain.sequencer.store import TxRow
 from chain.stf import Code
-from chain.txs import CreateAccount, TxFormatError, TxType, decode, tx_id
+from chain.tx_format import TxType
+from chain.txs import CreateAccount, TxFormatError, decode, tx_id
 from chain.views import SoftReceipt
 
 log = get_logger(__name__)

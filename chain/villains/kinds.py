@@ -12,18 +12,8 @@ from chain.codec import MAX_FRAME_ITEMS, BatchHeader, decode_inbox_body, encode_
 from chain.signing import SECP256K1_N, keccak256
 from chain.state import RollupState
 from chain.stf import Code
-from chain.txs import (
-    CreateAccount,
-    Expire,
-    FinishUnstake,
-    OpenChannel,
-    ReceiptEvidence,
-    Redeem,
-    Slash,
-    Stake,
-    Transfer,
-    TxType,
-)
+from chain.tx_format import TxType
+from chain.txs import CreateAccount, Expire, FinishUnstake, OpenChannel, ReceiptEvidence, Redeem, Slash, Stake, Transfer
 from chain.types import MAX_U64, Account, account_key, channel_key
 from chain.villains.draft import Draft, Effect, mint, pay
 

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from chain.errors import UsageError
+from chain.tx_format import TxType
 from chain.txs import (
     TX_SIZES,
     CloseTogether,
@@ -19,7 +20,6 @@ from chain.txs import (
     TopUp,
     Transfer,
     TxFormatError,
-    TxType,
     Unstake,
     Withdraw,
     decode,

@@ -6,7 +6,8 @@ from functools import partial
 from random import Random
 
 from chain.stf import Code
-from chain.txs import CreateAccount, TxType
+from chain.tx_format import TxType
+from chain.txs import CreateAccount
 from chain.types import MAX_U32, REGION_CAPACITY, Account, Channel, account_key, channel_key
 from tests.fuzz.scenarios import add, right, scenario
 from tests.fuzz.slashing import right_slash

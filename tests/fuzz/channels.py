@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from chain.signing import sign_digest
 from chain.stf import Code, Rules
-from chain.txs import CloseTogether, Expire, Redeem, StartClose, TopUp, TxType
+from chain.tx_format import TxType
+from chain.txs import CloseTogether, Expire, Redeem, StartClose, TopUp
 from chain.types import MAX_U64, MAX_U128, REGION_CAPACITY, channel_key
 from tests.fuzz.scenarios import NOWHERE, add, channel_leaf, open_between, scenario
 from tests.fuzz.world import (

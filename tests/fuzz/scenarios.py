@@ -15,16 +15,8 @@ from msgspec.structs import replace
 from chain.eip712 import SigningDomain
 from chain.signing import sign_digest
 from chain.stf import Code
-from chain.txs import (
-    OpenChannel,
-    Stake,
-    StartClose,
-    TopUp,
-    Transfer,
-    TxType,
-    Unstake,
-    Withdraw,
-)
+from chain.tx_format import TxType
+from chain.txs import OpenChannel, Stake, StartClose, TopUp, Transfer, Unstake, Withdraw
 from chain.types import (
     MAX_U32,
     MAX_U64,

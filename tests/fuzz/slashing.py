@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from chain.signing import sign_digest
 from chain.stf import Code, Rules
-from chain.txs import FinishUnstake, ReceiptEvidence, Slash, Stake, TxType, Unstake
+from chain.tx_format import TxType
+from chain.txs import FinishUnstake, ReceiptEvidence, Slash, Stake, Unstake
 from chain.types import MAX_U32, MAX_U64, MAX_U128
 from tests.fuzz.scenarios import NOWHERE, scenario
 from tests.fuzz.world import World, edge_signature, high_s, high_s_of_owner, key, nobody, wrong_signature

@@ -16,7 +16,7 @@ from zlib import crc32
 from msgspec.structs import replace
 
 from chain.stf import Code
-from chain.txs import TxType
+from chain.tx_format import TxType
 from tests.fuzz.cases import kinds
 from tests.fuzz.prover import Call, examine
 from tests.fuzz.scenarios import SCENARIOS

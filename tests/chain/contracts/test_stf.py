@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from chain.stf import Code
-from chain.txs import TxType
+from chain.tx_format import TxType
 from tests.fuzz.cases import cases, kinds
 from tests.fuzz.prover import Prover, Reverted, difference, examine, shipped
 from tests.fuzz.scenarios import SCENARIOS

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from chain.signing import keccak256
 from chain.state import RollupState
 from chain.stf import Code, apply, apply_inbox, open_batch
-from chain.txs import TxType
+from chain.tx_format import TxType
 from chain.witness import build_witness, encode_messages, named_messages
 from tests.chain.support import forced
 from tests.chain.witness_reading import execute_witness, read_witness, root_of_witness

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from chain.signing import SECP256K1_N, sign_digest
 from chain.state import RollupState
 from chain.stf import Code, Outcome, apply_inbox
+from chain.tx_format import TxType
 from chain.txs import (
     TX_SIZES,
     CloseTogether,
@@ -16,7 +17,6 @@ from chain.txs import (
     StartClose,
     TopUp,
     Transfer,
-    TxType,
     Unstake,
     Withdraw,
 )
