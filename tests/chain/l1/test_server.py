@@ -297,6 +297,8 @@ class TestHostileInput:
         request = {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}
         async with rpc.session.post(rpc.url, json=request, headers={"Host": "evil.example"}) as response:
             assert response.status == 403
+        async with rpc.session.post(rpc.url, json=request, headers={"Origin": "http://evil.example"}) as response:
+            assert response.status == 403
         async with rpc.session.post(rpc.url, data=json.dumps(request)) as response:
             assert response.status == 415
         async with rpc.session.options(rpc.url, headers={"Origin": "http://evil.example"}) as response:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chain.eip712 import SigningDomain
 from chain.errors import IdlewattError
-from chain.jsonrpc import RpcLimits
+from chain.jsonrpc import JsonRpcServer, RpcLimits
 from chain.rpc.server import RpcServer
 from chain.signing import SECP256K1_N, checksum_address
 from chain.txs import CreateAccount, Expire, FinishUnstake, Redeem, Stake, Transfer, Unstake
@@ -181,28 +181,28 @@ class TestHostileInput:
         async with http.options(server.url) as response:
             assert "Access-Control-Allow-Origin" not in response.headers
 
-    async def test_an_internal_failure_shows_no_traceback(self, http, server, monkeypatch):
+    async def test_an_internal_failure_shows_no_traceback(self, http):
         async def broken(*_):
             raise ZeroDivisionError("secret detail")
 
-        monkeypatch.setattr(server._methods, "call", broken)
-        answer = await call(http, server, "eth_chainId")
+        async with JsonRpcServer(broken) as server:
+            await server.start()
+            answer = await call(http, server, "eth_chainId")
         assert answer["error"]["code"] == -32603
         assert "secret" not in json.dumps(answer)
 
-        async def failing(*_):
-            raise IdlewattError("The disk is full.", code="sequencer_storage")
+    async def test_a_failure_of_the_sequencer_has_its_code(self, http, server, sequencer):
+        await sequencer.ledger.store._all("DROP TABLE event")
+        answer = await call(http, server, "rollup_events")
+        assert answer["error"]["code"] == -32603
+        assert answer["error"]["data"]["code"] == "sequencer_storage"
 
-        monkeypatch.setattr(server._methods, "call", failing)
-        assert (await call(http, server, "eth_chainId"))["error"]["data"]["code"] == "sequencer_storage"
-
-    async def test_a_call_that_takes_too_long_is_broken_off(self, http, sequencer, monkeypatch):
+    async def test_a_call_that_takes_too_long_is_broken_off(self, http):
         async def slow(*_):
             await asyncio.Event().wait()
 
-        async with RpcServer(sequencer, l1_rpc_url="", limits=RpcLimits(call_timeout_s=0.01)) as server:
+        async with JsonRpcServer(slow, limits=RpcLimits(call_timeout_s=0.01)) as server:
             await server.start()
-            monkeypatch.setattr(server._methods, "call", slow)
             assert (await call(http, server, "eth_chainId"))["error"]["data"]["code"] == "timeout"
 
     async def test_more_calls_than_it_takes_are_told_to_come_back(self, http, sequencer):
