@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from node.engine import frames as wire
+from node.engine import ipc
 from node.engine.checks import check_messages, check_request, check_texts, effective_seed
 from node.engine.formats import Formats
 from node.engine.loading import THIS_MACHINE, HostMachine, Prepared, prepare
@@ -136,11 +136,11 @@ class LlamaEngine:
                 if isinstance(event, Finished):
                     return
                 if isinstance(event, Chunk) and (tokens := stream.credit_for(event)):
-                    worker.send(wire.Credit(stream.ticket, tokens))
+                    worker.send(ipc.Credit(stream.ticket, tokens))
         finally:
             self._requests.close(stream)
             if not stream.over:
-                worker.send(wire.Cancel(stream.ticket))
+                worker.send(ipc.Cancel(stream.ticket))
 
     def silence_s(self) -> float:
         """How long a request may hear nothing while all is well: from measured speed, and from what was asked for."""
@@ -151,15 +151,15 @@ class LlamaEngine:
         """Stop a running request between two tokens; unknown ids are ignored."""
         stream, worker = self._requests.running(request_id), self._supervisor.worker
         if stream is not None and worker is not None:
-            worker.send(wire.Cancel(stream.ticket))
+            worker.send(ipc.Cancel(stream.ticket))
 
     async def count(self, messages: Sequence[ChatMessage]) -> int:
         """Tokens of this conversation after the chat template."""
         worker, fit = self._supervisor.usable()
         conversation = tuple(messages)
         check_messages(conversation, fit.context_length)
-        answer = await self._requests.ask(worker, lambda ticket: wire.Count(ticket, conversation))
-        assert isinstance(answer, wire.TokenCount)
+        answer = await self._requests.ask(worker, lambda ticket: ipc.Count(ticket, conversation))
+        assert isinstance(answer, ipc.TokenCount)
         return answer.tokens
 
     async def score(
@@ -169,7 +169,7 @@ class LlamaEngine:
         worker, fit = self._supervisor.usable()
         question = score_question(prompt, completion, top_k, fit.context_length, self._vocabulary_size())
         answer = await self._requests.ask(worker, question)
-        assert isinstance(answer, wire.ScoreDone)
+        assert isinstance(answer, ipc.ScoreDone)
         return Scored(input_tokens=answer.input_tokens, tokens=answer.tokens)
 
     async def embed(self, texts: Sequence[str]) -> Embeddings:
@@ -177,15 +177,15 @@ class LlamaEngine:
         worker, fit = self._supervisor.usable()
         wanted = tuple(texts)
         check_texts(wanted, fit.context_length)
-        answer = await self._requests.ask(worker, lambda ticket: wire.Embed(ticket, wanted))
-        assert isinstance(answer, wire.EmbedDone)
+        answer = await self._requests.ask(worker, lambda ticket: ipc.Embed(ticket, wanted))
+        assert isinstance(answer, ipc.EmbedDone)
         return embeddings(answer)
 
     async def measure(self) -> EngineInfo:
         """Measure the speed again, unless requests are running, and say what was measured last."""
         worker, _ = self._supervisor.usable()
-        answer = await self._requests.ask(worker, wire.Measure)
-        assert isinstance(answer, wire.Measured)
+        answer = await self._requests.ask(worker, ipc.Measure)
+        assert isinstance(answer, ipc.Measured)
         self._supervisor.speed = (answer.tokens_per_s, answer.ttft_ms)
         return await self.info()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from node.engine import frames as wire
+from node.engine import ipc
 from node.engine.options import EngineOptions, StreamLimits
 from node.engine.threads import Threads, default_threads
 from node.engine.tuning import TuningCache, candidates, tuning_key
@@ -46,7 +46,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
     gguf: GgufInfo
     fit: Fit
-    load: wire.Load
+    load: ipc.Load
     tuning_key: str
     """Under which the threads that are measured are remembered; empty if they are not measured."""
 
@@ -95,7 +95,7 @@ def prepare(
     )
     swap_bytes = swap_limit(fit, machine.available_memory_bytes(), on_gpu=on_gpu, share=machine.swap_share)
     threads, trials, key = _threads(options, info, tuning, machine, measured=not on_gpu)
-    load = wire.Load(
+    load = ipc.Load(
         # Not resolved: the parts of a split model find each other by their names, which links may give them.
         model_path=str(model_path.absolute()),
         chat_template=info.chat_template,

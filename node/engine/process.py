@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import psutil
 
-from node.engine import frames as wire
+from node.engine import ipc
 from node.engine.protocol import EngineError
 from node.engine.watchdog import LEAST_STALL_SECONDS, Progress
 
@@ -62,11 +62,11 @@ class WorkerProcess(asyncio.Protocol):
         quit_s: How long it may take to end in good order.
     """
 
-    def __init__(self, on_frame: Callable[[wire.FromWorker], None], on_gone: Callable[[], None], quit_s: float) -> None:
+    def __init__(self, on_frame: Callable[[ipc.FromWorker], None], on_gone: Callable[[], None], quit_s: float) -> None:
         self._quit_s = quit_s
         self._on_frame = on_frame
         self._on_gone = on_gone
-        self._decoder = wire.FrameDecoder()
+        self._decoder = ipc.FrameDecoder()
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._handle: int | None = None
@@ -77,7 +77,7 @@ class WorkerProcess(asyncio.Protocol):
     async def start(
         cls,
         log_path: Path,
-        on_frame: Callable[[wire.FromWorker], None],
+        on_frame: Callable[[ipc.FromWorker], None],
         on_gone: Callable[[], None],
         lifecycle: Lifecycle = DEFAULT_LIFECYCLE,
     ) -> WorkerProcess:
@@ -134,14 +134,14 @@ class WorkerProcess(asyncio.Protocol):
         assert self._process is not None
         return self._process.pid
 
-    def send(self, *items: wire.ToWorker) -> None:
+    def send(self, *items: ipc.ToWorker) -> None:
         """Send frames; what is sent to a worker that just ended is lost, and `on_gone` is called."""
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(wire.encode(items))
+            self._transport.write(ipc.encode(items))
 
     async def stop(self) -> None:
         """End it in good order, or by force if it takes too long."""
-        self.send(wire.Quit())
+        self.send(ipc.Quit())
         if self._process is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._quit_s):
@@ -201,7 +201,7 @@ class WorkerProcess(asyncio.Protocol):
         """Called by asyncio."""
         self.heard_at = asyncio.get_running_loop().time()
         try:
-            frames: Sequence[wire.FromWorker] = self._decoder.feed_from_worker(data)
+            frames: Sequence[ipc.FromWorker] = self._decoder.feed_from_worker(data)
         except EngineError:
             self._report_gone()
             return

@@ -5,15 +5,15 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 
-from node.engine import frames as wire
+from node.engine import ipc
 from node.engine.checks import check_messages, check_tokens, check_top_k
 from node.engine.protocol import Embeddings, GenerateRequest
 from node.values.inference import ChatMessage
 
 
-def generate_frame(ticket: int, request: GenerateRequest, seed: int, grammar: str) -> wire.Generate:
+def generate_frame(ticket: int, request: GenerateRequest, seed: int, grammar: str) -> ipc.Generate:
     """A checked request under a ticket, with the seed that is used and its format's grammar."""
-    return wire.Generate(
+    return ipc.Generate(
         ticket,
         request.messages,
         request.max_tokens,
@@ -33,7 +33,7 @@ def score_question(
     top_k: int,
     context_length: int,
     vocabulary_size: int,
-) -> Callable[[int], wire.Score]:
+) -> Callable[[int], ipc.Score]:
     """Makes the frame that asks for a score, once it has a ticket.
 
     Raises:
@@ -48,10 +48,10 @@ def score_question(
         check_messages(messages, context_length)
     check_messages((ChatMessage("assistant", text or ""),), context_length)
     check_tokens(given + tokens, vocabulary_size)
-    return lambda ticket: wire.Score(ticket, messages, given, text, tokens, top_k)
+    return lambda ticket: ipc.Score(ticket, messages, given, text, tokens, top_k)
 
 
-def embeddings(answer: wire.EmbedDone) -> Embeddings:
+def embeddings(answer: ipc.EmbedDone) -> Embeddings:
     """The vectors that a worker sent in one piece."""
     numbers = array("f", answer.vectors)
     length = len(numbers) // len(answer.input_tokens)

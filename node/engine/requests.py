@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from node.engine import frames as wire
+from node.engine import ipc
 from node.engine.process import WorkerProcess
 from node.engine.protocol import EngineError
 from node.engine.stream import ResponseStream
 
-Reply = wire.TokenCount | wire.Measured | wire.ScoreDone | wire.EmbedDone
+Reply = ipc.TokenCount | ipc.Measured | ipc.ScoreDone | ipc.EmbedDone
 """A worker's answer to a question that has one."""
-RequestFrame = wire.OutputText | wire.Began | wire.Ended | wire.Refused | Reply
+RequestFrame = ipc.OutputText | ipc.Began | ipc.Ended | ipc.Refused | Reply
 """A frame that belongs to one request."""
 
 
@@ -51,7 +51,7 @@ class PendingRequests:
         stream = self._by_id.get(request_id)
         return None if stream is None or stream.over else stream
 
-    async def ask(self, worker: WorkerProcess, question: Callable[[int], wire.ToWorker]) -> Reply:
+    async def ask(self, worker: WorkerProcess, question: Callable[[int], ipc.ToWorker]) -> Reply:
         """Send a question and wait for its one answer; cancelling the caller withdraws the question.
 
         Args:
@@ -67,7 +67,7 @@ class PendingRequests:
             worker.send(question(ticket))
             return await self._answers[ticket]
         except asyncio.CancelledError:
-            worker.send(wire.Cancel(ticket))
+            worker.send(ipc.Cancel(ticket))
             raise
         finally:
             del self._answers[ticket]
@@ -75,13 +75,13 @@ class PendingRequests:
     def take(self, frame: RequestFrame) -> None:
         """Pass a frame on; it is dropped if its request is gone."""
         match frame:
-            case wire.OutputText() | wire.Began() | wire.Ended() | wire.Refused():
+            case ipc.OutputText() | ipc.Began() | ipc.Ended() | ipc.Refused():
                 stream = self._streams.get(frame.ticket)
                 if stream is not None:
                     stream.put(frame)
-                elif isinstance(frame, wire.Refused):
+                elif isinstance(frame, ipc.Refused):
                     self._answer(frame.ticket, EngineError(frame.message, fix=frame.fix, peer_code=frame.code))
-            case wire.TokenCount() | wire.Measured() | wire.ScoreDone() | wire.EmbedDone():
+            case ipc.TokenCount() | ipc.Measured() | ipc.ScoreDone() | ipc.EmbedDone():
                 self._answer(frame.ticket, frame)
 
     def fail(self, error: EngineError) -> None:

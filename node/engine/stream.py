@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from node.engine import frames as wire
+from node.engine import ipc
 from node.engine.protocol import Chunk, EngineError, EngineEvent, Finished, Started
 
 
@@ -32,16 +32,16 @@ class ResponseStream:
         self._waiter: asyncio.Future[None] | None = None
         self.over = False
 
-    def put(self, frame: wire.Began | wire.OutputText | wire.Ended | wire.Refused) -> None:
+    def put(self, frame: ipc.Began | ipc.OutputText | ipc.Ended | ipc.Refused) -> None:
         """Take a frame of the worker."""
         match frame:
-            case wire.OutputText():
+            case ipc.OutputText():
                 self._events.append(
                     Chunk(text=frame.text, tokens=frame.tokens, thinking=frame.thinking, logprobs=frame.logprobs)
                 )
-            case wire.Began():
+            case ipc.Began():
                 self._events.append(Started(input_tokens=frame.input_tokens, seed=self._seed))
-            case wire.Ended():
+            case ipc.Ended():
                 self.over = True
                 self._events.append(
                     Finished(
@@ -52,7 +52,7 @@ class ResponseStream:
                         decode_ms=frame.decode_ms,
                     )
                 )
-            case wire.Refused():
+            case ipc.Refused():
                 self.fail(EngineError(frame.message, fix=frame.fix, peer_code=frame.code))
         self._wake()
 

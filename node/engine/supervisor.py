@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chain.logs import get_logger
-from node.engine import frames as wire
+from node.engine import ipc
 from node.engine.loading import Prepared
 from node.engine.process import Lifecycle, WorkerProcess
 from node.engine.protocol import EngineError, LoadError
@@ -64,7 +64,7 @@ class Supervisor:
         """The worker, while there is one."""
         self.prepared: Prepared | None = None
         """The model as it was looked at before it was last loaded."""
-        self.worker_info: wire.Ready | None = None
+        self.worker_info: ipc.Ready | None = None
         """What a worker said of the model when it was last loaded; kept while its worker restarts."""
         self.speed = (0.0, 0.0)
         """Tokens per second and milliseconds to the first token, as last measured."""
@@ -74,7 +74,7 @@ class Supervisor:
         self._last_end = ""
         self._stalled = False
         self._watchdog = Watchdog(lifecycle.stall_s, 0)
-        self._ready: wire.Ready | None = None
+        self._ready: ipc.Ready | None = None
         self._failure: EngineError | None = None
         self._load_error: EngineError | None = None
         self._gone = asyncio.Event()
@@ -129,7 +129,7 @@ class Supervisor:
             raise self._failure or self._unavailable()
         return self.worker, self.prepared.fit
 
-    def known(self) -> tuple[Prepared, wire.Ready]:
+    def known(self) -> tuple[Prepared, ipc.Ready]:
         """What is known of the model once it was loaded, also while its worker restarts.
 
         Raises:
@@ -230,9 +230,9 @@ class Supervisor:
         if tuning is not None and ready is not None and prepared.load.try_threads and ready.threads.single:
             await asyncio.to_thread(tuning.put, prepared.tuning_key, ready.threads)
 
-    def _take(self, frame: wire.FromWorker) -> None:
+    def _take(self, frame: ipc.FromWorker) -> None:
         match frame:
-            case wire.Ready():
+            case ipc.Ready():
                 self._ready = self.worker_info = frame
                 self.speed = (frame.tokens_per_s, frame.ttft_ms)
                 self._watchdog.loaded = True
@@ -246,15 +246,15 @@ class Supervisor:
                 self._set_state("ready")
                 self._loaded.set()
                 self._settled.set()
-            case wire.LoadFailed():
+            case ipc.LoadFailed():
                 self._load_error = LoadError(
                     f"The model {printable(self._model_path.name)} can't be used: {frame.message}",
                     fix=f"{frame.fix or 'Choose another model.'} The log is {self._log_path}.",
                     peer_code=frame.code,
                 )
-            case wire.Pong():
+            case ipc.Pong():
                 self._watchdog.step_s = frame.step_s
-            case wire.Loading():
+            case ipc.Loading():
                 pass
             case _:
                 self._requests.take(frame)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from node.engine import frames as wire
+from node.engine import ipc
 
 LEAST_STALL_SECONDS = 20.0
 """A worker on a busy machine may well be silent for this long."""
@@ -43,7 +43,7 @@ class Watched(Protocol):
         """The loop's time when it sent something last."""
         ...
 
-    def send(self, *items: wire.ToWorker) -> None:
+    def send(self, *items: ipc.ToWorker) -> None:
         """Send it frames."""
         ...
 
@@ -89,7 +89,7 @@ class Watchdog:
         while True:
             asked_at, before = clock(), worker.progress()
             if self.loaded:
-                worker.send(wire.Ping())
+                worker.send(ipc.Ping())
             deadline_s = self.deadline_s
             await asyncio.sleep(deadline_s)
             if worker.heard_at >= asked_at:

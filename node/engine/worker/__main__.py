@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 
-from node.engine import frames as wire
+from node.engine import ipc
 from node.engine.protocol import EngineError
 from node.engine.worker.connection import EngineConnection, ParentGoneError
 from node.engine.worker.embedder import EmbeddingLoop
@@ -37,7 +37,7 @@ def serve(sock: socket.socket) -> None:
     try:
         while not (frames := connection.receive(wait_ms=None)):
             pass
-        if not isinstance(frames[0], wire.Load):
+        if not isinstance(frames[0], ipc.Load):
             raise SystemExit(2)
         connection.keep(frames[1:])
         _serve_model(connection, frames[0])
@@ -45,7 +45,7 @@ def serve(sock: socket.socket) -> None:
         return
 
 
-def _serve_model(connection: EngineConnection, config: wire.Load) -> None:
+def _serve_model(connection: EngineConnection, config: ipc.Load) -> None:
     reported = -1.0
 
     def on_progress(progress: float) -> bool:
@@ -54,7 +54,7 @@ def _serve_model(connection: EngineConnection, config: wire.Load) -> None:
             return True
         reported = progress
         try:
-            connection.send([wire.Loading(progress)])
+            connection.send([ipc.Loading(progress)])
         except ParentGoneError:
             return False
         return True
@@ -66,7 +66,7 @@ def _serve_model(connection: EngineConnection, config: wire.Load) -> None:
         vectors = embedding_length(model.model)
         if not model.chats:
             ready = (model.build, model.backend, vocabulary.size, config.fit.context_length)
-            connection.send([wire.Ready(*ready, 0.0, 0.0, chats=False, embedding_length=vectors)])
+            connection.send([ipc.Ready(*ready, 0.0, 0.0, chats=False, embedding_length=vectors)])
             EmbeddingLoop(connection, model, config).run()
             return
         template = ChatTemplate(config.chat_template, bos=vocabulary.bos_text, eos=vocabulary.eos_text)
@@ -74,7 +74,7 @@ def _serve_model(connection: EngineConnection, config: wire.Load) -> None:
         loop = WorkerLoop(connection, model, PromptBuilder(template, vocabulary, guard), config)
         connection.send(
             [
-                wire.Ready(
+                ipc.Ready(
                     model.build,
                     model.backend,
                     vocabulary.size,
@@ -88,7 +88,7 @@ def _serve_model(connection: EngineConnection, config: wire.Load) -> None:
         )
         loop.run()
     except EngineError as error:
-        connection.send([wire.LoadFailed(error.code, error.message, error.fix)])
+        connection.send([ipc.LoadFailed(error.code, error.message, error.fix)])
     finally:
         if model is not None:
             model.close()

@@ -6,7 +6,7 @@ import select
 import socket
 from collections.abc import Sequence
 
-from node.engine import frames as wire
+from node.engine import ipc
 
 _RECEIVE_BYTES = 1 << 18
 
@@ -24,12 +24,12 @@ class EngineConnection:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._decoder = wire.FrameDecoder()
-        self._kept: list[wire.ToWorker] = []
+        self._decoder = ipc.FrameDecoder()
+        self._kept: list[ipc.ToWorker] = []
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
 
-    def receive(self, *, wait_ms: float | None = 0) -> list[wire.ToWorker]:
+    def receive(self, *, wait_ms: float | None = 0) -> list[ipc.ToWorker]:
         """Frames that have arrived; waits so long for some, without end if `None`.
 
         Raises:
@@ -48,17 +48,17 @@ class EngineConnection:
             raise ParentGoneError
         return self._decoder.feed_to_worker(data)
 
-    def keep(self, items: list[wire.ToWorker]) -> None:
+    def keep(self, items: list[ipc.ToWorker]) -> None:
         """Have the next `receive` return these."""
         self._kept = items
 
-    def send(self, items: Sequence[wire.FromWorker]) -> None:
+    def send(self, items: Sequence[ipc.FromWorker]) -> None:
         """Send frames.
 
         Raises:
             ParentGoneError: If the engine is gone.
         """
         try:
-            self._sock.sendall(wire.encode(items))
+            self._sock.sendall(ipc.encode(items))
         except (ConnectionError, BrokenPipeError) as error:
             raise ParentGoneError from error

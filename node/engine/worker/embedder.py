@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.engine import frames as wire
+from node.engine import ipc
 from node.engine.protocol import EngineError
 from node.engine.worker.connection import EngineConnection
 from node.engine.worker.extra_context import Weights
@@ -20,7 +20,7 @@ class EmbeddingLoop:
         config: The frame that began it all.
     """
 
-    def __init__(self, connection: EngineConnection, weights: Weights, config: wire.Load) -> None:
+    def __init__(self, connection: EngineConnection, weights: Weights, config: ipc.Load) -> None:
         self._connection = connection
         self._extra = ScoreEmbedQueue(weights, config, lambda _messages: [])
         self._quit = False
@@ -33,7 +33,7 @@ class EmbeddingLoop:
         """
         try:
             while not self._quit:
-                out: list[wire.FromWorker] = []
+                out: list[ipc.FromWorker] = []
                 for frame in self._connection.receive(wait_ms=0 if self._extra.waiting else None):
                     if (answer := self._take(frame)) is not None:
                         out.append(answer)
@@ -44,24 +44,24 @@ class EmbeddingLoop:
         finally:
             self._extra.close()
 
-    def _take(self, frame: wire.ToWorker) -> wire.FromWorker | None:
+    def _take(self, frame: ipc.ToWorker) -> ipc.FromWorker | None:
         match frame:
-            case wire.Embed(ticket=ticket):
+            case ipc.Embed(ticket=ticket):
                 try:
                     self._extra.submit(frame)
                 except EngineError as error:
-                    return wire.Refused(ticket, error.code, error.message, error.fix)
-            case wire.Generate(ticket=ticket) | wire.Count(ticket=ticket) | wire.Score(ticket=ticket):
-                return wire.Refused(ticket, "bad_request", _NO_CHAT, "Choose a chat model.")
-            case wire.Cancel(ticket=ticket):
+                    return ipc.Refused(ticket, error.code, error.message, error.fix)
+            case ipc.Generate(ticket=ticket) | ipc.Count(ticket=ticket) | ipc.Score(ticket=ticket):
+                return ipc.Refused(ticket, "bad_request", _NO_CHAT, "Choose a chat model.")
+            case ipc.Cancel(ticket=ticket):
                 self._extra.cancel(ticket)
-            case wire.Measure(ticket=ticket):
-                return wire.Measured(ticket, 0.0, 0.0)
-            case wire.Ping():
-                return wire.Pong()
-            case wire.Quit():
+            case ipc.Measure(ticket=ticket):
+                return ipc.Measured(ticket, 0.0, 0.0)
+            case ipc.Ping():
+                return ipc.Pong()
+            case ipc.Quit():
                 self._quit = True
-            case wire.Load():
+            case ipc.Load():
                 raise EngineError("A worker loads one model only.", code="engine_crashed")
             case _:
                 pass

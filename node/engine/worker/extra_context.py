@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from node.engine import frames as wire
+from node.engine import ipc
 from node.engine.protocol import EngineError
 from node.engine.threads import Threads
 from node.engine.worker.native import llama
@@ -51,7 +51,7 @@ class NewContext(Protocol):
 
 def make_context(
     weights: Weights,
-    config: wire.Load,
+    config: ipc.Load,
     available_memory_bytes: Callable[[], int],
     shape: ContextShape,
     pooling: int | None = None,
@@ -89,7 +89,7 @@ def make_context(
     return context
 
 
-def _check_memory(weights: Weights, config: wire.Load, shape: ContextShape, free_bytes: int) -> None:
+def _check_memory(weights: Weights, config: ipc.Load, shape: ContextShape, free_bytes: int) -> None:
     """Refuse what main memory has no room for: Linux hands out more than there is, and then ends the whole worker."""
     if config.options.gpu_layers and weights.backend != "cpu":
         return  # llama.cpp knows what a GPU has left, and makes no context then

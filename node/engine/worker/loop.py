@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from node.engine import frames as wire
+from node.engine import ipc
 from node.engine.protocol import EngineError, FinishReason
 from node.engine.worker.connection import EngineConnection
 from node.engine.worker.measure import choose_threads, measure
@@ -48,7 +48,7 @@ class WorkerLoop:
         connection: EngineConnection,
         model: LoadedModel,
         prompts: PromptBuilder,
-        config: wire.Load,
+        config: ipc.Load,
         *,
         worth_sending_s: float = WORTH_SENDING_SECONDS,
     ) -> None:
@@ -59,7 +59,7 @@ class WorkerLoop:
         self._runner = ModelRunner(model, config)
         self._scheduler = self._runner.scheduler
         self._requests: dict[int, ActiveRequest] = {}
-        self._out: list[wire.FromWorker] = []
+        self._out: list[ipc.FromWorker] = []
         self._worth_sending_s = worth_sending_s
         self._flush_s = config.limits.flush_ms / 1000
         self._cores = usable_cores()
@@ -100,14 +100,14 @@ class WorkerLoop:
         self._flush()
         self._extra.close()
 
-    def _receive(self, *, busy: bool) -> list[wire.ToWorker]:
+    def _receive(self, *, busy: bool) -> list[ipc.ToWorker]:
         """Frames that have arrived; an idle worker waits for some, and copies kept sequences meanwhile."""
         while not busy and self._runner.cache.copy_ahead():
             if frames := self._connection.receive():
                 return frames
         return self._connection.receive(wait_ms=0 if busy else None)
 
-    def _take_all(self, frames: list[wire.ToWorker], *, busy: bool) -> None:
+    def _take_all(self, frames: list[ipc.ToWorker], *, busy: bool) -> None:
         while frames:
             for frame in frames:
                 self._take(frame)
@@ -116,9 +116,9 @@ class WorkerLoop:
                 # An answer does not wait until the next batch is computed.
                 self._flush()
             # The question usually follows its count in a moment: it should not wait for a batch either.
-            if any(isinstance(frame, wire.Count) for frame in frames):
+            if any(isinstance(frame, ipc.Count) for frame in frames):
                 frames = self._connection.receive(wait_ms=_AFTER_COUNT_MS)
-            elif not busy and any(isinstance(frame, wire.Generate) for frame in frames):
+            elif not busy and any(isinstance(frame, ipc.Generate) for frame in frames):
                 frames = self._connection.receive(wait_ms=_AFTER_FIRST_MS)
             else:
                 frames = []
@@ -127,34 +127,34 @@ class WorkerLoop:
         self._runner.forget()
         return measure(self._model, self._runner.batch, self._config.fit.context_length)
 
-    def _take(self, frame: wire.ToWorker) -> None:
+    def _take(self, frame: ipc.ToWorker) -> None:
         match frame:
-            case wire.Credit(ticket=ticket, tokens=tokens):
+            case ipc.Credit(ticket=ticket, tokens=tokens):
                 if ticket in self._requests:
                     self._requests[ticket].take_credit(tokens)
-            case wire.Generate():
+            case ipc.Generate():
                 self._begin(frame)
-            case wire.Cancel(ticket=ticket):
+            case ipc.Cancel(ticket=ticket):
                 if ticket in self._requests:
                     self._end(self._requests[ticket], "cancelled")
                 self._extra.cancel(ticket)
-            case wire.Count(ticket=ticket, messages=messages):
-                self._answer(ticket, lambda: wire.TokenCount(ticket, self._prompts.count(messages)))
-            case wire.Score(ticket=ticket) | wire.Embed(ticket=ticket):
+            case ipc.Count(ticket=ticket, messages=messages):
+                self._answer(ticket, lambda: ipc.TokenCount(ticket, self._prompts.count(messages)))
+            case ipc.Score(ticket=ticket) | ipc.Embed(ticket=ticket):
                 work = frame
                 self._answer(ticket, lambda: self._extra.submit(work))
-            case wire.Measure(ticket=ticket):
+            case ipc.Measure(ticket=ticket):
                 if self._scheduler.idle:
                     self.speed = self._measure()
-                self._send(wire.Measured(ticket, *self.speed))
-            case wire.Ping():
-                self._send(wire.Pong(self._runner.pacer.step_s()))
-            case wire.Quit():
+                self._send(ipc.Measured(ticket, *self.speed))
+            case ipc.Ping():
+                self._send(ipc.Pong(self._runner.pacer.step_s()))
+            case ipc.Quit():
                 self._quit = True
-            case wire.Load():
+            case ipc.Load():
                 raise EngineError("A worker loads one model only.", code="engine_crashed")
 
-    def _begin(self, frame: wire.Generate) -> None:
+    def _begin(self, frame: ipc.Generate) -> None:
         def begin() -> None:
             prompt = self._prompts.tokens(frame.messages)
             if not prompt:
@@ -186,11 +186,11 @@ class WorkerLoop:
         # At once: of two requests that arrive together, the first must not look like a queue to the second.
         self._admit()
 
-    def _answer(self, ticket: int, work: Callable[[], wire.FromWorker | None]) -> None:
+    def _answer(self, ticket: int, work: Callable[[], ipc.FromWorker | None]) -> None:
         try:
             frame = work()
         except EngineError as error:
-            frame = wire.Refused(ticket, error.code, error.message, error.fix)
+            frame = ipc.Refused(ticket, error.code, error.message, error.fix)
         if frame is not None:
             self._send(frame)
 
@@ -198,7 +198,7 @@ class WorkerLoop:
         for request in self._scheduler.admit():
             if not request.begun_at:
                 request.begun_at = time.perf_counter()
-                self._send(wire.Began(request.ticket, request.prompt_tokens))
+                self._send(ipc.Began(request.ticket, request.prompt_tokens))
 
     def _step(self) -> bool:
         """Compute one batch and draw what can be drawn; returns whether there was anything to do."""
@@ -253,7 +253,7 @@ class WorkerLoop:
         first = one.first_at or now
         prefill_ms = (first - one.begun_at) * 1000 if one.begun_at else 0.0
         decode_ms = (now - first) * 1000
-        self._send(wire.Ended(one.ticket, reason, one.prompt_tokens, one.output_tokens, prefill_ms, decode_ms))
+        self._send(ipc.Ended(one.ticket, reason, one.prompt_tokens, one.output_tokens, prefill_ms, decode_ms))
         self._drop(one)
 
     def _drop(self, one: ActiveRequest) -> None:
@@ -263,10 +263,10 @@ class WorkerLoop:
 
     def _fail(self, one: ActiveRequest, error: EngineError) -> None:
         self._send_text(one)
-        self._send(wire.Refused(one.ticket, error.code, error.message, error.fix))
+        self._send(ipc.Refused(one.ticket, error.code, error.message, error.fix))
         self._drop(one)
 
-    def _send(self, frame: wire.FromWorker) -> None:
+    def _send(self, frame: ipc.FromWorker) -> None:
         self._out.append(frame)
         self._urgent = True
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from node.engine.frames import Load
+from node.engine.ipc import Load
 from node.engine.options import EngineOptions, KvType, SplitMode
 from node.engine.protocol import EngineError
 from node.engine.threads import Threads

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from node.engine.frames import Load
+from node.engine.ipc import Load
 from node.engine.worker.batch import Batch
 from node.engine.worker.cache import PrefixCache
 from node.engine.worker.model import LoadedModel

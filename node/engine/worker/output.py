@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from node.engine import frames as wire
+from node.engine import ipc
 from node.engine.thinking import Piece, ThinkingSplitter, ThinkingTags
 from node.engine.worker.detokenizer import Detokenizer
 from node.engine.worker.logprobs import token_logprob
@@ -42,7 +42,7 @@ class RequestOutput:
 
     def __init__(
         self,
-        request: wire.Generate,
+        request: ipc.Generate,
         *,
         vocabulary: Vocabulary,
         max_output_tokens: int,
@@ -93,12 +93,11 @@ class RequestOutput:
         released = self._release(text, tokens)
         return released if self._splitter is None else released + self._gather(self._splitter.finish())
 
-    def frames(self, ticket: int) -> list[wire.OutputText]:
+    def frames(self, ticket: int) -> list[ipc.OutputText]:
         """What was released since the last call."""
         segments, self._segments = self._segments, []
         return [
-            wire.OutputText(ticket, "".join(one.text), one.tokens, one.thinking, tuple(one.logprobs))
-            for one in segments
+            ipc.OutputText(ticket, "".join(one.text), one.tokens, one.thinking, tuple(one.logprobs)) for one in segments
         ]
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from node.engine import frames as wire
+from node.engine import ipc
 from node.engine.protocol import EngineError
 from node.engine.worker.batch import Batch
 from node.engine.worker.extra_context import NewContext, Weights, make_context
@@ -46,7 +46,7 @@ class ScoreEmbedQueue:
     def __init__(
         self,
         weights: Weights,
-        config: wire.Load,
+        config: ipc.Load,
         tokens_of: Callable[[Sequence[ChatMessage]], list[int]],
         available_memory_bytes: Callable[[], int] = available_memory_bytes,
     ) -> None:
@@ -61,7 +61,7 @@ class ScoreEmbedQueue:
         """Whether `step` has something to do."""
         return bool(self._jobs)
 
-    def submit(self, frame: wire.Score | wire.Embed) -> None:
+    def submit(self, frame: ipc.Score | ipc.Embed) -> None:
         """Put work into the queue.
 
         Raises:
@@ -71,7 +71,7 @@ class ScoreEmbedQueue:
             raise EngineError(
                 "Too many scores and embeddings wait here.", code="engine_busy", fix="Try again in a moment."
             )
-        if isinstance(frame, wire.Score):
+        if isinstance(frame, ipc.Score):
             vocabulary = self._weights.vocabulary
             prompt = self._tokens_of(frame.messages) if frame.messages else list(frame.prompt_tokens)
             given = list(frame.tokens) if frame.text is None else vocabulary.tokenize(frame.text, special=False)
@@ -79,14 +79,14 @@ class ScoreEmbedQueue:
         else:
             self._jobs.append(_Embed(self._weights, self._config, self._new_context, frame))
 
-    def step(self) -> wire.FromWorker | None:
+    def step(self) -> ipc.FromWorker | None:
         """Do one piece of the oldest work; returns its answer when it is complete."""
         job = self._jobs[0]
-        answer: wire.FromWorker | None
+        answer: ipc.FromWorker | None
         try:
             answer = job.step()
         except EngineError as error:
-            answer = wire.Refused(job.ticket, error.code, error.message, error.fix)
+            answer = ipc.Refused(job.ticket, error.code, error.message, error.fix)
         if answer is not None:
             self._jobs.popleft().close()
         return answer
@@ -109,9 +109,9 @@ class _Score:
     def __init__(
         self,
         weights: Weights,
-        config: wire.Load,
+        config: ipc.Load,
         new_context: NewContext,
-        frame: wire.Score,
+        frame: ipc.Score,
         prompt: list[int],
         given: list[int],
     ) -> None:
@@ -136,7 +136,7 @@ class _Score:
         self._context = 0
         self._batch = Batch(SCORE_PIECE_TOKENS, 1)
 
-    def step(self) -> wire.FromWorker | None:
+    def step(self) -> ipc.FromWorker | None:
         tokens = self._tokens
         # The last token predicts nothing that was asked for.
         end, first_row = len(tokens) - 1, self._prompt_tokens - 1
@@ -158,7 +158,7 @@ class _Score:
                 for row in range(stop - start)
             ]
         self._at = stop
-        return wire.ScoreDone(self.ticket, self._prompt_tokens, tuple(self._scored)) if stop == end else None
+        return ipc.ScoreDone(self.ticket, self._prompt_tokens, tuple(self._scored)) if stop == end else None
 
     def close(self) -> None:
         if self._context:
@@ -169,7 +169,7 @@ class _Score:
 class _Embed:
     """Texts to turn into vectors, as many at a time as fit together."""
 
-    def __init__(self, weights: Weights, config: wire.Load, new_context: NewContext, frame: wire.Embed) -> None:
+    def __init__(self, weights: Weights, config: ipc.Load, new_context: NewContext, frame: ipc.Embed) -> None:
         self.ticket = frame.ticket
         self._weights = weights
         self._new_context = new_context
@@ -192,7 +192,7 @@ class _Embed:
         self._vectors = array("f")
         self._context = 0
 
-    def step(self) -> wire.FromWorker | None:
+    def step(self) -> ipc.FromWorker | None:
         if not self._context:
             self._context = self._make()
         count = rows = 0
@@ -212,7 +212,7 @@ class _Embed:
         self._done += count
         if self._done < len(self._texts):
             return None
-        return wire.EmbedDone(self.ticket, self._vectors.tobytes(), tuple(map(len, self._texts)))
+        return ipc.EmbedDone(self.ticket, self._vectors.tobytes(), tuple(map(len, self._texts)))
 
     def _make(self) -> int:
         context = self._new_context(self._shape, llama.LLAMA_POOLING_TYPE_UNSPECIFIED)

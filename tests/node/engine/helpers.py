@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from node.engine import frames
+from node.engine import ipc
 from node.engine.llama import LlamaEngine
 from node.engine.options import EngineOptions, StreamLimits
 from node.engine.process import Lifecycle
@@ -54,7 +54,7 @@ def engine_of(model: Path, log_path: Path, **settings: Any) -> LlamaEngine:
     return LlamaEngine(model, options, limits=limits, lifecycle=lifecycle, log_path=log_path, **settings)
 
 
-def load_frame(path: Path, context_length: int, cache_tokens: int, **more: Any) -> frames.Load:
+def load_frame(path: Path, context_length: int, cache_tokens: int, **more: Any) -> ipc.Load:
     """What a worker is told first; `more` are options and limits by their names, and fields of the frame."""
     options = {name: more.pop(name) for name in EngineOptions.__struct_fields__ if name in more}
     limits = {name: more.pop(name) for name in StreamLimits.__struct_fields__ if name in more}
@@ -70,4 +70,4 @@ def load_frame(path: Path, context_length: int, cache_tokens: int, **more: Any) 
         slots=chosen.slots,
     )
     threads = Threads(chosen.threads or 1, chosen.threads or 1)
-    return frames.Load(str(path), CHATML, chosen, StreamLimits(**limits), fit, threads, **more)
+    return ipc.Load(str(path), CHATML, chosen, StreamLimits(**limits), fit, threads, **more)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from node.engine import frames as wire
+from node.engine import ipc
 from node.engine.llama import LlamaEngine
 from node.engine.loading import HostMachine
 from node.engine.process import open_log
@@ -257,5 +257,5 @@ def test_log_files_are_private_and_turned_over_when_large(tmp_path: Path):
 
 def test_frames_keep_their_order_of_tags():
     # Both sides are always the same version; a tag used twice would be read as the wrong frame.
-    tags = [frame.__struct_config__.tag for frame in (*wire.ToWorker.__args__, *wire.FromWorker.__args__)]
+    tags = [frame.__struct_config__.tag for frame in (*ipc.ToWorker.__args__, *ipc.FromWorker.__args__)]
     assert len(set(tags)) == len(tags)

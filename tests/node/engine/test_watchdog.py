@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from node.engine import frames as wire
+from node.engine import ipc
 from node.engine.watchdog import (
     LEAST_STALL_SECONDS,
     MOST_PATIENCE,
@@ -30,7 +30,7 @@ class Worker:
         self.now += 1.0
         return self.now
 
-    def send(self, *items: wire.ToWorker) -> None:
+    def send(self, *items: ipc.ToWorker) -> None:
         self.asked += len(items)
         if self.answers:
             self.heard_at = self.now

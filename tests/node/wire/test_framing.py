@@ -32,5 +32,5 @@ def test_a_frame_above_the_limit_is_refused_before_its_body_has_come():
 
 def test_framing_costs_the_engines_worker_no_event_loop_and_no_logging():
     heavy = "{'asyncio', 'aiohttp', 'structlog', 'nacl'}"
-    code = f"import sys, node.engine.frames; assert not {heavy} & set(sys.modules), sorted({heavy} & set(sys.modules))"
+    code = f"import sys, node.engine.ipc; assert not {heavy} & set(sys.modules), sorted({heavy} & set(sys.modules))"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from node.engine import frames as wire
+from node.engine import ipc
 from node.engine.protocol import EngineError
 from node.engine.worker import __main__ as worker
 from node.engine.worker.batch import Batch
@@ -28,12 +28,12 @@ HELLO = (ChatMessage("user", "hello"),)
 NEVER_MS = 1e9
 
 
-def load(path: Path, flush_ms: float = NEVER_MS) -> wire.Load:
+def load(path: Path, flush_ms: float = NEVER_MS) -> ipc.Load:
     return load_frame(path, 256, 512, slots=2, queue_limit=1, threads=1, window_tokens=64, flush_ms=flush_ms)
 
 
-def generate(ticket: int, **sampling: float) -> wire.Generate:
-    return wire.Generate(ticket, HELLO, 8, Sampling(**{"temperature": 0, **sampling}), 1, ())
+def generate(ticket: int, **sampling: float) -> ipc.Generate:
+    return ipc.Generate(ticket, HELLO, 8, Sampling(**{"temperature": 0, **sampling}), 1, ())
 
 
 class Engine:
@@ -41,13 +41,13 @@ class Engine:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self._decoder = wire.FrameDecoder()
+        self._decoder = ipc.FrameDecoder()
 
-    def send(self, *frames: wire.ToWorker) -> None:
-        self.sock.sendall(wire.encode(frames))
+    def send(self, *frames: ipc.ToWorker) -> None:
+        self.sock.sendall(ipc.encode(frames))
 
-    def read_all(self) -> list[wire.FromWorker]:
-        frames: list[wire.FromWorker] = []
+    def read_all(self) -> list[ipc.FromWorker]:
+        frames: list[ipc.FromWorker] = []
         self.sock.settimeout(30)
         while data := self.sock.recv(65536):
             frames += self._decoder.feed_from_worker(data)
@@ -69,20 +69,20 @@ def model(tiny_model: Path) -> Iterator[LoadedModel]:
 
 
 def make_loop(
-    model: LoadedModel, sock: socket.socket, path: Path, config: wire.Load | None = None, **limits: float
+    model: LoadedModel, sock: socket.socket, path: Path, config: ipc.Load | None = None, **limits: float
 ) -> WorkerLoop:
     prompts = PromptBuilder(ChatTemplate(CHATML), model.vocabulary, ControlTextGuard(model.vocabulary.control_texts()))
     return WorkerLoop(EngineConnection(sock), model, prompts, config or load(path), **limits)
 
 
-def run(loop: WorkerLoop, engine: Engine, theirs: socket.socket, *frames: wire.ToWorker) -> list[wire.FromWorker]:
+def run(loop: WorkerLoop, engine: Engine, theirs: socket.socket, *frames: ipc.ToWorker) -> list[ipc.FromWorker]:
     engine.send(*frames)
     loop.run()
     theirs.shutdown(socket.SHUT_WR)
     return engine.read_all()
 
 
-def finish(loop: WorkerLoop) -> list[wire.FromWorker]:
+def finish(loop: WorkerLoop) -> list[ipc.FromWorker]:
     """Run until nothing is left to do; what would be sent."""
     while loop._step() or loop._scheduler.waiting:
         loop._admit()
@@ -91,10 +91,10 @@ def finish(loop: WorkerLoop) -> list[wire.FromWorker]:
     return loop._out
 
 
-def texts(frames: list[wire.FromWorker]) -> dict[int, str]:
+def texts(frames: list[ipc.FromWorker]) -> dict[int, str]:
     answers: dict[int, str] = {}
     for frame in frames:
-        if isinstance(frame, wire.OutputText):
+        if isinstance(frame, ipc.OutputText):
             answers[frame.ticket] = answers.get(frame.ticket, "") + frame.text
     return answers
 
@@ -103,8 +103,8 @@ def watch_sends(loop: WorkerLoop, monkeypatch: pytest.MonkeyPatch) -> list[list[
     """How many tokens' text each send holds for the first and the second request, as they go out."""
     sends: list[list[int]] = []
 
-    def note(frames: list[wire.FromWorker]) -> None:
-        sent = [frame for frame in frames if isinstance(frame, wire.OutputText)]
+    def note(frames: list[ipc.FromWorker]) -> None:
+        sent = [frame for frame in frames if isinstance(frame, ipc.OutputText)]
         sends.append([sum(frame.tokens for frame in sent if frame.ticket == ticket) for ticket in (1, 2)])
 
     monkeypatch.setattr(loop._connection, "send", note)
@@ -162,12 +162,12 @@ def test_a_batch_that_fails_ends_its_requests_and_the_loop_goes_on(pair, model, 
     loop._take(generate(2))
     failing(monkeypatch, [code])
     assert loop._step()
-    assert [(frame.ticket, frame.code) for frame in loop._out if isinstance(frame, wire.Refused)] == [
+    assert [(frame.ticket, frame.code) for frame in loop._out if isinstance(frame, ipc.Refused)] == [
         (1, "engine_failed"),
         (2, "engine_failed"),
     ]
     loop._take(generate(3))
-    assert [frame.ticket for frame in finish(loop) if isinstance(frame, wire.Ended)] == [3]
+    assert [frame.ticket for frame in finish(loop) if isinstance(frame, ipc.Ended)] == [3]
 
 
 def test_who_is_not_in_a_batch_that_fails_goes_on_in_a_new_context(pair, model, tiny_model, monkeypatch):
@@ -184,7 +184,7 @@ def test_who_is_not_in_a_batch_that_fails_goes_on_in_a_new_context(pair, model, 
     assert loop._step()
     waiting.take_credit(100)
     frames = finish(loop)
-    assert [frame.ticket for frame in frames if isinstance(frame, wire.Refused)] == [3]
+    assert [frame.ticket for frame in frames if isinstance(frame, ipc.Refused)] == [3]
     assert texts(frames)[2] == alone
 
 
@@ -200,11 +200,11 @@ def test_a_batch_that_finds_no_room_is_tried_again_with_fewer(pair, model, tiny_
     # What is kept is forgotten; then the last is preempted; then nothing can be done.
     failing(monkeypatch, [1, 1])
     frames = finish(loop)
-    assert [frame for frame in frames if isinstance(frame, wire.Refused)] == []
+    assert [frame for frame in frames if isinstance(frame, ipc.Refused)] == []
     assert texts(frames) == {2: alone, 3: alone}
     loop._take(generate(4))
     failing(monkeypatch, [1, 1])
-    assert [frame.ticket for frame in finish(loop) if isinstance(frame, wire.Refused)] == [4]
+    assert [frame.ticket for frame in finish(loop) if isinstance(frame, ipc.Refused)] == [4]
 
 
 def test_one_that_is_preempted_goes_on_where_it_was_with_its_own_seed(pair, model, tiny_model):
@@ -220,8 +220,8 @@ def test_one_that_is_preempted_goes_on_where_it_was_with_its_own_seed(pair, mode
     loop._scheduler.preempt(loop._requests[3])
     frames = finish(loop)
     assert texts(frames)[3] == alone
-    assert len([frame for frame in frames if isinstance(frame, wire.Began)]) == 2
-    assert {frame.ticket: frame.output_tokens for frame in frames if isinstance(frame, wire.Ended)}[3] == 8
+    assert len([frame for frame in frames if isinstance(frame, ipc.Began)]) == 2
+    assert {frame.ticket: frame.output_tokens for frame in frames if isinstance(frame, ipc.Ended)}[3] == 8
 
 
 def test_a_chats_next_turn_computes_only_what_is_new(pair, model, tiny_model):
@@ -230,11 +230,11 @@ def test_a_chats_next_turn_computes_only_what_is_new(pair, model, tiny_model):
     first = loop._requests[1].tokens
     finish(loop)
     turn = (*HELLO, ChatMessage("assistant", texts(loop._out)[1]), ChatMessage("user", "and the model of the system"))
-    loop._take(wire.Generate(2, turn, 4, Sampling(temperature=0), 1, ()))
+    loop._take(ipc.Generate(2, turn, 4, Sampling(temperature=0), 1, ()))
     second = loop._requests[2]
     assert second.reused_tokens >= len(first) - 8 > 8
     finish(loop)
-    loop._take(wire.Generate(3, turn, 4, Sampling(temperature=0), 1, (), cache_key="another"))
+    loop._take(ipc.Generate(3, turn, 4, Sampling(temperature=0), 1, (), cache_key="another"))
     assert loop._requests[3].reused_tokens == 0
     frames = finish(loop)
     assert texts(frames)[3] == texts(frames)[2]
@@ -246,11 +246,11 @@ def test_a_chat_that_left_the_cache_for_others_goes_on_where_it_was(pair, model,
     loop._take(generate(1))
     finish(loop)
     turn = (*HELLO, ChatMessage("assistant", texts(loop._out)[1]), ChatMessage("user", "and the model of the system"))
-    loop._take(wire.Generate(2, turn, 4, Sampling(temperature=0), 1, (), cache_key="another"))
+    loop._take(ipc.Generate(2, turn, 4, Sampling(temperature=0), 1, (), cache_key="another"))
     assert loop._requests[2].reused_tokens == 0
     finish(loop)
     assert (loop._runner.cache.kept, loop._runner.cache.swapped) == (1, 1)
-    loop._take(wire.Generate(3, turn, 4, Sampling(temperature=0), 1, ()))
+    loop._take(ipc.Generate(3, turn, 4, Sampling(temperature=0), 1, ()))
     assert loop._requests[3].reused_tokens > 8
     frames = finish(loop)
     assert texts(frames)[3] == texts(frames)[2]
@@ -263,10 +263,10 @@ def test_an_idle_engine_copies_what_it_keeps_before_anybody_wants_its_cells(pair
     finish(loop)
     assert (loop._runner.cache.kept, loop._runner.cache.swapped) == (1, 0)
     # The engine asks something else when the worker has just begun to copy.
-    engine.send(wire.Ping())
-    assert loop._receive(busy=True) == [wire.Ping()]
-    engine.send(wire.Ping())
-    assert loop._receive(busy=False) == [wire.Ping()]
+    engine.send(ipc.Ping())
+    assert loop._receive(busy=True) == [ipc.Ping()]
+    engine.send(ipc.Ping())
+    assert loop._receive(busy=False) == [ipc.Ping()]
     assert (loop._runner.cache.kept, loop._runner.cache.swapped) == (1, 1)
 
 
@@ -283,7 +283,7 @@ def test_every_sampling_parameter_reaches_llama_cpp(pair, model, tiny_model):
         loop._admit()
         while loop._step():
             pass
-    ended = [frame for frame in loop._out if isinstance(frame, wire.Ended)]
+    ended = [frame for frame in loop._out if isinstance(frame, ipc.Ended)]
     assert [frame.output_tokens for frame in ended] == [8, 8, 8]
 
 
@@ -294,17 +294,17 @@ def test_questions_beside_requests_are_answered(pair, model, tiny_model):
         loop,
         engine,
         theirs,
-        wire.Count(1, HELLO),
-        wire.Measure(2),
-        wire.Ping(),
-        wire.Credit(99, 5),
-        wire.Cancel(99),
-        wire.Quit(),
+        ipc.Count(1, HELLO),
+        ipc.Measure(2),
+        ipc.Ping(),
+        ipc.Credit(99, 5),
+        ipc.Cancel(99),
+        ipc.Quit(),
     )
     counted, measured, pong = frames
     assert counted.tokens > 0
     assert measured.tokens_per_s > 0
-    assert isinstance(pong, wire.Pong)
+    assert isinstance(pong, ipc.Pong)
 
 
 def test_a_second_model_is_a_mistake(pair, model, tiny_model):
@@ -329,18 +329,18 @@ def test_a_link_notices_that_its_engine_is_gone(pair):
     with pytest.raises(ParentGoneError):
         connection.receive(wait_ms=None)
     with pytest.raises(ParentGoneError):
-        connection.send([wire.Pong()])
+        connection.send([ipc.Pong()])
 
 
 def test_a_worker_serves_from_load_to_quit(pair, tiny_model):
     engine, theirs = pair
     engine.send(load(tiny_model))
-    engine.send(wire.Quit())
+    engine.send(ipc.Quit())
     worker.serve(theirs)
     theirs.shutdown(socket.SHUT_WR)
     frames = engine.read_all()
-    assert isinstance(frames[0], wire.Loading)
-    assert isinstance(frames[-1], wire.Ready)
+    assert isinstance(frames[0], ipc.Loading)
+    assert isinstance(frames[-1], ipc.Ready)
 
 
 def test_a_worker_whose_engine_leaves_ends_quietly(pair, tiny_model):
@@ -358,7 +358,7 @@ def test_a_worker_without_an_engine_ends_quietly(pair):
 
 def test_a_worker_wants_a_model_first(pair):
     engine, theirs = pair
-    engine.send(wire.Ping())
+    engine.send(ipc.Ping())
     with pytest.raises(SystemExit):
         worker.serve(theirs)
 
@@ -370,7 +370,7 @@ def test_a_file_that_llama_cpp_refuses_is_reported(pair, tmp_path):
     worker.serve(theirs)
     theirs.shutdown(socket.SHUT_WR)
     (failed,) = engine.read_all()
-    assert (type(failed), failed.code) == (wire.LoadFailed, "model_unusable")
+    assert (type(failed), failed.code) == (ipc.LoadFailed, "model_unusable")
 
 
 def test_a_worker_dies_only_with_its_own_parent():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from node.engine import frames as wire
+from node.engine import ipc
 from node.engine.thinking import ThinkingTags
 from node.engine.worker.model import LoadedModel
 from node.engine.worker.output import RequestOutput
@@ -32,8 +32,8 @@ def vocabulary(tiny_model: Path) -> Iterator[Vocabulary]:
 
 def grown(
     vocabulary: Vocabulary, pieces: list[bytes], *, stop: tuple[str, ...], tags: ThinkingTags | None, report: bool
-) -> tuple[list[wire.OutputText], int]:
-    request = wire.Generate(1, (ChatMessage("user", "x"),), 99, Sampling(), 1, stop, 0 if report else None)
+) -> tuple[list[ipc.OutputText], int]:
+    request = ipc.Generate(1, (ChatMessage("user", "x"),), 99, Sampling(), 1, stop, 0 if report else None)
     answer = RequestOutput(request, vocabulary=vocabulary, max_output_tokens=99, tags=tags)
     frames, released = [], 0
     for token, piece in enumerate(pieces):
