@@ -48,6 +48,13 @@ async def engine_for(
 ) -> AsyncIterator[LlamaEngine]:
     """An engine with a slot for every stream, for as long as the block runs.
 
+    Args:
+        found: The model.
+        models_dir: The home's models folder, which keeps digests.
+        log_path: Where the worker's output goes.
+        threads: Processor threads; None for the rule.
+        gpu_layers: Layers put on the GPU; -1 for all of them.
+
     Raises:
         LoadError: If the model can't be loaded, or doesn't fit.
     """
@@ -166,7 +173,14 @@ def _request(text: str, max_tokens: int) -> GenerateRequest:
 
 
 def summary(name: str, info: EngineInfo, rows: Sequence[BenchRow], *, threads: int | None) -> BenchView:
-    """What was measured, to be kept."""
+    """What was measured, to be kept.
+
+    Args:
+        name: What the model is called.
+        info: What was loaded.
+        rows: One for each number of streams.
+        threads: Processor threads that were asked for; None for the rule.
+    """
     return BenchView(
         model=name,
         model_sha256=info.model_sha256,
@@ -200,6 +214,11 @@ def history(models_dir: Path, max_entries: int = MAX_HISTORY) -> tuple[BenchView
 
 def keep(models_dir: Path, measured: BenchView, max_entries: int = MAX_HISTORY) -> None:
     """Add a measurement to the history, which keeps the newest ones.
+
+    Args:
+        models_dir: The home's models folder.
+        measured: The new measurement.
+        max_entries: Measurements kept.
 
     Raises:
         IdlewattError: With code ``disk_full`` or ``home_unusable`` if it can't be written.

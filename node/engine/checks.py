@@ -28,6 +28,11 @@ SEEDS = 0xFFFF_FFFF
 def check_request(request: GenerateRequest, context_length: int, vocabulary_size: int = _ANY_TOKEN) -> None:
     """Raise if `request` can't be served by any model with this context and, where known, so large a vocabulary.
 
+    Args:
+        request: What was asked.
+        context_length: Tokens that prompt and answer may have together.
+        vocabulary_size: Tokens of the vocabulary, where it is known.
+
     Raises:
         EngineError: With code ``bad_request`` or ``context_too_long``.
     """

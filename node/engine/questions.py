@@ -12,7 +12,14 @@ from node.values.inference import ChatMessage
 
 
 def generate_frame(ticket: int, request: GenerateRequest, seed: int, grammar: str) -> ipc.Generate:
-    """A checked request under a ticket, with the seed that is used and its format's grammar."""
+    """A checked request under a ticket, with the seed that is used and its format's grammar.
+
+    Args:
+        ticket: The number that its frames carry.
+        request: What was asked, already checked.
+        seed: The seed that the answer is drawn with.
+        grammar: The format's grammar, or nothing.
+    """
     return ipc.Generate(
         ticket,
         request.messages,
@@ -35,6 +42,13 @@ def score_question(
     vocabulary_size: int,
 ) -> Callable[[int], ipc.Score]:
     """Makes the frame that asks for a score, once it has a ticket.
+
+    Args:
+        prompt: A conversation, or tokens.
+        completion: Text, or tokens.
+        top_k: Alternatives to report for each token.
+        context_length: Tokens that the model's context holds.
+        vocabulary_size: Tokens of its vocabulary.
 
     Raises:
         EngineError: With code ``bad_request`` or ``context_too_long`` if it can't be scored.

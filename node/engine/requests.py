@@ -33,6 +33,12 @@ class PendingRequests:
     def open(self, request_id: str, *, seed: int, window_tokens: int, work_tokens: int) -> ResponseStream:
         """A stream under a new ticket; `close` it.
 
+        Args:
+            request_id: The id that the caller knows it by.
+            seed: The seed that the answer is drawn with.
+            window_tokens: Tokens that the worker may be ahead of the reader.
+            work_tokens: Tokens that prompt and answer may have together.
+
         Raises:
             EngineError: If a request with this id is running.
         """

@@ -28,7 +28,13 @@ def candidates(weights_bytes: int) -> tuple[int, ...]:
 
 
 def tuning_key(info: GgufInfo, *, build: str, slots: int) -> str:
-    """What decides the best number: the model's shape, whatever its values, the processor, and llama.cpp's build."""
+    """What decides the best number: the model's shape, whatever its values, the processor, and llama.cpp's build.
+
+    Args:
+        info: The model's header.
+        build: llama.cpp's version.
+        slots: Requests that run at once.
+    """
     facts = (
         info.architecture,
         info.quantization,

@@ -75,6 +75,12 @@ def guess(
     """A device's power where nothing measures it: what a person said, else its limit, else a rule of thumb.
 
     The rule for a processor is 10 W and 7.5 W a core, for a GPU 150 W; a tenth (GPU) or 15 % (CPU) of it when idle.
+
+    Args:
+        reading: The device.
+        cores: The processor's cores.
+        cpu_w: What a person said the processor takes at full load, in watts.
+        gpu_w: What a person said a GPU takes at full load, in watts.
     """
     if reading.kind == "gpu":
         most = gpu_w or reading.max_power_w or GUESSED_GPU_W
@@ -84,7 +90,13 @@ def guess(
 
 
 def measured_j(before: DeviceReading, after: DeviceReading, seconds: float) -> float | None:
-    """Joules between two readings by counter or power; ``None`` where neither reports, or reports what can't be."""
+    """Joules between two readings by counter or power; ``None`` where neither reports, or reports what can't be.
+
+    Args:
+        before: The earlier reading.
+        after: The later reading of the same device.
+        seconds: Between the two.
+    """
     if before.energy_j is not None and after.energy_j is not None and after.energy_j >= before.energy_j:
         joules = after.energy_j - before.energy_j
         if joules <= MAX_POWER_W * seconds:

@@ -86,7 +86,13 @@ class EnergyLedger:
         return frozenset(job_id for job_id, account in self._jobs.items() if account.ended_s is None)
 
     def look(self, sample: HardwareSample, own: OwnCpuUse, nano_per_kwh: int) -> dict[str, tuple[DeviceShare, ...]]:
-        """One more look at the devices; gives what each job that ended since the last one took in all."""
+        """One more look at the devices; gives what each job that ended since the last one took in all.
+
+        Args:
+            sample: Every device, now.
+            own: The engine's part of the processor since the last look.
+            nano_per_kwh: The price of power now.
+        """
         before, self._before = self._before, sample
         if before is not None:
             self.last = self._spent(before, sample, own)

@@ -61,7 +61,13 @@ class Rapl:
 
 
 def risen(before_uj: int, after_uj: int, range_uj: int) -> int:
-    """How far a counter rose that starts again at ``range_uj``; once at most between two looks."""
+    """How far a counter rose that starts again at ``range_uj``; once at most between two looks.
+
+    Args:
+        before_uj: The counter at the earlier look, in microjoules.
+        after_uj: The counter now.
+        range_uj: Where it starts again.
+    """
     if after_uj >= before_uj:
         return after_uj - before_uj
     return max(0, after_uj + range_uj - before_uj)

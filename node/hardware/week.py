@@ -84,7 +84,13 @@ def minute_of_week(at_s: float, zone: tzinfo | None = None) -> int:
 
 
 def clock_text(at_s: float, now_s: float, zone: tzinfo | None = None) -> str:
-    """A moment as a person names it: ``22:00`` today or tomorrow morning, else with its day."""
+    """A moment as a person names it: ``22:00`` today or tomorrow morning, else with its day.
+
+    Args:
+        at_s: The moment, in seconds UTC.
+        now_s: The present, in seconds UTC.
+        zone: The time zone; None for this machine's.
+    """
     local = datetime.fromtimestamp(at_s, UTC).astimezone(zone)
     near = local - datetime.fromtimestamp(now_s, UTC).astimezone(zone) < timedelta(hours=18)
     return local.strftime("%H:%M") if near else f"{DAYS[local.weekday()]} {local:%H:%M}"

@@ -21,7 +21,13 @@ MAX_NAME_CHARS: Final = 200
 
 
 def models(models_dir: Path, folders: Iterable[Path] = (), demo: Path = DEMO_PATH) -> tuple[FoundModel, ...]:
-    """Every model that can be named: the demo model, the home's, those in ``folders``, and what other programs keep."""
+    """Every model that can be named: the demo model, the home's, those in ``folders``, and what other programs keep.
+
+    Args:
+        models_dir: The home's models folder.
+        folders: Further folders with models.
+        demo: The demo model's file.
+    """
     found = find(places(models_dir, folders))
     return (*_shipped(demo), *(each for each in found if each.name != DEMO))
 
@@ -34,6 +40,12 @@ def available(models_dir: Path, folders: Iterable[Path] = (), demo: Path = DEMO_
 def resolve(model: str, models_dir: Path, folders: Iterable[Path] = (), demo: Path = DEMO_PATH) -> Path:
     """The file for ``demo``, a path, or the name of a model at hand; reads folders, so it may take a moment.
 
+    Args:
+        model: What a person typed.
+        models_dir: The home's models folder.
+        folders: Further folders with models.
+        demo: The demo model's file.
+
     Raises:
         UsageError: With code ``unknown_model`` if there is none; the line lists what there is.
     """
@@ -42,6 +54,12 @@ def resolve(model: str, models_dir: Path, folders: Iterable[Path] = (), demo: Pa
 
 def lookup(model: str, models_dir: Path, folders: Iterable[Path] = (), demo: Path = DEMO_PATH) -> FoundModel:
     """The model for ``demo``, a path, or the name of a model at hand.
+
+    Args:
+        model: What a person typed.
+        models_dir: The home's models folder.
+        folders: Further folders with models.
+        demo: The demo model's file.
 
     Raises:
         UsageError: With code ``unknown_model`` if there is none; the line lists what there is.

@@ -128,6 +128,14 @@ def assess(
     """Whether a model fits, with the numbers and a sentence that says how, or what would fit instead.
 
     The numbers are those of the plan that would be loaded; where nothing fits, of one full request.
+
+    Args:
+        info: The model's header.
+        model: What the model is called.
+        device: Where it would be loaded.
+        slots: Requests that run at once.
+        context_length: Tokens a request may have; None for the model's own, up to 4096.
+        kv_type: The form of the key-value cache.
     """
     tokens, kv_share = _context(info, context_length), KV_BYTES[kv_type] / KV_BYTES["f16"]
     available_bytes, on_gpu = device.free_bytes, device.is_gpu

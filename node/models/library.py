@@ -105,6 +105,12 @@ class ModelLibrary:
     ) -> FitView:
         """Whether a model fits into what is free now.
 
+        Args:
+            name: As listed.
+            context_length: Tokens a request may have; None for what is set.
+            slots: Requests that run at once; None for what is set.
+            kv_type: The form of the key-value cache.
+
         Raises:
             UsageError: If there is no such model.
             ModelError: If its file can't be used.

@@ -191,7 +191,13 @@ class Speed:
 
 
 def note_origin(folder: Path, files: tuple[HubFile, ...], listing: wire.RepoFiles) -> None:
-    """Remember beside the files where they came from; without the note they work all the same."""
+    """Remember beside the files where they came from; without the note they work all the same.
+
+    Args:
+        folder: Where the files are.
+        files: Their names.
+        listing: The repository that they came from.
+    """
     origins = origins_of(folder)
     for file in files:
         origins[_base(file)] = Origin(

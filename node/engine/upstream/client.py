@@ -71,6 +71,11 @@ class UpstreamClient:
     async def get(self, path: str, kind: type[_T], *, timeout_s: float = ASK_S) -> _T:
         """Ask for a value of the server's own API, beside ``/v1``.
 
+        Args:
+            path: Of the address, with its slash.
+            kind: What the answer is read as.
+            timeout_s: How long it may take.
+
         Raises:
             UpstreamError: If it can't be had.
         """
@@ -78,6 +83,12 @@ class UpstreamClient:
 
     async def post(self, path: str, body: Any, kind: type[_T], *, timeout_s: float = ASK_S) -> _T:
         """Ask the server's own API something.
+
+        Args:
+            path: Of the address, with its slash.
+            body: Sent as JSON.
+            kind: What the answer is read as.
+            timeout_s: How long it may take.
 
         Raises:
             UpstreamError: If it can't be had.
@@ -95,6 +106,11 @@ class UpstreamClient:
     async def complete(self, body: Any, kind: type[_T], *, timeout_s: float) -> _T:
         """A chat completion that is not streamed.
 
+        Args:
+            body: Sent as JSON.
+            kind: What the answer is read as.
+            timeout_s: How long it may take.
+
         Raises:
             UpstreamError: If it can't be had.
         """
@@ -102,6 +118,11 @@ class UpstreamClient:
 
     async def embed(self, body: Any, kind: type[_T], *, timeout_s: float) -> _T:
         """What ``/v1/embeddings`` answers.
+
+        Args:
+            body: Sent as JSON.
+            kind: What the answer is read as.
+            timeout_s: How long it may take.
 
         Raises:
             UpstreamError: If it can't be had.

@@ -109,6 +109,12 @@ def ways_to_count(kind: d.Dialect) -> tuple[CountWay, ...]:
 async def count_by(client: UpstreamClient, way: CountWay, model: str, messages: tuple[ChatMessage, ...]) -> int:
     """Tokens of this conversation after the server's chat template.
 
+    Args:
+        client: The server's.
+        way: How to ask.
+        model: The model's name there.
+        messages: The conversation.
+
     Raises:
         UpstreamError: If it doesn't say; ``context_too_long`` if the conversation doesn't fit.
     """

@@ -120,7 +120,13 @@ def again_fix(wait_s: float | None) -> str:
 
 
 def refusal(status: int, *, body: bytes = b"", retry_after: str | None = None) -> UpstreamError:
-    """The error for an answer that is no answer, by its HTTP status and its words."""
+    """The error for an answer that is no answer, by its HTTP status and its words.
+
+    Args:
+        status: The HTTP status.
+        body: The answer, as it came.
+        retry_after: The header of that name, if there was one.
+    """
     said = words_of(body)
     owner = f"The upstream answered {status}" + (f" ({said})." if said else ".")
     wait_s = retry_after_s(retry_after)

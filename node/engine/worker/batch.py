@@ -36,7 +36,13 @@ class Batch:
         self.rows = 0
 
     def add(self, token: int, position: int, slot: int) -> int:
-        """Add one row whose logits are wanted; returns its number."""
+        """Add one row whose logits are wanted; returns its number.
+
+        Args:
+            token: The token to compute.
+            position: Its place in its sequence, from 0.
+            slot: Its sequence.
+        """
         row = self.rows
         self._tokens[row] = token
         self._positions[row] = position
@@ -46,7 +52,14 @@ class Batch:
         return row
 
     def add_prompt(self, tokens: list[int], position: int, slot: int, *, last: bool) -> int:
-        """Add consecutive rows of a prompt, with logits after the last one only if it is the prompt's end."""
+        """Add consecutive rows of a prompt, with logits after the last one only if it is the prompt's end.
+
+        Args:
+            tokens: Consecutive tokens.
+            position: The place of the first one in its sequence, from 0.
+            slot: Their sequence.
+            last: Whether they end the prompt: then the last one has logits.
+        """
         count, row = len(tokens), self.rows
         self._tokens[row : row + count] = tokens
         self._positions[row : row + count] = range(position, position + count)

@@ -49,7 +49,13 @@ class Cells:
         self.free -= count
 
     def fork(self, source: int, sequence: int, length: int) -> None:
-        """Begin a sequence with the first `length` cells of another one, which both hold from now on."""
+        """Begin a sequence with the first `length` cells of another one, which both hold from now on.
+
+        Args:
+            source: The sequence that has the cells.
+            sequence: The new one.
+            length: Cells that both hold.
+        """
         run: _Run = self._ends[source]
         while run.before is not None and run.start >= length:
             run = run.before

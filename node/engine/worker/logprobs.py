@@ -18,6 +18,13 @@ def token_logprob(context: int, row: int, token: int, top: int, vocabulary: Voca
 
     The natural log-softmax of the raw logits, as OpenAI's and llama-server's default: bias, penalties, format and
     temperature change what is drawn and not what is reported.
+
+    Args:
+        context: llama.cpp's pointer to the context.
+        row: The row of its last batch.
+        token: The token that was drawn or given.
+        top: Alternatives to report.
+        vocabulary: The model's.
     """
     import numpy as np
 

@@ -24,6 +24,11 @@ CLEARLY_FASTER = 0.93
 def measure(model: LoadedModel, batch: Batch, context_length: int) -> tuple[float, float]:
     """Decode speed of one stream in tokens/s, and milliseconds to the first token of a short prompt.
 
+    Args:
+        model: What is loaded; nothing else uses it meanwhile.
+        batch: An empty batch.
+        context_length: Tokens that one request may have.
+
     Raises:
         EngineError: With code ``model_unusable`` if llama.cpp can't run the model at all, or it computes no numbers.
     """
@@ -52,6 +57,11 @@ def choose_threads(model: LoadedModel, batch: Batch, counts: Sequence[int]) -> T
 
     They take turns, round after round, and the fastest time of each counts: where other programs take cores away for
     a while, that slows every number down alike, and never makes it faster.
+
+    Args:
+        model: What is loaded; nothing else uses it meanwhile.
+        batch: An empty batch.
+        counts: Numbers of threads to try, the preferred one first.
 
     Raises:
         EngineError: With code ``model_unusable`` if llama.cpp can't run the model at all.

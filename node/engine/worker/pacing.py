@@ -39,7 +39,13 @@ class Pacer:
         self.prompt_token_s = 0.0
 
     def observe(self, decoding: int, prompt_tokens: int, seconds: float) -> None:
-        """Learn from a step that took so long."""
+        """Learn from a step that took so long.
+
+        Args:
+            decoding: Streams that drew a token in it.
+            prompt_tokens: Tokens of prompts in it.
+            seconds: How long it took.
+        """
         if not prompt_tokens:
             self.decode_s += (seconds - self.decode_s) * (_WEIGHT if self.decode_s else 1.0)
         elif prompt_tokens >= LEAST_TOKENS:

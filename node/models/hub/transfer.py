@@ -68,6 +68,12 @@ def partial_path(folder: Path, file: HubFile) -> Path:
 def fetch_file(file: HubFile, folder: Path, open_at: OpenAt, report: ProgressReport) -> Path:
     """Bring one file into ``folder``, whole and with the digest that the hub reports for it.
 
+    Args:
+        file: What the hub says about it.
+        folder: Where it goes.
+        open_at: Asks the server for it from an offset on.
+        report: Where its progress goes.
+
     Raises:
         HubError: With what to do; what arrived stays for the next time, unless its digest is wrong.
     """
