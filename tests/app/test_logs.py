@@ -7,6 +7,7 @@ import pytest
 
 from app.logs import log_to
 from chain.logs import get_logger
+from node.runtime.log_ring import LogRing
 
 
 @pytest.fixture
@@ -58,3 +59,14 @@ def test_an_exception_is_told_with_its_traceback(lines):
 def test_a_value_that_json_does_not_know_is_told_as_text(lines):
     get_logger("app.x").info("seen", what={1, 2})
     assert lines()[0]["what"] == "{1, 2}"
+
+
+async def test_the_logs_screen_shows_the_event_and_then_its_values_made_harmless():
+    ring = LogRing(lambda _line: None)
+    with ring.attached():
+        get_logger("node.some.module").warning("peer_refused", reason="\x1b[31mno", price_nano=5)
+    (line,) = ring.newest(1)
+    assert (line.level, line.source) == ("warning", "node.some.module")
+    assert line.text.startswith("peer_refused reason=")
+    assert line.text.endswith("price_nano=5")
+    assert line.text.isprintable()
