@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections import OrderedDict
 from typing import Literal
 
 import msgspec
+from cachetools import LRUCache
 
 from node.engine.process import worker_environment
 from node.engine.protocol import EngineError
@@ -33,11 +33,18 @@ class _Made(msgspec.Struct):
 
 
 class Formats:
-    """Makes grammars, each schema once."""
+    """Makes grammars, each schema once.
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[str, _Made] = OrderedDict()
-        self._room = asyncio.Semaphore(AT_ONCE)
+    Args:
+        max_seconds: How long a schema's process may take.
+        kept: How many schemas' grammars are kept.
+        at_once: How many processes run at once.
+    """
+
+    def __init__(self, *, max_seconds: float = MAX_SECONDS, kept: int = KEPT_GRAMMARS, at_once: int = AT_ONCE) -> None:
+        self._kept: LRUCache[str, _Made] = LRUCache(kept)
+        self._room = asyncio.Semaphore(at_once)
+        self._max_seconds = max_seconds
 
     async def grammar(self, answer: ResponseFormat | None, notation: Notation = "lark") -> str:
         """The grammar of a format; nothing for no format.
@@ -51,18 +58,14 @@ class Formats:
         made = self._kept.get(schema)
         if made is None:
             async with self._room:
-                made = await _make(schema)
+                made = await _make(schema, self._max_seconds)
             self._kept[schema] = made
-            if len(self._kept) > KEPT_GRAMMARS:
-                self._kept.popitem(last=False)
-        else:
-            self._kept.move_to_end(schema)
         if made.problem:
             raise EngineError(made.problem, code="bad_request", fix="Change the schema.")
         return made.gbnf if notation == "gbnf" else made.lark
 
 
-async def _make(schema: str) -> _Made:
+async def _make(schema: str, max_seconds: float) -> _Made:
     try:
         text = schema.encode()
     except UnicodeEncodeError:
@@ -78,7 +81,7 @@ async def _make(schema: str) -> _Made:
         start_new_session=True,
     )
     try:
-        async with asyncio.timeout(MAX_SECONDS):
+        async with asyncio.timeout(max_seconds):
             said, _ = await process.communicate(text)
         return msgspec.json.decode(said, type=_Made)
     except (TimeoutError, msgspec.DecodeError):

@@ -488,7 +488,17 @@ async def test_a_schema_that_makes_no_grammar_is_a_bad_request(schema):
     assert error.value.code == "bad_request"
 
 
-async def test_a_schema_that_takes_too_long_is_ended(monkeypatch):
-    monkeypatch.setattr("node.engine.formats.MAX_SECONDS", 0.0)
+async def test_a_schema_that_takes_too_long_is_ended():
     with pytest.raises(EngineError, match="too much time"):
-        await Formats().grammar(JsonObject())
+        await Formats(max_seconds=0.0).grammar(JsonObject())
+
+
+async def test_what_was_asked_for_long_ago_is_made_again(monkeypatch):
+    formats, made = Formats(kept=1), []
+    start = asyncio.create_subprocess_exec
+    monkeypatch.setattr(
+        asyncio, "create_subprocess_exec", lambda *words, **more: made.append(1) or start(*words, **more)
+    )
+    for kind in ("null", "null", "boolean", "null"):
+        assert f"start : {kind}" in await formats.grammar(JsonSchema(json.dumps({"type": kind})))
+    assert len(made) == 3
