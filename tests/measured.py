@@ -20,12 +20,13 @@ import pytest
 UNMEASURED = (
     "tests/bench/",
     "tests/chain/contracts/",
+    "tests/chain/test_l2beat.py",
     "tests/docs/",
     "tests/e2e/",
     "tests/packaging/",
     "tests/screens/",
 )
-"""Folders whose tests aren't traced at all, nor the processes that they start."""
+"""Folders and files whose tests aren't traced at all, nor the processes that they start."""
 CHILDREN = "COVERAGE_PROCESS_CONFIG"
 """The variable by which coverage tells child processes that they are traced."""
 EVM_THREAD = "l1-evm"

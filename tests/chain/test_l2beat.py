@@ -27,6 +27,7 @@ from tests.chain.contracts.l2 import L2
 from tests.docs.pages import ROOT
 
 ledger, asset, stf, deploy_rollup = conftest.ledger, conftest.asset, conftest.stf, conftest.deploy_rollup
+template = conftest.template
 
 ETHER = 10**18
 DELEGATECALL, CALLCODE, SELFDESTRUCT = 0xF4, 0xF2, 0xFF

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from eth_account import Account
@@ -21,21 +22,46 @@ REVEAL_BLOCKS = 10
 NANO = 10**9
 
 
+class Template(NamedTuple):
+    """A chain on which everything is deployed that most tests begin with."""
+
+    folder: Path
+    asset: bytes
+    stf: bytes
+    rollup: bytes
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """Deployed once; each test has a copy of its own."""
+    folder = tmp_path_factory.mktemp("deployed")
+    ledger = Ledger(folder)
+    try:
+        asset, stf = ledger.deploy("TestUSD"), ledger.deploy("Stf")
+        rollup = ledger.deploy("Rollup", rollup_parameters(asset, stf))
+        rollup.send("depositBond", value_wei=10**18)
+    finally:
+        ledger.evm.close()
+    return Template(folder, asset.address, stf.address, rollup.address)
+
+
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
+def ledger(tmp_path: Path, template: Template) -> Iterator[Ledger]:
+    for file in template.folder.glob("l1.db*"):
+        shutil.copy(file, tmp_path / file.name)
     ledger = Ledger(tmp_path)
     yield ledger
     ledger.evm.close()
 
 
 @pytest.fixture
-def asset(ledger: Ledger) -> Handle:
-    return ledger.deploy("TestUSD")
+def asset(ledger: Ledger, template: Template) -> Handle:
+    return ledger.at(artifact("TestUSD").abi, template.asset)
 
 
 @pytest.fixture
-def stf(ledger: Ledger) -> Handle:
-    return ledger.deploy("Stf")
+def stf(ledger: Ledger, template: Template) -> Handle:
+    return ledger.at(artifact("Stf").abi, template.stf)
 
 
 @pytest.fixture
@@ -49,11 +75,9 @@ def deploy_rollup(ledger: Ledger, asset: Handle, stf: Handle) -> Callable[..., H
 
 
 @pytest.fixture
-def rollup(deploy_rollup: Callable[..., Handle]) -> Handle:
+def rollup(ledger: Ledger, template: Template) -> Handle:
     """A rollup whose deployer is bonded."""
-    rollup = deploy_rollup()
-    rollup.send("depositBond", value_wei=10**18)
-    return rollup
+    return ledger.at(artifact("Rollup").abi, template.rollup)
 
 
 @pytest.fixture

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import shutil
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
@@ -70,8 +73,35 @@ def open_evm(folder: Path, clock: Clock) -> EmbeddedEvm:
     )
 
 
+class Template(NamedTuple):
+    """A chain with the rollup on it."""
+
+    folder: Path
+    deployment: Deployment
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    """Deployed once; each test that needs the rollup has a copy of its own."""
+    folder = tmp_path_factory.mktemp("deployed")
+
+    async def deployed() -> Deployment:
+        server = L1Server(lambda: open_evm(folder, Clock()))
+        await server.start("127.0.0.1", 0)
+        try:
+            return await deploy(server.url, OPERATOR_KEY, PARAMS)
+        finally:
+            await server.aclose()
+
+    with ThreadPoolExecutor(1) as thread:
+        return Template(folder, thread.submit(lambda: asyncio.run(deployed())).result())
+
+
 @pytest.fixture
-async def l1(tmp_path: Path, clock: Clock) -> AsyncIterator[L1Server]:
+async def l1(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[L1Server]:
+    if "deployment" in request.fixturenames:
+        for file in request.getfixturevalue("template").folder.glob("l1.db*"):
+            shutil.copy(file, tmp_path / file.name)
     server = L1Server(lambda: open_evm(tmp_path, clock))
     await server.start("127.0.0.1", 0)
     yield server
@@ -79,8 +109,8 @@ async def l1(tmp_path: Path, clock: Clock) -> AsyncIterator[L1Server]:
 
 
 @pytest.fixture
-async def deployment(l1: L1Server) -> Deployment:
-    return await deploy(l1.url, OPERATOR_KEY, PARAMS)
+def deployment(l1: L1Server, template: Template) -> Deployment:
+    return template.deployment
 
 
 @pytest.fixture
