@@ -75,7 +75,7 @@ class L1Follower:
         await ledger.clock.look()
         await self._look_at_history()
         if ledger.leads:
-            await self._inbox.read_if_new()
+            await self._inbox.execute_if_new()
         if await self._finality.is_due():
             await self._finality.advance(await ledger.l1.final_count())
 
@@ -86,7 +86,7 @@ class L1Follower:
         is_reorg = seen is not None and (number < seen[0] or await ledger.l1.block_hash(seen[0]) != seen[1])
         is_new = seen is None or is_reorg or number != seen[0]
         if is_new:
-            self._inbox.read_again()
+            self._inbox.look_again()
         if is_new or not ledger.leads:
             await self._poster.look_at_leader()
             standing = await ledger.l1.batch_count()

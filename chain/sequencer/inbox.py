@@ -19,34 +19,34 @@ class InboxExecutor:
 
     def __init__(self, ledger: SequencerLedger) -> None:
         self._ledger = ledger
-        self._is_read = False
+        self._is_up_to_date = False
 
-    def read_again(self) -> None:
-        """Look into the inbox at the next ``read_if_new``, though L1 has no new block."""
-        self._is_read = False
+    def look_again(self) -> None:
+        """Look into the inbox at the next ``execute_if_new``, though L1 has no new block."""
+        self._is_up_to_date = False
 
-    async def read_if_new(self) -> None:
-        """Execute what is new, unless the inbox was read since the last ``read_again``.
+    async def execute_if_new(self) -> None:
+        """Execute what is new, unless the inbox was read since the last ``look_again``.
 
         Raises:
             ChainUnavailableError: If L1 does not answer.
             SequencerStoreError: If it could not be kept.
         """
-        if self._is_read:
+        if self._is_up_to_date:
             return
-        self._is_read = True
+        self._is_up_to_date = True
         try:
-            await self._read()
+            await self._execute_all()
         except BaseException:
-            self.read_again()
+            self.look_again()
             raise
 
-    async def _read(self) -> None:
+    async def _execute_all(self) -> None:
         while messages := await self._new_messages():
             async with self._ledger.writing:
                 await self._execute(messages)
 
-    async def read_holding(self) -> None:
+    async def execute_locked(self) -> None:
         """Execute what is new for a caller that holds ``writing``, and goes on doing so while L1 is asked.
 
         Raises:

@@ -33,7 +33,7 @@ class Leadership:
             return False
         log.info("leadership_changed", leads=leads)
         self._ledger.leads = leads
-        self._inbox.read_again()
+        self._inbox.look_again()
         return True
 
     async def _may_post(self) -> bool:

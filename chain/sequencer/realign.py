@@ -107,7 +107,7 @@ class Realigner:
         """Execute again what was set aside: the inbox first, which has waited too. The caller holds ``writing``."""
         ledger = self._ledger
         while waiting := await ledger.store.set_aside(GROUP_TXS):
-            await self._inbox.read_holding()
+            await self._inbox.execute_locked()
             change: list[Statement] = []
             for position, raw in waiting:
                 change += await self._execute_again(raw)
@@ -181,7 +181,7 @@ class Realigner:
         self._settled.clear()
         await ledger.store.commit(change)
         await ledger.load_head()
-        self._inbox.read_again()
+        self._inbox.look_again()
 
     async def _adopt(self, from_batch: int) -> None:
         """Execute every batch that L1 has from this one on, verifying each before building on it."""
