@@ -89,11 +89,13 @@ def given(
     except ConfigError as error:
         data = {}
         problems.append(error)
-    for name, value in _flat(data, {name.rpartition(".")[0] for name in declared}):
-        if name in declared:
+    for section, key, value in _flat(data, {name.rpartition(".")[0] for name in declared}):
+        name = _name(section, key)
+        # A key in quotes may hold a dot, and then looks like a key in a section.
+        if name in declared and "." not in key:
             found[name] = Given(value=value, origin="file", where=str(path))
         else:
-            problems.append(_unknown(name, tuple(declared), path))
+            problems.append(_unknown(section, key, tuple(declared), path))
     for name, setting in declared.items():
         if (text := os.environ.get(setting.variable)) is not None:
             try:
@@ -102,7 +104,10 @@ def given(
                 problems.append(error)
     for name, value in options.items():
         if value is not None:
-            found[name] = Given(value=value, origin="option", where=declared[name].option)
+            where = declared[name].option
+            found[name] = Given(value=value, origin="option", where=where)
+            if isinstance(value, str) and not _is_text(value):
+                problems.append(_no_text(name, where))
     problems += _unknown_variables(declared, found.get("upstream_key_env"))
     return found, tuple(problems)
 
@@ -118,27 +123,46 @@ def remember(path: Path, **values: str | int | None) -> None:
         update_toml(path, changes)
 
 
-def _flat(data: Mapping[str, Any], sections: set[str], section: str = "") -> Iterator[tuple[str, Any]]:
-    """The keys below a table, ``section.key``; what stands where a section belongs is one of its own."""
+def _flat(data: Mapping[str, Any], sections: set[str], section: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Section, key and value of what stands below a table; what stands where a section belongs is one of its own."""
     for key, value in data.items():
-        name = f"{section}.{key}" if section else key
-        if name in sections and isinstance(value, dict):
+        name = _name(section, key)
+        if name in sections and "." not in key and isinstance(value, dict):
             yield from _flat(value, sections, name)
         else:
-            yield name, value
+            yield section, key, value
+
+
+def _name(section: str, key: str) -> str:
+    return f"{section}.{key}" if section else key
 
 
 def _written(setting: Setting, text: str) -> Any:
     """A variable's value: text, which becomes what the setting is; a list is written as in the file."""
+    if not _is_text(text):
+        raise _no_text(setting.name, setting.variable)
     if not isinstance(setting.default, tuple):
         return text
     try:
         return tomllib.loads(f"value = {text}", parse_float=Decimal)["value"]
-    except (ValueError, RecursionError):
+    except (ValueError, ArithmeticError, RecursionError):
         raise ConfigError(
             f"The setting {setting.name} is not usable: {setting.variable} holds no list.",
             fix='Write it as in the file: ["one", "two"].',
         ) from None
+
+
+def _is_text(value: str) -> bool:
+    """Whether it is UTF-8: what the system hands over as bytes may be anything."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _no_text(name: str, where: str) -> ConfigError:
+    return ConfigError(f"The setting {name} is not usable: {where} is not UTF-8 text.", fix=f"Mend {where}.")
 
 
 def _nested(found: Mapping[str, Given]) -> dict[str, Any]:
@@ -152,20 +176,20 @@ def _nested(found: Mapping[str, Given]) -> dict[str, Any]:
     return tree
 
 
-def _unknown(name: str, known: tuple[str, ...], path: Path) -> ConfigError:
-    section, _, key = name.rpartition(".")
+def _unknown(section: str, key: str, known: tuple[str, ...], path: Path) -> ConfigError:
     sections = sorted({other.rpartition(".")[0] for other in known} - {""})
-    if name in sections:
-        return ConfigError(f"The setting {name} is not usable: it is a section.", fix=f"Write [{name}] in {path}.")
-    shown = f"`{_shown(key)}`" + (f" in [{section}]" if section else "")
-    return ConfigError(f"The file {path} has an unknown field {shown}.", fix=_closest(name, known, sections))
+    if not section and key in sections:
+        return ConfigError(f"The setting {key} is not usable: it is a section.", fix=f"Write [{key}] in {path}.")
+    shown = f"`{_shown(key)}`" + (f" in [{_shown(section)}]" if section else "")
+    return ConfigError(f"The file {path} has an unknown field {shown}.", fix=_closest(section, key, known, sections))
 
 
-def _closest(name: str, known: tuple[str, ...], sections: list[str]) -> str:
-    section, _, key = name.rpartition(".")
-    if (renamed := RENAMED.get(name)) is not None:
+def _closest(section: str, key: str, known: tuple[str, ...], sections: list[str]) -> str:
+    if not section and (renamed := RENAMED.get(key)) is not None:
         return f"It is called `{renamed}` now."
     word = key.lower().replace("-", "_")
+    if not section and "." in word and word in known:
+        return f"`{word.rpartition('.')[2]}` belongs into [{word.rpartition('.')[0]}]."
     beside = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == section]
     if near := _near(word, beside + (sections if not section else []), NEAR_KEY):
         return f"Did you mean `{near}`?"

@@ -135,7 +135,13 @@ def as_toml(value: object) -> str:
         case msgspec.Struct():
             pairs = msgspec.to_builtins(value, builtin_types=(Decimal,)).items()
             return f"{{{', '.join(f'{key} = {as_toml(part)}' for key, part in pairs)}}}"
-    return msgspec.json.encode(str(value)).decode()
+    text = msgspec.json.encode(str(value)).decode()
+    # A terminal must not obey a value.
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
 
 
 def _in_order(holder: type[msgspec.Struct]) -> list[str]:

@@ -13,14 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from chain.errors import IdlewattError
+from node.values.text import plain
 
 MAX_FILE_BYTES = 1 << 20
+MAX_SHOWN_CHARS = 4096 + 1000
+"""Of an error's line: a path and what is wrong with it."""
 
 
 class ConfigError(IdlewattError):
     """``config.toml``, an ``IDLEWATT_…`` variable or an option holds something that can't be used."""
 
     default_code = "bad_config"
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        # It repeats what stands in a file or a variable, which may hold a terminal's control sequences.
+        super().__init__(plain(message, MAX_SHOWN_CHARS), fix=plain(fix, MAX_SHOWN_CHARS))
 
 
 def read_toml(path: Path, max_bytes: int = MAX_FILE_BYTES) -> dict[str, Any]:
@@ -49,7 +56,7 @@ def update_toml(path: Path, changes: Mapping[str, str | int], max_bytes: int = M
     from tomlkit.exceptions import TOMLKitError
 
     try:
-        mark, text = _text(path, max_bytes) if path.exists() else (b"", "")
+        mark, text = _text_if_any(path, max_bytes)
         document = tomlkit.parse(text)
         if all(document.get(name) == value for name, value in changes.items()):
             return
@@ -78,6 +85,13 @@ def _text(path: Path, max_bytes: int) -> tuple[bytes, str]:
     return mark, raw.removeprefix(mark).decode("utf-8")
 
 
+def _text_if_any(path: Path, max_bytes: int) -> tuple[bytes, str]:
+    try:
+        return _text(path, max_bytes)
+    except FileNotFoundError:
+        return b"", ""
+
+
 def _reason(error: Exception) -> str:
     match error:
         case UnicodeDecodeError():
@@ -91,8 +105,14 @@ def _reason(error: Exception) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=".config-", delete=False) as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    Path(handle.name).replace(path)
+    """Put a file in its place whole; where a link leads elsewhere, there."""
+    place = Path(os.path.realpath(path))
+    with tempfile.NamedTemporaryFile("wb", dir=place.parent, prefix=".config-", delete=False) as handle:
+        try:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+            Path(handle.name).replace(place)
+        except BaseException:
+            Path(handle.name).unlink(missing_ok=True)
+            raise

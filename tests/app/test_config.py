@@ -1,6 +1,8 @@
 """Settings: options over environment over file, remembered without losing what a person wrote."""
 
 import os
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -137,6 +139,8 @@ def test_overlapping_tariffs_are_refused_with_the_file_to_mend(tmp_path):
             "unknown field `form`, did you mean `from`",
         ),
         ('"a\\nb" = 1', "unknown field `a?b`."),
+        ('"energy.cpu_w" = 1', "unknown field `energy.cpu_w`. `cpu_w` belongs into [energy]."),
+        ('".energy" = 1', "unknown field `.energy`. Did you mean `energy`?"),
         ('log_level = "loud"', "log_level is not usable: It is debug, info, warning or error."),
         ('relay = "http://here"', "relay is not usable: Should look like ws://host:port."),
     ],
@@ -318,3 +322,92 @@ def test_unwritable_settings_are_said_in_one_line(tmp_path):
 
     with pytest.raises(ConfigError, match="can't be written"):
         remember(path, slots=3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"\\u001b[31mkey" = 1',
+        '"\\u001b[31mpart.key" = 1',
+        '[energy]\n"\\u009b31m\\u202ekey" = 1',
+        '[[energy.tariff]]\n"\\u001b]0;title\\u0007" = 1',
+        f'"{"k" * 100_000}.x" = 1',
+        f'[[energy.tariff]]\n"{"k" * 100_000}" = 1',
+    ],
+)
+def test_what_a_file_holds_is_repeated_briefly_and_obeyed_by_no_terminal(tmp_path, text):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+
+    with pytest.raises(ConfigError) as refused:
+        Config.load(path)
+    assert refused.value.line().isprintable()
+    assert len(refused.value.line()) < 12_000
+
+
+def test_a_key_that_stands_twice_is_no_sequence_for_a_terminal(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text('"\\u001b[31m" = 1\n"\\u001b[31m" = 2')
+
+    with pytest.raises(ConfigError, match="already exists") as refused:
+        remember(path, relay="ws://127.0.0.1:9000")
+    assert refused.value.line().isprintable()
+
+
+@pytest.mark.parametrize("value", ["[1e99999999999999999999]", "[" * 5000, "3", "\udcff"])
+def test_a_variable_that_is_no_list_is_refused(tmp_path, monkeypatch, value):
+    monkeypatch.setenv("IDLEWATT_ENERGY_TARIFF", value)
+
+    with pytest.raises(ConfigError, match=r"energy\.tariff"):
+        Config.load(tmp_path / "config.toml")
+
+
+def test_text_that_is_not_utf8_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="--model is not UTF-8"):
+        Config.load(tmp_path / "config.toml", model="\udcff")
+    monkeypatch.setenv("IDLEWATT_MODEL", "\udcff\udcfe")
+    with pytest.raises(ConfigError, match="IDLEWATT_MODEL is not UTF-8"):
+        Config.load(tmp_path / "config.toml")
+
+
+def test_remembering_follows_a_link_and_keeps_it(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    real = tmp_path / "elsewhere" / "mine.toml"
+    real.write_text("# mine\n")
+    link = tmp_path / "config.toml"
+    link.symlink_to(real)
+
+    remember(link, relay="ws://127.0.0.1:9000")
+
+    assert link.is_symlink()
+    assert real.read_text() == '# mine\nrelay = "ws://127.0.0.1:9000"\n'
+
+
+def test_remembering_refuses_a_link_that_leads_nowhere_else(tmp_path):
+    link = tmp_path / "config.toml"
+    link.symlink_to(link)
+
+    with pytest.raises(ConfigError, match="can't be written"):
+        remember(link, relay="ws://127.0.0.1:9000")
+    assert link.is_symlink()
+
+
+def test_a_failed_writing_leaves_the_file_alone_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("# mine\n")
+    script = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from app.config import ConfigError, remember\n"
+        "import tomlkit\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3, 3))\n"
+        "try:\n"
+        "    remember(Path(sys.argv[1]), relay='ws://127.0.0.1:9000')\n"
+        "except ConfigError:\n"
+        "    sys.exit(7)\n"
+    )
+
+    assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == 7
+    assert path.read_text() == "# mine\n"
+    assert list(tmp_path.iterdir()) == [path]

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import tomllib
 from pathlib import Path
 
 import click
@@ -197,3 +198,11 @@ def test_the_list_of_an_untouched_home_is_the_defaults(tmp_path, capsys):
     defaults = msgspec.to_builtins(Config())
     assert shown["slots"]["value"] == defaults["slots"]
     assert shown["availability.foreign_gpu_percent"]["value"] == defaults["availability"]["foreign_gpu_percent"]
+
+
+@pytest.mark.parametrize("value", ["a\x1b]0;x\x07", "\x9b31m", "a\u202eb", "\U000e0041"])
+def test_a_value_is_written_so_that_no_terminal_obeys_it_and_toml_reads_it_back(value):
+    written = as_toml(value)
+
+    assert written.isprintable()
+    assert tomllib.loads(f"value = {written}")["value"] == value
