@@ -15,6 +15,7 @@ import click
 from app.home import Home
 from chain.errors import ERRORS, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, IdlewattError
 
+MAX_LINE_CHARS = 10_000
 COMMANDS = {
     "demo": "Play both sides on this machine with test money.",
     "serve": "Rent out a model, without the terminal app.",
@@ -112,7 +113,10 @@ def report(error: BaseException) -> int:
     cause = innermost(error)
     match cause:
         case IdlewattError():
-            click.echo(f"idlewatt: {cause.line()}", err=True)
+            from node.values.text import plain  # most commands end well, and some need nothing of the node
+
+            # It may repeat a peer's words, a path or a file's: none of them is for the terminal to obey.
+            click.echo(f"idlewatt: {plain(cause.line(), MAX_LINE_CHARS)}", err=True)
             return cause.entry.exit_status
         case KeyboardInterrupt():
             click.echo("Interrupted.", err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -78,7 +78,7 @@ async def _call(path: Path, name: str, **arguments: object) -> Any:
     async with _connected(path, name, arguments) as answers:
         async for answer in answers:
             if isinstance(answer, End):
-                return msgspec.msgpack.decode(answer.value, type=METHODS[name].result)
+                return _decoded(answer.value, METHODS[name].result)
     raise ControlError("The node hung up before answering.", fix="See its log.")
 
 
@@ -91,7 +91,7 @@ async def _stream(path: Path, name: str, **arguments: object) -> AsyncIterator[A
                 if isinstance(answer, End):
                     return
                 assert isinstance(answer, Item)
-                yield msgspec.msgpack.decode(answer.value, type=METHODS[name].result)
+                yield _decoded(answer.value, METHODS[name].result)
             raise ControlError("The node ended in the middle of an answer.", fix="See its log.")
 
         yield items()
@@ -108,14 +108,30 @@ async def _connected(path: Path, name: str, arguments: dict[str, object]) -> Asy
 
     async def answers() -> AsyncIterator[Answer]:
         while (frame := await read_frame(reader)) is not None:
-            answer: Answer = msgspec.msgpack.decode(frame, type=Answer)
+            answer: Answer = _decoded(frame, Answer)
             if isinstance(answer, Failure):
                 kind = UsageError if answer.is_usage else IdlewattError
                 raise kind(answer.message, fix=answer.fix, peer_code=answer.code)
             yield answer
 
     try:
-        await write_frame(writer, Call(name, {key: raw(value) for key, value in arguments.items()}))
+        with suppress(ConnectionError):  # a node that has gone says nothing more: that is what the reader finds
+            await write_frame(writer, Call(name, {key: raw(value) for key, value in arguments.items()}))
         yield answers()
     finally:
         writer.close()
+
+
+def _decoded(data: bytes | msgspec.Raw, kind: Any) -> Any:
+    """What a node said.
+
+    Raises:
+        ControlError: If it makes no sense here: the node may run another version of this program.
+    """
+    try:
+        return msgspec.msgpack.decode(data, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise ControlError(
+            "The node on this home gave an answer that this version doesn't know.",
+            fix="Restart the node, so that both are of the same version.",
+        ) from None

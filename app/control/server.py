@@ -78,7 +78,7 @@ async def _serve_one(api: NodeApi, reader: asyncio.StreamReader, writer: asyncio
         arguments = {
             name: msgspec.msgpack.decode(value, type=method.parameters[name]) for name, value in call.arguments.items()
         }
-    except (IdlewattError, msgspec.MsgspecError, KeyError, TimeoutError) as error:
+    except (IdlewattError, msgspec.MsgspecError, ValueError, KeyError, RecursionError, TimeoutError) as error:
         await _fail(
             writer, error if isinstance(error, IdlewattError) else ControlError("That is no call of this node.")
         )

@@ -49,6 +49,11 @@ def test_wrong_usage_exits_with_2_and_a_line(arguments, capsys):
             "idlewatt: The disk is full. Free some space and try again.\n",
         ),
         (ExceptionGroup("both", [ValueError(), IdlewattError("Ours.")]), 1, "idlewatt: Ours.\n"),
+        (
+            IdlewattError("A\x1b[31m\n\u202eline\x9b2J.", fix="\x1b]0;title\x07Mend it."),
+            1,
+            "idlewatt: A line. Mend it.\n",
+        ),
     ],
 )
 def test_a_failure_is_one_line(error, status, said, capsys):

@@ -14,6 +14,7 @@ from app.late import LateNode
 from chain.errors import IdlewattError, UsageError
 from node.api import NodeApi
 from node.values import ChatDelta, ChatMessage, ChatTurn, Notice, Prices
+from node.wire import framing
 from tests.patience import PATIENCE_S
 
 
@@ -189,3 +190,37 @@ async def test_a_node_that_is_still_starting_says_so_and_then_forwards():
     assert await waiting == "main:5:"
     async with late.api.chat(ChatTurn(messages=(ChatMessage("user", "hi"),))) as events:
         assert (await anext(events)).text == "hi"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"\xc0",
+        msgspec.msgpack.encode({"type": "later"}),
+        msgspec.msgpack.encode({"type": "end", "value": {"renamed": 1}}),
+        msgspec.msgpack.encode({"type": "end", "value": msgspec.Raw(b"\x91" * 5_000 + b"\xc0")}),
+        msgspec.msgpack.encode({"type": "failure", "message": "No.", "fix": "", "code": ["usage"]}),
+        b"\x84\xa4type\xa7failure\xa4code\xa1\xff\xa7message\xa1m\xa3fix\xa1f",
+    ],
+)
+async def test_a_node_of_another_version_is_refused_with_what_to_do(tmp_path, said):
+    async def answer(reader, writer):
+        writer.write(framing.frame(said))
+        writer.close()
+
+    server = await asyncio.start_unix_server(answer, tmp_path / "node.sock")
+    async with server:
+        with pytest.raises(ControlError, match="this version") as refused:
+            await attach(tmp_path / "node.sock")
+    assert "same version" in refused.value.fix
+
+
+async def test_a_call_that_is_nested_too_deeply_is_answered(tmp_path):
+    deep = msgspec.Raw(b"\x91" * 5_000 + b"\xc0")
+    async with serve_control(RecordingNode(), tmp_path / "node.sock"):
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "node.sock")
+        await write_frame(writer, Call("unlock", {"passphrase": deep}))
+        answer = msgspec.msgpack.decode(await read_frame(reader), type=Answer)
+        writer.close()
+    assert (answer.code, answer.message) == ("control_broken", "That is no call of this node.")
