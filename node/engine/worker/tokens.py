@@ -9,6 +9,9 @@ from node.engine.protocol import EngineError
 
 MAX_LEXER_STATES = 20_000
 """States of one answer's automata: each takes some 2 kB."""
+MAX_STEP_ITEMS = 200_000
+"""Items of llguidance's parser for one mask, some 0.3 µs each. Its own 50,000 are too few where an object has a hundred
+properties that may be left out, and a token closes several of them."""
 _NO_FORCING = '%llguidance {"no_forcing": true}\n'
 """Where only one text fits, the model chooses among its tokens; llguidance would have its tokenizer cut it."""
 _SPECIAL = b"\xff"
@@ -57,7 +60,9 @@ class TokenTable:
         # llguidance's annotation names a class of its own; it takes whatever has these attributes.
         found: Any = _Tokens(tokens, [*special, *ends], ends[0])
         self._native = llguidance.LLTokenizer(found, n_vocab=len(tokens), eos_token=ends)
-        self._limits = llguidance.LLParserLimits(max_lexer_states=MAX_LEXER_STATES, verbose_errors=False)
+        self._limits = llguidance.LLParserLimits(
+            max_lexer_states=MAX_LEXER_STATES, step_max_items=MAX_STEP_ITEMS, verbose_errors=False
+        )
         self._matcher = llguidance.LLMatcher
         self._bits = np.zeros((len(tokens) + 31) // 32, np.int32)
         self._room = self._bits.ctypes.data, self._bits.nbytes

@@ -176,10 +176,11 @@ def _list_of(item: str, least: int, most: int | None) -> str:
 
 
 def _written(value: Any) -> str:
-    """A value as JSON; half characters stay escaped, all others stand for themselves."""
+    """A value as JSON; half characters and DEL are escaped, all others stand for themselves."""
     try:
         text = json.dumps(value, ensure_ascii=False)
         text.encode()
     except UnicodeEncodeError:
         text = json.dumps(value)
-    return text
+    # llguidance takes no DEL in a literal.
+    return text.replace("\x7f", "\\u007f")

@@ -225,6 +225,7 @@ def test_both_grammars_of_a_schema_take_the_same_texts(vocabulary, schema, seed)
             ['"aab"', '"ab"', '"xabx"'],
             ['"aaaab"', '"a"', '"xxxab"'],
         ),
+        ({"enum": ["a\x7fb", {"\x7f": 1}]}, [r'"a\u007fb"', r'{"\u007f": 1}'], ['"ab"', '{"": 1}']),
         ({"type": "string", "format": "date"}, ['"2024-02-29"'], ['"2023-02-29"']),
         (
             {"type": "object", "properties": {"a": {"type": "null"}, "b": {"type": "null"}}, "minProperties": 1},

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import random
+
 import numpy as np
 import pytest
 
 from node.engine.protocol import EngineError
+from node.engine.worker.lark import lark
+from node.engine.worker.schema.reducer import reduced
 from node.engine.worker.tokens import TokenTable
 
 PIECES: list[bytes | None] = [b"a", b"b", b"ab", b"", b"\xc3", b"\xa9", "é".encode(), None, None, b"<tool>"]
@@ -103,6 +108,25 @@ def test_a_grammar_that_costs_too_much_says_so():
     assert error.value.code == "bad_request"
     with pytest.raises(EngineError, match="too much time"):
         matcher.allowed()
+
+
+def test_a_large_object_of_numbers_that_may_be_left_out_is_no_cost_to_give_up_for():
+    # Tokens that end one number, name the next property and begin its number: the parser follows every way of them.
+    dice = random.Random(1)
+    letters = b'abcdefghijklmnopqrstuvwxyz {}[]",:0123456789'
+    words = {bytes(dice.choice(letters) for _ in range(dice.randint(2, 8))) for _ in range(32_000)}
+    pieces = [*(bytes([byte]) for byte in range(256)), *sorted(words), None]
+    table = TokenTable(pieces, ())
+    properties = {f"p{number}": {"type": "integer"} for number in range(150)}
+    found = reduced(json.dumps({"type": "object", "properties": properties}))
+    grammar = lark(found.root, found.shared)
+    for _ in range(15):
+        matcher = table.matcher(grammar)
+        for _ in range(12):
+            token = int(dice.choice(matcher.allowed()))
+            if pieces[token] is None:
+                break
+            matcher.take(token)
 
 
 @pytest.mark.parametrize("grammar", ["start: a", "start: /(?=a)/", "", 'start: "' + "(" * 2_000])
