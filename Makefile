@@ -67,7 +67,7 @@ seams: dev  ## import-linter: who may import whom
 
 pytest: dev  ## the test suite, with its coverage (ARGS=... goes to pytest)
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest -q -n $(WORKERS) --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --cov --cov-report=term $(ARGS)
 
 format: dev  ## lay out the code and sort its imports
 	$(BIN)/ruff check --select I --fix .

@@ -27,8 +27,8 @@ SOURCES = CONTRACTS / "src"
 DEPLOYED = ("Inbox", "Rollup", "Stf", "TestUSD")
 EVM_VERSION = "prague"
 _IMPORT = re.compile(r'^import .*"\./(\w+\.sol)";$', re.MULTILINE)
-NPM_TIMEOUT_S = 120
-COMPILE_TIMEOUT_S = 120
+NPM_TIMEOUT_S = 600
+COMPILE_TIMEOUT_S = 600
 
 
 class ContractBuildError(IdlewattError):
