@@ -9,6 +9,8 @@ class ProviderLimits(msgspec.Struct, frozen=True, kw_only=True):
     """A provider's times and its number of sessions."""
 
     max_sessions: int = 64
+    ready_timeout_s: float = 10.0
+    """How long going online waits for the offer to be published. After that the node says what it waits for."""
     idle_s: float = 300.0
     """How long a session stays open after an answer. The node may end it sooner to make room for others."""
     payment_timeout_s: float = 30.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
@@ -33,8 +33,6 @@ from node.values import Prices, ProviderView
 from node.values.text import plain
 
 log = get_logger(__name__)
-
-READY_TIMEOUT_S: Final = 10.0
 
 
 class ProviderService:
@@ -215,7 +213,7 @@ class ProviderService:
             await self._check_price(self._host.info, self.prices, self._speed.tokens_per_s)
         self._begin_online()
         try:
-            async with asyncio.timeout(READY_TIMEOUT_S):
+            async with asyncio.timeout(self._limits.ready_timeout_s):
                 await self.offers.first()
         except TimeoutError:
             # The node stays up and says why; it comes online by itself once relay and chain answer.

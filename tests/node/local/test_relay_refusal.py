@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from node.local.limits import NodeLimits
+from node.provider.limits import ProviderLimits
 from node.relay.server import RelayServer
 from node.values import Health, Phase
 from screens.market import empty_text
@@ -21,6 +25,7 @@ async def test_a_refused_node_shows_the_relays_reason_and_fix(run_node: RunNode)
         assert empty_text(snapshot, filtered=False).endswith(f"{snapshot.relay.error} {FIX}")
 
 
+@pytest.mark.parametrize("limits", [NodeLimits(provider=ProviderLimits(ready_timeout_s=0.1))])
 async def test_a_seller_that_is_refused_reads_it_in_the_headline(run_node: RunNode) -> None:
     async with RelayServer(versions=(2, 2)) as relay, run_node("seller", relay=relay.url) as node:
         await node.create_wallet("main", "correct horse battery staple")
