@@ -56,6 +56,8 @@ class RpcLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_method_chars: int = 100
     max_id_chars: int = 128
     max_websockets: int = 64
+    body_timeout_s: float = 30.0
+    """How long the body of a request may take to arrive."""
     call_timeout_s: float | None = 60.0
     """``None`` for a server whose calls can't be broken off."""
     heartbeat_s: float = 30.0
@@ -181,9 +183,14 @@ class JsonRpcServer:
         if request.content_type != "application/json":
             return web.Response(status=415, text="send application/json\n")
         try:
-            body = await request.read()
+            async with asyncio.timeout(self._limits.body_timeout_s):
+                body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             return web.Response(status=413, text=f"at most {self._limits.max_body_bytes} bytes\n")
+        except TimeoutError:
+            return web.Response(status=408, text=f"send the body within {self._limits.body_timeout_s:g} s\n")
+        except (ConnectionError, web.RequestPayloadError):
+            return web.Response(status=400, text="the body can't be read\n")
         answer = await self._answer_bytes(body)
         if answer is None:
             return web.Response(status=204)

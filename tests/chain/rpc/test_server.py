@@ -278,6 +278,40 @@ class TestRefusedTransactions:
         assert (await call(http, server, "rollup_info"))["result"]["leads"] is False
 
 
+class TestSlowAndBrokenBodies:
+    HEAD = (
+        b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 1000\r\nConnection: close\r\n\r\n{"
+    )
+
+    async def test_a_body_that_does_not_come_is_not_waited_for(self):
+        async def answer(_method, _given):
+            raise AssertionError
+
+        async with JsonRpcServer(answer, limits=RpcLimits(body_timeout_s=0.05)) as server:
+            await server.start()
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+            writer.write(self.HEAD)
+            status = await asyncio.wait_for(reader.readline(), PATIENCE_S)
+            writer.close()
+        assert b" 408 " in status
+
+    async def test_a_client_that_hangs_up_is_no_failure_of_the_server(self, http, server, caplog):
+        _, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+        writer.write(self.HEAD)
+        await writer.drain()
+        await call(http, server, "net_version")
+        writer.close()
+        await writer.wait_closed()
+        for _ in range(5):
+            await call(http, server, "net_version")
+        assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+    async def test_a_body_that_is_packed_wrongly_is_refused(self, http, server):
+        status, _ = await post(http, server, b"{}", Content_Encoding="gzip")
+        assert status == 400
+
+
 class TestWebPages:
     async def test_a_page_is_turned_away(self, http, server):
         body = {"id": 1, "method": "eth_chainId"}
