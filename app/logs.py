@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import MutableMapping
 from functools import cached_property
@@ -13,6 +14,9 @@ from chain.logs import LogEvent
 
 MAX_LOG_BYTES = 5_000_000
 KEPT_LOGS = 3
+_OWN_KEYS = frozenset(
+    {"event", "level", "logger", "timestamp", "exception", "stack", "positional_args", "_record", "_from_structlog"}
+)
 NOISY = ("asyncio", "aiohttp.access", "web3", "urllib3", "eth", "markdown_it", "aiosqlite")
 
 
@@ -64,19 +68,24 @@ class _JsonLines(logging.Formatter):
             ],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
+                structlog.processors.JSONRenderer(allow_nan=False),
             ],
         )
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as JSON."""
-        return self._lines.format(record)
+        """The record as JSON; one with values that JSON can't hold as its text alone."""
+        try:
+            return self._lines.format(record)
+        except Exception:  # a record that is told in part is better than none
+            text = str(record.msg) if isinstance(record.msg, LogEvent) else repr(record.msg)
+            return json.dumps({"event": text, "level": record.levelname.lower(), "logger": record.name})
 
 
 def _take_values(_logger: logging.Logger, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A structured record's event and values as the line's own keys."""
     message = line["_record"].msg
     if isinstance(message, LogEvent):
-        line.update(message.values)
+        # A value that is called like one of a line's own keys stands beside it.
+        line.update({f"{key}_" if key in _OWN_KEYS else key: value for key, value in message.values.items()})
         line["event"] = message.name
     return line

@@ -90,6 +90,9 @@ def _readable(value: object) -> object:
 
 
 def _quoted(value: object) -> str:
-    text = str(value)
+    try:
+        text = str(value)
+    except Exception:  # what can't be told must not stop the code that tells of it
+        text = f"<{type(value).__name__}>"
     is_word = text.isprintable() and text and not set(text) & set(" \"'=")
-    return text if is_word else repr(text)
+    return text if is_word else ascii(text) if not text.isprintable() else repr(text)

@@ -70,3 +70,43 @@ async def test_the_logs_screen_shows_the_event_and_then_its_values_made_harmless
     assert line.text.startswith("peer_refused reason=")
     assert line.text.endswith("price_nano=5")
     assert line.text.isprintable()
+
+
+class Mute:
+    def __str__(self):
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+def nested_in_itself():
+    found: list[object] = []
+    found.append(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Mute(), [Mute()], {1: 2, (3, 4): 5}, 10**5_000, float("nan"), nested_in_itself(), {b"key": {"deep": [b"x"]}}],
+    ids=["mute", "mute inside", "keys", "long number", "no number", "circle", "bytes"],
+)
+def test_a_record_is_never_lost_to_a_value_that_can_not_be_written(lines, value):
+    get_logger("app.x").warning("seen", first=1, what=value)
+
+    (line,) = lines()
+    assert line["event"].startswith("seen")
+    assert (line["level"], line["logger"]) == ("warning", "app.x")
+
+
+async def test_the_logs_screen_takes_a_value_that_has_no_text():
+    ring = LogRing(lambda _line: None)
+    with ring.attached():
+        get_logger("node.some.module").warning("seen", what=Mute(), price_nano=5)
+    assert ring.newest(1)[0].text == "seen what=<Mute> price_nano=5"
+
+
+def test_a_value_that_is_called_like_a_key_of_the_line_stands_beside_it(lines):
+    get_logger("app.x").warning("seen", level="high", logger="mine", timestamp=7, _record=1)
+    (line,) = lines()
+    assert (line["level"], line["logger"]) == ("warning", "app.x")
+    assert (line["level_"], line["logger_"], line["timestamp_"], line["_record_"]) == ("high", "mine", 7, 1)
