@@ -11,6 +11,9 @@ WORKERS ?= 2
 override CMAKE_ARGS := -DLLAVA_BUILD=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TOOLS=OFF \
 	-DLLAMA_BUILD_SERVER=OFF -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF $(CMAKE_ARGS)
 export CMAKE_ARGS
+# The tools that build it are pinned too. Older pips read the first variable for builds, newer ones the second.
+export PIP_CONSTRAINT := requirements-build.lock
+export PIP_BUILD_CONSTRAINT := requirements-build.lock
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 
 # pip is quiet for minutes while it compiles: show the compiler's own counter, and keep the whole log.
@@ -38,14 +41,14 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Idlewatt needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.11 ...")' >&2
 	@$(PYTHON) -m venv $(VENV) >&2
 
-$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing (the first time llama.cpp is compiled: some minutes) ..." >&2
 	@$(call PIP_PROGRESS,requirements.lock) >&2
 	@$(BIN)/pip install -q --no-deps -e . >&2
 	@$(PIP_CHECK) >&2
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.lock requirements.lock pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed-dev: requirements-dev.lock requirements.lock requirements-build.lock pyproject.toml | $(VENV)/bin/python
 	@$(call PIP_PROGRESS,requirements-dev.lock) >&2
 	@$(BIN)/pip install -q --no-deps -e . >&2
 	@$(PIP_CHECK) >&2

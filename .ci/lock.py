@@ -9,13 +9,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-LOCKS = {
-    "requirements.lock": ["pyproject.toml"],
-    "requirements-dev.lock": ["pyproject.toml", "--group", "dev", "-c", "requirements.lock"],
-    "tests/chain/eels/requirements.lock": ["tests/chain/eels/requirements.in"],
-}
 # Without `--no-strip-extras`, pip takes `coverage[toml]` for a requirement that the lock doesn't pin.
-FORM = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-strip-extras", "--no-emit-index-url"]
+EXACT = ["--generate-hashes", "--no-strip-extras"]
+LOCKS = {
+    "requirements.lock": ["pyproject.toml", *EXACT],
+    "requirements-dev.lock": ["pyproject.toml", "--group", "dev", "-c", "requirements.lock", *EXACT],
+    # What builds packages. pip takes it as a constraint file, which may hold no extras.
+    "requirements-build.lock": ["--group", "build", "-c", "requirements-dev.lock"],
+    "tests/chain/eels/requirements.lock": ["tests/chain/eels/requirements.in", *EXACT],
+}
+FORM = ["--universal", "--python-version", "3.11", "--no-emit-index-url"]
 COMMAND = ["--custom-compile-command", "make lock"]
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(?P<extras>\[[^\]]*\])?==(?P<version>\S+)", re.MULTILINE)
 

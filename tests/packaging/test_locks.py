@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution
 from pathlib import Path
@@ -30,6 +31,10 @@ import zipfile
 from pathlib import Path
 
 def build_editable(folder, settings=None, metadata=None):
+    from importlib import metadata as installed
+
+    tools = {tool.metadata["Name"]: tool.version for tool in installed.distributions()}
+    Path("built-with").write_text(tools.get("buildtool", ""))
     name = "idlewatt-0.1.0"
     with zipfile.ZipFile(Path(folder, f"{name}-py3-none-any.whl"), "w") as wheel:
         for file in ("METADATA", "WHEEL", "RECORD"):
@@ -140,6 +145,23 @@ def test_make_says_so_when_the_lock_lacks_what_the_project_asks_for(tmp_path, ou
     assert "run make lock ARGS=--keep" in done.stderr
 
 
+def test_make_builds_packages_with_the_pinned_tools_though_newer_ones_exist(tmp_path, our_packages):
+    checkout = scratch_checkout(tmp_path / "checkout", build_requires=["buildtool"])
+    (checkout / "requirements-build.lock").write_text("buildtool==1.0\n")
+    offline = serve(tmp_path, LOCKS["install"].read_text(), our_packages)
+    shutil.copy(offline.lock, checkout)
+    page = tmp_path / "simple" / "buildtool"
+    page.mkdir()
+    for version in ("1.0", "1.1"):
+        index.wheel(page, "buildtool", version, [])
+    (page / "index.html").write_text("".join(f'<a href="{file.name}">{file.name}</a>\n' for file in page.glob("*.whl")))
+
+    done = run_make(checkout, "install", offline)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (checkout / "built-with").read_text() == "1.0"
+
+
 @everywhere("eels")
 def test_the_specification_s_environment_holds_exactly_what_its_lock_says(offline, tmp_path, monkeypatch):
     for name in [name for name in os.environ if name.startswith("PIP_")]:
@@ -152,10 +174,11 @@ def test_the_specification_s_environment_holds_exactly_what_its_lock_says(offlin
     assert versions_in(tmp_path / "checkout", offline) == offline.expected
 
 
-def scratch_checkout(folder: Path) -> Path:
-    """This repository's Makefile and what the project asks for, without locks."""
+def scratch_checkout(folder: Path, build_requires: Sequence[str] = ()) -> Path:
+    """This repository's Makefile and what the project asks for, without locks of what is installed."""
     folder.mkdir()
-    shutil.copy(ROOT / "Makefile", folder)
+    for name in ("Makefile", "requirements-build.lock"):
+        shutil.copy(ROOT / name, folder)
     asks = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     metadata = ["Metadata-Version: 2.1", "Name: idlewatt", "Version: 0.1.0", *(f"Requires-Dist: {ask}" for ask in asks)]
     files = {
@@ -163,7 +186,15 @@ def scratch_checkout(folder: Path) -> Path:
         "WHEEL": index.WHEEL,
         "RECORD": "",
         "backend.py": BACKEND,
-        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "pyproject.toml": "\n".join(
+            [
+                "[build-system]",
+                f"requires = {list(build_requires)}",
+                'build-backend = "backend"',
+                'backend-path = ["."]',
+                "",
+            ]
+        ),
     }
     for name, text in files.items():
         (folder / name).write_text(text)

@@ -25,6 +25,7 @@ dependencies = ["bulb"]
 
 [dependency-groups]
 dev = ["fuse[tester]>=1"]
+build = ["volt"]
 """
 
 
@@ -89,6 +90,8 @@ def test_the_first_lock_says_what_was_added_and_keeps_the_extras_of_each_list(ch
         "  + fuse   [shelf, tester] 1.1",
         "  + shelf  1.0",
         "  + volt   1.0",
+        "requirements-build.lock",
+        "  + volt  1.0",
         "tests/chain/eels/requirements.lock",
         "  + fuse  1.0",
     ]
@@ -100,7 +103,7 @@ def test_a_newer_release_moves_the_pin_unless_it_was_asked_to_keep_it(checkout):
 
     assert "->" not in make_lock(checkout, "--keep")
     assert "    fuse   [shelf] 1.1 -> [shelf] 1.2" in make_lock(checkout).splitlines()
-    assert make_lock(checkout).count("nothing moved") == 3
+    assert make_lock(checkout).count("nothing moved") == 4
 
 
 def test_what_nobody_asks_for_any_more_is_said_to_be_gone(checkout):
