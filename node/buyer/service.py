@@ -64,7 +64,7 @@ NO_FAILOVER: Final[frozenset[ErrorCode]] = frozenset(
         "wallet_locked",
     }
 )
-"""Failures that another offer would share."""
+"""Failures of this side that another offer would share; a provider that names one may be lying."""
 
 
 class BuyerService:
@@ -189,7 +189,7 @@ class BuyerService:
                 return
             log.info("offer_failed", offer=chosen.offer_id, code=failure.code, error=failure.message)
             view.failure = failure
-            if view.cancelled or view.delivered or failure.code in NO_FAILOVER:
+            if view.cancelled or view.delivered or (failure.code in NO_FAILOVER and not failure.is_theirs):
                 break
             if failure.code in CHANNEL_REFUSED:
                 self.reconcile_soon()
@@ -356,7 +356,7 @@ def _need(offer: Offer, turn: ChatTurn) -> ChannelNeed:
 
 def _failed(error: IdlewattError | TimeoutError) -> io.Failed:
     if isinstance(error, IdlewattError):
-        return io.Failed(error.wire_code, error.message, error.fix)
+        return io.Failed(error.wire_code, error.message, error.fix, is_theirs=bool(error.peer_code))
     return io.Failed("provider_silent", "The provider did not answer in time.", "Ask again, or choose another offer.")
 
 

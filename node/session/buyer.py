@@ -129,7 +129,7 @@ def step(state: BuyerState, event: io.Event) -> Step:
         case io.ProviderSilent():
             return _on_silence(state)
         case io.PeerGone(code, message):
-            return _break(state, io.Failed(code, message or "The provider went away.", "Ask again."))
+            return _break(state, io.Failed(code, message or "The provider went away.", "Ask again.", is_theirs=True))
 
 
 def _on_message(state: BuyerState, message: m.Message) -> Step:
@@ -147,7 +147,7 @@ def _on_message(state: BuyerState, message: m.Message) -> Step:
         case m.Settled() if state.stage is Stage.PAYING:
             return _over(state)
         case m.Fault(code=code, message=text, fix=fix):
-            return _break(state, io.Failed(code, text, fix))
+            return _break(state, io.Failed(code, text, fix, is_theirs=True))
         case _:
             return _refuse(state, "protocol", "The provider sent a message that does not belong here.")
 

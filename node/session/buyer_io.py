@@ -113,6 +113,8 @@ class Failed:
     message: str
     fix: str
     receipt: Receipt | None = None
+    is_theirs: bool = False
+    """Whether the code is the word of the provider or of the relay, and not this side's own."""
 
 
 Action = Send | SignVoucher | AdoptVoucher | ReportProgress | KeepReceipt | Finished | Failed

@@ -28,7 +28,7 @@ IMPOSTOR = UnlockedAccount((4_242).to_bytes(32, "big"))
 
 
 @asynccontextmanager
-async def impostor(pair: Pair, devnet, *, funded: bool = True, sign: bool = True, takes: bool = False, **changes):
+async def impostor(pair: Pair, devnet, *, funded: bool = True, sign: bool = True, says: str = "", **changes):
     """Another node on the relay, which lists an offer like the seller's and never serves."""
     client = await pair.buyer._buying_relay.client()
     (listing,) = await client.offers()
@@ -53,17 +53,19 @@ async def impostor(pair: Pair, devnet, *, funded: bool = True, sign: bool = True
 
         async def take() -> None:
             async for circuit in node.incoming():
-                await circuit.close("busy")
+                await circuit.close(says)
 
-        taking = asyncio.create_task(take()) if takes else None
+        taking = asyncio.create_task(take()) if says else None
         yield offer
         if taking is not None:
             taking.cancel()
             await asyncio.gather(taking, return_exceptions=True)
 
 
-async def test_a_dead_cheap_offer_is_skipped_for_one_that_answers(pair: Pair, devnet):
-    async with impostor(pair, devnet, takes=True) as offer:
+# A word about the buyer's own side is no better from a provider than any other.
+@pytest.mark.parametrize("says", ["busy", "wallet_locked"])
+async def test_a_dead_cheap_offer_is_skipped_for_one_that_answers(pair: Pair, devnet, says):
+    async with impostor(pair, devnet, says=says) as offer:
         assert (await pair.buyer.market())[0].offer_id == offer.offer_id
         events = await ask(pair.buyer, turn())
         assert isinstance(events[-1], ChatDone), events[-1]
