@@ -79,7 +79,7 @@ class NodeSettings(EngineOptions, frozen=True, kw_only=True):
     energy: EnergyRules = EnergyRules()
     """What power costs."""
     availability: AvailabilityRules = AvailabilityRules()
-    """When the machine is somebody else's."""
+    """When others use the machine, so that renting out pauses."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
