@@ -82,7 +82,7 @@ async def _ready(
             await process.wait()
     except TimeoutError:
         raise ChildError(f"The {name} process was not ready after {timeout_s:.0f} s.", fix=f"See {log_path}.") from None
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         raise ChildError(f"The {name} process said something that is no JSON.", fix=f"See {log_path}.") from None
     raise ChildError(f"The {name} process did not start: {_last_line(log_path, start)}")
 

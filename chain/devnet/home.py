@@ -103,7 +103,7 @@ class DevnetHome:
             raise _unusable(self.path, error) from error
         try:
             return msgspec.json.decode(content, type=Deployment)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             if _is_old(content):
                 raise IdlewattError(
                     "This devnet was made by an older version of Idlewatt, whose rollup can't be disputed.",
@@ -148,7 +148,7 @@ def _is_old(content: bytes) -> bool:
     try:
         msgspec.json.decode(content, type=_OldDeployment)
         fields = msgspec.json.decode(content, type=dict)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     return "stf_address" not in fields
 

@@ -280,5 +280,5 @@ class FrameDecoder:
             return [one for body in self._splitter.feed(data) for one in decoder.decode(body)]
         except framing.FrameTooLongError as error:
             raise EngineError("The engine worker sent a message that is too long.", code="engine_crashed") from error
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise EngineError("The engine worker sent a broken message.", code="engine_crashed") from error

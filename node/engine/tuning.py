@@ -98,7 +98,7 @@ def _load(path: Path) -> dict[str, Threads]:
         if path.stat().st_size > _MAX_FILE_BYTES:
             return {}
         entries = msgspec.json.decode(path.read_bytes(), type=dict[str, Threads])
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     usable = usable_cores()
     return {key: one for key, one in entries.items() if 1 <= one.single <= usable and 1 <= one.batch <= usable}

@@ -105,5 +105,5 @@ def _load(path: Path) -> dict[str, _Entry]:
         if path.stat().st_size > _MAX_FILE_BYTES:
             return {}
         return msgspec.json.decode(path.read_bytes(), type=dict[str, _Entry])
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}

@@ -275,7 +275,7 @@ def _ollama_blob(manifest: Path, root: Path) -> Path | None:
         if not stat.S_ISREG(manifest.lstat().st_mode) or manifest.stat().st_size > MAX_MANIFEST_BYTES:
             return None
         layers = msgspec.json.decode(manifest.read_bytes(), type=_Manifest).layers
-    except (OSError, msgspec.DecodeError, RecursionError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     digests = [_DIGEST.fullmatch(layer.digest) for layer in layers if layer.mediaType == _OLLAMA_MODEL]
     if len(digests) != 1 or digests[0] is None:

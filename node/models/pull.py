@@ -214,5 +214,5 @@ def origins_of(folder: Path) -> dict[str, Origin]:
         if path.stat().st_size > MAX_ORIGIN_BYTES:
             return {}
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Origin])
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}

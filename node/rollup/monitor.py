@@ -137,7 +137,7 @@ class RollupMonitor:
         kept = await self._store.setting(_INFO_SETTING)
         try:
             return msgspec.json.decode(kept, type=ChainInfo) if kept else None
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 
     def now_s(self) -> int:

@@ -234,8 +234,9 @@ class TestHome:
         assert refused.value.code == "devnet_damaged"
         assert not content or content not in refused.value.line()
 
-    def test_a_damaged_deployment_is_told(self, tmp_path: Path) -> None:
-        (tmp_path / "deployment.json").write_text('{"l1_chain_id": 1}')
+    @pytest.mark.parametrize("content", [b'{"l1_chain_id": 1}', b'{"\xff": 1}', b'{"x": ' + b"[" * 9_000])
+    def test_a_damaged_deployment_is_told(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "deployment.json").write_bytes(content)
         home = DevnetHome(tmp_path)
 
         with pytest.raises(IdlewattError) as refused:

@@ -53,13 +53,13 @@ def read_vector(answer: EmbeddingAnswer) -> Vector:
 def _numbers(data: bytes) -> list[float]:
     try:
         return msgspec.json.decode(data, type=_Numbers)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         pass
     try:
         rows = msgspec.json.decode(
             data, type=Annotated[list[_Numbers], msgspec.Meta(min_length=1, max_length=MAX_TOKENS_EMBEDDED)]
         )
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise _no_vector() from None
     if len({len(row) for row in rows}) > 1:
         raise _no_vector()

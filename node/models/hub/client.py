@@ -134,7 +134,7 @@ async def _replies(lines: asyncio.StreamReader, silence_s: float) -> AsyncIterat
             raise HubError(
                 f"The hub said nothing for {silence_s:.0f} s.", code="hub_unreachable", fix="Check the connection."
             ) from None
-        except (msgspec.DecodeError, ValueError):
+        except (msgspec.DecodeError, ValueError, RecursionError):
             raise _nonsense() from None
         if isinstance(reply, wire.HubFailure):
             raise HubError(reply.message, fix=reply.fix, peer_code=reply.code)

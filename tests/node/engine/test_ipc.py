@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from node.engine import ipc
 from node.engine.protocol import EngineError
 from node.values.inference import ChatMessage, Sampling, TokenLogprob, TopLogprob
+from node.wire import framing
 from tests.node.engine.helpers import load_frame
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -58,7 +59,17 @@ def test_frames_for_a_worker_arrive_as_sent():
     assert ipc.FrameDecoder().feed_to_worker(ipc.encode(TO_WORKER)) == TO_WORKER
 
 
-@pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", b"\x00\x00\x00\x01\xc1", ipc.encode([ipc.Quit()])], ids=repr)
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xff\xff\xff",
+        b"\x00\x00\x00\x01\xc1",
+        ipc.encode([ipc.Quit()]),
+        framing.frame(ipc.encode([ipc.Refused(1, "c", "message", "")])[4:].replace(b"message", b"\xff" * 7)),
+        framing.frame(b"\x91" * 9_000),
+    ],
+    ids=len,
+)
 def test_bytes_that_no_worker_sends_are_an_error(data):
     with pytest.raises(EngineError) as error:
         ipc.FrameDecoder().feed_from_worker(data)

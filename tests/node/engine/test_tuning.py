@@ -38,10 +38,12 @@ def test_what_was_measured_is_remembered_over_a_restart(tmp_path: Path):
     assert TuningCache(path).get("b") is None
 
 
-@pytest.mark.parametrize("contents", ["", "[]", '{"a": [0, 1]}', '{"a": [1, 100000]}', "x" * (2 << 20)])
-def test_a_file_that_says_nothing_usable_is_nothing(tmp_path: Path, contents: str):
+@pytest.mark.parametrize(
+    "contents", [b"", b"[]", b'{"a": [0, 1]}', b'{"a": [1, 100000]}', b'{"\xff": [1, 1]}', b"x" * (2 << 20)], ids=len
+)
+def test_a_file_that_says_nothing_usable_is_nothing(tmp_path: Path, contents: bytes):
     path = tmp_path / "threads.json"
-    path.write_text(contents)
+    path.write_bytes(contents)
     assert TuningCache(path).get("a") is None
 
 

@@ -65,7 +65,9 @@ def test_a_replaced_file_is_read_again_though_size_and_time_are_the_same(model: 
     assert cache.sha256(model) != first
 
 
-@pytest.mark.parametrize("rubbish", [b"", b"{", b'{"a": 1}', b" " * (1 << 21)], ids=len)
+@pytest.mark.parametrize(
+    "rubbish", [b"", b"{", b'{"a": 1}', b'{"\xff": 1}', b'{"a": {"x": ' + b"[" * 9_000, b" " * (1 << 21)], ids=len
+)
 def test_a_damaged_cache_is_only_a_cache(model: Path, tmp_path: Path, rubbish: bytes):
     cache = tmp_path / "digests.json"
     cache.write_bytes(rubbish)

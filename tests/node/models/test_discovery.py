@@ -169,6 +169,7 @@ def test_broken_manifests_and_blobs_that_are_no_gguf_are_left_out(tmp_path: Path
     put(tmp_path / "manifests/r/n/m/b", b"[" * 100_000)
     put(tmp_path / "manifests/r/n/m/c", b" " * (MAX_MANIFEST_BYTES + 1))
     put(tmp_path / "manifests/r/n/m/d", b'{"layers": [{"mediaType": 7}]}')
+    put(tmp_path / "manifests/r/n/m/h", b'{"layers": [{"mediaType": "\xff"}]}')
     ollama(tmp_path, "r/n/m/e", b"not a model")
     (tmp_path / "manifests/r/n/m/f").symlink_to("/etc/passwd")
     os.mkfifo(tmp_path / "manifests/r/n/m/g")

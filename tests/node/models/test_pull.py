@@ -13,7 +13,7 @@ from node.models.catalog import lookup
 from node.models.hub import client, messages
 from node.models.hub.hub_error import HubError
 from node.models.naming import ChoiceError, HubFile
-from node.models.pull import Spec, Speed, origins_of, parse_spec, pulling, search
+from node.models.pull import ORIGIN_FILE, Spec, Speed, origins_of, parse_spec, pulling, search
 from node.values.models import PullChosen, PullDone, PullEvent, PullProgress
 from tests.node.models.fake_hub import Hub, running
 from tests.patience import PATIENCE_S
@@ -280,3 +280,9 @@ async def test_two_pulls_of_one_file_do_not_write_into_each_other(hub: Hub, tmp_
     async with stalled(hub, tmp_path, 1):
         with pytest.raises(HubError, match="Another pull of this file is running"):
             await pulled(REPO, tmp_path)
+
+
+@pytest.mark.parametrize("damaged", [b"{", b'{"\xff": 1}', b'{"a.gguf": {"x": ' + b"[" * 9_000])
+def test_a_damaged_note_of_origins_is_no_note(tmp_path: Path, damaged: bytes):
+    (tmp_path / ORIGIN_FILE).write_bytes(damaged)
+    assert origins_of(tmp_path) == {}
