@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chain.recursion import restore_recursion_limit
@@ -48,9 +49,8 @@ async def open_rollup(
     """
     rollup_class, signer_class, read_deployment = await asyncio.to_thread(_load_rollup)
     deployment = await read_deployment(l1_rpc_url, rollup_address)
-    rollup: JsonRpcRollupL1 = rollup_class(l1_rpc_url, deployment)
-    if account is not None:
-        rollup.signer = signer_class(rollup.connection, account)
+    make_signer = None if account is None else partial(signer_class, account=account)
+    rollup: JsonRpcRollupL1 = rollup_class(l1_rpc_url, deployment, make_signer=make_signer)
     return rollup
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
@@ -16,12 +16,24 @@ class ContractsL1:
     Args:
         url: The L1's JSON-RPC over HTTP.
         deployment: The contracts to talk to.
-        operator_key: Signs and pays for what is sent; without it this instance only reads.
+        operator_key: Signs and pays for what is sent.
+        make_signer: Makes another signer than the one of a bare key. Without either this instance only reads.
     """
 
-    def __init__(self, url: str, deployment: Deployment, operator_key: bytes | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        deployment: Deployment,
+        operator_key: bytes | None = None,
+        *,
+        make_signer: Callable[[L1Connection], L1Signer] | None = None,
+    ) -> None:
         self.connection = L1Connection(url)
-        self.signer = L1Signer.of_key(self.connection, operator_key) if operator_key is not None else None
+        self.signer: L1Signer | None = None
+        if operator_key is not None:
+            self.signer = L1Signer.of_key(self.connection, operator_key)
+        elif make_signer is not None:
+            self.signer = make_signer(self.connection)
         self._deployment = deployment
         self._rollup = self.connection.contract("Rollup", deployment.rollup_address)
         self._inbox = self.connection.contract("Inbox", deployment.inbox_address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from chain.errors import IdlewattError
@@ -55,11 +56,12 @@ async def open_watchtower(
         ChainRejectedError: If it has no rollup there.
     """
     deployment = await read_deployment(l1_url, rollup_address)
-    l1 = JsonRpcRollupL1(l1_url, deployment)
-    prover = None
-    if account is not None:
+    if account is None:
+        l1, prover = JsonRpcRollupL1(l1_url, deployment), None
+    else:
+        signer = partial(L1Signer, address=account.address, sign=account.sign_l1_transaction)
+        l1 = JsonRpcRollupL1(l1_url, deployment, make_signer=signer)
         prover = Prover(account.address, account.sign_digest)
-        l1.signer = L1Signer(l1.connection, account.address, account.sign_l1_transaction)
     try:
         yield Watchtower(l1, prover=prover, config=config, on_event=on_event)
     finally:
