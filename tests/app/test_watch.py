@@ -13,6 +13,7 @@ import pytest
 
 from app.cli import run
 from chain.villains import VILLAINS
+from tests.patience import PATIENCE_S
 from tests.villains.arena import arena, transfer
 from tests.villains.fixtures import template
 
@@ -54,12 +55,12 @@ def _served(template: Path, folder: Path, villain: str | None) -> Iterator[list[
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert is_up.wait(60)
+    assert is_up.wait(PATIENCE_S)
     try:
         yield options
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(30)
+        thread.join(PATIENCE_S)
 
 
 def test_a_right_rollup_checks_out_from_l1_alone(serve: Serve, tmp_path, capsys):

@@ -22,6 +22,7 @@ from node.rollup.timing import L1Timing
 from node.runtime.settings import NodeSettings
 from node.values import Prices
 from tests.node.engine.tiny import write_tiny
+from tests.patience import PATIENCE_S
 
 PASSPHRASE = "correct horse battery staple"
 PRICES = Prices(input_nano_per_mtok=1_000_000_000, output_nano_per_mtok=2_000_000_000)
@@ -57,13 +58,13 @@ def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevnetReady]:
 
     thread = threading.Thread(target=main, name="devnet")
     thread.start()
-    is_up.wait(60)
+    is_up.wait(PATIENCE_S)
     if failed:
         raise failed[0]
     yield ready[0]
     loop, stop = stop_box[0]
     loop.call_soon_threadsafe(stop.set)
-    thread.join(30)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive(), "the devnet didn't stop"
 
 

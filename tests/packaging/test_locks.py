@@ -18,6 +18,7 @@ import pytest
 
 from tests.chain import eels_process
 from tests.packaging import index
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 LOCKS = {
@@ -94,7 +95,7 @@ def resolve(lock: Path, environment: dict[str, str]) -> subprocess.CompletedProc
             sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-",
             "--require-hashes", "-r", lock,
         ],
-        env=environment, capture_output=True, text=True, timeout=100, check=False,
+        env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
 
 
@@ -204,7 +205,7 @@ def scratch_checkout(folder: Path, build_requires: Sequence[str] = ()) -> Path:
 def run_make(checkout: Path, target: str, offline: Offline) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["make", target, f"PYTHON={sys.executable}"],
-        cwd=checkout, env=offline.environment, capture_output=True, text=True, timeout=200, check=False,
+        cwd=checkout, env=offline.environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 from tests.packaging import index
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / ".ci" / "lock.py"
@@ -71,7 +72,7 @@ def make_lock(folder: Path, *arguments: str) -> str:
     uv = {"UV_NO_CONFIG": "1", "UV_OFFLINE": "1", "UV_FIND_LINKS": str(folder.parent / "wheels"), "UV_NO_CACHE": "1"}
     done = subprocess.run(
         [sys.executable, SCRIPT, *arguments],
-        cwd=folder, env=clean | uv, capture_output=True, text=True, timeout=100, check=False,
+        cwd=folder, env=clean | uv, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

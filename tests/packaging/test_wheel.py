@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("app", "chain", "node", "screens", "wallet")
 LOOKALIKE = "node_modules"
@@ -35,7 +37,7 @@ def wheel(tree) -> set[str]:
             sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation",
             "--disable-pip-version-check", "--wheel-dir", tree / "dist", tree,
         ],
-        capture_output=True, text=True, timeout=200, check=False,
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (built,) = (tree / "dist").glob("*.whl")

@@ -21,6 +21,7 @@ from node.engine.worker.template import ChatTemplate
 from node.values.inference import ChatMessage, Sampling
 from tests.node.engine.helpers import load_frame
 from tests.node.engine.tiny import CHATML, write_tiny
+from tests.patience import PATIENCE_S
 
 HELLO = (ChatMessage("user", "hello"),)
 
@@ -48,7 +49,7 @@ class Engine:
 
     def read_all(self) -> list[ipc.FromWorker]:
         frames: list[ipc.FromWorker] = []
-        self.sock.settimeout(30)
+        self.sock.settimeout(PATIENCE_S)
         while data := self.sock.recv(65536):
             frames += self._decoder.feed_from_worker(data)
         return frames
