@@ -97,7 +97,7 @@ async def test_a_healthy_idle_worker_is_left_alone(make_engine: Make, tiny_model
         heard = [engine._supervisor.worker.heard_at]
         async with asyncio.timeout(PATIENCE_S):
             while len(heard) < 3:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.01)
                 if engine._supervisor.worker.heard_at != heard[-1]:
                     heard.append(engine._supervisor.worker.heard_at)
         assert engine.worker_pid == pid

@@ -79,7 +79,7 @@ async def test_threads_are_measured_once_for_a_model(make_engine: Make, tiny_mod
             await answer(engine, ask())
             async with asyncio.timeout(PATIENCE_S):
                 while not path.is_file():
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0.01)
             assert engine._supervisor.worker_info.threads.single in (1, 2)
 
 

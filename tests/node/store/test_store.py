@@ -280,7 +280,7 @@ async def test_a_reader_that_waited_for_a_closing_store_is_told(tmp_path: Path) 
     async with store._database._lock:
         closing = asyncio.create_task(store.close())
         while not store._database._closed:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
         reading = asyncio.create_task(store.setting("a"))
     await closing
     with pytest.raises(StoreError) as caught:

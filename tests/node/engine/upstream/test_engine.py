@@ -195,7 +195,7 @@ async def test_a_broken_answer_is_one_coded_line_and_the_next_request_works(serv
         server.chat = speaking("fine")
         async with asyncio.timeout(PATIENCE_S):
             while engine.state.name != "ready":
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.01)
         assert (await answer(engine, ask()))[0] == "fine"
 
 
