@@ -14,6 +14,9 @@ SplitMode = Literal["layer", "row", "none"]
 MAX_SLOTS = 64
 MAX_GPUS = 16
 MIN_CONTEXT_TOKENS = 64
+MAX_CONTEXT_TOKENS = 1 << 30
+MAX_GPU_LAYERS = 10_000
+"""More than any model has."""
 MAX_THREADS = 1_024
 
 _BLOCK = 32
@@ -30,11 +33,11 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     slots: Annotated[int, msgspec.Meta(ge=1, le=MAX_SLOTS)] = 4
     """Requests served at once."""
-    context_length: Annotated[int, msgspec.Meta(ge=MIN_CONTEXT_TOKENS)] | None = None
+    context_length: Annotated[int, msgspec.Meta(ge=MIN_CONTEXT_TOKENS, le=MAX_CONTEXT_TOKENS)] | None = None
     """Tokens a request may have, prompt and answer together; the model's own, at most 4,096, when absent."""
     threads: Annotated[int, msgspec.Meta(ge=1, le=MAX_THREADS)] | None = None
     """Threads of the engine; measured once for each model when absent."""
-    gpu_layers: Annotated[int, msgspec.Meta(ge=-1)] = -1
+    gpu_layers: Annotated[int, msgspec.Meta(ge=-1, le=MAX_GPU_LAYERS)] = -1
     """Layers put on the GPU; -1 for all of them."""
     kv_type: KvType = "f16"
     """The form of the KV cache: ``q8_0`` takes half the memory, ``q4_0`` a quarter. Both use flash attention, and cost

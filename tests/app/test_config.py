@@ -43,6 +43,8 @@ def test_remembering_keeps_a_persons_comments(tmp_path):
         ("slots = 0", "slots"),
         ('slots = "many"', "slots"),
         ('threads = "9999"', "threads"),
+        (f"gpu_layers = {10**20}", "gpu_layers"),
+        (f"context_length = {10**30}", "context_length"),
         (f"price_in_nano = {2**64}", "price_in_nano"),
         ('log_level = "loud"', "log_level"),
         ("keyring = 3", "keyring"),

@@ -137,7 +137,7 @@ def test_bounds_are_said_in_words():
     said = {name: setting(name).bounds for name in ("slots", "gpu_layers", "watch", "keyring", "relay", "main_gpu")}
     assert said == {
         "slots": "1 to 64",
-        "gpu_layers": "at least -1",
+        "gpu_layers": "-1 to 10,000",
         "watch": "auto, on or off",
         "keyring": "true or false",
         "relay": "like ws://host:port",
