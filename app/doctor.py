@@ -19,6 +19,7 @@ import psutil
 from app.config import Config
 from app.home import Home
 from chain.errors import IdlewattError
+from chain.urls import shown_url
 from node.hardware.rapl import ROOT_ONLY_FIX, Rapl
 from node.hardware.reading import DeviceReading
 from node.hardware.sampler import HardwareSampler, default_sources
@@ -254,12 +255,12 @@ async def check_relay(url: str) -> tuple[HealthItem, float | None]:
             HealthItem(
                 name="relay",
                 health=Health.FAIL,
-                detail=f"{url} does not answer ({type(error).__name__})",
+                detail=f"{shown_url(url)} does not answer ({type(error).__name__})",
                 fix="Start one with `idlewatt relay`, or pass another --relay.",
             ),
             None,
         )
-    return HealthItem(name="relay", health=Health.OK, detail=f"{url} answers"), _seconds(date)
+    return HealthItem(name="relay", health=Health.OK, detail=f"{shown_url(url)} answers"), _seconds(date)
 
 
 def _seconds(date: str | None) -> float | None:
@@ -278,7 +279,7 @@ async def check_chain(url: str) -> HealthItem:
             info = await client.info()
     except IdlewattError as error:
         return HealthItem(name="chain", health=Health.FAIL, detail=error.message, fix=error.fix)
-    return HealthItem(name="chain", health=Health.OK, detail=f"{url}, chain id {info.l2_chain_id}")
+    return HealthItem(name="chain", health=Health.OK, detail=f"{shown_url(url)}, chain id {info.l2_chain_id}")
 
 
 def check_clock(reference_s: float | None, now_s: float) -> HealthItem:

@@ -18,6 +18,7 @@ from chain.rpc.wire import bad_answer, from_wire, plain_text
 from chain.signing import checksum_address, keccak256, parse_address
 from chain.tree import root_from_proof
 from chain.txs import tx_id
+from chain.urls import shown_url
 from chain.views import (
     AccountView,
     BatchView,
@@ -250,13 +251,13 @@ class RollupClient:
                 data = await _read_bounded(response, self._max_answer_bytes)
         except TimeoutError:
             raise ChainUnavailableError(
-                f"The chain at {self.url} didn't answer in time.",
+                f"The chain at {shown_url(self.url)} didn't answer in time.",
                 code="chain_timeout",
                 fix="Check that it runs, then try again.",
             ) from None
         except (aiohttp.ClientError, OSError) as error:
             raise ChainUnavailableError(
-                f"The chain at {self.url} can't be reached.",
+                f"The chain at {shown_url(self.url)} can't be reached.",
                 fix="Start it with `idlewatt devnet`, or give another address with --chain.",
             ) from error
         try:

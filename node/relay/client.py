@@ -13,12 +13,13 @@ from nacl.signing import SigningKey
 
 from chain.errors import UsageError
 from chain.logs import get_logger
+from chain.urls import shown_url
 from node.relay.auth import node_id, node_key
 from node.relay.backoff import jittered_backoff
 from node.relay.circuit import Circuit, NodeId, RelayError
 from node.relay.client_circuit import ClientCircuit
 from node.relay.client_connection import ClientConnection, LostError
-from node.relay.client_errors import CONNECT_LINES, ConnectionFailure, failure_of, parse_url, shown_url
+from node.relay.client_errors import CONNECT_LINES, ConnectionFailure, failure_of, parse_url
 from node.relay.client_state import OfferListing, RelayState, StateTracker, now_ms
 from node.relay.relay_session import RelaySession
 from node.wire import messages as m
@@ -97,7 +98,7 @@ class RelayClient:
     @property
     def url(self) -> str:
         """The relay's address, without credentials."""
-        return shown_url(self._url)
+        return shown_url(str(self._url))
 
     @property
     def state(self) -> RelayState:

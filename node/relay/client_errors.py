@@ -66,14 +66,6 @@ class ConnectionFailure:
         return RelayError(line, fix=self.fix, peer_code=self.code)
 
 
-def shown_url(url: URL | str) -> str:
-    """A relay's address without the credentials in it."""
-    try:
-        return str(URL(url).with_user(None))
-    except ValueError:
-        return str(url)
-
-
 def failure_of(error: Exception) -> ConnectionFailure:
     """What an exception of a connection means."""
     code = error.code if isinstance(error, RefusedError | WireError) else "relay_unreachable"

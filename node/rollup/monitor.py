@@ -15,6 +15,7 @@ from chain.client import RollupClient
 from chain.eip712 import SigningDomain
 from chain.errors import ChainUnavailableError, IdlewattError
 from chain.logs import get_logger
+from chain.urls import shown_url
 from chain.views import BatchView, ChainEvent, ChainInfo, ChannelView
 from node.store.store import Store
 from node.values import ChainSnapshot
@@ -58,6 +59,7 @@ class RollupMonitor:
         self, url: str | None, store: Store, *, on_change: Callable[[], None], on_reset: Callable[[], None]
     ) -> None:
         self.url = url or ""
+        self._shown_url = shown_url(self.url)
         self._store = store
         self._on_change = on_change
         self._on_reset = on_reset
@@ -119,7 +121,7 @@ class RollupMonitor:
                 await self._ready.wait()
         except TimeoutError:
             raise ChainUnavailableError(
-                f"The chain at {self.url} can't be reached.",
+                f"The chain at {self._shown_url} can't be reached.",
                 fix="Start it with `idlewatt devnet`, or give another address with --chain.",
             ) from None
         assert self._rollup is not None
@@ -171,13 +173,13 @@ class RollupMonitor:
         await self.refresh()
         rollup = self._rollup
         if rollup is None or not self.reachable:
-            return _snapshot(self.url, rollup.info if rollup else None, self.error, self.fix)
+            return _snapshot(self._shown_url, rollup.info if rollup else None, self.error, self.fix)
         try:
             batches = await rollup.client.batches()
             events = await rollup.client.events()
         except IdlewattError as error:
-            return _snapshot(self.url, rollup.info, plain(error.message, 300), plain(error.fix, 300))
-        return _snapshot(self.url, rollup.info, batches=tuple(batches), events=tuple(events))
+            return _snapshot(self._shown_url, rollup.info, plain(error.message, 300), plain(error.fix, 300))
+        return _snapshot(self._shown_url, rollup.info, batches=tuple(batches), events=tuple(events))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -192,7 +194,7 @@ class RollupMonitor:
         if not await self._store.bind_deployment(info.deployment):
             await self._store.archive_foreign(info.deployment)
             self.was_reset = True
-            log.warning("chain_replaced", url=self.url, old_channels="archived")
+            log.warning("chain_replaced", url=self._shown_url, old_channels="archived")
             self._on_reset()
         self._channels.clear()
         await self._store.save_setting(_INFO_SETTING, msgspec.json.encode(info).decode())
@@ -205,7 +207,7 @@ class RollupMonitor:
         if (reachable, error) != (self.reachable, self.error):
             self.reachable, self.error, self.fix = reachable, error, fix
             if not reachable:
-                log.warning("chain_unreachable", url=self.url, error=f"{error} {fix}".strip())
+                log.warning("chain_unreachable", url=self._shown_url, error=f"{error} {fix}".strip())
             self._on_change()
 
 

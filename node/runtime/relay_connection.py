@@ -9,9 +9,9 @@ from typing import Final, Literal, TypedDict
 from chain.errors import IdlewattError
 from chain.logs import get_logger
 from chain.retry import retry
+from chain.urls import shown_url
 from node.relay.circuit import RelayError
 from node.relay.client import RelayClient, RelayState
-from node.relay.client_errors import shown_url
 from node.values import RelayView
 from node.values.text import plain
 

@@ -9,6 +9,7 @@ from chain.client import RollupClient
 from chain.errors import ChainRejectedError, ChainUnavailableError, UsageError
 from chain.signing import checksum_address
 from chain.txs import CreateAccount, Expire, OpenChannel, Redeem, Transfer, Withdraw, tx_id
+from chain.urls import shown_url
 from chain.views import Inclusion
 from tests.chain.conftest import FAUCET_NANO
 from tests.chain.support import owner, signed, signed_once
@@ -271,3 +272,24 @@ def test_what_is_no_url_is_refused_at_once(url):
 async def test_the_hash_that_a_wallet_computes_is_the_servers(client):
     raw = CreateAccount(owner(3)).encode()
     assert (await client.submit(raw)).l2_tx == "0x" + tx_id(raw).hex()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://me:secret@127.0.0.1:1/a@b?c@d", "http://127.0.0.1:1/a@b?c@d"),
+        ("ws://me@here", "ws://here"),
+        ("https://me:p@ss@[::1]:8/", "https://[::1]:8/"),
+        ("http://here?key=@x", "http://here?key=@x"),
+        ("", ""),
+    ],
+)
+def test_an_address_is_shown_without_its_credentials(url, shown):
+    assert shown_url(url) == shown
+
+
+async def test_a_failure_names_the_server_without_its_credentials():
+    async with RollupClient("http://me:secret@127.0.0.1:1") as client:
+        with pytest.raises(ChainUnavailableError, match=r"http://127\.0\.0\.1:1 can't be reached") as unreachable:
+            await client.info()
+    assert "secret" not in unreachable.value.line()

@@ -31,3 +31,14 @@ async def test_a_node_without_a_chain_says_how_to_set_one(tmp_path):
     seen = await monitor.snapshot()
     assert (seen.error, seen.fix) == ("No chain is set.", "Pass --chain http://host:port once.")
     await store.close()
+
+
+async def test_credentials_in_the_address_are_neither_shown_nor_logged(tmp_path, caplog):
+    store = await Store.open(tmp_path / "node.db")
+    monitor = RollupMonitor("http://me:secret@127.0.0.1:1", store, on_change=lambda: None, on_reset=lambda: None)
+    seen = await monitor.snapshot()
+    await monitor.close()
+    await store.close()
+    assert (seen.url, seen.error) == ("http://127.0.0.1:1", "The chain at http://127.0.0.1:1 can't be reached.")
+    assert "chain_unreachable" in caplog.text
+    assert "secret" not in caplog.text
