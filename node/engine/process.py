@@ -42,6 +42,8 @@ class Lifecycle:
     """A larger log is put aside before the worker starts."""
     stall_s: float = LEAST_STALL_SECONDS
     """The shortest silence in seconds after which it is checked; a worker without progress is killed."""
+    load_stall_s: float = LEAST_STALL_SECONDS
+    """The same while it starts and loads."""
     backoff_s: float = 1.0
     """The wait before the first restart; it doubles with every failure in a row."""
     max_backoff_s: float = 30.0

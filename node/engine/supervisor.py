@@ -200,7 +200,7 @@ class Supervisor:
         self._loaded.clear()
         self._ready = None
         self._stalled = False
-        self._watchdog = Watchdog(self._lifecycle.stall_s, prepared.gguf.file_bytes)
+        self._watchdog = Watchdog(self._lifecycle.stall_s, prepared.gguf.file_bytes, self._lifecycle.load_stall_s)
         self.worker = worker = await WorkerProcess.start(self._log_path, self._take, self._gone.set, self._lifecycle)
         try:
             worker.send(prepared.load)

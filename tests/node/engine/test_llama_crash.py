@@ -80,7 +80,7 @@ async def test_a_killed_worker_fails_its_requests_and_is_back_in_a_moment(make_e
 
 async def test_a_worker_that_hangs_is_ended_and_replaced(make_engine: Make, tiny_model: Path):
     states = States()
-    async with make_engine(tiny_model, on_state=states, backoff_s=0.01, stall_s=0.5) as engine:
+    async with make_engine(tiny_model, on_state=states, backoff_s=0.01, stall_s=0.5, load_stall_s=5) as engine:
         hung = engine.worker_pid
         os.kill(hung, signal.SIGSTOP)
         error = await fail_of(answer(engine, ask()))
@@ -92,7 +92,7 @@ async def test_a_worker_that_hangs_is_ended_and_replaced(make_engine: Make, tiny
 
 
 async def test_a_healthy_idle_worker_is_left_alone(make_engine: Make, tiny_model: Path):
-    async with make_engine(tiny_model, stall_s=2) as engine:
+    async with make_engine(tiny_model, stall_s=2, load_stall_s=5) as engine:
         pid = engine.worker_pid
         heard = [engine._supervisor.worker.heard_at]
         async with asyncio.timeout(PATIENCE_S):
