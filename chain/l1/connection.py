@@ -27,6 +27,7 @@ from web3.providers.async_base import AsyncJSONBaseProvider
 from chain.errors import ChainRejectedError, ChainUnavailableError, ErrorCode, IdlewattError
 from chain.l1.artifacts import artifact, error_names
 from chain.recursion import restore_recursion_limit
+from chain.rpc.wire import plain_text
 
 restore_recursion_limit()
 
@@ -345,9 +346,9 @@ def _rpc_code(error: Web3RPCError) -> ErrorCode:
 
 
 def _brief(error: Exception) -> str:
-    """A server's message as printable ASCII of bounded length: it may be hostile."""
+    """A server's message as printable text of bounded length: it may be hostile."""
     response = getattr(error, "rpc_response", None)
     message = str(error)
     if isinstance(response, dict) and isinstance(response.get("error"), dict):
         message = str(response["error"].get("message", message))
-    return message.encode("ascii", "replace").decode()[:MAX_ERROR_CHARS].replace("\n", " ")
+    return plain_text(message, MAX_ERROR_CHARS)

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.l1.bridge import Bridge
-from chain.l1.connection import MAX_ANSWER_BYTES, L1Connection
+from chain.l1.connection import MAX_ANSWER_BYTES, L1Connection, l1_errors
 from chain.l1.embedded.server import L1Server
 from chain.l1.protocol import Deployment
 from chain.l1.rollup_l1 import JsonRpcRollupL1
@@ -199,3 +199,22 @@ class TestHostileL1:
                 await reader.aclose()
 
         assert refused.value.code == "chain_bad_answer"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": -32000, "message": "no\x1b[31m\x9b2J\u202e\nmore" + "y" * 1_000_000},
+        {"code": 3, "message": "execution reverted: \x1b]0;title\x07"},
+        {"code": 3, "message": "execution reverted\x1b[2J", "data": "0x08c379a0"},
+    ],
+)
+async def test_what_an_l1_says_is_made_harmless_and_short(error: dict[str, Any]) -> None:
+    async with lying_l1(lambda request: {"jsonrpc": "2.0", "id": request["id"], "error": error}) as url:
+        connection = L1Connection(url)
+        with pytest.raises(ChainRejectedError, match="refused") as refused:
+            async with l1_errors():
+                await connection.web3.eth.get_block(0)
+        await connection.aclose()
+    assert refused.value.line().isprintable()
+    assert len(refused.value.line()) < 1_000
