@@ -24,10 +24,10 @@ MAX_SCRYPT_WORK = 2**24
 """Bounds n · r · p: eight times geth's."""
 MAX_PBKDF2_ROUNDS = 10_000_000
 
-_HexWord = Annotated[str, msgspec.Meta(pattern=r"^(0x)?[0-9a-fA-F]{64}$")]
-_Hex = Annotated[str, msgspec.Meta(pattern=r"^(0x)?([0-9a-fA-F]{2}){1,256}$")]
-_Iv = Annotated[str, msgspec.Meta(pattern=r"^(0x)?[0-9a-fA-F]{32}$")]
-_HexAddress = Annotated[str, msgspec.Meta(pattern=r"^(0x)?[0-9a-fA-F]{40}$")]
+_HexWord = Annotated[str, msgspec.Meta(pattern=r"^(0x)?[0-9a-fA-F]{64}\Z")]
+_Hex = Annotated[str, msgspec.Meta(pattern=r"^(0x)?([0-9a-fA-F]{2}){1,256}\Z")]
+_Iv = Annotated[str, msgspec.Meta(pattern=r"^(0x)?[0-9a-fA-F]{32}\Z")]
+_HexAddress = Annotated[str, msgspec.Meta(pattern=r"^(0x)?[0-9a-fA-F]{40}\Z")]
 _Factor = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
 _Length = Annotated[int, msgspec.Meta(ge=32, le=32)]
 

@@ -46,7 +46,7 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to use flash attention; where it helps when absent: with a GPU, or a quantized cache."""
     split_mode: SplitMode = "layer"
     """How several GPUs share a model: by ``layer``, by ``row`` of each matrix, or ``none``: one GPU takes all."""
-    tensor_split: Annotated[str, msgspec.Meta(pattern=r"^[0-9.,]{0,200}$", examples=["3,1"])] = ""
+    tensor_split: Annotated[str, msgspec.Meta(pattern=r"^[0-9.,]{0,200}\Z", examples=["3,1"])] = ""
     """Shares of several GPUs in order, such as ``3,1``; by their free memory when empty."""
     main_gpu: Annotated[int, msgspec.Meta(ge=0, lt=MAX_GPUS)] = 0
     """The GPU that takes all when ``split_mode`` is ``none``."""

@@ -52,7 +52,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """One model of one provider that can be rented now."""
 
     provider: Annotated[bytes, msgspec.Meta(min_length=20, max_length=20)]
-    node_id: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$", max_length=64)]
+    node_id: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z", max_length=64)]
     """The identity at the relay under which the provider accepts circuits."""
     transport_key: Hash
     """The X25519 public key that authenticates the provider's end of a sealed session."""

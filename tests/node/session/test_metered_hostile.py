@@ -424,3 +424,9 @@ def test_impossible_prices_and_lengths_are_refused_at_the_boundary():
         messages.encode(metered.ask(messages=tuple(ChatMessage("user", "x" * 100_000) for _ in range(12))))
     with pytest.raises(messages.MessageError, match="too long"):
         messages.decode(bytes(messages.MAX_MESSAGE_BYTES + 1))
+
+
+@pytest.mark.parametrize("word", ["usage\n", "usage\x1b", "", "x" * 49])
+def test_a_code_is_one_word_and_nothing_after_it(word):
+    with pytest.raises(messages.MessageError):
+        messages.decode(messages.encode(messages.Fault(code=word)))
