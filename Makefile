@@ -24,7 +24,7 @@ PIP_PROGRESS = { $(BIN)/pip install -v --no-deps --require-hashes -r $(1) 2>&1; 
 	/^ERROR|error:/ { printf "\r%s\n", $$0; fflush() } \
 	/^exit / { status = $$2 } END { exit status }'
 
-PIP_CHECK = { $(BIN)/pip check || { echo "The locks don't fit pyproject.toml: run make lock ARGS=--keep, then this again."; exit 1; }; }
+PIP_CHECK = { $(BIN)/pip check || { echo "Packages of an earlier installation may be in the way: run make clean, then this again. Did pyproject.toml change? Run make lock ARGS=--keep first."; exit 1; }; }
 
 .PHONY: demo help install dev test lint types seams pytest format contracts villains bench lock clean
 
