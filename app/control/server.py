@@ -58,9 +58,20 @@ async def serve_control(api: NodeApi, path: Path) -> AsyncIterator[None]:
 
 
 def _remove_stale_socket(path: Path) -> None:
-    """Remove a socket that a killed node left behind."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
+    """Remove a socket that a killed node left behind.
+
+    Raises:
+        ControlError: With code ``home_unusable`` if something else stands there that can't be removed.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ControlError(
+            f"The node can't listen at {path}: {error.strerror or error}.",
+            code="home_unusable",
+            fix="Move what is there away, or choose another --home.",
+        ) from None
 
 
 async def _serve_one(api: NodeApi, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -224,3 +224,11 @@ async def test_a_call_that_is_nested_too_deeply_is_answered(tmp_path):
         answer = msgspec.msgpack.decode(await read_frame(reader), type=Answer)
         writer.close()
     assert (answer.code, answer.message) == ("control_broken", "That is no call of this node.")
+
+
+async def test_a_folder_where_the_socket_belongs_is_refused_by_name(tmp_path):
+    (tmp_path / "node.sock").mkdir()
+    with pytest.raises(ControlError, match=r"node\.sock") as refused:
+        async with serve_control(RecordingNode(), tmp_path / "node.sock"):
+            pass
+    assert refused.value.code == "home_unusable"
