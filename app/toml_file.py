@@ -64,12 +64,39 @@ def update_toml(path: Path, changes: Mapping[str, str | int], max_bytes: int = M
             item = tomlkit.item(value)
             if "\r\n" in text:
                 item.trivia.trail = "\r\n"
-            document[name] = item
+            above = _above_first_section(tomlkit.dumps(document), f"{name} = {item.as_string()}{item.trivia.trail}")
+            if name not in document and above:
+                document = tomlkit.parse(above)
+            else:
+                document[name] = item
         _replace(path, mark + tomlkit.dumps(document).encode())
     except (ValueError, RecursionError, OSError, TOMLKitError) as error:
         raise ConfigError(
             f"The file {path} can't be written: {_reason(error)}.", fix="Mend its rights or its text."
         ) from None
+
+
+def _above_first_section(text: str, line: str) -> str:
+    """The text with a new key's line before the comments of the first section, empty where there are none.
+
+    tomlkit would put it between those comments and the section that they are about.
+    """
+    lines = text.splitlines(keepends=True)
+    header = next((number for number, one in enumerate(lines) if one.lstrip().startswith("[")), 0)
+    at = header
+    while at and lines[at - 1].lstrip().startswith("#"):
+        at -= 1
+    if at == header:
+        return ""
+    while at and not lines[at - 1].strip():
+        at -= 1
+    new = "".join([*lines[:at], line, *([] if at else [line[len(line.rstrip()) :]]), *lines[at:]])
+    # What looks like a section may stand inside of a value.
+    try:
+        is_right = tomllib.loads(new) == tomllib.loads(text) | tomllib.loads(line)
+    except ValueError:
+        is_right = False
+    return new if is_right else ""
 
 
 def _text(path: Path, max_bytes: int) -> tuple[bytes, str]:

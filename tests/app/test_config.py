@@ -413,3 +413,28 @@ def test_a_failed_writing_leaves_the_file_alone_and_nothing_beside_it(tmp_path):
     assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == 7
     assert path.read_text() == "# mine\n"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("# mine\n\n# power\n[energy]\ncpu_w = 5\n", "# mine\n{}\n\n# power\n[energy]\ncpu_w = 5\n"),
+        ("# power\n[energy]\n", "{}\n\n# power\n[energy]\n"),
+        ("slots = 2\n# power\n# and more\n[energy]\n", "slots = 2\n{}\n# power\n# and more\n[energy]\n"),
+        ("slots = 2\r\n\r\n# power\r\n[energy]\r\n", "slots = 2\r\n{}\r\n\r\n# power\r\n[energy]\r\n"),
+        ("slots = 2\n\n[energy]\n# power\ncpu_w = 5\n", "slots = 2\n{}\n\n[energy]\n# power\ncpu_w = 5\n"),
+        ('model = """\n# no comment\n[no section]"""\n', 'model = """\n# no comment\n[no section]"""\n{}\n'),
+        ("model_folders = [\n# one\n[][0],\n", None),
+    ],
+)
+def test_a_new_key_does_not_come_between_a_section_and_its_comment(tmp_path, before, after):
+    path = tmp_path / "config.toml"
+    path.write_bytes(before.encode())
+
+    if after is None:
+        with pytest.raises(ConfigError):
+            remember(path, relay="ws://here")
+        assert path.read_bytes() == before.encode()
+    else:
+        remember(path, relay="ws://here")
+        assert path.read_bytes() == after.format('relay = "ws://here"').encode()
