@@ -14,8 +14,9 @@ import msgspec
 from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError, JsonRpc, UsageError
 from chain.retry import poll
-from chain.rpc.wire import bad_answer, from_wire, plain_text
+from chain.rpc.wire import bad_answer, from_wire
 from chain.signing import checksum_address, keccak256, parse_address
+from chain.text import plain_text
 from chain.tree import root_from_proof
 from chain.txs import tx_id
 from chain.urls import shown_url

@@ -27,7 +27,7 @@ from web3.providers.async_base import AsyncJSONBaseProvider
 from chain.errors import ChainRejectedError, ChainUnavailableError, ErrorCode, IdlewattError
 from chain.l1.artifacts import artifact, error_names
 from chain.recursion import restore_recursion_limit
-from chain.rpc.wire import plain_text
+from chain.text import plain_text
 
 restore_recursion_limit()
 

@@ -13,10 +13,10 @@ import msgspec
 
 from chain.errors import ChainUnavailableError
 from chain.signing import parse_address
+from chain.text import MAX_TEXT_CHARS, plain_text
 
 T = TypeVar("T")
 
-MAX_TEXT_CHARS = 1_000
 MAX_LIST_ITEMS = 1_000
 MAX_DEPTH = 6
 MAX_AMOUNT_DIGITS = 78
@@ -69,13 +69,6 @@ def bad_answer() -> ChainUnavailableError:
         code="chain_bad_answer",
         fix="Check that the address is a rollup RPC of this version.",
     )
-
-
-def plain_text(value: Any, limit: int = MAX_TEXT_CHARS) -> str:
-    """A server's text made harmless: printable, one line, bounded; empty where it is no text."""
-    if not isinstance(value, str):
-        return ""
-    return "".join(character if character.isprintable() else " " for character in value[:limit])
 
 
 def _amounts_to_text(value: Any) -> Any:
