@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 UNMEASURED = (
+    "tests/app/",
     "tests/bench/",
     "tests/chain/contracts/",
     "tests/chain/test_l2beat.py",
@@ -25,6 +26,7 @@ UNMEASURED = (
     "tests/e2e/",
     "tests/packaging/",
     "tests/screens/",
+    "tests/test_",
 )
 """Folders and files whose tests aren't traced at all, nor the processes that they start."""
 CHILDREN = "COVERAGE_PROCESS_CONFIG"
