@@ -62,6 +62,8 @@ class OfferPublisher:
         self.account_exists = False
         """Whether the wallet has its account on the rollup, as far as is known."""
         self._stake_nano = 0
+        self._failure = ""
+        """Why it could not be published the last time."""
         self._due = asyncio.Event()
         self._first = asyncio.Event()
 
@@ -101,9 +103,9 @@ class OfferPublisher:
                 offer = await self._offer(client.node_id)
                 await client.publish([] if offer is None else [encode_offer(offer)])
                 self.published = offer is not None and self._is_online()
+                self._failure = ""
             except IdlewattError as error:
-                log.warning("offer_not_published", error=error.line())
-                self.published = False
+                self._failed(error.line())
             except Exception:
                 log.exception("offer_failed")
                 self.published = False
@@ -117,6 +119,13 @@ class OfferPublisher:
                     await self._due.wait()
             except TimeoutError:
                 continue
+
+    def _failed(self, failure: str) -> None:
+        """Log the first of many attempts that fail in the same way: an outage must not fill the log."""
+        if failure != self._failure:
+            log.warning("offer_not_published", error=failure)
+        self._failure = failure
+        self.published = False
 
     async def _offer(self, node_id: str) -> Offer | None:
         """The offer as it stands now; ``None`` while nothing can be rented."""

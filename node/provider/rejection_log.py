@@ -10,7 +10,7 @@ from typing import Final
 
 from chain.errors import IdlewattError
 from chain.logs import get_logger
-from node.provider.rejections import added, known, views
+from node.provider.rejections import REASONS, added, known, views
 from node.runtime.jobs import now_ms
 from node.store.rejections import DAY_MS
 from node.store.store import Store
@@ -54,6 +54,8 @@ class RejectionLog:
         self._before: dict[str, int] = {}
         """The six days before today."""
         self._unsaved: Counter[str] = Counter()
+        self._offline = ""
+        """Why the offer can't be taken now, as far as that is logged."""
         self._offline_s: Counter[str] = Counter()
         """Parts of a second that are not counted yet."""
 
@@ -72,7 +74,7 @@ class RejectionLog:
         reason = known(code)
         self._today = added(self._today, [(reason, amount)])
         self._unsaved[reason] += amount
-        if amount == 1:
+        if REASONS[reason].unit == "requests":
             log.info("request_rejected", reason=reason)
         self._on_change()
 
@@ -103,7 +105,15 @@ class RejectionLog:
             await self._save()
 
     def passed(self, reason: str, seconds: float) -> None:
-        """Add time offline to its reason; whole seconds are counted."""
+        """Add time offline to its reason; whole seconds are counted, and the log has its beginning and its end."""
+        # Slots are taken and freed every second: that is no interruption.
+        offline = "" if reason == "slots_taken" else reason
+        if offline != self._offline:
+            if self._offline:
+                log.info("offer_interruption_ended", reason=self._offline)
+            if offline:
+                log.info("offer_interrupted", reason=offline)
+            self._offline = offline
         if not reason:
             return
         whole, rest = divmod(self._offline_s[reason] + seconds, 1.0)

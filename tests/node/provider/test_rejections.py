@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from pathlib import Path
 
@@ -124,6 +125,28 @@ async def test_parts_of_a_second_add_up(store, clock):
     (view,) = book.view()
     assert (view.reason, view.count, view.unit) == ("offline_relay", 2, "seconds")
     assert len(changes) == 2
+
+
+async def test_the_log_has_requests_and_the_two_ends_of_time_offline(store, clock, caplog):
+    caplog.set_level(logging.INFO, "node.provider.rejection_log")
+    book = RejectionLog(store, lambda: None, clock_ms=lambda: clock["ms"])
+    await book.load()
+    book.add("engine_busy")
+    for reason in ("", "offline_chain", "offline_chain", "offline_relay", "slots_taken", "slots_taken", "", ""):
+        book.passed(reason, 1.0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "request_rejected reason=engine_busy",
+        "offer_interrupted reason=offline_chain",
+        "offer_interruption_ended reason=offline_chain",
+        "offer_interrupted reason=offline_relay",
+        "offer_interruption_ended reason=offline_relay",
+    ]
+    assert {view.reason: view.count for view in book.view()} == {
+        "engine_busy": 1,
+        "offline_chain": 2,
+        "offline_relay": 1,
+        "slots_taken": 2,
+    }
 
 
 async def test_the_time_offline_is_counted_and_written_down_as_it_passes(store):
