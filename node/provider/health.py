@@ -27,6 +27,7 @@ class HealthFacts(msgspec.Struct, frozen=True, kw_only=True):
     chain_url: str
     chain_reachable: bool
     chain_error: str = ""
+    """Why the chain can't be reached, as one sentence; empty before it was asked for the first time."""
     chain_fix: str = ""
     chain_foreign: bool = False
     engine_state: Literal["none", "loading", "ready", "restarting", "failed"]
@@ -167,12 +168,17 @@ def _chain(facts: HealthFacts) -> HealthItem:
         )
     if facts.chain_reachable:
         return _item("chain", Health.OK, f"Connected to {facts.chain_url}.")
-    why = f" ({facts.chain_error})" if facts.chain_error else ""
-    detail = f"The chain {facts.chain_url} can't be reached{why}."
-    return _item("chain", Health.FAIL, detail, facts.chain_fix or "It is tried again by itself; check its address.")
+    if not facts.chain_error:
+        return _item("chain", Health.WARN, f"Connecting to {facts.chain_url}.")
+    fix = facts.chain_fix or "It is tried again by itself; check its address."
+    return _item("chain", Health.FAIL, facts.chain_error, fix)
 
 
 def _account(facts: HealthFacts) -> HealthItem:
-    if facts.account_exists or not facts.chain_reachable or facts.wallet is WalletState.NONE:
-        return _item("account", Health.OK, "The wallet has an account on the chain." if facts.account_exists else "")
+    if facts.account_exists:
+        return _item("account", Health.OK, "The wallet has an account on the chain.")
+    if facts.wallet is WalletState.NONE:
+        return _item("account", Health.OK, "It is made when the node first goes online.")
+    if not facts.chain_reachable:
+        return _item("account", Health.OK, "It is looked up once the chain is reached.")
     return _item("account", Health.WARN, "The wallet has no account on the chain yet.", "Go online: it is made then.")

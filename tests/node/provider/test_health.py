@@ -52,7 +52,8 @@ def verdict(**changes):
         ({"relay": "reconnecting", "relay_error": "The relay at ws://relay is full."}, Phase.DEGRADED, "is full."),
         ({"relay": "connecting", "offer_published": False}, Phase.STARTING, "Publishing"),
         ({"chain_url": ""}, Phase.DEGRADED, "No chain"),
-        ({"chain_reachable": False, "chain_error": "timeout"}, Phase.DEGRADED, "(timeout)"),
+        ({"chain_reachable": False, "chain_error": "The chain is slow."}, Phase.DEGRADED, "The chain is slow."),
+        ({"chain_reachable": False, "offer_published": False}, Phase.STARTING, "Publishing"),
         ({"paused": "Steam runs."}, Phase.PAUSED, "Steam runs."),
         ({"paused": "Steam runs.", "active_jobs": 1}, Phase.PAUSED, "Steam runs. Running answers end first."),
         ({"paused": "Steam runs.", "engine_state": "none", "offer_published": False}, Phase.PAUSED, "Steam runs."),
@@ -74,10 +75,21 @@ def test_what_a_relay_says_to_do_stands_in_the_headline():
 
 def test_what_the_chain_says_to_do_stands_in_the_headline():
     away = verdict(chain_reachable=False, chain_error="That is an L1.", chain_fix="Give the rollup's address.")
-    assert (away.why, away.fix) == (
-        "The chain http://chain can't be reached (That is an L1.).",
-        "Give the rollup's address.",
-    )
+    assert (away.why, away.fix) == ("That is an L1.", "Give the rollup's address.")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"chain_reachable": False}, {"wallet": WalletState.NONE}, {"wallet": WalletState.LOCKED}],
+)
+@pytest.mark.parametrize("account_exists", [True, False])
+def test_every_line_of_the_checklist_says_something(changes, account_exists):
+    assert all(item.detail for item in verdict(**changes, account_exists=account_exists).checklist)
+
+
+def test_a_chain_that_was_not_asked_yet_is_not_called_unreachable():
+    item = next(item for item in verdict(chain_reachable=False).checklist if item.name == "chain")
+    assert (item.health, item.detail) == (Health.WARN, "Connecting to http://chain.")
 
 
 @pytest.mark.parametrize(
