@@ -181,7 +181,7 @@ def _unknown(section: str, key: str, known: tuple[str, ...], path: Path) -> Conf
     if not section and key in sections:
         return ConfigError(f"The setting {key} is not usable: it is a section.", fix=f"Write [{key}] in {path}.")
     shown = f"`{_shown(key)}`" + (f" in [{_shown(section)}]" if section else "")
-    return ConfigError(f"The file {path} has an unknown field {shown}.", fix=_closest(section, key, known, sections))
+    return ConfigError(f"The file {path} has an unknown setting {shown}.", fix=_closest(section, key, known, sections))
 
 
 def _closest(section: str, key: str, known: tuple[str, ...], sections: list[str]) -> str:
@@ -220,8 +220,9 @@ def _unusable(said: str, holder: type[msgspec.Struct], found: Mapping[str, Given
     setting = next((setting for setting in settings_of(holder) if setting.name == name), None)
     if setting is not None:
         unknown = re.search("unknown field `(.*)`", said)
-        if unknown and (near := _near(unknown[1], setting.item_keys, NEAR_KEY)):
-            said += f", did you mean `{near}`"
+        if unknown:
+            near = _near(unknown[1], setting.item_keys, NEAR_KEY)
+            said = f"It has an unknown setting `{_shown(unknown[1])}`" + (f", did you mean `{near}`" if near else "")
         elif setting.choices:
             said = f"It is {setting.bounds}"
         elif setting.example and "regex" in said:

@@ -91,7 +91,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
             case types.BoolType():
                 return "true or false"
             case types.IntType() | types.FloatType():
-                return f"nano, {_range(info)}" if self.name.endswith("_nano") else _range(info)
+                return f"nano (billionths of a dollar), {_range(info)}" if self.name.endswith("_nano") else _range(info)
             case types.DecimalType():
                 return "a number"
             case types.VarTupleType():

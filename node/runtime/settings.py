@@ -61,7 +61,7 @@ class NodeSettings(EngineOptions, frozen=True, kw_only=True):
     upstream_key_env: VariableName | None = None
     """The name of the variable that holds the upstream's bearer token; the token itself stands nowhere else."""
     price_in_nano: Price = 100_000_000
-    """What a million input tokens cost; 1,000,000,000 nano are a dollar."""
+    """What a million input tokens cost."""
     price_out_nano: Price = 200_000_000
     """What a million output tokens cost."""
     allow_below_cost: bool = False

@@ -143,7 +143,7 @@ def test_bounds_are_said_in_words():
         "relay": "like ws://host:port",
         "main_gpu": "0 to 15",
     }
-    assert setting("min_deposit_nano").bounds == "nano, at least 0"
+    assert setting("min_deposit_nano").bounds == "nano (billionths of a dollar), at least 0"
     assert setting("availability.pause_for").bounds == "a list of up to 64"
 
 
@@ -189,7 +189,7 @@ def test_the_list_is_shown_although_a_setting_is_not_usable(tmp_path, capsys):
 
     assert "slots = not usable" in captured.out
     assert 'model = "mine"' in captured.out
-    assert "unknown field `price_out`. Did you mean `price_out_nano`?" in captured.err
+    assert "unknown setting `price_out`. Did you mean `price_out_nano`?" in captured.err
 
 
 def test_the_list_of_an_untouched_home_is_the_defaults(tmp_path, capsys):
