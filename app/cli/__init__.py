@@ -67,7 +67,11 @@ class LateHelp(click.Option):
 
 @click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="idlewatt", prog_name="idlewatt")
-@click.option("--home", type=click.Path(file_okay=False), help="Where this node keeps everything it owns.")
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False),
+    help="The folder of everything this node owns; else $IDLEWATT_HOME, else the platform's data folder.",
+)
 @click.option("--relay", cls=LateHelp)
 @click.option("--chain", cls=LateHelp)
 @click.pass_context

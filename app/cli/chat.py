@@ -30,7 +30,9 @@ MAX_PROMPT_BYTES = 1_000_000
 
 
 @click.command(
-    "chat", help="Ask a model on somebody's machine, paying by the token. Without PROMPT, reads it from stdin."
+    "chat",
+    help="Ask a model on somebody's machine, paying by the token. Without PROMPT it holds a conversation at a "
+    "terminal, or reads one question from a pipe.",
 )
 @click.argument("prompt", required=False)
 @home_option

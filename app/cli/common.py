@@ -36,7 +36,7 @@ home_option = click.option(
     "home_path",
     type=click.Path(file_okay=False),
     callback=_home_of_group,
-    help="Where this node keeps everything it owns.",
+    help="The folder of everything this node owns; else $IDLEWATT_HOME, else the platform's data folder.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 relay_option = setting_option("relay")

@@ -128,7 +128,11 @@ def _as_hits(found: Sequence[HubModelView]) -> str:
     return as_columns(rows)
 
 
-@command.command("pull", help="Download OWNER/NAME, OWNER/NAME:Q4_K_M or OWNER/NAME:FILE from the hub. Again goes on.")
+@command.command(
+    "pull",
+    help="Download OWNER/NAME, OWNER/NAME:Q4_K_M or OWNER/NAME:FILE from the hub. A pull that broke off goes on where "
+    "it was.",
+)
 @click.argument("model")
 @home_option
 @json_option
