@@ -122,7 +122,8 @@ def _wallet(facts: HealthFacts) -> HealthItem:
 def _backup(facts: HealthFacts) -> HealthItem:
     if facts.wallet is WalletState.NONE or facts.backed_up:
         return _item("backup", Health.OK, "A backup was proven." if facts.backed_up else "Nothing to back up yet.")
-    return _item("backup", Health.WARN, "No backup was proven: lost keys are lost earnings.", "Confirm your backup.")
+    fix = "Keep the recovery words, or a file from `idlewatt wallet export`, in another place."
+    return _item("backup", Health.WARN, "No backup was proven: a lost key is lost money.", fix)
 
 
 def _engine(facts: HealthFacts) -> HealthItem:
