@@ -36,7 +36,7 @@ def as_table(offers: list[OfferView]) -> str:
             format_usd(offer.prices.input_nano_per_mtok),
             format_usd(offer.prices.output_nano_per_mtok),
             f"{offer.tokens_per_s:.1f}",
-            f"{offer.ttft_ms:.0f} ms",
+            f"{offer.ttft_ms:.0f} ms" if offer.ttft_ms else "-",
             f"{offer.free_slots}/{offer.slots}",
             offer.provider[:10] + "…",
             offer.offer_id[:12],

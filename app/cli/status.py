@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+from typing import Final
+
 import click
 
 from app.cli.common import HEALTH_MARKS, as_coroutine, emit, home_option, json_option
 from app.cli.node_access import any_node, configured
 from node.values import EnergyView, NodeSnapshot, PriceAdvice, RejectionView, format_usd
+
+CHAIN_TIMEOUT_S: Final = 3.0
 
 
 @click.command("status", help="Say how the node on this home is doing, and why.")
@@ -18,6 +24,11 @@ async def command(home_path: str | None, as_json: bool) -> None:
     home, config = configured(home_path)
     running = home.is_locked()
     async with any_node(home, config) as node:
+        if not running and config.chain is not None:
+            # A node that has just begun knows nothing of the chain yet.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHAIN_TIMEOUT_S):
+                    await node.chain()
         snapshot = node.snapshot()
     emit({"running": running, "snapshot": snapshot}, as_json=as_json, text=_text(snapshot, running))
 

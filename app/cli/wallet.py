@@ -53,7 +53,8 @@ async def new(home_path: str | None, as_json: bool) -> None:
     home, config = configured(home_path)
     async with any_node(home, config) as node:
         _refuse_second(node.snapshot().wallets[0].state)
-        words = await node.create_wallet(node.snapshot().wallets[0].wallet_id, passphrase(confirm=True))
+        chosen = passphrase(confirm=True, prompt="New passphrase")
+        words = await node.create_wallet(node.snapshot().wallets[0].wallet_id, chosen)
         address = node.snapshot().wallets[0].address
     emit({"address": address, "keystore": str(home.keystore)}, as_json=as_json, text=address)
     note(f"The key lies encrypted in {home.keystore}. Lost key, lost money:")
