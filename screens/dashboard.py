@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from node.values import DeviceView, EnergyView, Health, HealthItem, JobView, NetView, NodeSnapshot, Phase
 from screens.base import NodeScreen
-from screens.jobs_table import job_columns
+from screens.jobs_table import job_columns, no_jobs_text
 from screens.node_feed import NodeFeed
 from screens.status import PHASE_MARKS
 from screens.text import (
@@ -207,12 +207,7 @@ class DashboardScreen(NodeScreen):
                     yield Panel(id="rejections", markup=False)
                 with Vertical(id="jobs-box", classes="panel grow"):
                     yield NodeTable[JobView](self._columns, lambda job: f"{job.role}:{job.job_id}", id="jobs-table")
-                    yield Static(
-                        "No jobs yet. Go online with F3, or press 5 and ask a model something.",
-                        id="jobs-empty",
-                        classes="empty",
-                        markup=False,
-                    )
+                    yield Static(id="jobs-empty", classes="empty", markup=False)
             with VerticalScroll(id="dash-side", classes="wide-only", can_focus=False):
                 yield self._panel("offer", "On offer")
                 yield self._panel("energy", "Electricity")
@@ -269,6 +264,8 @@ class DashboardScreen(NodeScreen):
         table = self.query_one("#jobs-table", NodeTable)
         table.show_rows(jobs)
         table.set_class(not jobs, "hidden")
-        self.query_one("#jobs-empty").set_class(bool(jobs), "hidden")
+        nothing = self.query_one("#jobs-empty", Static)
+        nothing.update(no_jobs_text(snapshot.phase))
+        nothing.set_class(bool(jobs), "hidden")
         running = len(snapshot.active_jobs)
         self.query_one("#jobs-box").border_subtitle = f"{running} running" if running else ""

@@ -14,7 +14,7 @@ from textual.widgets import DataTable, Static
 from node.values import JobView
 from screens.base import NodeScreen
 from screens.dialogs import Reveal
-from screens.jobs_table import STAGE_MARKS, job_columns
+from screens.jobs_table import STAGE_MARKS, job_columns, no_jobs_text
 from screens.node_feed import NodeFeed
 from screens.text import ago, clock, duration, one_line, speed, usd
 from screens.widgets.facts import facts, receipt_facts
@@ -84,12 +84,7 @@ class JobsScreen(NodeScreen):
         with Horizontal():
             with Vertical(id="jobs-box", classes="panel grow"):
                 yield JobsTable(self._columns, job_key, id="jobs-table")
-                yield Static(
-                    "No jobs yet. F3 rents a model out; 5 asks somebody's model.",
-                    id="jobs-empty",
-                    classes="empty",
-                    markup=False,
-                )
+                yield Static(id="jobs-empty", classes="empty", markup=False)
             with VerticalScroll(id="job-side", classes="panel wide-only"):
                 yield Static(id="job-detail", markup=False)
 
@@ -109,7 +104,9 @@ class JobsScreen(NodeScreen):
         jobs = (*snapshot.active_jobs, *snapshot.recent_jobs)
         self._table.show_rows(jobs)
         self._table.set_class(not jobs, "hidden")
-        self.query_one("#jobs-empty").set_class(bool(jobs), "hidden")
+        nothing = self.query_one("#jobs-empty", Static)
+        nothing.update(no_jobs_text(snapshot.phase))
+        nothing.set_class(bool(jobs), "hidden")
         earned = sum(job.amount_nano for job in jobs if job.role == "provider")
         paid = sum(job.amount_nano for job in jobs if job.role == "buyer")
         self.query_one("#jobs-box").border_subtitle = Content(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rich.text import Text
 
-from node.values import JobStage, JobView
+from node.values import JobStage, JobView, Phase
 from screens.text import DASH, ago, one_line, short_address, speed, usd
 from screens.widgets.table import Column
 
@@ -19,6 +19,13 @@ STAGE_MARKS: dict[JobStage, tuple[str, str]] = {
     JobStage.FAILED: ("✗", "red"),
     JobStage.CANCELLED: ("■", "dim"),
 }
+
+
+def no_jobs_text(phase: Phase) -> str:
+    """What stands where jobs would: F3 is named only while it goes online, since otherwise it goes offline."""
+    if phase is Phase.OFF:
+        return "No jobs yet. Go online with F3, or press 5 and ask a model something."
+    return "No jobs yet. Buyers bring them; press 5 to ask a model something yourself."
 
 
 def stage_text(job: JobView) -> Text:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from node.values import Inclusion, LogLine, RelayView
+from node.values import Inclusion, LogLine, Phase, RelayView
 from screens.chain import final_text
 from screens.dialogs import Reveal
 from screens.market import empty_text, matches
@@ -140,3 +140,12 @@ async def test_new_lines_are_followed_until_the_reader_holds_still():
         assert "the newest" not in seen(pilot.app)
         await pilot.press("G")
         await until_seen(pilot, "the newest", "following")
+
+
+@pytest.mark.parametrize("mode", ["dashboard", "jobs"])
+async def test_an_empty_list_of_jobs_names_f3_only_while_it_goes_online(mode):
+    node = FakeNode(snapshot(active_jobs=(), recent_jobs=(), phase=Phase.OFF))
+    async with make_app(node, first_mode=mode).run_test(size=NARROW) as pilot:
+        await until_seen(pilot, "No jobs yet. Go online with F3")
+        node.change("phase", phase=Phase.IDLE)
+        await until_seen(pilot, "No jobs yet. Buyers bring them")
