@@ -13,7 +13,7 @@ import msgspec
 
 from chain.errors import UsageError
 from node.api import NodeApi
-from node.values import ChannelSummary, NodeEvent, NodeSnapshot, WalletView
+from node.values import ChannelSummary, LogLine, NodeEvent, NodeSnapshot, WalletView
 
 EVENTS_WAITING = 256
 MAIN_WALLET: Final = "main"
@@ -49,7 +49,7 @@ class BothSides:
     """Two nodes as one; their wallets are called ``seller`` and ``buyer``.
 
     Every method of ``NodeApi`` is either written here, because it shows both sides, or forwarded by one of the three
-    tables above. A method in neither raises ``AttributeError``.
+    tables above. A method in none of them raises ``AttributeError``.
     """
 
     seller: NodeApi
@@ -78,13 +78,14 @@ class BothSides:
 
     @asynccontextmanager
     async def subscribe(self) -> AsyncIterator[AsyncIterator[NodeEvent]]:
-        """Events of both sides."""
+        """Events of both sides. Both hear the log of the one process: only the seller passes its lines on."""
         waiting: asyncio.Queue[NodeEvent] = asyncio.Queue(EVENTS_WAITING)
 
         async def forward(side: NodeApi) -> None:
             async with side.subscribe() as events:
                 async for event in events:
-                    await waiting.put(event)
+                    if side is self.seller or not isinstance(event, LogLine):
+                        await waiting.put(event)
 
         async def merged() -> AsyncIterator[NodeEvent]:
             while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,9 @@ import pytest
 from app.both_sides import BY_WALLET, TO_BUYER, TO_SELLER, BothSides
 from chain.errors import UsageError
 from node.api import NodeApi
+from node.runtime.events import EventBus
+from node.values import LogLine, Notice
+from tests.patience import PATIENCE_S
 
 METHODS = {name for name, _ in inspect.getmembers(NodeApi, inspect.isfunction) if not name.startswith("_")}
 
@@ -62,6 +66,22 @@ async def test_a_call_that_names_a_wallet_goes_to_the_node_that_has_it():
         assert got == ("buyer", "leave", ("main",), {"freeze": True})
     with pytest.raises(UsageError, match="two wallets"):
         both().faucet("main")
+
+
+async def test_events_come_from_both_sides_and_a_line_of_the_log_comes_once():
+    seller, buyer = EventBus(), EventBus()
+    line = LogLine(at_ms=1, level="info", source="node", text="model_loaded")
+    reset, last = Notice(severity="warning", text="It was reset."), Notice(severity="information", text="The last.")
+    got = []
+    async with BothSides(seller, buyer).subscribe() as events, asyncio.timeout(PATIENCE_S):
+        await asyncio.sleep(0)  # both sides are subscribed to in their tasks' first step
+        for bus in (seller, buyer):
+            for event in (line, reset, last):
+                bus.tell(event)
+        while got.count(last) < 2:
+            got.append(await anext(events))
+    assert got.count(line) == 1
+    assert got.count(reset) == 2
 
 
 def test_what_is_no_call_of_a_node_is_refused():
