@@ -277,7 +277,8 @@ class Watchtower:
         findings = await deriver.follow(observed.l1_block)
         for replayed in findings.verified:
             posted = replayed.posted
-            text = f"Batch {posted.batch_id} is right: {len(replayed.batch.frames)} frames."
+            count = len(replayed.batch.frames)
+            text = f"Batch {posted.batch_id} is right: {count} {'frame' if count == 1 else 'frames'}."
             self._journal.tell("verified", text, observed.now_s, batch_id=posted.batch_id)
         if findings.wrong is not None:
             self._open_dispute(findings.wrong, observed)
