@@ -127,7 +127,7 @@ class TurnView:
                 await self.stage("prefill", f"Reading {quote.input_tokens} tokens.")
             case m.Queued(position=position, eta_ms=eta_ms):
                 self._update(state, JobStage.QUEUED)
-                await self.stage("queued", in_line(position, eta_ms))
+                await self.stage("queued", queue_place(position, eta_ms))
             case m.Delta() as delta:
                 self.delivered = True
                 self._last_s = time.monotonic()
@@ -228,14 +228,15 @@ class TurnView:
 MOST_SHOWN_WAIT_S = 24 * 3_600
 
 
-def in_line(position: int, eta_ms: int) -> str:
-    """A waiting request's place, as in "2nd in line, about 14 s."; both numbers are claims of the provider."""
+def queue_place(position: int, eta_ms: int) -> str:
+    """A waiting request's place, as in "2nd in the queue, about 14 s."; both numbers are claims of the provider."""
     if position < 1:
-        return "Next in line."
+        return "Next in the queue."
     wait_s = min(MOST_SHOWN_WAIT_S, -(-eta_ms // 1000))
     minutes, seconds = divmod(wait_s, 60)
     about = f"{wait_s} s" if minutes < 2 else f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"
-    return f"{ordinal(position)} in line, about {about}." if seconds or minutes else f"{ordinal(position)} in line."
+    place = f"{ordinal(position)} in the queue"
+    return f"{place}, about {about}." if seconds or minutes else f"{place}."
 
 
 def ordinal(number: int) -> str:

@@ -62,7 +62,7 @@ def refusal(
         )
     if len(queue.waiting) >= queue.slots * WAITING_PER_SLOT:
         return EngineError(
-            "Every slot is busy and the line is full.", code="engine_busy", fix="Try again later, or another offer."
+            "Every slot is busy and the queue is full.", code="engine_busy", fix="Try again later, or another offer."
         )
     return None
 

@@ -39,9 +39,9 @@ REASONS: Final[Mapping[str, Reason]] = {
     "unknown_model": Reason("model", "The server behind this node lost the model.", "Load it there."),
     "model_unaudited": Reason("model", "The buyer wants a model that can be audited.", "Rent out a GGUF file."),
     "context_too_long": Reason("context", "Conversations were too long.", "Load the model with more context."),
-    "engine_busy": Reason("slots", "The line was full.", "Raise the slots, or the price."),
+    "engine_busy": Reason("slots", "The queue was full.", "Raise the slots, or the price."),
     "too_many_requests": Reason("slots", "One buyer asked for too much at once.", _NOTHING),
-    "left_in_line": Reason("slots", "Left while waiting in line.", "Raise the slots, or the price."),
+    "left_in_line": Reason("slots", "Left while waiting in the queue.", "Raise the slots, or the price."),
     "too_many_sessions": Reason("slots", "Too many connections at once.", "Raise the price."),
     "slots_taken": Reason(
         "slots", "Every slot was taken: buyers choose free ones.", "Raise the slots, or the price.", "seconds"

@@ -128,7 +128,7 @@ async def test_a_request_that_finds_every_slot_taken_waits_in_line_and_is_told(p
                 last = event
     assert isinstance(last, ChatDone), last
     assert "queued" in stages
-    assert any(detail.startswith("1st in line, about ") for detail in details)
+    assert any(detail.startswith("1st in the queue, about ") for detail in details)
 
 
 async def test_a_buyer_that_asks_for_too_much_at_once_is_refused_before_a_quote_and_told_what_to_do(pair: Pair):
@@ -159,7 +159,7 @@ async def test_the_owners_own_question_goes_before_those_who_wait(pair: Pair):
         async with seller.chat(turn(offer_id=mine.offer_id)) as stream:
             async for event in stream:
                 if isinstance(event, ChatStage) and event.stage == "queued":
-                    assert event.detail.startswith("1st in line")
+                    assert event.detail.startswith("1st in the queue")
                     running[0].leave()
                 last = event
         assert isinstance(last, ChatDone), last

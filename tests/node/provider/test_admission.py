@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.buyer.turn import in_line, ordinal
+from node.buyer.turn import ordinal, queue_place
 from node.engine.protocol import EngineError
 from node.provider.admission import WAITING_PER_SLOT, AdmissionQueue, QueuedRequest, entered, eta_ms, left, refusal
 from node.provider.slots import SlotClaim, Slots
@@ -101,11 +101,11 @@ def test_the_estimate_knows_how_long_the_running_ones_ran():
 
 
 def test_the_place_is_said_in_words():
-    assert in_line(2, 13_400) == "2nd in line, about 14 s."
-    assert in_line(1, 0) == "1st in line."
-    assert in_line(0, 0) == "Next in line."
-    assert in_line(3, 300_000) == "3rd in line, about 5 min."
-    assert in_line(1 << 20, 1 << 40) == "1048576th in line, about 24 h."
+    assert queue_place(2, 13_400) == "2nd in the queue, about 14 s."
+    assert queue_place(1, 0) == "1st in the queue."
+    assert queue_place(0, 0) == "Next in the queue."
+    assert queue_place(3, 300_000) == "3rd in the queue, about 5 min."
+    assert queue_place(1 << 20, 1 << 40) == "1048576th in the queue, about 24 h."
     assert [ordinal(n) for n in (11, 12, 13, 21, 111)] == ["11th", "12th", "13th", "21st", "111th"]
 
 
