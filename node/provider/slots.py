@@ -37,7 +37,7 @@ class Slots:
         self._request_ms = request_ms
         self._per_buyer = per_buyer
         self._queue = AdmissionQueue(slots=count)
-        self._places: dict[int, SlotClaim] = {}
+        self._claims: dict[int, SlotClaim] = {}
         self.tickets = itertools.count()
 
     @property
@@ -60,9 +60,9 @@ class Slots:
         refused = refusal(self._queue, request, per_buyer=self._per_buyer)
         if refused is not None:
             raise refused
-        place = self._places[request.ticket] = SlotClaim(self, request.ticket)
+        claim = self._claims[request.ticket] = SlotClaim(self, request.ticket)
         self._move(entered(self._queue, request))
-        return place
+        return claim
 
     def place(self, ticket: int) -> int:
         """See ``AdmissionQueue.place``."""
@@ -71,20 +71,20 @@ class Slots:
     def eta_ms(self, ticket: int) -> int:
         """An estimate of how long this request still waits."""
         now_s = time.monotonic()
-        ran_ms = [1000 * (now_s - self._places[request.ticket].began_s) for request in self._queue.running]
+        ran_ms = [1000 * (now_s - self._claims[request.ticket].began_s) for request in self._queue.running]
         return eta_ms(self._queue.place(ticket), ran_ms, self._request_ms())
 
     def leave(self, ticket: int) -> None:
         """The request is done or gave up; harmless when repeated."""
-        if self._places.pop(ticket, None) is not None:
+        if self._claims.pop(ticket, None) is not None:
             self._move(left(self._queue, ticket))
 
     def _move(self, queue: AdmissionQueue) -> None:
         self._queue = queue
         for request in queue.running:
-            self._places[request.ticket].begin()
+            self._claims[request.ticket].begin()
         for request in queue.waiting:
-            self._places[request.ticket].moved.set()
+            self._claims[request.ticket].moved.set()
 
 
 class SlotClaim:
