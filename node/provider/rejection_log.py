@@ -62,7 +62,7 @@ class RejectionLog:
     async def load(self) -> None:
         """Read what earlier runs counted."""
         today_ms = self._today_ms()
-        rows = await self._store.misses(max(0, today_ms - (WEEK_DAYS - 1) * DAY_MS))
+        rows = await self._store.rejections(max(0, today_ms - (WEEK_DAYS - 1) * DAY_MS))
         # What was counted while the disk was read is added to it.
         self._day_ms = today_ms
         self._today = added({}, [(reason, amount) for day_ms, reason, amount in rows if day_ms == today_ms])

@@ -33,8 +33,8 @@ class Rejections(StorePart):
 
         await self._database.write(add)
 
-    async def misses(self, since_ms: int = 0) -> list[tuple[int, str, int]]:
-        """Day, reason and amount from that day on, oldest first."""
+    async def rejections(self, since_ms: int = 0) -> list[tuple[int, str, int]]:
+        """Day, reason and amount from that day on, oldest first; the table is still called ``misses``."""
         rows = await self._database.rows(
             "SELECT day_start_ms, reason, amount FROM misses WHERE day_start_ms >= ? ORDER BY day_start_ms, reason",
             (since_ms,),

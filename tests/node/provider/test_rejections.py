@@ -112,7 +112,7 @@ async def test_what_was_counted_outlives_a_restart_and_ages_out_of_the_week(stor
     assert await counted() == {"engine_busy": (0, 1)}
     clock["ms"] += (KEPT_DAYS + 1) * DAY_MS
     await counted("unpaid")
-    assert [reason for _, reason, _ in await store.misses()] == ["unpaid"]
+    assert [reason for _, reason, _ in await store.rejections()] == ["unpaid"]
 
 
 async def test_parts_of_a_second_add_up(store, clock):
@@ -156,11 +156,11 @@ async def test_the_time_offline_is_counted_and_written_down_as_it_passes(store):
     task = asyncio.create_task(book.run(lambda: "offline_chain"))
     async with asyncio.timeout(PATIENCE_S):
         await counted.wait()
-        while not await store.misses():
+        while not await store.rejections():
             await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert {reason for _, reason, _ in await store.misses()} == {"offline_chain"}
+    assert {reason for _, reason, _ in await store.rejections()} == {"offline_chain"}
 
 
 async def test_a_new_day_begins_at_nought(store, clock):
@@ -188,9 +188,9 @@ async def test_what_a_full_disk_refused_is_written_down_later(store, clock, monk
     with monkeypatch.context() as broken:
         broken.setattr(store, "add_rejections", full)
         await book._save()
-    assert await store.misses() == []
+    assert await store.rejections() == []
     await book._save()
-    assert await store.misses() == [(100 * DAY_MS, "engine_busy", 1)]
+    assert await store.rejections() == [(100 * DAY_MS, "engine_busy", 1)]
 
 
 async def test_an_amount_out_of_range_is_refused(store):
