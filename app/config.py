@@ -40,7 +40,7 @@ class Config(NodeSettings, frozen=True, kw_only=True):
     keyring: bool = False
     """Whether the passphrase is looked for in the system's keyring."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least level that reaches the log files."""
+    """The lowest level that is written to the log files."""
 
     @classmethod
     def load(cls, path: Path, **options: object) -> Self:

@@ -34,20 +34,20 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     slots: Annotated[int, msgspec.Meta(ge=1, le=MAX_SLOTS)] = 4
     """Requests served at once."""
     context_length: Annotated[int, msgspec.Meta(ge=MIN_CONTEXT_TOKENS, le=MAX_CONTEXT_TOKENS)] | None = None
-    """Tokens a request may have, prompt and answer together; the model's own, at most 4,096, when absent."""
+    """Tokens a request may have, prompt and answer together. If not set: the model's own context, at most 4,096."""
     threads: Annotated[int, msgspec.Meta(ge=1, le=MAX_THREADS)] | None = None
-    """Threads of the engine; measured once for each model when absent."""
+    """Threads of the engine. If not set, the best number is measured once for each model."""
     gpu_layers: Annotated[int, msgspec.Meta(ge=-1, le=MAX_GPU_LAYERS)] = -1
     """Layers put on the GPU; -1 for all of them."""
     kv_type: KvType = "f16"
     """The form of the KV cache: ``q8_0`` takes half the memory, ``q4_0`` a quarter. Both use flash attention, and cost
     a little quality."""
     flash_attention: bool | None = None
-    """Whether to use flash attention; where it helps when absent: with a GPU, or a quantized cache."""
+    """Whether to use flash attention. If not set, it is used where it helps: with a GPU, or a quantized cache."""
     split_mode: SplitMode = "layer"
     """How several GPUs share a model: by ``layer``, by ``row`` of each matrix, or ``none``: one GPU takes all."""
     tensor_split: Annotated[str, msgspec.Meta(pattern=r"^[0-9.,]{0,200}\Z", examples=["3,1"])] = ""
-    """Shares of several GPUs in order, such as ``3,1``; by their free memory when empty."""
+    """Shares of several GPUs in order, such as ``3,1``. If empty, each takes a share by its free memory."""
     main_gpu: Annotated[int, msgspec.Meta(ge=0, lt=MAX_GPUS)] = 0
     """The GPU that takes all when ``split_mode`` is ``none``."""
     share_prefixes: bool = False

@@ -23,14 +23,14 @@ class EnergyRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     price_per_kwh: Decimal | None = None
-    """Dollars a kilowatt-hour, 0 to 100. Without it 0.30 is assumed and said to be, and nothing is refused on it."""
+    """Dollars a kilowatt-hour, 0 to 100. If not set, 0.30 is assumed and marked so, and no price is refused for it."""
     tariff: tuple[PartRule, ...] = ()
     """``[[energy.tariff]]`` entries: ``from``, ``to``, ``price_per_kwh``, and ``days`` such as ``mon-fri`` on which
     they begin. They must not overlap."""
     cpu_w: Watts | None = None
-    """What the processor takes at full load, where nothing measures it; 10 W and 7.5 W a core when absent."""
+    """What the processor takes at full load, where nothing measures it. If not set: 10 W and 7.5 W a core."""
     gpu_w: Watts | None = None
-    """What a GPU takes at full load, where nothing measures it; its limit, else 150 W, when absent."""
+    """What a GPU takes at full load, where nothing measures it. If not set: its power limit, else 150 W."""
 
     def __post_init__(self) -> None:
         tariff(self.price_per_kwh, self.tariff)
@@ -46,16 +46,15 @@ class AvailabilityRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     enabled: bool = True
     """Whether these rules are used at all."""
     hours: tuple[str, ...] = ()
-    """When to rent out, by the clock on the wall: ``"22:00-06:00"``, ``"mon-fri 18:00-08:00"``, ``"sat,sun"``; always
-    when empty."""
+    """When to rent out, in local time: ``"22:00-06:00"``, ``"mon-fri 18:00-08:00"``, ``"sat,sun"``. Empty: always."""
     quiet_hours: tuple[str, ...] = ()
     """When not to rent out, written the same way."""
     max_temperature_c: Annotated[float, msgspec.Meta(ge=30, le=120)] | None = None
-    """Pause above this, on any device; it goes on 5 °C lower."""
+    """Pause above this, on any device. The node goes on at 5 °C less."""
     max_power_w: Watts | None = None
-    """Pause above this, all devices that report together; it goes on at 70 % of it."""
+    """Pause above this, for all devices together that report it. The node goes on at 70 % of it."""
     pause_for: Annotated[tuple[ProcessName, ...], msgspec.Meta(max_length=64)] = ()
-    """Programs that have the machine to themselves while they run, by name, with or without ``.exe``."""
+    """Pause while one of these programs runs; names with or without ``.exe``."""
     foreign_gpu_percent: Percent = 30.0
     """Pause when another program uses this much of a GPU (NVIDIA; elsewhere a busy GPU while no job runs); 0 for
     never."""
@@ -64,8 +63,8 @@ class AvailabilityRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     person_idle_minutes: Annotated[float, msgspec.Meta(ge=0, le=1_440)] = 0.0
     """Pause until the last key or click is so many minutes old; 0 for never."""
     resume_after_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60.0
-    """How long the machine must have been free before the model is loaded again; hours and people need no waiting on
-    top."""
+    """How long the machine must have been free before the model is loaded again. A pause for the hour or
+    for a person ends without this wait."""
 
     def __post_init__(self) -> None:
         parse_spans(self.hours, "availability.hours")
