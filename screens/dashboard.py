@@ -234,7 +234,7 @@ class DashboardScreen(NodeScreen):
         """Rent out for an hour although others use the machine."""
 
         async def go_on() -> None:
-            self.tell(f"Renting out for {REGARDLESS_MINUTES} minutes, whoever else wants this machine.")
+            self.tell(f"Renting out for {REGARDLESS_MINUTES} minutes, also while somebody else uses this machine.")
             await self.feed.api.rent_out_regardless(REGARDLESS_MINUTES)
             self.feed.refresh(frozenset({"phase"}))
 

@@ -14,7 +14,7 @@ from textual.widgets import Input, RichLog, Static
 from node.values import LogLine
 from screens.base import NodeScreen
 from screens.node_feed import NodeFeed
-from screens.text import clock, one_line
+from screens.text import clock, counted, one_line
 
 LEVELS = ("debug", "info", "warning", "error")
 _RANK = {"debug": 0, "info": 1, "warning": 2, "error": 3, "critical": 4}
@@ -129,7 +129,7 @@ class LogsScreen(NodeScreen):
     def _show_state(self) -> None:
         self._log.border_subtitle = Content(
             f"{self.lowest} and above · {'following' if self.following else 'holding still'} · "
-            f"{len(self.feed.log_lines)} lines"
+            f"{counted(len(self.feed.log_lines), 'line')}"
         )
         shown = bool(self._log.lines) or not self._asked
         empty = self.query_one("#logs-empty", Static)

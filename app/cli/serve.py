@@ -27,7 +27,7 @@ from node.values import JobStage, JobView, NodeChanged, Notice, format_usd
 @click.command("serve", help="Rent out a model until stopped: publish its offer, serve buyers, redeem what they pay.")
 @home_option
 @setting_options
-@click.option("--always-available", is_flag=True, help="Rent out whoever else wants the machine.")
+@click.option("--always-available", is_flag=True, help="Rent out also while somebody else uses the machine.")
 @json_option
 @with_parent_option
 @as_coroutine
