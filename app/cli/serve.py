@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Set
 from typing import Any
 
 import click
@@ -45,6 +46,7 @@ async def command(
     async def rent_out(stop: asyncio.Event) -> None:
         async with own_node(home, config) as node:
             await unlocked_wallet(node, config)
+            earlier = {job.job_id for job in node.snapshot().recent_jobs}
             await node.go_online()
             provider = node.snapshot().provider
             wallet = node.snapshot().wallets[0]
@@ -55,7 +57,7 @@ async def command(
             )
             announce({"model": name, "provider": wallet.address, "relay": config.relay}, as_json=as_json, text=text)
             async with asyncio.TaskGroup() as tasks:
-                telling = tasks.create_task(_tell(node))
+                telling = tasks.create_task(tell(node, earlier))
                 await stop.wait()
                 telling.cancel()
             note("Stopping: running answers end first, and what was earned is redeemed.")
@@ -64,12 +66,16 @@ async def command(
     await until_stopped(rent_out, with_parent=with_parent)
 
 
-async def _tell(node: NodeApi) -> None:
+async def tell(node: NodeApi, earlier: Set[str]) -> None:
     """Say on stderr what a person who rents out wants to know.
 
     Every finished job, every notice, every change of phase.
+
+    Args:
+        node: The node that rents out.
+        earlier: Ids of the jobs of earlier runs; nothing is said about them.
     """
-    told: set[str] = set()
+    told = set(earlier)
     headline, advised = node.snapshot().why, ""
     async with node.subscribe() as events:
         async for event in events:

@@ -1,0 +1,27 @@
+"""What ``idlewatt serve`` tells on stderr while it rents out."""
+
+from __future__ import annotations
+
+import asyncio
+
+from app.cli.serve import tell
+from tests.patience import PATIENCE_S
+from tests.screens.fake_node import FakeNode, job, snapshot
+
+
+async def test_jobs_of_earlier_runs_are_not_told_as_done_now(capsys):
+    old, new = job(1, amount_nano=1_000), job(2, amount_nano=2_000)
+    node = FakeNode(snapshot(active_jobs=(), recent_jobs=(old,)))
+    telling = asyncio.create_task(tell(node, {old.job_id}))
+    node.change("jobs")
+    node.change("jobs", recent_jobs=(new, old))
+    said = ""
+    async with asyncio.timeout(PATIENCE_S):
+        while "earned" not in said:
+            await asyncio.sleep(0)
+            said += capsys.readouterr().err
+    telling.cancel()
+    await asyncio.gather(telling, return_exceptions=True)
+    assert [line for line in said.splitlines() if "earned" in line] == [
+        "· done: 24 in + 42 out at 118.4 tok/s, $0.000002 earned"
+    ]
