@@ -65,3 +65,9 @@ def test_a_decision_is_a_page_with_context_decision_and_consequences(page):
 def test_decisions_are_numbered_once():
     numbers = [page.name[:4] for page in DECISIONS]
     assert len(set(numbers)) == len(numbers)
+
+
+def test_the_index_names_every_decision_by_its_title():
+    index = text_of(ROOT / "docs" / "decisions" / "README.md")
+    for page in DECISIONS:
+        assert f"[{text_of(page).splitlines()[0].removeprefix('# ')}]({page.name})" in index
