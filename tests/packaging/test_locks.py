@@ -143,7 +143,7 @@ def test_make_says_so_when_the_lock_lacks_what_the_project_asks_for(tmp_path, ou
     assert done.returncode != 0
     assert "idlewatt 0.1.0 requires segno, which is not installed." in done.stdout + done.stderr
     assert "requires click" not in done.stdout + done.stderr
-    assert "run make lock ARGS=--keep" in done.stderr
+    assert "Run make lock ARGS=--keep first." in done.stderr
 
 
 def test_make_builds_packages_with_the_pinned_tools_though_newer_ones_exist(tmp_path, our_packages):
