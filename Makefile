@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Test processes side by side; `make pytest WORKERS=0 ARGS=...` runs them in one, for a debugger.
-WORKERS ?= 2
+WORKERS ?= 3
 
 # llama.cpp is compiled from llama-cpp-python's sdist: leave out what Idlewatt never calls.
 # Your own CMAKE_ARGS are added, e.g. CMAKE_ARGS="-DGGML_CUDA=on" make clean demo

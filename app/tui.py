@@ -19,7 +19,7 @@ from chain.logs import get_logger
 from node.api import NodeApi
 from node.values import IdlewattError, LogLine, NodeChanged, Notice, Phase
 from screens.base import NodeScreen, stylesheets
-from screens.node_feed import NodeFeed, system_now_ms
+from screens.node_feed import RELOAD_PAUSE_S, NodeFeed, system_now_ms
 from screens.notices import BriefNotification
 from screens.text import one_line
 
@@ -56,6 +56,7 @@ class IdlewattApp(App[None], inherit_bindings=False):
         theme: A theme's name; unknown ones are left out.
         keymap: Binding ids to keys, as in the configuration.
         now_ms: The clock of all screens.
+        reload_pause_s: At least this long between two reloads of one screen, however fast events come.
     """
 
     CSS_PATH = stylesheets()
@@ -82,6 +83,7 @@ class IdlewattApp(App[None], inherit_bindings=False):
         theme: str = DEFAULT_THEME,
         keymap: dict[str, str] | None = None,
         now_ms: Callable[[], int] = system_now_ms,
+        reload_pause_s: float = RELOAD_PAUSE_S,
     ) -> None:
         # The first mode is the default one, and its theme set before the start: a default screen mounted only to be
         # switched away from, and a theme changed while running, would each make Textual parse all styles again.
@@ -96,7 +98,7 @@ class IdlewattApp(App[None], inherit_bindings=False):
             self.theme = theme
         self.title = title
         self.api = api
-        self.feed = NodeFeed(api, self, now_ms)
+        self.feed = NodeFeed(api, self, now_ms, reload_pause_s)
         self.painted = asyncio.Event()
         """Set after the first frame. Work that the frame does not need waits for it."""
         self._changed: set[str] = set()

@@ -25,9 +25,6 @@ from screens.widgets.status_bar import StatusBar
 PACKAGE = Path(__file__).parent
 logger = logging.getLogger(__name__)
 
-RELOAD_PAUSE_S = 0.3
-"""At least this long between two reloads of one screen, however fast events come."""
-
 
 def stylesheets() -> list[str | PurePath]:
     """Every screen's TCSS, the common one first: the app reads them once, so that no first visit stalls on parsing."""
@@ -142,7 +139,7 @@ class NodeScreen(Screen[None]):
                         self.show()
                 if not self._load_again:
                     return
-                await asyncio.sleep(RELOAD_PAUSE_S)
+                await asyncio.sleep(self.feed.reload_pause_s)
         finally:
             self._loading = False
 

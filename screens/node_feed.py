@@ -13,6 +13,7 @@ from node.api import NodeApi
 from node.values import LogLine, NodeSnapshot, WalletView
 
 MAX_LOG_LINES = 2000
+RELOAD_PAUSE_S = 0.3
 
 
 def system_now_ms() -> int:
@@ -27,11 +28,19 @@ class NodeFeed:
         api: The node.
         owner: The app, which owns the signals.
         now_ms: The clock; screens never read another.
+        reload_pause_s: At least this long between two reloads of one screen, however fast events come.
     """
 
-    def __init__(self, api: NodeApi, owner: DOMNode, now_ms: Callable[[], int] = system_now_ms) -> None:
+    def __init__(
+        self,
+        api: NodeApi,
+        owner: DOMNode,
+        now_ms: Callable[[], int] = system_now_ms,
+        reload_pause_s: float = RELOAD_PAUSE_S,
+    ) -> None:
         self.api = api
         self.now_ms = now_ms
+        self.reload_pause_s = reload_pause_s
         self.snapshot: NodeSnapshot = api.snapshot()
         self.changed: Signal[frozenset[str]] = Signal(owner, "node_changed")
         """What changed (``NodeChanged.what``), coalesced."""

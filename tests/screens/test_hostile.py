@@ -5,7 +5,6 @@ import pytest
 
 from app.modes import SCREENS
 from node.values import ChatDelta, IdlewattError, LogLine, Notice
-from screens import base
 from screens.chat.screen import ChatScreen
 from screens.dialogs import Picker, Reveal
 from tests.screens.fake_node import NOW_MS, FakeNode, chat_script, snapshot
@@ -95,10 +94,9 @@ async def visit_everything(pilot):
 
 
 @pytest.mark.parametrize("size", BOTH)
-async def test_hostile_strings_are_only_ever_text(size, monkeypatch):
-    monkeypatch.setattr(base, "RELOAD_PAUSE_S", 0)
+async def test_hostile_strings_are_only_ever_text(size):
     node = FakeNode()
-    async with make_app(node).run_test(size=size, notifications=True) as pilot:
+    async with make_app(node, reload_pause_s=0).run_test(size=size, notifications=True) as pilot:
         for name, text in HOSTILE.items():
             poison(node, text)
             await until(pilot, lambda: not pilot.app._changed and node.events.empty())
