@@ -75,20 +75,33 @@ async def test_leaving_a_chat_pays_for_what_came_and_nothing_else(pair: Pair):
     assert await signed_nano(pair.buyer) == job.amount_nano == await held_nano(pair.seller)
 
 
-async def test_a_crashed_engine_fails_the_request_clearly_and_the_next_one_works(pair: Pair):
-    async def kill_workers():
-        for child in psutil.Process().children(recursive=True):
-            # A child that has ended says no more how it began.
-            with suppress(psutil.NoSuchProcess):
-                if "node.engine.worker" in " ".join(child.cmdline()):
-                    child.kill()
+def engine_workers() -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        # A child that has ended says no more how it began.
+        with suppress(psutil.NoSuchProcess):
+            if "node.engine.worker" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
-    events = await some_of(pair.buyer, 3, kill_workers)
-    assert isinstance(events[-1], ChatFailed), events[-1]
+
+async def test_a_crashed_engine_fails_the_request_clearly_and_the_next_one_works(pair: Pair):
+    events = []
+    # Some hundred tokens take a fast engine no time: on a busy machine an answer may end before its engine does.
+    while not (events and isinstance(events[-1], ChatFailed) and any(isinstance(e, ChatDelta) for e in events)):
+        await until(pair.seller, lambda snapshot: snapshot.phase is Phase.IDLE)
+        signed, held, workers = await signed_nano(pair.buyer), await held_nano(pair.seller), engine_workers()
+
+        async def kill_workers(workers=workers):
+            for worker in workers:
+                with suppress(psutil.NoSuchProcess):
+                    worker.kill()
+
+        events = await some_of(pair.buyer, 1, kill_workers)
     assert events[-1].code == "engine_crashed"
     tokens = [e for e in events if isinstance(e, ChatDelta)][-1].output_tokens
     assert events[-1].cost_nano > 0
-    assert events[-1].cost_nano == await signed_nano(pair.buyer) == await held_nano(pair.seller)
+    assert events[-1].cost_nano == await signed_nano(pair.buyer) - signed == await held_nano(pair.seller) - held
     assert pair.buyer.snapshot().recent_jobs[0].output_tokens == tokens
 
     await until(pair.seller, lambda snapshot: snapshot.phase is Phase.IDLE)
