@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,7 +22,8 @@ from tests.node.conftest import PASSPHRASE, RunNode
 from tests.node.helpers import ask, turn, until
 from tests.patience import PATIENCE_S
 
-WANTED = "idlewattgame"
+WANTED = f"game{os.getpid()}"
+"""Other test processes pause for a program of their own: processes are seen by all of the machine."""
 
 
 def workers() -> set[int]:
