@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from node.engine.worker.regular.automaton import Automaton
 from node.engine.worker.regular.charsets import Chars, union
 from node.engine.worker.schema.shapes import Shape, Spelled
-from node.engine.worker.writing import Writer, raw_and_escaped, times
+from node.engine.worker.writing import ANY_VALUE, Writer, raw_and_escaped, times
 
 _HEX = "[0-9a-fA-F]"
 _BUILTIN = {
@@ -23,10 +23,7 @@ _BUILTIN = {
     "integer": '"-"? whole',
     "boolean": '"true" | "false"',
     "null": '"null"',
-    "member": "string colon value",
-    "object": '"{" space (member (comma member)* space)? "}"',
-    "array": '"[" space (value (comma value)* space)? "]"',
-    "value": "object | array | string | number | boolean | null",
+    **ANY_VALUE,
 }
 
 

@@ -13,7 +13,7 @@ from node.engine.worker.regular.charsets import TEXT, Chars, common, union
 from node.engine.worker.regular.edges import Anchored, anchored
 from node.engine.worker.regular.expression import Choice, Edge, Expression, OneOf, Repeat, Row, Search
 from node.engine.worker.schema.shapes import Shape, Spelled
-from node.engine.worker.writing import Writer, raw_and_escaped, times
+from node.engine.worker.writing import ANY_VALUE, Writer, raw_and_escaped, times
 
 _HEX = "[0-9a-fA-F]"
 # Control characters can't stand in JSON text, and half of a surrogate pair is no text.
@@ -28,10 +28,7 @@ _BUILTIN = {
     "integer": f"/-?{_WHOLE}/",
     "boolean": "/true|false/",
     "null": '"null"',
-    "member": "string colon value",
-    "object": '"{" space (member (comma member)* space)? "}"',
-    "array": '"[" space (value (comma value)* space)? "]"',
-    "value": "object | array | string | number | boolean | null",
+    **ANY_VALUE,
 }
 
 

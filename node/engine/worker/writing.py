@@ -29,6 +29,13 @@ from node.engine.worker.schema.shapes import (
 
 ESCAPES = {'"': '"', "\\": "\\", "\n": "n", "\r": "r", "\t": "t"}
 """Characters that JSON text writes with a backslash, and the letter behind it."""
+ANY_VALUE = {
+    "member": "string colon value",
+    "object": '"{" space (member (comma member)* space)? "}"',
+    "array": '"[" space (value (comma value)* space)? "]"',
+    "value": "object | array | string | number | boolean | null",
+}
+"""Rules of any JSON value, which both notations write alike; a notation brings the rules that they name."""
 _RAW = complement(chars((ord(char), ord(char)) for char in ESCAPES))
 
 
