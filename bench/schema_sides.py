@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -26,7 +27,7 @@ _OPTIONS = {"whitespace_flexible": False, "whitespace_pattern": " ", "lenient": 
 """llguidance's reading of a schema at its strictest, with as much space as our own grammars have."""
 
 
-class Held(AbstractContextManager["Held"]):
+class Held(AbstractContextManager["Held"], ABC):
     """One answer on its way."""
 
     def __enter__(self) -> Self:
@@ -37,13 +38,13 @@ class Held(AbstractContextManager["Held"]):
     ) -> None:
         self.close()
 
+    @abstractmethod
     def allowed(self) -> NDArray[Any]:
         """The tokens that may come next."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take(self, token: int) -> None:
         """Go on by one of them."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Free it."""
