@@ -34,7 +34,7 @@ class _GoneError(Exception):
         self.left = left
 
 
-class SessionHost(Protocol):
+class NodeSessions(Protocol):
     """What a connection needs of the relay server: its limits, its key, and the sessions of its nodes."""
 
     limits: RelayLimits
@@ -76,7 +76,7 @@ class ServerConnection:
         request: The HTTP request that it came with.
     """
 
-    def __init__(self, server: SessionHost, socket: web.WebSocketResponse, request: web.BaseRequest) -> None:
+    def __init__(self, server: NodeSessions, socket: web.WebSocketResponse, request: web.BaseRequest) -> None:
         self._server = server
         self._socket = socket
         self._request = request
