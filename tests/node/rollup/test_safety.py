@@ -159,10 +159,11 @@ class TestGuard:
                 opened_at_ms=0,
             )
             voucher = sign_voucher(key, await buyer.domain(), channel, 3 * USD)
-            # A payer may send a voucher with either parity bit; it is brought with the one that L1 recovers its key by.
-            await node._store.accept_voucher(replace(voucher, signature=flip_parity(voucher.signature)))
             await world.client.flush()
             await world.stop_sequencer()
+            # The voucher comes when no sequencer can redeem it any more: its payee has nothing but its answer on L1.
+            # A payer may send a voucher with either parity bit; it is brought with the one that L1 recovers its key by.
+            await node._store.accept_voucher(replace(voucher, signature=flip_parity(voucher.signature)))
             await world.operator.force_tx(b"ignored")
             await world.later(FREEZE_S + 2)
             l1 = await world.rollup_for(alice)
