@@ -26,7 +26,7 @@ PIP_PROGRESS = { $(BIN)/pip install -v --no-deps --require-hashes -r $(1) 2>&1; 
 
 PIP_CHECK = { $(BIN)/pip check || { echo "Packages of an earlier installation may be in the way: run make clean, then this again. Did pyproject.toml change? Run make lock ARGS=--keep first."; exit 1; }; }
 
-.PHONY: demo help install dev test lint types seams pytest format contracts villains bench lock clean
+.PHONY: demo help install dev test lint types seams pytest format contracts villains suites bench lock clean
 
 demo: install  ## open the terminal app on the embedded network
 	@$(BIN)/idlewatt demo $(ARGS)
@@ -81,6 +81,9 @@ contracts: dev  ## rebuild the contracts' artifacts
 
 villains: dev  ## sequencers that misbehave, each against one honest watchtower, as a table
 	@$(BIN)/python -m tests.villains $(ARGS)
+
+suites: dev  ## published suites against our code, as a table (SDIST=, SCHEMAS=: copies that are here; ARGS=templates: one)
+	@SDIST="$(SDIST)" SCHEMAS="$(SCHEMAS)" $(BIN)/python -m tests.suites $(ARGS)
 
 bench: dev  ## every measured claim, as JSON, then as a table
 	@$(BIN)/python -m bench

@@ -17,6 +17,7 @@ LOCKS = {
     # What builds packages. pip takes it as a constraint file, which may hold no extras.
     "requirements-build.lock": ["--group", "build", "-c", "requirements-dev.lock"],
     "tests/chain/eels/requirements.lock": ["tests/chain/eels/requirements.in", *EXACT],
+    "tests/suites/requirements.lock": ["tests/suites/requirements.in", *EXACT],
 }
 FORM = ["--universal", "--python-version", "3.11", "--no-emit-index-url"]
 COMMAND = ["--custom-compile-command", "make lock"]

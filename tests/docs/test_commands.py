@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shlex
 from functools import cache
 
 import click
@@ -47,6 +48,7 @@ from tests.docs.pages import (
     table_under,
     text_of,
 )
+from tests.suites.__main__ import command_line as suites_command_line
 
 README = ROOT / "README.md"
 OPERATING = ROOT / "docs" / "operating.md"
@@ -112,7 +114,10 @@ def test_a_documented_make_target_exists(command):
 @pytest.mark.parametrize("command", [c for c in shell_commands() if " ARGS=" in c.line], ids=str)
 def test_arguments_handed_through_make_parse(command):
     given = next(word.removeprefix("ARGS=") for word in command.words if word.startswith("ARGS="))
-    parse(Command(command.page, f"idlewatt {command.words[1]} {given}"))
+    if command.words[1] == "suites":
+        suites_command_line().parse_args(shlex.split(given))
+    else:
+        parse(Command(command.page, f"idlewatt {command.words[1]} {given}"))
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

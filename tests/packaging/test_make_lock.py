@@ -46,9 +46,10 @@ def checkout(tmp_path) -> Path:
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     folder = tmp_path / "checkout"
-    (folder / "tests" / "chain" / "eels").mkdir(parents=True)
+    for place in ("chain/eels", "suites"):
+        (folder / "tests" / place).mkdir(parents=True)
+        (folder / "tests" / place / "requirements.in").write_text("fuse==1.0\n")
     (folder / "pyproject.toml").write_text(PROJECT)
-    (folder / "tests" / "chain" / "eels" / "requirements.in").write_text("fuse==1.0\n")
     offer(folder, "bulb", "1.0", "Requires-Dist: fuse[shelf]>=1", "Provides-Extra: dim")
     for version in ("1.0", "1.1"):
         offer_fuse(folder, version)
@@ -95,6 +96,8 @@ def test_the_first_lock_says_what_was_added_and_keeps_the_extras_of_each_list(ch
         "  + volt  1.0",
         "tests/chain/eels/requirements.lock",
         "  + fuse  1.0",
+        "tests/suites/requirements.lock",
+        "  + fuse  1.0",
     ]
 
 
@@ -104,7 +107,7 @@ def test_a_newer_release_moves_the_pin_unless_it_was_asked_to_keep_it(checkout):
 
     assert "->" not in make_lock(checkout, "--keep")
     assert "    fuse   [shelf] 1.1 -> [shelf] 1.2" in make_lock(checkout).splitlines()
-    assert make_lock(checkout).count("nothing moved") == 4
+    assert make_lock(checkout).count("nothing moved") == 5
 
 
 def test_what_nobody_asks_for_any_more_is_said_to_be_gone(checkout):
