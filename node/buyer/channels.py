@@ -12,6 +12,7 @@ from chain.errors import ChainRejectedError
 from chain.logs import get_logger
 from chain.money import format_usd
 from chain.views import ChannelView
+from node.buyer.deposit import ChannelNeed, deposit_for
 from node.payments.wallet import NodeWallet
 from node.rollup.monitor import RollupMonitor
 from node.runtime.jobs import now_ms
@@ -27,9 +28,6 @@ log = get_logger(__name__)
 CHANNEL_LIFE_S: Final = 7 * 24 * 3600
 LEAST_LIFE_S: Final = 1_800
 """A channel closer to its expiry is not used for a new request."""
-REQUESTS_PER_DEPOSIT: Final = 50
-"""A deposit lasts for about this many requests like the first, so that the opening fee is a small part."""
-LEAST_DEPOSIT_NANO: Final = 10_000_000
 OPENING_TIMEOUT_MS: Final = 120_000
 RECOVERED_KEYS: Final = 256
 
@@ -48,17 +46,6 @@ class OutgoingChannel:
         """The channel's number on the rollup."""
         assert self.record.channel_id is not None
         return self.record.channel_id
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelNeed:
-    """What a request needs of a channel."""
-
-    provider: bytes
-    ceiling_nano: int
-    """The most that the request can cost, estimated before the quote."""
-    min_deposit_nano: int
-    max_spend_nano: int | None
 
 
 class OutgoingChannels:
@@ -198,15 +185,26 @@ class OutgoingChannels:
     ) -> OutgoingChannel:
         assert record.channel_id is not None
         key = await self._wallet.voucher_key(record.signer, record.salt)
-        wanted = need.ceiling_nano if need.max_spend_nano is None else min(need.ceiling_nano, need.max_spend_nano)
-        short = record.unsigned_nano < wanted or record.deposit_nano < need.min_deposit_nano
-        if not short:
+        wanted_nano = need.ceiling_nano
+        if need.max_spend_nano is not None:
+            wanted_nano = min(wanted_nano, need.max_spend_nano)
+        required_nano = max(need.min_deposit_nano - record.deposit_nano, need.least_nano - record.unsigned_nano)
+        missing_nano = max(required_nano, wanted_nano - record.unsigned_nano)
+        if missing_nano <= 0:
             return OutgoingChannel(record, key, 0)
         rollup = await self._chain.rollup()
-        fee_nano = rollup.info.params.min_fee_nano
-        amount = await self._affordable(need, fee_nano, least_nano=max(1, need.min_deposit_nano - record.deposit_nano))
-        await on_open(f"Topping the channel up by {format_usd(amount)}.")
         service = await self._wallet.service()
+        fee_nano = rollup.info.params.min_fee_nano
+        amount = deposit_for(
+            need,
+            missing_nano=missing_nano,
+            required_nano=required_nano,
+            fee_nano=fee_nano,
+            balance_nano=await service.balance(),
+        )
+        if amount <= 0:
+            return OutgoingChannel(record, key, 0)
+        await on_open(f"Topping the channel up by {format_usd(amount)}.")
         await service.top_up(record.channel_id, amount)
         self._chain.forget_channel(record.channel_id)
         view = await self._chain.channel(record.channel_id, fresh=True)
@@ -219,7 +217,18 @@ class OutgoingChannels:
         rollup = await self._chain.rollup()
         service = await self._wallet.service()
         fee_nano = rollup.info.params.min_fee_nano
-        deposit_nano = await self._affordable(need, fee_nano, least_nano=max(1, need.min_deposit_nano))
+        required_nano = max(1, need.min_deposit_nano, need.least_nano)
+        expected_nano = need.ceiling_nano
+        if need.max_spend_nano is not None:
+            expected_nano = min(expected_nano, need.max_spend_nano - fee_nano)
+        required_nano = max(required_nano, expected_nano)
+        deposit_nano = deposit_for(
+            need,
+            missing_nano=required_nano,
+            required_nano=required_nano,
+            fee_nano=fee_nano,
+            balance_nano=await service.balance(),
+        )
         await on_open(f"Opening a channel with a deposit of {format_usd(deposit_nano)}.")
         expiry_s = self._chain.now_s() + CHANNEL_LIFE_S
         async with self._numbering:
@@ -247,24 +256,6 @@ class OutgoingChannels:
         record = await self._store.confirm_opening(key.address, channel_id)
         self._on_change()
         return OutgoingChannel(record, key, fee_nano)
-
-    async def _affordable(self, need: ChannelNeed, fee_nano: int, *, least_nano: int) -> int:
-        """How much to put into the channel: enough for many requests, within the limit and the balance."""
-        wanted = max(least_nano, LEAST_DEPOSIT_NANO, need.ceiling_nano * REQUESTS_PER_DEPOSIT)
-        if need.max_spend_nano is not None:
-            wanted = min(wanted, need.max_spend_nano - fee_nano)
-            if wanted < least_nano:
-                text = f"This provider's channel takes at least {format_usd(least_nano)}"
-                raise WalletError(
-                    f"{text} and a fee of {format_usd(fee_nano)}, more than the limit of "
-                    f"{format_usd(need.max_spend_nano)}.",
-                    code="spend_limit",
-                    fix="Raise the spending limit, or choose another offer.",
-                )
-        balance_nano = await (await self._wallet.service()).balance()
-        spare = max(least_nano, need.ceiling_nano)
-        # A balance below the wish but above the need goes into the channel as a whole.
-        return max(balance_nano - fee_nano, min(spare, wanted)) if balance_nano - fee_nano < wanted else wanted
 
     async def _adopt_view(self, record: BuyerChannel, view: ChannelView) -> None:
         if record.state in {ChannelState.OPENING, ChannelState.ABANDONED} and record.signer not in self._opening:

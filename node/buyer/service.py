@@ -10,8 +10,9 @@ from typing import Final
 
 from chain.errors import ErrorCode, IdlewattError
 from chain.logs import get_logger
-from node.buyer.channels import ChannelNeed, OutgoingChannel, OutgoingChannels
+from node.buyer.channels import OutgoingChannel, OutgoingChannels
 from node.buyer.connection_pool import ConnectionPool, ProviderConnection
+from node.buyer.deposit import ChannelNeed, counted_need, estimated_need, over_the_limit, wanted_output_tokens
 from node.buyer.limits import BuyerLimits
 from node.buyer.offer_reader import OfferReader, VerifiedOffers
 from node.buyer.session import BuyerSession, ResponseTimeouts
@@ -20,7 +21,6 @@ from node.buyer.turn import TurnView
 from node.market.choice import candidates
 from node.market.offers import Offer
 from node.payments.wallet import NodeWallet
-from node.pricing import cost_nano
 from node.rollup.monitor import RollupMonitor
 from node.runtime.events import EventBus
 from node.runtime.jobs import JobRegistry
@@ -40,8 +40,6 @@ ATTEMPTS: Final = 3
 """Offers tried for one turn, as long as no token has come."""
 EVENTS_WAITING: Final = 256
 CANCEL_TIMEOUT_S: Final = 15.0
-BYTES_PER_TOKEN: Final = 2
-"""A cautious estimate for the deposit; the quote has the true count."""
 BUSY_PAUSE_S: Final = 0.5
 
 CHANNEL_REFUSED: Final[frozenset[ErrorCode]] = frozenset(
@@ -49,16 +47,17 @@ CHANNEL_REFUSED: Final[frozenset[ErrorCode]] = frozenset(
 )
 """The channel was refused, not the request: the same offer is asked again through another channel."""
 
+MONEY_IS_SHORT: Final[frozenset[ErrorCode]] = frozenset({"no_funds", "spend_limit"})
+"""A cheaper offer, or one with an open channel, may still do. If none does, this is what the person can change."""
+
 NO_FAILOVER: Final[frozenset[ErrorCode]] = frozenset(
     {
         "ambiguous_wallet",
         "cancelled",
         "chain_timeout",
         "chain_unreachable",
-        "no_funds",
         "no_voucher_key",
         "no_wallet",
-        "spend_limit",
         "too_long",
         "unconfirmed",
         "wallet_locked",
@@ -184,11 +183,12 @@ class BuyerService:
                 # The last reading may be stale: the offer may have come since.
                 market = await self.offer_reader.read(mine=self._wallet.address, fresh=True)
                 chosen = _choose(market, turn, failed)
-            failure = await self._attempt(view, market.offers[chosen.offer_id], chosen)
+            failure = await self._try_offer(view, market.offers[chosen.offer_id], chosen)
             if failure is None:
                 return
             log.info("offer_failed", offer=chosen.offer_id, code=failure.code, error=failure.message)
-            view.failure = failure
+            if view.failure is None or view.failure.is_theirs or view.failure.code not in MONEY_IS_SHORT:
+                view.failure = failure
             if view.cancelled or view.delivered or (failure.code in NO_FAILOVER and not failure.is_theirs):
                 break
             if failure.code in CHANNEL_REFUSED:
@@ -201,8 +201,19 @@ class BuyerService:
         assert view.failure is not None
         await view.fail(view.failure.code, view.failure.message, view.failure.fix)
 
-    async def _attempt(self, view: TurnView, offer: Offer, chosen: OfferView) -> io.Failed | None:
-        """Try one offer; ``None`` when the turn is over, else why it failed before anything was delivered."""
+    async def _try_offer(self, view: TurnView, offer: Offer, chosen: OfferView) -> io.Failed | None:
+        """Try one offer, and once more with a deposit by its count of the prompt where the estimate was too low."""
+        failure = await self._attempt(view, offer, chosen, estimated_need(offer, view.turn, view.spendable_nano))
+        if failure is None or view.cancelled:
+            return failure
+        need = counted_need(offer, view.turn, failure, view.spendable_nano)
+        if need is None:
+            return failure
+        log.info("deposit_too_small", offer=chosen.offer_id, input_tokens=failure.input_tokens)
+        return over_the_limit(need) or await self._attempt(view, offer, chosen, need)
+
+    async def _attempt(self, view: TurnView, offer: Offer, chosen: OfferView, need: ChannelNeed) -> io.Failed | None:
+        """Ask one offer; ``None`` when the turn is over, else why it failed before anything was delivered."""
         await view.stage("connecting", f"Connecting to {chosen.provider}.")
         connecting = asyncio.create_task(self.connections.acquire(offer), name="connect")
 
@@ -212,13 +223,14 @@ class BuyerService:
             await view.stage("opening_channel", text)
 
         try:
-            async with self.channels.reserve(_need(offer, view.turn), about_to_open) as channel:
+            async with self.channels.reserve(need, about_to_open) as channel:
+                view.fees_nano += channel.fee_nano
                 connection = await connecting
-                failure = await self._ask(view, connection, offer, channel)
+                failure = await self._ask(view, connection, offer, channel, need)
                 if failure is None or view.cancelled or not connection.is_lost:
                     return failure
                 # A kept connection can have ended unnoticed. That says nothing about the provider.
-                return await self._ask_anew(view, offer, channel)
+                return await self._ask_anew(view, offer, channel, need)
         except (IdlewattError, TimeoutError) as error:
             return _failed(error)
         finally:
@@ -231,21 +243,26 @@ class BuyerService:
         if isinstance(connection, ProviderConnection):
             await self.connections.release(connection)
 
-    async def _ask_anew(self, view: TurnView, offer: Offer, channel: OutgoingChannel) -> io.Failed | None:
+    async def _ask_anew(
+        self, view: TurnView, offer: Offer, channel: OutgoingChannel, need: ChannelNeed
+    ) -> io.Failed | None:
         connection = await self.connections.connect(offer)
         try:
-            return await self._ask(view, connection, offer, channel)
+            return await self._ask(view, connection, offer, channel, need)
         finally:
             await self.connections.release(connection)
 
     async def _ask(
-        self, view: TurnView, connection: ProviderConnection, offer: Offer, channel: OutgoingChannel
+        self,
+        view: TurnView,
+        connection: ProviderConnection,
+        offer: Offer,
+        channel: OutgoingChannel,
+        need: ChannelNeed,
     ) -> io.Failed | None:
         rollup = await self._chain.rollup(1.0)
-        record, turn = channel.record, view.turn
-        budget = record.unsigned_nano
-        if turn.max_spend_nano is not None:
-            budget = min(budget, turn.max_spend_nano - channel.fee_nano)
+        record, turn, spendable = channel.record, view.turn, view.spendable_nano
+        budget = record.unsigned_nano if spendable is None else min(record.unsigned_nano, spendable)
         ask = m.Ask(
             request_id=secrets.token_hex(12),
             channel_id=channel.channel_id,
@@ -269,6 +286,7 @@ class BuyerService:
             signer=record.signer,
             deposit_nano=record.deposit_nano,
             signed_nano=record.signed_nano,
+            wanted_output_tokens=wanted_output_tokens(need, record.unsigned_nano, spendable),
         )
         prompt_bytes = sum(len(message.content.encode()) for message in turn.messages)
         view.begin(ask.request_id, offer, channel, self._jobs)
@@ -339,19 +357,6 @@ def _choose(market: VerifiedOffers, turn: ChatTurn, failed: frozenset[str]) -> O
         failed=failed,
         unusable=market.unusable,
     )[0]
-
-
-def _need(offer: Offer, turn: ChatTurn) -> ChannelNeed:
-    prompt_bytes = sum(len(message.content.encode()) for message in turn.messages)
-    input_tokens = prompt_bytes // BYTES_PER_TOKEN + 64
-    output_tokens = min(turn.max_tokens, offer.context_length)
-    return ChannelNeed(
-        provider=offer.provider,
-        ceiling_nano=cost_nano(input_tokens, offer.input_nano_per_mtok)
-        + cost_nano(output_tokens, offer.output_nano_per_mtok),
-        min_deposit_nano=offer.min_deposit_nano,
-        max_spend_nano=turn.max_spend_nano,
-    )
 
 
 def _failed(error: IdlewattError | TimeoutError) -> io.Failed:

@@ -49,6 +49,8 @@ class TurnView:
         self.cancelled = False
         self.delivered = False
         """Whether a token came: from then on no other offer is tried."""
+        self.fees_nano = 0
+        """What opening channels and topping them up cost for this turn."""
         self._emit = emit
         self._session: BuyerSession | None = None
         self._offer: Offer | None = None
@@ -67,6 +69,12 @@ class TurnView:
     def is_asking(self) -> bool:
         """Whether a provider was asked, so that the turn ends with a receipt or a reason."""
         return self._session is not None
+
+    @property
+    def spendable_nano(self) -> int | None:
+        """What is left of the person's limit; ``None`` without a limit."""
+        limit = self.turn.max_spend_nano
+        return None if limit is None else max(0, limit - self.fees_nano)
 
     def cancel(self) -> None:
         """Cancel the turn."""

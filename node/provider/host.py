@@ -80,8 +80,10 @@ class ProviderHost:
             self._busy.discard(channel_id)
             raise
 
-    async def release_channel(self, channel_id: int) -> None:
+    async def release_channel(self, channel_id: int, *, is_outdated: bool) -> None:
         """See ``SessionHost``."""
+        if is_outdated:
+            self._chain.forget_channel(channel_id)
         self._busy.discard(channel_id)
 
     def write_off(self, channel_id: int, unpaid_nano: int) -> None:

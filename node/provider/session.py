@@ -37,8 +37,13 @@ class SessionHost(Protocol):
         """Read the channel from chain and disk and reserve it for this session."""
         ...
 
-    async def release_channel(self, channel_id: int) -> None:
-        """Let other sessions use the channel again."""
+    async def release_channel(self, channel_id: int, *, is_outdated: bool) -> None:
+        """Let other sessions use the channel again.
+
+        Args:
+            channel_id: The channel's number.
+            is_outdated: Whether it must be read afresh next time.
+        """
         ...
 
     async def store_voucher(self, voucher: Voucher) -> None:
@@ -152,7 +157,8 @@ class ProviderSession:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._leave_line()
             if self._reserved is not None:
-                await self._host.release_channel(self._reserved)
+                # A buyer answers this refusal by topping up: what was read before says nothing any more.
+                await self._host.release_channel(self._reserved, is_outdated="deposit_too_small" in self.rejections)
 
     async def _next(self) -> None:
         """Wait for one thing, and feed it: what was said and done first, then text that may go out, then its end."""

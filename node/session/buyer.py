@@ -46,6 +46,8 @@ class BuyerTerms:
     deposit_nano: int
     signed_nano: int
     """The highest cumulative signed so far on this channel."""
+    wanted_output_tokens: int = 0
+    """A quote for a shorter answer is refused where only the channel's deposit makes it so short."""
 
 
 class Stage(StrEnum):
@@ -146,8 +148,8 @@ def _on_message(state: BuyerState, message: m.Message) -> Step:
             return _on_final(state, message)
         case m.Settled() if state.stage is Stage.PAYING:
             return _over(state)
-        case m.Fault(code=code, message=text, fix=fix):
-            return _break(state, io.Failed(code, text, fix, is_theirs=True))
+        case m.Fault(code=code, message=text, fix=fix, input_tokens=counted):
+            return _break(state, io.Failed(code, text, fix, is_theirs=True, input_tokens=counted))
         case _:
             return _refuse(state, "protocol", "The provider sent a message that does not belong here.")
 
@@ -166,7 +168,7 @@ def _on_quote(state: BuyerState, quote: m.Quote) -> Step:
     known = replace(state, base_nano=base, signed_nano=base)
     wrong = _quote_problem(known, quote)
     if wrong:
-        refused, refusal = _refuse(known, *wrong)
+        refused, refusal = _refuse(known, *wrong, input_tokens=quote.input_tokens)
         return refused, (*actions, *refusal)
     return replace(known, stage=Stage.QUOTED, quote=quote), (*actions, io.ReportProgress(quote))
 
@@ -198,7 +200,18 @@ def _quote_problem(state: BuyerState, quote: m.Quote) -> tuple[ErrorCode, str, s
         return "spend_limit", "The request may cost more than allowed.", "Raise the spending limit."
     if state.base_nano + quote.ceiling_nano > state.terms.deposit_nano:
         return "deposit_too_small", "The request may cost more than the channel holds.", "Top the channel up."
+    if _is_cut_by_deposit(state, quote):
+        text = f"The channel's deposit leaves room for {quote.max_output_tokens} tokens of answer."
+        return "deposit_too_small", text, "Top the channel up."
     return None
+
+
+def _is_cut_by_deposit(state: BuyerState, quote: m.Quote) -> bool:
+    """Whether the answer may be so short only because the channel holds too little."""
+    if quote.max_output_tokens >= min(state.terms.wanted_output_tokens, state.ask.max_tokens):
+        return False
+    left_nano = state.terms.deposit_nano - state.base_nano
+    return bill_nano(quote.prices, quote.input_tokens, quote.max_output_tokens + 1) > left_nano
 
 
 def _on_delta(state: BuyerState, delta: m.Delta) -> Step:
@@ -321,7 +334,10 @@ def _break(state: BuyerState, failed: io.Failed) -> Step:
     return replace(vouched, stage=Stage.ENDED), (failed,)
 
 
-def _refuse(state: BuyerState, code: ErrorCode, message: str, fix: str = "Choose another offer.") -> Step:
-    """The provider broke the rules: sign nothing more, tell the provider why, and end."""
+def _refuse(
+    state: BuyerState, code: ErrorCode, message: str, fix: str = "Choose another offer.", *, input_tokens: int = 0
+) -> Step:
+    """What the provider sent can't be accepted: sign nothing more, tell the provider why, and end."""
     fault = m.Fault(code=code, message=message, fix=fix)
-    return replace(state, stage=Stage.ENDED), (io.Send(fault), io.Failed(code, message, fix))
+    failed = io.Failed(code, message, fix, input_tokens=input_tokens)
+    return replace(state, stage=Stage.ENDED), (io.Send(fault), failed)

@@ -115,6 +115,8 @@ class Failed:
     receipt: Receipt | None = None
     is_theirs: bool = False
     """Whether the code is the word of the provider or of the relay, and not this side's own."""
+    input_tokens: int = 0
+    """The provider's count of the prompt, if it told one: a claim."""
 
 
 Action = Send | SignVoucher | AdoptVoucher | ReportProgress | KeepReceipt | Finished | Failed

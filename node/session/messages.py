@@ -156,6 +156,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, tag="fault"):
     code: Code
     message: Line = ""
     fix: Line = ""
+    input_tokens: Tokens = 0
+    """How many tokens the provider counts in the prompt, where it counted them: a deposit can be made by it."""
 
 
 Message = (

@@ -178,9 +178,12 @@ def _on_counted(state: ProviderState, input_tokens: int) -> Step:
     headroom = facts.deposit_nano - state.base_nano
     afforded = affordable_tokens(policy.prices, input_tokens, min(headroom, ask.max_cost_nano))
     if afforded is not None and afforded < 1:
-        if headroom < ask.max_cost_nano:
-            return _end(state, "deposit_too_small", "The channel can't pay for this prompt.", "Top the channel up.")
-        return _end(state, "spend_limit", "The prompt alone costs more than allowed.", "Raise the spending limit.")
+        # A buyer without a limit allows what its channel holds, so that the deposit is why where both are the same.
+        if headroom <= ask.max_cost_nano:
+            text = f"The channel can't pay for this prompt of {input_tokens} tokens."
+            return _end(state, "deposit_too_small", text, "Top the channel up.", input_tokens=input_tokens)
+        text = f"The prompt alone, {input_tokens} tokens, costs more than allowed."
+        return _end(state, "spend_limit", text, "Raise the spending limit.", input_tokens=input_tokens)
     most = min(ask.max_tokens, room, ask.max_tokens if afforded is None else afforded)
     held = facts.held if facts.held and facts.held.cumulative_nano == state.base_nano else None
     if ask.voucher is not None and ask.voucher.cumulative_nano == state.base_nano:
@@ -289,7 +292,7 @@ def _settled(state: ProviderState) -> Step:
     return replace(state, stage=Stage.ENDED), (settled, io.EndRequest(state.ended.reason, is_settled=True))
 
 
-def _end(state: ProviderState, code: ErrorCode, message: str, fix: str = "") -> Step:
+def _end(state: ProviderState, code: ErrorCode, message: str, fix: str = "", *, input_tokens: int = 0) -> Step:
     """Tell the buyer why, and end. A request without any output counts as rejected."""
     actions: list[io.Action] = []
     if state.stage is Stage.RUNNING and state.ended is None:
@@ -297,7 +300,7 @@ def _end(state: ProviderState, code: ErrorCode, message: str, fix: str = "") -> 
     if state.ask is not None and state.output_tokens == 0 and code != "cancelled":
         actions.append(io.CountRejection(code))
     actions += [
-        io.Send(m.Fault(code=code, message=message[:400], fix=fix[:400])),
+        io.Send(m.Fault(code=code, message=message[:400], fix=fix[:400], input_tokens=input_tokens)),
         io.EndRequest(code, state.exposure_nano),
     ]
     return replace(state, stage=Stage.ENDED), tuple(actions)

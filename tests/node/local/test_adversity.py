@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from chain.errors import IdlewattError
-from node.buyer.channels import ChannelNeed
+from node.buyer.deposit import ChannelNeed
 from node.buyer.limits import BuyerLimits
 from node.local.limits import NodeLimits
 from node.provider.limits import ProviderLimits
@@ -135,7 +135,14 @@ async def hostile(pair: Pair):
     buyer = pair.buyer._buyer
     market = await buyer.offer_reader.read(mine=None, fresh=True)
     (offer,) = market.offers.values()
-    need = ChannelNeed(offer.provider, 1_000_000, offer.min_deposit_nano, None)
+    need = ChannelNeed(
+        provider=offer.provider,
+        ceiling_nano=1_000_000,
+        output_tokens=0,
+        least_nano=0,
+        min_deposit_nano=offer.min_deposit_nano,
+        max_spend_nano=None,
+    )
 
     async def silent(text: str) -> None:
         pass

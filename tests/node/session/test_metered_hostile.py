@@ -430,3 +430,28 @@ def test_impossible_prices_and_lengths_are_refused_at_the_boundary():
 def test_a_code_is_one_word_and_nothing_after_it(word):
     with pytest.raises(messages.MessageError):
         messages.decode(messages.encode(messages.Fault(code=word)))
+
+
+def test_a_deposit_that_is_all_the_buyer_allows_is_named_as_the_cause_with_the_count():
+    selling = metered.ProviderSide(provider.start(metered.policy()), metered.facts(deposit_nano=800))
+    selling.feed(provider_io.Received(metered.ask(max_cost_nano=800)))
+    fault = selling.sent[-1]
+    assert (fault.code, fault.input_tokens) == ("deposit_too_small", selling.input_tokens)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "deposit_nano", "code"),
+    [(16, 3_000, "deposit_too_small"), (0, 3_000, None), (5, 3_000, None), (16, 10_000_000, None)],
+)
+def test_a_quote_is_refused_where_only_the_deposit_makes_the_answer_too_short(wanted, deposit_nano, code):
+    quote = messages.Quote(
+        request_id="r1",
+        input_tokens=9,
+        max_output_tokens=10,
+        prices=metered.PRICES,
+        ceiling_nano=bill_nano(metered.PRICES, 9, 10),
+        credit_tokens=64,
+    )
+    buying = metered.BuyerSide.asking(metered.ask(), deposit_nano=deposit_nano, wanted_output_tokens=wanted)
+    buying.feed(buyer_io.Received(quote))
+    assert (buying.outcome and (buying.outcome.code, buying.outcome.input_tokens)) == (code and (code, 9))

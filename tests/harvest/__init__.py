@@ -1,0 +1,1 @@
+"""What people reported of other systems, tried here: one test a report, named after the kind of fault."""

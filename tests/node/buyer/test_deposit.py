@@ -1,0 +1,101 @@
+"""How much goes into a channel: enough for the request, within limit and balance, by nobody's word alone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.buyer.deposit import (
+    ChannelNeed,
+    counted_need,
+    deposit_for,
+    estimated_need,
+    over_the_limit,
+    wanted_output_tokens,
+)
+from node.session.buyer_io import Failed
+from node.session.terms import most_input_tokens
+from node.values import ChatMessage, ChatTurn
+from tests.node.market.test_offers import offer
+from wallet.wallet_error import WalletError
+
+NANO = st.integers(0, 10**12)
+OFFER = offer(input_nano_per_mtok=10**9, output_nano_per_mtok=10**9)
+TURN = ChatTurn(messages=(ChatMessage("user", "的" * 1_000),), max_tokens=100)
+
+
+def need(**changes: object) -> ChannelNeed:
+    values: dict[str, object] = {
+        "provider": bytes(20),
+        "ceiling_nano": 1_000_000,
+        "output_tokens": 100,
+        "least_nano": 0,
+        "min_deposit_nano": 0,
+        "max_spend_nano": None,
+    }
+    return ChannelNeed(**(values | changes))
+
+
+@given(NANO, NANO, st.none() | NANO, st.integers(0, 10_000), NANO, st.integers(-(10**6), 10**12))
+def test_a_deposit_keeps_to_the_limit_and_suffices_or_is_none(
+    ceiling_nano: int, missing_nano: int, limit_nano: int | None, fee_nano: int, balance_nano: int, required_nano: int
+) -> None:
+    wanted = need(ceiling_nano=ceiling_nano, max_spend_nano=limit_nano)
+    missing_nano = max(missing_nano, required_nano)
+    try:
+        amount = deposit_for(
+            wanted,
+            missing_nano=missing_nano,
+            required_nano=required_nano,
+            fee_nano=fee_nano,
+            balance_nano=balance_nano,
+        )
+    except WalletError:
+        amount = None
+    if amount is None:
+        assert limit_nano is not None
+        assert limit_nano < required_nano + fee_nano
+        return
+    assert amount >= max(0, required_nano)
+    if limit_nano is not None and amount:
+        assert amount + fee_nano <= limit_nano
+    if amount > max(0, balance_nano - fee_nano):
+        assert amount == required_nano  # the wallet refuses it, and names what is missing
+    if 0 < amount < missing_nano:
+        assert required_nano > 0
+
+
+def test_a_claimed_count_moves_no_more_than_the_sent_bytes_allow() -> None:
+    honest = counted_need(OFFER, TURN, Failed("deposit_too_small", "", "", input_tokens=2_000), None)
+    absurd = counted_need(OFFER, TURN, Failed("deposit_too_small", "", "", input_tokens=2**31 - 1), None)
+    untold = counted_need(OFFER, TURN, Failed("deposit_too_small", "", ""), None)
+    bounded = counted_need(
+        OFFER, TURN, Failed("deposit_too_small", "", "", input_tokens=most_input_tokens(TURN.messages)), None
+    )
+    assert honest is not None
+    assert absurd == untold == bounded
+    assert bounded is not None
+    assert honest.ceiling_nano < bounded.ceiling_nano
+
+
+@pytest.mark.parametrize("code", ["spend_limit", "busy", "unpaid"])
+def test_no_other_refusal_moves_money(code: str) -> None:
+    assert counted_need(OFFER, TURN, Failed(code, "", "", input_tokens=5), None) is None
+
+
+def test_only_a_counted_prompt_can_pass_the_limit() -> None:
+    assert over_the_limit(estimated_need(OFFER, TURN, 0)) is None
+    counted = counted_need(OFFER, TURN, Failed("deposit_too_small", "", "", input_tokens=2_000), 1)
+    assert counted is not None
+    refusal = over_the_limit(counted)
+    assert refusal is not None
+    assert refusal.code == "spend_limit"
+    assert not refusal.is_theirs
+
+
+def test_a_short_quote_is_a_reason_for_a_deposit_only_where_the_channel_makes_it_short() -> None:
+    assert wanted_output_tokens(need(), 5, None) == 100
+    assert wanted_output_tokens(need(), 5, 6) == 100
+    assert wanted_output_tokens(need(), 5, 5) == 0
+    assert wanted_output_tokens(need(least_nano=1), 5, None) == 0
