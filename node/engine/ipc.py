@@ -31,7 +31,8 @@ class _Frame(msgspec.Struct, array_like=True):
 class Load(_Frame, tag=0):
     """The first frame to a worker: what to load and how."""
 
-    model_path: str
+    model_path: bytes
+    """As the system names it: a file's name need not be UTF-8."""
     chat_template: str | None
     options: EngineOptions
     """What was chosen."""

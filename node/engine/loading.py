@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ def prepare(
     threads, trials, key = _threads(options, info, tuning, machine, measured=not on_gpu)
     load = ipc.Load(
         # Not resolved: the parts of a split model find each other by their names, which links may give them.
-        model_path=str(model_path.absolute()),
+        model_path=os.fsencode(model_path.absolute()),
         chat_template=info.chat_template,
         options=options,
         limits=limits,

@@ -17,10 +17,12 @@ import psutil
 
 from node.engine import ipc
 from node.engine.protocol import EngineError
+from node.engine.reason import last_words
 from node.engine.watchdog import LEAST_STALL_SECONDS, Progress
 
 WORKER_MODULE = "node.engine.worker"
 MAX_LOG_BYTES = 4 * 1024 * 1024
+_LAST_BYTES = 16 * 1024
 _SECRET_PREFIX = "IDLEWATT_"  # noqa: S105 - the prefix of variables that may hold a passphrase
 _SPIN_COUNT = 2_000
 """How long a compute thread spins before it sleeps while it waits for the others (GNU OpenMP's default: 300,000).
@@ -72,6 +74,7 @@ class WorkerProcess(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._handle: int | None = None
+        self._log: tuple[Path, int] | None = None
         self._reported = False
         self.heard_at = asyncio.get_running_loop().time()
 
@@ -100,6 +103,7 @@ class WorkerProcess(asyncio.Protocol):
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
             with theirs, open_log(log_path, lifecycle.max_log_bytes) as log:
+                worker._log = (log_path, log.seek(0, os.SEEK_END))
                 worker._process = await asyncio.create_subprocess_exec(
                     lifecycle.python,
                     "-m",
@@ -124,7 +128,7 @@ class WorkerProcess(asyncio.Protocol):
                 code="engine_crashed",
                 fix="Check the disk and the rights of the log directory.",
             ) from error
-        except asyncio.CancelledError:
+        except BaseException:
             ours.close()
             await worker.kill()
             raise
@@ -193,6 +197,18 @@ class WorkerProcess(asyncio.Protocol):
         except ValueError:
             name = f"signal {-code}"
         return f"killed by {name}" + (", perhaps for lack of memory" if -code == signal.SIGKILL else "")
+
+    def last_words(self) -> str:
+        """What it logged last about why it died, without folders; empty if its log says nothing. Reads a little."""
+        if self._log is None:
+            return ""
+        path, begin = self._log
+        try:
+            with path.open("rb") as log:
+                log.seek(max(begin, log.seek(0, os.SEEK_END) - _LAST_BYTES))
+                return last_words(log.read(_LAST_BYTES).decode("utf-8", "replace"))
+        except OSError:  # the log is gone: there is nothing to add
+            return ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""

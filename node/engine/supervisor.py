@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from node.engine.requests import PendingRequests
 from node.engine.state import EngineState, StateName
 from node.engine.tuning import TuningCache
 from node.engine.watchdog import Watchdog
-from node.models.digest import DigestCache
+from node.models.digest import DigestCache, file_identity
 from node.models.fit import Fit
 from node.models.model_error import ModelError, printable
 
@@ -71,7 +70,8 @@ class Supervisor:
         self._task: asyncio.Task[None] | None = None
         self._digest: asyncio.Task[str] | None = None
         self._stop_digest = threading.Event()
-        self._last_end = ""
+        self._last_end = self._last_words = ""
+        self._identity: tuple[tuple[int, ...], ...] | None = None
         self._stalled = False
         self._watchdog = Watchdog(lifecycle.stall_s, 0)
         self._ready: ipc.Ready | None = None
@@ -97,7 +97,9 @@ class Supervisor:
         self._failure = None
         self._settled.clear()
         self._set_state("starting")
+        self._identity = None
         self._task = asyncio.create_task(self._supervise(), name="engine supervisor")
+        self._task.add_done_callback(self._supervised)
         try:
             await self._settled.wait()
         except asyncio.CancelledError:
@@ -143,13 +145,15 @@ class Supervisor:
         """The digest of a model that is `known`, computed once.
 
         Raises:
-            LoadError: If its file can't be read.
+            LoadError: If its file can't be read, or is another one than what was loaded.
         """
         assert self._digest is not None
         try:
-            return await asyncio.shield(self._digest)
+            digest = await asyncio.shield(self._digest)
+            await asyncio.to_thread(self._check_identity)
         except OSError as error:
             raise LoadError(f"The model file can't be read: {error.strerror}.") from error
+        return digest
 
     async def _supervise(self) -> None:
         """Keep a worker running: start it, wait for its end, start it again after a pause."""
@@ -164,6 +168,8 @@ class Supervisor:
                 error = self._load_error or self._crash()
             except EngineError as refused:
                 error = refused
+            except Exception as unforeseen:
+                error = self._unforeseen(unforeseen)
             if was_ready and loop.time() - began >= self._lifecycle.healthy_s:
                 failures = 0
             failures += 1
@@ -190,8 +196,11 @@ class Supervisor:
         """Run one worker from start to end; returns whether it became ready."""
         try:
             self.prepared = prepared = await asyncio.to_thread(self._prepare)
+            await asyncio.to_thread(self._check_identity)
         except ModelError as error:
             raise LoadError(error.message, code=error.code, fix=error.fix) from error
+        except OSError as error:
+            raise LoadError(f"The model file can't be read: {error.strerror}.") from error
         if self._digest is None or (self._digest.done() and self._digest.exception() is not None):
             self._stop_digest.clear()
             work = asyncio.to_thread(self._digests.sha256, self._model_path, self._stop_digest)
@@ -216,7 +225,44 @@ class Supervisor:
             orderly = self.state.name == "closed" and self._ready is not None
             await (worker.stop() if orderly else worker.kill())
         self._last_end = worker.describe_end()
+        self._last_words = await asyncio.to_thread(worker.last_words) if self._ready is None else ""
         return self._ready is not None
+
+    def _check_identity(self) -> None:
+        """Refuse another file under the same name: what is rented out is known by its digest.
+
+        Raises:
+            LoadError: If it was replaced since it was first loaded.
+            OSError: If it is gone.
+        """
+        now = file_identity(self._model_path)
+        if self._identity is None:
+            self._identity = now
+        if now != self._identity:
+            raise LoadError(
+                f"The file {printable(self._model_path.name)} was replaced or written to after it was loaded.",
+                fix="Load it again: go online again, or start the command again.",
+            )
+
+    def _supervised(self, task: asyncio.Task[None]) -> None:
+        """However supervising ends, nobody waits for it any more."""
+        if task.cancelled() or (unforeseen := task.exception()) is None or self._settled.is_set():
+            return
+        self._failure = self._unforeseen(unforeseen)
+        self.state = EngineState("failed", self._failure.line())
+        self._requests.fail(self._failure)
+        self._settled.set()
+
+    def _unforeseen(self, error: BaseException) -> EngineError:
+        """An error that no rule here knows: logged in full, told in one line."""
+        log.error("engine_supervisor_failed", exc_info=error)
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        return EngineError(
+            f"Something unforeseen went wrong with the engine ({type(error).__name__}).",
+            code="internal",
+            fix="The logs of the home say more: please report them.",
+        )
 
     async def _watch(self, worker: WorkerProcess, watchdog: Watchdog) -> None:
         """End a worker that neither answers nor makes progress."""
@@ -271,8 +317,9 @@ class Supervisor:
         if self._ready is None and self.prepared is not None:
             # llama.cpp aborts on some broken files, and Linux kills what takes too much memory.
             name = printable(self._model_path.name)
+            why = f" It wrote: {self._last_words}." if self._last_words else ""
             return EngineError(
-                f"{message[:-1]} while it loaded {name}.",
+                f"{message[:-1]} while it loaded {name}.{why}",
                 code="engine_crashed",
                 fix="Download the model again or choose another one, and close other programs if memory is short.",
             )
@@ -290,13 +337,19 @@ class Supervisor:
         for task in (self._task, self._digest):
             if task is not None:
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, OSError):
-                    await task
+                await asyncio.wait([task])
+                if not task.cancelled():
+                    task.exception()  # taken note of: it was told when it happened, or nobody asked for the result
         self._task = self._digest = None
 
     def _set_state(self, name: StateName, why: str = "") -> None:
         if self.state.name == "closed" and name not in ("starting", "closed"):
             return
         self.state = EngineState(name, why)
-        if self._on_state is not None:
+        if self._on_state is None:
+            return
+        try:
             self._on_state(self.state)
+        except Exception:
+            # A listener's mistake must not keep the engine from starting, or from ending what waits for it.
+            log.exception("engine_listener_failed", state=name)

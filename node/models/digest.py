@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,16 @@ def sha256_file(path: Path, stop: threading.Event | None = None) -> str:
     return digest.hexdigest()
 
 
+def file_identity(model: Path) -> tuple[tuple[int, ...], ...]:
+    """What changes when a model's file is replaced or written to: size, time, device and inode of each part.
+
+    Raises:
+        OSError: If a part isn't there.
+    """
+    found = (model.with_name(name).stat() for name in part_names(model.name))
+    return tuple((status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino) for status in found)
+
+
 class DigestCache:
     """Digests by path, size, modification time and inode.
 
@@ -79,7 +90,8 @@ class DigestCache:
         return hashlib.sha256(parts.encode()).hexdigest()
 
     def _of_file(self, model: Path, stop: threading.Event | None) -> str:
-        key, status = str(model.resolve()), model.stat()
+        # A file's name need not be UTF-8, and JSON must be.
+        key, status = os.fsencode(model.resolve()).decode("utf-8", "backslashreplace"), model.stat()
         identity = (status.st_size, status.st_mtime_ns, status.st_ino)
         known = self._entries.get(key)
         if known is not None and (known.size, known.modified_ns, known.inode) == identity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -108,13 +109,13 @@ def _too_little_memory(numbers: str = "") -> EngineError:
 
 
 @functools.lru_cache(maxsize=1)
-def _info(model_path: str) -> GgufInfo:
+def _info(model_path: bytes) -> GgufInfo:
     """Read once: a large vocabulary takes a tenth of a second, for which every stream waits.
 
     Raises:
         EngineError: If the file can't be read any more.
     """
     try:
-        return inspect(Path(model_path))
+        return inspect(Path(os.fsdecode(model_path)))
     except ModelError as error:
         raise EngineError(error.message, code=error.code, fix=error.fix) from error

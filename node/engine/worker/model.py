@@ -5,15 +5,15 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from node.engine.ipc import Load
 from node.engine.options import EngineOptions, KvType, SplitMode
 from node.engine.protocol import EngineError
+from node.engine.reason import context_error, load_error
 from node.engine.threads import Threads
 from node.engine.worker.kind import check_kind, embeds_only
-from node.engine.worker.native import build, llama, quiet_log
+from node.engine.worker.native import build, forget_errors, llama, logged_errors, quiet_log
 from node.engine.worker.scheduler import BATCH_TOKENS
 from node.engine.worker.swap import SavedState
 from node.engine.worker.vocabulary import Vocabulary
@@ -165,11 +165,11 @@ def _load(config: Load, on_progress: Callable[[float], bool]) -> int:
     params.use_extra_bufts = b"AMX_INT8 = 1" not in llama.llama_print_system_info()
     callback = llama.llama_progress_callback(lambda progress, _data: on_progress(progress))
     params.progress_callback = callback
-    path = Path(config.model_path)
-    model: int | None = llama.llama_model_load_from_file(str(path).encode(), params)
+    forget_errors()
+    model: int | None = llama.llama_model_load_from_file(config.model_path, params)
     del shares  # llama.cpp has read them
     if model is None:
-        raise EngineError("llama.cpp can't load this model file.", code="model_unusable")
+        raise load_error(logged_errors(), build=build())
     try:
         check_kind(model)
     except EngineError:
@@ -192,7 +192,8 @@ def _make_context(model: int, config: Load, sequences: int) -> int:
     params.flash_attn_type = on if config.fit.flash_attention else off
     params.type_k = params.type_v = _KV_TYPES[config.options.kv_type]
     params.no_perf = True
+    forget_errors()
     context: int | None = llama.llama_init_from_model(model, params)
     if context is None:
-        raise EngineError("There is not enough memory for this model's context.", code="model_too_big")
+        raise context_error(logged_errors())
     return context

@@ -10,6 +10,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
+from collections import deque
 from typing import Any
 
 from node.engine.protocol import EngineError
@@ -44,8 +45,10 @@ def import_part(name: str) -> Any:
 llama: Any = import_part("llama_cpp")
 
 
-_DEBUG, _CONTINUED = 1, 5
+_DEBUG, _ERROR, _CONTINUED = 1, 4, 5
 _last_level = _DEBUG
+_MAX_ERROR_LINES, _MAX_LINE_CHARS = 16, 1_000
+_errors: deque[str] = deque(maxlen=_MAX_ERROR_LINES)
 
 
 def _log(level: int, text: bytes, _data: Any) -> None:
@@ -53,8 +56,15 @@ def _log(level: int, text: bytes, _data: Any) -> None:
     global _last_level  # noqa: PLW0603 - llama.cpp has one log a process, and this is its state
     if level != _CONTINUED:
         _last_level = level
-    if _last_level != _DEBUG:
-        sys.stderr.write(text.decode("utf-8", "replace"))
+    if _last_level == _DEBUG:
+        return
+    shown = text.decode("utf-8", "replace")
+    if _last_level == _ERROR:
+        if level == _CONTINUED and _errors:
+            _errors[-1] = (_errors[-1] + shown)[:_MAX_LINE_CHARS]
+        else:
+            _errors.append(shown[:_MAX_LINE_CHARS])
+    sys.stderr.write(shown)
 
 
 _log_callback = llama.llama_log_callback(_log)
@@ -63,6 +73,16 @@ _log_callback = llama.llama_log_callback(_log)
 def quiet_log() -> None:
     """Send llama.cpp's log, less what only its developers read, to stderr."""
     llama.llama_log_set(_log_callback, None)
+
+
+def forget_errors() -> None:
+    """Begin anew with `logged_errors`."""
+    _errors.clear()
+
+
+def logged_errors() -> tuple[str, ...]:
+    """The newest lines of level error that llama.cpp logged, in order."""
+    return tuple(_errors)
 
 
 def build() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -70,4 +71,4 @@ def load_frame(path: Path, context_length: int, cache_tokens: int, **more: Any) 
         slots=chosen.slots,
     )
     threads = Threads(chosen.threads or 1, chosen.threads or 1)
-    return ipc.Load(str(path), CHATML, chosen, StreamLimits(**limits), fit, threads, **more)
+    return ipc.Load(os.fsencode(path), CHATML, chosen, StreamLimits(**limits), fit, threads, **more)
