@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from node.engine.upstream.chunks import count_of, read_json
 from node.engine.upstream.dialect import MAX_NAME_CHARS, Dialect
 from node.engine.upstream.refusals import broken
 from node.values.text import plain
@@ -27,15 +28,6 @@ class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     context_length: int | None = None
     slots: int | None = None
-
-
-class _Model(msgspec.Struct):
-    id: str
-    max_model_len: int | None = None
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
 
 
 class _Generation(msgspec.Struct):
@@ -110,19 +102,36 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_models(body: bytes) -> ModelList:
-    """Read ``/v1/models``.
+    """Read ``/v1/models``: OpenAI's ``data``, Ollama's ``models``, or Together's bare list.
+
+    An entry that can't be read costs that entry. Ollama without any model lists ``null``.
 
     Raises:
         UpstreamError: If it is none.
     """
-    try:
-        listed = msgspec.json.decode(body, type=_Models).data[:MAX_MODELS]
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        raise broken("no list of models") from None
-    return ModelList(
-        names=tuple(one.id for one in listed),
-        contexts={one.id: length for one in listed if (length := bounded(one.max_model_len, MAX_CONTEXT))},
-    )
+    listed = read_json(body, "no list of models")
+    if isinstance(listed, dict):
+        names = [name for name in ("data", "models") if name in listed]
+        if not names:
+            raise broken("no list of models")
+        listed = next((listed[name] for name in names if listed[name]), [])
+    if not isinstance(listed, list):
+        raise broken("no list of models")
+    models = [(name, one) for one in listed[:MAX_MODELS] if (name := _model_name(one))]
+    contexts = {name: context for name, one in models if isinstance(one, dict) and (context := _context(one))}
+    return ModelList(names=tuple(name for name, _ in models), contexts=contexts)
+
+
+def _model_name(entry: Any) -> str:
+    if isinstance(entry, dict):
+        entry = next((entry[key] for key in ("id", "name", "model") if entry.get(key)), "")
+    return entry if isinstance(entry, str) else ""
+
+
+def _context(entry: dict[str, Any]) -> int | None:
+    """The context that vLLM (``max_model_len``) or LM Studio's own list (``loaded_context_length``) names."""
+    stated = (count_of(entry.get(key)) for key in ("max_model_len", "loaded_context_length"))
+    return next((length for one in stated if (length := bounded(one, MAX_CONTEXT))), None)
 
 
 def bounded(value: int | None, most: int) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -12,7 +13,10 @@ import aiohttp
 import msgspec
 
 from chain.errors import UsageError
+from node.engine.upstream.chunks import read_json
+from node.engine.upstream.inflate import Inflater
 from node.engine.upstream.refusals import UpstreamError, broken, refusal, unreachable
+from node.engine.upstream.sse import looks_like_events
 
 MAX_BODY_BYTES: Final = 8 << 20
 MAX_ERROR_BYTES: Final = 16 << 10
@@ -103,18 +107,18 @@ class UpstreamClient:
         """
         return await self._whole("GET", self._base + "/models", None, timeout_s)
 
-    async def complete(self, body: Any, kind: type[_T], *, timeout_s: float) -> _T:
-        """A chat completion that is not streamed.
+    async def complete(self, body: Any, *, timeout_s: float) -> Any:
+        """A chat completion that is not streamed, as JSON is read.
 
         Args:
             body: Sent as JSON.
-            kind: What the answer is read as.
             timeout_s: How long it may take.
 
         Raises:
             UpstreamError: If it can't be had.
         """
-        return _read(await self._whole("POST", self._base + "/chat/completions", body, timeout_s), kind)
+        answer = await self._whole("POST", self._base + "/chat/completions", body, timeout_s)
+        return read_json(answer, "something that is not the JSON it should be")
 
     async def embed(self, body: Any, kind: type[_T], *, timeout_s: float) -> _T:
         """What ``/v1/embeddings`` answers.
@@ -140,10 +144,8 @@ class UpstreamClient:
             # Some servers end a connection after a stream without saying so: the next request would run into that.
             async with self._request("POST", self._base + "/chat/completions", body, Connection="close") as response:
                 await _accepted(response)
-                if response.content_type != "text/event-stream":
-                    raise broken(f"{_type(response)} where a stream of events was asked for")
                 try:
-                    yield response.content.iter_chunked(READ_BYTES)
+                    yield await _events(response)
                 finally:
                     # What is left is not wanted, and a connection in the middle of an answer can't be used again.
                     response.close()
@@ -205,9 +207,33 @@ async def _accepted(response: aiohttp.ClientResponse) -> None:
     raise refusal(response.status, body=body, retry_after=response.headers.get("Retry-After"))
 
 
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The body, if it is a stream of events; some servers and proxies give it another type."""
+    received = _body(response)
+    if response.content_type == "text/event-stream":
+        return received
+    begin = await anext(received, b"")
+    if not looks_like_events(begin):
+        raise broken(f"{_type(response)} where a stream of events was asked for")
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield begin
+        async for piece in received:
+            yield piece
+
+    return whole()
+
+
+async def _body(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    inflater = Inflater(response.headers.get("Content-Encoding", ""))
+    async for data in response.content.iter_chunked(READ_BYTES):
+        for part in inflater.feed(data, READ_BYTES):
+            yield part
+
+
 async def _at_most(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
     data = bytearray()
-    async for piece in response.content.iter_chunked(READ_BYTES):
+    async for piece in _body(response):
         data += piece
         if len(data) >= most_bytes:
             response.close()
@@ -217,7 +243,8 @@ async def _at_most(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
 
 def _read(body: bytes, kind: type[_T]) -> _T:
     try:
-        return msgspec.json.decode(body, type=kind)
+        # Counts come as 12.0 and "12" too.
+        return msgspec.json.decode(body.removeprefix(BOM_UTF8), type=kind, strict=False)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise broken("something that is not the JSON it should be") from None
 

@@ -9,9 +9,9 @@ import msgspec
 
 from node.engine.upstream import answers as a
 from node.engine.upstream import dialect as d
+from node.engine.upstream.chunks import count_of, usage_of
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.refusals import UpstreamError, broken, refusal
-from node.engine.upstream.sse import Usage, count_of
 from node.values.inference import ChatMessage
 from node.values.text import plain
 
@@ -21,10 +21,6 @@ MAX_VERSION_CHARS: Final = 60
 
 CountWay = Literal["template", "tokenize", "one_token"]
 _T = TypeVar("_T")
-
-
-class _Completion(msgspec.Struct):
-    usage: Usage | None = None
 
 
 async def server_info(client: UpstreamClient, model: str) -> a.ServerInfo:
@@ -135,8 +131,7 @@ async def _by_tokenize(client: UpstreamClient, model: str, messages: tuple[ChatM
 
 
 async def _by_one_token(client: UpstreamClient, model: str, messages: tuple[ChatMessage, ...]) -> int | None:
-    done = await client.complete(d.one_token_body(model, messages), _Completion, timeout_s=COUNT_S)
-    return count_of(done.usage.prompt_tokens) if done.usage is not None else None
+    return usage_of(await client.complete(d.one_token_body(model, messages), timeout_s=COUNT_S)).prompt_tokens
 
 
 _WAYS: Final[dict[CountWay, Callable[[UpstreamClient, str, tuple[ChatMessage, ...]], Awaitable[int | None]]]] = {
@@ -152,7 +147,7 @@ def check_model(model: str, listed: tuple[str, ...]) -> None:
     Raises:
         UpstreamError: ``unknown_model``; the owner's line names what there is.
     """
-    if model in listed:
+    if not {model, f"{model}:latest"}.isdisjoint(listed):  # Ollama lists names with their default tag
         return
     error = refusal(404, body=b'{"error": "model"}')
     raise UpstreamError(

@@ -8,7 +8,7 @@ without ids are no log-probabilities of tokens, and refused.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -43,9 +43,6 @@ class _Logprobs(msgspec.Struct):
     content: Annotated[list[_Entry], msgspec.Meta(max_length=MAX_ENTRIES)] | None = None
 
 
-_decoder = msgspec.json.Decoder(_Logprobs)
-
-
 class LogprobReader:
     """Reads one stream's log-probabilities, and gives each to the text in which its token begins.
 
@@ -62,7 +59,7 @@ class LogprobReader:
         self._gap_bytes = 0
         self._anything = False
 
-    def take(self, text: str, data: bytes, made: int | None = None) -> tuple[TokenLogprob, ...]:
+    def take(self, text: str, told_with_it: Any, made: int | None = None) -> tuple[TokenLogprob, ...]:
         """What belongs to this text: tokens reported before any of it wait for it.
 
         Tokens after the last text, such as the one that ends the answer, are never reported. Nor are those of an event
@@ -71,13 +68,13 @@ class LogprobReader:
 
         Args:
             text: A piece of the answer, which may be empty.
-            data: The ``logprobs`` that came with it, as JSON, or nothing.
+            told_with_it: The ``logprobs`` that came with it, as JSON was read, or nothing.
             made: Tokens of the whole stream up to here, where the upstream says so.
 
         Raises:
             UpstreamError: If they are none, or too much text comes without them.
         """
-        told = self._read(data) if data else ()
+        told = self._read(told_with_it) if told_with_it else ()
         before, self._made = self._made, max(self._made, made or 0)
         told = told if len(told) >= self._made - before else ()
         self._gap_bytes = 0 if told else self._gap_bytes + len(text.encode())
@@ -99,10 +96,10 @@ class LogprobReader:
         if self._gap_bytes and not self._anything:
             raise _untold()
 
-    def _read(self, data: bytes) -> tuple[TokenLogprob, ...]:
+    def _read(self, said: Any) -> tuple[TokenLogprob, ...]:
         try:
-            entries = _decoder.decode(data).content or []
-        except (msgspec.DecodeError, RecursionError, UnicodeError):
+            entries = msgspec.convert(said, _Logprobs).content or []
+        except (msgspec.ValidationError, RecursionError):
             raise broken("log-probabilities that are none") from None
         return tuple(
             TokenLogprob(self._id(one), self._bytes(one), _logprob(one.logprob), self._best(one)) for one in entries

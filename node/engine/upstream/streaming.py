@@ -8,13 +8,14 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Final
 
 from node.engine.protocol import Chunk, EngineError, EngineEvent, Finished, FinishReason, GenerateRequest, Started
+from node.engine.upstream.chunks import Piece
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.counting import PromptCounter
 from node.engine.upstream.exclusive import MAX_WAIT_S, ExclusiveAccess
 from node.engine.upstream.logprobs import LogprobReader
 from node.engine.upstream.meter import Rate, TokenMeter
+from node.engine.upstream.piece_reader import PieceReader
 from node.engine.upstream.refusals import UpstreamError, stalled
-from node.engine.upstream.sse import EventDecoder, Piece, read_piece
 from node.values.inference import TokenLogprob
 
 _CUT_OFF: Final = "The upstream ended a stream before its answer was complete."
@@ -94,7 +95,7 @@ class Streams:
         loop = asyncio.get_running_loop()
         meter = TokenMeter(request.max_tokens, self._rate)
         began_s, first_s = loop.time(), 0.0
-        reason, prompt_tokens = "", input_tokens
+        reason, prompt_tokens, is_whole = "", input_tokens, False
         pieces = self.pieces(body, running)
         async with contextlib.aclosing(pieces):
             yield Started(input_tokens=input_tokens, seed=body["seed"])
@@ -102,14 +103,15 @@ class Streams:
                 text = piece.thinking + piece.text
                 tokens = meter.take(text, piece.completion_tokens)
                 logprobs = told.take(text, piece.logprobs, piece.completion_tokens) if told is not None else ()
-                if piece.prompt_tokens is not None:
+                if piece.prompt_tokens:  # a server that states 0 states nothing
                     prompt_tokens = piece.prompt_tokens
                 reason = piece.finish_reason or reason
+                is_whole = is_whole or bool(reason) or piece.done
                 if text or tokens:
                     first_s = first_s or loop.time()
                 for chunk in _chunks(piece, tokens, logprobs):
                     yield chunk
-        if not running.cancelled and not reason:
+        if not running.cancelled and (not is_whole or reason == "error"):
             raise UpstreamError("The provider's server broke off.", code="engine_crashed", owner=_CUT_OFF)
         if told is not None and not running.cancelled:
             told.finish()
@@ -118,7 +120,7 @@ class Streams:
         ended_s = loop.time()
         first_s = first_s or ended_s
         yield Finished(
-            reason=_reason(reason, running),
+            reason=_reason(reason, running, is_full=meter.tokens >= request.max_tokens),
             input_tokens=input_tokens,
             output_tokens=meter.tokens,
             prefill_ms=1000 * (first_s - began_s),
@@ -128,12 +130,14 @@ class Streams:
     async def pieces(self, body: dict[str, Any], running: RunningStream) -> AsyncGenerator[Piece, None]:
         """The stream's events, until it ends or is cancelled; time counts only while the server is waited for.
 
+        Their texts hold whole characters. The last piece is ``done`` where the server says so.
+
         Raises:
             UpstreamError: If the server fails.
             EngineError: With code ``engine_closed``.
         """
         loop = asyncio.get_running_loop()
-        decoder = EventDecoder()
+        reader = PieceReader()
         async with contextlib.AsyncExitStack() as stack:
             try:
                 async with running.until(loop.time() + MAX_WAIT_S + self._stall_s) as deadline:
@@ -141,16 +145,11 @@ class Streams:
                     deadline.reschedule(loop.time() + self._stall_s)
                     received = await stack.enter_async_context(self._client.stream(body))
                 heard_s = loop.time()
-                while True:
+                while not reader.is_over:
                     # Comments that only keep the connection are no progress.
                     async with running.until(heard_s + self._stall_s):
                         data = await anext(received, None)
-                    if data is None:
-                        return
-                    for event in decoder.feed(data):
-                        piece = read_piece(event)
-                        if piece.done:
-                            return
+                    for piece in reader.read(data):
                         yield piece
                         heard_s = loop.time()
             except TimeoutError:
@@ -176,7 +175,8 @@ def _chunks(piece: Piece, tokens: int, logprobs: tuple[TokenLogprob, ...]) -> li
     ]
 
 
-def _reason(stated: str, running: RunningStream) -> FinishReason:
+def _reason(stated: str, running: RunningStream, *, is_full: bool) -> FinishReason:
+    """Why the answer ended; a server that names no reason stopped at the limit if the limit is reached."""
     if running.cancelled:
         return "cancelled"
-    return "length" if stated == "length" else "stop"
+    return "length" if stated == "length" or (not stated and is_full) else "stop"

@@ -7,8 +7,8 @@ from typing import Annotated, Final
 
 import msgspec
 
+from node.engine.upstream.chunks import Usage, count_of
 from node.engine.upstream.refusals import UpstreamError, broken
-from node.engine.upstream.sse import Usage, count_of
 
 MAX_NUMBERS: Final = 1 << 16
 MAX_TOKENS_EMBEDDED: Final = 1 << 17

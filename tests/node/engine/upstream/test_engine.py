@@ -177,7 +177,6 @@ BROKEN = {
     "no json": sending(b"data: {oops\n\n"),
     "a line without an end": sending(b"data: " + b"x" * (sse.MAX_LINE_BYTES + 1)),
     "the end before the end": sending(chunk("One")),
-    "done without a reason": sending(chunk("One"), DONE),
     "a cut connection": cutting(chunk("One")),
     "an error in the stream": sending(chunk("One"), event({"error": {"message": "boom"}})),
     "a redirect": refusing(307, Location="http://127.0.0.1:1/"),
