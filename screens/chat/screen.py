@@ -163,6 +163,14 @@ class ChatScreen(NodeScreen):
             await self._drop_last()
         await self._ask(event.text)
 
+    @on(Prompt.TooLong)
+    def _too_long(self, event: Prompt.TooLong) -> None:
+        self.tell(
+            f"This text has {event.chars:,} characters, and a question takes at most {event.max_chars:,}. "
+            "It was not sent; shorten it.",
+            "warning",
+        )
+
     async def _ask(self, question: str) -> None:
         self.last_question, self._last_counted = question, False
         answer = await self._transcript.add(question)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -10,12 +9,12 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 
 from node.values import ChatMessage
+from screens.chat.code_blocks import code_blocks
 from screens.clipboard import copy_text
 from screens.widgets.messages import Answer, Question
 
 MAX_MOUNTED = 60
 """Messages further up than this leave the screen; they stay in the saved chat."""
-_CODE_BLOCK = re.compile(r"```[^\n]*\n(.*?)```", re.DOTALL)
 WELCOME = (
     "Ask something. The answer comes from a model on somebody's machine and is paid by the token.\n"
     "Relays cannot read your prompts; the provider can.\n\n"
@@ -50,7 +49,7 @@ class Transcript(VerticalScroll):
 
     def action_copy_code(self) -> None:
         """Copy the last code block of the last answer."""
-        blocks = _CODE_BLOCK.findall(self.last_answer())
+        blocks = code_blocks(self.last_answer())
         if blocks:
             copy_text(self.app, blocks[-1], "The code block")
         else:

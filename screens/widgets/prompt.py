@@ -36,16 +36,27 @@ class Prompt(TextArea):
     class ModelWanted(Message):
         """``/`` was typed into an empty prompt."""
 
-    def __init__(self) -> None:
+    class TooLong(Message):
+        """The text is longer than a question may be; it was not sent, and is still in the prompt."""
+
+        def __init__(self, chars: int, max_chars: int) -> None:
+            super().__init__()
+            self.chars = chars
+            self.max_chars = max_chars
+
+    def __init__(self, max_chars: int = MAX_PROMPT_CHARS) -> None:
+        self._max_chars = max_chars
         super().__init__(
             id="prompt", soft_wrap=True, show_line_numbers=False, tab_behavior="focus", highlight_cursor_line=False,
             placeholder="Ask something; / chooses a model",
         )  # fmt: skip
 
     def action_send(self) -> None:
-        """Send, unless there is nothing to send."""
-        text = self.text.strip()[:MAX_PROMPT_CHARS]
-        if text:
+        """Send, unless there is nothing to send, or too much: a part of a question would be another question."""
+        text = self.text.strip()
+        if len(text) > self._max_chars:
+            self.post_message(self.TooLong(len(text), self._max_chars))
+        elif text:
             self.post_message(self.Sent(text))
 
     def action_new_line(self) -> None:

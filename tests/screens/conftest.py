@@ -18,7 +18,10 @@ def utc(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_system_clipboard(monkeypatch):
-    monkeypatch.setattr(clipboard, "_system_copy", lambda _text: False)
+    async def nowhere(_text: str) -> bool:
+        return False
+
+    monkeypatch.setattr(clipboard, "copied_by_system", nowhere)
     monkeypatch.delenv("TMUX", raising=False)
 
 

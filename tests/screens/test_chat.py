@@ -288,3 +288,14 @@ async def test_thinking_is_folded_away_and_no_part_of_the_answer():
         assert folded.collapsed
         folded.collapsed = False
         await until_seen(pilot, "Seven  and five make twelve.")
+
+
+async def test_a_paste_beyond_the_limit_is_refused_with_its_count_and_stays_in_the_prompt():
+    async with make_app(first_mode="chat").run_test(size=NARROW, notifications=True) as pilot:
+        await until(pilot, lambda: isinstance(pilot.app.focused, Prompt))
+        prompt = pilot.app.focused
+        prompt.replace_all("x" * 200_001)
+        await pilot.press("enter")
+        await until_told(pilot, "This text has 200,001 characters")
+        assert len(prompt.text) == 200_001
+        assert not pilot.app.screen.running
