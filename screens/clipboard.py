@@ -20,15 +20,6 @@ MAX_OSC52_BYTES: Final = 74_000
 """Terminals cut longer requests or drop them."""
 SYSTEM_COPY_TIMEOUT_S: Final = 5.0
 
-_COPY_AND_COMPARE: Final = """
-import sys
-import pyperclip
-text = sys.stdin.buffer.read().decode()
-pyperclip.copy(text)
-sys.exit(pyperclip.paste().replace("\\r\\n", "\\n") != text.replace("\\r\\n", "\\n"))
-"""
-"""pyperclip ignores whether the program that it starts failed. So what is on the clipboard is read back."""
-
 
 async def copied_by_system(text: str, timeout_s: float = SYSTEM_COPY_TIMEOUT_S) -> bool:
     """Put a text on the system's clipboard.
@@ -44,7 +35,7 @@ async def copied_by_system(text: str, timeout_s: float = SYSTEM_COPY_TIMEOUT_S) 
         Whether the same text was on the clipboard afterwards.
     """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-c", _COPY_AND_COMPARE, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL,
+        sys.executable, "-P", "-m", "screens.system_clipboard", stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL,
         start_new_session=True,
     )  # fmt: skip
     try:
