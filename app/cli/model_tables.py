@@ -2,17 +2,86 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import unicodedata
 from collections.abc import Sequence
+from typing import Final
 
 from node.values.models import BenchRow, BenchView, ModelDetail
 
+_GAP: Final = "  "
+_LEAST_CELLS: Final = 12
+_WIDE: Final = {"W": 2, "F": 2}
 
-def as_columns(rows: Sequence[tuple[str, ...]]) -> str:
-    """Rows as aligned text, the first one the heading."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+
+def as_columns(rows: Sequence[tuple[str, ...]], width: int | None = None) -> str:
+    """Rows as aligned text, the first one the heading.
+
+    Where they are wider than the terminal, the first column is cut in its middle, since names differ at both ends, and
+    the last one goes on in further lines. What is no terminal gets all of it.
+
+    Args:
+        rows: Texts that are safe to show.
+        width: The most cells of a line; None for the terminal's, or without a limit where the output is none.
+    """
+    if width is None:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1 << 30
+    widths = [max(cells(row[column]) for row in rows) for column in range(len(rows[0]))]
+    room = width - sum(widths[1:-1]) - len(_GAP) * (len(widths) - 1)
+    if widths[0] + widths[-1] > room:
+        widths[0] = min(widths[0], max(_LEAST_CELLS, room // 2, room - widths[-1]))
+        widths[-1] = max(_LEAST_CELLS, room - widths[0])
+    lines = []
+    for row in rows:
+        first, *rest, last = (cut_middle(row[0], widths[0]), *row[1:])
+        pieces = wrap(last, widths[-1]) or [""]
+        before = _GAP.join(pad(cell, each) for cell, each in zip((first, *rest), widths, strict=False))
+        lines += [(before + _GAP + pieces[0]).rstrip()]
+        lines += [" " * (sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)) + piece for piece in pieces[1:]]
+    return "\n".join(lines)
+
+
+def cells(text: str) -> int:
+    """Cells that a text takes on a terminal: two for a wide character, none for a combining one."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(char) else _WIDE.get(unicodedata.east_asian_width(char), 1) for char in text)
+
+
+def pad(text: str, width: int) -> str:
+    """A text with spaces behind it, so many cells wide."""
+    return text + " " * max(0, width - cells(text))
+
+
+def cut_middle(text: str, width: int) -> str:
+    """A text of at most so many cells; what is too much is left out in its middle."""
+    if cells(text) <= width:
+        return text
+    head, tail = (width - 1) - (width - 1) // 2, (width - 1) // 2
+    begin, end = text, text
+    while cells(begin) > head:
+        begin = begin[:-1]
+    while end and (cells(end) > tail or unicodedata.combining(end[0])):
+        end = end[1:]
+    return f"{begin}…{end}"
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """A text as lines of at most so many cells, broken between words where that is possible."""
+    lines: list[str] = []
+    line = ""
+    for word in text.split():
+        while cells(word) > width:
+            end = len(word)
+            while cells(word[:end]) > width:
+                end -= 1
+            lines, line, word = [*lines, *([line] if line else []), word[:end]], "", word[end:]  # noqa: PLW2901
+        if line and cells(line) + 1 + cells(word) > width:
+            lines, line = [*lines, line], word
+        else:
+            line = f"{line} {word}" if line else word
+    return [*lines, line] if line else lines
 
 
 def bytes_short(count: int) -> str:
@@ -47,6 +116,7 @@ def detail_text(detail: ModelDetail) -> str:
     facts = {
         "Model": detail.title,
         "Name here": view.name,
+        "Also called": ", ".join(view.also),
         "File": view.path + (f" and {view.parts - 1} more" if view.parts > 1 else ""),
         "Size": bytes_short(view.size_bytes),
         "Architecture": view.architecture,

@@ -118,7 +118,7 @@ class ModelCalls:
     async def remove_model(self, model: str) -> int:
         """See ``NodeApi``."""
         used = {path for path in (await self._loaded(), self._measured) if path is not None}
-        freed = await remove(self._library(), model, in_use=used.__contains__)
+        freed = await remove(self._library(), model, in_use=lambda path: any(_is_same(path, other) for other in used))
         self._events.changed("models")
         return freed
 
@@ -145,3 +145,11 @@ class ModelCalls:
         except IdlewattError:
             return None
         return found.path
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, by whatever names."""
+    try:
+        return path == other or path.samefile(other)
+    except OSError:  # one of them is gone
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ import msgspec
 from chain.errors import UsageError
 from node.models.discovery import FoundModel, find, places
 from node.models.model_error import printable
-from node.models.naming import SUFFIX, part_names, part_of, quantization_of, stem_of
+from node.models.naming import SUFFIX, part_names, quantization_of, readable, stem_of
 from node.values.text import plain
 
 DEMO = "demo"
@@ -64,7 +65,7 @@ def lookup(model: str, models_dir: Path, folders: Iterable[Path] = (), demo: Pat
     Raises:
         UsageError: With code ``unknown_model`` if there is none; the line lists what there is.
     """
-    asked = model.strip().lower()
+    asked = readable(model).strip().lower()
     if asked == DEMO and (shipped := _shipped(demo)):
         return shipped[0]
     if "/" in model and (found := _at_path(model)) is not None:
@@ -74,8 +75,8 @@ def lookup(model: str, models_dir: Path, folders: Iterable[Path] = (), demo: Pat
     for each in at_hand:
         for name in (each.name, plain(each.name, MAX_NAME_CHARS)):
             names.setdefault(name.lower(), each)
-    for each in at_hand:
-        for alias in (*each.aliases, stem_of(each.path.name)):
+    for each in itertools.chain(at_hand, *(found.twins for found in at_hand)):
+        for alias in (each.name, plain(each.name, MAX_NAME_CHARS), *each.aliases, readable(stem_of(each.path.name))):
             names.setdefault(alias.lower(), each)
     named = names.get(asked) or names.get(asked.removesuffix(SUFFIX))
     if named is not None:
@@ -95,7 +96,8 @@ def _at_path(model: str) -> FoundModel | None:
     path = Path(model).expanduser()
     try:
         if model and path.is_file():
-            return from_path(path.absolute() if part_of(path.name) else path.resolve())
+            # Not resolved: what a link's target is called, in a cache of blobs, tells nothing.
+            return from_path(path.absolute())
     except (OSError, ValueError, RuntimeError):  # too long, with a null byte, or of nobody's home: it names no file
         pass
     return None
@@ -106,7 +108,7 @@ def from_path(path: Path) -> FoundModel:
     first = path.with_name(part_names(path.name)[0])
     parts = tuple(path.with_name(name) for name in part_names(path.name))
     return FoundModel(
-        name=stem_of(path.name),
+        name=readable(stem_of(path.name)),
         aliases=(),
         source="folder",
         path=first if first.is_file() else path,

@@ -6,6 +6,7 @@ never followed, and a manifest can only name a blob by its digest.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import stat
@@ -15,7 +16,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from node.models.naming import SUFFIX, may_chat, part_names, part_of, quantization_of, stem_of
+from node.models.naming import SUFFIX, may_chat, part_names, part_of, quantization_of, readable, stem_of
 from node.models.pull import origins_of
 from node.values.models import Source
 from node.values.text import plain
@@ -24,6 +25,7 @@ MAX_DEPTH: Final = 8
 MAX_ENTRIES: Final = 50_000
 """Over one place: a folder full of other things costs a second, not a minute."""
 MAX_MODELS: Final = 1_000
+MAX_TWINS: Final = 16
 MAX_MANIFEST_BYTES: Final = 1 << 20
 MAX_REF_BYTES: Final = 256
 _OLLAMA_MODEL: Final = "application/vnd.ollama.image.model"
@@ -31,6 +33,7 @@ _OLLAMA_HOME: Final = "registry.ollama.ai"
 _OLLAMA_SERVICE = Path("/usr/share/ollama/.ollama/models")
 _DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
 _NAME_CHARS: Final = 200
+MAX_SHOWN_CHARS: Final = 200
 
 Layout = Literal["folder", "huggingface", "ollama"]
 
@@ -58,6 +61,8 @@ class FoundModel(msgspec.Struct, frozen=True, kw_only=True):
     quantization: str
     digest: str = ""
     """The SHA-256 that its folder reports; not checked here."""
+    twins: tuple[FoundModel, ...] = ()
+    """The same file under other names; each has its own path."""
 
 
 class _Layer(msgspec.Struct):
@@ -100,8 +105,12 @@ def places(
 
 
 def find(places: Iterable[ModelFolder]) -> tuple[FoundModel, ...]:
-    """Every model in these places, each once: the same file, or the same digest, under two names is one model."""
+    """Every model in these places, each once: the same file, or the same digest, under two names is one model.
+
+    Its other names work as well: they are its `twins`.
+    """
     unique: dict[object, FoundModel] = {}
+    twins: dict[int, list[FoundModel]] = {}
     for place in places:
         for found in _in_place(place):
             if len(unique) >= MAX_MODELS:
@@ -114,16 +123,33 @@ def find(places: Iterable[ModelFolder]) -> tuple[FoundModel, ...]:
             first = next((unique[key] for key in keys if key in unique), None)
             if first is None:
                 unique.update(dict.fromkeys(keys, found))
-    return tuple(_named(list({id(found): found for found in unique.values()}.values())))
+            elif len(others := twins.setdefault(id(first), [])) < MAX_TWINS and _is_other(found, first):
+                others.append(found)
+    once = {id(found): found for found in unique.values()}
+    together = (msgspec.structs.replace(each, twins=tuple(twins.get(key, ()))) for key, each in once.items())
+    return tuple(_named(list(together)))
+
+
+def _is_other(found: FoundModel, first: FoundModel) -> bool:
+    """Whether a further place of a file has a name that the first one hasn't."""
+    return bool({found.name, *found.aliases} - {first.name, *first.aliases})
 
 
 def _named(models: list[FoundModel]) -> Iterator[FoundModel]:
-    """Give every model a name of its own: the plain one to the first, longer ones to those after it."""
+    """Give every model a name of its own: the plain one to the first, longer ones to those after it.
+
+    Names that look alike count as the same: a screen can't tell them apart, nor can a person who reads them there.
+    """
     taken: set[str] = set()
+
+    def key(name: str) -> str:
+        return plain(name, MAX_SHOWN_CHARS).lower()
+
     for model in models:
-        names = [model.name, *model.aliases, f"{model.name} ({model.source})", str(model.path)]
-        name = next((name for name in names if name.lower() not in taken), str(model.path))
-        taken.add(name.lower())
+        names = [model.name, *model.aliases, f"{model.name} ({model.source})", readable(str(model.path))]
+        numbered = (f"{model.name} ({number})" for number in itertools.count(2))
+        name = next(name for name in itertools.chain(names, numbered) if key(name) not in taken)
+        taken.add(key(name))
         yield msgspec.structs.replace(model, name=name, aliases=tuple(each for each in names[:-2] if each != name))
 
 
@@ -170,7 +196,7 @@ def _from_file(path: Path, source: Source, aliases: tuple[str, ...] = ()) -> Fou
     except OSError:  # a part is missing: what there is can't be loaded
         return None
     return FoundModel(
-        name=stem_of(path.name),
+        name=readable(stem_of(path.name)),
         aliases=aliases,
         source=source,
         path=path,

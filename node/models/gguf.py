@@ -12,6 +12,15 @@ from node.models.model_error import TO_WHOLE_FILE, ModelError, printable
 from node.models.naming import part_names, part_of
 from node.models.recurrence import Recurrence, recurrence
 
+POOLING_TYPES = frozenset({1, 2, 3, 4})
+"""Mean, first token, last token, rank. 0 is none, and -1, also as an unsigned number, leaves it open."""
+_BESIDE = {
+    "adapter": "a LoRA adapter to one",
+    "mmproj": "the image projector of one",
+    "imatrix": "the importance matrix of one, which only quantizing needs",
+    "vocab": "the vocabulary of one",
+}
+
 
 class GgufInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a GGUF header says; every count is what the file claims, every size was checked against the file."""
@@ -35,8 +44,6 @@ class GgufInfo(msgspec.Struct, frozen=True, kw_only=True):
     tensor_bytes: int
     tensors: int
     parts: int = 1
-    kind: str = "model"
-    """What `general.type` says: adapters and image projectors are no models of their own."""
     tokenizer: str = ""
     licence: str = ""
     embedding_bytes: int = 0
@@ -102,6 +109,8 @@ def _describe(files: tuple[GgufContents, ...], shown: str) -> GgufInfo:
     def broken(why: str) -> ModelError:
         return ModelError(f"The model file {shown} is broken: {why}.", fix=TO_WHOLE_FILE)
 
+    if (beside := _beside_a_model(facts)) is not None:
+        raise ModelError(f"{shown} is no model, but {beside}.", fix="Choose the model itself.")
     architecture = facts.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
         raise broken("it doesn't name its architecture")
@@ -125,7 +134,6 @@ def _describe(files: tuple[GgufContents, ...], shown: str) -> GgufInfo:
     name, template = facts.get("general.name"), facts.get("tokenizer.chat_template", "")
     if not isinstance(template, str):
         raise broken("its chat template is too long or no text")
-    kind = facts.get("general.type")
     kv_heads = _kv_heads(facts.get(f"{architecture}.attention.head_count_kv"), layers, heads)
     if interval := count("full_attention_interval"):
         # Of each so many layers the last one only has keys and values (Qwen3-Next and its heirs).
@@ -149,7 +157,6 @@ def _describe(files: tuple[GgufContents, ...], shown: str) -> GgufInfo:
         tensor_bytes=sum(file.tensors.total_bytes for file in files),
         tensors=sum(file.tensors.count for file in files),
         parts=parts,
-        kind=printable(kind, 20) if isinstance(kind, str) and kind else "model",
         tokenizer=_words(facts.get("tokenizer.ggml.model")),
         licence=_words(facts.get("general.license")),
         embedding_bytes=max(file.tensors.embedding_bytes for file in files),
@@ -159,9 +166,22 @@ def _describe(files: tuple[GgufContents, ...], shown: str) -> GgufInfo:
         dense_feed_forward_length=count("feed_forward_length") if count("leading_dense_block_count") else 0,
         is_latent=count("attention.kv_lora_rank") > 0 and count("attention.key_length_mla") > 0,
         is_causal=facts.get(f"{architecture}.attention.causal") is not False,
-        pools=count("pooling_type") > 0,
+        pools=facts.get(f"{architecture}.pooling_type") in POOLING_TYPES,
         recurrence=recurrence(count, kv_heads, layers),
     )
+
+
+def _beside_a_model(facts: dict[str, Value]) -> str | None:
+    """What a file is that belongs to a model and is none itself; ``None`` for a model."""
+    kind = facts.get("general.type")
+    if isinstance(kind, str) and kind not in {"", "model"}:
+        return _BESIDE.get(kind, f"a model's {printable(kind, 20)}")
+    # Converters that didn't write a type yet wrote these.
+    if facts.get("general.architecture") == "clip":
+        return _BESIDE["mmproj"]
+    if "adapter.type" in facts:
+        return _BESIDE["adapter"]
+    return _BESIDE["imatrix"] if "imatrix.datasets" in facts else None
 
 
 def _words(value: Value) -> str:

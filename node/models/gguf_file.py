@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from node.models.foreign import HEAD_BYTES, no_file, no_gguf
 from node.models.ggml_types import TYPES
 from node.models.header_window import DEFAULT_LIMITS, HeaderLimits, HeaderWindow
 from node.models.model_error import TO_WHOLE_FILE, ModelError, printable
@@ -69,7 +70,7 @@ def read(path: Path, limits: HeaderLimits = DEFAULT_LIMITS) -> GgufContents:
         ValueError: If the path is none.
     """
     if not path.is_file():
-        raise ModelError(f"There is no model file {printable(path.name)}.", fix="Check the path.")
+        raise no_file(path)
     with path.open("rb", buffering=0) as file:
         size = file.seek(0, 2)
         file.seek(0)
@@ -86,14 +87,13 @@ def whole_number(value: Value, missing: int = 0) -> int:
 
 
 def _read_header(header: HeaderWindow) -> GgufContents:
-    if header.size < len(MAGIC) or header.take(4) != MAGIC:
-        raise ModelError(f"{header.shown} is not a GGUF model file.", fix="Choose a file in GGUF format.")
+    head = header.take(min(HEAD_BYTES, header.size))
+    if not head.startswith(MAGIC):
+        raise no_gguf(head, header.shown)
+    header.rewind(len(MAGIC))
     version = header.u32()
     if version not in VERSIONS:
-        raise ModelError(
-            f"The model file {header.shown} has GGUF version {version}, which can't be read here.",
-            fix="Convert it to GGUF version 3.",
-        )
+        raise _foreign_version(version, header.shown)
     tensor_count, key_count = header.u64(), header.u64()
     if tensor_count > MAX_TENSORS or key_count > MAX_KEYS:
         raise header.broken(f"it claims {tensor_count} tensors and {key_count} keys")
@@ -107,8 +107,26 @@ def _read_header(header: HeaderWindow) -> GgufContents:
     tensors = _read_tensors(header, tensor_count, _alignment(header, facts))
     # The first part of a split model may hold facts only; a whole model never does.
     if not tensor_count and whole_number(facts.get("split.count")) < 2:
+        if "tokenizer.ggml.tokens" in array_lengths:
+            raise ModelError(
+                f"The file {header.shown} holds a vocabulary and 0 tensors: no model can be made of it.",
+                fix="Choose the model itself.",
+            )
         raise header.broken("it claims 0 tensors")
     return GgufContents(facts, array_lengths, tensors, header.size)
+
+
+def _foreign_version(version: int, shown: str) -> ModelError:
+    if int.from_bytes(version.to_bytes(4, "little"), "big") in VERSIONS:
+        return ModelError(
+            f"The model file {shown} is big-endian: it was made for machines such as s390x.",
+            fix="Choose the little-endian file, or convert it with llama.cpp's gguf_convert_endian.py.",
+        )
+    old = version < min(VERSIONS)
+    return ModelError(
+        f"The model file {shown} has GGUF version {version}, which can't be read here.",
+        fix="Convert it to GGUF version 3." if old else "Choose a file of version 3, or update Idlewatt.",
+    )
 
 
 def _alignment(header: HeaderWindow, facts: dict[str, Value]) -> int:

@@ -76,6 +76,10 @@ class HeaderWindow:
         self._at = end
         return piece
 
+    def rewind(self, position: int) -> None:
+        """Go back to a place in what was just taken."""
+        self._at -= self.position - position
+
     def skip(self, count: int) -> None:
         """Go past bytes without reading them."""
         if count <= len(self._buffer) - self._at:

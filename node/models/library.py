@@ -141,6 +141,7 @@ class ModelLibrary:
         view = ModelView(
             name=name,
             source=found.source,
+            also=tuple(plain(twin.name, MAX_TEXT) for twin in found.twins),
             path=plain(str(found.path), 4096),
             size_bytes=found.size_bytes,
             parts=len(found.parts),
@@ -207,7 +208,4 @@ def _info(found: FoundModel) -> GgufInfo:
 
 @functools.lru_cache(maxsize=_KNOWN_INFOS)
 def _read_once(path: Path, _size: int, _modified_ns: int) -> GgufInfo:
-    info = inspect(path)
-    if info.kind != "model":
-        raise ModelError(f"This is no chat model but one's {info.kind}.", fix="Choose the model itself.")
-    return info
+    return inspect(path)

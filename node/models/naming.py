@@ -40,6 +40,7 @@ _QUANTIZATION = re.compile(
     re.IGNORECASE,
 )
 _PART = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$", re.IGNORECASE)
+_UNDECODED = re.compile("[\ud800-\udfff]")
 _NO_CHAT_MODEL = re.compile(r"(?:^|[-_.])(?:mmproj|imatrix|lora|adapter)(?:$|[-_.])", re.IGNORECASE)
 
 
@@ -73,7 +74,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
 
 def quantization_of(path: str) -> str:
     """The quantization that a file's name says, else its folder's, else nothing."""
-    for piece in reversed(path.removesuffix(SUFFIX).split("/")):
+    for piece in reversed((path[: -len(SUFFIX)] if is_gguf(path) else path).split("/")):
         found = _QUANTIZATION.findall(piece)
         if found:
             label = str(found[-1]).upper()
@@ -104,6 +105,11 @@ def stem_of(file_name: str) -> str:
     """A model's name by its file: without the suffix and without a part's number."""
     part = part_of(file_name)
     return part[0] if part is not None else file_name[: -len(SUFFIX)] if is_gguf(file_name) else file_name
+
+
+def readable(name: str) -> str:
+    """A name as text: each byte of a file's name that is no UTF-8 becomes U+FFFD, so that it can be sent and kept."""
+    return _UNDECODED.sub("\N{REPLACEMENT CHARACTER}", name)
 
 
 def is_gguf(file_name: str) -> bool:

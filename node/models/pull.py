@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from collections import deque
@@ -17,7 +18,7 @@ from chain.errors import UsageError
 from node.models.hub import client
 from node.models.hub import messages as wire
 from node.models.hub.hub_error import HubError
-from node.models.naming import SUFFIX, HubFile, Variant, choose, variants
+from node.models.naming import SUFFIX, HubFile, Variant, choose, readable, variants
 from node.values.models import HubModelView, PullChosen, PullDone, PullEvent, PullProgress
 from node.values.text import plain
 
@@ -122,7 +123,7 @@ async def pulling(text: str, models_dir: Path) -> AsyncIterator[AsyncIterator[Pu
             )
             owner, _, name = spec.repo.partition("/")
             folder = models_dir / owner / name
-            request = wire.Fetch(repo=spec.repo, commit=listing.commit, folder=str(folder), files=chosen.files)
+            request = wire.Fetch(repo=spec.repo, commit=listing.commit, folder=os.fsencode(folder), files=chosen.files)
             speed = Speed()
             async for step in await stack.enter_async_context(client.fetching(request)):
                 if isinstance(step, wire.Transferred):
@@ -130,7 +131,7 @@ async def pulling(text: str, models_dir: Path) -> AsyncIterator[AsyncIterator[Pu
             note_origin(folder, chosen.files, listing)
             yield PullDone(
                 model=f"{spec.repo}:{chosen.quantization or chosen.name}",
-                path=str(folder / _base(chosen.files[0])),
+                path=readable(str(folder / _base(chosen.files[0]))),
                 size_bytes=chosen.size_bytes,
                 sha256=chosen.files[0].sha256,
             )

@@ -14,6 +14,7 @@ from node.engine.tuning import TuningCache
 from node.engine.upstream.engine import UpstreamEngine
 from node.models.catalog import resolve
 from node.models.digest import DigestCache
+from node.models.naming import readable
 from node.runtime.settings import NodeHome, NodeSettings
 
 
@@ -60,7 +61,7 @@ def make_engine(
     return LlamaEngine(
         resolve(model, home.models, settings.model_paths),
         settings.engine,
-        name=None if "/" in model else model.removesuffix(".gguf"),
+        name=None if "/" in model else readable(model).removesuffix(".gguf"),
         log_path=home.logs / "engine.log",
         tuning=TuningCache(home.tuning),
         digest_cache=DigestCache(home.models / ".digests.json"),

@@ -44,6 +44,8 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     """Whether this node has it loaded now."""
     offered: bool = False
     """Whether its offer is published now."""
+    also: tuple[str, ...] = ()
+    """Further names under which the same file lies on this disk; each can be used as well."""
     removable: bool = False
     tokens_per_s: float = 0.0
     """Decode speed of one stream, as last measured; 0 when it never was."""

@@ -81,6 +81,7 @@ def model_content(model: ModelView) -> Content:
             ("speed", f"{speed(model.tokens_per_s)} tok/s, one stream" if model.tokens_per_s else "b measures it"),
             ("from", SOURCES.get(model.source, model.source)),
             ("file", model.path),
+            ("also", ", ".join(model.also)),
         ]
     )
 

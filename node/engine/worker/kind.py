@@ -6,6 +6,7 @@ import ctypes
 
 from node.engine.protocol import EngineError
 from node.engine.worker.native import llama
+from node.models.gguf import POOLING_TYPES
 
 _VALUE_BYTES = 256
 
@@ -31,8 +32,10 @@ def check_kind(model: int) -> None:
 
 def embeds_only(model: int) -> bool:
     """Whether its file says that it was made for vectors: how to pool its tokens, or that it sees both directions."""
-    pools = _pooling(model) not in {None, llama.LLAMA_POOLING_TYPE_NONE}
-    return pools or metadata(model, f"{metadata(model, 'general.architecture')}.attention.causal") == "false"
+    return (
+        _pooling(model) in POOLING_TYPES
+        or metadata(model, f"{metadata(model, 'general.architecture')}.attention.causal") == "false"
+    )
 
 
 def metadata(model: int, key: str) -> str | None:

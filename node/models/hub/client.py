@@ -62,7 +62,7 @@ async def forget(path: Path) -> int:
         HubError: If other models are in them, or the cache can't be changed.
     """
     cache = next((folder.parent for folder in path.parents if folder.name.startswith("models--")), path.parent)
-    answer = await _answer(wire.Forget(path=str(path), cache=str(cache)))
+    answer = await _answer(wire.Forget(path=os.fsencode(path), cache=os.fsencode(cache)))
     if not isinstance(answer, wire.Forgotten):
         raise _nonsense()
     return answer.freed_bytes

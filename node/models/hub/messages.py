@@ -25,15 +25,16 @@ class Fetch(msgspec.Struct, frozen=True, kw_only=True, tag="fetch"):
 
     repo: str
     commit: str
-    folder: str
+    folder: bytes
+    """As the system names it: a folder's name need not be UTF-8."""
     files: tuple[HubFile, ...]
 
 
 class Forget(msgspec.Struct, frozen=True, kw_only=True, tag="forget"):
     """Delete the revisions of the hub's cache that hold a file, if no other model is in them."""
 
-    path: str
-    cache: str
+    path: bytes
+    cache: bytes
 
 
 HubRequest = SearchRepos | ListFiles | Fetch | Forget

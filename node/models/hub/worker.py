@@ -147,10 +147,10 @@ def list_files(request: wire.ListFiles) -> wire.RepoFiles:
 
 def forget(request: wire.Forget) -> wire.Forgotten:
     """Delete with the library's own strategy, which works by revisions: so not where that would take another model."""
-    path = Path(request.path)
+    path, cache = Path(os.fsdecode(request.path)), Path(os.fsdecode(request.cache))
     holding = [
         revision
-        for repo in scan_cache_dir(request.cache).repos
+        for repo in scan_cache_dir(cache).repos
         for revision in repo.revisions
         if any(file.file_path == path for file in revision.files)
     ]
@@ -161,7 +161,7 @@ def forget(request: wire.Forget) -> wire.Forgotten:
             code="not_removable",
             fix="Remove what you don't need with `hf cache`.",
         )
-    strategy = scan_cache_dir(request.cache).delete_revisions(*(revision.commit_hash for revision in holding))
+    strategy = scan_cache_dir(cache).delete_revisions(*(revision.commit_hash for revision in holding))
     strategy.execute()
     return wire.Forgotten(freed_bytes=strategy.expected_freed_size)
 
@@ -234,7 +234,7 @@ def _retry_after_s(response: httpx2.Response) -> float:
 
 def fetch(request: wire.Fetch, output: Output) -> wire.Fetched:
     """Bring all files; says how far it is a few times a second."""
-    folder = Path(request.folder)
+    folder = Path(os.fsdecode(request.folder))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _check_room(request, folder)
     progress = _Progress(output, sum(file.size_bytes for file in request.files))

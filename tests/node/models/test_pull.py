@@ -142,7 +142,7 @@ async def test_a_disk_without_room_is_told_before_and_a_full_one_keeps_what_arri
 
 async def test_more_than_the_disk_holds_is_refused_before_a_byte_comes(tmp_path: Path):
     file = HubFile(path="huge-Q4_0.gguf", size_bytes=1 << 58, sha256="1" * 64)
-    request = messages.Fetch(repo=REPO, commit="a" * 40, folder=str(tmp_path / "x"), files=(file,))
+    request = messages.Fetch(repo=REPO, commit="a" * 40, folder=bytes(tmp_path / "x"), files=(file,))
     async with client.fetching(request) as steps:
         with pytest.raises(HubError, match="GiB more are needed"):
             await anext(steps)
