@@ -16,7 +16,7 @@ from chain.money import format_usd
 
 Command = Callable[..., Any]
 
-SHORT = {"allow_below_cost": "--allow-loss"}
+SHORT = {"allow_below_cost": "--allow-loss", "model_name": "--name"}
 """Names that are shorter than the setting's own, and taken as well."""
 
 

@@ -24,6 +24,7 @@ from node.engine.watchdog import silence_s
 from node.models.digest import DigestCache
 from node.models.fit import Fit
 from node.values.inference import ChatMessage
+from node.values.public import public_name
 
 
 class LlamaEngine:
@@ -195,7 +196,7 @@ class LlamaEngine:
         sha256 = await self._supervisor.sha256()
         tokens_per_s, ttft_ms = self._supervisor.speed
         return EngineInfo(
-            model_name=self._name or prepared.gguf.name,
+            model_name=self._name or public_name(prepared.gguf.name),
             model_sha256=sha256,
             architecture=prepared.gguf.architecture,
             quantization=prepared.gguf.quantization,

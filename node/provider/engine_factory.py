@@ -49,10 +49,12 @@ def make_engine(
     Raises:
         UsageError: If there is no such model here, or the upstream's address or key can't be used.
     """
+    chosen = settings.model_name if model == settings.model else None
     if settings.upstream is not None:
         return UpstreamEngine(
             settings.upstream,
             model,
+            name=chosen or "",
             key=_key(settings.upstream_key_env),
             slots=settings.slots,
             context_length=settings.context_length,
@@ -61,7 +63,7 @@ def make_engine(
     return LlamaEngine(
         resolve(model, home.models, settings.model_paths),
         settings.engine,
-        name=None if "/" in model else readable(model).removesuffix(".gguf"),
+        name=chosen or (None if "/" in model else readable(model).removesuffix(".gguf")),
         log_path=home.logs / "engine.log",
         tuning=TuningCache(home.tuning),
         digest_cache=DigestCache(home.models / ".digests.json"),

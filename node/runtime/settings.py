@@ -19,6 +19,7 @@ _PLACE = r"://([^\s/@]*@)?(\[[0-9a-fA-F:.]+\]|[^\s/?#\[\]@:]+)(:\d{1,5})?([/?#]\
 WebsocketUrl = Annotated[str, msgspec.Meta(pattern=rf"\A(?i:wss?){_PLACE}", examples=["ws://host:port"])]
 HttpUrl = Annotated[str, msgspec.Meta(pattern=rf"\A(?i:https?){_PLACE}", examples=["http://host:port"])]
 VariableName = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]{0,63}\Z", examples=["MY_SERVER_KEY"])]
+PublicName = Annotated[str, msgspec.Meta(pattern=r"\A\w[\w.:/@+ -]{0,95}\Z", examples=["my-model"])]
 Nano = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Price = Annotated[int, msgspec.Meta(ge=0, le=MAX_PRICE_NANO_PER_MTOK)]
 
@@ -56,6 +57,8 @@ class NodeSettings(EngineOptions, frozen=True, kw_only=True):
     """The rollup's RPC, such as ``http://127.0.0.1:8547``; one that is given as an option is remembered."""
     model: str = "demo"
     """What to rent out: ``demo``, a GGUF's path, a name that ``idlewatt models list`` shows, or the upstream's name."""
+    model_name: PublicName | None = None
+    """What ``model`` is called in offers, jobs and receipts. If not set: its own name, never a path."""
     upstream: HttpUrl | None = None
     """An OpenAI-compatible server to rent out instead of a file; its address ends in ``/v1``."""
     upstream_key_env: VariableName | None = None

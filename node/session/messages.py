@@ -25,6 +25,7 @@ MAX_OUTPUT_TOKENS = 1 << 20
 MAX_DELTA_CHARS = 16_384
 MAX_DELTA_LOGPROBS = 32
 """With this limit a delta of the longest possible tokens still fits into one message."""
+MAX_LINE_CHARS = 400
 MAX_BIAS = 100.0
 MAX_STOP_STRINGS = 8
 MAX_SEED = 2**64 - 1
@@ -37,7 +38,7 @@ Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 ChannelId = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 RequestId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z_-]+\Z")]
 Code = Annotated[str, msgspec.Meta(min_length=1, max_length=48, pattern=r"^[a-z0-9_]+\Z")]
-Line = Annotated[str, msgspec.Meta(max_length=400)]
+Line = Annotated[str, msgspec.Meta(max_length=MAX_LINE_CHARS)]
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 Stop = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]

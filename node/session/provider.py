@@ -13,6 +13,8 @@ whatever the buyer sends and in whatever order:
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from chain.errors import ErrorCode
@@ -23,8 +25,11 @@ from node.session.provider_delivery import deliver, finish
 from node.session.provider_rules import BUYER_REFUSALS, ask_problem, channel_problem, voucher_problem
 from node.session.provider_state import ProviderPolicy, ProviderState, Stage, Step
 from node.session.terms import ChannelFacts, affordable_tokens, bill_nano
+from node.values.public import public_words
 from wallet.receipts import Receipt
 from wallet.vouchers import Voucher
+
+_ELSEWHERE: Final = "Choose another offer."
 
 __all__ = ["ProviderPolicy", "ProviderState", "Stage", "Step", "start", "step"]
 
@@ -275,8 +280,8 @@ def _on_receipt(state: ProviderState, receipt: Receipt) -> Step:
             reason=ended.reason,
             receipt=receipt,
             error_code=ended.error_code[:48],
-            error=ended.error[:400],
-            fix=ended.fix[:400],
+            error=_public(ended.error),
+            fix=_public(ended.fix, _ELSEWHERE),
         )
     )
     settling = replace(state, stage=Stage.SETTLING)
@@ -300,10 +305,14 @@ def _end(state: ProviderState, code: ErrorCode, message: str, fix: str = "", *, 
     if state.ask is not None and state.output_tokens == 0 and code != "cancelled":
         actions.append(io.CountRejection(code))
     actions += [
-        io.Send(m.Fault(code=code, message=message[:400], fix=fix[:400], input_tokens=input_tokens)),
+        io.Send(m.Fault(code=code, message=_public(message), fix=_public(fix, _ELSEWHERE), input_tokens=input_tokens)),
         io.EndRequest(code, state.exposure_nano),
     ]
     return replace(state, stage=Stage.ENDED), tuple(actions)
+
+
+def _public(words: str, otherwise: str = "The provider failed.") -> str:
+    return public_words(words, otherwise)[: m.MAX_LINE_CHARS]
 
 
 def _gone(state: ProviderState, code: str, *, said: bool = False) -> Step:

@@ -106,6 +106,7 @@ def test_serve_has_an_option_for_every_setting_above_the_sections():
         (["--share-prefixes"], "share_prefixes", True),
         (["--no-share-prefixes"], "share_prefixes", False),
         (["--allow-loss"], "allow_below_cost", True),
+        (["--name", "my-model"], "model_name", "my-model"),
         (["--watch", "off"], "watch", "off"),
         ([], "slots", None),
     ],

@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 
 from node.engine.upstream.answers import read_models
 from node.engine.upstream.chunks import Piece, usage_of
+from node.engine.upstream.dialect import model_id
+from node.engine.upstream.engine import UpstreamEngine
 from node.engine.upstream.piece_reader import PieceReader
 from node.engine.upstream.refusals import UpstreamError
+from node.values.public import public_name, public_words
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.upstream.engines import engine_for, failure
 from tests.node.engine.upstream.hostile import (
@@ -431,3 +434,71 @@ def test_no_bytes_end_in_anything_but_a_text_or_a_coded_error(data):
     """One odd byte showed a traceback where the answer should be."""
     with contextlib.suppress(UpstreamError):
         assert isinstance(spoken(*data).encode(), bytes)
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("name", "public"),
+    [
+        ("/home/joe/models/Qwen3-8B-Q4_K_M.gguf", "Qwen3-8B-Q4_K_M"),
+        ("/home/joe/models/big-00001-of-00003.gguf", "big"),
+        (r"C:\Users\joe\models\big.GGUF", "big"),
+        (r"\\server\share\big.gguf", "big"),
+        ("models/big.gguf", "big"),
+        ("~/big.gguf", "big"),
+        ("../big/", "big"),
+        ("file:///home/joe/big.gguf", "big"),
+        ("/root/.cache/huggingface/hub/models--Qwen--Qwen3-8B/snapshots/0123abcd", "Qwen/Qwen3-8B"),
+        ("/data/Qwen3-8B", "Qwen3-8B"),
+        ("/", "model"),
+        ("", "model"),
+        ("Qwen/Qwen3-8B", "Qwen/Qwen3-8B"),
+        ("hf.co/bartowski/Foo-GGUF:Q4_K_M", "hf.co/bartowski/Foo-GGUF:Q4_K_M"),
+        ("qwen3:8b", "qwen3:8b"),
+    ],
+)
+def test_a_public_name_is_no_path_of_this_machine(name, public):
+    """Everybody could read a person's name and folders (unslothai/unsloth#6518, simonw/llm-llama-server#2)."""
+    assert public_name(name) == public
+
+
+@given(
+    folders=st.lists(st.text("abcXYZ -_.", min_size=1, max_size=8), min_size=1, max_size=5),
+    file=st.text("ab1", min_size=1),
+)
+@settings(max_examples=80)
+def test_no_folder_is_part_of_a_public_name(folders, file):
+    """Everybody could read a person's folders."""
+    for separator in "/\\":
+        path = separator.join(["", *(f"{folder}X" for folder in folders), f"{file}.gguf"])
+        assert public_name(path) == file
+
+
+async def test_a_server_that_names_its_models_by_path_is_rented_out_under_a_public_name(server):
+    """llama-server without an alias lists its file's path, and the offer would have shown it to all."""
+    path = "/home/joe/models/big.gguf"
+    server.models = saying({"data": [{"id": path}]})
+    async with UpstreamEngine(server.url, path) as engine:
+        info = await engine.info()
+        assert (info.model_name, info.model_sha256) == ("big", model_id("big"))
+        await answer(engine, ask())
+    async with UpstreamEngine(server.url, path, name="my-model") as engine:
+        assert (await engine.info()).model_name == "my-model"
+    assert {body["model"] for body in server.bodies("/v1/chat/completions")} == {path}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Free some space on the disk that holds /home/joe/iw/node.db.",
+        r"See C:\iw\log",
+        "Its log is '~/iw/engine.log'.",
+        "/x/y",
+    ],
+)
+def test_an_errors_words_for_a_buyer_name_no_file(words):
+    """A buyer was told where the provider's files are, since errors are written for their owner."""
+    assert public_words(words, "Choose another offer.") == "Choose another offer."
+    assert public_words("Try again in 3 s, at 5 tokens/s and/or later.", "") != ""

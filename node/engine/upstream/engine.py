@@ -23,18 +23,18 @@ from node.engine.upstream.embedding import embed_texts
 from node.engine.upstream.exclusive import ExclusiveAccess
 from node.engine.upstream.health import CLOSED, UpstreamHealth
 from node.engine.upstream.identification import check_model, server_info
+from node.engine.upstream.limits import UpstreamLimits
 from node.engine.upstream.logprobs import LogprobReader
 from node.engine.upstream.refusals import UpstreamError
 from node.engine.upstream.server import Server
 from node.engine.upstream.streaming import RunningStream, Streams
 from node.values.inference import ChatMessage
+from node.values.public import public_name
 
 log = get_logger(__name__)
 
 UNKNOWN_CONTEXT: Final = 2_048
 """For a server that does not report its context: llama_cpp.server's own default, and small enough for any other."""
-STALL_S: Final = 120.0
-WATCH_S: Final = 5.0
 
 
 class UpstreamEngine:
@@ -45,13 +45,13 @@ class UpstreamEngine:
 
     Args:
         url: The server's OpenAI base address, as in ``http://host:8000/v1``.
-        model: The model's name there; it is the name in offers too.
+        model: The model's name there.
+        name: What it is called in public; by default its name there, or the file's if that is a path.
         key: A bearer token, or ``""``.
         slots: Requests that run at once, if the server reports no smaller number.
         context_length: Tokens a request may have in all; by default what the server reports.
         on_state: Called on the loop whenever `state` changes.
-        stall_seconds: A stream without an event for so long is given up.
-        watch_seconds: How often a server is asked whether it is still there.
+        limits: How long it is waited for.
     """
 
     def __init__(
@@ -59,21 +59,23 @@ class UpstreamEngine:
         url: str,
         model: str,
         *,
+        name: str = "",
         key: str = "",
         slots: int = 4,
         context_length: int | None = None,
         on_state: Callable[[EngineState], None] | None = None,
-        stall_seconds: float = STALL_S,
-        watch_seconds: float = WATCH_S,
+        limits: UpstreamLimits = UpstreamLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._client = UpstreamClient(url, key)
+        self._limits = limits
         self._model = model
+        self._name = name or public_name(model)
         self._slots = slots
         self._context_length = context_length
-        self._health = UpstreamHealth(on_state, watch_seconds)
+        self._health = UpstreamHealth(on_state, limits.watch_s)
         self._access = ExclusiveAccess()
         self._counter = PromptCounter(self._client, model, self._access)
-        self._streams = Streams(self._client, self._access, self._counter, stall_seconds)
+        self._streams = Streams(self._client, self._access, self._counter, limits.stall_s)
         self._formats = Formats()
         self._server_info: a.ServerInfo | None = None
         self._capabilities: Capabilities | None = None
@@ -136,8 +138,8 @@ class UpstreamEngine:
         """What is rented out; the model's digest is made of its name, since there is no file to hash."""
         info = self._known()
         return EngineInfo(
-            model_name=self._model[: d.MAX_NAME_CHARS],
-            model_sha256=d.model_id(self._model),
+            model_name=self._name,
+            model_sha256=d.model_id(self._name),
             architecture="upstream",
             quantization="unknown",
             parameters=0,

@@ -24,6 +24,32 @@ class Rented:
     buyer: LocalNode
 
 
+PATH = "/home/joe/secret-folder/big-model.gguf"
+
+
+async def test_no_path_of_the_sellers_machine_reaches_anybody(run_node, relay, devnet):
+    urls = {"relay": relay.url, "chain": devnet.l2_url}
+    async with (
+        upstream() as server,
+        run_node("seller", **urls, upstream=server.url, model=PATH) as seller,
+        run_node("buyer", **urls) as buyer,
+    ):
+        server.models = listing(PATH)
+        await seller.create_wallet("main", PASSPHRASE)
+        await buyer.create_wallet("main", PASSPHRASE)
+        await asyncio.gather(seller.go_online(), buyer.faucet("main"))
+        (offer,) = await buyer.market()
+        assert offer.model == "big-model"
+        done = await ask(buyer, turn())
+        assert isinstance(done[-1], ChatDone)
+        server.chat = refusing(500, f"can't read {PATH}")
+        failed = await ask(buyer, turn())
+        assert isinstance(failed[-1], ChatFailed)
+        seen = [offer, done, failed, buyer.snapshot(), seller.snapshot().provider, seller.snapshot().recent_jobs]
+        assert "secret-folder" not in repr(seen)
+        assert {job.model for job in seller.snapshot().recent_jobs} == {"big-model"}
+
+
 @pytest.fixture
 async def rented(run_node, relay, devnet) -> AsyncIterator[Rented]:
     urls = {"relay": relay.url, "chain": devnet.l2_url}

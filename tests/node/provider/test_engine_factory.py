@@ -31,3 +31,11 @@ def test_the_key_is_read_from_the_variable_that_is_named(tmp_path, monkeypatch):
     monkeypatch.delenv("A_KEY")
     with pytest.raises(UsageError, match="A_KEY holds no key"):
         make_engine(Home(tmp_path), named, "any", lambda _: None)
+
+
+async def test_a_name_is_the_models_that_is_set_and_no_other_models(tmp_path):
+    async with engine(tmp_path, "demo", model_name="my-model") as mine:
+        assert (await mine.info()).model_name == "my-model"
+    settings = NodeSettings(model="another", model_name="my-model")
+    async with make_engine(Home(tmp_path), settings, "demo", lambda _: None) as other:
+        assert (await other.info()).model_name == "demo"

@@ -11,6 +11,7 @@ from aiohttp import web
 from node.engine.protocol import EngineError
 from node.engine.state import EngineState
 from node.engine.upstream.engine import UpstreamEngine
+from node.engine.upstream.limits import UpstreamLimits
 from node.values.inference import ChatMessage
 from tests.node.engine.helpers import ask
 from tests.node.engine.upstream.hostile import (
@@ -47,7 +48,9 @@ class States:
 
 
 def engine_for(server: Upstream, **settings) -> UpstreamEngine:
-    return UpstreamEngine(server.url, MODEL, **({"watch_seconds": 0.02, "stall_seconds": 5.0} | settings))
+    limits = {"watch_s": 0.02, "stall_s": 5.0, "load_wait_s": 0.0, "load_pause_s": 0.01}
+    limits |= {name: settings.pop(name) for name in UpstreamLimits.__struct_fields__ if name in settings}
+    return UpstreamEngine(server.url, MODEL, limits=UpstreamLimits(**limits), **settings)
 
 
 async def failure(engine: UpstreamEngine, **changes) -> EngineError:

@@ -21,12 +21,12 @@ from tests.node.engine.upstream.able import (
     telling_as_vllm,
     told,
 )
+from tests.node.engine.upstream.engines import engine_for
 from tests.node.engine.upstream.hostile import (
     DONE,
     MODEL,
     STOP,
     Handler,
-    Upstream,
     chunk,
     refusing,
     saying,
@@ -43,10 +43,6 @@ OF_ANY_OBJECT = {
     "json_schema": {"name": "answer", "schema": {"type": "object"}, "strict": True},
 }
 CHAT = "/v1/chat/completions"
-
-
-def engine_for(server: Upstream, **settings) -> UpstreamEngine:
-    return UpstreamEngine(server.url, MODEL, **({"watch_seconds": 0.02, "stall_seconds": 5.0} | settings))
 
 
 async def refusal(engine: UpstreamEngine, **wish) -> EngineError:

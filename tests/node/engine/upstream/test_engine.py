@@ -207,7 +207,7 @@ async def test_a_stream_that_only_keeps_its_connection_alive_is_given_up(server)
             await response.write(b": ping\n\n")
             await asyncio.sleep(0.02)
 
-    async with engine_for(server, stall_seconds=0.3) as engine:
+    async with engine_for(server, stall_s=0.3) as engine:
         server.chat = pinging
         error = await failure(engine)
     assert error.code == "engine_stalled"

@@ -10,6 +10,7 @@ import pytest
 
 from node.engine.protocol import Chunk, EngineError
 from node.engine.upstream.engine import UpstreamEngine
+from node.engine.upstream.limits import UpstreamLimits
 from node.models.catalog import DEMO_PATH
 from node.values.inference import ChatMessage, JsonObject, JsonSchema, Sampling
 from tests.node.engine.helpers import answer, ask, engine_of
@@ -33,7 +34,7 @@ def embedding_url(tmp_path_factory) -> Iterator[str]:
 
 
 def engine_for(url: str, **settings) -> UpstreamEngine:
-    return UpstreamEngine(url, ALIAS, **({"key": KEY, "watch_seconds": 0.05} | settings))
+    return UpstreamEngine(url, ALIAS, limits=UpstreamLimits(watch_s=0.05), **({"key": KEY} | settings))
 
 
 async def test_it_answers_as_the_engine_of_our_own_does(url, tmp_path):
