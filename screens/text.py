@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from node.values import NANO_PER_USD, Prices, format_usd
-from node.values.text import plain
+from node.values.text import drawn, plain
 
 MAX_CELL_CHARS = 200
 DASH = "\u2013"
 """Stands where a value is not known."""
-_TAB_SPACES = 4
 _SCAN_FACTOR = 4
 """How many characters are read for each one shown, since some are removed."""
 _BARS = "▁▂▃▄▅▆▇█"
@@ -22,11 +21,8 @@ _SECONDS_PER_DAY = 86_400
 
 
 def many_lines(text: str) -> str:
-    """Text of several lines, safe to show; see ``node.values.text.plain``.
-
-    Peers' strings are made plain at the node's boundary already; a screen does not rely on it.
-    """
-    return plain(text, _TAB_SPACES * len(text), lines=True)
+    """Text of several lines, safe to draw; see ``node.values.text.TextDrawing``."""
+    return drawn(text)
 
 
 def one_line(text: str, limit: int = MAX_CELL_CHARS) -> str:

@@ -11,6 +11,7 @@ from app.asking import answered
 from app.cli.common import as_coroutine, chain_option, emit, home_option, json_option, note, relay_option
 from app.cli.dollars import Dollars
 from app.cli.node_access import any_node, configured, unlocked_wallet
+from app.cli.stdout import AnswerOutput
 from chain.errors import UsageError
 from node.api import NodeApi
 from node.values import (
@@ -25,6 +26,7 @@ from node.values import (
     Sampling,
     format_usd,
 )
+from node.values.text import TextDrawing
 
 MAX_PROMPT_BYTES = 1_000_000
 
@@ -105,6 +107,7 @@ async def _prompts(prompt: str | None) -> AsyncIterator[str]:
 async def ask(node: NodeApi, turn: ChatTurn, *, as_json: bool, show_thinking: bool = False) -> str:
     """Ask one turn: text to stdout as it comes, facts to stderr; or one JSON object at the end.
 
+    The text is the model's own, also in the JSON and in what is returned; only a terminal gets it neutralized.
     A reasoning model's thinking is never on stdout: it is no part of the answer, and of no later question.
 
     Raises:
@@ -124,6 +127,8 @@ class _Telling:
         self._show_thinking = show_thinking
         self._thinks = False
         self._begun = False
+        self._output = AnswerOutput()
+        self._thinking = TextDrawing(tab="\t")
 
     def __call__(self, event: ChatEvent) -> None:
         match event:
@@ -140,10 +145,9 @@ class _Telling:
                 if self._thinks and self._show_thinking and not self._begun:
                     click.echo(err=True)
                 self._begun = True
-                click.echo(event.text, nl=False)
-                sys.stdout.flush()
+                self._output.write(event.text)
             case ChatDone():
-                click.echo()
+                self._output.end()
                 note(
                     f"· {event.input_tokens} in + {event.output_tokens} out for {format_usd(event.cost_nano)}, "
                     f"{event.tokens_per_s:.1f} tok/s, first token after {event.ttft_ms:.0f} ms, "
@@ -151,13 +155,13 @@ class _Telling:
                     "signed"
                 )
             case ChatFailed() if self._begun:
-                click.echo()  # the command ends with a line of its own
+                self._output.end()  # the command ends with a line of its own
             case _:
                 pass
 
     def _think(self, text: str) -> None:
         if self._show_thinking:
-            click.secho(text, dim=True, nl=False, err=True)
+            click.secho(self._thinking.feed(text), dim=True, nl=False, err=True)
         elif not self._thinks:
             note("· it thinks; --show-thinking shows what")
         self._thinks = True

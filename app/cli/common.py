@@ -14,10 +14,12 @@ import click
 import msgspec
 
 from app.cli.setting_options import setting_option
+from app.cli.stdout import write_json
 from app.home import Home
 from app.variables import PASSPHRASE_VARIABLE
 from chain.errors import IdlewattError
 from node.values import Health
+from node.values.text import drawn
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,22 +80,25 @@ def _money_as_strings(value: object) -> object:
 
 
 def emit(value: object, *, as_json: bool, text: str) -> None:
-    """Print facts: the JSON of ``value``, or ``text``."""
+    """Print facts: the JSON of ``value``, or ``text``, neutralized where it repeats what others wrote."""
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(json_ready(value)), indent=2).decode())
+        write_json(msgspec.json.format(msgspec.json.encode(json_ready(value)), indent=2))
     else:
-        click.echo(text)
+        click.echo(drawn(text, tab="\t"))
 
 
 def announce(value: object, *, as_json: bool, text: str) -> None:
     """Print that a service is ready: one line, flushed, so that the parent process can read it."""
-    click.echo(msgspec.json.encode(json_ready(value)).decode() if as_json else text)
-    sys.stdout.flush()
+    if as_json:
+        write_json(msgspec.json.encode(json_ready(value)))
+    else:
+        click.echo(drawn(text, tab="\t"))
+        sys.stdout.flush()
 
 
 def note(text: str) -> None:
-    """Print progress for a person on stderr; stdout stays for results."""
-    click.echo(text, err=True)
+    """Print progress for a person on stderr, neutralized; stdout stays for results."""
+    click.echo(drawn(text, tab="\t"), err=True)
 
 
 def prepared_home(home_path: str | None) -> Home:

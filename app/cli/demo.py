@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 import click
 
 from app.cli.common import as_coroutine, emit, home_option, json_option, note, prepared_home, until_stopped
+from app.cli.stdout import AnswerOutput
 from app.config import Config
 from app.home import Home
 from app.logs import log_to
@@ -71,7 +72,12 @@ async def _ask_and_settle(
         await prepare(demo, home)
         note(f"· ready after {time.time() - started_s:.1f} s; asking: {prompt}")
         facts = await ask_and_settle(demo, prompt, started_s=started_s)
-        emit(facts, as_json=as_json, text=str(facts["answer"]))
+        if as_json:
+            emit(facts, as_json=True, text="")
+        else:
+            output = AnswerOutput()
+            output.write(str(facts["answer"]))
+            output.end()
         if stay is not None:
             note("· staying until stopped (ctrl-c)")
             await stay.wait()

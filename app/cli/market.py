@@ -7,6 +7,7 @@ import click
 from app.cli.common import as_coroutine, chain_option, emit, home_option, json_option, relay_option
 from app.cli.node_access import any_node, configured
 from node.values import OfferView, format_usd
+from node.values.text import plain
 
 
 @click.command("market", help="List what is rentable now, best first. Offers that can't be verified are not shown.")
@@ -31,8 +32,8 @@ def as_table(offers: list[OfferView]) -> str:
     rows = [("MODEL", "QUANT", "IN $/Mtok", "OUT $/Mtok", "TOK/S", "TTFT", "FREE", "PROVIDER", "OFFER")]
     rows += [
         (
-            offer.model[:32],
-            offer.quantization[:8],
+            plain(offer.model, 32),
+            plain(offer.quantization, 8),
             format_usd(offer.prices.input_nano_per_mtok),
             format_usd(offer.prices.output_nano_per_mtok),
             f"{offer.tokens_per_s:.1f}",

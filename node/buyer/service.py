@@ -30,7 +30,6 @@ from node.session import buyer_io as io
 from node.session import messages as m
 from node.store.store import Store
 from node.values import ChatEvent, ChatTurn, OfferView
-from node.values.text import plain
 from wallet.addresses import checksum_address
 from wallet.receipts import Receipt
 
@@ -300,7 +299,7 @@ class BuyerService:
             report=view.report,
             timeouts=ResponseTimeouts.for_speed(offer.tokens_per_s_milli / 1000, offer.ttft_ms, prompt_bytes),
         )
-        await view.stage("asking", f"Asking {offer_name(offer)}.")
+        await view.stage("asking", f"Asking {offer.model}.")
         view.attach(session)
         connection.is_clean = False
         try:
@@ -339,11 +338,6 @@ class BuyerService:
         if await self._store.save_receipt("buyer", receipt) is not None:
             log.error("conflicting_receipt_received", channel=receipt.channel_id, sequence=receipt.sequence)
             self._events.notice("error", f"{checksum_address(offer.provider)} signed two receipts for one request.")
-
-
-def offer_name(offer: Offer) -> str:
-    """The name of the offer's model, plain."""
-    return plain(offer.model, 96)
 
 
 def _choose(market: VerifiedOffers, turn: ChatTurn, failed: frozenset[str]) -> OfferView:

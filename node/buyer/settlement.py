@@ -18,7 +18,6 @@ from node.runtime.events import EventBus
 from node.session import messages as m
 from node.store.records import BuyerChannel, ChannelState
 from node.store.store import Store
-from node.values.text import plain
 from wallet.wallet_error import WalletError
 
 log = get_logger(__name__)
@@ -164,4 +163,4 @@ class Settlement:
 
 def _peer_error(code: str, message: str, fix: str) -> IdlewattError:
     """A peer's coded error as one of ours, with plain text."""
-    return IdlewattError(plain(message, 300) or "The provider refused.", peer_code=plain(code, 48), fix=plain(fix, 300))
+    return IdlewattError(message or "The provider refused.", peer_code=code, fix=fix)

@@ -29,7 +29,6 @@ from node.values import (
     JobView,
 )
 from node.values.inference import TokenLogprob
-from node.values.text import plain
 from wallet.addresses import checksum_address
 
 Stage = Literal["choosing", "connecting", "opening_channel", "asking", "queued", "prefill"]
@@ -90,9 +89,9 @@ class TurnView:
         """End the turn without a full answer."""
         await self._emit(
             ChatFailed(
-                code=plain(code, 48) or "failed",
-                message=plain(message, 400) or "The provider gave up.",
-                fix=plain(fix, 400),
+                code=code or "failed",
+                message=message or "The provider gave up.",
+                fix=fix,
                 cost_nano=cost_nano,
             )
         )
@@ -105,7 +104,7 @@ class TurnView:
         self._job = JobView(
             job_id=job_id,
             role="buyer",
-            model=plain(offer.model, 96),
+            model=offer.model,
             peer=checksum_address(offer.provider),
             stage=JobStage.QUEUED,
             channel_id=channel.channel_id,
@@ -146,20 +145,18 @@ class TurnView:
                 await self._show(self._trimmer.feed(delta.text, thinking=delta.thinking), state)
 
     async def _show(self, pieces: list[Piece], state: machine.BuyerState) -> None:
-        """Emit text that is safe on a screen. Log-probabilities go with the next text."""
+        """Emit text as the model wrote it. Log-probabilities go with the next text."""
         for text, thinking in pieces:
-            shown = plain(text, 4 * len(text) + 4, lines=True)
-            if shown:
-                logprobs, self._logprobs = self._logprobs, ()
-                await self._emit(
-                    ChatDelta(
-                        text=shown,
-                        output_tokens=state.output_tokens,
-                        spent_nano=state.bill_nano,
-                        thinking=thinking,
-                        logprobs=logprobs,
-                    )
+            logprobs, self._logprobs = self._logprobs, ()
+            await self._emit(
+                ChatDelta(
+                    text=text,
+                    output_tokens=state.output_tokens,
+                    spent_nano=state.bill_nano,
+                    thinking=thinking,
+                    logprobs=logprobs,
                 )
+            )
 
     async def abandon(self, jobs: JobRegistry) -> None:
         """Drop the job: this provider delivered nothing, and another may be tried."""

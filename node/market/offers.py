@@ -21,7 +21,6 @@ from chain.signing import keccak256, recover
 from chain.views import AccountView
 from node.session.messages import Hash
 from node.values import MAX_PRICE_NANO_PER_MTOK, OfferView, Prices
-from node.values.text import plain
 from wallet.addresses import checksum_address
 from wallet.vouchers import DigestSigner
 
@@ -191,7 +190,7 @@ def account_problem(offer: Offer, account: AccountView | None) -> str:
 
 
 def offer_view(offer: Offer, *, stake_nano: int = 0, mine: bool = False) -> OfferView:
-    """The offer as screens and commands show it, with every string made plain.
+    """The offer as screens and commands show it, with every string as its provider signed it.
 
     Args:
         offer: The verified offer.
@@ -202,10 +201,10 @@ def offer_view(offer: Offer, *, stake_nano: int = 0, mine: bool = False) -> Offe
         offer_id=offer.offer_id,
         provider=checksum_address(offer.provider),
         node_id=offer.node_id,
-        model=plain(offer.model, 96),
+        model=offer.model,
         model_sha256=offer.model_sha256.hex(),
-        architecture=plain(offer.architecture, 96),
-        quantization=plain(offer.quantization, 96),
+        architecture=offer.architecture,
+        quantization=offer.quantization,
         parameters=offer.parameters,
         context_length=offer.context_length,
         prices=offer.prices,
@@ -215,7 +214,7 @@ def offer_view(offer: Offer, *, stake_nano: int = 0, mine: bool = False) -> Offe
         ttft_ms=float(offer.ttft_ms),
         min_deposit_nano=offer.min_deposit_nano,
         stake_nano=stake_nano,
-        engine_build=plain(offer.engine_build, 200),
+        engine_build=offer.engine_build,
         expires_ms=offer.expires_ms,
         mine=mine,
         # Nobody can hash or replay a model behind a provider's own server.

@@ -14,7 +14,6 @@ from chain.logs import get_logger
 from node.store.records import JobRecord
 from node.store.store import Store
 from node.values import JobStage, JobView, ReceiptView
-from node.values.text import plain
 from wallet.addresses import checksum_address
 from wallet.receipts import Receipt
 
@@ -132,7 +131,7 @@ def receipt_view(receipt: Receipt) -> ReceiptView:
         sequence=receipt.sequence,
         provider=checksum_address(receipt.provider),
         model_sha256=receipt.model_sha256.hex(),
-        engine_build=plain(receipt.engine_build, 200),
+        engine_build=receipt.engine_build,
         prompt_hash="0x" + receipt.prompt_hash.hex(),
         output_hash="0x" + receipt.output_hash.hex(),
         fingerprint_hash="0x" + receipt.fingerprint_hash.hex(),
@@ -154,7 +153,7 @@ def ended(job: JobView, *, code: str = "", error: str = "", receipt: Receipt | N
         stage=stage,
         finished_ms=now_ms(),
         error_code=code,
-        error=plain(error, 300),
+        error=error,
         receipt=receipt_view(receipt) if receipt else None,
     )
 

@@ -1,6 +1,6 @@
 """Frozen values that ``NodeApi`` takes and returns.
 
-Every string here is harmless on screen already: what came from peers passed ``node.values.text.plain``.
+Strings are as they came, also from peers: what draws them passes them through ``node.values.text``.
 Amounts are nano, times are milliseconds UTC unless a name says otherwise.
 """
 

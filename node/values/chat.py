@@ -51,7 +51,7 @@ class ChatQuote(msgspec.Struct, frozen=True, kw_only=True, tag="quote"):
 
 
 class ChatDelta(msgspec.Struct, frozen=True, kw_only=True, tag="delta"):
-    """Some text, harmless on screen, and what it has cost so far."""
+    """Some text as the model wrote it, and what it has cost so far. What draws it neutralizes it."""
 
     text: str
     output_tokens: int
@@ -59,7 +59,7 @@ class ChatDelta(msgspec.Struct, frozen=True, kw_only=True, tag="delta"):
     thinking: bool = False
     """A reasoning model's thinking, without its tags: billed as the answer, and no part of it."""
     logprobs: tuple[TokenLogprob, ...] = ()
-    """As the provider sent them: their bytes are not made harmless."""
+    """As the provider sent them."""
 
 
 class ChatDone(msgspec.Struct, frozen=True, kw_only=True, tag="done"):

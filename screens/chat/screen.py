@@ -238,10 +238,9 @@ class ChatScreen(NodeScreen):
         return next((job.receipt for job in jobs if job.job_id == job_id and job.role == "buyer"), None)
 
     async def _save(self) -> None:
-        title = one_line(self.messages[0].content, MAX_TITLE_CHARS)
         session = ChatSession(
             session_id=self.session_id,
-            title=title,
+            title=_title(self.messages[0].content),
             model=self.model_seen,
             created_ms=self.created_ms,
             messages=tuple(self.messages),
@@ -355,7 +354,7 @@ class ChatScreen(NodeScreen):
         """Forget this chat, after asking."""
 
         async def flow() -> None:
-            title = one_line(self.messages[0].content, MAX_TITLE_CHARS) if self.messages else ""
+            title = _title(self.messages[0].content) if self.messages else ""
             dialog = Confirm("Delete this chat?", [("chat", title)], "Delete", "It can't be brought back.")
             if title and await self.app.push_screen_wait(dialog) is True:
                 await self.feed.api.delete_chat(self.session_id)
@@ -403,3 +402,9 @@ class ChatScreen(NodeScreen):
                 self.app.open_url(href)
 
         self.start(flow(), group="dialog")
+
+
+def _title(question: str) -> str:
+    """The beginning of a chat's first question on one line, as it was written; what draws it cleans it."""
+    title = " ".join(question.split())
+    return title if len(title) <= MAX_TITLE_CHARS else title[: MAX_TITLE_CHARS - 1] + "…"

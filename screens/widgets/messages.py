@@ -10,6 +10,7 @@ from textual.timer import Timer
 from textual.widgets import Collapsible, Markdown, Static
 from textual.widgets.markdown import MarkdownStream
 
+from node.values.text import TextDrawing
 from screens.text import many_lines
 
 FLUSH_S = 0.1
@@ -38,7 +39,11 @@ class Question(Static):
 
 
 class Answer(Vertical):
-    """An answer, and below it its cost or the reason of its failure."""
+    """An answer, and below it its cost or the reason of its failure.
+
+    Attributes:
+        text: The answer's Markdown as the model wrote it; what is drawn of it is neutralized.
+    """
 
     DEFAULT_CSS = """
     Answer { height: auto; margin: 0 1; }
@@ -53,7 +58,9 @@ class Answer(Vertical):
         self.text = text
         self._first_outcome = outcome
         self._pending: list[str] = []
+        self._drawing = TextDrawing()
         self._thinking = ""
+        self._thinking_drawing = TextDrawing()
         self._thinking_drawn = True
         self._stream: MarkdownStream | None = None
         self._timer: Timer | None = None
@@ -65,7 +72,7 @@ class Answer(Vertical):
 
     async def think(self, text: str) -> None:
         """Take some more of a reasoning model's thinking: it is folded away, dim, and no part of the answer."""
-        self._thinking = (self._thinking + many_lines(text))[-MAX_THINKING_CHARS:]
+        self._thinking = (self._thinking + self._thinking_drawing.feed(text))[-MAX_THINKING_CHARS:]
         self._thinking_drawn = False
         if not self.query(Collapsible):
             await self.mount(Collapsible(Static(markup=False), title="Thinking"), before=0)
@@ -80,9 +87,8 @@ class Answer(Vertical):
 
     async def feed(self, text: str) -> None:
         """Add text to the answer; it is drawn soon."""
-        text = many_lines(text)
         self.text += text
-        self._pending.append(text)
+        self._pending.append(self._drawing.feed(text))
         if self._stream is None:
             await self.flush()
         elif self._timer is None:
@@ -106,10 +112,11 @@ class Answer(Vertical):
             self._timer.stop()
             self._timer = None
         self._draw_thinking()
-        if self._pending:
+        rest = "".join((*self._pending, self._drawing.finish()))
+        self._pending.clear()
+        if rest:
             stream = self._stream = self._stream or Markdown.get_stream(self.query_one(Markdown))
-            await stream.write("".join(self._pending))
-            self._pending.clear()
+            await stream.write(rest)
         if self._stream is not None:
             await self._stream.stop()
             self._stream = None

@@ -25,7 +25,8 @@ def test_a_plain_text_is_one_short_line_without_control_characters(value):
 
 def test_several_lines_stay_lines_and_towers_of_marks_stay_low():
     assert text.many_lines("a\nb\tc") == "a\nb    c"
-    assert len(text.many_lines("z" + "\u0301" * 50)) == 4
+    assert len(text.many_lines("z" + "\u0301" * 50)) == 9
+    assert len(text.one_line("z" + "\u0301" * 50)) == 4
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from eth_account.messages import encode_typed_data
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.cli.market import as_table
 from chain.eip712 import SigningDomain
 from chain.signing import address_of, sign_digest
 from chain.views import AccountView
@@ -24,6 +25,8 @@ from node.market.offers import (
     offer_view,
     sign_offer,
 )
+from screens.chat.choices import offer_line
+from screens.text import one_line
 
 DOMAIN = SigningDomain(l2_chain_id=84_001, rollup_address=bytes(range(20)))
 DEPLOYMENT = bytes(reversed(range(32)))
@@ -201,7 +204,9 @@ def test_an_offer_that_is_too_big_or_out_of_bounds_is_nothing():
         assert decode_offer(encode_offer(msgspec.structs.replace(offer(), **changes))) is None
 
 
-def test_hostile_names_are_harmless_when_shown():
+def test_hostile_names_are_kept_as_signed_and_harmless_when_shown():
     view = offer_view(offer(model="[/x]\x1b[31m\u202eevil"))
-    assert "\x1b" not in view.model
-    assert "\u202e" not in view.model
+    assert view.model == "[/x]\x1b[31m\u202eevil"
+    for shown in (as_table([view]), one_line(view.model), offer_line(view).plain):
+        assert "[/x]evil" in shown
+        assert not set("\x1b\u202e") & set(shown)
