@@ -14,8 +14,9 @@ from node.engine.protocol import EngineError
 from node.engine.worker.connection import EngineConnection, ParentGoneError
 from node.engine.worker.embedder import EmbeddingLoop
 from node.engine.worker.loop import WorkerLoop
+from node.engine.worker.markers import MarkerGuard
 from node.engine.worker.model import LoadedModel
-from node.engine.worker.prompt import ControlTextGuard, PromptBuilder
+from node.engine.worker.prompt import PromptBuilder
 from node.engine.worker.score_embed import embedding_length
 from node.engine.worker.template import ChatTemplate
 
@@ -70,7 +71,7 @@ def _serve_model(connection: EngineConnection, config: ipc.Load) -> None:
             EmbeddingLoop(connection, model, config).run()
             return
         template = ChatTemplate(config.chat_template, bos=vocabulary.bos_text, eos=vocabulary.eos_text)
-        guard = ControlTextGuard(vocabulary.control_texts())
+        guard = MarkerGuard(vocabulary.markers(config.chat_template or ""))
         loop = WorkerLoop(connection, model, PromptBuilder(template, vocabulary, guard), config)
         connection.send(
             [

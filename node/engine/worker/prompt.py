@@ -1,20 +1,22 @@
-"""From a conversation to tokens, so that nothing a user typed becomes a control token.
+"""From a conversation to tokens, so that nothing a user typed becomes a marker: a token that begins a turn, say.
 
-Ordinary text is rendered and tokenized in one piece, as other servers do. A message that holds the text of a control
-token, or could complete one with the template's text beside it, is put in afterwards: a mark stands for it in the
-template, the template's text is tokenized with control tokens, and the message without.
+Ordinary text is rendered and tokenized in one piece, as other servers do. Where a message holds the text of a marker,
+or a part of one at its border, signs are put around it that the template doesn't know; the text between them is
+tokenized apart and in parts. If the template changes it, a sign stands for the whole message in the template.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 from cachetools import LRUCache
 
 from node.engine.protocol import EngineError
+from node.engine.worker.markers import MarkerGuard
 from node.engine.worker.template import ChatTemplate
 from node.values.inference import ChatMessage
 
@@ -25,8 +27,8 @@ COUNTED_KEPT = 8
 class PromptTokenizer(Protocol):
     """What this module needs from a vocabulary."""
 
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """Tokens of a text; control tokens are recognized only if `special`."""
+    def tokenize(self, text: str, *, special: bool, continues: bool = False) -> list[int]:
+        """Tokens of a text, control tokens only if `special`; `continues` says that other text comes before it."""
         ...
 
     @property
@@ -35,37 +37,10 @@ class PromptTokenizer(Protocol):
         ...
 
 
-class ControlTextGuard:
-    """Finds messages whose text could be read as a control token.
-
-    Args:
-        control_texts: The text of each control token of the vocabulary.
-    """
-
-    def __init__(self, control_texts: Sequence[str]) -> None:
-        texts = sorted({text for text in control_texts if text}, key=len, reverse=True)
-        self._inside = re.compile("|".join(map(re.escape, texts))) if texts else None
-        self._beginnings = frozenset(text[:end] for text in texts for end in range(1, len(text)))
-        self._endings = frozenset(text[start:] for text in texts for start in range(1, len(text)))
-        self._longest = len(texts[0]) - 1 if texts else 0
-
-    def is_risky(self, content: str) -> bool:
-        """Whether a control token could overlap this text, wherever a template puts it."""
-        if self._inside is None:
-            return False
-        if self._inside.search(content):
-            return True
-        longest = min(self._longest, len(content))
-        return any(
-            content[-length:] in self._beginnings or content[:length] in self._endings
-            for length in range(1, longest + 1)
-        )
-
-
 class PromptBuilder:
     """Builds the tokens of a conversation with one model's template and vocabulary."""
 
-    def __init__(self, template: ChatTemplate, tokenizer: PromptTokenizer, guard: ControlTextGuard) -> None:
+    def __init__(self, template: ChatTemplate, tokenizer: PromptTokenizer, guard: MarkerGuard) -> None:
         self._template = template
         self._tokenizer = tokenizer
         self._guard = guard
@@ -92,39 +67,81 @@ class PromptBuilder:
         return self._made(messages) if counted is None else counted
 
     def _made(self, messages: Sequence[ChatMessage]) -> list[int]:
-        risky = {index for index, message in enumerate(messages) if self._guard.is_risky(message.content)}
-        if risky:
-            tokens = self._tokens_around(messages, risky)
+        spans = [self._guard.spans(message.content) for message in messages]
+        if any(spans):
+            tokens = self._tokens_apart(messages, spans)
         else:
-            rendered = self._template.render([{"role": m.role, "content": m.content} for m in messages])
-            tokens = self._tokenizer.tokenize(rendered, special=True)
+            tokens = self._tokenizer.tokenize(self._template.render(_shown(messages)), special=True)
         leading = self._tokenizer.leading_tokens
         return tokens if tokens[: len(leading)] == leading else leading + tokens
 
-    def _tokens_around(self, messages: Sequence[ChatMessage], risky: set[int]) -> list[int]:
-        nonce = secrets.token_hex(8)
-        contents: list[str] = []
-        shown: list[dict[str, str]] = []
-        for index, message in enumerate(messages):
+    def _tokens_apart(self, messages: Sequence[ChatMessage], spans: Sequence[list[tuple[int, int]]]) -> list[int]:
+        nonce = secrets.token_hex(6)
+        begin, end = f"\ufdd0{nonce}", f"{nonce}\ufdd1"
+        signed, marked = [], []
+        for message, places in zip(messages, spans, strict=True):
+            marked += [message.content[first:last] for first, last in places]
+            signed.append(ChatMessage(message.role, _with_signs(message.content, places, begin, end)))
+        pieces = re.split(f"{begin}(.*?){end}", self._template.render(_shown(signed)), flags=re.DOTALL)
+        if pieces[1::2] != marked:
+            pieces = self._around_whole(messages, spans, begin, end)
+        tokens: list[int] = []
+        for at, piece in enumerate(pieces):
+            if at % 2:
+                tokens += self._as_text(piece)
+            elif piece:
+                tokens += self._tokenizer.tokenize(piece, special=True, continues=at > 0)
+        return tokens
+
+    def _around_whole(
+        self, messages: Sequence[ChatMessage], spans: Sequence[list[tuple[int, int]]], begin: str, end: str
+    ) -> list[str]:
+        """The template's text and messages in turn, for a template that looks at what is in a message."""
+        contents, shown = [], []
+        for index, (message, places) in enumerate(zip(messages, spans, strict=True)):
             content = message.content
             core = content.strip()
-            if index in risky:
-                before, _, after = content.partition(core) if core else (content, "", "")
-                # White space stays outside the mark, so that a template may trim it.
-                content = f"{before}\ufdd0{nonce}:{index}\ufdd1{after}"
+            if places:
+                # White space stays outside the signs, so that a template may trim it.
+                before, _, after = content.partition(core)
+                content = f"{before}{begin}{index}{end}{after}"
             contents.append(core)
-            shown.append({"role": message.role, "content": content})
-        pieces = re.split(f"\ufdd0{nonce}:([0-9]+)\ufdd1", self._template.render(shown))
-        if not risky <= {int(index) for index in pieces[1::2]}:
+            shown.append(ChatMessage(message.role, content))
+        pieces = re.split(f"{begin}([0-9]+){end}", self._template.render(_shown(shown)))
+        if not {index for index, places in enumerate(spans) if places} <= {int(index) for index in pieces[1::2]}:
             raise EngineError(
                 "The model's chat template changes the text of messages, and this conversation holds control tokens.",
                 code="bad_request",
                 fix="Leave them out.",
             )
-        tokens: list[int] = []
-        for at, piece in enumerate(pieces):
-            if at % 2:
-                tokens += self._tokenizer.tokenize(contents[int(piece)], special=False)
-            elif piece:
-                tokens += self._tokenizer.tokenize(piece, special=True)
-        return tokens
+        return [contents[int(piece)] if at % 2 else piece for at, piece in enumerate(pieces)]
+
+    def _as_text(self, text: str) -> list[int]:
+        """Tokens of a text in which nothing is a marker: where one comes out, the text is tokenized in halves."""
+        tokens = self._tokenizer.tokenize(text, special=False, continues=True)
+        if self._guard.tokens.isdisjoint(tokens):
+            return tokens
+        if len(text) == 1:
+            raise EngineError(
+                "The conversation holds a character that this model reads as a control token.",
+                code="bad_request",
+                fix="Leave it out.",
+            )
+        cuts = [0, *(border for span in self._guard.spans(text) for border in span), len(text)]
+        parts = [text[first:last] for first, last in pairwise(cuts) if first < last]
+        if len(parts) == 1:
+            half = len(text) // 2
+            parts = [text[:half], text[half:]]
+        return [token for part in parts for token in self._as_text(part)]
+
+
+def _shown(messages: Sequence[ChatMessage]) -> list[Mapping[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def _with_signs(content: str, places: Sequence[tuple[int, int]], begin: str, end: str) -> str:
+    pieces, at = [], 0
+    for first, last in places:
+        pieces += [content[at:first], begin, content[first:last], end]
+        at = last
+    return "".join([*pieces, content[at:]])

@@ -6,10 +6,12 @@ import ctypes
 from functools import cached_property
 
 from node.engine.protocol import EngineError
+from node.engine.worker.markers import is_marker
 from node.engine.worker.native import llama
 from node.engine.worker.tokens import TokenTable
 
 _PIECE_BYTES = 256
+_USER_DEFINED = llama.LLAMA_TOKEN_ATTR_USER_DEFINED
 _PROBE = "A line, a tab\t\n\u00e9 \u4e16 \U0001f999 \x01"
 
 
@@ -30,31 +32,49 @@ class Vocabulary:
         self._leading = [bos] if add_bos else []
         self.bos_text = self._text(bos)
         self.eos_text = self._text(int(llama.llama_vocab_eos(vocab)))
+        self._adds_space = False
         # Where tokens for single bytes are missing, llama.cpp aborts: better now than at the first request with some.
         self.tokenize(_PROBE, special=False)
+        first = self.tokenize("a", special=False)[:1]
+        self._adds_space = any((self.piece(token) or b"").startswith(b" ") for token in first)
 
     @property
     def leading_tokens(self) -> list[int]:
         """The BOS token, if the model wants one before every text."""
         return self._leading
 
-    def control_texts(self) -> list[str]:
-        """The text of every token that a user must not be able to type."""
-        vocab, mask = self._vocab, llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN
-        get_attr = llama.llama_vocab_get_attr
-        return [self._text(token) for token in range(self.size) if get_attr(vocab, token) & mask]
+    def markers(self, template: str = "") -> dict[int, str]:
+        """The text of every token that a user must not be able to type, by its token.
 
-    def tokenize(self, text: str, *, special: bool, whole: bool = False) -> list[int]:
-        """Tokens of a text; control tokens are recognized only if `special`.
+        Args:
+            template: The chat template's source: what it writes of the user-defined tokens are markers too.
+        """
+        vocab, get_attr = self._vocab, llama.llama_vocab_get_attr
+        controls, defined = llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN, _USER_DEFINED
+        found: dict[int, str] = {}
+        for token in range(self.size):
+            kind = get_attr(vocab, token)
+            if kind & controls or (kind & defined and is_marker(self._text(token), template)):
+                found[token] = self._text(token)
+        return found
+
+    def tokenize(self, text: str, *, special: bool, whole: bool = False, continues: bool = False) -> list[int]:
+        """Tokens of a text; control tokens are recognized only if `special`, user-defined ones always.
 
         Args:
             text: Any text.
             special: Whether the text of a control token becomes that token.
             whole: Whether the text stands by itself: then it gets what the model wants around a text (BOS, EOS, CLS).
+            continues: Whether other text comes before it: then it gets no space that the model wants before a text.
 
         Raises:
             EngineError: With code ``context_too_long`` if llama.cpp can't hold so many.
         """
+        if continues and self._adds_space:
+            tokens = self.tokenize(f"\n{text}", special=special)
+            before = self.tokenize("\n", special=False)
+            # Where the line break became one token with what follows, there is no way to tell them apart.
+            return tokens[len(before) :] if tokens[: len(before)] == before else self.tokenize(text, special=special)
         raw = text.encode()
         room = len(raw) + 8
         buffer = (llama.llama_token * room)()

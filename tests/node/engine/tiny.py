@@ -69,10 +69,14 @@ def write_tiny(
     emphasis: dict[int, float] | None = None,
     bos: bool = False,
     extra_tokens: tuple[str, ...] = (),
+    user_defined: tuple[str, ...] = (),
 ) -> Path:
-    """Write the model; `silent` tokens are unlikely, so that answers run to their length; `emphasis` favours others."""
+    """Write the model; `silent` tokens are unlikely, so that answers run to their length; `emphasis` favours others.
+
+    `extra_tokens` are ordinary ones; llama.cpp splits `user_defined` ones out of every text.
+    """
     tokens, merges = vocabulary()
-    tokens += extra_tokens
+    tokens += (*extra_tokens, *user_defined)
     random = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("Tiny test model")
@@ -90,7 +94,9 @@ def write_tiny(
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
     writer.add_token_types(
-        [gguf.TokenType.CONTROL] * len(SPECIAL) + [gguf.TokenType.NORMAL] * (len(tokens) - len(SPECIAL))
+        [gguf.TokenType.CONTROL] * len(SPECIAL)
+        + [gguf.TokenType.NORMAL] * (len(tokens) - len(SPECIAL) - len(user_defined))
+        + [gguf.TokenType.USER_DEFINED] * len(user_defined)
     )
     writer.add_token_merges(merges)
     writer.add_eos_token_id(END)

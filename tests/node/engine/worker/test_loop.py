@@ -15,8 +15,9 @@ from node.engine.worker import __main__ as worker
 from node.engine.worker.batch import Batch
 from node.engine.worker.connection import EngineConnection, ParentGoneError
 from node.engine.worker.loop import WorkerLoop
+from node.engine.worker.markers import MarkerGuard
 from node.engine.worker.model import LoadedModel
-from node.engine.worker.prompt import ControlTextGuard, PromptBuilder
+from node.engine.worker.prompt import PromptBuilder
 from node.engine.worker.template import ChatTemplate
 from node.values.inference import ChatMessage, Sampling
 from tests.node.engine.helpers import load_frame
@@ -72,7 +73,7 @@ def model(tiny_model: Path) -> Iterator[LoadedModel]:
 def make_loop(
     model: LoadedModel, sock: socket.socket, path: Path, config: ipc.Load | None = None, **limits: float
 ) -> WorkerLoop:
-    prompts = PromptBuilder(ChatTemplate(CHATML), model.vocabulary, ControlTextGuard(model.vocabulary.control_texts()))
+    prompts = PromptBuilder(ChatTemplate(CHATML), model.vocabulary, MarkerGuard(model.vocabulary.markers()))
     return WorkerLoop(EngineConnection(sock), model, prompts, config or load(path), **limits)
 
 
@@ -389,7 +390,7 @@ def test_a_vocabulary_with_a_leading_token_and_a_long_one(tmp_path):
     assert vocabulary.piece(0) is None
     assert vocabulary.piece(1) == b""
     assert vocabulary._text(-1) == ""
-    guard = ControlTextGuard(vocabulary.control_texts())
+    guard = MarkerGuard(vocabulary.markers())
     tokens = PromptBuilder(ChatTemplate(CHATML), vocabulary, guard).tokens(HELLO)
     assert tokens[:2] == [0, 1]
     model.close()

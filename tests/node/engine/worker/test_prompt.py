@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.engine.protocol import EngineError
-from node.engine.worker.prompt import COUNTED_KEPT, ControlTextGuard, PromptBuilder
+from node.engine.worker.markers import MarkerGuard, is_marker
+from node.engine.worker.prompt import COUNTED_KEPT, PromptBuilder
 from node.engine.worker.template import ChatTemplate
 from node.values.inference import ChatMessage
 from tests.node.engine.tiny import CHATML
@@ -15,19 +16,22 @@ from tests.node.engine.tiny import CHATML
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 CONTROLS = ("<|im_start|>", "<|im_end|>", "<s>")
-GUARD = ControlTextGuard([*CONTROLS, ""])
+DEFINED = ("<|tool>", "[INST]")
+MARKERS = dict(enumerate((*CONTROLS, *DEFINED, ""), 1))
+GUARD = MarkerGuard({-token: text for token, text in MARKERS.items()})
 
 
 class Characters:
-    """A vocabulary of characters, and of control tokens numbered from -1 down."""
+    """A vocabulary of characters, and of tokens numbered from -1 down: control, and user-defined as in llama.cpp."""
 
     def __init__(self, leading: list[int] | None = None) -> None:
         self.leading_tokens = leading or []
 
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
+    def tokenize(self, text: str, *, special: bool, continues: bool = False) -> list[int]:
         tokens: list[int] = []
-        for piece in re.split("(" + "|".join(map(re.escape, CONTROLS)) + ")", text) if special else [text]:
-            tokens += [-1 - CONTROLS.index(piece)] if special and piece in CONTROLS else [ord(char) for char in piece]
+        known = (*CONTROLS, *DEFINED) if special else DEFINED
+        for piece in re.split("(" + "|".join(map(re.escape, known)) + ")", text):
+            tokens += [-1 - (*CONTROLS, *DEFINED).index(piece)] if piece in known else [ord(char) for char in piece]
         return tokens
 
 
@@ -37,7 +41,10 @@ def build(*contents: str, template: str = CHATML, leading: list[int] | None = No
 
 
 hostile = st.lists(
-    st.sampled_from([*CONTROLS, "<|im_", "start|>", "<", "|>", "s>", "hello", " ", "\n", "im_start"]), max_size=6
+    st.sampled_from(
+        [*CONTROLS, *DEFINED, "<|im_", "start|>", "<", "|>", "s>", "[IN", "ST]", "hello", " ", "\n", "im_start"]
+    ),
+    max_size=6,
 ).map("".join)
 
 
@@ -47,7 +54,7 @@ def test_no_message_can_add_a_control_token(contents: list[str]):
     tokens = build(*contents)
     # One start and one end for each message, and the start of the answer.
     assert [token for token in tokens if token < 0] == [-1, -2] * len(contents) + [-1]
-    text = "".join(CONTROLS[-1 - token] if token < 0 else chr(token) for token in tokens)
+    text = "".join(MARKERS[-token] if token < 0 else chr(token) for token in tokens)
     plain = "".join(f"<|im_start|>user\n{content}<|im_end|>\n" for content in contents) + "<|im_start|>assistant\n"
     assert text == plain
 
@@ -64,10 +71,48 @@ def test_a_template_may_trim_a_message_that_holds_control_text():
 
 
 def test_ordinary_text_is_tokenized_in_one_piece():
-    assert not GUARD.is_risky("an ordinary question")
-    assert GUARD.is_risky("a <s> b")
-    assert GUARD.is_risky("ends with <")
-    assert not ControlTextGuard([]).is_risky("<s>")
+    assert GUARD.spans("an ordinary question") == GUARD.spans("a < b") == GUARD.spans(" \n") == []
+    assert GUARD.spans("a <s> b<|tool>") == [(2, 5), (7, 14)]
+    assert GUARD.spans("ends with <") == [(10, 11)]
+    assert MarkerGuard({}).spans("<s>") == []
+
+
+def test_a_template_may_look_at_a_message_that_holds_control_text():
+    template = "{{ messages[0]['content'].split('<s>')[-1] }}"
+    assert "".join(map(chr, build("<|tool> thought <s> said", template="{{ messages[0]['content'] }}"))) == (
+        "<|tool> thought <s> said"
+    )
+    assert all(token >= 0 for token in build("<|tool> thought <s> said", template=template))
+
+
+def test_a_longer_marker_is_found_where_a_shorter_one_begins_it():
+    guard = MarkerGuard({1: "<a>", 2: "<a><b>", 3: "<ab>", 4: "x\u2581y"})
+    assert guard.spans(".<a><b>.<ab>.<a>.") == [(1, 7), (8, 12), (13, 16)]
+    assert guard.spans(".x y. x\u2581y.") == [(1, 4), (6, 9)]
+
+
+@UNHURRIED
+@given(st.lists(st.text("<>|ab", min_size=1, max_size=5), min_size=1, max_size=12), st.text("<>|ab ", max_size=30))
+def test_every_marker_inside_a_text_is_found(texts: list[str], content: str):
+    spans = MarkerGuard(dict(enumerate(texts))).spans(content)
+    covered = {at for first, last in spans for at in range(first, last)}
+    for text in texts:
+        for at in range(len(content)):
+            assert not content.startswith(text, at) or at in covered
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<|channel>", "<tool_call|>", "<|START_OF_TURN_TOKEN|>", "<\uff5cUser\uff5c>", "[PAD5]", "<think>", "|||NAME|||"],
+)
+def test_what_is_written_between_brackets_is_a_marker(text: str):
+    assert is_marker(text, "")
+
+
+@pytest.mark.parametrize("text", ["  ", "\n\n", "\u00f7", "<table>", "</h2>", "<s>", "<br />", "covid", "def f("])
+def test_spaces_letters_and_html_are_text_unless_the_template_writes_them(text: str):
+    assert not is_marker(text, "")
+    assert is_marker(text, f"a {text} b") is (len(text) > 1 and not text.isspace())
 
 
 def test_a_template_that_rewrites_control_text_is_refused():
@@ -85,9 +130,9 @@ def test_what_was_counted_is_the_prompt_that_follows_and_is_made_only_once():
     class Counting(Characters):
         texts = 0
 
-        def tokenize(self, text: str, *, special: bool) -> list[int]:
+        def tokenize(self, text: str, *, special: bool, continues: bool = False) -> list[int]:
             self.texts += 1
-            return super().tokenize(text, special=special)
+            return super().tokenize(text, special=special, continues=continues)
 
     vocabulary = Counting()
     builder = PromptBuilder(ChatTemplate(CHATML), vocabulary, GUARD)
