@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable, Sequence
 
 import click
+import msgspec
 
 from app.asking import answered
 from app.cli.common import as_coroutine, chain_option, emit, home_option, json_option, note, relay_option
 from app.cli.dollars import Dollars
 from app.cli.node_access import any_node, configured, unlocked_wallet
 from app.cli.stdout import AnswerOutput
-from chain.errors import UsageError
+from app.cli.terminal_input import typed_line
+from chain.errors import IdlewattError, UsageError
 from node.api import NodeApi
 from node.values import (
     ChatDelta,
@@ -26,9 +28,10 @@ from node.values import (
     Sampling,
     format_usd,
 )
-from node.values.text import TextDrawing
+from node.values.text import TextDrawing, plain
 
 MAX_PROMPT_BYTES = 1_000_000
+MAX_LINE_CHARS = 400
 
 
 @click.command(
@@ -73,35 +76,63 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         max_spend_nano=max_spend,
         sampling=Sampling(temperature=temperature, seed=seed),
     )
+    is_conversation = prompt is None and sys.stdin.isatty()
+    question = "" if is_conversation else _question(prompt)
     async with any_node(home, config) as node:
         await unlocked_wallet(node, config)
-        history: list[ChatMessage] = []
-        async for text in _prompts(prompt):
-            history.append(ChatMessage("user", text))
-            answer = await ask(node, _with_messages(template, history), as_json=as_json, show_thinking=show_thinking)
-            history.append(ChatMessage("assistant", answer))
+
+        async def answer_to(messages: Sequence[ChatMessage]) -> str:
+            turn = msgspec.structs.replace(template, messages=tuple(messages))
+            return await ask(node, turn, as_json=as_json, show_thinking=show_thinking)
+
+        if is_conversation:
+            await converse(lambda: typed_line("you"), answer_to)
+        else:
+            await answer_to([ChatMessage("user", question)])
 
 
-def _with_messages(template: ChatTurn, history: list[ChatMessage]) -> ChatTurn:
-    import msgspec
+async def converse(
+    next_line: Callable[[], Awaitable[str | None]], answer_to: Callable[[Sequence[ChatMessage]], Awaitable[str]]
+) -> None:
+    """Hold a conversation. A question that fails leaves it as it was, and an empty line asks the same again.
 
-    return msgspec.structs.replace(template, messages=tuple(history))
+    Args:
+        next_line: What the person types next; ``None`` when there is no more.
+        answer_to: Asks for the answer to a conversation, and shows it.
+    """
+    history: list[ChatMessage] = []
+    unanswered = ""
+    while (line := await next_line()) is not None:
+        text = line if line.strip() else unanswered
+        if not text:
+            continue
+        asked = [*history, ChatMessage("user", text)]
+        try:
+            answer = await answer_to(asked)
+        except IdlewattError as error:
+            unanswered = text
+            note(f"idlewatt: {plain(error.line(), MAX_LINE_CHARS)}")
+            note("· The conversation is kept. Press enter to ask the same again, or write another question.")
+        else:
+            history, unanswered = [*asked, ChatMessage("assistant", answer)], ""
 
 
-async def _prompts(prompt: str | None) -> AsyncIterator[str]:
-    if prompt is None and sys.stdin.isatty():
-        while True:
-            try:
-                text = click.prompt("you", prompt_suffix="> ", err=True)
-            except click.Abort:
-                return
-            yield text
+def _question(prompt: str | None) -> str:
+    """The question from the command line, or from standard input.
+
+    Raises:
+        UsageError: If there is none, or it is too long.
+    """
     text = prompt if prompt is not None else sys.stdin.read(MAX_PROMPT_BYTES + 1)
     if not text.strip():
         raise UsageError("There is no question.", fix='Write one: idlewatt chat "What is 17 + 25?"')
-    if len(text.encode(errors="surrogateescape")) > MAX_PROMPT_BYTES:
-        raise UsageError("The question is too long.", fix=f"Keep it below {MAX_PROMPT_BYTES:,} bytes.")
-    yield text.encode(errors="surrogateescape").decode(errors="replace")
+    size = len(text.encode(errors="surrogateescape"))
+    if size > MAX_PROMPT_BYTES:
+        counted = f"{size:,}" if prompt is not None else f"more than {MAX_PROMPT_BYTES:,}"
+        raise UsageError(
+            f"The question has {counted} bytes; it was not sent.", fix=f"Keep it within {MAX_PROMPT_BYTES:,} bytes."
+        )
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 async def ask(node: NodeApi, turn: ChatTurn, *, as_json: bool, show_thinking: bool = False) -> str:

@@ -19,13 +19,23 @@ class IdlewattError(Exception):
         fix: What to do next, as an imperative sentence; empty when there is nothing to do.
         peer_code: The word that came with it from outside: from a peer, a server, or another process. It becomes the
             code where the registry knows it. Where not, the code is ``code``, and the word is kept beside it.
+        retry_after_s: After how long another try is likely to do, where that is known.
     """
 
     default_code: ClassVar[ErrorCode] = "failed"
 
-    def __init__(self, message: str, *, code: ErrorCode | None = None, fix: str = "", peer_code: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: ErrorCode | None = None,
+        fix: str = "",
+        peer_code: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
+        self.retry_after_s = retry_after_s
         self.code: ErrorCode = peer_code if is_known(peer_code) else code or self.default_code
         self.fix = fix
         self.peer_code = peer_code

@@ -18,6 +18,8 @@ class BuyerLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The same where an offer claims more than the account had."""
     account_patience_s: float = 1.0
     """The longest that a reading of the offers waits for the chain."""
+    busy_wait_s: float = 60.0
+    """How long a turn waits in all for providers that are busy and say for how long."""
     settle_pauses_s: tuple[float, ...] = (1.0, 5.0, 20.0)
     """The pauses before each attempt to send a voucher again that a broken session lost."""
     reconcile_s: float = 20.0

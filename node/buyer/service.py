@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,6 +41,8 @@ ATTEMPTS: Final = 3
 EVENTS_WAITING: Final = 256
 CANCEL_TIMEOUT_S: Final = 15.0
 BUSY_PAUSE_S: Final = 0.5
+LEAST_BUSY_WAIT_S: Final = 1.0
+"""A busy provider that says less is asked again after this."""
 
 CHANNEL_REFUSED: Final[frozenset[ErrorCode]] = frozenset(
     {"unknown_channel", "channel_closing", "channel_expiring", "unpaid"}
@@ -159,20 +162,41 @@ class BuyerService:
         try:
             await self._turn(view)
         except IdlewattError as error:
-            await view.fail(error.wire_code, error.message, error.fix)
-        except TimeoutError:
-            await view.fail("provider_silent", "The provider did not answer in time.", "Ask again.")
+            await view.fail(_failed(error))
+        except TimeoutError as error:
+            await view.fail(_failed(error))
         except Exception:
             log.exception("chat_turn_failed")
-            await view.fail("internal", "Something went wrong in this node; its log says what.", "Try again.")
+            await view.fail(
+                io.Failed("internal", "Something went wrong in this node; its log says what.", "Try again.")
+            )
         finally:
             await waiting.put(None)
 
     async def _turn(self, view: TurnView) -> None:
-        turn = view.turn
-        await view.stage("choosing", "Choosing an offer.")
+        left_s = self._limits.busy_wait_s
+        while True:
+            await view.stage("choosing", "Choosing an offer.")
+            retry_after_s = await self._try_offers(view)
+            if view.failure is None:
+                return
+            if retry_after_s is None or retry_after_s > left_s or view.cancelled or view.delivered:
+                break
+            left_s -= retry_after_s
+            await view.stage("queued", f"Busy; asking again in {math.ceil(retry_after_s)} s.")
+            if await view.is_cancelled_within(retry_after_s):
+                break
+        await view.fail(view.failure)
+
+    async def _try_offers(self, view: TurnView) -> float | None:
+        """Try the best offers in turn. ``view.failure`` says afterwards why all failed, or is ``None``.
+
+        Returns:
+            After how many seconds a provider that was busy may not be any more, if one said so.
+        """
+        turn, failed, retry_after_s = view.turn, frozenset[str](), None
         market = await self.offer_reader.read(mine=self._wallet.address)
-        failed: frozenset[str] = frozenset()
+        view.failure = None
         for attempt in range(ATTEMPTS):
             try:
                 chosen = _choose(market, turn, failed)
@@ -184,10 +208,14 @@ class BuyerService:
                 chosen = _choose(market, turn, failed)
             failure = await self._try_offer(view, market.offers[chosen.offer_id], chosen)
             if failure is None:
-                return
+                view.failure = None
+                break
             log.info("offer_failed", offer=chosen.offer_id, code=failure.code, error=failure.message)
             if view.failure is None or view.failure.is_theirs or view.failure.code not in MONEY_IS_SHORT:
                 view.failure = failure
+            if failure.retry_after_ms:
+                wait_s = max(LEAST_BUSY_WAIT_S, failure.retry_after_ms / 1000)
+                retry_after_s = min(wait_s, retry_after_s or wait_s)
             if view.cancelled or view.delivered or (failure.code in NO_FAILOVER and not failure.is_theirs):
                 break
             if failure.code in CHANNEL_REFUSED:
@@ -197,8 +225,7 @@ class BuyerService:
             else:
                 failed |= {chosen.offer_id}
                 self.offer_reader.forget()
-        assert view.failure is not None
-        await view.fail(view.failure.code, view.failure.message, view.failure.fix)
+        return retry_after_s
 
     async def _try_offer(self, view: TurnView, offer: Offer, chosen: OfferView) -> io.Failed | None:
         """Try one offer, and once more with a deposit by its count of the prompt where the estimate was too low."""
@@ -355,7 +382,14 @@ def _choose(market: VerifiedOffers, turn: ChatTurn, failed: frozenset[str]) -> O
 
 def _failed(error: IdlewattError | TimeoutError) -> io.Failed:
     if isinstance(error, IdlewattError):
-        return io.Failed(error.wire_code, error.message, error.fix, is_theirs=bool(error.peer_code))
+        retry_after_ms = math.ceil(1000 * (error.retry_after_s or 0))
+        return io.Failed(
+            error.wire_code,
+            error.message,
+            error.fix,
+            is_theirs=bool(error.peer_code),
+            retry_after_ms=retry_after_ms,
+        )
     return io.Failed("provider_silent", "The provider did not answer in time.", "Ask again, or choose another offer.")
 
 

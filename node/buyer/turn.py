@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Literal
@@ -45,7 +46,7 @@ class TurnView:
     def __init__(self, turn: ChatTurn, emit: Callable[[ChatEvent], Awaitable[None]]) -> None:
         self.turn = turn
         self.failure: io.Failed | None = None
-        self.cancelled = False
+        self._cancelled = asyncio.Event()
         self.delivered = False
         """Whether a token came: from then on no other offer is tried."""
         self.fees_nano = 0
@@ -70,6 +71,19 @@ class TurnView:
         return self._session is not None
 
     @property
+    def cancelled(self) -> bool:
+        """Whether the person wants no more of it."""
+        return self._cancelled.is_set()
+
+    async def is_cancelled_within(self, seconds: float) -> bool:
+        """Wait for so long, or until it is cancelled."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._cancelled.wait()
+        except TimeoutError:
+            return False
+
+    @property
     def spendable_nano(self) -> int | None:
         """What is left of the person's limit; ``None`` without a limit."""
         limit = self.turn.max_spend_nano
@@ -77,7 +91,7 @@ class TurnView:
 
     def cancel(self) -> None:
         """Cancel the turn."""
-        self.cancelled = True
+        self._cancelled.set()
         if self._session is not None:
             self._session.cancel()
 
@@ -85,14 +99,15 @@ class TurnView:
         """Tell a stage before the first token."""
         await self._emit(ChatStage(stage=stage, detail=detail))
 
-    async def fail(self, code: str, message: str, fix: str, cost_nano: int = 0) -> None:
+    async def fail(self, failure: io.Failed, cost_nano: int = 0) -> None:
         """End the turn without a full answer."""
         await self._emit(
             ChatFailed(
-                code=code or "failed",
-                message=message or "The provider gave up.",
-                fix=fix,
+                code=failure.code or "failed",
+                message=failure.message or "The provider gave up.",
+                fix=failure.fix,
                 cost_nano=cost_nano,
+                retry_after_ms=failure.retry_after_ms,
             )
         )
 
@@ -177,7 +192,7 @@ class TurnView:
         if isinstance(outcome, io.Failed):
             finished = ended(job, code=outcome.code, error=outcome.message, receipt=outcome.receipt)
             await jobs.finish(finished, self._offer.provider, outcome.code)
-            await self.fail(outcome.code, outcome.message, outcome.fix, state.cost_nano)
+            await self.fail(outcome, state.cost_nano)
             return
         code = "cancelled" if outcome.reason == "cancelled" else ""
         await jobs.finish(ended(job, code=code, receipt=outcome.receipt), self._offer.provider, outcome.reason)

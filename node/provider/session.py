@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -263,7 +264,7 @@ class ProviderSession:
         try:
             return await work
         except IdlewattError as error:
-            return io.Refused(error.code, error.message, error.fix)
+            return io.Refused(error.code, error.message, error.fix, _retry_after_ms(error))
 
     async def _check(self, channel_id: int) -> io.Event:
         if self._is_regular and self.state.ask is not None:
@@ -293,7 +294,7 @@ class ProviderSession:
         try:
             message = self._mailbox.take()
         except m.MessageError as error:
-            return io.Refused(error.code, error.message, error.fix)
+            return io.Refused(error.code, error.message, error.fix, _retry_after_ms(error))
         except IdlewattError as error:
             return io.PeerGone(error.wire_code)
         return None if message is None else io.Received(message)
@@ -308,7 +309,7 @@ class ProviderSession:
             async with contextlib.aclosing(stream), ending_late_waits() as deadline:  # type: ignore[type-var]
                 end = await self._stream(stream, deadline, end)
         except IdlewattError as error:
-            end = io.EngineEnded("failed", _now_ms(), error.wire_code, error.message, error.fix)
+            end = io.EngineEnded("failed", _now_ms(), error.wire_code, error.message, error.fix, _retry_after_ms(error))
         except TimeoutError:
             end = io.EngineEnded("failed", _now_ms(), "engine_stalled", "The engine stopped answering.")
         finally:
@@ -351,6 +352,10 @@ class ProviderSession:
         assert isinstance(task, asyncio.Task)
         self._tasks.add(task)
         return task
+
+
+def _retry_after_ms(error: IdlewattError) -> int:
+    return 0 if error.retry_after_s is None else math.ceil(1000 * error.retry_after_s)
 
 
 def _now_ms() -> int:

@@ -59,6 +59,7 @@ class Slots:
         request = QueuedRequest(ticket=next(self.tickets), buyer=buyer, own=own)
         refused = refusal(self._queue, request, per_buyer=self._per_buyer)
         if refused is not None:
+            refused.retry_after_s = self._eta_ms(1) / 1000
             raise refused
         claim = self._claims[request.ticket] = SlotClaim(self, request.ticket)
         self._move(entered(self._queue, request))
@@ -70,9 +71,12 @@ class Slots:
 
     def eta_ms(self, ticket: int) -> int:
         """An estimate of how long this request still waits."""
+        return self._eta_ms(self._queue.place(ticket))
+
+    def _eta_ms(self, place: int) -> int:
         now_s = time.monotonic()
         ran_ms = [1000 * (now_s - self._claims[request.ticket].began_s) for request in self._queue.running]
-        return eta_ms(self._queue.place(ticket), ran_ms, self._request_ms())
+        return eta_ms(place, ran_ms, self._request_ms())
 
     def leave(self, ticket: int) -> None:
         """The request is done or gave up; harmless when repeated."""

@@ -148,10 +148,21 @@ def _on_message(state: BuyerState, message: m.Message) -> Step:
             return _on_final(state, message)
         case m.Settled() if state.stage is Stage.PAYING:
             return _over(state)
-        case m.Fault(code=code, message=text, fix=fix, input_tokens=counted):
-            return _break(state, io.Failed(code, text, fix, is_theirs=True, input_tokens=counted))
+        case m.Fault():
+            return _break(state, _failed_by(message))
         case _:
             return _refuse(state, "protocol", "The provider sent a message that does not belong here.")
+
+
+def _failed_by(fault: m.Fault) -> io.Failed:
+    return io.Failed(
+        fault.code,
+        fault.message,
+        fault.fix,
+        is_theirs=True,
+        input_tokens=fault.input_tokens,
+        retry_after_ms=fault.retry_after_ms,
+    )
 
 
 def _on_quote(state: BuyerState, quote: m.Quote) -> Step:
@@ -302,6 +313,7 @@ def _over(state: BuyerState) -> Step:
             final.error or "The provider's engine failed.",
             final.fix or "Ask again.",
             receipt=final.receipt,
+            retry_after_ms=final.retry_after_ms,
         )
         return ended, (failed,)
     return ended, (io.Finished(final.reason, final.receipt),)

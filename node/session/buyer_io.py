@@ -117,6 +117,8 @@ class Failed:
     """Whether the code is the word of the provider or of the relay, and not this side's own."""
     input_tokens: int = 0
     """The provider's count of the prompt, if it told one: a claim."""
+    retry_after_ms: int = 0
+    """After how long it says that another try will do; 0 if it doesn't say."""
 
 
 Action = Send | SignVoucher | AdoptVoucher | ReportProgress | KeepReceipt | Finished | Failed

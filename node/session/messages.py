@@ -39,6 +39,7 @@ ChannelId = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 RequestId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z_-]+\Z")]
 Code = Annotated[str, msgspec.Meta(min_length=1, max_length=48, pattern=r"^[a-z0-9_]+\Z")]
 Line = Annotated[str, msgspec.Meta(max_length=MAX_LINE_CHARS)]
+RetryMs = Annotated[int, msgspec.Meta(ge=0, le=MAX_ETA_MS)]
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 Stop = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
@@ -124,6 +125,8 @@ class Final(msgspec.Struct, frozen=True, kw_only=True, tag="final"):
     error_code: Annotated[str, msgspec.Meta(max_length=48)] = ""
     error: Line = ""
     fix: Line = ""
+    retry_after_ms: RetryMs = 0
+    """See ``Fault``."""
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True, tag="settled"):
@@ -159,6 +162,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, tag="fault"):
     fix: Line = ""
     input_tokens: Tokens = 0
     """How many tokens the provider counts in the prompt, where it counted them: a deposit can be made by it."""
+    retry_after_ms: RetryMs = 0
+    """After how long the same request is likely to be served; 0 where that isn't known."""
 
 
 Message = (

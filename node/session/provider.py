@@ -68,10 +68,10 @@ def step(state: ProviderState, event: io.Event) -> Step:
 
 def _on_rest(state: ProviderState, event: io.Event) -> Step:
     match event:
-        case io.Refused(code, message, fix):
-            return _end(state, code, message, fix)
+        case io.Refused(code, message, fix, retry_after_ms):
+            return _end(state, code, message, fix, retry_after_ms=retry_after_ms)
         case io.WaitingForSlot(position, eta_ms) if state.stage is Stage.RUNNING:
-            queued = m.Queued(position=min(max(0, position), m.MAX_POSITION), eta_ms=min(max(0, eta_ms), m.MAX_ETA_MS))
+            queued = m.Queued(position=_within(position, m.MAX_POSITION), eta_ms=_within(eta_ms, m.MAX_ETA_MS))
             return replace(state, is_queued=True), (io.Send(queued),)
         case io.ReceiptReady(receipt) if state.stage is Stage.RECEIPTING:
             return _on_receipt(state, receipt)
@@ -282,6 +282,7 @@ def _on_receipt(state: ProviderState, receipt: Receipt) -> Step:
             error_code=ended.error_code[:48],
             error=_public(ended.error),
             fix=_public(ended.fix, _ELSEWHERE),
+            retry_after_ms=_within(ended.retry_after_ms, m.MAX_ETA_MS),
         )
     )
     settling = replace(state, stage=Stage.SETTLING)
@@ -297,7 +298,19 @@ def _settled(state: ProviderState) -> Step:
     return replace(state, stage=Stage.ENDED), (settled, io.EndRequest(state.ended.reason, is_settled=True))
 
 
-def _end(state: ProviderState, code: ErrorCode, message: str, fix: str = "", *, input_tokens: int = 0) -> Step:
+def _within(value: int, most: int) -> int:
+    return min(max(0, value), most)
+
+
+def _end(
+    state: ProviderState,
+    code: ErrorCode,
+    message: str,
+    fix: str = "",
+    *,
+    input_tokens: int = 0,
+    retry_after_ms: int = 0,
+) -> Step:
     """Tell the buyer why, and end. A request without any output counts as rejected."""
     actions: list[io.Action] = []
     if state.stage is Stage.RUNNING and state.ended is None:
@@ -305,7 +318,15 @@ def _end(state: ProviderState, code: ErrorCode, message: str, fix: str = "", *, 
     if state.ask is not None and state.output_tokens == 0 and code != "cancelled":
         actions.append(io.CountRejection(code))
     actions += [
-        io.Send(m.Fault(code=code, message=_public(message), fix=_public(fix, _ELSEWHERE), input_tokens=input_tokens)),
+        io.Send(
+            m.Fault(
+                code=code,
+                message=_public(message),
+                fix=_public(fix, _ELSEWHERE),
+                input_tokens=input_tokens,
+                retry_after_ms=_within(retry_after_ms, m.MAX_ETA_MS),
+            )
+        ),
         io.EndRequest(code, state.exposure_nano),
     ]
     return replace(state, stage=Stage.ENDED), tuple(actions)

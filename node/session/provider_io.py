@@ -40,6 +40,7 @@ class Refused:
     code: ErrorCode
     message: str
     fix: str = ""
+    retry_after_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class EngineEnded:
     error_code: str = ""
     error: str = ""
     fix: str = ""
+    retry_after_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,8 @@ class ChatFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     message: str
     fix: str
     cost_nano: int
+    retry_after_ms: int = 0
+    """After how long another try is likely to do; 0 where that isn't known."""
 
 
 ChatEvent = ChatStage | ChatQuote | ChatDelta | ChatDone | ChatFailed

@@ -50,11 +50,10 @@ class UpstreamError(EngineError):
         owner_fix: str = "",
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(message, code=code, fix=fix)
+        super().__init__(message, code=code, fix=fix, retry_after_s=retry_after_s)
         self.reachability: Reachability = reachability
         self.owner = owner or message
         self.owner_fix = owner_fix
-        self.retry_after_s = retry_after_s
 
     def owner_line(self) -> str:
         """What the owner of this node should read."""

@@ -24,6 +24,13 @@ from tests.node.local.test_adversity import LONG
 from tests.patience import PATIENCE_S
 from wallet.account import UnlockedAccount
 
+
+@pytest.fixture
+def limits() -> NodeLimits:
+    """A buyer that waits for no busy provider: a refusal is what these tests are about."""
+    return NodeLimits(buyer=BuyerLimits(busy_wait_s=0))
+
+
 IMPOSTOR = UnlockedAccount((4_242).to_bytes(32, "big"))
 
 

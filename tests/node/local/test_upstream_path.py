@@ -79,10 +79,10 @@ async def test_a_server_is_rented_out_and_its_refusals_and_absences_are_told(ren
     assert "".join(event.text for event in events if isinstance(event, ChatDelta)) == "forty-two"
     assert (done.input_tokens, done.output_tokens) == (7, 2)
 
-    server.chat = refusing(429, "secret words", **{"Retry-After": "12"})
+    server.chat = refusing(429, "secret words", **{"Retry-After": "90"})
     failed = (await ask(buyer, turn()))[-1]
     assert isinstance(failed, ChatFailed)
-    assert (failed.code, failed.fix, failed.cost_nano) == ("engine_busy", "Try again in 12 s.", 0)
+    assert (failed.code, failed.fix, failed.cost_nano) == ("engine_busy", "Try again in 90 s.", 0)
     assert "secret" not in failed.message
     assert (await rejected(seller, "engine_busy")).count == 1
 
