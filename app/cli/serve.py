@@ -47,7 +47,10 @@ async def command(
         async with own_node(home, config) as node:
             await unlocked_wallet(node, config)
             earlier = {job.job_id for job in node.snapshot().recent_jobs}
-            await node.go_online()
+            async with asyncio.TaskGroup() as tasks:
+                waiting = tasks.create_task(_tell_notices(node))
+                await node.go_online()
+                waiting.cancel()
             provider = node.snapshot().provider
             wallet = node.snapshot().wallets[0]
             name = provider.model if provider else config.model
@@ -93,6 +96,14 @@ async def tell(node: NodeApi, earlier: Set[str]) -> None:
                 if job.role == "provider" and job.job_id not in told and job.finished_ms is not None:
                     told.add(job.job_id)
                     note(f"· {_job_line(job)}")
+
+
+async def _tell_notices(node: NodeApi) -> None:
+    """Say on stderr why going online takes its time."""
+    async with node.subscribe() as events:
+        async for event in events:
+            if isinstance(event, Notice):
+                note(f"· {event.text}")
 
 
 def _job_line(job: JobView) -> str:

@@ -32,6 +32,8 @@ class HealthFacts(msgspec.Struct, frozen=True, kw_only=True):
     chain_foreign: bool = False
     engine_state: Literal["none", "loading", "ready", "restarting", "failed"]
     engine_error: str = ""
+    waits_for: str = ""
+    """What keeps the engine from being loaded."""
     offer_published: bool
     account_exists: bool
     active_jobs: int
@@ -70,7 +72,8 @@ def judge(facts: HealthFacts) -> HealthVerdict:
     if broken is not None:
         return HealthVerdict(phase=Phase.DEGRADED, why=broken.detail, fix=broken.fix, checklist=checklist)
     if facts.starting or not facts.offer_published:
-        why = f"Loading {facts.model}." if facts.engine_state == "loading" else "Publishing the offer."
+        loading = f"Loading {facts.model}. {facts.waits_for}".strip()
+        why = loading if facts.engine_state == "loading" else "Publishing the offer."
         return HealthVerdict(phase=Phase.STARTING, why=why, fix="", checklist=checklist)
     if facts.active_jobs:
         jobs = "1 request" if facts.active_jobs == 1 else f"{facts.active_jobs} requests"
@@ -131,7 +134,7 @@ def _engine(facts: HealthFacts) -> HealthItem:
         case "none":
             return _item("engine", Health.OK if not facts.wanted else Health.WARN, "No model is loaded.")
         case "loading":
-            return _item("engine", Health.WARN, f"Loading {facts.model}.")
+            return _item("engine", Health.WARN, f"Loading {facts.model}. {facts.waits_for}".strip())
         case "ready":
             return _item("engine", Health.OK, f"{facts.model} is loaded.")
         case "restarting":

@@ -318,6 +318,12 @@ class ProviderService:
                 return name
 
     @property
+    def waits_for(self) -> str:
+        """What keeps the engine from being loaded, while it is; empty where nothing does."""
+        engine = self._engine
+        return engine.state.why if engine is not None and engine.state.name == "starting" else ""
+
+    @property
     def free_slots(self) -> int:
         """Slots a request would get at once."""
         return self._host.slots.free if self._host else 0
@@ -369,6 +375,8 @@ class ProviderService:
         if engine is not None and engine.state.name in {"failed", "restarting"}:
             self.engine_error = engine.state.why
             self._events.notice("warning", f"Engine: {engine.state.why}")
+        elif engine is not None and engine.state.why:
+            self._events.notice("information", f"Engine: {engine.state.why}")
         self.offers.look_again()
         self._events.changed("phase")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gzip
 import json
@@ -13,6 +14,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from node.engine.protocol import EngineError
 from node.engine.upstream.answers import read_models
 from node.engine.upstream.chunks import Piece, usage_of
 from node.engine.upstream.dialect import model_id
@@ -21,7 +23,7 @@ from node.engine.upstream.piece_reader import PieceReader
 from node.engine.upstream.refusals import UpstreamError
 from node.values.public import public_name, public_words
 from tests.node.engine.helpers import answer, ask
-from tests.node.engine.upstream.engines import engine_for, failure
+from tests.node.engine.upstream.engines import States, engine_for, failure
 from tests.node.engine.upstream.hostile import (
     DONE,
     MODEL,
@@ -29,11 +31,13 @@ from tests.node.engine.upstream.hostile import (
     Upstream,
     chunk,
     event,
+    refusing,
     saying,
     sending,
     upstream,
     usage,
 )
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -502,3 +506,71 @@ def test_an_errors_words_for_a_buyer_name_no_file(words):
     """A buyer was told where the provider's files are, since errors are written for their owner."""
     assert public_words(words, "Choose another offer.") == "Choose another offer."
     assert public_words("Try again in 3 s, at 5 tokens/s and/or later.", "") != ""
+
+
+# Servers that still load
+
+
+def becoming(server: Upstream, times: int, refuses: Any, **fields: Any) -> None:
+    """Let these answers of the server be refused for so many times."""
+    left = times
+
+    def first_refusing(then: Any) -> Any:
+        async def handler(request: web.Request, body: Any) -> web.StreamResponse:
+            nonlocal left
+            if left > 0:
+                left -= 1
+                return await refuses(request, body)
+            return await then(request, body)
+
+        return handler
+
+    for name, then in fields.items():
+        setattr(server, name, first_refusing(then))
+
+
+@pytest.mark.parametrize(
+    ("field", "refuses"),
+    [
+        ("models", refusing(503, "Loading model")),
+        ("one_token", refusing(503, "Loading model")),
+        ("one_token", refusing(500, "unexpected server status: llm server loading model")),
+        ("one_token", refusing(502, "bad gateway")),
+        ("chat", refusing(503, "Loading model")),
+        ("chat", sending(event({"error": {"message": "Loading model", "code": 503}}))),
+        ("models", refusing(503, "busy", **{"Retry-After": "0.01"})),
+    ],
+)
+async def test_a_server_that_still_loads_is_waited_for_and_said_so(server, field, refuses):
+    """It had to be started again and again until it was ready (containers/ramalama#2343, earendil-works/pi#1887)."""
+    becoming(server, 3, refuses, **{field: getattr(server, field)})
+    states = States()
+    async with engine_for(server, on_state=states, load_wait_s=PATIENCE_S) as engine:
+        assert (await answer(engine, ask()))[0] == "One two three"
+    waiting, ready = [state for state in states.seen if state.why or state.name == "ready"][:2]
+    assert (waiting.name, ready.name) == ("starting", "ready")
+    assert "It is waited for." in waiting.why
+
+
+async def test_a_server_that_never_gets_ready_is_waited_for_no_longer_than_allowed(server):
+    """A start hung for ever."""
+    server.models = refusing(503, "Loading model")
+    engine = engine_for(server, load_wait_s=0.05)
+    with pytest.raises(EngineError, match="503") as raised:
+        await engine.start()
+    assert raised.value.code == "engine_unavailable"
+    assert len(server.asked) > 1
+
+
+async def test_a_first_answer_may_take_as_long_as_a_model_takes_to_load(server):
+    """A server that loads at the first question was given up after a minute (567-labs/instructor#1597)."""
+    then = server.one_token
+
+    async def slow(request: web.Request, body: Any) -> web.StreamResponse:
+        await asyncio.sleep(0.5)
+        server.one_token = then
+        return await then(request, body)
+
+    server.one_token = slow
+    async with engine_for(server, load_wait_s=PATIENCE_S, count_s=0.2) as engine:
+        assert engine.state.name == "ready"

@@ -69,10 +69,13 @@ class CapabilityProbe:
         self._counter = counter
         self._formats = formats
 
-    async def speed(self) -> MeasuredSpeed:
+    async def speed(self, *, load_s: float) -> MeasuredSpeed:
         """How fast one short answer comes, which shows too that the model answers and that its tokens can be counted.
 
         A server that is merely busy passes; it is measured by the jobs that follow.
+
+        Args:
+            load_s: How long it may take: many servers load a model when they are first asked for it.
 
         Raises:
             UpstreamError: If it can't be rented out.
@@ -80,7 +83,7 @@ class CapabilityProbe:
         request = _request(COUNT_UP, max_tokens=TRIAL_TOKENS)
         finished = None
         try:
-            input_tokens = await self._counter.count(COUNT_UP)
+            input_tokens = await self._counter.count(COUNT_UP, timeout_s=load_s)
             async for event in self._streams.events(
                 request, self._body(request), RunningStream(), input_tokens=input_tokens
             ):
@@ -88,7 +91,7 @@ class CapabilityProbe:
         except UpstreamError as error:
             if error.code == "engine_busy":
                 return MeasuredSpeed()
-            if error.code == "engine_crashed" and error.reachability == "here":
+            if error.code == "engine_crashed" and error.reachability == "here" and not error.is_starting:
                 raise _unusable(error) from error
             raise
         if finished is None:

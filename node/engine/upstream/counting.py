@@ -27,9 +27,11 @@ class PromptCounter:
         client: The server's.
         model: The model's name there.
         access: Held while the server is asked.
+        count_s: How long the server may take to count.
     """
 
-    def __init__(self, client: UpstreamClient, model: str, access: ExclusiveAccess) -> None:
+    def __init__(self, client: UpstreamClient, model: str, access: ExclusiveAccess, count_s: float) -> None:
+        self._count_s = count_s
         self._client = client
         self._model = model
         self._access = access
@@ -44,8 +46,12 @@ class PromptCounter:
             self._ways = list(ways_to_count(dialect))
         self._kept.clear()
 
-    async def count(self, messages: tuple[ChatMessage, ...]) -> int:
+    async def count(self, messages: tuple[ChatMessage, ...], *, timeout_s: float | None = None) -> int:
         """Tokens of this conversation after the server's own chat template.
+
+        Args:
+            messages: The conversation.
+            timeout_s: How long the server may take; by default as long as is usual.
 
         Raises:
             UpstreamError: If the server is away or refuses the conversation.
@@ -55,15 +61,15 @@ class PromptCounter:
         if known is not None:
             return known
         async with self._access.held():
-            counted = await self._ask(messages)
+            counted = await self._ask(messages, timeout_s or self._count_s)
         self._kept[key] = counted
         return counted
 
-    async def _ask(self, messages: tuple[ChatMessage, ...]) -> int:
+    async def _ask(self, messages: tuple[ChatMessage, ...], timeout_s: float) -> int:
         while True:
             way = self._ways[0]
             try:
-                return await count_by(self._client, way, self._model, messages)
+                return await count_by(self._client, way, self._model, messages, timeout_s=timeout_s)
             except UpstreamError as error:
                 if error.code == "context_too_long" or error.reachability == "away" or len(self._ways) == 1:
                     raise

@@ -74,7 +74,7 @@ class UpstreamEngine:
         self._context_length = context_length
         self._health = UpstreamHealth(on_state, limits.watch_s)
         self._access = ExclusiveAccess()
-        self._counter = PromptCounter(self._client, model, self._access)
+        self._counter = PromptCounter(self._client, model, self._access, limits.count_s)
         self._streams = Streams(self._client, self._access, self._counter, limits.stall_s)
         self._formats = Formats()
         self._server_info: a.ServerInfo | None = None
@@ -98,7 +98,7 @@ class UpstreamEngine:
         await self.close()
 
     async def start(self) -> None:
-        """Identify the server and try it once; returns when it can be rented out.
+        """Identify the server and try it once; returns when it can be rented out. One that still loads is waited for.
 
         Raises:
             EngineError: With the owner's line, if it can't be reached, refuses this node, or lacks the model.
@@ -108,8 +108,7 @@ class UpstreamEngine:
         self._health.become("starting")
         try:
             await self._client.open()
-            self._learn(await server_info(self._client, self._model))
-            self._speed = await self._probe().speed()
+            await self._until_loaded()
             with contextlib.suppress(UpstreamError):  # too busy now: the watch tries again
                 await self._try_capabilities()
         except UpstreamError as error:
@@ -237,6 +236,27 @@ class UpstreamEngine:
             del self._running[request.request_id]
 
     # -- what the upstream is ---------------------------------------------------------------------------------------
+
+    async def _until_loaded(self) -> None:
+        """Identify the server and measure it; `state` says what is waited for.
+
+        Raises:
+            UpstreamError: If it can't be rented out, or doesn't get ready in time.
+        """
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + self._limits.load_wait_s
+        while True:
+            try:
+                self._learn(await server_info(self._client, self._model))
+                self._speed = await self._probe().speed(load_s=max(self._limits.count_s, end_s - loop.time()))
+                return
+            except UpstreamError as error:
+                left_s = end_s - loop.time()
+                if not error.is_starting or left_s <= 0:
+                    raise
+                log.info("upstream_waited_for", error=error.owner_line())
+                self._health.become("starting", f"{error.owner} It is waited for.")
+                await asyncio.sleep(min(left_s, error.retry_after_s or self._limits.load_pause_s))
 
     def _learn(self, info: a.ServerInfo) -> None:
         check_model(self._model, info.models)

@@ -15,7 +15,6 @@ from node.engine.upstream.refusals import UpstreamError, broken, refusal
 from node.values.inference import ChatMessage
 from node.values.text import plain
 
-COUNT_S: Final = 60.0
 DETECT_S: Final = 15.0
 MAX_VERSION_CHARS: Final = 60
 
@@ -102,7 +101,9 @@ def ways_to_count(kind: d.Dialect) -> tuple[CountWay, ...]:
     return ("one_token",)
 
 
-async def count_by(client: UpstreamClient, way: CountWay, model: str, messages: tuple[ChatMessage, ...]) -> int:
+async def count_by(
+    client: UpstreamClient, way: CountWay, model: str, messages: tuple[ChatMessage, ...], *, timeout_s: float
+) -> int:
     """Tokens of this conversation after the server's chat template.
 
     Args:
@@ -110,31 +111,39 @@ async def count_by(client: UpstreamClient, way: CountWay, model: str, messages: 
         way: How to ask.
         model: The model's name there.
         messages: The conversation.
+        timeout_s: How long the server may take.
 
     Raises:
         UpstreamError: If it doesn't say; ``context_too_long`` if the conversation doesn't fit.
     """
-    counted = await _WAYS[way](client, model, messages)
+    counted = await _WAYS[way](client, model, messages, timeout_s)
     if counted is None or counted <= 0:
         raise broken("no count of the prompt's tokens")
     return counted
 
 
-async def _by_template(client: UpstreamClient, _model: str, messages: tuple[ChatMessage, ...]) -> int | None:
-    templated = await client.post("/apply-template", d.template_body(messages), a.Templated, timeout_s=COUNT_S)
-    tokenized = await client.post("/tokenize", d.tokenize_body(templated.prompt), a.Tokenized, timeout_s=COUNT_S)
+async def _by_template(
+    client: UpstreamClient, _model: str, messages: tuple[ChatMessage, ...], timeout_s: float
+) -> int | None:
+    templated = await client.post("/apply-template", d.template_body(messages), a.Templated, timeout_s=timeout_s)
+    tokenized = await client.post("/tokenize", d.tokenize_body(templated.prompt), a.Tokenized, timeout_s=timeout_s)
     return len(tokenized.tokens)
 
 
-async def _by_tokenize(client: UpstreamClient, model: str, messages: tuple[ChatMessage, ...]) -> int | None:
-    return count_of((await client.post("/tokenize", d.vllm_count_body(model, messages), a.CountReply)).count)
+async def _by_tokenize(
+    client: UpstreamClient, model: str, messages: tuple[ChatMessage, ...], timeout_s: float
+) -> int | None:
+    body = d.vllm_count_body(model, messages)
+    return count_of((await client.post("/tokenize", body, a.CountReply, timeout_s=timeout_s)).count)
 
 
-async def _by_one_token(client: UpstreamClient, model: str, messages: tuple[ChatMessage, ...]) -> int | None:
-    return usage_of(await client.complete(d.one_token_body(model, messages), timeout_s=COUNT_S)).prompt_tokens
+async def _by_one_token(
+    client: UpstreamClient, model: str, messages: tuple[ChatMessage, ...], timeout_s: float
+) -> int | None:
+    return usage_of(await client.complete(d.one_token_body(model, messages), timeout_s=timeout_s)).prompt_tokens
 
 
-_WAYS: Final[dict[CountWay, Callable[[UpstreamClient, str, tuple[ChatMessage, ...]], Awaitable[int | None]]]] = {
+_WAYS: Final[dict[CountWay, Callable[[UpstreamClient, str, tuple[ChatMessage, ...], float], Awaitable[int | None]]]] = {
     "template": _by_template,
     "tokenize": _by_tokenize,
     "one_token": _by_one_token,

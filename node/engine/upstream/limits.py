@@ -12,6 +12,8 @@ class UpstreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     """A stream without an event for so long is given up."""
     watch_s: float = 5.0
     """How often a server is asked whether it is still there."""
+    count_s: float = 60.0
+    """How long it may take to count a prompt."""
     load_wait_s: float = 600.0
     """How long a server that still loads its model is waited for at the start."""
     load_pause_s: float = 2.0

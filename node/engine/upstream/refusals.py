@@ -19,6 +19,8 @@ from node.values.text import plain
 MAX_RETRY_S: Final = 3_600.0
 """A server that asks for a longer wait is asked again after this time."""
 MAX_WORDS: Final = 160
+_LOADS: Final = ("loading model", "model is loading", "currently loading", "still loading", "model not ready")
+"""llama-server's and Ollama's words for it, TGI's, Hugging Face's."""
 _AGAIN: Final = "Try again in a moment."
 _ELSEWHERE: Final = "Choose another offer."
 
@@ -37,6 +39,7 @@ class UpstreamError(EngineError):
         owner: One sentence for the owner of this node, with the upstream's words.
         owner_fix: What the owner can do.
         retry_after_s: When the upstream asked to be tried again.
+        is_starting: Whether it is there and not ready yet: or may be.
     """
 
     def __init__(
@@ -49,11 +52,13 @@ class UpstreamError(EngineError):
         owner: str = "",
         owner_fix: str = "",
         retry_after_s: float | None = None,
+        is_starting: bool = False,
     ) -> None:
         super().__init__(message, code=code, fix=fix, retry_after_s=retry_after_s)
         self.reachability: Reachability = reachability
         self.owner = owner or message
         self.owner_fix = owner_fix
+        self.is_starting = is_starting
 
     def owner_line(self) -> str:
         """What the owner of this node should read."""
@@ -135,11 +140,11 @@ def refusal(status: int, *, body: bytes = b"", retry_after: str | None = None) -
                 "The provider's server is busy.",
                 code="engine_busy", fix=again_fix(wait_s), owner=owner, retry_after_s=wait_s,
             )  # fmt: skip
-        case 503:
+        case _ if status == 503 or (status == 500 and any(words in said.lower() for words in _LOADS)):
             return UpstreamError(
                 "The provider's server is unavailable.",
                 code="engine_unavailable", fix=again_fix(wait_s), reachability="away", owner=owner,
-                retry_after_s=wait_s,
+                retry_after_s=wait_s, is_starting=True,
             )  # fmt: skip
         case 401 | 402 | 403 | 407:
             return _owners(owner, "upstream_refused", "Check the key in the variable that upstream_key_env names.")
@@ -156,7 +161,10 @@ def refusal(status: int, *, body: bytes = b"", retry_after: str | None = None) -
         case 500 if "too large to process" in said:  # llama-server's of a text to embed
             return _too_long(owner)
         case _:
-            return UpstreamError("The provider's server failed.", code="engine_crashed", owner=owner)
+            # A proxy that loads models on demand says 502 until one is there.
+            return UpstreamError(
+                "The provider's server failed.", code="engine_crashed", owner=owner, is_starting=status == 502
+            )
 
 
 def _owners(owner: str, code: ErrorCode, owner_fix: str) -> UpstreamError:

@@ -96,3 +96,19 @@ async def test_a_server_is_rented_out_and_its_refusals_and_absences_are_told(ren
     server.models, server.chat = listing(MODEL), speaking("back")
     await until(seller, lambda snapshot: snapshot.phase is Phase.IDLE)
     assert isinstance((await ask(buyer, turn()))[-1], ChatDone)
+
+
+async def test_a_server_that_still_loads_is_waited_for_and_the_headline_says_so(run_node, relay, devnet):
+    async with (
+        upstream() as server,
+        run_node("seller", relay=relay.url, chain=devnet.l2_url, upstream=server.url, model=MODEL) as seller,
+    ):
+        server.models = refusing(503, "Loading model", **{"Retry-After": "0.05"})
+        await seller.create_wallet("main", PASSPHRASE)
+        going = asyncio.create_task(seller.go_online())
+        await until(seller, lambda snapshot: "It is waited for." in snapshot.why)
+        assert seller.snapshot().phase is Phase.STARTING
+        assert "Loading model" in seller.snapshot().why
+        server.models = listing(MODEL)
+        await going
+        assert seller.snapshot().phase is Phase.IDLE
