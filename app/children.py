@@ -129,4 +129,8 @@ async def hold_lifeline(stop: asyncio.Event) -> None:
         loop.remove_reader(descriptor)
         stop.set()
 
-    loop.add_reader(descriptor, read)
+    try:
+        loop.add_reader(descriptor, read)
+    except PermissionError:
+        # The null device or a file, which can't be waited for: nobody holds a lifeline.
+        stop.set()

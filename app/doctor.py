@@ -104,9 +104,17 @@ def check_compiler() -> HealthItem:
 
 async def check_llama() -> HealthItem:
     """Whether llama.cpp loads, and whether it can use a GPU; asked in a child, since it may crash or print."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _LLAMA_PROBE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _LLAMA_PROBE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+    except OSError as error:
+        return HealthItem(
+            name="llama.cpp",
+            health=Health.FAIL,
+            detail=f"no process of {sys.executable} can be started ({error.strerror or error})",
+            fix="Mend its rights, or this system's limits.",
+        )
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             output, complaint = await process.communicate()

@@ -43,9 +43,22 @@ class Home:
 
     @classmethod
     def resolve(cls, given: str | os.PathLike[str] | None) -> Home:
-        """The home from ``--home``, else from ``IDLEWATT_HOME``, else the platform's data folder."""
-        chosen = given or os.environ.get(HOME_VARIABLE) or platformdirs.user_data_dir("idlewatt", appauthor=False)
-        return cls(Path(chosen).expanduser().absolute())
+        """The home from ``--home``, else from ``IDLEWATT_HOME``, else the platform's data folder.
+
+        Raises:
+            HomeError: If the system can't say where that is.
+        """
+        try:
+            chosen = given or os.environ.get(HOME_VARIABLE) or platformdirs.user_data_dir("idlewatt", appauthor=False)
+            return cls(Path(chosen).expanduser().absolute())
+        except RuntimeError:
+            raise HomeError(
+                "It isn't known which folder is this user's own.", fix=f"Set HOME or {HOME_VARIABLE}, or pass --home."
+            ) from None
+        except OSError:
+            raise HomeError(
+                "The folder that this was started in is gone.", fix="Go to another one, or pass an absolute --home."
+            ) from None
 
     @property
     def config_path(self) -> Path:

@@ -18,6 +18,7 @@ from node.values.text import plain
 MAX_FILE_BYTES = 1 << 20
 MAX_SHOWN_CHARS = 4096 + 1000
 """Of an error's line: a path and what is wrong with it."""
+_LOOKED_AT_BYTES = 4096
 
 
 class ConfigError(IdlewattError):
@@ -40,8 +41,8 @@ def read_toml(path: Path, max_bytes: int = MAX_FILE_BYTES) -> dict[str, Any]:
         _, text = _text(path, max_bytes)
         # A price is what is written, not the nearest float.
         return tomllib.loads(text.replace("\r\n", "\n"), parse_float=Decimal)
-    except FileNotFoundError:
-        return {}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}  # where a file stands in the home's way, whoever needs the home says so
     except (ValueError, ArithmeticError, RecursionError, OSError) as error:
         raise ConfigError(f"The file {path} can't be read: {_reason(error)}.", fix="Mend or remove it.") from None
 
@@ -109,6 +110,9 @@ def _text(path: Path, max_bytes: int) -> tuple[bytes, str]:
     if len(raw) > max_bytes:
         raise ValueError(f"it has more than {max_bytes:,} bytes")
     mark = codecs.BOM_UTF8 if raw.startswith(codecs.BOM_UTF8) else b""
+    # TOML has no NUL; in the other encodings every second byte or more of plain text is one.
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:_LOOKED_AT_BYTES]:
+        raise ValueError("it is not UTF-8 text but UTF-16 or UTF-32: save it as UTF-8")
     return mark, raw.removeprefix(mark).decode("utf-8")
 
 

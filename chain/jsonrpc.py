@@ -8,7 +8,6 @@ answers to. Format: https://www.jsonrpc.org/specification.
 from __future__ import annotations
 
 import asyncio
-import errno
 import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
@@ -17,7 +16,8 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import WSMsgType, web
 
-from chain.errors import ERRORS, ErrorCode, IdlewattError, JsonRpc
+from chain.errors import ERRORS, ErrorCode, JsonRpc
+from chain.listening import listening_sockets
 from chain.logs import get_logger
 
 log = get_logger(__name__)
@@ -254,22 +254,13 @@ def is_local_name(host: str) -> bool:
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
-    """Bind a set-up runner; returns the URL it listens on."""
-    site = web.TCPSite(runner, host, port)
-    try:
-        await site.start()
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise IdlewattError(
-                f"Port {port} is in use.",
-                code="port_in_use",
-                fix="Stop what uses it, or choose another port; 0 picks one.",
-            ) from error
-        raise IdlewattError(
-            f"Can't listen on {host}:{port}: {error.strerror or error}.",
-            code="cannot_listen",
-            fix="Choose another address or a port above 1023.",
-        ) from error
+    """Bind a set-up runner; returns the URL it listens on.
+
+    Raises:
+        IdlewattError: ``port_in_use`` or ``cannot_listen``.
+    """
+    for opened in await listening_sockets(host, port):
+        await web.SockSite(runner, opened).start()
     name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{runner.addresses[0][1]}"
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import click
 
 from app.home import Home
+from app.streams import discard, finish_streams, line_of, prepare_streams, say
 from chain.errors import ERRORS, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, IdlewattError
 
 MAX_LINE_CHARS = 10_000
@@ -90,7 +92,10 @@ def cli(ctx: click.Context, home: str | None, relay: str | None, chain: str | No
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed with one clear line on stderr, 2 wrong usage, 130 interrupted."""
-    sys.exit(run(arguments))
+    prepare_streams()
+    # Records go to the logs of the home, or nowhere: where no log is kept, Python would print them on the terminal.
+    logging.getLogger().addHandler(logging.NullHandler())
+    sys.exit(finish_streams(run(arguments)))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -102,10 +107,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):  # nobody reads stderr: the exit status still says it
+            error.show()
         return EXIT_USAGE
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
+        say("Interrupted.")
         return EXIT_INTERRUPTED
     except BaseException as error:
         return report(error)
@@ -120,21 +126,21 @@ def report(error: BaseException) -> int:
             from node.values.text import plain  # most commands end well, and some need nothing of the node
 
             # It may repeat a peer's words, a path or a file's: none of them is for the terminal to obey.
-            click.echo(f"idlewatt: {plain(cause.line(), MAX_LINE_CHARS)}", err=True)
+            say(f"idlewatt: {plain(cause.line(), MAX_LINE_CHARS)}")
             return cause.entry.exit_status
         case KeyboardInterrupt():
-            click.echo("Interrupted.", err=True)
+            say("Interrupted.")
             return EXIT_INTERRUPTED
         case SystemExit():
             return cause.code if isinstance(cause.code, int) else EXIT_FAILED
         case BrokenPipeError():
             # The reader of our output has gone. Python would complain again while flushing at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            discard(sys.stdout)
             return EXIT_FAILED
-        case OSError() if cause.errno == errno.ENOSPC:
-            click.echo("idlewatt: The disk is full. Free some space and try again.", err=True)
-            return ERRORS["disk_full"].exit_status
-    click.echo(f"idlewatt: {_unexpected(error, cause)}", err=True)
+    if line := line_of(cause):
+        say(f"idlewatt: {line}")
+        return EXIT_FAILED
+    say(f"idlewatt: {_unexpected(error, cause)}")
     return ERRORS["internal"].exit_status
 
 
@@ -152,7 +158,7 @@ def _unexpected(error: BaseException, cause: BaseException) -> str:
         folder = Home.resolve(_home_argument()).prepare().logs
         path = folder / f"crash-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
         # Frames only, without local variables: those may hold keys.
-        path.write_text("".join(traceback.format_exception(error)))
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
         path.chmod(0o600)
     except (IdlewattError, OSError) as no_log:
         return f"{said} Its details could not be written either ({no_log}). Please report it."

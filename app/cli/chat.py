@@ -14,6 +14,7 @@ from app.cli.dollars import Dollars
 from app.cli.node_access import any_node, configured, unlocked_wallet
 from app.cli.stdout import AnswerOutput
 from app.cli.terminal_input import typed_line
+from app.streams import argument_text, read_text
 from chain.errors import IdlewattError, UsageError
 from node.api import NodeApi
 from node.values import (
@@ -70,7 +71,7 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     home, config = configured(home_path, relay=relay, chain=chain)
     template = ChatTurn(
         messages=(),
-        model=model,
+        model=argument_text(model),
         offer_id=offer,
         max_tokens=max_tokens,
         max_spend_nano=max_spend,
@@ -123,16 +124,15 @@ def _question(prompt: str | None) -> str:
     Raises:
         UsageError: If there is none, or it is too long.
     """
-    text = prompt if prompt is not None else sys.stdin.read(MAX_PROMPT_BYTES + 1)
+    text = argument_text(prompt) if prompt is not None else read_text("The question", MAX_PROMPT_BYTES)
     if not text.strip():
         raise UsageError("There is no question.", fix='Write one: idlewatt chat "What is 17 + 25?"')
-    size = len(text.encode(errors="surrogateescape"))
+    size = len(text.encode())
     if size > MAX_PROMPT_BYTES:
-        counted = f"{size:,}" if prompt is not None else f"more than {MAX_PROMPT_BYTES:,}"
         raise UsageError(
-            f"The question has {counted} bytes; it was not sent.", fix=f"Keep it within {MAX_PROMPT_BYTES:,} bytes."
+            f"The question has {size:,} bytes; it was not sent.", fix=f"Keep it within {MAX_PROMPT_BYTES:,} bytes."
         )
-    return text.encode(errors="surrogateescape").decode(errors="replace")
+    return text
 
 
 async def ask(node: NodeApi, turn: ChatTurn, *, as_json: bool, show_thinking: bool = False) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -16,6 +15,7 @@ import msgspec
 from app.cli.setting_options import setting_option
 from app.cli.stdout import write_json
 from app.home import Home
+from app.streams import environment_text, say
 from app.variables import PASSPHRASE_VARIABLE
 from chain.errors import IdlewattError
 from node.values import Health
@@ -67,6 +67,9 @@ def json_ready(value: object) -> object:
 
 
 def _money_as_strings(value: object) -> object:
+    if isinstance(value, str):
+        # A path may hold bytes that are no text, which JSON can't.
+        return value.encode(errors="replace").decode()
     if isinstance(value, dict):
         return {
             key: str(item)
@@ -97,8 +100,11 @@ def announce(value: object, *, as_json: bool, text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Print progress for a person on stderr, neutralized; stdout stays for results."""
-    click.echo(drawn(text, tab="\t"), err=True)
+    """Print progress for a person on stderr, neutralized; stdout stays for results.
+
+    A service goes on where nobody can read it.
+    """
+    say(drawn(text, tab="\t"))
 
 
 def prepared_home(home_path: str | None) -> Home:
@@ -114,7 +120,7 @@ def passphrase(
     Raises:
         IdlewattError: If there is nobody to ask.
     """
-    from_environment = os.environ.get(PASSPHRASE_VARIABLE)
+    from_environment = environment_text(PASSPHRASE_VARIABLE)
     if from_environment is not None:
         return from_environment
     if use_keyring and (kept := _from_keyring(account)) is not None:

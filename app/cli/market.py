@@ -6,6 +6,7 @@ import click
 
 from app.cli.common import as_coroutine, chain_option, emit, home_option, json_option, relay_option
 from app.cli.node_access import any_node, configured
+from app.streams import argument_text
 from node.values import OfferView, format_usd
 from node.values.text import plain
 
@@ -20,8 +21,9 @@ from node.values.text import plain
 async def command(home_path: str | None, relay: str | None, chain: str | None, model: str, as_json: bool) -> None:
     """Print the offers."""
     home, config = configured(home_path, relay=relay, chain=chain)
+    wanted = argument_text(model).lower()
     async with any_node(home, config) as node:
-        offers = [offer for offer in await node.market() if model.lower() in offer.model.lower()]
+        offers = [offer for offer in await node.market() if wanted in offer.model.lower()]
     emit({"offers": offers}, as_json=as_json, text=as_table(offers))
 
 

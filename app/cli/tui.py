@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +13,7 @@ from app.cli.node_access import any_node, configured
 from app.config import Config
 from app.home import Home
 from app.late import NODE_MODULES, SCREEN_MODULES, LateNode, load
+from app.streams import environment_text
 from app.variables import PASSPHRASE_VARIABLE
 from chain.errors import IdlewattError, UsageError
 from node.api import NodeApi
@@ -27,7 +27,7 @@ def open_terminal_app(home_path: str | None, relay: str | None, chain: str | Non
     """Open the terminal app on a home; with no wallet yet it begins with onboarding."""
     home, config = configured(home_path, relay=relay, chain=chain)
     fresh = not any(home.keystore.glob("*.json"))
-    given = os.environ.get(PASSPHRASE_VARIABLE)  # otherwise the app itself asks, when it needs it
+    given = environment_text(PASSPHRASE_VARIABLE)  # otherwise the app itself asks, when it needs it
 
     @asynccontextmanager
     async def node() -> AsyncIterator[NodeApi]:

@@ -24,6 +24,7 @@ from app.cli.dollars import Dollars
 from app.cli.node_access import any_node, configured, unlocked_wallet, wallet_of
 from app.cli.wallet_moves import MOVES, Amount
 from app.config import Config
+from app.streams import environment_text, read_text
 from app.variables import FILE_PASSPHRASE_VARIABLE
 from chain.errors import IdlewattError, UsageError
 from chain.views import WithdrawalView
@@ -56,10 +57,23 @@ async def new(home_path: str | None, as_json: bool) -> None:
         chosen = passphrase(confirm=True, prompt="New passphrase")
         words = await node.create_wallet(node.snapshot().wallets[0].wallet_id, chosen)
         address = node.snapshot().wallets[0].address
+    _show_once(f"The key lies encrypted in {home.keystore}. Lost key, lost money:", words)
     emit({"address": address, "keystore": str(home.keystore)}, as_json=as_json, text=address)
-    note(f"The key lies encrypted in {home.keystore}. Lost key, lost money:")
-    note("write down these recovery words, they are shown once:")
-    note(f"  {words}")
+
+
+def _show_once(told: str, words: str) -> None:
+    """Show the recovery words, before anything else could fail.
+
+    Raises:
+        IdlewattError: If nobody can have seen them.
+    """
+    try:
+        click.echo(f"{told}\nwrite down these recovery words, they are shown once:\n  {words}", err=True)
+    except OSError as error:
+        raise IdlewattError(
+            f"The wallet was made, but its recovery words could not be shown ({error.strerror}).",
+            fix="Keep a file from `idlewatt wallet export` in another place instead.",
+        ) from None
 
 
 def _refuse_second(state: WalletState) -> None:
@@ -85,7 +99,7 @@ async def import_(kind: str, path: Path | None, home_path: str | None, as_json: 
         _refuse_second(node.snapshot().wallets[0].state)
         file_passphrase = ""
         if kind == "v3":
-            file_passphrase = os.environ.get(FILE_PASSPHRASE_VARIABLE) or passphrase(prompt="The file's passphrase")
+            file_passphrase = environment_text(FILE_PASSPHRASE_VARIABLE) or passphrase(prompt="The file's passphrase")
         named: Literal["private_key", "mnemonic", "v3"] = (
             "private_key" if kind == "private-key" else "mnemonic" if kind == "mnemonic" else "v3"
         )
@@ -99,8 +113,8 @@ def _secret(kind: str, path: Path | None) -> str:
     if kind == "v3" and path is not None:
         try:
             with path.open("rb") as file:
-                return file.read(MAX_SECRET_BYTES).decode()
-        except (OSError, UnicodeDecodeError) as error:
+                return read_text(f"The file {path}", MAX_SECRET_BYTES, file)
+        except OSError as error:
             raise UsageError(f"The file {path} can't be read ({type(error).__name__}).") from None
     if sys.stdin.isatty():
         return str(
@@ -110,7 +124,7 @@ def _secret(kind: str, path: Path | None) -> str:
                 err=True,
             )
         )
-    return sys.stdin.read(MAX_SECRET_BYTES).strip()
+    return read_text("The secret", MAX_SECRET_BYTES).strip()
 
 
 @command.command("show", help="Show the address, and where the money is.")

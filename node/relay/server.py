@@ -18,6 +18,8 @@ from typing import Final, Self
 from aiohttp import web
 from nacl.signing import SigningKey
 
+from chain.errors import IdlewattError
+from chain.listening import listening_sockets
 from chain.logs import get_logger
 from node.relay import router
 from node.relay.auth import node_id
@@ -34,6 +36,7 @@ from node.wire.wire_error import WireError
 
 log: Final = get_logger(__name__)
 
+_BACKLOG: Final = 512
 _MAX_PAGES_WAITING: Final = 4
 _MS: Final = 1000
 
@@ -42,7 +45,7 @@ class RelayServer:
     """A relay on one address.
 
     Args:
-        host: Where to listen.
+        host: Where to listen; ``::`` is every address of both families.
         port: The port; 0 takes a free one.
         limits: What nodes may do.
         identity_dir: The folder that keeps the relay's key, so that its identity survives a restart; ``None`` makes a
@@ -73,7 +76,7 @@ class RelayServer:
         self._sessions: dict[bytes, NodeSession] = {}
         self._connections: set[ServerConnection] = set()
         self._buffered_bytes = 0
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         self._http: web.Server | None = None
         self._closing = False
 
@@ -89,9 +92,9 @@ class RelayServer:
     @property
     def port(self) -> int:
         """The port it listens on, once started."""
-        if self._listener is None or not self._listener.sockets:
+        if not self._listeners or not self._listeners[0].sockets:
             return self._wanted_port
-        port: int = self._listener.sockets[0].getsockname()[1]
+        port: int = self._listeners[0].sockets[0].getsockname()[1]
         return port
 
     @property
@@ -124,23 +127,23 @@ class RelayServer:
             )
 
         try:
-            self._listener = await loop.create_server(handler, self._host, self._wanted_port, backlog=512)
-        except OSError as error:
-            raise RelayError(
-                f"The relay can't listen on {self._host}:{self._wanted_port} ({error.strerror or 'refused'}).",
-                code="port_in_use",
-                fix="Choose another port with --port, or stop what uses this one.",
-            ) from None
+            sockets = await listening_sockets(self._host, self._wanted_port, backlog=_BACKLOG)
+        except IdlewattError as error:
+            is_taken = error.code == "port_in_use"
+            fix = "Choose another port with --port, or stop what uses this one." if is_taken else error.fix
+            raise RelayError(f"The relay can't start: {error.message}", code=error.code, fix=fix) from None
+        self._listeners = [await loop.create_server(handler, sock=opened, backlog=_BACKLOG) for opened in sockets]
         self._bus.join(self.relay_id, self._on_bus)
         self._bus.broadcast(self.relay_id, RelayUp(self.relay_id))
         log.info("relay_started", relay=self.relay_id[:8], url=self.url)
 
     async def close(self) -> None:
         """Send every node a coded error, close every connection, and stop listening; calling it twice does nothing."""
-        if self._listener is None or self._closing:
+        if not self._listeners or self._closing:
             return
         self._closing = True
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         self._bus.broadcast(self.relay_id, RelayDown(self.relay_id))
         self._bus.leave(self.relay_id)
         closing = WireError("The relay is shutting down.", code="relay_closing")
@@ -158,7 +161,7 @@ class RelayServer:
             await self._http.shutdown(self.limits.close_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.limits.close_s):
-                await self._listener.wait_closed()
+                await asyncio.gather(*(listener.wait_closed() for listener in self._listeners))
         self._sessions.clear()
 
     def counts(self) -> dict[str, int]:
