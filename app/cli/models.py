@@ -105,7 +105,7 @@ async def search_hub(text: str, limit: int, as_json: bool) -> None:
     """Print what the hub has."""
     from node.models.pull import search
 
-    found = await search(text, limit)
+    found = await search(text, limit, on_notice=note)
     emit(
         {"models": found}, as_json=as_json, text=_as_hits(found) if found else "The hub has no GGUF model by that name."
     )
@@ -181,6 +181,8 @@ class _Teller:
 
     def tell(self, event: PullChosen | PullProgress) -> None:
         if isinstance(event, PullChosen):
+            if event.notice:
+                note(event.notice)
             others = f" (there is also {', '.join(event.others[:12])})" if event.others else ""
             files = f" in {event.files} files" if event.files > 1 else ""
             licence = f", licence {event.licence}" if event.licence else ""

@@ -72,7 +72,7 @@ class ModelCalls:
 
     async def search_models(self, text: str) -> tuple[HubModelView, ...]:
         """See ``NodeApi``."""
-        return await pull.search(text)
+        return await pull.search(text, on_notice=lambda text: self._events.notice("warning", text))
 
     @asynccontextmanager
     async def pull_model(self, model: str) -> AsyncIterator[AsyncIterator[PullEvent]]:

@@ -25,6 +25,7 @@ from node.values.text import plain
 ORIGIN_FILE: Final = "origin.json"
 MAX_ORIGIN_BYTES: Final = 1 << 20
 MAX_SEARCH_CHARS: Final = 120
+MAX_NOTICE_CHARS: Final = 400
 SPEED_WINDOW_S: Final = 10.0
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _ADDRESS = re.compile(r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/", re.IGNORECASE)
@@ -69,8 +70,15 @@ def parse_spec(text: str) -> Spec:
     return Spec(repo, wanted or file)
 
 
-async def search(text: str, limit: int = 20) -> tuple[HubModelView, ...]:
+async def search(
+    text: str, limit: int = 20, on_notice: Callable[[str], None] = lambda _: None
+) -> tuple[HubModelView, ...]:
     """GGUF repositories for ``text``, the most downloaded first, every string harmless.
+
+    Args:
+        text: A part of their names.
+        limit: The most of them.
+        on_notice: Called with what a person should know beside the answer.
 
     Raises:
         UsageError: If the text is empty or too long.
@@ -79,6 +87,8 @@ async def search(text: str, limit: int = 20) -> tuple[HubModelView, ...]:
     if not text.strip() or len(text) > MAX_SEARCH_CHARS:
         raise UsageError("There is nothing to search for.", fix="Give a few letters of a model's name.")
     found = await client.search(text.strip(), limit)
+    if found.notice:
+        on_notice(plain(found.notice, MAX_NOTICE_CHARS))
     return tuple(
         HubModelView(
             repo=plain(model.repo, 120),
@@ -120,6 +130,7 @@ async def pulling(text: str, models_dir: Path) -> AsyncIterator[AsyncIterator[Pu
                 files=len(chosen.files),
                 others=_others(there, chosen),
                 licence=plain(listing.licence, 60),
+                notice=plain(listing.notice, MAX_NOTICE_CHARS),
             )
             owner, _, name = spec.repo.partition("/")
             folder = models_dir / owner / name

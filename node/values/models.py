@@ -138,6 +138,8 @@ class PullChosen(msgspec.Struct, frozen=True, kw_only=True, tag="chosen"):
     files: int
     others: tuple[str, ...]
     licence: str
+    notice: str = ""
+    """What a person should know beside it, such as of a token that the hub refuses."""
 
 
 class PullProgress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):

@@ -246,6 +246,8 @@ class ModelsScreen(NodeScreen):
                     match event:
                         case PullChosen():
                             name = event.name
+                            if event.notice:
+                                self.tell(event.notice, "warning")
                         case PullProgress():
                             self._say(pull_text(name, event))
                         case PullDone():

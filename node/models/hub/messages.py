@@ -62,6 +62,8 @@ class SearchResults(msgspec.Struct, frozen=True, kw_only=True, tag="found"):
     """The answer to a search."""
 
     models: tuple[HubModel, ...]
+    notice: str = ""
+    """What a person should know beside the answer, such as of a token that the hub refuses."""
 
 
 class RepoFiles(msgspec.Struct, frozen=True, kw_only=True, tag="listing"):
@@ -72,6 +74,7 @@ class RepoFiles(msgspec.Struct, frozen=True, kw_only=True, tag="listing"):
     licence: str
     is_gated: bool
     files: tuple[HubFile, ...]
+    notice: str = ""
 
 
 class Transferred(msgspec.Struct, frozen=True, kw_only=True, tag="transferred"):
@@ -88,8 +91,6 @@ class Transferred(msgspec.Struct, frozen=True, kw_only=True, tag="transferred"):
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True, tag="fetched"):
     """All files are there and have the digests that the hub reported."""
-
-    files: tuple[str, ...]
 
 
 class HubFailure(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):

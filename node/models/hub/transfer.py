@@ -6,7 +6,6 @@ SHA-256, so only its session, its headers and its addresses are used here. Runs 
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -17,14 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
-from node.models.hub.hub_error import HubError, disk_full
+from node.models.hub.hub_error import HubError, disk_error
 from node.models.naming import HubFile
 
 CHUNK_BYTES: Final = 1 << 20
 ATTEMPTS: Final = 5
 """Connections in a row that may bring nothing before a transfer is given up."""
 PAUSE_S: Final = 1.0
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class RangeResponse(Protocol):
@@ -84,8 +82,13 @@ def fetch_file(file: HubFile, folder: Path, open_at: OpenAt, report: ProgressRep
             report.arrived(file.size_bytes, False)
             return target
     partial = partial_path(folder, file)
-    with _telling_of_a_full_disk(folder), _alone(partial) as handle:
+    with _telling_of_the_disk(folder), _alone(partial) as handle:
+        kept = handle.seek(0, os.SEEK_END)
         digest = _resume(handle, file, open_at, report)
+        if kept and digest != file.sha256:
+            # What an earlier run left may be the damaged part: once more, all of it.
+            handle.truncate(0)
+            digest = _resume(handle, file, open_at, report)
         if digest != file.sha256:
             partial.unlink(missing_ok=True)
             raise HubError(
@@ -180,10 +183,8 @@ def _write(handle: BinaryIO, data: bytes) -> None:
 
 
 @contextmanager
-def _telling_of_a_full_disk(folder: Path) -> Iterator[None]:
+def _telling_of_the_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise disk_full(str(folder)) from None
-        raise
+        raise disk_error(error, str(folder)) from None

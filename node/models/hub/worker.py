@@ -20,13 +20,16 @@ from typing import Any, Final
 import httpx2
 import msgspec
 from huggingface_hub import HfApi, constants, get_session, hf_hub_url, scan_cache_dir
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]
 
 from chain.errors import IdlewattError
 from node.models.hub import messages as wire
-from node.models.hub.hub_error import TOKEN_FIX, HubError, disk_full
+from node.models.hub.failures import explain, reason, refused, wait_of
+from node.models.hub.hub_error import HubError, disk_full
+from node.models.hub.token import UNAUTHORIZED, HubToken
 from node.models.hub.transfer import BrokenTransferError, ProgressReport, fetch_file, partial_path
+from node.models.model_error import printable
 from node.models.naming import HubFile, choose, is_gguf, may_chat, part_names, variants
 
 MAX_MEMORY_BYTES: Final = 2 << 30
@@ -79,7 +82,11 @@ class _Hit(msgspec.Struct):
     siblings: list[_Sibling] = []
 
 
-def search(request: wire.SearchRepos) -> wire.SearchResults:
+def _status(error: Exception) -> int:
+    return error.response.status_code if isinstance(error, HfHubHTTPError) else 0
+
+
+def search(request: wire.SearchRepos, token: HubToken) -> wire.SearchResults:
     """GGUF repositories by downloads; the size of what a pull would choose is asked for each, several at once.
 
     Asked directly: the library's own search retries for half a minute where there is no network.
@@ -93,21 +100,27 @@ def search(request: wire.SearchRepos) -> wire.SearchResults:
         "expand": ["downloads", "likes", "gguf", "gated", "siblings"],
     }
     url = f"{constants.ENDPOINT}/api/models"
-    response = get_session().get(url, params=params, headers=build_hf_headers(), timeout=_LOOKING_S)
-    hf_raise_for_status(response)
+
+    def ask() -> httpx2.Response:
+        response = get_session().get(url, params=params, headers=token.headers(), timeout=_LOOKING_S)
+        hf_raise_for_status(response)
+        return response
+
+    response = token.asking(ask, _status)
     hits = msgspec.json.decode(response.content, type=list[_Hit])[: request.limit]
     with ThreadPoolExecutor(_SEARCHERS) as pool:
-        return wire.SearchResults(models=tuple(pool.map(_as_found, hits)))
+        found = tuple(pool.map(lambda hit: _as_found(hit, token), hits))
+    return wire.SearchResults(models=found, notice=token.notice)
 
 
-def _as_found(hit: _Hit) -> wire.HubModel:
+def _as_found(hit: _Hit, token: HubToken) -> wire.HubModel:
     about = hit.gguf or _Gguf()
     names = [sibling.rfilename[:MAX_NAME_CHARS] for sibling in hit.siblings[:MAX_FILES]]
     there = variants(HubFile(path=name, size_bytes=0) for name in names)
     size, label = 0, ""
     with contextlib.suppress(IdlewattError, HfHubHTTPError, httpx2.HTTPError, HFValidationError):
         if there:
-            chosen = choose(variants(list_files(wire.ListFiles(repo=hit.id)).files))
+            chosen = choose(variants(list_files(wire.ListFiles(repo=hit.id), token).files))
             size, label = chosen.size_bytes, chosen.quantization
     return wire.HubModel(
         repo=hit.id[:MAX_NAME_CHARS],
@@ -123,9 +136,11 @@ def _as_found(hit: _Hit) -> wire.HubModel:
     )
 
 
-def list_files(request: wire.ListFiles) -> wire.RepoFiles:
+def list_files(request: wire.ListFiles, token: HubToken) -> wire.RepoFiles:
     """The GGUF files of a repository with sizes and digests, all of one commit."""
-    info = HfApi().model_info(request.repo, files_metadata=True, timeout=_LOOKING_S)
+    info = token.asking(
+        lambda: HfApi(token=token.sent()).model_info(request.repo, files_metadata=True, timeout=_LOOKING_S), _status
+    )
     files = []
     for sibling in (info.siblings or [])[:MAX_FILES]:
         if is_gguf(sibling.rfilename):
@@ -142,6 +157,7 @@ def list_files(request: wire.ListFiles) -> wire.RepoFiles:
         licence=licence[:80] if isinstance(licence, str) else "",
         is_gated=bool(info.gated),
         files=tuple(files),
+        notice=token.notice,
     )
 
 
@@ -185,15 +201,15 @@ class Ranged:
         try:
             yield from self._response.iter_bytes()
         except httpx2.HTTPError as error:
-            raise BrokenTransferError(_kind(error)) from None
+            raise BrokenTransferError(reason(error)) from None
 
 
-def opener(repo: str, commit: str) -> Any:
+def opener(repo: str, commit: str, token: HubToken) -> Any:
     """How ``fetch_file`` reaches this commit's files, with the person's token and endpoint."""
 
     @contextmanager
     def open_at(path: str, offset: int) -> Iterator[Ranged]:
-        headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+        headers = {**token.headers(), "Accept-Encoding": "identity"}
         if offset:
             headers["Range"] = f"bytes={offset}-"
         timeout = httpx2.Timeout(constants.HF_HUB_DOWNLOAD_TIMEOUT, connect=_CONNECT_S)
@@ -202,19 +218,33 @@ def opener(repo: str, commit: str) -> Any:
             session = get_session()
             response = session.send(session.build_request("GET", url, headers=headers, timeout=timeout), stream=True)
         except httpx2.HTTPError as error:
-            raise BrokenTransferError(_kind(error)) from None
+            raise BrokenTransferError(reason(error)) from None
         with contextlib.closing(response):
             if offset and response.status_code == 416:
                 with open_at(path, 0) as from_the_start:
                     yield from_the_start
                 return
-            if response.status_code in _PATIENCE:
-                raise BrokenTransferError(f"the server answered {response.status_code}", _retry_after_s(response))
-            if response.status_code not in {200, 206}:
-                raise refused(response, repo)
+            _check(response, repo, token)
             yield Ranged(response, _start(response, offset))
 
     return open_at
+
+
+def _check(response: httpx2.Response, repo: str, token: HubToken) -> None:
+    """Raise what an answer that brings no bytes of the file means."""
+    status, host = response.status_code, response.url.host
+    if status in _PATIENCE:
+        raise BrokenTransferError(f"{host} answered {status}", _retry_after_s(response))
+    if status >= 400 and response.history:
+        # The hub sent us on to another server with an address that is good for some minutes: it gives a new one.
+        raise BrokenTransferError(f"{host}, to which the hub sends for its files, answered {status}")
+    if status == UNAUTHORIZED and token.source:
+        token.drop_refused()
+        raise BrokenTransferError(f"{host} refused the token")
+    if status not in {200, 206}:
+        raise refused(response, repo, token=token.source, dropped=token.notice, pulling=True)
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise BrokenTransferError(f"{host} answered with a web page, as a network does that wants a login first")
 
 
 def _start(response: httpx2.Response, offset: int) -> int:
@@ -228,23 +258,21 @@ def _start(response: httpx2.Response, offset: int) -> int:
 
 
 def _retry_after_s(response: httpx2.Response) -> float:
-    told = response.headers.get("Retry-After", "")
-    return min(MAX_RETRY_AFTER_S, max(1.0, float(told))) if told.isdecimal() else 1.0
+    return min(MAX_RETRY_AFTER_S, max(1.0, float(wait_of(response))))
 
 
-def fetch(request: wire.Fetch, output: Output) -> wire.Fetched:
+def fetch(request: wire.Fetch, output: Output, token: HubToken) -> wire.Fetched:
     """Bring all files; says how far it is a few times a second."""
     folder = Path(os.fsdecode(request.folder))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _check_room(request, folder)
     progress = _Progress(output, sum(file.size_bytes for file in request.files))
-    open_at = opener(request.repo, request.commit)
-    paths = []
+    open_at = opener(request.repo, request.commit, token)
     for file in request.files:
         progress.begin(file)
-        paths.append(str(fetch_file(file, folder, open_at, ProgressReport(progress.arrived, progress.checking))))
+        fetch_file(file, folder, open_at, ProgressReport(progress.arrived, progress.checking))
         progress.end(file)
-    return wire.Fetched(files=tuple(paths))
+    return wire.Fetched()
 
 
 def _check_room(request: wire.Fetch, folder: Path) -> None:
@@ -302,59 +330,6 @@ class _Progress:
         )
 
 
-# -- what goes wrong -----------------------------------------------------------------------------------------------
-
-
-def refused(response: httpx2.Response, repo: str) -> HubError:
-    """What a hub's refusal means, and what to do; nothing that the server wrote is repeated."""
-    status, code = response.status_code, response.headers.get("X-Error-Code", "")
-    if code == "GatedRepo":
-        return HubError(f"{repo} is gated: its owner lets in who accepted its terms.", code="gated_repo", fix=TOKEN_FIX)
-    if status in {401, 403} and code != "RepoNotFound":
-        return HubError(f"The hub refuses {repo} to you ({status}).", code="gated_repo", fix=TOKEN_FIX)
-    if status in {401, 404}:
-        return HubError(
-            f"The hub has no {repo} that you may see.",
-            code="unknown_repo",
-            fix="Check the spelling, or search for it; a private one needs HF_TOKEN.",
-        )
-    if status == 429:
-        return HubError(
-            "The hub asks for patience: too many requests.",
-            code="hub_rate_limited",
-            fix="Wait a few minutes, or set HF_TOKEN for a higher limit.",
-        )
-    return HubError(f"The hub answers {status}.", fix="Try again later.")
-
-
-def _kind(error: BaseException) -> str:
-    return type(error).__name__.removesuffix("Error")
-
-
-def explain(error: BaseException, repo: str) -> wire.HubFailure:
-    """Any failure as what to tell a person."""
-    match error:
-        case HubError():
-            told = error
-        case HfHubHTTPError():
-            told = refused(error.response, repo)
-        case OfflineModeIsEnabled():
-            told = HubError("HF_HUB_OFFLINE is set.", code="hub_unreachable", fix="Unset it to reach the hub.")
-        case HFValidationError():
-            told = HubError("That is no repository's name.", code="unknown_repo", fix="Write it as OWNER/NAME.")
-        case httpx2.HTTPError() | ConnectionError():
-            told = HubError(
-                f"The hub can't be reached ({_kind(error)}).",
-                code="hub_unreachable",
-                fix="Check the connection, and HF_ENDPOINT if you set it.",
-            )
-        case OSError():
-            told = HubError(f"The disk refuses: {error.strerror or _kind(error)}.", fix="Check the models folder.")
-        case _:
-            told = HubError(f"The hub's answer can't be understood ({_kind(error)}).", fix="Try again later.")
-    return wire.HubFailure(code=told.code, message=told.message, fix=told.fix)
-
-
 def _end_with_parent() -> None:
     sys.stdin.buffer.read()
     os._exit(1)
@@ -365,22 +340,25 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     request = msgspec.json.decode(sys.stdin.buffer.readline(), type=wire.HubRequest)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    output = Output()
+    output, token = Output(), None
+    folder = printable(os.fsdecode(request.folder), 200) if isinstance(request, wire.Fetch) else ""
     repo = request.repo if isinstance(request, wire.ListFiles | wire.Fetch) else ""
     try:
+        token = HubToken()
         match request:
             case wire.SearchRepos():
-                output.say(search(request))
+                output.say(search(request, token))
             case wire.ListFiles():
-                output.say(list_files(request))
+                output.say(list_files(request, token))
             case wire.Forget():
                 output.say(forget(request))
             case wire.Fetch():
-                output.say(fetch(request, output))
+                output.say(fetch(request, output, token))
     except BrokenPipeError:
         os._exit(1)
     except Exception as error:
-        output.say(explain(error, repo))
+        sent, dropped = (token.source, token.notice) if token is not None else ("", "")
+        output.say(explain(error, repo, token=sent, dropped=dropped, folder=folder))
     os._exit(0)
 
 

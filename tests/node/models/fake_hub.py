@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 COMMIT = "a" * 40
 PIECE_BYTES = 64 * 1024
 
@@ -30,6 +32,16 @@ class Hub:
     """What the next requests for files are answered with."""
     api_status: int = 0
     api_error: str = ""
+    api_headers: dict[str, str] = field(default_factory=dict)
+    """What it says beside a refusal."""
+    api_page: str = ""
+    """A web page that it answers with instead."""
+    refused_tokens: set[str] = field(default_factory=set)
+    """Tokens that it doesn't know: whoever sends one of them is told nothing, however public the thing is."""
+    is_gated: bool = False
+    """Whether it gives files only to those who send a token."""
+    blob_statuses: list[int] = field(default_factory=list)
+    """What the next requests to the server that has the bytes are answered with."""
     knows_ranges: bool = True
     commit: str = COMMIT
     requests: list[tuple[str, str]] = field(default_factory=list)
@@ -41,19 +53,32 @@ class Hub:
     """Set once a transfer began."""
 
     def app(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(middlewares=[self._guard])
         app.router.add_get("/api/models", self._search)
         app.router.add_get("/api/models/{owner}/{name}", self._info)
         app.router.add_get("/{owner}/{name}/resolve/{commit}/{path:.+}", self._resolve)
         app.router.add_get("/blob/{owner}/{name}/{path:.+}", self._blob)
         return app
 
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Know nobody by a token that was revoked, as the hub does."""
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token in self.refused_tokens:
+            headers = {"X-Error-Message": "Invalid credentials in Authorization header"}
+            return web.json_response({"error": "Invalid credentials"}, status=401, headers=headers)
+        if self.api_page and request.path.startswith("/api/"):
+            return web.Response(text=self.api_page, content_type="text/html")
+        if self.is_gated and not token and "/resolve/" in request.path:
+            return web.json_response({"error": "no"}, status=401, headers={"X-Error-Code": "GatedRepo"})
+        return await handler(request)
+
     def _note(self, request: web.Request) -> None:
         if "Authorization" in request.headers:
             self.tokens.add(request.headers["Authorization"])
 
     def _refusal(self, status: int) -> web.Response:
-        headers = {"X-Error-Code": self.api_error} if self.api_error else {}
+        headers = ({"X-Error-Code": self.api_error} if self.api_error else {}) | self.api_headers
         return web.json_response({"error": "no \x1b[31m"}, status=status, headers=headers)
 
     async def _search(self, request: web.Request) -> web.Response:
@@ -123,6 +148,8 @@ class Hub:
     async def _blob(self, request: web.Request) -> web.StreamResponse:
         repo, path = f"{request.match_info['owner']}/{request.match_info['name']}", request.match_info["path"]
         content = self.files[repo][path]
+        if self.blob_statuses:
+            return web.Response(status=self.blob_statuses.pop(0))
         asked = request.headers.get("Range", "")
         self.requests.append((path, asked))
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.knows_ranges else 0
@@ -145,14 +172,14 @@ class Hub:
 
 
 @asynccontextmanager
-async def running(hub: Hub) -> AsyncIterator[Hub]:
-    """Serve it on a port of its own until the block ends."""
+async def running(hub: Hub, tls: ssl.SSLContext | None = None) -> AsyncIterator[Hub]:
+    """Serve it on a port of its own until the block ends; with `tls`, by https."""
     runner = web.AppRunner(hub.app(), shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     port = runner.addresses[0][1]
-    hub.url = f"http://127.0.0.1:{port}"
+    hub.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
     try:
         yield hub
     finally:
