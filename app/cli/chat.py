@@ -171,7 +171,8 @@ class _Telling:
                     f"at most {format_usd(event.ceiling_nano)}"
                 )
             case ChatDelta(thinking=True):
-                self._think(event.text)
+                if event.text:
+                    self._think(event.text)
             case ChatDelta():
                 if self._thinks and self._show_thinking and not self._begun:
                     click.echo(err=True)
@@ -179,9 +180,11 @@ class _Telling:
                 self._output.write(event.text)
             case ChatDone():
                 self._output.end()
+                thought = f" ({event.thinking_tokens} of it thinking)" if event.thinking_tokens else ""
                 note(
-                    f"· {event.input_tokens} in + {event.output_tokens} out for {format_usd(event.cost_nano)}, "
-                    f"{event.tokens_per_s:.1f} tok/s, first token after {event.ttft_ms:.0f} ms, "
+                    f"· {event.input_tokens} in + {event.output_tokens} out{thought} "
+                    f"for {format_usd(event.cost_nano)}, {event.tokens_per_s:.1f} tok/s, "
+                    f"first token after {event.ttft_ms:.0f} ms, "
                     f"{format_usd(event.deposit_left_nano)} left in the channel; receipt {event.receipt.sequence} "
                     "signed"
                 )

@@ -11,7 +11,6 @@ import msgspec
 
 from node.buyer.channels import OutgoingChannel
 from node.buyer.session import BuyerSession
-from node.engine.thinking import Piece, TagTrimmer
 from node.market.offers import Offer
 from node.runtime.jobs import JobRegistry, ended, now_ms, receipt_view
 from node.session import buyer as machine
@@ -62,7 +61,7 @@ class TurnView:
         self._first_s = 0.0
         self._last_s = 0.0
         self._first_tokens = 0
-        self._trimmer = TagTrimmer()
+        self._thinking_tokens = 0
         self._logprobs: tuple[TokenLogprob, ...] = ()
 
     @property
@@ -115,7 +114,7 @@ class TurnView:
         """Start the job: a provider is about to be asked."""
         self._offer, self._channel, self._jobs = offer, channel, jobs
         self._asked_s, self._first_s, self._last_s, self._first_tokens = time.monotonic(), 0.0, 0.0, 0
-        self._trimmer, self._logprobs = TagTrimmer(), ()
+        self._thinking_tokens, self._logprobs = 0, ()
         self._job = JobView(
             job_id=job_id,
             role="buyer",
@@ -157,11 +156,13 @@ class TurnView:
                     self._first_s, self._first_tokens = self._last_s, state.output_tokens
                 self._update(state, JobStage.STREAMING)
                 self._logprobs += delta.logprobs
-                await self._show(self._trimmer.feed(delta.text, thinking=delta.thinking), state)
+                self._thinking_tokens += delta.tokens if delta.thinking else 0
+                if not delta.marker:
+                    await self._show(delta.text, state, thinking=delta.thinking)
 
-    async def _show(self, pieces: list[Piece], state: machine.BuyerState) -> None:
+    async def _show(self, text: str, state: machine.BuyerState, *, thinking: bool) -> None:
         """Emit text as the model wrote it. Log-probabilities go with the next text."""
-        for text, thinking in pieces:
+        if text or self._logprobs:
             logprobs, self._logprobs = self._logprobs, ()
             await self._emit(
                 ChatDelta(
@@ -184,7 +185,8 @@ class TurnView:
     ) -> None:
         """End the turn with its outcome, and save the job."""
         state = session.state
-        await self._show(self._trimmer.finish(), state)
+        if self._logprobs:
+            await self._show("", state, thinking=True)
         self._update(state, JobStage.STREAMING)
         job = self._job
         assert job is not None
@@ -203,6 +205,7 @@ class TurnView:
                 reason=outcome.reason,
                 input_tokens=outcome.receipt.input_tokens,
                 output_tokens=state.output_tokens,
+                thinking_tokens=self._thinking_tokens,
                 cost_nano=state.cost_nano,
                 deposit_left_nano=record.unsigned_nano,
                 ttft_ms=1000 * ((self._first_s or now_s) - self._asked_s),

@@ -166,6 +166,7 @@ class OutputText(_Frame, tag=24):
     tokens: int
     thinking: bool = False
     logprobs: tuple[TokenLogprob, ...] = ()
+    marker: bool = False
 
 
 class Ended(_Frame, tag=25):

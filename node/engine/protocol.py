@@ -65,7 +65,9 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, tag="chunk"):
     text: str
     tokens: int
     thinking: bool = False
-    """Whether a reasoning model thinks here, its tags included, instead of answering."""
+    """Whether this is no part of the answer: a reasoning model thinks here, or marks where it does."""
+    marker: bool = False
+    """Whether this is only a marker around thinking or answer, such as ``<think>``, with the white space beside it."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """One for each token that begins in this text, if the request asked for them."""
 

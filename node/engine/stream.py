@@ -37,7 +37,13 @@ class ResponseStream:
         match frame:
             case ipc.OutputText():
                 self._events.append(
-                    Chunk(text=frame.text, tokens=frame.tokens, thinking=frame.thinking, logprobs=frame.logprobs)
+                    Chunk(
+                        text=frame.text,
+                        tokens=frame.tokens,
+                        thinking=frame.thinking,
+                        marker=frame.marker,
+                        logprobs=frame.logprobs,
+                    )
                 )
             case ipc.Began():
                 self._events.append(Started(input_tokens=frame.input_tokens, seed=self._seed))

@@ -194,17 +194,17 @@ class ProviderSession:
         self._deadline.end()
 
     def _produced(self) -> io.TextProduced:
-        """What has gathered, up to where thinking begins or ends."""
-        chunks, thinking = self._chunks, self._chunks[0].thinking
+        """What has gathered, up to where a text of another kind begins."""
+        chunks, first = self._chunks, self._chunks[0]
         text, tokens, logprobs = list[str](), 0, list[TokenLogprob]()
-        while chunks and chunks[0].thinking == thinking:
+        while chunks and (chunks[0].thinking, chunks[0].marker) == (first.thinking, first.marker):
             chunk = chunks.popleft()
             text.append(chunk.text)
             tokens += chunk.tokens
             logprobs += chunk.logprobs
             self._chars -= len(chunk.text)
         self._room.set()
-        return io.TextProduced("".join(text), tokens, thinking, tuple(logprobs))
+        return io.TextProduced("".join(text), tokens, first.thinking, tuple(logprobs), first.marker)
 
     def _drop_text(self) -> None:
         self._chunks.clear()

@@ -102,6 +102,8 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True, tag="delta", omit_default
     tokens: Tokens
     thinking: bool = False
     """Whether the text is a reasoning model's thinking. It is billed and hashed like the rest."""
+    marker: bool = False
+    """Whether the text is only a marker of thinking or answer, which a person need not see."""
     logprobs: Annotated[tuple[TokenLogprob, ...], msgspec.Meta(max_length=MAX_DELTA_LOGPROBS)] = ()
 
 

@@ -231,14 +231,15 @@ def _on_started(state: ProviderState, input_tokens: int, seed: int, at_ms: int) 
 def _on_produced(state: ProviderState, produced: io.TextProduced) -> Step:
     if state.stage is not Stage.RUNNING or state.ended is not None:
         return state, ()
-    # The shell reads on only when nothing is pending, so thinking and answer are mixed only if it breaks that rule.
-    mixed = bool(state.pending_text) and not state.pending_thinking
+    # The shell reads on only when nothing is pending, so kinds of text are mixed only if it breaks that rule.
+    mixed = bool(state.pending_text)
     return deliver(
         replace(
             state,
             pending_text=state.pending_text + produced.text,
             pending_tokens=state.pending_tokens + max(0, produced.tokens),
-            pending_thinking=produced.thinking and not mixed,
+            pending_thinking=produced.thinking and (state.pending_thinking or not mixed),
+            pending_marker=produced.marker and (state.pending_marker or not mixed),
             pending_logprobs=state.pending_logprobs + produced.logprobs,
         )
     )

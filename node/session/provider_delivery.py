@@ -67,7 +67,14 @@ def _delivered(state: ProviderState, text: str, tokens: int) -> tuple[ProviderSt
         pending_tokens=state.pending_tokens - tokens,
         pending_logprobs=state.pending_logprobs[len(logprobs) :] if left else (),
     )
-    return delivered, m.Delta(text=text, tokens=billed, thinking=state.pending_thinking, logprobs=logprobs)
+    delta = m.Delta(
+        text=text,
+        tokens=billed,
+        thinking=state.pending_thinking,
+        marker=state.pending_marker,
+        logprobs=logprobs,
+    )
+    return delivered, delta
 
 
 def finish(state: ProviderState, reason: str, at_ms: int, before: tuple[io.Action, ...] = ()) -> Step:

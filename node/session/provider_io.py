@@ -93,6 +93,7 @@ class TextProduced:
     tokens: int
     thinking: bool = False
     logprobs: tuple[TokenLogprob, ...] = ()
+    marker: bool = False
 
 
 @dataclass(frozen=True, slots=True)

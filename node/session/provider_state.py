@@ -82,6 +82,7 @@ class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
     pending_text: str = ""
     pending_tokens: int = 0
     pending_thinking: bool = False
+    pending_marker: bool = False
     pending_logprobs: tuple[TokenLogprob, ...] = ()
     is_queued: bool = False
     """Whether the buyer still waits for a slot, and was told so."""

@@ -69,6 +69,8 @@ class ChatDone(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
     reason: Literal["stop", "length", "cancelled"]
     input_tokens: int
     output_tokens: int
+    thinking_tokens: int = 0
+    """Those of the output tokens that a reasoning model spent on thinking, its markers included."""
     cost_nano: int
     deposit_left_nano: int
     ttft_ms: float

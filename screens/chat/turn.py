@@ -83,8 +83,9 @@ class TurnProgress:
 def done_content(done: ChatDone) -> Content:
     """The line below a complete answer."""
     ended = {"stop": "", "length": " · cut at the length limit", "cancelled": " · stopped"}[done.reason]
+    thought = f" ({done.thinking_tokens} thinking)" if done.thinking_tokens else ""
     return Content(
-        f"{done.input_tokens} → {done.output_tokens} tokens · {speed(done.tokens_per_s)} tok/s"
+        f"{done.input_tokens} → {done.output_tokens} tokens{thought} · {speed(done.tokens_per_s)} tok/s"
         f" · first {milliseconds(done.ttft_ms)}"
         f" · {usd(done.cost_nano)}{ended} · ✓ receipt"
     )

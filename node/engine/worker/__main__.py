@@ -72,7 +72,9 @@ def _serve_model(connection: EngineConnection, config: ipc.Load) -> None:
             return
         template = ChatTemplate(config.chat_template, bos=vocabulary.bos_text, eos=vocabulary.eos_text)
         guard = MarkerGuard(vocabulary.markers(config.chat_template or ""))
-        loop = WorkerLoop(connection, model, PromptBuilder(template, vocabulary, guard), config)
+        thinking = template.thinking(vocabulary.special_texts())
+        prompts = PromptBuilder(template, vocabulary, guard)
+        loop = WorkerLoop(connection, model, prompts, config, thinking=thinking)
         connection.send(
             [
                 ipc.Ready(

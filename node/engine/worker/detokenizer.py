@@ -55,6 +55,11 @@ class Detokenizer:
         self._starts.append(self._decoded)
         return self._add(text)
 
+    @property
+    def decoded(self) -> int:
+        """Characters decoded so far, those that are held back included."""
+        return self._decoded
+
     def finish(self) -> tuple[str, int]:
         """Release what was held back; half a character becomes U+FFFD."""
         text, tokens = ("", 0) if self.stopped else self._add(self._decoder.decode(b"", True))

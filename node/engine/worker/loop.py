@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from node.engine import ipc
 from node.engine.protocol import EngineError, FinishReason
+from node.engine.thinking.form import ThinkingForm
 from node.engine.worker.connection import EngineConnection
 from node.engine.worker.measure import choose_threads, measure
 from node.engine.worker.model import LoadedModel
@@ -26,6 +27,8 @@ _AFTER_FIRST_MS = 1
 _AFTER_FIRST_TEXT_SECONDS = 0.001
 """Where every core computes, an answer's first text would wait for the system's next tick in each process on its way
 to the reader (some 4 ms on Linux without preemption): once a request, the cores are left to those processes."""
+_SPACE_TOKENS = 8
+"""Tokens of white space that may stand between an opening marker and the end of a prompt."""
 WORTH_SENDING_SECONDS = 0.0005
 """Drawing for one stream after the other leaves all cores but one free. Text that is due goes out before it, so that it
 is sealed, relayed and shown on those cores before the next batch wants them; and where a step takes longer than text is
@@ -40,6 +43,7 @@ class WorkerLoop:
         model: What is loaded; this loop alone touches it.
         prompts: Makes tokens of conversations.
         config: The frame that began it all.
+        thinking: How the model marks its thinking, if it thinks.
         worth_sending_s: Text that is due goes out between two draws once they took so long.
     """
 
@@ -50,6 +54,7 @@ class WorkerLoop:
         prompts: PromptBuilder,
         config: ipc.Load,
         *,
+        thinking: ThinkingForm | None = None,
         worth_sending_s: float = WORTH_SENDING_SECONDS,
     ) -> None:
         self._connection = connection
@@ -67,9 +72,8 @@ class WorkerLoop:
         self._urgent = False
         self._has_first_text = False
         self._quit = False
-        tags = prompts.thinking
-        for tag in (tags.begin, tags.end) if tags is not None else ():
-            model.vocabulary.show(tag)
+        self._thinking = thinking
+        self._marks = {} if thinking is None else model.vocabulary.show(thinking.tokens)
         # A large vocabulary takes half a second: now, and not between two tokens of an answer.
         _ = model.vocabulary.table
         self._extra = ScoreEmbedQueue(model, config, prompts.tokens)
@@ -164,7 +168,9 @@ class WorkerLoop:
                 frame,
                 vocabulary=self._model.vocabulary,
                 max_output_tokens=max_output_tokens,
-                tags=self._prompts.thinking,
+                thinking=self._thinking,
+                marks=self._marks,
+                opened=self._is_opened_by(prompt),
             )
             request = ActiveRequest(
                 ticket=frame.ticket,
@@ -185,6 +191,14 @@ class WorkerLoop:
         self._answer(frame.ticket, begin)
         # At once: of two requests that arrive together, the first must not look like a queue to the second.
         self._admit()
+
+    def _is_opened_by(self, prompt: list[int]) -> bool:
+        """Whether a prompt ends inside thinking."""
+        form = self._thinking
+        # A marker has no more tokens than bytes; some white space may follow it.
+        return form is not None and form.is_opened_by(
+            self._model.vocabulary.end_of(prompt, len(form.begin.encode()) + _SPACE_TOKENS)
+        )
 
     def _answer(self, ticket: int, work: Callable[[], ipc.FromWorker | None]) -> None:
         try:
@@ -237,10 +251,12 @@ class WorkerLoop:
             self._urgent = self._has_first_text = True
         one.sampled += 1
         if piece is None:
+            piece = one.output.beyond_end(token)
+        if piece is None:
             self._end(one, "stop")
             return
         one.tokens.append(token)
-        one.take_credit(-one.output.take(piece))
+        one.take_credit(-one.output.take(piece, token))
         if one.output.stopped:
             self._end(one, "stop")
         elif one.sampled >= one.max_output_tokens:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from node.engine import ipc
-from node.engine.thinking import Piece, ThinkingSplitter, ThinkingTags
+from node.engine.thinking.form import ThinkingForm
+from node.engine.thinking.splitter import Piece, ThinkingSplitter
 from node.engine.worker.detokenizer import Detokenizer
 from node.engine.worker.logprobs import token_logprob
 from node.engine.worker.sampler import Sampler
 from node.engine.worker.vocabulary import Vocabulary
 from node.values.inference import TokenLogprob
+
+NO_MARKS: Mapping[int, bytes] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -19,6 +24,7 @@ class _Segment:
     """Text of one kind that was released and not sent yet."""
 
     thinking: bool
+    marker: bool
     text: list[str] = field(default_factory=list)
     tokens: int = 0
     logprobs: list[TokenLogprob] = field(default_factory=list)
@@ -34,7 +40,9 @@ class RequestOutput:
         request: What was asked.
         vocabulary: The model's.
         max_output_tokens: Tokens the answer may have.
-        tags: What a reasoning model puts around its thinking.
+        thinking: How a reasoning model marks its thinking.
+        marks: Those parts of its markers that are tokens, with their bytes.
+        opened: Whether the prompt ends inside thinking.
 
     Raises:
         EngineError: With code ``bad_request`` if llama.cpp refuses the format.
@@ -46,10 +54,16 @@ class RequestOutput:
         *,
         vocabulary: Vocabulary,
         max_output_tokens: int,
-        tags: ThinkingTags | None = None,
+        thinking: ThinkingForm | None = None,
+        marks: Mapping[int, bytes] = NO_MARKS,
+        opened: bool = False,
     ) -> None:
         self._vocabulary = vocabulary
-        self._splitter = ThinkingSplitter(tags) if tags is not None else None
+        self._form = thinking
+        self._marks = marks
+        self._splitter = (
+            None if thinking is None else ThinkingSplitter(thinking, opened=opened, marks_tokens=bool(marks))
+        )
         self._top = request.logprobs
         self._plain = self._splitter is None and self._top is None
         self._text = Detokenizer(request.stop, None if self._plain else self._place)
@@ -60,6 +74,7 @@ class RequestOutput:
             max_tokens=max_output_tokens,
             grammar=request.grammar,
             bound=self._is_answering,
+            begins_answer=self._begins_answer,
         )
         self._drawn: deque[TokenLogprob] = deque()
         """Of tokens that have bytes and are not placed yet, in order."""
@@ -72,19 +87,28 @@ class RequestOutput:
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop string was met: nothing more is released."""
-        return self._text.stopped
+        """Whether a stop string was met, or the model closed its answer: nothing more is released."""
+        return self._text.stopped or (self._splitter is not None and self._splitter.over)
 
     @property
     def has_unsent(self) -> bool:
         """Whether `frames` would return some."""
         return bool(self._segments)
 
-    def take(self, piece: bytes) -> int:
+    def beyond_end(self, token: int) -> bytes | None:
+        """The text of a token that ends answers, where a model that thinks goes on after it; None where it ends."""
+        piece = self._marks.get(token)
+        if piece is None or self._splitter is None or self._form is None or not self._splitter.thinking:
+            return None
+        return piece if self._form.end.startswith(piece.decode()) else None
+
+    def take(self, piece: bytes, token: int = -1) -> int:
         """Add a drawn token's bytes; returns how many tokens were released with what can be sent now."""
         if not piece and self._drawn:
             self._drawn.pop()
         text, tokens = self._text.push(piece)
+        if self._splitter is not None and token in self._marks:
+            self._splitter.mark(self._text.decoded - len(piece.decode()))
         return self._release(text, tokens)
 
     def finish(self) -> int:
@@ -97,7 +121,8 @@ class RequestOutput:
         """What was released since the last call."""
         segments, self._segments = self._segments, []
         return [
-            ipc.OutputText(ticket, "".join(one.text), one.tokens, one.thinking, tuple(one.logprobs)) for one in segments
+            ipc.OutputText(ticket, "".join(one.text), one.tokens, one.thinking, tuple(one.logprobs), one.marker)
+            for one in segments
         ]
 
     def close(self) -> None:
@@ -105,7 +130,14 @@ class RequestOutput:
         self._sampler.close()
 
     def _is_answering(self) -> bool:
-        return self._splitter is None or not self._splitter.thinking
+        return self._splitter is None or self._splitter.answering
+
+    def _begins_answer(self, token: int) -> bool:
+        """Whether a token would be neither thinking nor a part of a marker."""
+        if self._splitter is None or self._splitter.thinking:
+            return False
+        piece = self._vocabulary.piece(token)
+        return piece is None or not self._splitter.admits(piece.decode("utf-8", "replace"))
 
     def _draw_and_tell(self, context: int, row: int) -> int:
         token = self._sampler.draw(context, row)
@@ -120,18 +152,18 @@ class RequestOutput:
         if not text:
             return 0
         if self._plain:
-            segment = self._segment(thinking=False)
+            segment = self._segment(thinking=False, marker=False)
             segment.text.append(text)
             segment.tokens += tokens
             return tokens
-        return self._gather([(text, False)] if self._splitter is None else self._splitter.feed(text))
+        return self._gather([Piece(text, thinking=False)] if self._splitter is None else self._splitter.feed(text))
 
     def _gather(self, pieces: list[Piece]) -> int:
         """Put pieces into segments, each with the tokens that begin in it."""
         released = 0
-        for text, thinking in pieces:
+        for text, thinking, marker in pieces:
             self._released_chars += len(text)
-            segment = self._segment(thinking=thinking)
+            segment = self._segment(thinking=thinking, marker=marker)
             segment.text.append(text)
             while self._placed and self._placed[0][0] < self._released_chars:
                 _, logprob = self._placed.popleft()
@@ -141,7 +173,8 @@ class RequestOutput:
                     segment.logprobs.append(logprob)
         return released
 
-    def _segment(self, *, thinking: bool) -> _Segment:
-        if not self._segments or self._segments[-1].thinking is not thinking:
-            self._segments.append(_Segment(thinking))
-        return self._segments[-1]
+    def _segment(self, *, thinking: bool, marker: bool) -> _Segment:
+        last = self._segments[-1] if self._segments else None
+        if last is None or last.thinking is not thinking or last.marker is not marker:
+            self._segments.append(last := _Segment(thinking, marker))
+        return last

@@ -45,8 +45,6 @@ class PromptBuilder:
         self._tokenizer = tokenizer
         self._guard = guard
         self._counted: LRUCache[tuple[ChatMessage, ...], list[int]] = LRUCache(COUNTED_KEPT)
-        self.thinking = template.thinking()
-        """What the model puts around its thinking, if it thinks."""
 
     def count(self, messages: Sequence[ChatMessage]) -> int:
         """How many tokens the conversation has; the question usually follows its count, so they are kept for that.

@@ -81,7 +81,8 @@ class Sampler:
     Args:
         sampling: How tokens are drawn.
         grammar: The format in llguidance's notation, or nothing.
-        bound: Whether the format holds already; a model that still thinks is free until it has closed its tag.
+        bound: Whether the format holds already; a model that still thinks is free until its answer begins.
+        begins_answer: Whether a token that was drawn freely would be the answer's first: then it is drawn again.
     """
 
     def __init__(
@@ -93,10 +94,12 @@ class Sampler:
         max_tokens: int,
         grammar: str = "",
         bound: Callable[[], bool] = lambda: True,
+        begins_answer: Callable[[int], bool] = lambda _token: False,
     ) -> None:
         # The format first: where it can't be built there is nothing to free.
         self._format = Format(grammar, vocabulary, greedy=takes_the_best(sampling)) if grammar else None
         self._bound = bound
+        self._begins_answer = begins_answer
         self._chain = build_chain(sampling, seed=seed, vocabulary_size=vocabulary.size, max_tokens=max_tokens)
         plain: Callable[[int, int], int] = partial(llama.llama_sampler_sample, self._chain)
         self._plain = plain
@@ -109,8 +112,11 @@ class Sampler:
         """
 
     def _draw_in_format(self, context: int, row: int) -> int:
-        if self._format is None or not self._bound():
-            return self._plain(context, row)
+        assert self._format is not None
+        if not self._bound():
+            token = self._plain(context, row)
+            if not self._begins_answer(token):
+                return token
         return self._format.draw(context, row, self._chain)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import json
 import resource
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -26,7 +26,8 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from node.engine.protocol import EngineError, LoadError
-from node.engine.thinking import ThinkingTags, thinking_tags
+from node.engine.thinking.derive import derive_form
+from node.engine.thinking.form import ThinkingForm
 from node.models.model_error import printable
 
 MAX_TEMPLATE_CHARS = 512 * 1024
@@ -138,18 +139,36 @@ class ChatTemplate:
             reason = printable(f"{type(error).__name__}: {error}", 160)
             raise EngineError(f"The model's chat template failed ({reason}).", code="bad_request") from error
 
-    def thinking(self) -> ThinkingTags | None:
-        """What the model puts around its thinking, going by what the template speaks of."""
-        try:
-            prompt = self.render([{"role": "user", "content": "?"}])
-        except EngineError:
-            prompt = ""
-        return thinking_tags(self._source, prompt)
+    def thinking(self, specials: Collection[str] = ()) -> ThinkingForm | None:
+        """How the model marks its thinking, if it thinks.
 
-    def _render(self, messages: Sequence[Mapping[str, str]]) -> str:
+        Args:
+            specials: Texts of its vocabulary's control and user-defined tokens.
+        """
+        is_broken = False
+
+        def render(messages: Sequence[Mapping[str, Any]], begins: bool, names: Mapping[str, Any]) -> str | None:
+            nonlocal is_broken
+            if is_broken:
+                return None
+            try:
+                with _bounded(self._limits):
+                    return self._render(messages, begins=begins, names=names)
+            except (_TemplateTimeoutError, MemoryError, RecursionError):
+                is_broken = True
+            except Exception:  # noqa: S110 - a template may raise anything: then it shows nothing
+                pass
+            return None
+
+        return derive_form(render, specials=specials, source=self._source or "")
+
+    def _render(
+        self, messages: Sequence[Mapping[str, Any]], *, begins: bool = True, names: Mapping[str, Any] | None = None
+    ) -> str:
         pieces: list[str] = []
         room = MAX_PROMPT_CHARS
-        for piece in self._template.generate(messages=messages, add_generation_prompt=True, tools=None, **self._names):
+        given = {**self._names, **(names or {})}
+        for piece in self._template.generate(messages=messages, add_generation_prompt=begins, tools=None, **given):
             room -= len(piece)
             if room < 0:
                 raise MemoryError

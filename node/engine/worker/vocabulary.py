@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from node.engine.protocol import EngineError
@@ -83,11 +84,35 @@ class Vocabulary:
             raise EngineError("The conversation can't be tokenized: it is too long.", code="context_too_long")
         return list(buffer[:count])
 
-    def show(self, text: str) -> None:
-        """Have a control token appear in answers as its text: a reasoning model's tags may be such tokens."""
-        tokens = self.tokenize(text, special=True)
-        if len(tokens) == 1 and self.piece(tokens[0]) == b"":
-            self._pieces[tokens[0]] = text.encode()
+    def special_texts(self) -> list[str]:
+        """The text of every control and user-defined token."""
+        vocab, mask = self._vocab, llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_USER_DEFINED
+        get_attr = llama.llama_vocab_get_attr
+        return [self._text(token) for token in range(self.size) if get_attr(vocab, token) & mask]
+
+    def show(self, texts: Iterable[str]) -> dict[int, bytes]:
+        """Have tokens appear in answers as their text, as a reasoning model's markers must; a control token has none.
+
+        Returns:
+            Those of the texts that are one token each. One that ends an answer goes on doing so: `piece` says so.
+        """
+        shown: dict[int, bytes] = {}
+        for text in texts:
+            tokens = self.tokenize(text, special=True)
+            if len(tokens) == 1:
+                shown[tokens[0]] = text.encode()
+                if self.piece(tokens[0]) == b"":
+                    self._pieces[tokens[0]] = text.encode()
+        return shown
+
+    def end_of(self, tokens: Sequence[int], count: int) -> str:
+        """The text of the last tokens of a prompt, control tokens included.
+
+        Args:
+            tokens: The prompt.
+            count: How many tokens of it to read.
+        """
+        return b"".join(self._read_piece(token, special=True) for token in tokens[-count:]).decode("utf-8", "replace")
 
     def silent_tokens(self) -> list[int]:
         """Every token without text that doesn't end an answer: no format has a place for it."""
@@ -116,16 +141,15 @@ class Vocabulary:
         try:
             return self._pieces[token]
         except KeyError:
-            self._pieces[token] = piece = self._read_piece(token)
+            is_end = llama.llama_vocab_is_eog(self._vocab, token)
+            self._pieces[token] = piece = None if is_end else self._read_piece(token)
             return piece
 
-    def _read_piece(self, token: int) -> bytes | None:
-        if llama.llama_vocab_is_eog(self._vocab, token):
-            return None
-        size = llama.llama_token_to_piece(self._vocab, token, self._buffer, len(self._buffer), 0, False)
+    def _read_piece(self, token: int, *, special: bool = False) -> bytes:
+        size = llama.llama_token_to_piece(self._vocab, token, self._buffer, len(self._buffer), 0, special)
         if size < 0:
             self._buffer = ctypes.create_string_buffer(-size)
-            size = llama.llama_token_to_piece(self._vocab, token, self._buffer, len(self._buffer), 0, False)
+            size = llama.llama_token_to_piece(self._vocab, token, self._buffer, len(self._buffer), 0, special)
         return self._buffer.raw[:size]
 
     def _text(self, token: int) -> str:

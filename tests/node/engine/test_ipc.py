@@ -33,7 +33,7 @@ FROM_WORKER = [
     ipc.LoadFailed("model_unusable", "no"),
     ipc.Began(1, 9),
     ipc.OutputText(1, "😀", 4),
-    ipc.OutputText(1, "😀", 1, True, (TokenLogprob(3, b"\xf0", -0.5, (TopLogprob(4, b"a", -1.0),)),)),
+    ipc.OutputText(1, "😀", 1, True, (TokenLogprob(3, b"\xf0", -0.5, (TopLogprob(4, b"a", -1.0),)),), True),
     ipc.ScoreDone(4, 2, (TokenLogprob(3, b"a", -0.5),)),
     ipc.EmbedDone(5, b"\0\0\0\0", (1, 2)),
     ipc.Ended(1, "stop", 9, 4, 1.0, 2.0),

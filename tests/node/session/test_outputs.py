@@ -132,8 +132,10 @@ def test_the_fingerprint_is_what_the_document_says():
 
 
 chunks = st.lists(
-    st.tuples(st.text("ab é", min_size=1, max_size=80), st.booleans(), st.booleans()).map(
-        lambda made: provider_io.TextProduced(made[0], len(made[0]), made[1], (ONE,) * len(made[0]) if made[2] else ())
+    st.tuples(st.text("ab é", min_size=1, max_size=80), st.integers(0, 2), st.booleans()).map(
+        lambda made: provider_io.TextProduced(
+            made[0], len(made[0]), made[1] > 0, (ONE,) * len(made[0]) if made[2] else (), made[1] == 2
+        )
     ),
     max_size=8,
 )
@@ -142,16 +144,16 @@ chunks = st.lists(
 @settings(max_examples=40, deadline=None)
 @given(chunks, st.integers(1, 100))
 def test_thinking_and_log_probabilities_arrive_whole_and_are_billed_as_any_text(produced, credit_tokens):
-    made = [(one.text, one.tokens, one.thinking, one.logprobs) for one in produced]
+    made = [(one.text, one.tokens, one.thinking, one.logprobs, one.marker) for one in produced]
     request = metered.ask(max_tokens=4_000, logprobs=2, response_format=JsonObject())
     buying, selling = session(made, request=request, policy=metered.policy(credit_tokens=credit_tokens))
     metered.pump(buying, selling)
     assert isinstance(buying.outcome, buyer_io.Finished)
     deltas = [action.message for action in buying.actions if isinstance(action, buyer_io.ReportProgress)]
     deltas = [delta for delta in deltas if isinstance(delta, m.Delta)]
-    for kind in (True, False):
-        sent = "".join(one.text for one in produced if one.thinking is kind)
-        assert "".join(delta.text for delta in deltas if delta.thinking is kind) == sent
+    for kind in ((False, False), (True, False), (True, True)):
+        sent = "".join(one.text for one in produced if (one.thinking, one.marker) == kind)
+        assert "".join(delta.text for delta in deltas if (delta.thinking, delta.marker) == kind) == sent
     assert sum(len(delta.logprobs) for delta in deltas) == sum(len(one.logprobs) for one in produced)
     tokens = sum(one.tokens for one in produced)
     assert buying.state.cost_nano == bill_nano(metered.PRICES, 9, tokens)

@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.engine import ipc
-from node.engine.thinking import ThinkingTags
+from node.engine.thinking.form import ThinkingForm
 from node.engine.worker.model import LoadedModel
 from node.engine.worker.output import RequestOutput
 from node.engine.worker.vocabulary import Vocabulary
 from node.values.inference import ChatMessage, Sampling, TokenLogprob
 from tests.node.engine.worker.test_loop import load
 
-TAGS = ThinkingTags("<think>", "</think>", opened=False)
+TAGS = ThinkingForm("<think>", "</think>")
 PIECES = st.sampled_from(
     [b"a", b"b", b"ab", "é".encode()[:1], "é".encode()[1:], b"<think>", b"</", b"think>", b"", b" "]
 )
@@ -31,10 +31,10 @@ def vocabulary(tiny_model: Path) -> Iterator[Vocabulary]:
 
 
 def grown(
-    vocabulary: Vocabulary, pieces: list[bytes], *, stop: tuple[str, ...], tags: ThinkingTags | None, report: bool
+    vocabulary: Vocabulary, pieces: list[bytes], *, stop: tuple[str, ...], tags: ThinkingForm | None, report: bool
 ) -> tuple[list[ipc.OutputText], int]:
     request = ipc.Generate(1, (ChatMessage("user", "x"),), 99, Sampling(), 1, stop, 0 if report else None)
-    answer = RequestOutput(request, vocabulary=vocabulary, max_output_tokens=99, tags=tags)
+    answer = RequestOutput(request, vocabulary=vocabulary, max_output_tokens=99, thinking=tags)
     frames, released = [], 0
     for token, piece in enumerate(pieces):
         if report:
