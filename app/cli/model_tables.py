@@ -128,7 +128,7 @@ def detail_text(detail: ModelDetail) -> str:
         "Licence": detail.licence or "not told",
         "From": detail.origin,
         "SHA-256": detail.sha256,
-        "Fit": detail.fit.sentence if detail.fit else "",
+        "Fit": detail.fit.sentence if detail.fit else view.problem,
     }
     width = max(map(len, facts)) + 2
     return "\n".join(f"{name.ljust(width)}{value}" for name, value in facts.items() if value)

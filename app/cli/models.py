@@ -50,6 +50,7 @@ def command(home_path: str | None) -> None:
 
 def library_of(home: Home, config: Config, folders: Sequence[str] = ()) -> ModelLibrary:
     """The models that a home and its settings can reach."""
+    from node.engine.load_check import CHECKS_FILE, LoadChecks
     from node.hardware.sampler import HardwareSampler, device_view
     from node.models.fit import Device
     from node.models.library import ModelLibrary, free_gpus
@@ -58,6 +59,7 @@ def library_of(home: Home, config: Config, folders: Sequence[str] = ()) -> Model
         with contextlib.closing(HardwareSampler()) as sampler:
             return free_gpus(device_view(reading) for reading in sampler.sample().devices)
 
+    checks = LoadChecks(home.models / CHECKS_FILE)
     return ModelLibrary(
         home.models,
         folders=[Path(folder).expanduser() for folder in (*folders, *config.model_folders)],
@@ -66,6 +68,7 @@ def library_of(home: Home, config: Config, folders: Sequence[str] = ()) -> Model
         gpu_layers=config.gpu_layers,
         gpus=gpus,
         is_split=config.split_mode != "none",
+        problem=lambda path, info, ask: checks.problem(path, info, ask=ask),
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
+import mmap
 import os
 import sys
 from pathlib import Path
@@ -41,6 +43,28 @@ def installed_backend(libraries: Path | None = None) -> str:
 def llama_version() -> str:
     """The version of the installed binding of llama.cpp, without loading it."""
     return importlib.metadata.version("llama-cpp-python")
+
+
+@functools.cache
+def knows_architecture(name: str, libraries: Path | None = None) -> bool:
+    """Whether the installed llama.cpp has the name of this architecture in it, without loading it.
+
+    llama.cpp keeps the names in a table of C strings, and has no call that lists them. A name that is there by another
+    reason is taken for known, which costs nothing: llama.cpp then refuses the file itself.
+
+    Args:
+        name: What a model file calls its architecture.
+        libraries: The folder of llama.cpp's libraries; None for the installed ones.
+    """
+    folder = libraries if libraries is not None else _library_folder()
+    files = [path for path in folder.glob("*llama.*") if path.is_file()] if folder is not None else []
+    if not files or not name:
+        return True
+    try:
+        with files[0].open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as code:
+            return code.find(name.encode() + b"\0") >= 0
+    except (OSError, ValueError):  # it can't be looked into: llama.cpp will say
+        return True
 
 
 def physical_cores() -> int:

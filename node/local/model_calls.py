@@ -11,6 +11,7 @@ import msgspec
 
 from chain.errors import IdlewattError
 from node.engine.benchmark import engine_for, history, keep, measure, summary
+from node.engine.load_check import CHECKS_FILE, LoadChecks
 from node.models import pull
 from node.models.catalog import lookup
 from node.models.library import ModelLibrary, free_gpus
@@ -54,11 +55,10 @@ class ModelCalls:
         """See ``NodeApi``."""
         views = await asyncio.to_thread(self._library().list, history(self._home.models))
         loaded = await self._loaded()
+        used = await asyncio.to_thread(lambda: [loaded is not None and _shows(view, loaded) for view in views])
         return tuple(
-            msgspec.structs.replace(view, in_use=True, offered=self._provider.offers.published)
-            if loaded is not None and view.path == plain(str(loaded), 4096)
-            else view
-            for view in views
+            msgspec.structs.replace(view, in_use=True, offered=self._provider.offers.published) if is_used else view
+            for view, is_used in zip(views, used, strict=True)
         )
 
     async def model_detail(self, model: str) -> ModelDetail:
@@ -125,6 +125,7 @@ class ModelCalls:
     def _library(self) -> ModelLibrary:
         settings = self._settings
         devices = self._devices()
+        checks = LoadChecks(self._home.models / CHECKS_FILE)
         return ModelLibrary(
             self._home.models,
             folders=settings.model_paths,
@@ -133,6 +134,7 @@ class ModelCalls:
             gpu_layers=settings.gpu_layers,
             gpus=lambda: free_gpus(devices),
             is_split=settings.split_mode != "none",
+            problem=lambda path, info, ask: checks.problem(path, info, ask=ask),
         )
 
     async def _loaded(self) -> Path | None:
@@ -145,6 +147,11 @@ class ModelCalls:
         except IdlewattError:
             return None
         return found.path
+
+
+def _shows(view: ModelView, path: Path) -> bool:
+    """Whether a model's row stands for this file, which may have been named by another of its names."""
+    return view.path == plain(str(path), 4096) or _is_same(Path(view.path), path)
 
 
 def _is_same(path: Path, other: Path) -> bool:

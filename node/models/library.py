@@ -37,9 +37,10 @@ class ModelLibrary:
         gpus: Tells the GPUs and their free memory.
         is_split: Whether several GPUs share a model.
         backend: Tells what the installed llama.cpp computes on.
+        problem: Tells why llama.cpp would not load a file; asks llama.cpp itself only where its last argument says so.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - collaborators and settings, each with a default
         self,
         models_dir: Path,
         *,
@@ -50,6 +51,7 @@ class ModelLibrary:
         gpus: Callable[[], Sequence[Device]] = tuple,
         is_split: bool = True,
         backend: Callable[[], str] = installed_backend,
+        problem: Callable[[Path, GgufInfo, bool], ModelError | None] = lambda _path, _info, _ask: None,
     ) -> None:
         self.models_dir = models_dir
         self.folders = tuple(folders)
@@ -59,6 +61,7 @@ class ModelLibrary:
         self._gpus = gpus
         self._is_split = is_split
         self._backend = backend
+        self._problem = problem
         self._digests = DigestCache(models_dir / ".digests.json")
 
     def list(self, history: Sequence[BenchView] = ()) -> tuple[ModelView, ...]:
@@ -83,6 +86,7 @@ class ModelLibrary:
         """
         found = self.find(name)
         info = _info(found)
+        problem = self._problem(found.path, info, True)
         origin = self._origin(found)
         sha256 = self._digests.sha256(found.path)
         view = self._view(found, self.device(), history)
@@ -96,7 +100,7 @@ class ModelLibrary:
             has_template=info.chat_template is not None,
             sha256=sha256,
             origin=plain(origin.repo, MAX_TEXT) if origin else "",
-            fit=self._fit(info, view.name, self.device()),
+            fit=self._fit(info, view.name, self.device()) if problem is None else None,
             history=tuple(entry for entry in history if entry.model_sha256 == sha256),
         )
 
@@ -113,10 +117,13 @@ class ModelLibrary:
 
         Raises:
             UsageError: If there is no such model.
-            ModelError: If its file can't be used.
+            ModelError: If its file can't be used, or llama.cpp would not load it.
         """
         found = self.find(name)
-        return self._fit(_info(found), plain(found.name, MAX_TEXT), self.device(), context_length, slots, kv_type)
+        info = _info(found)
+        if (problem := self._problem(found.path, info, True)) is not None:
+            raise problem
+        return self._fit(info, plain(found.name, MAX_TEXT), self.device(), context_length, slots, kv_type)
 
     def device(self) -> Device:
         """Where a model would be loaded: all GPUs together if llama.cpp uses any, or the freest one, else memory."""
@@ -152,6 +159,8 @@ class ModelLibrary:
             info = _info(found)
         except ModelError as error:
             return msgspec.structs.replace(view, problem=error.line())
+        if (problem := self._problem(found.path, info, False)) is not None:
+            view = msgspec.structs.replace(view, problem=problem.line())
         fit = self._fit(info, name, device)
         known = next((entry for entry in history if entry.model == name and entry.rows), None)
         return msgspec.structs.replace(
@@ -160,8 +169,8 @@ class ModelLibrary:
             architecture=plain(info.architecture, 40),
             parameters=info.parameters,
             context_length=info.context_length,
-            fit=fit.sentence,
-            fits=fit.fits,
+            fit=fit.sentence if not view.problem else "",
+            fits=fit.fits and not view.problem,
             tokens_per_s=known.rows[0].decode_tokens_per_s if known else 0.0,
         )
 

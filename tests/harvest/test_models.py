@@ -17,9 +17,11 @@ from app.cli import run
 from app.cli.model_tables import as_columns, cells
 from app.home import Home
 from node.engine.llama import LlamaEngine
+from node.engine.load_check import LoadChecks
 from node.engine.loading import HostMachine
 from node.engine.protocol import EngineError, LoadError
 from node.engine.reason import last_words, reason_of
+from node.hardware.backend import knows_architecture
 from node.models.catalog import available, lookup
 from node.models.gguf import inspect
 from node.models.library import ModelLibrary
@@ -29,6 +31,7 @@ from node.provider.engine_factory import make_engine as make_rentable
 from node.runtime.settings import NodeSettings
 from tests.node.engine.helpers import answer, ask, engine_of
 from tests.node.engine.tiny import write_tiny
+from tests.node.models.kinds import KINDS
 from tests.node.models.lies import lie
 from tests.node.models.test_discovery import cached, ollama, put
 from tests.node.models.test_gguf import write as write_header
@@ -110,6 +113,65 @@ def test_of_several_lines_the_one_that_says_why_is_chosen_without_folders_and_fu
     assert last_words("terminate called\n  what():  _Map_base::at\n") == "_Map_base::at"
     assert last_words("llama_model_loader: loaded meta data\n") == ""
     assert reason_of(["x: \x1b[31m" + "y" * 9999]).isprintable()
+
+
+# -- what llama.cpp would not load, known before it is loaded -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"general.architecture": "llama9", "llama9.block_count": 2}, "doesn't know the architecture 'llama9'"),
+        ({"tokenizer.ggml.pre": "tomorrow"}, "unknown pre-tokenizer type: 'tomorrow'"),
+        ({"llama.block_count": 1}, "wrong number of tensors; expected 21, got 12"),
+        ({"llama.feed_forward_length": 64}, "wrong shape"),
+        ({"tokenizer.ggml.model": "llama"}, "llama.cpp crashes on it (SIGABRT)"),
+        ({"llama.pooling_type": 4}, "It is a reranker"),
+    ],
+    ids=["architecture", "pre-tokenizer", "tensor count", "shape", "crash", "kind"],
+)
+def test_fit_does_not_say_that_a_file_fits_which_llama_cpp_would_not_load(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    keys: dict[str, Any], reason: str,
+):  # fmt: skip
+    """ "fits with 4k context" was said of models that are newer than the installed llama.cpp."""
+    monkeypatch.setenv("IDLEWATT_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    lie(tiny, tmp_path / "models" / "lie.gguf", keys)
+    assert run(["models", "fit", "lie"]) == 1
+    shown = capsys.readouterr()
+    assert reason in shown.err
+    assert "fits" not in shown.out + shown.err
+    # What was found out is remembered: the list says it too.
+    assert run(["models", "list", "--json"]) == 0
+    views = {model["name"]: model for model in json.loads(capsys.readouterr().out)["models"]}
+    assert reason in views["lie"]["problem"]
+    assert not views["lie"]["fits"]
+    assert run(["models", "inspect", "lie"]) == 0
+    assert reason in capsys.readouterr().out
+
+
+def test_llama_cpp_is_asked_once_about_a_file_and_again_when_it_changes(tiny: Path, tmp_path: Path):
+    """Each look at a large vocabulary takes seconds."""
+    model, kept = tmp_path / "m.gguf", tmp_path / "checks.json"
+    shutil.copy(tiny, model)
+    info = inspect(model)
+    assert LoadChecks(kept).problem(model, info) is None
+    hurried = LoadChecks(kept, timeout_s=0.0)
+    lie(tiny, tmp_path / "lie.gguf", {"tokenizer.ggml.pre": "tomorrow"}).replace(model)
+    assert hurried.problem(model, info) is None, "what takes too long is not refused"
+    told = LoadChecks(kept).problem(model, info)
+    assert told is not None
+    assert LoadChecks(kept, timeout_s=0.0).problem(model, info) is not None
+    assert LoadChecks(tmp_path / "none.json").problem(model, info, ask=False) is None
+
+
+def test_every_architecture_that_the_tests_load_is_known_without_loading_llama_cpp(tmp_path: Path):
+    """A list of architectures of our own is wrong the day after llama.cpp's next release."""
+    assert all(knows_architecture(shape.arch) for shape in KINDS.values())
+    assert knows_architecture("bert")
+    assert not knows_architecture("llama9")
+    assert knows_architecture("anything", tmp_path), "without a library to look into nothing is refused"
 
 
 # -- what nobody foresaw -------------------------------------------------------------------------------------------

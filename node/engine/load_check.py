@@ -1,0 +1,138 @@
+"""Knows of a model file whether llama.cpp would load it, by having asked it; the answer is remembered."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from cachetools import LRUCache
+
+from chain.logs import get_logger
+from node.engine.process import worker_environment
+from node.engine.reason import last_words
+from node.hardware.backend import knows_architecture, llama_version
+from node.models.digest import file_identity
+from node.models.gguf import GgufInfo
+from node.models.model_error import TO_WHOLE_FILE, ModelError, printable
+
+log = get_logger(__name__)
+
+CHECKS_FILE: Final = ".checks.json"
+CHECK_MODULE: Final = "node.engine.worker.check"
+MAX_ENTRIES: Final = 256
+CHECK_S: Final = 60.0
+_MAX_FILE_BYTES: Final = 1 << 20
+
+
+class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What llama.cpp said of a file; empty if it would load it."""
+
+    code: str = ""
+    message: str = ""
+    fix: str = ""
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    identity: tuple[tuple[int, ...], ...]
+    build: str
+    verdict: Verdict
+
+
+class LoadChecks:
+    """Asks llama.cpp about files, in a process of its own.
+
+    Args:
+        path: A small JSON file that keeps the answers; without one they are kept in memory only.
+        max_entries: Answers kept; those that were used longest ago are forgotten.
+        timeout_s: How long llama.cpp may take; a file for which it takes longer is not refused.
+    """
+
+    def __init__(self, path: Path | None = None, *, max_entries: int = MAX_ENTRIES, timeout_s: float = CHECK_S) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        self._entries: LRUCache[str, _Entry] = LRUCache(max_entries)
+        self._entries.update(_load(path) if path is not None else {})
+
+    def problem(self, model: Path, info: GgufInfo, *, ask: bool = True) -> ModelError | None:
+        """Why llama.cpp would not load a model; ``None`` if it would, or if that isn't known.
+
+        Args:
+            model: Its file, or its first part.
+            info: Its header.
+            ask: Whether llama.cpp is asked, which takes up to seconds; else only what is known already counts.
+        """
+        shown = printable(model.name)
+        if not knows_architecture(info.architecture):
+            return ModelError(
+                f"The model {shown} can't be used: this llama.cpp ({llama_version()}) doesn't know the architecture "
+                f"{info.architecture!r}.",
+                fix="Choose another model, or update Idlewatt.",
+            )
+        verdict = self._verdict(model, ask=ask)
+        if verdict is None or not verdict.message:
+            return None
+        return ModelError(
+            f"The model {shown} can't be used: {verdict.message}", fix=verdict.fix or "Choose another model."
+        )
+
+    def _verdict(self, model: Path, *, ask: bool) -> Verdict | None:
+        try:
+            key, identity = os.fsencode(model.resolve()).decode("utf-8", "backslashreplace"), file_identity(model)
+        except OSError:  # it went away: whoever reads it next says so
+            return None
+        build = llama_version()
+        known = self._entries.get(key)
+        if known is not None and (known.identity, known.build) == (identity, build):
+            return known.verdict
+        verdict = self._ask(model) if ask else None
+        if verdict is not None:
+            self._entries[key] = _Entry(identity, build, verdict)
+            self._save()
+        return verdict
+
+    def _ask(self, model: Path) -> Verdict | None:
+        command = [sys.executable, "-m", CHECK_MODULE, os.fspath(model.absolute())]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, env=worker_environment(),
+                timeout=self._timeout_s, check=False, start_new_session=True,
+            )  # fmt: skip
+        except (subprocess.TimeoutExpired, OSError) as error:
+            log.warning("load_check_failed", model=printable(model.name), reason=type(error).__name__)
+            return None
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            return msgspec.json.decode(done.stdout, type=Verdict)
+        if done.returncode not in {-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGFPE, -signal.SIGBUS}:
+            # It was ended from outside, or its own code failed: that says nothing about the file.
+            log.warning("load_check_failed", model=printable(model.name), reason=f"exit code {done.returncode}")
+            return None
+        why = last_words(done.stderr.decode("utf-8", "replace"))
+        wrote = f", and writes: {why}" if why else ""
+        name = signal.Signals(-done.returncode).name
+        return Verdict(code="model_unusable", message=f"llama.cpp crashes on it ({name}){wrote}.", fix=TO_WHOLE_FILE)
+
+    def _save(self) -> None:
+        if self._path is None:
+            return
+        beside = self._path.with_name(self._path.name + ".new")
+        try:
+            beside.write_bytes(msgspec.json.encode(dict(self._entries)))
+            beside.replace(self._path)
+        except OSError:  # only a cache: without it llama.cpp is asked once more
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> dict[str, _Entry]:
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            return {}
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, _Entry])
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
