@@ -36,6 +36,7 @@ async def ask_and_settle(demo: Demo, prompt: str, *, started_s: float) -> dict[s
     timing["total_ms"] = _since_ms(started_s)
     return {
         "answer": answer.text,
+        "finish_reason": answer.ending.reason,
         "model": {"name": quote.model, "sha256": quote.model_sha256},
         "usage": {"input_tokens": done.input_tokens, "output_tokens": done.output_tokens},
         "cost_nano": done.cost_nano,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
 import click
 import msgspec
 
-from app.asking import answered
+from app.asking import Heard, answered
 from app.cli.common import as_coroutine, chain_option, emit, home_option, json_option, note, relay_option
 from app.cli.dollars import Dollars
 from app.cli.node_access import any_node, configured, unlocked_wallet
@@ -18,6 +19,8 @@ from app.streams import argument_text, read_text
 from chain.errors import IdlewattError, UsageError
 from node.api import NodeApi
 from node.values import (
+    AnswerEnding,
+    AnswerLimit,
     ChatDelta,
     ChatDone,
     ChatEvent,
@@ -33,6 +36,14 @@ from node.values.text import TextDrawing, plain
 
 MAX_PROMPT_BYTES = 1_000_000
 MAX_LINE_CHARS = 400
+LONGER: dict[AnswerLimit, str] = {
+    "max_tokens": "--max-tokens allows more.",
+    "max_spend": "--max-spend allows more.",
+    "answer_budget": "--max-spend allows more.",
+    "deposit": "A wallet with more money tops the channel up.",
+    "context": "Start a new conversation, or choose an offer with more context.",
+}
+"""What to do about an answer that was cut."""
 
 
 @click.command(
@@ -47,7 +58,11 @@ MAX_LINE_CHARS = 400
 @click.option("--model", default="", help="The model's name; the best offer when absent.")
 @click.option("--offer", default="", help="A particular offer, from `idlewatt market`.")
 @click.option("--max-spend", type=Dollars(), help="Never pay more than this for the answer, in dollars.")
-@click.option("--max-tokens", default=512, show_default=True, type=click.IntRange(1, 131_072))
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(1, 131_072),
+    help="The most tokens of the answer; by default what the model's context, the deposit and --max-spend leave.",
+)
 @click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0, 2))
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="For an answer that can be repeated.")
 @click.option("--show-thinking", is_flag=True, help="Show a reasoning model's thinking too, dim and on stderr.")
@@ -61,7 +76,7 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     model: str,
     offer: str,
     max_spend: int | None,
-    max_tokens: int,
+    max_tokens: int | None,
     temperature: float,
     seed: int | None,
     show_thinking: bool,
@@ -115,7 +130,9 @@ async def converse(
             note(f"idlewatt: {plain(error.line(), MAX_LINE_CHARS)}")
             note("· The conversation is kept. Press enter to ask the same again, or write another question.")
         else:
-            history, unanswered = [*asked, ChatMessage("assistant", answer)], ""
+            # A model is shown no turn that it never took.
+            is_empty = not answer.strip()
+            history, unanswered = (history, text) if is_empty else ([*asked, ChatMessage("assistant", answer)], "")
 
 
 def _question(prompt: str | None) -> str:
@@ -144,11 +161,42 @@ async def ask(node: NodeApi, turn: ChatTurn, *, as_json: bool, show_thinking: bo
     Raises:
         IdlewattError: If the answer failed; what was delivered has been printed, and paid.
     """
-    answer = await answered(node, turn, (lambda _event: None) if as_json else _Telling(show_thinking))
+    heard, telling = Heard(), _Telling(show_thinking)
+    try:
+        await answered(node, turn, (lambda _event: None) if as_json else telling, heard)
+    except (IdlewattError, asyncio.CancelledError) as error:
+        if as_json and heard.output_tokens:
+            emit(_facts(heard, error), as_json=True, text="")
+        elif isinstance(error, asyncio.CancelledError) and heard.output_tokens:
+            telling.end()
+            note(f"· {heard.ending.words} {format_usd(heard.spent_nano)} is paid for what came.")
+        raise
     if as_json:
-        said = {"answer": answer.text, "quote": answer.quote, "done": answer.done}
-        emit(said | {"thinking": answer.thinking} if answer.thinking else said, as_json=True, text="")
-    return answer.text
+        emit(_facts(heard), as_json=True, text="")
+    elif heard.ending.words:
+        note(f"· {told(heard.ending)}")
+    return heard.text
+
+
+def told(ending: AnswerEnding) -> str:
+    """Why an answer is not whole and what to do about it; empty if it is whole."""
+    fix = LONGER[ending.limited_by] if ending.limited_by is not None else ""
+    return f"{ending.words} {fix}".rstrip()
+
+
+def _facts(heard: Heard, error: BaseException | None = None) -> dict[str, object]:
+    """An answer as JSON tells it, also one that broke off: what came of it is paid."""
+    facts: dict[str, object] = {
+        "answer": heard.text,
+        "finish_reason": heard.ending.reason,
+        "quote": heard.quote,
+        "done": heard.done,
+    }
+    if heard.thinking:
+        facts["thinking"] = heard.thinking
+    if isinstance(error, IdlewattError):
+        facts["error"] = {"code": error.wire_code, "message": error.message, "fix": error.fix}
+    return facts
 
 
 class _Telling:
@@ -179,7 +227,7 @@ class _Telling:
                 self._begun = True
                 self._output.write(event.text)
             case ChatDone():
-                self._output.end()
+                self.end()
                 thought = f" ({event.thinking_tokens} of it thinking)" if event.thinking_tokens else ""
                 note(
                     f"· {event.input_tokens} in + {event.output_tokens} out{thought} "
@@ -189,9 +237,13 @@ class _Telling:
                     "signed"
                 )
             case ChatFailed() if self._begun:
-                self._output.end()  # the command ends with a line of its own
+                self.end()  # the command ends with a line of its own
             case _:
                 pass
+
+    def end(self) -> None:
+        """The answer is over."""
+        self._output.end()
 
     def _think(self, text: str) -> None:
         if self._show_thinking:

@@ -185,7 +185,7 @@ class OutgoingChannels:
     ) -> OutgoingChannel:
         assert record.channel_id is not None
         key = await self._wallet.voucher_key(record.signer, record.salt)
-        wanted_nano = need.ceiling_nano
+        wanted_nano = max(need.ceiling_nano, need.room_nano)
         if need.max_spend_nano is not None:
             wanted_nano = min(wanted_nano, need.max_spend_nano)
         required_nano = max(need.min_deposit_nano - record.deposit_nano, need.least_nano - record.unsigned_nano)

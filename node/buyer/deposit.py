@@ -10,8 +10,10 @@ from chain.money import format_usd
 from node.market.offers import Offer
 from node.pricing import cost_nano
 from node.session import buyer_io as io
+from node.session import messages as m
 from node.session.terms import bill_nano, most_input_tokens
 from node.values import ChatTurn
+from node.values.endings import AnswerLimit
 from wallet.wallet_error import WalletError
 
 BYTES_PER_TOKEN: Final = 2
@@ -20,6 +22,10 @@ TEMPLATE_TOKENS: Final = 64
 REQUESTS_PER_DEPOSIT: Final = 50
 """A deposit lasts for about this many requests like the first, so that the opening fee is a small part."""
 LEAST_DEPOSIT_NANO: Final = 10_000_000
+USUAL_ANSWER_TOKENS: Final = 512
+"""The length of answer that deposits are reckoned by where the person set no limit."""
+ROOMY_ANSWER_TOKENS: Final = 4_096
+"""Where the person set no limit, a channel with less room than this is topped up, so that few answers are cut."""
 
 
 class ChannelNeed(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +34,9 @@ class ChannelNeed(msgspec.Struct, frozen=True, kw_only=True):
     provider: bytes
     """The payee's address, 20 bytes."""
     ceiling_nano: int
-    """The most that the request can cost, with ``output_tokens`` of answer."""
+    """The most that the request can cost; without a limit on its answer, what it costs with a usual one."""
+    room_nano: int = 0
+    """What it costs with ``output_tokens`` of answer: a channel that holds less than that is topped up."""
     output_tokens: int
     """The length of answer that the channel should have room for."""
     least_nano: int
@@ -100,6 +108,43 @@ def wanted_output_tokens(need: ChannelNeed, unsigned_nano: int, max_spend_nano: 
     return 0 if need.least_nano or is_limited else need.output_tokens
 
 
+def answer_budget_nano(need: ChannelNeed, turn: ChatTurn, unsigned_nano: int, spendable_nano: int | None) -> int:
+    """The most that an answer may cost.
+
+    Without any limit of the person's, neither a provider that asks for a large deposit nor a model that never ends can
+    bill more than a usual deposit: as much as ``REQUESTS_PER_DEPOSIT`` requests with usual answers.
+
+    Args:
+        need: What the request needs.
+        turn: The request.
+        unsigned_nano: What the channel has left.
+        spendable_nano: What is left of the person's limit; None for no limit.
+    """
+    if spendable_nano is not None:
+        return max(0, min(unsigned_nano, spendable_nano))
+    if turn.max_tokens is not None:
+        return unsigned_nano
+    return min(unsigned_nano, max(LEAST_DEPOSIT_NANO, need.ceiling_nano * REQUESTS_PER_DEPOSIT))
+
+
+def limit_of(ask: m.Ask, quote: m.Quote, turn: ChatTurn, unsigned_nano: int) -> AnswerLimit:
+    """Why an answer can't be longer than its quote says.
+
+    Args:
+        ask: What was asked, with its budget.
+        quote: The accepted quote.
+        turn: The request as the person made it.
+        unsigned_nano: What the channel has left.
+    """
+    if turn.max_tokens is not None and quote.max_output_tokens >= ask.max_tokens:
+        return "max_tokens"
+    if bill_nano(quote.prices, quote.input_tokens, quote.max_output_tokens + 1) <= ask.max_cost_nano:
+        return "context"
+    if ask.max_cost_nano >= unsigned_nano:
+        return "deposit"
+    return "answer_budget" if turn.max_spend_nano is None else "max_spend"
+
+
 def deposit_for(need: ChannelNeed, *, missing_nano: int, required_nano: int, fee_nano: int, balance_nano: int) -> int:
     """How much to put into a channel: enough for many requests like this one, within the limit and the balance.
 
@@ -136,12 +181,15 @@ def deposit_for(need: ChannelNeed, *, missing_nano: int, required_nano: int, fee
 def _need(
     offer: Offer, turn: ChatTurn, input_tokens: int, max_spend_nano: int | None, *, least_nano: int
 ) -> ChannelNeed:
-    output_tokens = min(turn.max_tokens, offer.context_length)
+    longest = turn.max_tokens
+    input_nano = cost_nano(input_tokens, offer.input_nano_per_mtok)
+    usual_tokens = min(USUAL_ANSWER_TOKENS if longest is None else longest, offer.context_length)
+    roomy_tokens = min(ROOMY_ANSWER_TOKENS if longest is None else longest, offer.context_length)
     return ChannelNeed(
         provider=offer.provider,
-        ceiling_nano=cost_nano(input_tokens, offer.input_nano_per_mtok)
-        + cost_nano(output_tokens, offer.output_nano_per_mtok),
-        output_tokens=output_tokens,
+        ceiling_nano=input_nano + cost_nano(usual_tokens, offer.output_nano_per_mtok),
+        room_nano=input_nano + cost_nano(roomy_tokens, offer.output_nano_per_mtok),
+        output_tokens=roomy_tokens,
         least_nano=least_nano,
         min_deposit_nano=offer.min_deposit_nano,
         max_spend_nano=max_spend_nano,

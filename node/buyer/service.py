@@ -13,7 +13,14 @@ from chain.errors import ErrorCode, IdlewattError
 from chain.logs import get_logger
 from node.buyer.channels import OutgoingChannel, OutgoingChannels
 from node.buyer.connection_pool import ConnectionPool, ProviderConnection
-from node.buyer.deposit import ChannelNeed, counted_need, estimated_need, over_the_limit, wanted_output_tokens
+from node.buyer.deposit import (
+    ChannelNeed,
+    answer_budget_nano,
+    counted_need,
+    estimated_need,
+    over_the_limit,
+    wanted_output_tokens,
+)
 from node.buyer.limits import BuyerLimits
 from node.buyer.offer_reader import OfferReader, VerifiedOffers
 from node.buyer.session import BuyerSession, ResponseTimeouts
@@ -288,15 +295,15 @@ class BuyerService:
     ) -> io.Failed | None:
         rollup = await self._chain.rollup(1.0)
         record, turn, spendable = channel.record, view.turn, view.spendable_nano
-        budget = record.unsigned_nano if spendable is None else min(record.unsigned_nano, spendable)
+        longest = offer.context_length if turn.max_tokens is None else turn.max_tokens
         ask = m.Ask(
             request_id=secrets.token_hex(12),
             channel_id=channel.channel_id,
             model_sha256=offer.model_sha256,
             messages=turn.messages,
-            max_tokens=max(1, min(turn.max_tokens, m.MAX_OUTPUT_TOKENS)),
+            max_tokens=max(1, min(longest, m.MAX_OUTPUT_TOKENS)),
             prices=offer.prices,
-            max_cost_nano=max(0, budget),
+            max_cost_nano=answer_budget_nano(need, turn, record.unsigned_nano, spendable),
             sampling=turn.sampling,
             stop=turn.stop,
             logprobs=turn.logprobs,
@@ -315,7 +322,7 @@ class BuyerService:
             wanted_output_tokens=wanted_output_tokens(need, record.unsigned_nano, spendable),
         )
         prompt_bytes = sum(len(message.content.encode()) for message in turn.messages)
-        view.begin(ask.request_id, offer, channel, self._jobs)
+        view.begin(ask, offer, channel, self._jobs)
         session = BuyerSession(
             connection.mailbox,
             terms,

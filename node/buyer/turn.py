@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from node.buyer.channels import OutgoingChannel
+from node.buyer.deposit import limit_of
 from node.buyer.session import BuyerSession
 from node.market.offers import Offer
 from node.runtime.jobs import JobRegistry, ended, now_ms, receipt_view
@@ -52,6 +53,7 @@ class TurnView:
         """What opening channels and topping them up cost for this turn."""
         self._emit = emit
         self._session: BuyerSession | None = None
+        self._ask: m.Ask | None = None
         self._offer: Offer | None = None
         self._channel: OutgoingChannel | None = None
         self._jobs: JobRegistry | None = None
@@ -110,13 +112,13 @@ class TurnView:
             )
         )
 
-    def begin(self, job_id: str, offer: Offer, channel: OutgoingChannel, jobs: JobRegistry) -> None:
+    def begin(self, ask: m.Ask, offer: Offer, channel: OutgoingChannel, jobs: JobRegistry) -> None:
         """Start the job: a provider is about to be asked."""
-        self._offer, self._channel, self._jobs = offer, channel, jobs
+        self._ask, self._offer, self._channel, self._jobs = ask, offer, channel, jobs
         self._asked_s, self._first_s, self._last_s, self._first_tokens = time.monotonic(), 0.0, 0.0, 0
         self._thinking_tokens, self._logprobs = 0, ()
         self._job = JobView(
-            job_id=job_id,
+            job_id=ask.request_id,
             role="buyer",
             model=offer.model,
             peer=checksum_address(offer.provider),
@@ -216,6 +218,7 @@ class TurnView:
         )
 
     def _quote(self, quote: m.Quote) -> ChatQuote:
+        assert self._ask is not None
         assert self._offer is not None
         assert self._channel is not None
         assert self._job is not None
@@ -229,6 +232,7 @@ class TurnView:
             max_output_tokens=quote.max_output_tokens,
             ceiling_nano=quote.ceiling_nano,
             prices=quote.prices,
+            limited_by=limit_of(self._ask, quote, self.turn, self._channel.record.unsigned_nano),
         )
 
     def _update(self, state: machine.BuyerState, stage: JobStage) -> None:

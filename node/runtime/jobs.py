@@ -14,6 +14,7 @@ from chain.logs import get_logger
 from node.store.records import JobRecord
 from node.store.store import Store
 from node.values import JobStage, JobView, ReceiptView
+from node.values.text import plain
 from wallet.addresses import checksum_address
 from wallet.receipts import Receipt
 
@@ -153,7 +154,7 @@ def ended(job: JobView, *, code: str = "", error: str = "", receipt: Receipt | N
         stage=stage,
         finished_ms=now_ms(),
         error_code=code,
-        error=error,
+        error=plain(error, 300),
         receipt=receipt_view(receipt) if receipt else None,
     )
 

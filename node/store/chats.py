@@ -8,12 +8,13 @@ import msgspec
 
 from node.store.base import StorePart, check_range
 from node.store.database import Row
-from node.values import ChatSession
+from node.values import ChatSession, SavedEnding
 from node.values.inference import ChatMessage
 
-_COLUMNS = "session_id, title, model, created_ms, messages"
+_COLUMNS = "session_id, title, model, created_ms, messages, endings"
 _encode = msgspec.msgpack.Encoder().encode
 _decode_messages = msgspec.msgpack.Decoder(tuple[ChatMessage, ...]).decode
+_decode_endings = msgspec.msgpack.Decoder(tuple[SavedEnding, ...]).decode
 
 
 class Chats(StorePart):
@@ -39,9 +40,10 @@ class Chats(StorePart):
             updated_ms,
             len(session.messages),
             _encode(session.messages),
+            _encode(session.endings),
         )
 
-        await self._database.write_statement("INSERT OR REPLACE INTO chats VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        await self._database.write_statement("INSERT OR REPLACE INTO chats VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     async def chats(self, limit: int = 200) -> list[ChatSession]:
         """Saved chats with their messages, the most recently used first."""
@@ -66,11 +68,12 @@ class Chats(StorePart):
 
 
 def _chat(row: Row) -> ChatSession:
-    session_id, title, model, created_ms, messages = row
+    session_id, title, model, created_ms, messages, endings = row
     return ChatSession(
         session_id=session_id,
         title=title,
         model=model,
         created_ms=created_ms,
         messages=_decode_messages(messages),
+        endings=_decode_endings(endings),
     )

@@ -20,6 +20,7 @@ from chain.views import (
 )
 from node.values.chain import Alarm, ChainSnapshot
 from node.values.chat import ChatDelta, ChatDone, ChatEvent, ChatFailed, ChatQuote, ChatSession, ChatStage, ChatTurn
+from node.values.endings import AnswerEnding, AnswerLimit, FinishReason, SavedEnding, ending_of
 from node.values.events import LogLine, NodeChanged, NodeEvent, Notice
 from node.values.health import Health, HealthItem, Phase
 from node.values.inference import (
@@ -56,6 +57,8 @@ __all__ = [
     "MAX_PRICE_NANO_PER_MTOK",
     "NANO_PER_USD",
     "Alarm",
+    "AnswerEnding",
+    "AnswerLimit",
     "BatchView",
     "BenchEvent",
     "BenchRow",
@@ -76,6 +79,7 @@ __all__ = [
     "DisputeStage",
     "DisputeView",
     "EnergyView",
+    "FinishReason",
     "FitView",
     "Health",
     "HealthItem",
@@ -112,6 +116,7 @@ __all__ = [
     "ResponseFormat",
     "SafetyView",
     "Sampling",
+    "SavedEnding",
     "SequencerView",
     "SlashView",
     "StepState",
@@ -121,6 +126,7 @@ __all__ = [
     "WalletState",
     "WalletView",
     "WithdrawalStep",
+    "ending_of",
     "format_usd",
     "parse_usd",
 ]

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from node.values.endings import AnswerLimit, SavedEnding
 from node.values.inference import ChatMessage, ResponseFormat, Sampling, TokenLogprob
 from node.values.jobs import ReceiptView
 from node.values.market import Prices
@@ -19,9 +20,11 @@ class ChatTurn(msgspec.Struct, frozen=True, kw_only=True):
     """Model name; empty takes the best offer."""
     offer_id: str = ""
     """A particular offer; empty lets the node choose."""
-    max_tokens: int = 512
+    max_tokens: int | None = None
+    """The most tokens of the answer; None for what the model's context, the deposit and ``max_spend_nano`` leave."""
     max_spend_nano: int | None = None
-    """Refuse before paying more than this for the turn, opening fee included."""
+    """Never pay more than this for the turn, opening fee included; None for the budget of one answer, which
+    ``node.buyer.deposit`` sets, or for the channel's deposit where ``max_tokens`` is given."""
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
@@ -48,6 +51,8 @@ class ChatQuote(msgspec.Struct, frozen=True, kw_only=True, tag="quote"):
     max_output_tokens: int
     ceiling_nano: int
     prices: Prices
+    limited_by: AnswerLimit | None = None
+    """Why the answer can't be longer than ``max_output_tokens``."""
 
 
 class ChatDelta(msgspec.Struct, frozen=True, kw_only=True, tag="delta"):
@@ -101,3 +106,5 @@ class ChatSession(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     created_ms: int
     messages: tuple[ChatMessage, ...]
+    endings: tuple[SavedEnding, ...] = ()
+    """Of the answers that are not whole."""

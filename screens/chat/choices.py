@@ -11,6 +11,7 @@ from screens.dialogs import Choice
 from screens.text import one_line, short_address, speed, usd
 
 BEST_OFFER = "best"
+MAX_TITLE_CHARS = 48
 
 
 def session_choices(sessions: Sequence[ChatSession]) -> list[Choice]:
@@ -39,3 +40,9 @@ def offer_line(offer: OfferView) -> Content:
         f"{speed(offer.tokens_per_s)} tok/s · {offer.free_slots}/{offer.slots} free ",
         (short_address(offer.provider), "dim"),
     )
+
+
+def chat_title(question: str) -> str:
+    """The beginning of a chat's first question on one line, as it was written; what draws it cleans it."""
+    title = " ".join(question.split())
+    return title if len(title) <= MAX_TITLE_CHARS else title[: MAX_TITLE_CHARS - 1] + "…"

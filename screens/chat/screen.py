@@ -27,11 +27,12 @@ from node.values import (
     OfferView,
     ReceiptView,
     Sampling,
+    SavedEnding,
 )
 from screens.base import NodeScreen
-from screens.chat.choices import offer_choices, session_choices
+from screens.chat.choices import chat_title, offer_choices, session_choices
 from screens.chat.transcript import WELCOME, Transcript
-from screens.chat.turn import TurnProgress, done_content, failed_content, stopped_content
+from screens.chat.turn import TurnProgress, answered_messages, done_content, failed_content, stopped_content
 from screens.dialogs import Confirm, Picker, Reveal
 from screens.node_feed import NodeFeed
 from screens.text import one_line, speed, usd
@@ -39,7 +40,6 @@ from screens.widgets.facts import receipt_facts
 from screens.widgets.messages import Answer
 from screens.widgets.prompt import Prompt
 
-MAX_TITLE_CHARS = 48
 SAMPLING = Sampling(temperature=0.2, min_p=0.1)
 """Close to a model's best guess: a small one does not gamble with digits, and a large one still does not loop."""
 _WEB_SCHEMES = ("http://", "https://")
@@ -74,6 +74,8 @@ class ChatScreen(NodeScreen):
         self.session_id = new_id()
         self.created_ms = feed.now_ms()
         self.messages: list[ChatMessage] = []
+        self.endings: list[SavedEnding] = []
+        """Of the answers that are not whole."""
         self.last_question = ""
         self._last_counted = False
         self.turn: TurnProgress | None = None
@@ -180,7 +182,7 @@ class ChatScreen(NodeScreen):
 
     async def _run_turn(self, question: str, answer: Answer, turn: TurnProgress) -> None:
         request = ChatTurn(
-            messages=(*self.messages, ChatMessage("user", question)),
+            messages=(*answered_messages(self.messages), ChatMessage("user", question)),
             model=self.feed.chat_model,
             offer_id=self.feed.chat_offer_id,
             sampling=SAMPLING,
@@ -192,6 +194,7 @@ class ChatScreen(NodeScreen):
                     outcome = await self._take(event, answer, turn) or outcome
         except asyncio.CancelledError:
             if self.is_attached and self.app.is_running:
+                turn.reason = "cancelled"
                 await self._finish(question, answer, turn, stopped_content(turn))
             raise
         except IdlewattError as error:
@@ -211,7 +214,7 @@ class ChatScreen(NodeScreen):
         turn.take(event, now_ms)  # type: ignore[arg-type] # the stream's item type is ChatEvent
         if isinstance(event, ChatDone):
             self.speed_seen, self.deposit_left_nano = event.tokens_per_s, event.deposit_left_nano
-            return done_content(event)
+            return done_content(event, turn.ending(answer.text))
         if isinstance(event, ChatFailed):
             return failed_content(event)
         if isinstance(event, ChatDelta) and event.text:
@@ -226,9 +229,12 @@ class ChatScreen(NodeScreen):
         self.model_seen = turn.model or self.model_seen
         self.receipt = turn.receipt or self._receipt_of(turn.job_id) or self.receipt
         await answer.finish(outcome)
-        if answer.text.strip():
+        ending = turn.ending(answer.text)
+        if answer.text.strip() or (turn.reason == "length" and turn.output_tokens):
             self._last_counted = True
             self.messages += [ChatMessage("user", question), ChatMessage("assistant", answer.text)]
+            if ending.words:
+                self.endings.append(SavedEnding(len(self.messages) - 1, ending))
         self.show()
         if self._last_counted:
             self.start(self._save(), group="chat-save")
@@ -240,10 +246,11 @@ class ChatScreen(NodeScreen):
     async def _save(self) -> None:
         session = ChatSession(
             session_id=self.session_id,
-            title=_title(self.messages[0].content),
+            title=chat_title(self.messages[0].content),
             model=self.model_seen,
             created_ms=self.created_ms,
             messages=tuple(self.messages),
+            endings=tuple(self.endings),
         )
         await self.feed.api.save_chat(session)
         self.reload()
@@ -252,6 +259,7 @@ class ChatScreen(NodeScreen):
         """Take the last question and its answer out of conversation and screen."""
         if self._last_counted:
             del self.messages[-2:]
+            self.endings = [saved for saved in self.endings if saved.message < len(self.messages)]
         self._last_counted = False
         await self._transcript.drop_last()
 
@@ -289,13 +297,14 @@ class ChatScreen(NodeScreen):
         self.session_id = session.session_id if session else self._new_id()
         self.created_ms = session.created_ms if session else self.feed.now_ms()
         self.messages = list(session.messages) if session else []
+        self.endings = list(session.endings) if session else []
         self.model_seen = session.model if session else ""
         self.last_question = next(
             (message.content for message in reversed(self.messages) if message.role == "user"), ""
         )
         self._last_counted = bool(self.messages)
         self.receipt, self.spent_nano, self.editing = None, 0, False
-        await self._transcript.show_messages(self.messages)
+        await self._transcript.show_messages(self.messages, self.endings)
         self._prompt.focus()
         self.show()
 
@@ -354,7 +363,7 @@ class ChatScreen(NodeScreen):
         """Forget this chat, after asking."""
 
         async def flow() -> None:
-            title = _title(self.messages[0].content) if self.messages else ""
+            title = chat_title(self.messages[0].content) if self.messages else ""
             dialog = Confirm("Delete this chat?", [("chat", title)], "Delete", "It can't be brought back.")
             if title and await self.app.push_screen_wait(dialog) is True:
                 await self.feed.api.delete_chat(self.session_id)
@@ -402,9 +411,3 @@ class ChatScreen(NodeScreen):
                 self.app.open_url(href)
 
         self.start(flow(), group="dialog")
-
-
-def _title(question: str) -> str:
-    """The beginning of a chat's first question on one line, as it was written; what draws it cleans it."""
-    title = " ".join(question.split())
-    return title if len(title) <= MAX_TITLE_CHARS else title[: MAX_TITLE_CHARS - 1] + "…"

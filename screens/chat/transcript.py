@@ -8,8 +8,9 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 
-from node.values import ChatMessage
+from node.values import ChatMessage, SavedEnding
 from screens.chat.code_blocks import code_blocks
+from screens.chat.turn import ending_content
 from screens.clipboard import copy_text
 from screens.widgets.messages import Answer, Question
 
@@ -70,13 +71,19 @@ class Transcript(VerticalScroll):
         for message in self._messages()[-2:]:
             await message.remove()
 
-    async def show_messages(self, messages: Sequence[ChatMessage]) -> None:
-        """Show another conversation."""
+    async def show_messages(self, messages: Sequence[ChatMessage], endings: Sequence[SavedEnding] = ()) -> None:
+        """Show another conversation.
+
+        Args:
+            messages: What was asked and answered.
+            endings: Of the answers that are not whole, by their places among the messages.
+        """
         await self.query("Question, Answer").remove()
-        shown = messages[-MAX_MOUNTED:]
+        told = {saved.message: ending_content(saved.ending) for saved in endings}
+        shown = list(enumerate(messages))[-MAX_MOUNTED:]
         await self.mount_all(
-            Question(message.content) if message.role == "user" else Answer(message.content)
-            for message in shown
+            Question(message.content) if message.role == "user" else Answer(message.content, told.get(place))
+            for place, message in shown
             if message.role != "system"
         )
         self.query_one("#welcome").set_class(bool(shown), "hidden")

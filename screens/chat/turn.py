@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from textual.content import Content
 
-from node.values import ChatDelta, ChatDone, ChatEvent, ChatFailed, ChatQuote, ChatStage, ReceiptView
+from node.values import (
+    AnswerEnding,
+    AnswerLimit,
+    ChatDelta,
+    ChatDone,
+    ChatEvent,
+    ChatFailed,
+    ChatMessage,
+    ChatQuote,
+    ChatStage,
+    FinishReason,
+    ReceiptView,
+    ending_of,
+)
 from screens.text import duration, milliseconds, one_line, speed, usd
 
 STAGE_WORDS = {
@@ -30,6 +44,8 @@ class TurnProgress:
     job_id: str = ""
     model: str = ""
     ceiling_nano: int = 0
+    max_output_tokens: int = 0
+    limited_by: AnswerLimit | None = None
     input_tokens: int = 0
     output_tokens: int = 0
     spent_nano: int = 0
@@ -37,6 +53,9 @@ class TurnProgress:
     deposit_left_nano: int | None = None
     receipt: ReceiptView | None = None
     stopping: bool = False
+    thought: bool = False
+    reason: FinishReason = "failed"
+    """How it ended; an answer without an end has failed."""
 
     def take(self, event: ChatEvent, now_ms: int) -> None:
         """Apply one event."""
@@ -45,16 +64,29 @@ class TurnProgress:
         elif isinstance(event, ChatQuote):
             self.job_id, self.model = event.job_id, event.model
             self.input_tokens, self.ceiling_nano = event.input_tokens, event.ceiling_nano
+            self.max_output_tokens, self.limited_by = event.max_output_tokens, event.limited_by
         elif isinstance(event, ChatDelta):
             if self.first_token_ms is None:
                 self.first_token_ms = now_ms
             self.output_tokens, self.spent_nano = event.output_tokens, event.spent_nano
+            self.thought = self.thought or event.thinking
         elif isinstance(event, ChatDone):
-            self.job_id, self.receipt = event.job_id, event.receipt
+            self.job_id, self.receipt, self.reason = event.job_id, event.receipt, event.reason
             self.output_tokens, self.spent_nano = event.output_tokens, event.cost_nano
             self.deposit_left_nano = event.deposit_left_nano
         else:
             self.spent_nano = event.cost_nano
+
+    def ending(self, answer: str) -> AnswerEnding:
+        """How the answer with this text ended."""
+        return ending_of(
+            self.reason,
+            text=answer,
+            output_tokens=self.output_tokens,
+            max_output_tokens=self.max_output_tokens,
+            limited_by=self.limited_by,
+            thought=self.thought,
+        )
 
     def tokens_per_s(self, now_ms: int) -> float:
         """The speed since the first token."""
@@ -80,15 +112,21 @@ class TurnProgress:
         )
 
 
-def done_content(done: ChatDone) -> Content:
-    """The line below a complete answer."""
-    ended = {"stop": "", "length": " · cut at the length limit", "cancelled": " · stopped"}[done.reason]
+def ending_content(ending: AnswerEnding) -> Content:
+    """Why an answer is not whole; empty if it is."""
+    return Content.assemble(("■ ", "$warning"), ending.words) if ending.words else Content("")
+
+
+def done_content(done: ChatDone, ending: AnswerEnding) -> Content:
+    """The lines below an answer that came to its end: why it is not whole, and its figures."""
     thought = f" ({done.thinking_tokens} thinking)" if done.thinking_tokens else ""
-    return Content(
+    figures = Content(
         f"{done.input_tokens} → {done.output_tokens} tokens{thought} · {speed(done.tokens_per_s)} tok/s"
         f" · first {milliseconds(done.ttft_ms)}"
-        f" · {usd(done.cost_nano)}{ended} · ✓ receipt"
+        f" · {usd(done.cost_nano)} · ✓ receipt"
     )
+    told = ending_content(ending)
+    return Content("\n").join([told, figures]) if told else figures
 
 
 def failed_content(failed: ChatFailed) -> Content:
@@ -110,3 +148,14 @@ def stopped_content(turn: TurnProgress) -> Content:
     """The line below an answer that the person stopped."""
     paid = f"paid {usd(turn.spent_nano)} for what came" if turn.spent_nano else "nothing was paid"
     return Content(f"■ stopped after {turn.output_tokens} tokens · {paid}")
+
+
+def answered_messages(messages: Sequence[ChatMessage]) -> tuple[ChatMessage, ...]:
+    """A conversation as it is sent: without the questions that got no answer, and without their empty answers."""
+    unanswered = {
+        place - back
+        for place, message in enumerate(messages)
+        for back in (0, 1)
+        if message.role == "assistant" and not message.content.strip()
+    }
+    return tuple(message for place, message in enumerate(messages) if place not in unanswered)

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from node.local.node import LocalNode
 from tests.node.conftest import PASSPHRASE
-from tests.node.engine.upstream.hostile import MODEL, Upstream, speaking, upstream
+from tests.node.engine.upstream.hostile import MODEL, Handler, Upstream, speaking, upstream
 
 CORPUS = {
     "a Makefile": "```make\nall:\n\tcc -o a a.c\n\n\t@echo done\n```",
@@ -41,14 +41,25 @@ def echoing(texts: dict[str, str]) -> Any:
 
 
 @asynccontextmanager
-async def market(run_node: Any, relay_url: str, chain_url: str) -> AsyncIterator[tuple[Upstream, LocalNode, LocalNode]]:
-    """A server that answers with the corpus, the seller that rents it out, and a funded buyer called ``buyer``."""
+async def market(
+    run_node: Any, relay_url: str, chain_url: str, *, models: Handler | None = None, **settings: Any
+) -> AsyncIterator[tuple[Upstream, LocalNode, LocalNode]]:
+    """A server that answers with the corpus, the seller that rents it out, and a funded buyer called ``buyer``.
+
+    Args:
+        run_node: The fixture of that name.
+        relay_url: Where both are.
+        chain_url: Where both pay.
+        models: How the server lists its models, if not by default.
+        settings: Of the seller.
+    """
     urls = {"relay": relay_url, "chain": chain_url}
     async with (
         upstream() as server,
-        run_node("seller", **urls, upstream=server.url, model=MODEL) as seller,
+        run_node("seller", **urls, upstream=server.url, model=MODEL, **settings) as seller,
         run_node("buyer", **urls) as buyer,
     ):
+        server.models = models or server.models
         await seller.create_wallet("main", PASSPHRASE)
         await buyer.create_wallet("main", PASSPHRASE)
         await buyer.faucet("main")
