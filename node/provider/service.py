@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
@@ -88,6 +89,7 @@ class ProviderService:
         self._engine: RentableEngine | None = None
         self._host: ProviderHost | None = None
         self._online_task: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
         self._speed = ServiceSpeed()
         transport_key = generate_transport_key()
@@ -275,6 +277,10 @@ class ProviderService:
 
     async def _close_engine(self) -> None:
         engine, self._engine, self._host = self._engine, None, None
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
         if engine is not None:
             await engine.close()
 
@@ -377,8 +383,18 @@ class ProviderService:
             self._events.notice("warning", f"Engine: {engine.state.why}")
         elif engine is not None and engine.state.why:
             self._events.notice("information", f"Engine: {engine.state.why}")
+        if engine is not None and engine.state.name == "ready" and self._host is not None:
+            self._reading = asyncio.create_task(self._read_again(engine, self._host), name="engine's context")
         self.offers.look_again()
         self._events.changed("phase")
+
+    async def _read_again(self, engine: RentableEngine, host: ProviderHost) -> None:
+        """What stands behind an upstream may have another context after an absence, or when one was found out."""
+        with contextlib.suppress(EngineError):  # closed meanwhile
+            length = (await engine.info()).context_length
+            if length != host.info.context_length:
+                host.info = msgspec.structs.replace(host.info, context_length=length)
+                self.offers.look_again()
 
     def _relay_changed(self) -> None:
         if not self.relay.is_online:

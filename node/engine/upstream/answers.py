@@ -63,6 +63,22 @@ class _OllamaModel(msgspec.Struct):
     context_length: int | None = None
 
 
+class _LmStudioModel(msgspec.Struct):
+    id: str
+    state: str
+    loaded_context_length: int | None = None
+
+
+class LmStudioModels(msgspec.Struct):
+    """LM Studio's ``/api/v0/models``: with the context that each was loaded with."""
+
+    data: list[_LmStudioModel]
+
+    def context_of(self, model: str) -> int | None:
+        """The context of this model, if it is loaded."""
+        return next((one.loaded_context_length for one in self.data if one.id == model), None)
+
+
 class OllamaRunning(msgspec.Struct):
     """Ollama's ``/api/ps``: what is loaded, with the context it was loaded with."""
 

@@ -8,11 +8,12 @@ from typing import Final
 from cachetools import LRUCache
 
 from chain.logs import get_logger
+from node.engine.upstream import plausibility as p
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.dialect import Dialect
 from node.engine.upstream.exclusive import ExclusiveAccess
 from node.engine.upstream.identification import CountWay, count_by, ways_to_count
-from node.engine.upstream.refusals import UpstreamError
+from node.engine.upstream.refusals import DroppedError, UpstreamError
 from node.values.inference import ChatMessage
 
 log = get_logger(__name__)
@@ -46,14 +47,18 @@ class PromptCounter:
             self._ways = list(ways_to_count(dialect))
         self._kept.clear()
 
-    async def count(self, messages: tuple[ChatMessage, ...], *, timeout_s: float | None = None) -> int:
+    async def count(
+        self, messages: tuple[ChatMessage, ...], *, timeout_s: float | None = None, held_tokens: int | None = None
+    ) -> int:
         """Tokens of this conversation after the server's own chat template.
 
         Args:
             messages: The conversation.
             timeout_s: How long the server may take; by default as long as is usual.
+            held_tokens: What a server that may drop a part of a prompt was seen to hold; ``None`` for any other.
 
         Raises:
+            DroppedError: If it drops a part of this one.
             UpstreamError: If the server is away or refuses the conversation.
         """
         key = _digest(messages)
@@ -61,9 +66,26 @@ class PromptCounter:
         if known is not None:
             return known
         async with self._access.held():
-            counted = await self._ask(messages, timeout_s or self._count_s)
+            counted = await self._whole(messages, timeout_s or self._count_s, held_tokens)
         self._kept[key] = counted
         return counted
+
+    async def _whole(self, messages: tuple[ChatMessage, ...], timeout_s: float, held_tokens: int | None) -> int:
+        if held_tokens is None:
+            return await self._ask(messages, timeout_s)
+        chars = p.kept_chars(messages)
+        # The halves first: what the server then keeps of the whole is at hand for the answer.
+        halves = await self._halves(messages, timeout_s) if p.is_near(chars, held_tokens) else None
+        counted = await self._ask(messages, timeout_s)
+        if halves is None and p.is_dense(chars, counted):
+            halves = await self._halves(messages, timeout_s)
+        if halves is not None and p.is_cut(counted, *halves):
+            raise DroppedError(counted, sum(halves))
+        return counted
+
+    async def _halves(self, messages: tuple[ChatMessage, ...], timeout_s: float) -> tuple[int, int]:
+        first, second = p.halves(messages)
+        return await self._ask((first,), timeout_s), await self._ask((second,), timeout_s)
 
     async def _ask(self, messages: tuple[ChatMessage, ...], timeout_s: float) -> int:
         while True:

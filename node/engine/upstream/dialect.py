@@ -37,11 +37,17 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     ids_as_tokens: bool = False
     """Whether log-probabilities name their tokens by ids only when asked to write them in the tokens' place; the
     alternatives then lose their bytes, so none are asked for."""
+    drops_prompts: bool = False
+    """Whether it may drop a part of a prompt that is too long, and say nothing."""
+    loads_late: bool = False
+    """Whether it loads a model when it is first asked for it, and tells only then with which context."""
+    context_fix: str = "Give it a longer context, or set context_length to less."
+    """What its owner can do about a context that is too short."""
     cuts_embedded: bool = False
     """Whether it embeds the beginning of a text that is too long, and says nothing."""
 
 
-PLAIN: Final = Dialect(name="openai", parameters={}, format_way="openai")
+PLAIN: Final = Dialect(name="openai", parameters={}, format_way="openai", drops_prompts=True)
 LLAMA_SERVER: Final = Dialect(
     name="llama-server",
     parameters={"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repeat_penalty"},
@@ -60,7 +66,22 @@ LLAMA_CPP_PYTHON: Final = Dialect(
     format_way="grammar",
     cuts_embedded=True,
 )
-OLLAMA: Final = Dialect(name="ollama", parameters={})
+OLLAMA: Final = Dialect(
+    name="ollama",
+    parameters={},
+    # Of a prompt beyond num_ctx it keeps about half of num_ctx, or drops the oldest messages.
+    drops_prompts=True,
+    loads_late=True,
+    context_fix="Start Ollama with OLLAMA_CONTEXT_LENGTH set to what you want to offer, or give the model a num_ctx.",
+)
+LM_STUDIO: Final = Dialect(
+    name="lm-studio",
+    parameters={"top_k": "top_k", "repeat_penalty": "repeat_penalty"},
+    # By default it drops the middle of what is too long.
+    drops_prompts=True,
+    loads_late=True,
+    context_fix="Load the model with a longer context in LM Studio.",
+)
 TGI: Final = Dialect(name="tgi", parameters={}, format_way="value")
 
 

@@ -18,6 +18,7 @@ from node.engine.upstream import dialect as d
 from node.engine.upstream.capabilities import NO_CAPABILITIES, Capabilities, check_supported, not_here
 from node.engine.upstream.capability_probe import CapabilityProbe, MeasuredSpeed
 from node.engine.upstream.client import UpstreamClient
+from node.engine.upstream.context_trial import ContextSeen, ContextTrial
 from node.engine.upstream.counting import PromptCounter
 from node.engine.upstream.embedding import embed_texts
 from node.engine.upstream.exclusive import ExclusiveAccess
@@ -25,7 +26,7 @@ from node.engine.upstream.health import CLOSED, UpstreamHealth
 from node.engine.upstream.identification import check_model, server_info
 from node.engine.upstream.limits import UpstreamLimits
 from node.engine.upstream.logprobs import LogprobReader
-from node.engine.upstream.refusals import UpstreamError
+from node.engine.upstream.refusals import DroppedError, UpstreamError, request_refusal
 from node.engine.upstream.server import Server
 from node.engine.upstream.streaming import RunningStream, Streams
 from node.values.inference import ChatMessage
@@ -78,6 +79,8 @@ class UpstreamEngine:
         self._streams = Streams(self._client, self._access, self._counter, limits.stall_s)
         self._formats = Formats()
         self._server_info: a.ServerInfo | None = None
+        self._context_seen = ContextSeen()
+        self._is_context_doubted = True
         self._capabilities: Capabilities | None = None
         self._speed = MeasuredSpeed()
         self._running: dict[str, RunningStream] = {}
@@ -109,6 +112,7 @@ class UpstreamEngine:
         try:
             await self._client.open()
             await self._until_loaded()
+            await self._see_context()
             with contextlib.suppress(UpstreamError):  # too busy now: the watch tries again
                 await self._try_capabilities()
         except UpstreamError as error:
@@ -117,7 +121,7 @@ class UpstreamEngine:
         except BaseException:
             await self.close()
             raise
-        self._health.become("ready")
+        self._health.become("ready", self._health.note)
         self._watcher = asyncio.create_task(
             self._health.watch(self._look, lambda: self._access.is_taken), name="upstream watcher"
         )
@@ -161,8 +165,14 @@ class UpstreamEngine:
         conversation = tuple(messages)
         self._health.check_usable()
         check_messages(conversation, self._context())
+        held_tokens = self._context() if self._known().dialect.drops_prompts else None
         try:
-            return await self._counter.count(conversation)
+            return await self._counter.count(conversation, held_tokens=held_tokens)
+        except DroppedError as error:
+            log.warning("upstream_prompt_dropped", error=error.owner_line())
+            self._is_context_doubted = True
+            self._health.look_soon()
+            raise
         except UpstreamError as error:
             self._health.noticed(error)
             raise
@@ -223,6 +233,8 @@ class UpstreamEngine:
             if request.logprobs is not None:
                 told = LogprobReader(request.logprobs, ids_as_tokens=dialect.ids_as_tokens)
             input_tokens = await self.count(request.messages)
+            if input_tokens >= self._context():  # the server would cut it, or break off
+                raise request_refusal("context", "The prompt is longer than the context that is offered.")
             events = self._streams.events(request, body, running, input_tokens=input_tokens, told=told)
             async with contextlib.aclosing(events):
                 async for event in events:
@@ -286,14 +298,42 @@ class UpstreamEngine:
         if self.state.name == "ready":
             async with self._access.held():
                 check_model(self._model, a.read_models(await self._client.models()).names)
+            if self._is_context_doubted:
+                await self._see_context()
             if self._capabilities is None:
                 await self._try_capabilities()
             return
         async with self._access.held():
             self._learn(await server_info(self._client, self._model))
+        await self._see_context()
         self._capabilities = None
         with contextlib.suppress(UpstreamError):
             await self._try_capabilities()
+
+    async def _see_context(self) -> None:
+        """See how much of its context it really takes.
+
+        Raises:
+            UpstreamError: If it can't be rented out.
+        """
+        self._is_context_doubted = True
+        told = self._known()
+        if told.context_length is None and told.dialect.loads_late:
+            # Only of a loaded model does it tell the context, and now it is loaded.
+            async with self._access.held():
+                self._learn(await server_info(self._client, self._model))
+        try:
+            offered = self._told_context()
+            seen = await ContextTrial(self._server(), self._limits).seen(offered)
+        except UpstreamError as error:
+            if error.code == "engine_busy":  # the watch tries again
+                return
+            raise
+        self._context_seen, self._is_context_doubted, self._health.note = seen, False, ""
+        if seen.held_tokens is not None:
+            fix = self._known().dialect.context_fix
+            self._health.note = f"The context is cut from {offered} to {seen.held_tokens} tokens: {seen.how}. {fix}"
+            log.warning("upstream_context_cut", held_tokens=seen.held_tokens, told_tokens=offered, how=seen.how)
 
     def _can(self) -> Capabilities:
         return self._capabilities or NO_CAPABILITIES
@@ -304,7 +344,9 @@ class UpstreamEngine:
         return self._server_info
 
     def _context(self) -> int:
-        told = self._known().context_length
-        if self._context_length is None:
-            return told or UNKNOWN_CONTEXT
-        return min(self._context_length, told or self._context_length)
+        seen = self._context_seen.held_tokens
+        return self._told_context() if seen is None else min(seen, self._told_context())
+
+    def _told_context(self) -> int:
+        told, wanted = self._known().context_length, self._context_length
+        return min(length for length in (wanted or told or UNKNOWN_CONTEXT, told) if length is not None)

@@ -33,6 +33,8 @@ class UpstreamHealth:
         self._watch_s = watch_seconds
         self._look = asyncio.Event()
         self._away_until_s = 0.0
+        self.note = ""
+        """What the owner should know of a server that is ready."""
         self.state = EngineState("closed", "It was not started yet.")
         """The state of the engine, and why."""
 
@@ -67,6 +69,10 @@ class UpstreamHealth:
             self._is_down(error)
         self._look.set()
 
+    def look_soon(self) -> None:
+        """Check the server now, and not only at the next time."""
+        self._look.set()
+
     async def watch(self, look: Callable[[], Awaitable[None]], is_engaged: Callable[[], bool]) -> None:
         """Look again and again, until cancelled.
 
@@ -95,7 +101,7 @@ class UpstreamHealth:
                 pause_s = min(MAX_BACKOFF_S, 2 * pause_s)
                 continue
             pause_s = self._watch_s
-            self.become("ready")
+            self.become("ready", self.note)
 
     def _is_down(self, error: UpstreamError) -> None:
         if error.retry_after_s is not None:

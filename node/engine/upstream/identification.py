@@ -55,6 +55,9 @@ async def _identify(client: UpstreamClient, model: str) -> a.ServerInfo:
         running = await _maybe(client.get("/api/ps", a.OllamaRunning, timeout_s=DETECT_S))
         length = running.context_of(model) if running is not None else None
         return _server_info(d.OLLAMA, version=version.version, context_length=length)
+    listed = await _maybe(client.get("/api/v0/models", a.LmStudioModels, timeout_s=DETECT_S))
+    if listed is not None:
+        return _server_info(d.LM_STUDIO, context_length=listed.context_of(model))
     info = await _maybe(client.get("/info", a.TgiInfo, timeout_s=DETECT_S))
     if info is not None:
         return _server_info(

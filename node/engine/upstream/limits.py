@@ -12,6 +12,10 @@ class UpstreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     """A stream without an event for so long is given up."""
     watch_s: float = 5.0
     """How often a server is asked whether it is still there."""
+    trial_tokens: int = 8_192
+    """The longest prompt that is sent to see whether it arrives whole. A longer context is believed."""
+    trial_s: float = 60.0
+    """How long that may take; where it takes longer, the context is believed."""
     count_s: float = 60.0
     """How long it may take to count a prompt."""
     load_wait_s: float = 600.0

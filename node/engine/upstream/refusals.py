@@ -65,6 +65,22 @@ class UpstreamError(EngineError):
         return f"{self.owner} {self.owner_fix}".strip()
 
 
+class DroppedError(UpstreamError):
+    """The upstream drops a part of a prompt, and says nothing.
+
+    Args:
+        counted: Tokens of the prompt, as it counts them.
+        there: Tokens of the prompt's two halves, as it counts them one by one.
+    """
+
+    def __init__(self, counted: int, there: int) -> None:
+        super().__init__(
+            "The provider's server leaves out a part of this conversation.",
+            code="context_too_long", fix="Shorten it, or start a new one.",
+            owner=f"The upstream drops a part of what is too long: it counts {counted} tokens in a prompt of {there}.",
+        )  # fmt: skip
+
+
 class _Detail(msgspec.Struct):
     message: str | None = None
     type: str | None = None

@@ -10,9 +10,11 @@ import pytest
 
 from node.local.node import LocalNode
 from node.values import ChatDelta, ChatDone, ChatFailed, Phase
+from tests.harvest.forgetful import Forgetful
 from tests.node.conftest import PASSPHRASE
 from tests.node.engine.upstream.hostile import MODEL, Upstream, listing, refusing, speaking, upstream
 from tests.node.helpers import ask, rejected, turn, until
+from tests.patience import PATIENCE_S
 
 
 @dataclass
@@ -48,6 +50,31 @@ async def test_no_path_of_the_sellers_machine_reaches_anybody(run_node, relay, d
         seen = [offer, done, failed, buyer.snapshot(), seller.snapshot().provider, seller.snapshot().recent_jobs]
         assert "secret-folder" not in repr(seen)
         assert {job.model for job in seller.snapshot().recent_jobs} == {"big-model"}
+
+
+async def test_a_context_that_is_not_there_is_not_offered_and_no_dropped_token_is_paid(run_node, relay, devnet):
+    urls = {"relay": relay.url, "chain": devnet.l2_url}
+    async with (
+        upstream() as server,
+        run_node("seller", **urls, upstream=server.url, model=MODEL, context_length=8_192) as seller,
+        run_node("buyer", **urls) as buyer,
+    ):
+        forgetful = Forgetful(server, context=4_000)
+        await seller.create_wallet("main", PASSPHRASE)
+        await buyer.create_wallet("main", PASSPHRASE)
+        await asyncio.gather(seller.go_online(), buyer.faucet("main"))
+        (offer,) = await buyer.market()
+        assert 3_500 < offer.context_length <= 4_000
+        assert isinstance((await ask(buyer, turn()))[-1], ChatDone)
+
+        forgetful.context = 1_500  # loaded again with less
+        failed = (await ask(buyer, turn("A river runs past the mill. " * 400)))[-1]
+        assert isinstance(failed, ChatFailed)
+        assert (failed.code, failed.cost_nano) == ("context_too_long", 0)
+        await until(seller, lambda snapshot: snapshot.provider.context_length <= 1_500)
+        async with asyncio.timeout(PATIENCE_S):
+            while (await buyer.market())[0].context_length > 1_500:
+                await asyncio.sleep(0.05)
 
 
 @pytest.fixture
