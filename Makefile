@@ -6,27 +6,17 @@ BIN := $(VENV)/bin
 # Test processes side by side; `make pytest WORKERS=0 ARGS=...` runs them in one, for a debugger.
 WORKERS ?= 3
 
-# llama.cpp is compiled from llama-cpp-python's sdist: leave out what Idlewatt never calls.
-# Your own CMAKE_ARGS are added, e.g. CMAKE_ARGS="-DGGML_CUDA=on" make clean demo
-override CMAKE_ARGS := -DLLAVA_BUILD=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TOOLS=OFF \
-	-DLLAMA_BUILD_SERVER=OFF -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF $(CMAKE_ARGS)
-export CMAKE_ARGS
-# The tools that build it are pinned too. Older pips read the first variable for builds, newer ones the second.
+# The tools that build llama.cpp are pinned too. Older pips read the first variable for builds, newer ones the second.
 export PIP_CONSTRAINT := requirements-build.lock
 export PIP_BUILD_CONSTRAINT := requirements-build.lock
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 
-# pip is quiet for minutes while it compiles: show the compiler's own counter, and keep the whole log.
-# `--no-deps`: install exactly what the lock says; no release that is newer than the lock can change it.
-PIP_PROGRESS = { $(BIN)/pip install -v --no-deps --require-hashes -r $(1) 2>&1; echo "exit $$?"; } | tee $(VENV)/install.log \
-	| awk '/\[[0-9]+\/[0-9]+\]/ { match($$0, /\[[0-9]+\/[0-9]+\]/); printf "\r  compiling llama.cpp %s   ", substr($$0, RSTART, RLENGTH); fflush(); next } \
-	/^(Collecting|Building wheel|Installing collected|Successfully)/ { printf "\r%s\n", substr($$0, 1, 110); fflush() } \
-	/^ERROR|error:/ { printf "\r%s\n", $$0; fflush() } \
-	/^exit / { status = $$2 } END { exit status }'
+# The reason of a failure is the last line: make itself prints what the installer left in this file.
+REASON := $(VENV)/.failed
+INSTALL = $(BIN)/python .ci/install.py --reason $(REASON)
+SHOW_REASON = $(if $(file <$(REASON)),$(error $(file <$(REASON))))
 
-PIP_CHECK = { $(BIN)/pip check || { echo "Packages of an earlier installation may be in the way: run make clean, then this again. Did pyproject.toml change? Run make lock ARGS=--keep first."; exit 1; }; }
-
-.PHONY: demo help install dev test lint types seams pytest format contracts villains suites bench lock clean
+.PHONY: demo help install dev rebuild test lint types seams pytest format contracts villains suites bench lock clean
 
 demo: install  ## open the terminal app on the embedded network
 	@$(BIN)/idlewatt demo $(ARGS)
@@ -34,25 +24,28 @@ demo: install  ## open the terminal app on the embedded network
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(VENV)/.installed  ## the command, as .venv/bin/idlewatt
-dev: $(VENV)/.installed-dev  ## what the checks need as well
+install: try-install  ## the command, as .venv/bin/idlewatt (CMAKE_ARGS="-DGGML_CUDA=on": for a GPU)
+	@$(SHOW_REASON)
+
+dev: try-dev  ## what the checks need as well
+	@$(SHOW_REASON)
+
+rebuild: try-rebuild  ## compile llama.cpp again; the old one stays until the new one works
+	@$(SHOW_REASON)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Idlewatt needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.11 ...")' >&2
 	@$(PYTHON) -m venv $(VENV) >&2
 
-$(VENV)/.installed: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/bin/python
-	@echo "Installing (the first time llama.cpp is compiled: some minutes) ..." >&2
-	@$(call PIP_PROGRESS,requirements.lock) >&2
-	@$(BIN)/pip install -q --no-deps -e . >&2
-	@$(PIP_CHECK) >&2
-	@touch $@
+.PHONY: try-install try-dev try-rebuild
+try-install: $(VENV)/bin/python
+	@$(INSTALL) requirements.lock || true
 
-$(VENV)/.installed-dev: requirements-dev.lock requirements.lock requirements-build.lock pyproject.toml | $(VENV)/bin/python
-	@$(call PIP_PROGRESS,requirements-dev.lock) >&2
-	@$(BIN)/pip install -q --no-deps -e . >&2
-	@$(PIP_CHECK) >&2
-	@touch $@ $(VENV)/.installed
+try-dev: $(VENV)/bin/python
+	@$(INSTALL) requirements-dev.lock || true
+
+try-rebuild: $(VENV)/bin/python
+	@$(INSTALL) requirements.lock --rebuild || true
 
 test: lint types seams pytest  ## everything that must hold before a change lands
 

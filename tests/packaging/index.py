@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tests.packaging import llama
+
 _ENTRY = re.compile(
     r"^(?P<requirement>[A-Za-z0-9][^\\\n#]*?) \\\n(?P<hashes>(?: +--hash=\S+(?: \\)?\n)+)", re.MULTILINE
 )
@@ -136,9 +138,13 @@ def _asks(real: Distribution) -> Iterator[str]:
 
 
 def wheel(folder: Path, name: str, version: str, asks: list[str]) -> bytes:
-    """Write an empty wheel into ``folder`` and return its bytes; ``asks`` are the metadata lines after the version."""
+    """Write a wheel into ``folder`` and return its bytes; ``asks`` are the metadata lines after the version.
+
+    It is empty, but for llama.cpp's binding: that one has to work before it is installed.
+    """
     stem = f"{name.replace('-', '_')}-{version}"
-    files = {
+    files = llama.files() if name == llama.PACKAGE else {}
+    files |= {
         f"{stem}.dist-info/METADATA": "\n".join(
             ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *asks, ""]
         ),

@@ -26,6 +26,11 @@ LOCKS = {
     "dev": ROOT / "requirements-dev.lock",
     "eels": eels_process.LOCK,
 }
+INSTALLER = (
+    "Makefile", "requirements-build.lock", ".ci/install.py", ".ci/build_options.py", ".ci/build_reason.py",
+    "node/engine/selftest.py", "node/models/demo/demo.gguf",
+)  # fmt: skip
+"""What `make install` runs, and reads besides the lock."""
 BROUGHT_BY_VENV = {"pip", "setuptools"}
 BACKEND = """
 import zipfile
@@ -81,7 +86,8 @@ def serve(folder: Path, text: str, packages: dict[str, Distribution]) -> Offline
     lock.write_text(index.rehashed(text, hashes))
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "MAKE", "MFLAGS"))}
     pip = {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": simple.as_uri(), "PIP_NO_CACHE_DIR": "1"}
-    return Offline(lock, dict(hashes.keys()), clean | pip)
+    caches = {"XDG_CACHE_HOME": str(folder / "cache")}
+    return Offline(lock, dict(hashes.keys()), clean | pip | caches)
 
 
 def everywhere(*names: str) -> pytest.MarkDecorator:
@@ -178,8 +184,9 @@ def test_the_specification_s_environment_holds_exactly_what_its_lock_says(offlin
 def scratch_checkout(folder: Path, build_requires: Sequence[str] = ()) -> Path:
     """This repository's Makefile and what the project asks for, without locks of what is installed."""
     folder.mkdir()
-    for name in ("Makefile", "requirements-build.lock"):
-        shutil.copy(ROOT / name, folder)
+    for name in INSTALLER:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
     asks = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     metadata = ["Metadata-Version: 2.1", "Name: idlewatt", "Version: 0.1.0", *(f"Requires-Dist: {ask}" for ask in asks)]
     files = {
