@@ -13,11 +13,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
-import msgspec
 import psutil
 
 from app.config import Config
 from app.home import Home
+from app.llama_build import gpus, installation, judge, try_build
 from chain.errors import IdlewattError
 from chain.urls import shown_url
 from node.hardware.rapl import ROOT_ONLY_FIX, Rapl
@@ -31,14 +31,7 @@ LEAST_FREE_DISK_BYTES = 2 * 2**30
 LEAST_FREE_MEMORY_BYTES = 2**30
 MAX_CLOCK_DRIFT_S = 5.0
 POWER_INTERVAL_S = 0.25
-PROBE_TIMEOUT_S = 20.0
 DEFAULT_PORTS = {9000: "relay", 8545: "devnet --l1-port", 8547: "devnet --l2-port"}
-
-_LLAMA_PROBE = """
-import json, llama_cpp
-print(json.dumps({"version": llama_cpp.__version__, "gpu": bool(llama_cpp.llama_supports_gpu_offload()),
-                  "system": llama_cpp.llama_print_system_info().decode(errors="replace")[:400]}))
-"""
 
 
 async def examine(home: Home, config: Config) -> AsyncIterator[HealthItem]:
@@ -98,16 +91,14 @@ def check_compiler() -> HealthItem:
         name="compiler",
         health=Health.WARN,
         detail=f"missing: {', '.join(missing)}",
-        fix="Needed to rebuild llama.cpp. On Debian: apt install gcc g++ cmake make",
+        fix="Needed to rebuild llama.cpp. On Debian: sudo apt install gcc g++ cmake make",
     )
 
 
 async def check_llama() -> HealthItem:
-    """Whether llama.cpp loads, and whether it can use a GPU; asked in a child, since it may crash or print."""
+    """Whether llama.cpp makes tokens, and whether it uses the GPUs that this machine has."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _LLAMA_PROBE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
+        build = await try_build()
     except OSError as error:
         return HealthItem(
             name="llama.cpp",
@@ -115,46 +106,7 @@ async def check_llama() -> HealthItem:
             detail=f"no process of {sys.executable} can be started ({error.strerror or error})",
             fix="Mend its rights, or this system's limits.",
         )
-    try:
-        async with asyncio.timeout(PROBE_TIMEOUT_S):
-            output, complaint = await process.communicate()
-        answer = msgspec.json.decode(output, type=dict[str, object])
-    except (TimeoutError, msgspec.DecodeError):
-        if process.returncode is None:
-            process.kill()
-            output, complaint = await process.communicate()
-        last = complaint.decode(errors="replace").strip().splitlines()[-1:] or ["it does not load"]
-        return HealthItem(
-            name="llama.cpp",
-            health=Health.FAIL,
-            detail=last[0][:200],
-            fix="Build it again: make clean install",
-        )
-    gpus = _nvidia_gpus()
-    if answer["gpu"]:
-        return HealthItem(name="llama.cpp", health=Health.OK, detail=f"{answer['version']}, GPU offload built in")
-    if gpus:
-        return HealthItem(
-            name="llama.cpp",
-            health=Health.WARN,
-            detail=f"{answer['version']}, built for the CPU only, yet this machine has {gpus}",
-            fix='Rebuild with GPU support: CMAKE_ARGS="-DGGML_CUDA=on" make clean install',
-        )
-    return HealthItem(name="llama.cpp", health=Health.OK, detail=f"{answer['version']}, CPU (no GPU found here)")
-
-
-def _nvidia_gpus() -> str:
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        try:
-            count = pynvml.nvmlDeviceGetCount()
-            return ", ".join(str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(i))) for i in range(count))
-        finally:
-            pynvml.nvmlShutdown()
-    except pynvml.NVMLError:
-        return ""  # no driver, so no GPU that llama.cpp could use
+    return judge(build, await asyncio.to_thread(gpus), installation())
 
 
 def check_home(home: Home) -> HealthItem:

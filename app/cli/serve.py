@@ -36,6 +36,8 @@ async def command(
     home_path: str | None, settings: dict[str, Any], always_available: bool, as_json: bool, with_parent: bool
 ) -> None:
     """Serve until told to stop."""
+    from app.llama_build import unused_gpu
+
     home, config = configured(home_path, **settings, **({"availability.enabled": False} if always_available else {}))
     if config.relay is None or config.chain is None:
         missing = "--relay ws://host:port" if config.relay is None else "--chain http://host:port"
@@ -46,6 +48,8 @@ async def command(
     async def rent_out(stop: asyncio.Event) -> None:
         async with own_node(home, config) as node:
             await unlocked_wallet(node, config)
+            if config.upstream is None and config.gpu_layers != 0 and (hint := await unused_gpu()):
+                note(f"· {hint}")
             earlier = {job.job_id for job in node.snapshot().recent_jobs}
             async with asyncio.TaskGroup() as tasks:
                 waiting = tasks.create_task(_tell_notices(node))
