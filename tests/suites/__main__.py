@@ -9,13 +9,14 @@ import sys
 import time
 from pathlib import Path
 
-from tests.suites import chat_templates, vocabularies
+from tests.suites import chat_templates, thinking, vocabularies
 from tests.suites.row import Row, SourceError, Sources, Suite
 from tests.suites.sdist import ROOT, unpacked
 
 SUITES: dict[str, Suite] = {
     "vocabularies": vocabularies.rows,
     "templates": chat_templates.rows,
+    "thinking": thinking.rows,
 }
 COLUMNS = f"{'suite':<14} {'cases':<46} {'tried':>7} {'passed':>7} {'':<8} note"
 

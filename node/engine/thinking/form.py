@@ -86,21 +86,22 @@ class Units:
 
     def __init__(self, specials: Collection[str] = ()) -> None:
         # Single letters and runs of white space are user-defined tokens in some vocabularies.
-        texts = sorted({text for text in specials if len(text.strip()) > 2}, key=len, reverse=True)
-        self._pattern = re.compile("|".join([*map(re.escape, texts), _UNIT]))
+        self._specials = sorted({text for text in specials if len(text.strip()) > 2}, key=len, reverse=True)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where units begin and end."""
-        return [found.span() for found in self._pattern.finditer(text)]
+        # A vocabulary has thousands of such tokens, and a template writes a handful.
+        present = [re.escape(special) for special in self._specials if special in text]
+        return [found.span() for found in re.finditer("|".join([*present, _UNIT]), text)]
 
     def texts(self, text: str) -> list[str]:
         """The units themselves."""
-        return self._pattern.findall(text)
+        return [text[start:end] for start, end in self.spans(text)]
 
     def length_at_start(self, text: str) -> int:
         """The length of the unit that a text begins with, or 0."""
-        found = self._pattern.match(text)
-        return found.end() if found else 0
+        first = self.spans(text)[:1]
+        return first[0][1] if first and first[0][0] == 0 else 0
 
 
 def speaks_of_thinking(text: str) -> bool:

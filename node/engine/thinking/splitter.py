@@ -73,6 +73,11 @@ class ThinkingSplitter:
             return not self._form.has_header
         return self._state != "thinking"
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether some text waits for more."""
+        return bool(self._buffer)
+
     def admits(self, text: str) -> bool:
         """Whether text that comes next, before the answer, may still belong to a marker or to thinking."""
         if self._state == "thinking":
@@ -248,12 +253,22 @@ class InlineSplitter:
     """Cuts a stream of a model of which only the text is known, by the pairs of tags that are in use.
 
     Thinking is what begins an answer with an opening tag; no later tag means anything.
+
+    Args:
+        opened: A pair of tags, the first of which the prompt ends with.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, opened: tuple[str, str] | None = None) -> None:
         self._splitter: ThinkingSplitter | None = None
+        if opened is not None:
+            self._splitter = ThinkingSplitter(ThinkingForm(*opened), opened=True)
         self._held = ""
         self._is_plain = False
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether some text waits for more."""
+        return bool(self._held) if self._splitter is None else self._splitter.is_holding
 
     def feed(self, text: str) -> list[Piece]:
         """Add text; returns what is decided."""

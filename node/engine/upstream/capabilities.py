@@ -22,6 +22,9 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     vector_length: int = 0
     """Numbers in an embedding; 0 if it makes none."""
 
+    opened_pair: tuple[str, str] | None = None
+    """The tags around its thinking, where it leaves that in the answer's text, without the first of them."""
+
     def described(self) -> str:
         """For a log's line."""
         parts = (
@@ -29,6 +32,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
             "JSON schemas" if self.json_schema else "",
             "" if self.most_tops is None else f"log-probabilities with {self.most_tops} alternatives",
             f"embeddings of {self.vector_length} numbers" if self.vector_length else "",
+            f"thinking up to {self.opened_pair[1]}" if self.opened_pair else "",
         )
         return ", ".join(filter(None, parts)) or "nothing"
 

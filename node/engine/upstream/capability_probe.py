@@ -17,6 +17,7 @@ from node.engine.upstream.capabilities import Capabilities
 from node.engine.upstream.counting import PromptCounter
 from node.engine.upstream.dialect import chat_body
 from node.engine.upstream.embedding import embed_text
+from node.engine.upstream.inline_thinking import opened_pair
 from node.engine.upstream.logprobs import LogprobReader
 from node.engine.upstream.refusals import UpstreamError
 from node.engine.upstream.server import Server
@@ -115,6 +116,7 @@ class CapabilityProbe:
             json_object=await _tried("a JSON object", self._keeps_to_an_object(), False) if by_name else by_schema,
             most_tops=await _tried("log-probabilities", self._tells_logprobs(), None),
             vector_length=await _tried("embeddings", self._embeds(), 0),
+            opened_pair=await _tried("thinking without an opening tag", self._opened_pair(), None),
         )
 
     async def _keeps_to_a_schema(self) -> bool:
@@ -144,6 +146,22 @@ class CapabilityProbe:
         if not text or b"".join(one.data for one in told) != text.encode():
             return None
         return MAX_TOP_LOGPROBS if all(len(one.top) == TOPS_TRIED for one in told) else 0
+
+    async def _opened_pair(self) -> tuple[str, str] | None:
+        """The tags of a thinking model whose template writes the first one, where the server leaves them in the text.
+
+        A server that takes thinking out, a model that opens it, or an answer that counts at once is none of these.
+        """
+        request = _request(COUNT_UP, max_tokens=MAX_TRIED_TOKENS)
+        text = ""
+        async with contextlib.aclosing(self._streams.pieces(self._body(request), RunningStream())) as pieces:
+            async for piece in pieces:
+                text = (text + piece.text).lstrip()
+                if piece.thinking or text[:1] in tuple("1<[") or len(text) > MAX_TRIED_CHARS:
+                    return None
+                if (found := opened_pair(text)) is not None:
+                    return found
+        return None
 
     async def _embeds(self) -> int:
         try:

@@ -291,6 +291,7 @@ class UpstreamEngine:
             UpstreamError: With code ``engine_busy`` if it has no time to be tried.
         """
         self._capabilities = await self._probe().capabilities()
+        self._streams.opened = self._capabilities.opened_pair
         log.info("upstream_capabilities_found", capabilities=self._capabilities.described())
 
     async def _look(self) -> None:

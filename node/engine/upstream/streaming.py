@@ -7,16 +7,16 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Final
 
-from node.engine.protocol import Chunk, EngineError, EngineEvent, Finished, FinishReason, GenerateRequest, Started
+from node.engine.protocol import EngineError, EngineEvent, Finished, FinishReason, GenerateRequest, Started
 from node.engine.upstream.chunks import Piece
 from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.counting import PromptCounter
 from node.engine.upstream.exclusive import MAX_WAIT_S, ExclusiveAccess
+from node.engine.upstream.inline_thinking import ChunkMaker
 from node.engine.upstream.logprobs import LogprobReader
 from node.engine.upstream.meter import Rate, TokenMeter
 from node.engine.upstream.piece_reader import PieceReader
 from node.engine.upstream.refusals import UpstreamError, stalled
-from node.values.inference import TokenLogprob
 
 _CUT_OFF: Final = "The upstream ended a stream before its answer was complete."
 
@@ -69,6 +69,8 @@ class Streams:
         self._counter = counter
         self._stall_s = stall_s
         self._rate = Rate()
+        self.opened: tuple[str, str] | None = None
+        """The pair of tags that this server opens in the prompt and leaves in the text, if it was seen to."""
 
     async def events(
         self,
@@ -97,6 +99,8 @@ class Streams:
         began_s, first_s = loop.time(), 0.0
         reason, prompt_tokens, is_whole = "", input_tokens, False
         pieces = self.pieces(body, running)
+        # An answer in a format has no room for thinking: the server begins it at once.
+        maker = ChunkMaker(self.opened if request.response_format is None else None)
         async with contextlib.aclosing(pieces):
             yield Started(input_tokens=input_tokens, seed=body["seed"])
             async for piece in pieces:
@@ -109,8 +113,10 @@ class Streams:
                 is_whole = is_whole or bool(reason) or piece.done
                 if text or tokens:
                     first_s = first_s or loop.time()
-                for chunk in _chunks(piece, tokens, logprobs):
+                for chunk in maker.take(piece, tokens, logprobs):
                     yield chunk
+        for chunk in maker.finish():
+            yield chunk
         if not running.cancelled and (not is_whole or reason == "error"):
             raise UpstreamError("The provider's server broke off.", code="engine_crashed", owner=_CUT_OFF)
         if told is not None and not running.cancelled:
@@ -157,22 +163,6 @@ class Streams:
                     raise EngineError("The engine was closed.", code="engine_closed") from None
                 if not running.cancelled:
                     raise stalled(self._stall_s) from None
-
-
-def _chunks(piece: Piece, tokens: int, logprobs: tuple[TokenLogprob, ...]) -> list[Chunk]:
-    """A piece as chunks that are all thinking or all answer; its tokens go with the first."""
-    parts = [(text, is_thought) for text, is_thought in ((piece.thinking, True), (piece.text, False)) if text]
-    if tokens and not parts:
-        parts = [("", False)]
-    return [
-        Chunk(
-            text=text,
-            tokens=0 if place else tokens,
-            thinking=is_thought,
-            logprobs=() if place else logprobs,
-        )
-        for place, (text, is_thought) in enumerate(parts)
-    ]
 
 
 def _reason(stated: str, running: RunningStream, *, is_full: bool) -> FinishReason:
