@@ -256,10 +256,14 @@ def fit(
 
 def _as_sum(view: FitView) -> str:
     parts = f"weights {bytes_short(view.weights_bytes)}, context {bytes_short(view.cache_bytes)}"
+    more = f"work space {bytes_short(view.work_bytes)}, program {bytes_short(view.process_bytes)}"
+    slots = "1 slot" if view.slots == 1 else f"{view.slots} slots"
+    takes = "It takes" if view.fits else "It would take"
     return (
         f"{view.model} {view.sentence}.\n"
-        f"It takes {bytes_short(view.needed_bytes)} ({parts}, work space {bytes_short(view.work_bytes)}) "
-        f"of {bytes_short(view.available_bytes)} that are free in {view.device}."
+        f"{takes} {bytes_short(view.needed_bytes)} with {view.context_length} tokens of context and {slots} "
+        f"({parts}, {more}) of {bytes_short(view.available_bytes)} that are free in {view.device}; "
+        f"{bytes_short(view.headroom_bytes)} stay free for other programs."
     )
 
 

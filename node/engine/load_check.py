@@ -17,6 +17,7 @@ from chain.logs import get_logger
 from node.engine.process import worker_environment
 from node.engine.reason import last_words
 from node.hardware.backend import knows_architecture, llama_version
+from node.models.catalog import DEMO_PATH
 from node.models.digest import file_identity
 from node.models.gguf import GgufInfo
 from node.models.model_error import TO_WHOLE_FILE, ModelError, printable
@@ -51,10 +52,19 @@ class LoadChecks:
         path: A small JSON file that keeps the answers; without one they are kept in memory only.
         max_entries: Answers kept; those that were used longest ago are forgotten.
         timeout_s: How long llama.cpp may take; a file for which it takes longer is not refused.
+        sound: A model that every build can load: where it is refused too, nothing is.
     """
 
-    def __init__(self, path: Path | None = None, *, max_entries: int = MAX_ENTRIES, timeout_s: float = CHECK_S) -> None:
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        max_entries: int = MAX_ENTRIES,
+        timeout_s: float = CHECK_S,
+        sound: Path = DEMO_PATH,
+    ) -> None:
         self._path = path
+        self._sound = sound
         self._timeout_s = timeout_s
         self._entries: LRUCache[str, _Entry] = LRUCache(max_entries)
         self._entries.update(_load(path) if path is not None else {})
@@ -91,10 +101,26 @@ class LoadChecks:
         if known is not None and (known.identity, known.build) == (identity, build):
             return known.verdict
         verdict = self._ask(model) if ask else None
+        if verdict is not None and verdict.message and not self._tells_apart(build):
+            log.warning("load_check_refuses_all", build=build, reason=verdict.message)
+            return None
         if verdict is not None:
             self._entries[key] = _Entry(identity, build, verdict)
             self._save()
         return verdict
+
+    def _tells_apart(self, build: str) -> bool:
+        """Whether this build of llama.cpp, asked in this way, takes a file that is sound: some abort on every file."""
+        if not self._sound.is_file():
+            return True
+        key, identity = str(self._sound), file_identity(self._sound)
+        known = self._entries.get(key)
+        if known is None or (known.identity, known.build) != (identity, build):
+            verdict = self._ask(self._sound)
+            if verdict is None:
+                return False
+            known = self._entries[key] = _Entry(identity, build, verdict)
+        return not known.verdict.message
 
     def _ask(self, model: Path) -> Verdict | None:
         command = [sys.executable, "-m", CHECK_MODULE, os.fspath(model.absolute())]

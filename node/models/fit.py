@@ -34,7 +34,12 @@ GPU_MICRO_BATCH_TOKENS = 512
 MAX_SEQUENCES: Final = 256
 """llama.cpp's own bound on the sequences of one context."""
 PROCESS_BYTES: Final = 48 * 1024 * 1024
-"""The worker without a model: Python, llama.cpp's code, and the vocabulary."""
+"""The worker without a model: Python and llama.cpp's code."""
+VOCABULARY_TOKEN_BYTES: Final = 1_536
+"""What llama.cpp and the worker keep for each token of a vocabulary: texts, merges, and tables to look them up."""
+HEADROOM_SHARE: Final = 0.05
+MAX_HEADROOM_BYTES: Final = 512 * 1024 * 1024
+"""What stays free for other programs, and for what the sum doesn't know: a share of what is free, up to this."""
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -62,11 +67,29 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     cache_bytes: int
     work_bytes: int
     slots: int = 1
+    process_bytes: int = 0
+    """The worker's own: its code and the vocabulary."""
 
     @property
     def needed_bytes(self) -> int:
-        """Memory that llama.cpp takes, in all."""
+        """Memory that llama.cpp takes for the model, in all."""
         return self.weights_bytes + self.cache_bytes + self.work_bytes
+
+    @property
+    def total_bytes(self) -> int:
+        """Memory that the worker takes, in all."""
+        return self.needed_bytes + self.process_bytes
+
+
+def headroom_bytes(available_bytes: int, share: float = HEADROOM_SHARE, most_bytes: int = MAX_HEADROOM_BYTES) -> int:
+    """What of the free memory no model is planned into.
+
+    Args:
+        available_bytes: Memory that is free.
+        share: The part of it.
+        most_bytes: The most of it.
+    """
+    return min(most_bytes, int(max(0, available_bytes) * share))
 
 
 def plan(
@@ -99,17 +122,19 @@ def plan(
     least, most = round_up(tokens), round_up(tokens) * slots
     at = _sizes(info, tokens, slots, on_gpu=on_gpu, kv_share=kv_share, flash_attention=flash_attention, devices=devices)
 
+    usable_bytes = available_bytes - headroom_bytes(available_bytes)
+
     def fits(cells: int) -> bool:
-        return at(cells).needed_bytes + PROCESS_BYTES <= available_bytes
+        return at(cells).total_bytes <= usable_bytes
 
     fit = at(most)
     if not fits(most):
         fit = at(_largest(least, most, fits))
     if not fits(fit.cache_tokens):
         raise ModelError(
-            f"{info.name} needs about {_gib(fit.needed_bytes + PROCESS_BYTES)} of memory "
+            f"{info.name} needs about {_gib(fit.total_bytes)} of memory "
             f"(weights {_gib(fit.weights_bytes)}, context {_gib(fit.cache_bytes)}, work space "
-            f"{_gib(fit.work_bytes)}), and {_gib(max(0, available_bytes))} are free.",
+            f"{_gib(fit.work_bytes)}), and {_free(fit.total_bytes, available_bytes)}.",
             code="model_too_big",
             fix="Choose a smaller model or quantization, a shorter context, or close other programs.",
         )
@@ -127,7 +152,8 @@ def assess(
 ) -> FitView:
     """Whether a model fits, with the numbers and a sentence that says how, or what would fit instead.
 
-    The numbers are those of the plan that would be loaded; where nothing fits, of one full request.
+    Both speak of the plan that would be loaded; where it doesn't fit, of one full request. Where no context was asked
+    for, the sentence adds the longest one for which every slot has room.
 
     Args:
         info: The model's header.
@@ -145,7 +171,7 @@ def assess(
         return at(round_up(context) * count)
 
     def affordable(context: int, count: int) -> bool:
-        return needed(context, count).needed_bytes + PROCESS_BYTES <= available_bytes
+        return needed(context, count).total_bytes <= available_bytes - headroom_bytes(available_bytes)
 
     try:
         fit = plan(
@@ -157,14 +183,14 @@ def assess(
         fit, does_fit = needed(tokens, 1), False
     longest = info.context_length or DEFAULT_CONTEXT_TOKENS
     if does_fit and fit.cache_tokens >= round_up(tokens) * slots:
-        shown = tokens
+        sentence = f"fits with {_short(tokens)} context and {_slots(slots)}"
         if context_length is None and longest > tokens:
-            shown = min(longest, _largest(round_up(tokens), round_up(longest), lambda each: affordable(each, slots)))
-        sentence = f"fits with {_short(shown)} context and {_slots(slots)}"
+            most = min(longest, _largest(round_up(tokens), round_up(longest), lambda each: affordable(each, slots)))
+            sentence += f" (up to {_short(most)})" if _short(most) != _short(tokens) else ""
     elif does_fit:
         sentence = f"fits with {_short(tokens)} context; {_slots(slots)} share {_short(fit.cache_tokens)}"
     else:
-        short_of = f"needs {_gib(fit.needed_bytes + PROCESS_BYTES)} and {_gib(max(0, available_bytes))} are free"
+        short_of = f"needs {_gib(fit.total_bytes)} and {_free(fit.total_bytes, available_bytes)}"
         least = min(CONTEXT_STEP_TOKENS, tokens)
         if affordable(least, 1):
             room = _largest(CONTEXT_STEP_TOKENS, round_up(tokens), lambda each: affordable(each, 1))
@@ -179,13 +205,15 @@ def assess(
         sentence=sentence,
         device=device.name,
         available_bytes=max(0, available_bytes),
-        needed_bytes=fit.needed_bytes,
+        needed_bytes=fit.total_bytes,
         weights_bytes=fit.weights_bytes,
         cache_bytes=fit.cache_bytes,
         work_bytes=fit.work_bytes,
+        process_bytes=fit.process_bytes,
+        headroom_bytes=headroom_bytes(available_bytes),
         context_length=fit.context_length,
         cache_tokens=fit.cache_tokens,
-        slots=slots,
+        slots=fit.slots,
         kv_type=kv_type,
     )
 
@@ -243,6 +271,7 @@ def _sizes(
             cache_bytes=cache_bytes(info, shape),
             work_bytes=work_bytes(info, shape) * devices + seams,
             slots=slots,
+            process_bytes=PROCESS_BYTES + VOCABULARY_TOKEN_BYTES * info.vocabulary_size,
         )
 
     return at
@@ -261,6 +290,12 @@ def _largest(least: int, most: int, fits: Callable[[int], bool]) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle * CONTEXT_STEP_TOKENS) else (low, middle - 1)
     return low * CONTEXT_STEP_TOKENS
+
+
+def _free(needed_bytes: int, available_bytes: int) -> str:
+    """How much is free, and that some of it is to stay so where that decides."""
+    kept = f", of which {_gib(headroom_bytes(available_bytes))} stay so" if needed_bytes <= available_bytes else ""
+    return f"{_gib(max(0, available_bytes))} are free{kept}"
 
 
 def _short(tokens: int) -> str:

@@ -64,6 +64,10 @@ class FitView(msgspec.Struct, frozen=True, kw_only=True):
     weights_bytes: int
     cache_bytes: int
     work_bytes: int
+    process_bytes: int = 0
+    """The engine's own: its code and the vocabulary."""
+    headroom_bytes: int = 0
+    """What of the free memory is left to other programs."""
     context_length: int
     """Tokens one request may have."""
     cache_tokens: int

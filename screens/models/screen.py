@@ -184,8 +184,9 @@ class ModelsScreen(NodeScreen):
             ("weights", size(fit.weights_bytes)),
             ("context", f"{size(fit.cache_bytes)} for {fit.cache_tokens} tokens in all"),
             ("work space", size(fit.work_bytes)),
+            ("program", size(fit.process_bytes)),
             ("together", size(fit.needed_bytes)),
-            ("free", f"{size(fit.available_bytes)} in {fit.device}"),
+            ("free", f"{size(fit.available_bytes)} in {fit.device}, of which {size(fit.headroom_bytes)} stay so"),
         ]
         await self.app.push_screen_wait(Confirm(f"{one_line(model.name, 40)}", rows, "Close"))
 

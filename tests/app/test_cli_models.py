@@ -52,7 +52,7 @@ def test_list_fit_and_inspect_say_the_same_to_people_and_to_programs(home: Path,
     assert "fits with 256 context and 2 slots" in said(capsys, "fit", "tiny-Q4_K_M", "--context", "256", "--slots", "2")
     fit = json.loads(said(capsys, "fit", "tiny-Q4_K_M", "--json"))
     assert fit["fits"] is True
-    assert fit["needed_bytes"] == fit["weights_bytes"] + fit["cache_bytes"] + fit["work_bytes"]
+    assert fit["needed_bytes"] == (fit["weights_bytes"] + fit["cache_bytes"] + fit["work_bytes"] + fit["process_bytes"])
     shown = said(capsys, "inspect", "tiny-Q4_K_M")
     detail = json.loads(said(capsys, "inspect", "tiny-Q4_K_M", "--json"))
     assert detail["sha256"] in shown

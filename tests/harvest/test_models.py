@@ -23,6 +23,7 @@ from node.engine.protocol import EngineError, LoadError
 from node.engine.reason import last_words, reason_of
 from node.hardware.backend import knows_architecture
 from node.models.catalog import available, lookup
+from node.models.fit import Device, assess, plan
 from node.models.gguf import inspect
 from node.models.library import ModelLibrary
 from node.models.model_error import ModelError
@@ -34,6 +35,7 @@ from tests.node.engine.tiny import write_tiny
 from tests.node.models.kinds import KINDS
 from tests.node.models.lies import lie
 from tests.node.models.test_discovery import cached, ollama, put
+from tests.node.models.test_fit import EIGHT_B
 from tests.node.models.test_gguf import write as write_header
 from tests.patience import PATIENCE_S
 
@@ -164,6 +166,13 @@ def test_llama_cpp_is_asked_once_about_a_file_and_again_when_it_changes(tiny: Pa
     assert told is not None
     assert LoadChecks(kept, timeout_s=0.0).problem(model, info) is not None
     assert LoadChecks(tmp_path / "none.json").problem(model, info, ask=False) is None
+
+
+def test_a_build_of_llama_cpp_that_refuses_a_sound_file_refuses_none_for_us(tiny: Path, tmp_path: Path):
+    """Some builds abort on every file that is loaded without its weights: no model would have been usable."""
+    broken = lie(tiny, tmp_path / "lie.gguf", {"tokenizer.ggml.pre": "tomorrow"})
+    assert LoadChecks(sound=broken).problem(broken, inspect(broken)) is None
+    assert LoadChecks(sound=tiny).problem(broken, inspect(broken)) is not None
 
 
 def test_every_architecture_that_the_tests_load_is_known_without_loading_llama_cpp(tmp_path: Path):
@@ -452,3 +461,37 @@ def test_huge_and_wide_names_leave_a_table_within_the_terminal_and_a_pipe_gets_a
     assert len(whole) == 4
     assert whole[1].startswith("n" * 200)
     assert as_columns([("A", "B"), ("a", "b")]) == "A  B\na  b"
+
+
+# -- what fits -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gib", [3, 5, 5.9, 6.2, 7, 12, 64])
+@pytest.mark.parametrize("context", [None, 512, 8192, 65_536])
+def test_the_sentence_and_the_figures_of_fit_speak_of_one_plan_and_leave_headroom(gib: float, context: int | None):
+    """ "fits with 104k context" stood beside the memory that 4k take; what fitted to the last byte was then killed."""
+    free = int(gib * (1 << 30))
+    view = assess(EIGHT_B, model="m", device=Device("memory", free), slots=4, context_length=context)
+    tokens = view.context_length
+    shown = f"{tokens // 1024}k" if tokens >= 1024 else str(tokens)
+    assert view.sentence.startswith(
+        (f"fits with {shown} context", f"doesn't fit with {shown} context", "doesn't fit: ")
+    )
+    assert view.needed_bytes == view.weights_bytes + view.cache_bytes + view.work_bytes + view.process_bytes
+    assert view.fits == (view.needed_bytes + view.headroom_bytes <= free)
+    assert view.headroom_bytes > 0
+    try:
+        loaded = plan(EIGHT_B, available_bytes=free, slots=4, context_length=context)
+    except ModelError as error:
+        assert not view.fits
+        assert "are free" in error.message  # noqa: PT017 - both outcomes are right
+    else:
+        assert view.fits
+        assert (loaded.total_bytes, loaded.context_length) == (view.needed_bytes, view.context_length)
+
+
+def test_a_model_that_would_take_the_headroom_is_refused_in_words_that_add_up():
+    """ "needs 5.9 GiB and 6.0 GiB are free" is a refusal that nobody understands."""
+    needed = assess(EIGHT_B, model="m", device=Device("memory", 64 << 30), slots=1, context_length=256).needed_bytes
+    view = assess(EIGHT_B, model="m", device=Device("memory", needed + 1), slots=1, context_length=256)
+    assert view.sentence == "doesn't fit: needs 5.3 GiB and 5.3 GiB are free, of which 0.3 GiB stay so"

@@ -171,6 +171,7 @@ def test_a_models_state_has_a_shape_of_its_own(changes, shape):
     [
         ("fits with 24k context and 4 slots", "24k, 4 slots"),
         ("fits with 8k context; 4 slots share 20k", "8k; 4 slots share 20k"),
+        ("fits with 4k context and 4 slots (up to 103k)", "4k, 4 slots (up to 103k)"),
         ("doesn't fit: needs 41.2 GiB and 22.9 GiB are free", "needs 41.2 GiB and 22.9 GiB"),
         ("doesn't fit with 32k context: it would with 8k and 1 slot", "only 8k, 1 slot"),
         ("", ""),

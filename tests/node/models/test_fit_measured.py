@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from node.engine.llama import LlamaEngine
+from node.models.fit import available_memory_bytes, headroom_bytes
 from node.models.gguf import inspect
 from node.models.work_space import ContextShape, cache_bytes, embed_context, score_context, work_bytes
 from node.values.inference import ChatMessage
 from tests.node.engine.bert import write_bert
+from tests.node.engine.helpers import answer, ask
 from tests.node.models.kinds import KINDS
 from tests.node.models.shapes import write_shape
 
@@ -82,6 +85,24 @@ async def test_the_estimate_holds_for_every_way_to_load_a_model(
     kind: str, load: str, tmp_path: Path, make_engine: Make
 ):
     await check(write_shape(tmp_path / "shape.gguf", KINDS[kind]), tmp_path, make_engine, LOADS[load])
+
+
+def resident_bytes(pid: int) -> int:
+    """What a process holds in memory now, without what it shares with other processes of its kind counted twice."""
+    return int(psutil.Process(pid).memory_info().rss)
+
+
+@pytest.mark.parametrize("kind", ["llama, many heads", "llama, a large vocabulary", "mamba2"])
+async def test_the_worker_as_a_whole_stays_within_what_was_planned_and_its_headroom(
+    kind: str, tmp_path: Path, make_engine: Make
+):
+    path = write_shape(tmp_path / "shape.gguf", KINDS[kind])
+    async with make_engine(path, **ROOMY) as engine:
+        _, _, finished = await answer(engine, ask("hello " * 200, max_tokens=16))
+        assert finished.input_tokens > 200
+        held, fit = resident_bytes(engine.worker_pid), engine.prepared.fit
+    assert held <= fit.total_bytes + headroom_bytes(available_memory_bytes())
+    assert fit.total_bytes == pytest.approx(held, rel=0.25)
 
 
 def beside(path: Path, shape: ContextShape) -> int:

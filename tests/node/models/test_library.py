@@ -149,16 +149,16 @@ def said(gib: float, *, slots: int = 4, context: int | None = None, info: GgufIn
 
 
 def test_the_sentence_says_what_fits_or_what_would():
-    assert said(64) == "fits with 104k context and 4 slots"
+    assert said(64) == "fits with 4k context and 4 slots (up to 103k)"
     assert said(64, context=8192) == "fits with 8k context and 4 slots"
-    assert said(7, context=4096) == "fits with 4k context; 4 slots share 13k"
+    assert said(7, context=4096) == "fits with 4k context; 4 slots share 9k"
     assert said(6, context=65_536).startswith("doesn't fit with 64k context: it would with ")
     assert said(4) == "doesn't fit: needs 5.6 GiB and 4.0 GiB are free"
 
 
 def test_the_longest_context_grows_with_the_memory_and_falls_with_the_slots():
     def longest(sentence: str) -> int:
-        return int(sentence.removeprefix("fits with ").partition("k")[0])
+        return int(sentence.partition("(up to ")[2].removesuffix("k)"))
 
     assert longest(said(12)) < longest(said(24)) < longest(said(48))
     assert longest(said(24, slots=8)) < longest(said(24, slots=2))
