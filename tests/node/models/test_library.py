@@ -153,7 +153,7 @@ def test_the_sentence_says_what_fits_or_what_would():
     assert said(64, context=8192) == "fits with 8k context and 4 slots"
     assert said(7, context=4096) == "fits with 4k context; 4 slots share 9k"
     assert said(6, context=65_536).startswith("doesn't fit with 64k context: it would with ")
-    assert said(4) == "doesn't fit: needs 5.6 GiB and 4.0 GiB are free"
+    assert said(4) == "doesn't fit: needs 5.8 GiB and 4.0 GiB are free"
 
 
 def test_the_longest_context_grows_with_the_memory_and_falls_with_the_slots():
