@@ -129,6 +129,7 @@ class OfferClient:
             stop=turn.stop,
             logprobs=turn.logprobs,
             response_format=turn.response_format,
+            template_options=turn.template_options,
             voucher=await self._channels.voucher_so_far(channel),
         )
         problem = m.ask_problem(ask)

@@ -15,7 +15,8 @@ from node.engine.options import EngineOptions, StreamLimits
 from node.engine.protocol import EngineError, FinishReason
 from node.engine.threads import Threads
 from node.models.fit import Fit
-from node.values.inference import ChatMessage, Sampling, TokenLogprob
+from node.values.inference import NO_OPTIONS, ChatMessage, Sampling, TemplateOptions, TokenLogprob
+from node.values.models import Ability
 from node.wire import framing
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
@@ -62,6 +63,7 @@ class Generate(_Frame, tag=1):
     """A grammar in llguidance's notation that llguidance has been seen to take, or nothing."""
     cache_key: str = ""
     priority: int = 0
+    template_options: TemplateOptions = NO_OPTIONS
 
 
 class Cancel(_Frame, tag=2):
@@ -82,6 +84,7 @@ class Count(_Frame, tag=4):
 
     ticket: Ticket
     messages: tuple[ChatMessage, ...]
+    template_options: TemplateOptions = NO_OPTIONS
 
 
 class Measure(_Frame, tag=5):
@@ -141,6 +144,9 @@ class Ready(_Frame, tag=21):
     embedding_length: int = 0
     threads: Threads = Threads(0, 0)
     """What it computes with."""
+    abilities: tuple[Ability, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What its chat template can't do, and why."""
 
 
 class LoadFailed(_Frame, tag=22):

@@ -23,7 +23,7 @@ from node.engine.tuning import TuningCache
 from node.engine.watchdog import silence_s
 from node.models.digest import DigestCache
 from node.models.fit import Fit
-from node.values.inference import ChatMessage
+from node.values.inference import NO_OPTIONS, ChatMessage, TemplateOptions
 from node.values.public import public_name
 
 
@@ -154,12 +154,12 @@ class LlamaEngine:
         if stream is not None and worker is not None:
             worker.send(ipc.Cancel(stream.ticket))
 
-    async def count(self, messages: Sequence[ChatMessage]) -> int:
+    async def count(self, messages: Sequence[ChatMessage], options: TemplateOptions = NO_OPTIONS) -> int:
         """Tokens of this conversation after the chat template."""
         worker, fit = self._supervisor.usable()
         conversation = tuple(messages)
         check_messages(conversation, fit.context_length)
-        answer = await self._requests.ask(worker, lambda ticket: ipc.Count(ticket, conversation))
+        answer = await self._requests.ask(worker, lambda ticket: ipc.Count(ticket, conversation, options))
         assert isinstance(answer, ipc.TokenCount)
         return answer.tokens
 
@@ -210,6 +210,8 @@ class LlamaEngine:
             ttft_ms=ttft_ms,
             chats=worker_info.chats,
             embedding_length=worker_info.embedding_length,
+            abilities=worker_info.abilities,
+            notes=worker_info.notes,
         )
 
     def _vocabulary_size(self) -> int:

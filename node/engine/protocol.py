@@ -11,7 +11,15 @@ from typing import ClassVar, Literal, Protocol
 import msgspec
 
 from chain.errors import ErrorCode, IdlewattError
-from node.values.inference import ChatMessage, ResponseFormat, Sampling, TokenLogprob
+from node.values.inference import (
+    NO_OPTIONS,
+    ChatMessage,
+    ResponseFormat,
+    Sampling,
+    TemplateOptions,
+    TokenLogprob,
+)
+from node.values.models import Ability
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -47,6 +55,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Prompt prefixes are reused only among requests with the same key, unless buyers are not kept apart."""
     priority: int = 0
     """Of two that wait, the higher one runs first; -100 to 100."""
+    template_options: TemplateOptions = NO_OPTIONS
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
@@ -106,6 +115,9 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     """False for an embedding model, which writes no text."""
     embedding_length: int = 0
     """Numbers in a vector of `Engine.embed`; 0 if it is not served."""
+    abilities: tuple[Ability, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the model's chat template can't do, and why: a sentence each."""
 
 
 class Scored(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,8 +153,12 @@ class Engine(Protocol):
         """Stop a running request between two tokens; its stream ends with ``Finished(reason="cancelled")``."""
         ...
 
-    async def count(self, messages: Sequence[ChatMessage]) -> int:
+    async def count(self, messages: Sequence[ChatMessage], options: TemplateOptions = NO_OPTIONS) -> int:
         """Tokens of this conversation after the chat template, as ``Started.input_tokens`` would say.
+
+        Args:
+            messages: The conversation.
+            options: What the chat template is told beside it.
 
         Raises:
             EngineError: If the worker is not available.

@@ -31,6 +31,7 @@ def generate_frame(ticket: int, request: GenerateRequest, seed: int, grammar: st
         grammar,
         request.cache_key,
         request.priority,
+        request.template_options,
     )
 
 

@@ -19,7 +19,7 @@ from node.session.provider_io import IssueReceipt
 from node.session.terms import ChannelFacts
 from node.store.records import ChannelState, ProviderChannel
 from node.store.store import Store
-from node.values.inference import ChatMessage
+from node.values.inference import ChatMessage, TemplateOptions
 from wallet.addresses import parse_address
 from wallet.receipts import Receipt, sign_receipt
 from wallet.vouchers import Voucher
@@ -96,9 +96,9 @@ class ProviderHost:
         if await self._store.accept_voucher(voucher):
             self._on_claimable()
 
-    async def count(self, messages: tuple[ChatMessage, ...]) -> int:
+    async def count(self, messages: tuple[ChatMessage, ...], options: TemplateOptions) -> int:
         """See ``SessionHost``."""
-        return await self.engine.count(messages)
+        return await self.engine.count(messages, options)
 
     def enter(self, payer: bytes) -> SlotClaim:
         """See ``SessionHost``. A buyer who pays from this node's own wallet is its owner."""

@@ -20,7 +20,7 @@ from node.session import provider as machine
 from node.session import provider_io as io
 from node.session.mailbox import Mailbox
 from node.session.terms import ChannelFacts
-from node.values.inference import ChatMessage, TokenLogprob
+from node.values.inference import ChatMessage, TemplateOptions, TokenLogprob
 from wallet.receipts import Receipt
 from wallet.vouchers import Voucher
 
@@ -51,8 +51,8 @@ class SessionHost(Protocol):
         """Put a verified voucher on disk."""
         ...
 
-    async def count(self, messages: tuple[ChatMessage, ...]) -> int:
-        """Tokens of a conversation."""
+    async def count(self, messages: tuple[ChatMessage, ...], options: TemplateOptions) -> int:
+        """Tokens of a conversation, with these options of the chat template."""
         ...
 
     def enter(self, payer: bytes) -> SlotClaim:
@@ -232,8 +232,8 @@ class ProviderSession:
                 return await self._or_refused(self._check(channel_id))
             case io.StoreVoucher(voucher):
                 return await self._or_refused(self._store(voucher))
-            case io.CountInput(messages):
-                return await self._or_refused(self._count(messages))
+            case io.CountInput(messages, options):
+                return await self._or_refused(self._count(messages, options))
             case io.IssueReceipt():
                 return await self._or_refused(self._receipt(action))
             case io.AgreeClose(channel_id):
@@ -267,8 +267,8 @@ class ProviderSession:
             return io.Refused(error.code, error.message, error.fix, _retry_after_ms(error))
 
     async def _check(self, channel_id: int) -> io.Event:
-        if self._is_regular and self.state.ask is not None:
-            self._counting = asyncio.ensure_future(self._host.count(self.state.ask.messages))
+        if self._is_regular and (ask := self.state.ask) is not None:
+            self._counting = asyncio.ensure_future(self._host.count(ask.messages, ask.template_options))
         facts = await self._host.channel_facts(channel_id)
         self._reserved = channel_id
         return io.ChannelChecked(facts)
@@ -277,10 +277,10 @@ class ProviderSession:
         await self._host.store_voucher(voucher)
         return io.VoucherStored(voucher)
 
-    async def _count(self, messages: tuple[ChatMessage, ...]) -> io.Event:
+    async def _count(self, messages: tuple[ChatMessage, ...], options: TemplateOptions) -> io.Event:
         assert self.state.channel is not None
         self._place = self._host.enter(self.state.channel.payer)
-        counting = self._counting if self._counting is not None else self._host.count(messages)
+        counting = self._counting if self._counting is not None else self._host.count(messages, options)
         return io.InputCounted(await counting)
 
     async def _receipt(self, facts: io.IssueReceipt) -> io.Event:

@@ -299,7 +299,7 @@ def _receipt_problem(state: BuyerState, final: m.Final) -> str:
 def _fingerprint(state: BuyerState, receipt: Receipt) -> bytes:
     assert state.quote is not None
     ask, most = state.ask, state.quote.max_output_tokens
-    return fingerprint_hash(ask.sampling, ask.stop, most, receipt.seed, ask.response_format)
+    return fingerprint_hash(ask.sampling, ask.stop, most, receipt.seed, ask.response_format, ask.template_options)
 
 
 def _over(state: BuyerState) -> Step:

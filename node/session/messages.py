@@ -12,7 +12,15 @@ import msgspec
 
 from chain.errors import IdlewattError
 from node.values import MAX_PRICE_NANO_PER_MTOK, Prices
-from node.values.inference import MAX_TOP_LOGPROBS, ChatMessage, ResponseFormat, Sampling, TokenLogprob
+from node.values.inference import (
+    MAX_TOP_LOGPROBS,
+    NO_OPTIONS,
+    ChatMessage,
+    ResponseFormat,
+    Sampling,
+    TemplateOptions,
+    TokenLogprob,
+)
 from wallet.receipts import Receipt
 from wallet.vouchers import Voucher
 
@@ -72,6 +80,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):
     """How many of the most likely tokens to report with each token of the answer; ``None`` for no log-probabilities."""
     response_format: ResponseFormat | None = None
     """What form the answer must have. The receipt's fingerprint covers it, so one that ignores it is refused."""
+    template_options: TemplateOptions = NO_OPTIONS
+    """What the chat template is told beside the conversation; the fingerprint covers it too."""
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True, tag="quote"):

@@ -141,7 +141,7 @@ def _opening_voucher(state: ProviderState) -> Voucher | None:
 def _after_opening(state: ProviderState) -> Step:
     """The channel is good and the newest voucher is on disk: go on with what the session was opened for."""
     if state.ask is not None:
-        return state, (io.CountInput(state.ask.messages),)
+        return state, (io.CountInput(state.ask.messages, state.ask.template_options),)
     if isinstance(state.first, m.CloseRequest):
         return state, (io.AgreeClose(state.first.channel_id),)
     ended = replace(state, stage=Stage.ENDED)
@@ -210,6 +210,7 @@ def _on_counted(state: ProviderState, input_tokens: int) -> Step:
         stop=ask.stop,
         logprobs=ask.logprobs,
         response_format=ask.response_format,
+        template_options=ask.template_options,
         # Prompt prefixes are reused among one account's requests and no others'.
         cache_key=facts.payer.hex(),
     )

@@ -93,7 +93,12 @@ def finish(state: ProviderState, reason: str, at_ms: int, before: tuple[io.Actio
         prompt_hash=prompt_hash(ask.messages),
         output_hash=state.output_hash.digest(),
         fingerprint_hash=fingerprint_hash(
-            ask.sampling, ask.stop, state.max_output_tokens, state.seed, ask.response_format
+            ask.sampling,
+            ask.stop,
+            state.max_output_tokens,
+            state.seed,
+            ask.response_format,
+            ask.template_options,
         ),
         input_tokens=state.input_tokens,
         output_tokens=state.output_tokens,

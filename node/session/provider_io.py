@@ -12,7 +12,7 @@ from chain.errors import ErrorCode
 from node.engine.protocol import FinishReason, GenerateRequest
 from node.session import messages as m
 from node.session.terms import ChannelFacts
-from node.values.inference import ChatMessage, TokenLogprob
+from node.values.inference import NO_OPTIONS, ChatMessage, TemplateOptions, TokenLogprob
 from wallet.receipts import Receipt
 from wallet.vouchers import Voucher
 
@@ -181,6 +181,7 @@ class CountInput:
     """Tokenize the conversation."""
 
     messages: tuple[ChatMessage, ...]
+    template_options: TemplateOptions = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import msgspec
 from chain.views import Inclusion
 from node.pricing import TOKENS_PER_PRICE_UNIT, cost_nano
 from node.values import Prices
-from node.values.inference import ChatMessage, ResponseFormat, Sampling
+from node.values.inference import NO_OPTIONS, ChatMessage, ResponseFormat, Sampling, TemplateOptions
 from wallet.vouchers import Voucher
 
 DEFAULT_CREDIT_TOKENS = 64
@@ -106,11 +106,13 @@ def fingerprint_hash(
     max_output_tokens: int,
     seed: int,
     response_format: ResponseFormat | None = None,
+    template_options: TemplateOptions = NO_OPTIONS,
 ) -> bytes:
     """SHA-256 over what a replay needs besides the prompt.
 
-    ``typical_p``, ``logit_bias`` and the format are hashed only where they are used. So a request without them has the
-    same fingerprint at a peer of an older version, and a receipt of a peer that ignored them doesn't match.
+    ``typical_p``, ``logit_bias``, the format and the template's options are hashed only where they are used. So a
+    request without them has the same fingerprint at a peer of an older version, and a receipt of a peer that ignored
+    them doesn't match.
 
     Args:
         sampling: The requested sampling parameters.
@@ -118,6 +120,7 @@ def fingerprint_hash(
         max_output_tokens: The quoted limit.
         seed: The seed that was used.
         response_format: The requested format of the answer, if any.
+        template_options: What the chat template was told beside the conversation.
     """
     # 1 and 1.0 are the same parameter: both sides must hash one form.
     values: dict[str, object] = {name: float(getattr(sampling, name)) for name in _HASHED}
@@ -129,4 +132,6 @@ def fingerprint_hash(
     hashed: list[object] = [values, seed, list(stop), max_output_tokens]
     if response_format is not None:
         hashed.append(response_format)
+    if template_options != NO_OPTIONS:
+        hashed.append({"template_options": template_options})
     return hashlib.sha256(msgspec.json.encode(hashed, order="sorted")).digest()

@@ -7,7 +7,14 @@ from typing import Literal
 import msgspec
 
 from node.values.endings import AnswerLimit, SavedEnding
-from node.values.inference import ChatMessage, ResponseFormat, Sampling, TokenLogprob
+from node.values.inference import (
+    NO_OPTIONS,
+    ChatMessage,
+    ResponseFormat,
+    Sampling,
+    TemplateOptions,
+    TokenLogprob,
+)
 from node.values.jobs import ReceiptView
 from node.values.market import Prices
 
@@ -30,6 +37,8 @@ class ChatTurn(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: int | None = None
     """Most likely tokens to report with each token, up to 20; None for no log-probabilities."""
     response_format: ResponseFormat | None = None
+    template_options: TemplateOptions = NO_OPTIONS
+    """Whether and how much a reasoning model should think, where its offer names such an ability."""
 
 
 class ChatStage(msgspec.Struct, frozen=True, kw_only=True, tag="stage"):

@@ -43,6 +43,22 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     """What is added to the logits of tokens, by their ids in the model's vocabulary, before anything else."""
 
 
+class TemplateOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a chat template is told beside the conversation, by the names that most of them read.
+
+    Other servers call them ``chat_template_kwargs``. Only these can be asked for: a template also reads names that a
+    buyer must not set.
+    """
+
+    enable_thinking: bool | None = None
+    """Whether a reasoning model should think; ``None`` leaves it to the template."""
+    reasoning_effort: Annotated[str, msgspec.Meta(max_length=16, pattern=r"^[a-z_]+\Z")] | None = None
+    """How much it should think, in the model's own word: ``low``, ``medium``, ``high``, or another one."""
+
+
+NO_OPTIONS = TemplateOptions()
+
+
 class JsonObject(msgspec.Struct, frozen=True, tag="json_object"):
     """The answer is one JSON object."""
 

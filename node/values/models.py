@@ -18,6 +18,10 @@ KV_BYTES: Final = {
 }
 """Bytes of one value of the key-value cache, by its form."""
 
+Ability = Literal["completion", "chat", "turns", "system", "enable_thinking", "reasoning_effort"]
+"""What can be asked of a model: to continue a text (``completion``), or to answer a question (``chat``); after others
+(``turns``), with a system message, and with these options of its chat template."""
+
 Source = Literal["built-in", "home", "huggingface", "ollama", "lmstudio", "folder"]
 
 

@@ -18,13 +18,13 @@ SUITES: dict[str, Suite] = {
     "templates": chat_templates.rows,
     "thinking": thinking.rows,
 }
-COLUMNS = f"{'suite':<14} {'cases':<46} {'tried':>7} {'passed':>7} {'':<8} note"
+COLUMNS = f"{'suite':<14} {'cases':<56} {'tried':>7} {'passed':>7} {'':<8} note"
 
 
 def line(suite: str, row: Row) -> str:
     """A row as it is printed."""
     verdict = "ok" if row.holds else "FAILED"
-    return f"{suite:<14} {row.what[:46]:<46} {row.tried:>7,} {row.passed:>7,} {verdict:<8} {row.note}".rstrip()
+    return f"{suite:<14} {row.what[:56]:<56} {row.tried:>7,} {row.passed:>7,} {verdict:<8} {row.note}".rstrip()
 
 
 def run(names: list[str], sources: Sources) -> int:

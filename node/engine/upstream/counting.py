@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+import msgspec
 from cachetools import LRUCache
 
 from chain.logs import get_logger
 from node.engine.upstream import plausibility as p
 from node.engine.upstream.client import UpstreamClient
-from node.engine.upstream.dialect import Dialect
+from node.engine.upstream.dialect import NO_FIELDS, Dialect, Fields
 from node.engine.upstream.exclusive import ExclusiveAccess
 from node.engine.upstream.identification import CountWay, count_by, ways_to_count
 from node.engine.upstream.refusals import DroppedError, UpstreamError
@@ -48,12 +49,18 @@ class PromptCounter:
         self._kept.clear()
 
     async def count(
-        self, messages: tuple[ChatMessage, ...], *, timeout_s: float | None = None, held_tokens: int | None = None
+        self,
+        messages: tuple[ChatMessage, ...],
+        fields: Fields = NO_FIELDS,
+        *,
+        timeout_s: float | None = None,
+        held_tokens: int | None = None,
     ) -> int:
         """Tokens of this conversation after the server's own chat template.
 
         Args:
             messages: The conversation.
+            fields: What else the request for an answer says of the chat template.
             timeout_s: How long the server may take; by default as long as is usual.
             held_tokens: What a server that may drop a part of a prompt was seen to hold; ``None`` for any other.
 
@@ -61,22 +68,24 @@ class PromptCounter:
             DroppedError: If it drops a part of this one.
             UpstreamError: If the server is away or refuses the conversation.
         """
-        key = _digest(messages)
+        key = _digest(messages) + msgspec.json.encode(dict(fields), order="sorted")
         known = self._kept.get(key)
         if known is not None:
             return known
         async with self._access.held():
-            counted = await self._whole(messages, timeout_s or self._count_s, held_tokens)
+            counted = await self._whole(messages, fields, timeout_s or self._count_s, held_tokens)
         self._kept[key] = counted
         return counted
 
-    async def _whole(self, messages: tuple[ChatMessage, ...], timeout_s: float, held_tokens: int | None) -> int:
+    async def _whole(
+        self, messages: tuple[ChatMessage, ...], fields: Fields, timeout_s: float, held_tokens: int | None
+    ) -> int:
         if held_tokens is None:
-            return await self._ask(messages, timeout_s)
+            return await self._ask(messages, timeout_s, fields)
         chars = p.kept_chars(messages)
         # The halves first: what the server then keeps of the whole is at hand for the answer.
         halves = await self._halves(messages, timeout_s) if p.is_near(chars, held_tokens) else None
-        counted = await self._ask(messages, timeout_s)
+        counted = await self._ask(messages, timeout_s, fields)
         if halves is None and p.is_dense(chars, counted):
             halves = await self._halves(messages, timeout_s)
         if halves is not None and p.is_cut(counted, *halves):
@@ -87,11 +96,11 @@ class PromptCounter:
         first, second = p.halves(messages)
         return await self._ask((first,), timeout_s), await self._ask((second,), timeout_s)
 
-    async def _ask(self, messages: tuple[ChatMessage, ...], timeout_s: float) -> int:
+    async def _ask(self, messages: tuple[ChatMessage, ...], timeout_s: float, fields: Fields = NO_FIELDS) -> int:
         while True:
             way = self._ways[0]
             try:
-                return await count_by(self._client, way, self._model, messages, timeout_s=timeout_s)
+                return await count_by(self._client, way, self._model, messages, fields=fields, timeout_s=timeout_s)
             except UpstreamError as error:
                 if error.code == "context_too_long" or error.reachability == "away" or len(self._ways) == 1:
                     raise

@@ -7,22 +7,33 @@ Where each is documented: llama-server, tools/server/README.md of llama.cpp; vLL
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import msgspec
 
 from node.engine.protocol import EngineError, GenerateRequest
-from node.values.inference import ChatMessage, JsonObject, JsonSchema, ResponseFormat
+from node.values.inference import ChatMessage, JsonObject, JsonSchema, ResponseFormat, TemplateOptions
+from node.values.models import Ability
 
 DOMAIN: Final = b"idlewatt upstream model v1\x00"
 """Put before the name, so that the id of a model behind an upstream is never the SHA-256 of a file."""
 MAX_NAME_CHARS: Final = 96
 _ANY_OBJECT: Final = {"type": "object"}
 
+Fields = Mapping[str, Any]
+NO_FIELDS: Final[Fields] = MappingProxyType({})
+
 FormatWay = Literal["openai", "schema", "value", "grammar"]
 """How a server is given the format of an answer: in OpenAI's own ways; the same, where any object is a schema like
 another; as TGI's ``value``; or as a grammar in llama.cpp's notation, made here, since llama.cpp's servers pass over
 what their own converters don't know."""
+
+
+TemplateWay = Literal["names", "effort", "none"]
+"""How a server is told the options of a chat template: by ``chat_template_kwargs``; only ``reasoning_effort``, as in
+OpenAI's API; or not at all."""
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +54,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it loads a model when it is first asked for it, and tells only then with which context."""
     context_fix: str = "Give it a longer context, or set context_length to less."
     """What its owner can do about a context that is too short."""
+    template_way: TemplateWay = "effort"
     cuts_embedded: bool = False
     """Whether it embeds the beginning of a text that is too long, and says nothing."""
 
@@ -52,11 +64,13 @@ LLAMA_SERVER: Final = Dialect(
     name="llama-server",
     parameters={"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repeat_penalty"},
     format_way="grammar",
+    template_way="names",
 )
 VLLM: Final = Dialect(
     name="vllm",
     parameters={"top_k": "top_k", "min_p": "min_p", "repeat_penalty": "repetition_penalty"},
     ids_as_tokens=True,
+    template_way="names",
 )
 LLAMA_CPP_PYTHON: Final = Dialect(
     name="llama-cpp-python",
@@ -64,6 +78,7 @@ LLAMA_CPP_PYTHON: Final = Dialect(
     # By default a new request ends the stream under way; even the list of models waits for the same lock.
     one_at_a_time=True,
     format_way="grammar",
+    template_way="none",
     cuts_embedded=True,
 )
 OLLAMA: Final = Dialect(
@@ -82,7 +97,7 @@ LM_STUDIO: Final = Dialect(
     loads_late=True,
     context_fix="Load the model with a longer context in LM Studio.",
 )
-TGI: Final = Dialect(name="tgi", parameters={}, format_way="value")
+TGI: Final = Dialect(name="tgi", parameters={}, format_way="value", template_way="none")
 
 
 def model_id(name: str) -> str:
@@ -134,7 +149,38 @@ def chat_body(dialect: Dialect, model: str, request: GenerateRequest, seed: int,
         body |= _logprobs(dialect, request.logprobs)
     if request.response_format is not None:
         body |= _format(dialect, request.response_format, grammar)
-    return body
+    return body | template_fields(dialect, request.template_options)
+
+
+def abilities(dialect: Dialect) -> tuple[Ability, ...]:
+    """What can be asked of a model behind this server; whether its template reads an option, only the server knows."""
+    options: dict[TemplateWay, tuple[Ability, ...]] = {
+        "names": ("enable_thinking", "reasoning_effort"),
+        "effort": ("reasoning_effort",),
+        "none": (),
+    }
+    return ("chat", "turns", "system", *options[dialect.template_way])
+
+
+def template_fields(dialect: Dialect, options: TemplateOptions) -> dict[str, Any]:
+    """The fields of a request that tell a server the options of the chat template.
+
+    Args:
+        dialect: The server's.
+        options: What was asked for.
+
+    Raises:
+        EngineError: With code ``bad_request`` for an option that it can't be told.
+    """
+    wanted: dict[str, Any] = msgspec.to_builtins(options)
+    for name in wanted:
+        if name not in abilities(dialect):
+            raise EngineError(
+                f"This provider's server can't be told {name}.",
+                code="bad_request",
+                fix="Leave it out, or choose an offer that names it.",
+            )
+    return {"chat_template_kwargs": wanted} if wanted and dialect.template_way == "names" else wanted
 
 
 def _logprobs(dialect: Dialect, tops: int) -> dict[str, Any]:
@@ -175,19 +221,19 @@ def text_count_body(text: str) -> dict[str, Any]:
     return {"input": text}
 
 
-def one_token_body(model: str, messages: tuple[ChatMessage, ...]) -> dict[str, Any]:
+def one_token_body(model: str, messages: tuple[ChatMessage, ...], fields: Fields = NO_FIELDS) -> dict[str, Any]:
     """A request whose usage reports the prompt's length, for servers that can't be asked for it."""
-    return {"model": model, "messages": _messages(messages), "max_tokens": 1, "stream": False}
+    return {"model": model, "messages": _messages(messages), "max_tokens": 1, "stream": False, **fields}
 
 
-def vllm_count_body(model: str, messages: tuple[ChatMessage, ...]) -> dict[str, Any]:
+def vllm_count_body(model: str, messages: tuple[ChatMessage, ...], fields: Fields = NO_FIELDS) -> dict[str, Any]:
     """VLLM's ``/tokenize`` applies the chat template itself."""
-    return {"model": model, "messages": _messages(messages), "add_generation_prompt": True}
+    return {"model": model, "messages": _messages(messages), "add_generation_prompt": True, **fields}
 
 
-def template_body(messages: tuple[ChatMessage, ...]) -> dict[str, Any]:
+def template_body(messages: tuple[ChatMessage, ...], fields: Fields = NO_FIELDS) -> dict[str, Any]:
     """llama-server's ``/apply-template``."""
-    return {"messages": _messages(messages)}
+    return {"messages": _messages(messages), **fields}
 
 
 def tokenize_body(prompt: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from node.engine.upstream.logprobs import LogprobReader
 from node.engine.upstream.refusals import DroppedError, UpstreamError, request_refusal
 from node.engine.upstream.server import Server
 from node.engine.upstream.streaming import RunningStream, Streams
-from node.values.inference import ChatMessage
+from node.values.inference import NO_OPTIONS, ChatMessage, TemplateOptions
 from node.values.public import public_name
 
 log = get_logger(__name__)
@@ -154,9 +154,10 @@ class UpstreamEngine:
             tokens_per_s=self._speed.tokens_per_s,
             ttft_ms=self._speed.ttft_ms,
             embedding_length=self._can().vector_length,
+            abilities=d.abilities(info.dialect),
         )
 
-    async def count(self, messages: Sequence[ChatMessage]) -> int:
+    async def count(self, messages: Sequence[ChatMessage], options: TemplateOptions = NO_OPTIONS) -> int:
         """Tokens of this conversation after the server's own chat template, as the server counts them.
 
         Raises:
@@ -165,9 +166,10 @@ class UpstreamEngine:
         conversation = tuple(messages)
         self._health.check_usable()
         check_messages(conversation, self._context())
+        fields = d.template_fields(self._known().dialect, options)
         held_tokens = self._context() if self._known().dialect.drops_prompts else None
         try:
-            return await self._counter.count(conversation, held_tokens=held_tokens)
+            return await self._counter.count(conversation, fields, held_tokens=held_tokens)
         except DroppedError as error:
             log.warning("upstream_prompt_dropped", error=error.owner_line())
             self._is_context_doubted = True
@@ -232,7 +234,7 @@ class UpstreamEngine:
             told = None
             if request.logprobs is not None:
                 told = LogprobReader(request.logprobs, ids_as_tokens=dialect.ids_as_tokens)
-            input_tokens = await self.count(request.messages)
+            input_tokens = await self.count(request.messages, request.template_options)
             if input_tokens >= self._context():  # the server would cut it, or break off
                 raise request_refusal("context", "The prompt is longer than the context that is offered.")
             events = self._streams.events(request, body, running, input_tokens=input_tokens, told=told)

@@ -105,7 +105,13 @@ def ways_to_count(kind: d.Dialect) -> tuple[CountWay, ...]:
 
 
 async def count_by(
-    client: UpstreamClient, way: CountWay, model: str, messages: tuple[ChatMessage, ...], *, timeout_s: float
+    client: UpstreamClient,
+    way: CountWay,
+    model: str,
+    messages: tuple[ChatMessage, ...],
+    *,
+    fields: d.Fields = d.NO_FIELDS,
+    timeout_s: float,
 ) -> int:
     """Tokens of this conversation after the server's chat template.
 
@@ -114,39 +120,43 @@ async def count_by(
         way: How to ask.
         model: The model's name there.
         messages: The conversation.
+        fields: What else the request for an answer says of the chat template.
         timeout_s: How long the server may take.
 
     Raises:
         UpstreamError: If it doesn't say; ``context_too_long`` if the conversation doesn't fit.
     """
-    counted = await _WAYS[way](client, model, messages, timeout_s)
+    counted = await _WAYS[way](client, model, messages, fields, timeout_s)
     if counted is None or counted <= 0:
         raise broken("no count of the prompt's tokens")
     return counted
 
 
 async def _by_template(
-    client: UpstreamClient, _model: str, messages: tuple[ChatMessage, ...], timeout_s: float
+    client: UpstreamClient, _model: str, messages: tuple[ChatMessage, ...], fields: d.Fields, timeout_s: float
 ) -> int | None:
-    templated = await client.post("/apply-template", d.template_body(messages), a.Templated, timeout_s=timeout_s)
+    body = d.template_body(messages, fields)
+    templated = await client.post("/apply-template", body, a.Templated, timeout_s=timeout_s)
     tokenized = await client.post("/tokenize", d.tokenize_body(templated.prompt), a.Tokenized, timeout_s=timeout_s)
     return len(tokenized.tokens)
 
 
 async def _by_tokenize(
-    client: UpstreamClient, model: str, messages: tuple[ChatMessage, ...], timeout_s: float
+    client: UpstreamClient, model: str, messages: tuple[ChatMessage, ...], fields: d.Fields, timeout_s: float
 ) -> int | None:
-    body = d.vllm_count_body(model, messages)
+    body = d.vllm_count_body(model, messages, fields)
     return count_of((await client.post("/tokenize", body, a.CountReply, timeout_s=timeout_s)).count)
 
 
 async def _by_one_token(
-    client: UpstreamClient, model: str, messages: tuple[ChatMessage, ...], timeout_s: float
+    client: UpstreamClient, model: str, messages: tuple[ChatMessage, ...], fields: d.Fields, timeout_s: float
 ) -> int | None:
-    return usage_of(await client.complete(d.one_token_body(model, messages), timeout_s=timeout_s)).prompt_tokens
+    body = d.one_token_body(model, messages, fields)
+    return usage_of(await client.complete(body, timeout_s=timeout_s)).prompt_tokens
 
 
-_WAYS: Final[dict[CountWay, Callable[[UpstreamClient, str, tuple[ChatMessage, ...], float], Awaitable[int | None]]]] = {
+_Counting = Callable[[UpstreamClient, str, tuple[ChatMessage, ...], d.Fields, float], Awaitable[int | None]]
+_WAYS: Final[dict[CountWay, _Counting]] = {
     "template": _by_template,
     "tokenize": _by_tokenize,
     "one_token": _by_one_token,

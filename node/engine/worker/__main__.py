@@ -11,6 +11,7 @@ import sys
 
 from node.engine import ipc
 from node.engine.protocol import EngineError
+from node.engine.worker.abilities import try_template
 from node.engine.worker.connection import EngineConnection, ParentGoneError
 from node.engine.worker.embedder import EmbeddingLoop
 from node.engine.worker.loop import WorkerLoop
@@ -71,9 +72,12 @@ def _serve_model(connection: EngineConnection, config: ipc.Load) -> None:
             EmbeddingLoop(connection, model, config).run()
             return
         template = ChatTemplate(config.chat_template, bos=vocabulary.bos_text, eos=vocabulary.eos_text)
+        use = try_template(template)
+        if template.completes:
+            vocabulary.end_at_turns()
         guard = MarkerGuard(vocabulary.markers(config.chat_template or ""))
         thinking = template.thinking(vocabulary.special_texts())
-        prompts = PromptBuilder(template, vocabulary, guard)
+        prompts = PromptBuilder(template, vocabulary, guard, use)
         loop = WorkerLoop(connection, model, prompts, config, thinking=thinking)
         connection.send(
             [
@@ -86,6 +90,8 @@ def _serve_model(connection: EngineConnection, config: ipc.Load) -> None:
                     True,
                     vectors,
                     model.threads,
+                    use.abilities,
+                    use.notes,
                 )
             ],
         )

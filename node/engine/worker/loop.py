@@ -142,8 +142,8 @@ class WorkerLoop:
                 if ticket in self._requests:
                     self._end(self._requests[ticket], "cancelled")
                 self._extra.cancel(ticket)
-            case ipc.Count(ticket=ticket, messages=messages):
-                self._answer(ticket, lambda: ipc.TokenCount(ticket, self._prompts.count(messages)))
+            case ipc.Count(ticket=ticket, messages=messages, template_options=options):
+                self._answer(ticket, lambda: ipc.TokenCount(ticket, self._prompts.count(messages, options)))
             case ipc.Score(ticket=ticket) | ipc.Embed(ticket=ticket):
                 work = frame
                 self._answer(ticket, lambda: self._extra.submit(work))
@@ -160,7 +160,7 @@ class WorkerLoop:
 
     def _begin(self, frame: ipc.Generate) -> None:
         def begin() -> None:
-            prompt = self._prompts.tokens(frame.messages)
+            prompt = self._prompts.tokens(frame.messages, frame.template_options)
             if not prompt:
                 raise EngineError("The model's chat template makes nothing of this conversation.", code="bad_request")
             max_output_tokens = self._scheduler.max_output_for(len(prompt), frame.max_tokens)

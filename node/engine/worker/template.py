@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import jinja2
+import jinja2.meta
 import jinja2.nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
@@ -34,11 +35,8 @@ MAX_TEMPLATE_CHARS = 512 * 1024
 MAX_PROMPT_CHARS = 16 * 1024 * 1024
 MAX_REPEATED = 1 << 20
 
-# For base models without a template of their own: plain lines that any model continues.
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}\n{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:{% endif %}"
-)
+# For base models, which have no template: they continue a text, and know no turns.
+COMPLETION_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ class ChatTemplate:
         self, source: str | None, *, bos: str = "", eos: str = "", limits: TemplateLimits = DEFAULT_LIMITS
     ) -> None:
         self._limits = limits
-        text = PLAIN_TEMPLATE if source is None else source
+        text = COMPLETION_TEMPLATE if source is None else source
         if len(text) > MAX_TEMPLATE_CHARS:
             raise LoadError("The model's chat template is too long.", fix="Choose another model.")
         sandbox = _Sandbox(
@@ -112,22 +110,48 @@ class ChatTemplate:
         try:
             with _bounded(self._limits):
                 self._template = sandbox.from_string(text)
+                self.reads = frozenset(jinja2.meta.find_undeclared_variables(sandbox.parse(text)))
+                """Names that it takes from outside."""
         except (jinja2.TemplateError, _TemplateTimeoutError, MemoryError, RecursionError, ValueError) as error:
             raise LoadError(
                 f"The model's chat template can't be read: {printable(str(error))}.", fix="Choose another model."
             ) from error
         self._source = source
-        self._names = {"bos_token": bos, "eos_token": eos, "raise_exception": _refuse, "strftime_now": _now}
+        self._names = {
+            "bos_token": bos,
+            "eos_token": eos,
+            "raise_exception": _refuse,
+            "strftime_now": _Now(),
+            "tools": None,
+        }
+        self.no_tools = sandbox.undefined(name="tools")
+        """A value for ``tools`` that the template takes for no value at all."""
 
-    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+    @property
+    def completes(self) -> bool:
+        """Whether the model's file has no template: then a conversation is a text to continue."""
+        return self._source is None
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        begins: bool = True,
+        names: Mapping[str, Any] | None = None,
+    ) -> str:
         """The conversation as the model was trained to read it, up to where its answer begins.
+
+        Args:
+            messages: Role and content of each message.
+            begins: Whether the answer's beginning follows the last message.
+            names: Further names that the template sees, such as ``enable_thinking``.
 
         Raises:
             EngineError: With code ``bad_request`` if the template refuses the conversation or breaks its bounds.
         """
         try:
             with _bounded(self._limits):
-                return self._render(messages)
+                return self._render(messages, begins=begins, names=names)
         except _TemplateRefusalError as error:
             reason = printable(str(error), 160)
             raise EngineError(
@@ -167,8 +191,8 @@ class ChatTemplate:
     ) -> str:
         pieces: list[str] = []
         room = MAX_PROMPT_CHARS
-        given = {**self._names, **(names or {})}
-        for piece in self._template.generate(messages=messages, add_generation_prompt=begins, tools=None, **given):
+        given = {**dates(), **self._names, **(names or {})}
+        for piece in self._template.generate(messages=messages, add_generation_prompt=begins, **given):
             room -= len(piece)
             if room < 0:
                 raise MemoryError
@@ -180,12 +204,31 @@ def _refuse(reason: object = "") -> NoReturn:
     raise _TemplateRefusalError(str(reason))
 
 
-def _now(form: str) -> str:
-    return datetime.datetime.now().astimezone().strftime(form[:64])
+class _Now:
+    """``strftime_now`` of a template: called with a form, or written by itself."""
+
+    def __call__(self, form: str = "%Y-%m-%d") -> str:
+        return datetime.datetime.now().astimezone().strftime(form[:64])
+
+    def __str__(self) -> str:
+        return self()
 
 
-def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=None if indent is None else min(indent, 8))
+def dates() -> dict[str, str]:
+    """Today, by the names under which templates look for it; without them they name a day of their own."""
+    now = _Now()
+    return {"date_string": now("%d %b %Y"), "datetime": now("%b %d %Y"), "current_date": now("%Y-%m-%d")}
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    indent = None if indent is None else min(indent, 8)
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
@@ -12,6 +13,12 @@ from node.engine.worker.native import llama
 from node.engine.worker.tokens import TokenTable
 
 _PIECE_BYTES = 256
+_TURN = re.compile(
+    r"im_(?:start|end)|turn|eot|header_id|end_of_(?:text|message|msg)|endoftext|endofprompt"
+    r"|[<\[|\uff5c]/?(?:user|assistant|system|human|bot|chatbot|ai|inst|sys|system_prompt|end)(?:_token)?[>\]|\uff5c]",
+    re.IGNORECASE,
+)
+"""Names of tokens around turns, in the families of models that are known."""
 _USER_DEFINED = llama.LLAMA_TOKEN_ATTR_USER_DEFINED
 _PROBE = "A line, a tab\t\n\u00e9 \u4e16 \U0001f999 \x01"
 
@@ -27,6 +34,7 @@ class Vocabulary:
         self.size = int(llama.llama_vocab_n_tokens(vocab))
         self._pieces: dict[int, bytes | None] = {}
         self._silent: list[int] | None = None
+        self._ends: set[int] = set()
         self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
         bos = int(llama.llama_vocab_bos(vocab))
         add_bos = bool(llama.llama_vocab_get_add_bos(vocab)) and bos >= 0
@@ -114,6 +122,16 @@ class Vocabulary:
         """
         return b"".join(self._read_piece(token, special=True) for token in tokens[-count:]).decode("utf-8", "replace")
 
+    def end_at_turns(self) -> None:
+        """End answers at every token that begins or ends a turn, where no template says which of them does.
+
+        llama.cpp ends them at the tokens that it knows to end a turn. A model that opens the next turn has ended too.
+        """
+        for token, text in self.markers().items():
+            if _TURN.search(text):
+                self._pieces[token] = None
+                self._ends.add(token)
+
     def silent_tokens(self) -> list[int]:
         """Every token without text that doesn't end an answer: no format has a place for it."""
         if self._silent is None:
@@ -121,7 +139,9 @@ class Vocabulary:
             self._silent = [
                 token
                 for token in range(self.size)
-                if llama.llama_vocab_get_attr(self._vocab, token) & controls and not is_end(self._vocab, token)
+                if llama.llama_vocab_get_attr(self._vocab, token) & controls
+                and not is_end(self._vocab, token)
+                and token not in self._ends
             ]
         return self._silent
 

@@ -243,7 +243,7 @@ async def test_a_template_that_refuses_is_a_bad_request_and_harms_nobody_else(ma
         await answer(engine, ask("yes"))
 
 
-async def test_a_model_without_a_template_still_answers(make_engine: Make, tmp_path: Path):
+async def test_a_model_without_a_template_continues_a_text(make_engine: Make, tmp_path: Path):
     async with make_engine(write_tiny(tmp_path / "base.gguf", template=None)) as engine:
         assert (await answer(engine, ask()))[0]
 

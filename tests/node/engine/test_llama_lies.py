@@ -114,13 +114,16 @@ async def test_numbers_that_matter_to_no_tensor_are_bounded_and_the_model_answer
 
 
 async def test_a_template_that_reaches_out_fails_its_request_and_the_worker_goes_on(make_engine: Make, tmp_path: Path):
-    model = write_tiny(tmp_path / "out.gguf", template="{{ ''.__class__.__mro__ }}")
+    # It waits for a certain question: a template that always reaches out is refused at load.
+    reaching = "{% set said = messages[0]['content'] %}{{ said }}{{ ''.__class__.__mro__ if said == 'now' }}"
+    model = write_tiny(tmp_path / "out.gguf", template=reaching)
     async with make_engine(model) as engine:
         worker = engine.worker_pid
         for _ in range(2):
             with pytest.raises(EngineError, match="unsafe") as error:
-                await answer(engine, ask())
+                await answer(engine, ask("now"))
             assert error.value.code == "bad_request"
+        await answer(engine, ask())
         assert engine.worker_pid == worker
 
 

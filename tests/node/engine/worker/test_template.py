@@ -17,8 +17,10 @@ def test_a_chatml_template_is_rendered_with_the_answers_beginning():
     assert ChatTemplate(CHATML).render(HELLO) == "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"
 
 
-def test_a_model_without_a_template_gets_plain_lines():
-    assert ChatTemplate(None).render(HELLO) == "User: hello\nAssistant:"
+def test_a_model_without_a_template_gets_the_text_alone():
+    assert ChatTemplate(None).render(HELLO) == "hello"
+    assert ChatTemplate(None).completes
+    assert not ChatTemplate(CHATML).completes
 
 
 def test_templates_may_use_what_other_runtimes_offer_them():
