@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
+from app.cli.chat import ask as ask_at_the_command_line
 from node.engine.protocol import Chunk, EngineEvent, Finished
 from node.values.inference import JsonObject
+from tests.node.conftest import PASSPHRASE
 from tests.node.engine.helpers import ask, engine_of
 from tests.node.engine.thinking_families import FAMILIES, QUESTION, Family
 from tests.node.engine.tiny_script import write_scripted
+from tests.node.helpers import turn
 
 THOUGHT, ANSWER = "Hm, </b>.", "Four."
 
 
 def model_of(family: Family, folder: Path, *, wrote: str = "") -> Path:
     return write_scripted(
-        folder / "family.gguf",
+        folder / "tiny.gguf",
         template=family.template,
         prompt=family.prompt,
         script=wrote or family.wrote,
@@ -83,3 +87,29 @@ async def test_a_format_binds_an_answer_that_comes_without_a_header(tmp_path):
     chunks, _ = await told(model, tmp_path, max_tokens=200, response_format=JsonObject())
     assert answered_in(chunks).startswith("{")
     assert not thought_in(chunks)
+
+
+async def test_thinking_is_bought_and_counted_apart_and_no_part_of_the_answer_that_is_printed(
+    run_node, relay, devnet, tmp_path, capsys
+):
+    """A script that read stdout got ``<|channel|>analysis<|message|>`` (ggml-org/llama.cpp#15181)."""
+    models = tmp_path / "seller" / "models"
+    models.mkdir(parents=True)
+    model_of(HARMONY, models)
+    urls = {"relay": relay.url, "chain": devnet.l2_url}
+    async with run_node("seller", **urls) as seller, run_node("buyer", **urls) as buyer:
+        await seller.create_wallet("main", PASSPHRASE)
+        await buyer.create_wallet("main", PASSPHRASE)
+        await asyncio.gather(seller.go_online(), buyer.faucet("main"))
+        question = turn(QUESTION, max_tokens=200)
+        assert await ask_at_the_command_line(buyer, question, as_json=False) == ANSWER
+        shown = capsys.readouterr()
+        assert shown.out == ANSWER + "\n"
+        assert "of it thinking" in shown.err
+        assert THOUGHT not in shown.err
+        await ask_at_the_command_line(buyer, question, as_json=True)
+        said = json.loads(capsys.readouterr().out)
+        assert (said["answer"], said["thinking"], said["finish_reason"]) == (ANSWER, THOUGHT, "stop")
+        done = said["done"]
+        # The receipt's count is of all that was written; "Four." has five tokens of it.
+        assert done["output_tokens"] - done["thinking_tokens"] == len(ANSWER)

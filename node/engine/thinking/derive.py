@@ -20,6 +20,9 @@ Render = Callable[[Sequence[Mapping[str, Any]], bool, Mapping[str, Any]], str | 
 None where the template refuses."""
 
 _QUESTION, _THOUGHT, _ANSWER = "Zuqa7question", "Zuqa7musing", "Zuqa7reply"
+MAX_TAIL_CHARS = 4_096
+"""A template that writes more than this between a question and its answer shows nothing there."""
+MAX_MARKER_CHARS = 128
 _ON: tuple[Mapping[str, Any], ...] = (
     {"enable_thinking": True, "thinking": True, "keep_past_thinking": True, "preserve_thinking": True},
     {"reasoning_effort": "high"},
@@ -37,7 +40,7 @@ def derive_form(render: Render, *, specials: Collection[str] = (), source: str =
         source: The template's text.
     """
     found = _Template(render, Units(specials)).form() or _by_name(specials, source)
-    if found is None:
+    if found is None or any(len(marker) > MAX_MARKER_CHARS for marker in found.markers):
         return None
     form = found.of(specials)
     if specials and form.stop and Units(specials).texts(form.stop)[0] not in form.tokens:
@@ -82,7 +85,8 @@ class _Template:
     ) -> str | None:
         """What the template writes behind the question."""
         text = self._render(messages, begins, names or {})
-        return None if text is None or _QUESTION not in text else text.rpartition(_QUESTION)[2]
+        tail = "" if text is None else text.rpartition(_QUESTION)[2]
+        return None if text is None or _QUESTION not in text or len(tail) > MAX_TAIL_CHARS else tail
 
     @staticmethod
     def _unique(texts: Any) -> list[str]:

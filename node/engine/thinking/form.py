@@ -71,7 +71,14 @@ KNOWN_PAIRS: tuple[tuple[str, str], ...] = (
     ("<mm:think>", "</mm:think>"),
     ("[THINK]", "[/THINK]"),
 )
-"""Pairs that are looked for where nothing shows a model's own."""
+"""Pairs that a template may speak of without showing where they stand."""
+INLINE_PAIRS: tuple[tuple[str, str], ...] = (
+    ("<think>", "</think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<seed:think>", "</seed:think>"),
+    ("<mm:think>", "</mm:think>"),
+)
+"""Pairs that models are trained to begin with. Other tags, as ``<thinking>``, are what a question may ask for."""
 
 _UNIT = r"<[^<>\n]{1,64}>|\[/?[A-Z][A-Z _]{1,48}\]"
 _HINT = re.compile(r"think|thought|reason|analysis|inner|reflect|monologue|cot\b", re.IGNORECASE)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from node.engine.thinking.form import KNOWN_PAIRS, ThinkingForm
+from node.engine.thinking.form import INLINE_PAIRS, ThinkingForm
 
 MAX_HEADER_CHARS = 256
 """A channel's header that goes on for longer is none."""
@@ -62,6 +62,11 @@ class ThinkingSplitter:
     def over(self) -> bool:
         """Whether the answer was closed by its own marker: nothing follows."""
         return self._state == "over"
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all text to come is the answer, and need not be fed."""
+        return self._state == "answer" and not self._buffer and not self._has_stop
 
     @property
     def answering(self) -> bool:
@@ -199,9 +204,7 @@ class ThinkingSplitter:
 
     def _in_answer(self) -> bool:
         # Spelled text never ends an answer: only the model's own token does.
-        closers: list[tuple[str, State]] = []
-        if self._form.stop and self._marked is not None:
-            closers.append((self._form.stop, "over"))
+        closers: list[tuple[str, State]] = [(self._form.stop, "over")] if self._has_stop else []
         found = self._first_of(closers)
         if found is None:
             self._emit(len(self._buffer) - self._held(closers), thinking=False)
@@ -211,6 +214,10 @@ class ThinkingSplitter:
         self._emit(len(marker), thinking=True, marker=True)
         self._state = state
         return True
+
+    @property
+    def _has_stop(self) -> bool:
+        return bool(self._form.stop) and self._marked is not None
 
     def _first_of(self, markers: list[tuple[str, State]]) -> tuple[int, str, State] | None:
         """The first marker in the buffer."""
@@ -266,6 +273,16 @@ class InlineSplitter:
         self._is_plain = False
 
     @property
+    def thinking(self) -> bool:
+        """Whether what comes next is thinking."""
+        return self._splitter is not None and self._splitter.thinking
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all text to come is the answer, and need not be fed."""
+        return self._is_plain or (self._splitter is not None and self._splitter.is_settled)
+
+    @property
     def is_holding(self) -> bool:
         """Whether some text waits for more."""
         return bool(self._held) if self._splitter is None else self._splitter.is_holding
@@ -279,11 +296,11 @@ class InlineSplitter:
         self._held += text
         start = self._held.lstrip()
         if len(self._held) - len(start) <= MAX_SPACE_CHARS:
-            for begin, end in KNOWN_PAIRS:
+            for begin, end in INLINE_PAIRS:
                 if start.startswith(begin):
                     self._splitter = ThinkingSplitter(ThinkingForm(begin, end))
                     return self._splitter.feed(self._let_go())
-            if any(begin.startswith(start) for begin, _ in KNOWN_PAIRS):
+            if any(begin.startswith(start) for begin, _ in INLINE_PAIRS):
                 return []
         self._is_plain = True
         return [Piece(self._let_go(), thinking=False)]

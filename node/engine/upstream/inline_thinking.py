@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from node.engine.protocol import Chunk
-from node.engine.thinking.form import KNOWN_PAIRS
+from node.engine.thinking.form import INLINE_PAIRS
 from node.engine.thinking.splitter import InlineSplitter
 from node.engine.thinking.splitter import Piece as Part
 from node.engine.upstream.chunks import Piece
@@ -66,7 +66,7 @@ class ChunkMaker:
 
 def opened_pair(text: str) -> tuple[str, str] | None:
     """The pair of tags that a whole text closes without having opened it."""
-    for begin, end in KNOWN_PAIRS:
+    for begin, end in INLINE_PAIRS:
         if end in text and begin not in text:
             return begin, end
     return None

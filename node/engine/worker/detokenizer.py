@@ -55,6 +55,10 @@ class Detokenizer:
         self._starts.append(self._decoded)
         return self._add(text)
 
+    def place_no_more(self) -> None:
+        """Report no more tokens; they are counted as before."""
+        self._on_token = None
+
     @property
     def decoded(self) -> int:
         """Characters decoded so far, those that are held back included."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from node.engine import ipc
 from node.engine.protocol import EngineError, FinishReason
@@ -72,8 +73,14 @@ class WorkerLoop:
         self._urgent = False
         self._has_first_text = False
         self._quit = False
-        self._thinking = thinking
         self._marks = {} if thinking is None else model.vocabulary.show(thinking.tokens)
+        if thinking is not None and any(
+            text.decode() == thinking.stop and model.vocabulary.piece(token) is None
+            for token, text in self._marks.items()
+        ):
+            # llama.cpp ends the answer at this token by itself.
+            thinking = replace(thinking, stop="")
+        self._thinking = thinking
         # A large vocabulary takes half a second: now, and not between two tokens of an answer.
         _ = model.vocabulary.table
         self._extra = ScoreEmbedQueue(model, config, prompts.tokens)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from node.engine import ipc
 from node.engine.thinking.form import ThinkingForm
-from node.engine.thinking.splitter import Piece, ThinkingSplitter
+from node.engine.thinking.splitter import InlineSplitter, Piece, ThinkingSplitter
 from node.engine.worker.detokenizer import Detokenizer
 from node.engine.worker.logprobs import token_logprob
 from node.engine.worker.sampler import Sampler
@@ -33,8 +33,9 @@ class _Segment:
 class RequestOutput:
     """Everything about a running request that is not the context's business.
 
-    Most answers have no thinking to keep apart and report no log-probabilities: for them a token costs no more than
-    its draw and its text. All others go the long way, in which each token is placed by its first character.
+    Most answers, and most of each, have no thinking to keep apart and report no log-probabilities: there a token costs
+    no more than its draw and its text. All others go the long way, which places each token by its first character.
+    A model that is not known to think may still be made of one that does, so the beginning of an answer is looked at.
 
     Args:
         request: What was asked.
@@ -61,9 +62,7 @@ class RequestOutput:
         self._vocabulary = vocabulary
         self._form = thinking
         self._marks = marks
-        self._splitter = (
-            None if thinking is None else ThinkingSplitter(thinking, opened=opened, marks_tokens=bool(marks))
-        )
+        self._splitter = _splitter_of(thinking, request, opened=opened, marks_tokens=bool(marks))
         self._top = request.logprobs
         self._plain = self._splitter is None and self._top is None
         self._text = Detokenizer(request.stop, None if self._plain else self._place)
@@ -88,7 +87,7 @@ class RequestOutput:
     @property
     def stopped(self) -> bool:
         """Whether a stop string was met, or the model closed its answer: nothing more is released."""
-        return self._text.stopped or (self._splitter is not None and self._splitter.over)
+        return self._text.stopped or (isinstance(self._splitter, ThinkingSplitter) and self._splitter.over)
 
     @property
     def has_unsent(self) -> bool:
@@ -98,7 +97,7 @@ class RequestOutput:
     def beyond_end(self, token: int) -> bytes | None:
         """The text of a token that ends answers, where a model that thinks goes on after it; None where it ends."""
         piece = self._marks.get(token)
-        if piece is None or self._splitter is None or self._form is None or not self._splitter.thinking:
+        if piece is None or self._form is None or self._splitter is None or not self._splitter.thinking:
             return None
         return piece if self._form.end.startswith(piece.decode()) else None
 
@@ -107,7 +106,7 @@ class RequestOutput:
         if not piece and self._drawn:
             self._drawn.pop()
         text, tokens = self._text.push(piece)
-        if self._splitter is not None and token in self._marks:
+        if token in self._marks and isinstance(self._splitter, ThinkingSplitter):
             self._splitter.mark(self._text.decoded - len(piece.decode()))
         return self._release(text, tokens)
 
@@ -130,11 +129,11 @@ class RequestOutput:
         self._sampler.close()
 
     def _is_answering(self) -> bool:
-        return self._splitter is None or self._splitter.answering
+        return not isinstance(self._splitter, ThinkingSplitter) or self._splitter.answering
 
     def _begins_answer(self, token: int) -> bool:
         """Whether a token would be neither thinking nor a part of a marker."""
-        if self._splitter is None or self._splitter.thinking:
+        if not isinstance(self._splitter, ThinkingSplitter) or self._splitter.thinking:
             return False
         piece = self._vocabulary.piece(token)
         return piece is None or not self._splitter.admits(piece.decode("utf-8", "replace"))
@@ -156,7 +155,19 @@ class RequestOutput:
             segment.text.append(text)
             segment.tokens += tokens
             return tokens
-        return self._gather([Piece(text, thinking=False)] if self._splitter is None else self._splitter.feed(text))
+        if self._splitter is None:
+            return self._gather([Piece(text, thinking=False)])
+        released = self._gather(self._splitter.feed(text))
+        if self._splitter.is_settled:
+            self._settle()
+        return released
+
+    def _settle(self) -> None:
+        """Go on the short way: all that follows is the answer."""
+        self._splitter = None
+        if self._top is None:
+            self._plain = True
+            self._text.place_no_more()
 
     def _gather(self, pieces: list[Piece]) -> int:
         """Put pieces into segments, each with the tokens that begin in it."""
@@ -178,3 +189,12 @@ class RequestOutput:
         if last is None or last.thinking is not thinking or last.marker is not marker:
             self._segments.append(last := _Segment(thinking, marker))
         return last
+
+
+def _splitter_of(
+    thinking: ThinkingForm | None, request: ipc.Generate, *, opened: bool, marks_tokens: bool
+) -> ThinkingSplitter | InlineSplitter | None:
+    if thinking is not None:
+        return ThinkingSplitter(thinking, opened=opened, marks_tokens=marks_tokens)
+    # An answer in a format begins with the format.
+    return None if request.grammar else InlineSplitter()

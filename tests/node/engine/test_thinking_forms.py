@@ -65,3 +65,10 @@ def test_a_template_that_takes_too_long_is_asked_once():
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}</think>"
     template = ChatTemplate(endless, limits=TemplateLimits(cpu_s=0.1))
     assert template.thinking() == ThinkingForm("<think>", "</think>")
+
+
+@pytest.mark.parametrize("long", ["<" + "a" * 300 + ">", "a" * 5_000])
+def test_a_marker_of_any_length_is_none(long):
+    marked = f"{{{{ m.thinking }}}}{long}" if long.startswith("<") else f"{long}<think>{{{{ m.thinking }}}}</think>"
+    template = "{% for m in messages %}{% if m.thinking %}<a>" + marked + "{% endif %}{{ m['content'] }}{% endfor %}"
+    assert ChatTemplate(template.replace("</think>", "</a>").replace("<think>", "<b>")).thinking() is None

@@ -73,3 +73,12 @@ def test_no_text_is_lost_between_a_stop_string_that_nearly_came_twice(vocabulary
     frames, released = grown(vocabulary, [b"ab", b"b", b"c"], stop=("bX",), tags=None, report=False)
     assert "".join(frame.text for frame in frames) == "abbc"
     assert released == 3
+
+
+def test_an_answer_of_a_model_that_nobody_knew_to_think_may_begin_with_a_tag(vocabulary):
+    pieces = [b"<th", b"ink>", b"a", b"</think>", b" ", b"b", b"ab", b"<think>"]
+    frames, released = grown(vocabulary, pieces, stop=("never",), tags=None, report=True)
+    told = [(frame.text, frame.thinking, frame.marker) for frame in frames]
+    assert "".join(text for text, thinking, _ in told if not thinking) == "bab<think>"
+    assert "".join(text for text, thinking, marker in told if thinking and not marker) == "a"
+    assert released == len(pieces)
