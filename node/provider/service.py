@@ -204,6 +204,12 @@ class ProviderService:
                 await self._close_engine()
                 self.engine_error = error.line()
                 log.warning("model_not_reloaded", model=self._asked_model, error=error.line())
+            except Exception as error:
+                # Whoever resumes is a service of its own, which must go on: it pauses for people and heat.
+                await self._close_engine()
+                kind = type(error).__name__
+                self.engine_error = f"Something unforeseen went wrong while the model was loaded ({kind})."
+                log.exception("model_not_reloaded", model=self._asked_model)
             finally:
                 self.starting = False
                 self.offers.look_again()

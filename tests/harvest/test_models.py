@@ -30,6 +30,7 @@ from node.models.model_error import ModelError
 from node.models.removal import remove
 from node.provider.engine_factory import make_engine as make_rentable
 from node.runtime.settings import NodeSettings
+from tests.node.conftest import Pair
 from tests.node.engine.helpers import answer, ask, engine_of
 from tests.node.engine.tiny import write_tiny
 from tests.node.models.kinds import KINDS
@@ -38,6 +39,8 @@ from tests.node.models.test_discovery import cached, ollama, put
 from tests.node.models.test_fit import EIGHT_B
 from tests.node.models.test_gguf import write as write_header
 from tests.patience import PATIENCE_S
+from tests.screens.fake_node import FakeNode, model_view
+from tests.screens.support import make_app, seen, until_seen
 
 Make = Callable[..., LlamaEngine]
 
@@ -221,6 +224,28 @@ def test_an_unforeseen_exception_while_loading_ends_bench_with_a_line(
     assert run(["models", "bench", "demo", "--streams", "1", "--seconds", "0.1"]) == 1
     shown = capsys.readouterr().err
     assert "Something unforeseen went wrong with the engine (ZeroDivisionError)." in shown
+
+
+async def test_an_unforeseen_exception_while_loading_ends_serve_with_a_line_and_the_node_goes_on(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+):
+    """`serve` hung at the start; after a pause the model stayed away, and nothing said why."""
+    provider = pair.seller._provider
+    await provider.pause("Somebody is here.")
+    with monkeypatch.context() as broken:
+        broken.setattr("node.provider.service.make_engine", unlucky)
+        await provider.resume()
+        assert provider.engine_state == "failed"
+        assert "unforeseen went wrong while the model was loaded (ZeroDivisionError)" in provider.engine_error
+    await pair.seller.go_offline()
+    with monkeypatch.context() as broken:
+        broken.setattr("node.engine.loading.swap_limit", unlucky)
+        async with asyncio.timeout(PATIENCE_S):
+            with pytest.raises(EngineError) as error:
+                await pair.seller.go_online()
+        assert error.value.code == "internal"
+    await pair.seller.go_online()
+    assert provider.engine_state == "ready"
 
 
 # -- names ---------------------------------------------------------------------------------------------------------
@@ -495,3 +520,16 @@ def test_a_model_that_would_take_the_headroom_is_refused_in_words_that_add_up():
     needed = assess(EIGHT_B, model="m", device=Device("memory", 64 << 30), slots=1, context_length=256).needed_bytes
     view = assess(EIGHT_B, model="m", device=Device("memory", needed + 1), slots=1, context_length=256)
     assert view.sentence == "doesn't fit: needs 5.3 GiB and 5.3 GiB are free, of which 0.3 GiB stay so"
+
+
+async def test_the_models_screen_keeps_every_column_at_80_cells_whatever_the_names():
+    """A name of 200 letters, or of wide ones, left no place for whether the model fits."""
+    node = FakeNode()
+    names = ("n" * 200 + "-Q4_K_M", "模型" * 60, "e\u0301" * 90, "\U0001f469\u200d\U0001f4bb" * 30)
+    node.model_views = tuple(
+        msgspec.structs.replace(model_view(), name=name, fit="fits with 4k context and 4 slots (up to 103k)")
+        for name in names
+    )
+    async with make_app(node, first_mode="models").run_test(size=(80, 24)) as pilot:
+        await until_seen(pilot, "fits with", "4k, 4 slots")
+        assert sum("4k, 4 slots" in line for line in seen(pilot.app).splitlines()) == len(names)
