@@ -73,7 +73,7 @@ async def failure(models: Path, spec: str = REPO) -> HubError:
 async def test_a_token_that_expired_is_dropped_where_none_is_needed_and_said(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ):
-    """Public models could not be pulled because of a forgotten token (huggingface/huggingface_hub#2043)."""
+    """Public models could not be pulled because of a forgotten token (huggingface/huggingface_hub#2847)."""
     if place == "file":
         (tmp_path / "hf").mkdir()
         (tmp_path / "hf" / "token").write_text(STALE + "\n")
@@ -107,7 +107,7 @@ async def test_the_command_says_on_stderr_that_a_token_was_dropped(
 async def test_where_a_token_is_needed_an_expired_one_is_blamed(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """ "Repository not found" was the answer to an expired token."""
+    """ "Repository not found" was the answer to an expired token (huggingface/huggingface_hub#1124)."""
     monkeypatch.setenv("HF_TOKEN", STALE)
     hub.refused_tokens = {STALE}
     error = await failure(tmp_path, "some/other")
@@ -140,7 +140,7 @@ async def test_a_stored_token_that_can_not_be_read_is_said_and_not_needed(hub: H
 
 
 async def test_a_gated_repository_is_told_with_the_page_on_which_its_licence_is_accepted(hub: Hub, tmp_path: Path):
-    """ "401" didn't say that a licence waits to be accepted, nor where."""
+    """ "401" didn't say that a licence waits to be accepted, nor where (janhq/jan#6861)."""
     hub.is_gated = True
     error = await failure(tmp_path)
     assert error.code == "gated_repo"
@@ -152,7 +152,7 @@ async def test_a_gated_repository_is_told_with_the_page_on_which_its_licence_is_
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
 async def test_a_socks_proxy_is_used(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str):
-    """With ALL_PROXY=socks5://… every request failed: the package for it was missing (ollama/ollama#2453)."""
+    """With ALL_PROXY=socks5://… every request failed: the package for it was missing (lfnovo/open-notebook#48)."""
     async with running_proxy() as proxy:
         monkeypatch.setenv("ALL_PROXY", f"{scheme}://{proxy.address}")
         assert isinstance((await pulled(tmp_path))[-1], PullDone)
@@ -218,7 +218,7 @@ async def test_a_hub_that_is_not_there_is_told_by_what_is_missing(
 async def test_a_certificate_is_blamed_for_what_is_wrong_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certificate: str, trusted: bool, says: str, fix: str
 ):
-    """A company's proxy and a wrong clock both were "SSL: CERTIFICATE_VERIFY_FAILED" (ollama/ollama#1279)."""
+    """A company's proxy and a wrong clock both were "SSL: CERTIFICATE_VERIFY_FAILED" (ollama/ollama#823)."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(CERTIFICATES / f"{certificate}.pem")
     async with running(Hub(), tls) as hub:
@@ -288,7 +288,7 @@ def test_a_hub_that_does_not_answer_in_time_and_a_network_that_is_away_are_told(
     ids=str,
 )
 def test_a_hub_that_asks_for_patience_says_how_long(headers: dict[str, str], wait: str):
-    """ "429" without a time made people try again at once (huggingface/huggingface_hub#3334)."""
+    """ "429" without a time made people try again at once (huggingface/huggingface_hub#3377)."""
     raw = {name: value.encode("latin-1") for name, value in headers.items()}
     response = httpx2.Response(429, headers=raw, request=httpx2.Request("GET", "https://hub.example/api"))
     error = refused(response, REPO)

@@ -85,7 +85,7 @@ async def refused(engine: LlamaEngine) -> EngineError:
 async def test_why_llama_cpp_refuses_a_file_reaches_the_person(
     make_engine: Make, tiny: Path, tmp_path: Path, keys: dict[str, Any], reason: str
 ):
-    """People saw "failed to load model" and had to find a log (ollama/ollama#8571, lmstudio-ai/lms#56)."""
+    """People saw "failed to load model" and had to find a log (ollama/ollama#12984)."""
     model = lie(tiny, tmp_path / "lie.gguf", keys)
     error = await refused(make_engine(model))
     assert isinstance(error, LoadError)
@@ -252,7 +252,8 @@ async def test_an_unforeseen_exception_while_loading_ends_serve_with_a_line_and_
 
 
 async def test_a_file_whose_name_is_not_utf_8_is_loaded_and_answers(make_engine: Make, tiny: Path, tmp_path: Path):
-    """Files from old archives and Windows disks have names in other encodings; the engine waited forever."""
+    """Files from old archives and Windows disks have names in other encodings; the engine waited forever
+    (of the kind of ollama/ollama#3120)."""
     model = Path(os.fsdecode(os.fsencode(tmp_path) + b"/mod\xe8le-\xff.gguf"))
     shutil.copy(tiny, model)
     async with make_engine(model) as engine:
@@ -315,7 +316,7 @@ def refusal(path: Path) -> str:
     ids=lambda value: None if isinstance(value, bytes) else value,
 )
 def test_a_file_that_is_something_else_is_named_for_what_it_is(tmp_path: Path, content: bytes, says: str):
-    """People were told "invalid magic" of a login page, a pointer of git, an archive (ggml-org/llama.cpp#5059)."""
+    """A web page and a pointer of git were "invalid magic" (ggml-org/llama.cpp#3358, ollama/ollama#3010)."""
     path = tmp_path / "m.gguf"
     path.write_bytes(content)
     assert says in refusal(path)
@@ -326,7 +327,7 @@ def test_a_file_that_is_something_else_is_named_for_what_it_is(tmp_path: Path, c
     [(1, "version 1"), (4, "update Idlewatt"), (3 << 24, "big-endian"), (2 << 24, "big-endian"), (0, "version 0")],
 )
 def test_a_version_or_byte_order_that_is_not_read_is_named(tmp_path: Path, version: int, says: str):
-    """A model for s390x was "GGUF version 50331648" (ggml-org/llama.cpp#3957)."""
+    """A model for s390x was "GGUF version 50331648" (see ggml-org/llama.cpp#3298)."""
     assert says in refusal(write_header(tmp_path / "m.gguf", version=version))
 
 
@@ -350,7 +351,7 @@ def test_a_file_with_a_vocabulary_alone_is_named(tmp_path: Path):
 async def test_what_belongs_to_a_model_and_is_none_is_refused_before_llama_cpp_sees_it(
     make_engine: Make, tiny: Path, tmp_path: Path, keys: dict[str, Any], says: str
 ):
-    """A projector or an adapter that was named by its path was loaded, and failed without a reason."""
+    """A projector or adapter that was named by its path was loaded, and then failed (ggml-org/llama.cpp#7799)."""
     error = await refused(make_engine(lie(tiny, tmp_path / "m.gguf", keys)))
     assert says in error.message
     assert error.fix == "Choose the model itself."
