@@ -27,6 +27,8 @@ from wallet.vouchers import Voucher
 ASK_TIMEOUT_S: Final = 20.0
 """How long a buyer that said something may take to say what it wants."""
 SEND_TIMEOUT_S: Final = 60.0
+WINDOWS_AHEAD: Final = 4
+"""How many credit windows of tokens may wait for the session, past which the engine's stream is not read."""
 BUFFERED_CHARS: Final = 4_096
 """How many pieces of engine output may wait for the session. Past that the engine's stream is not read."""
 
@@ -206,6 +208,10 @@ class ProviderSession:
         self._room.set()
         return io.TextProduced("".join(text), tokens, first.thinking, tuple(logprobs), first.marker)
 
+    def _is_full(self) -> bool:
+        windows = WINDOWS_AHEAD * self.state.policy.credit_tokens
+        return self._chars > BUFFERED_CHARS or sum(chunk.tokens for chunk in self._chunks) > windows
+
     def _drop_text(self) -> None:
         self._chunks.clear()
         self._chars = 0
@@ -335,7 +341,7 @@ class ProviderSession:
                     self._wake.set()
                 case Finished(reason=reason):
                     end = io.EngineEnded(reason, _now_ms())
-            while self._chars > BUFFERED_CHARS:
+            while self._is_full():
                 self._room.clear()
                 await self._room.wait()
 

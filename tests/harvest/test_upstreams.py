@@ -34,6 +34,7 @@ from tests.node.engine.upstream.hostile import (
     refusing,
     saying,
     sending,
+    speaking,
     upstream,
     usage,
 )
@@ -506,6 +507,56 @@ def test_an_errors_words_for_a_buyer_name_no_file(words):
     """A buyer was told where the provider's files are, since errors are written for their owner."""
     assert public_words(words, "Choose another offer.") == "Choose another offer."
     assert public_words("Try again in 3 s, at 5 tokens/s and/or later.", "") != ""
+
+
+# Buyers that are gone
+
+
+class Endless:
+    """A server that writes a token each millisecond for as long as somebody is there."""
+
+    def __init__(self) -> None:
+        self.written = 0
+        self.gone = asyncio.Event()
+
+    async def __call__(self, request: web.Request, body: Any) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(chunk(" word"))
+                self.written += 1
+                await asyncio.sleep(0.001)
+        except (ConnectionError, asyncio.CancelledError):
+            self.gone.set()
+        return response
+
+
+async def test_an_answer_that_nobody_takes_ends_the_servers_work(server):
+    """A GPU wrote the rest of each answer for people who had left (ggml-org/llama.cpp#24496)."""
+    async with engine_for(server, untaken_s=0.2) as engine:
+        server.chat = endless = Endless()
+        stream = engine.generate(ask(max_tokens=100_000))
+        for _ in range(3):
+            await anext(stream)
+        async with asyncio.timeout(PATIENCE_S):
+            await endless.gone.wait()
+        with pytest.raises(EngineError, match="not taken") as raised:
+            async for _ in stream:
+                pass
+        assert raised.value.code == "unpaid"
+        assert engine.state.name == "ready"
+
+
+async def test_an_answer_that_is_taken_slowly_goes_on(server):
+    """Whoever had a slow line lost the answer."""
+    async with engine_for(server, untaken_s=1.5) as engine:
+        server.chat = speaking(*(f" {n}" for n in range(8)))
+        said = ""
+        async for one in engine.generate(ask()):
+            await asyncio.sleep(0.2)
+            said += getattr(one, "text", "")
+    assert said == "".join(f" {n}" for n in range(8))
 
 
 # Servers that still load

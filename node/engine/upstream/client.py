@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from codecs import BOM_UTF8
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -26,6 +27,15 @@ ASK_S: Final = 10.0
 MAX_KEY_CHARS: Final = 4_096
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """A streamed answer."""
+
+    data: AsyncIterator[bytes]
+    close: Callable[[], None]
+    """Ends the connection at once; reading ``data`` then fails."""
 
 
 class UpstreamClient:
@@ -134,7 +144,7 @@ class UpstreamClient:
         return _read(await self._whole("POST", self._base + "/embeddings", body, timeout_s), kind)
 
     @asynccontextmanager
-    async def stream(self, body: Any) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stream(self, body: Any) -> AsyncIterator[Received]:
         """A streamed chat completion, as bytes; leaving the block ends the request. Deadlines are the caller's.
 
         Raises:
@@ -145,7 +155,7 @@ class UpstreamClient:
             async with self._request("POST", self._base + "/chat/completions", body, Connection="close") as response:
                 await _accepted(response)
                 try:
-                    yield await _events(response)
+                    yield Received(data=await _events(response), close=response.close)
                 finally:
                     # What is left is not wanted, and a connection in the middle of an answer can't be used again.
                     response.close()

@@ -76,7 +76,7 @@ class UpstreamEngine:
         self._health = UpstreamHealth(on_state, limits.watch_s)
         self._access = ExclusiveAccess()
         self._counter = PromptCounter(self._client, model, self._access, limits.count_s)
-        self._streams = Streams(self._client, self._access, self._counter, limits.stall_s)
+        self._streams = Streams(self._client, self._access, self._counter, limits)
         self._formats = Formats()
         self._server_info: a.ServerInfo | None = None
         self._context_seen = ContextSeen()

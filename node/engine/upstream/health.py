@@ -17,7 +17,9 @@ log = get_logger(__name__)
 
 MAX_BACKOFF_S: Final = 30.0
 CLOSED: Final = "The engine is closed."
-_ABOUT_THE_REQUEST: Final[frozenset[ErrorCode]] = frozenset({"bad_request", "context_too_long", "engine_busy"})
+_ABOUT_THE_REQUEST: Final[frozenset[ErrorCode]] = frozenset(
+    {"bad_request", "context_too_long", "engine_busy", "unpaid"}
+)
 
 
 class UpstreamHealth:

@@ -10,6 +10,8 @@ class UpstreamLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     stall_s: float = 120.0
     """A stream without an event for so long is given up."""
+    untaken_s: float = 5.0
+    """An answer that nobody takes for so long is stopped: its buyer is gone, and a server works on unread."""
     watch_s: float = 5.0
     """How often a server is asked whether it is still there."""
     trial_tokens: int = 8_192

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
 from node.engine.protocol import EngineError, EngineEvent, Finished, FinishReason, GenerateRequest, Started
@@ -13,6 +13,7 @@ from node.engine.upstream.client import UpstreamClient
 from node.engine.upstream.counting import PromptCounter
 from node.engine.upstream.exclusive import MAX_WAIT_S, ExclusiveAccess
 from node.engine.upstream.inline_thinking import ChunkMaker
+from node.engine.upstream.limits import UpstreamLimits
 from node.engine.upstream.logprobs import LogprobReader
 from node.engine.upstream.meter import Rate, TokenMeter
 from node.engine.upstream.piece_reader import PieceReader
@@ -27,6 +28,9 @@ class RunningStream:
     def __init__(self) -> None:
         self.cancelled = False
         self.closed = False
+        self.is_given_up = False
+        """Whether its answer was not taken for too long, and its connection ended."""
+        self._end_connection: Callable[[], None] | None = None
         self._deadline: asyncio.Timeout | None = None
 
     def cancel(self) -> None:
@@ -39,6 +43,30 @@ class RunningStream:
         """End it with ``engine_closed``."""
         self.closed = True
         self.cancel()
+
+    def connected(self, end_connection: Callable[[], None]) -> None:
+        """From now on it has a connection that can be ended like this."""
+        self._end_connection = end_connection
+
+    @contextlib.contextmanager
+    def taken_within(self, limit_s: float) -> Iterator[None]:
+        """A wait for whoever takes the answer: a server works on whether it is read or not.
+
+        Raises:
+            UpstreamError: If it took longer.
+        """
+        timer = asyncio.get_running_loop().call_later(limit_s, self._give_up)
+        try:
+            yield
+        finally:
+            timer.cancel()
+        if self.is_given_up:
+            raise _not_taken(limit_s)
+
+    def _give_up(self) -> None:
+        self.is_given_up = True
+        if self._end_connection is not None:
+            self._end_connection()
 
     @contextlib.asynccontextmanager
     async def until(self, when_s: float) -> AsyncIterator[asyncio.Timeout]:
@@ -60,14 +88,16 @@ class Streams:
         client: The server's.
         access: Held while a stream runs.
         counter: Learns from each stream whether it counted the prompt right.
-        stall_s: A stream without an event for so many seconds is given up.
+        limits: How long the server, and whoever takes an answer, are waited for.
     """
 
-    def __init__(self, client: UpstreamClient, access: ExclusiveAccess, counter: PromptCounter, stall_s: float) -> None:
+    def __init__(
+        self, client: UpstreamClient, access: ExclusiveAccess, counter: PromptCounter, limits: UpstreamLimits
+    ) -> None:
         self._client = client
         self._access = access
         self._counter = counter
-        self._stall_s = stall_s
+        self._limits = limits
         self._rate = Rate()
         self.opened: tuple[str, str] | None = None
         """The pair of tags that this server opens in the prompt and leaves in the text, if it was seen to."""
@@ -114,7 +144,8 @@ class Streams:
                 if text or tokens:
                     first_s = first_s or loop.time()
                 for chunk in maker.take(piece, tokens, logprobs):
-                    yield chunk
+                    with running.taken_within(self._limits.untaken_s):
+                        yield chunk
         for chunk in maker.finish():
             yield chunk
         if not running.cancelled and (not is_whole or reason == "error"):
@@ -146,15 +177,16 @@ class Streams:
         reader = PieceReader()
         async with contextlib.AsyncExitStack() as stack:
             try:
-                async with running.until(loop.time() + MAX_WAIT_S + self._stall_s) as deadline:
+                async with running.until(loop.time() + MAX_WAIT_S + self._limits.stall_s) as deadline:
                     await stack.enter_async_context(self._access.held())
-                    deadline.reschedule(loop.time() + self._stall_s)
+                    deadline.reschedule(loop.time() + self._limits.stall_s)
                     received = await stack.enter_async_context(self._client.stream(body))
+                    running.connected(received.close)
                 heard_s = loop.time()
                 while not reader.is_over:
                     # Comments that only keep the connection are no progress.
-                    async with running.until(heard_s + self._stall_s):
-                        data = await anext(received, None)
+                    async with running.until(heard_s + self._limits.stall_s):
+                        data = await anext(received.data, None)
                     for piece in reader.read(data):
                         yield piece
                         heard_s = loop.time()
@@ -162,7 +194,15 @@ class Streams:
                 if running.closed:
                     raise EngineError("The engine was closed.", code="engine_closed") from None
                 if not running.cancelled:
-                    raise stalled(self._stall_s) from None
+                    raise stalled(self._limits.stall_s) from None
+
+
+def _not_taken(limit_s: float) -> UpstreamError:
+    return UpstreamError(
+        "The answer was stopped, because it was not taken and paid for in time.",
+        code="unpaid", fix="Ask again; nothing else is owed.",
+        owner=f"An answer of the upstream was stopped: nobody took it for {limit_s:g} s.",
+    )  # fmt: skip
 
 
 def _reason(stated: str, running: RunningStream, *, is_full: bool) -> FinishReason:

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 import pytest
 
 from node.local.node import LocalNode
+from node.provider.limits import ProviderLimits
 from node.values import ChatDelta, ChatDone, ChatFailed, Phase
 from tests.harvest.forgetful import Forgetful
-from tests.node.conftest import PASSPHRASE
+from tests.harvest.test_upstreams import Endless
+from tests.node.conftest import PASSPHRASE, Pair
 from tests.node.engine.upstream.hostile import MODEL, Upstream, listing, refusing, speaking, upstream
 from tests.node.helpers import ask, rejected, turn, until
+from tests.node.local.test_adversity import asking, hostile
 from tests.patience import PATIENCE_S
 
 
@@ -75,6 +78,26 @@ async def test_a_context_that_is_not_there_is_not_offered_and_no_dropped_token_i
         async with asyncio.timeout(PATIENCE_S):
             while (await buyer.market())[0].context_length > 1_500:
                 await asyncio.sleep(0.05)
+
+
+async def test_a_buyer_that_died_ends_the_servers_work_within_a_few_windows(run_node, relay, devnet):
+    urls = {"relay": relay.url, "chain": devnet.l2_url}
+    async with (
+        upstream() as server,
+        run_node("seller", **urls, upstream=server.url, model=MODEL, credit_tokens=8, context_length=8_192) as seller,
+        run_node("buyer", **urls) as buyer,
+    ):
+        await seller.create_wallet("main", PASSPHRASE)
+        await buyer.create_wallet("main", PASSPHRASE)
+        await asyncio.gather(seller.go_online(), buyer.faucet("main"))
+        server.chat = endless = Endless()
+        async with hostile(Pair(seller, buyer, relay)) as (link, offer, channel, _):
+            await link.send(asking(offer, channel, max_tokens=8_000))
+            began_s = asyncio.get_running_loop().time()
+            async with asyncio.timeout(PATIENCE_S):
+                await endless.gone.wait()
+            took_s = asyncio.get_running_loop().time() - began_s
+        assert took_s < ProviderLimits().payment_timeout_s / 2, "the buyer may still pay for what it got"
 
 
 @pytest.fixture
