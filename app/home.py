@@ -157,6 +157,12 @@ class Home:
                     f"A {role} is already running on the home {self.root}.",
                     fix="Stop it first, or choose another --home.",
                 ) from None
+            except OSError as error:
+                # As on a network's disk whose server or mount has no locks.
+                raise HomeError(
+                    f"The disk of the home {self.root} can't lock files ({error.strerror or error}).",
+                    fix="Choose a --home on a disk of this machine: two nodes on one home could spend money twice.",
+                ) from None
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode())
             yield

@@ -7,6 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
+from chain.file_systems import NO_LINKS
 from wallet.wallet_error import WalletError
 
 
@@ -34,8 +35,7 @@ def write_new_private_file(path: Path, data: bytes) -> None:
     try:
         try:
             _write_synced(scratch, data)
-            # A link, unlike a rename, fails where the name is taken.
-            os.link(scratch, path)
+            _give_name(scratch, path)
         finally:
             scratch.unlink(missing_ok=True)
         _sync_directory(path.parent)
@@ -70,6 +70,28 @@ def file_error(error: OSError, path: Path) -> WalletError:
         code="keystore_unusable",
         fix=f"Check {path} and who owns it.",
     )
+
+
+def _give_name(scratch: Path, path: Path) -> None:
+    """Give a finished file its name.
+
+    Raises:
+        FileExistsError: If the name is taken.
+        OSError: If the file system refuses.
+    """
+    try:
+        # A link, unlike a rename, fails where the name is taken.
+        os.link(scratch, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        # Without links the name is taken first, with nothing in it: a crash here leaves an empty file.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        try:
+            scratch.replace(path)
+        except OSError:
+            path.unlink()
+            raise
 
 
 def _write_synced(path: Path, data: bytes) -> None:

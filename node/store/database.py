@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
+from chain.file_systems import MOUNTS, NO_LINKS, sqlite_locking
 from node.store.migrations import LATEST, MIGRATIONS
 from node.store.sqlite_errors import StoreError, path_error, store_error
 
@@ -47,8 +48,12 @@ class Database:
         self._closed = False
 
     @classmethod
-    async def open(cls, path: Path) -> Database:
+    async def open(cls, path: Path, *, mounts: Path = MOUNTS) -> Database:
         """Open or create the file (0600, its folder 0700) and bring its schema up to date.
+
+        Args:
+            path: The file.
+            mounts: What is mounted where, from which the kind of its disk is read.
 
         Raises:
             StoreError: ``store_corrupt``, ``store_foreign``, ``store_newer``, ``store_locked``, ``store_unwritable`` or
@@ -64,7 +69,8 @@ class Database:
             raise store_error(error, path) from None
         database = cls(connection, path)
         try:
-            await database._configure(check_all=size_bytes < _FULL_CHECK_BELOW_BYTES)
+            locking = await asyncio.to_thread(sqlite_locking, path, mounts)
+            await database._configure(locking, check_all=size_bytes < _FULL_CHECK_BELOW_BYTES)
             await database._migrate()
         except sqlite3.Error as error:
             await connection.close()
@@ -171,8 +177,10 @@ class Database:
         if self._closed:
             raise StoreError("The database is closed.", code="store_closed")
 
-    async def _configure(self, *, check_all: bool) -> None:
+    async def _configure(self, locking: str, *, check_all: bool) -> None:
         await self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        # Before anything of the file is read: else SQLite would already share memory for it.
+        await self._connection.execute(f"PRAGMA locking_mode = {locking}")
         await self._enter_wal_mode()
         await self._connection.execute("PRAGMA synchronous = FULL")
         await self._connection.execute("PRAGMA foreign_keys = ON")
@@ -243,7 +251,13 @@ def _prepare_file(path: Path) -> int:
         os.close(descriptor)
         try:
             with contextlib.suppress(FileExistsError):
-                os.link(name, path)
+                try:
+                    os.link(name, path)
+                except OSError as error:
+                    if error.errno not in NO_LINKS:
+                        raise
+                    # Some file systems have no links. Whoever opens the empty file meanwhile gets a database too.
+                    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         finally:
             Path(name).unlink()
     return path.stat().st_size

@@ -15,6 +15,21 @@ class StoreError(IdlewattError):
     default_code = "store_failed"
 
 
+_ELSEWHERE = "Move the home to a disk of this machine: {path}."
+_NO_LOCKS: tuple[ErrorCode, str, str] = ("store_unwritable", "The database's disk can't lock files.", _ELSEWHERE)
+_BY_EXTENDED_CODE = dict.fromkeys(
+    (
+        sqlite3.SQLITE_IOERR_LOCK,
+        sqlite3.SQLITE_IOERR_RDLOCK,
+        sqlite3.SQLITE_IOERR_UNLOCK,
+        sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
+        sqlite3.SQLITE_IOERR_SHMOPEN,
+        sqlite3.SQLITE_IOERR_SHMMAP,
+        sqlite3.SQLITE_IOERR_SHMLOCK,
+    ),
+    _NO_LOCKS,
+)
+"""What SQLite says where a file system, mostly a network's, lacks what it needs."""
 _BY_PRIMARY_CODE: dict[int, tuple[ErrorCode, str, str]] = {
     sqlite3.SQLITE_FULL: ("disk_full", "The disk is full.", "Free some space on the disk that holds {path}."),
     sqlite3.SQLITE_BUSY: ("store_locked", "Another program is using the database.", "End what else has {path} open."),
@@ -33,6 +48,8 @@ _BY_PRIMARY_CODE: dict[int, tuple[ErrorCode, str, str]] = {
     sqlite3.SQLITE_CANTOPEN: ("store_unwritable", "The database can't be opened.", "Check who owns {path}."),
     sqlite3.SQLITE_PERM: ("store_unwritable", "The database can't be opened.", "Check who owns {path}."),
     sqlite3.SQLITE_IOERR: ("store_unwritable", "The disk failed under the database.", "Check the disk of {path}."),
+    sqlite3.SQLITE_PROTOCOL: _NO_LOCKS,
+    sqlite3.SQLITE_NOLFS: ("store_unwritable", "The disk takes no file as large as the database.", _ELSEWHERE),
     sqlite3.SQLITE_CONSTRAINT: ("bad_record", "The database refused a record that breaks its rules.", ""),
 }
 
@@ -44,12 +61,16 @@ def store_error(error: sqlite3.Error, path: Path) -> StoreError:
         error: What SQLite raised.
         path: The database's file, for the fix.
     """
-    primary_code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    extended_code = getattr(error, "sqlite_errorcode", 0)
+    primary_code = extended_code & 0xFF
     if isinstance(error, sqlite3.ProgrammingError):
         return StoreError("The database is closed.", code="store_closed")
-    code, message, fix = _BY_PRIMARY_CODE.get(
-        primary_code, ("store_failed", f"The database failed ({type(error).__name__} {primary_code}).", "")
+    unknown: tuple[ErrorCode, str, str] = (
+        "store_failed",
+        f"The database failed ({type(error).__name__} {primary_code}).",
+        "",
     )
+    code, message, fix = _BY_EXTENDED_CODE.get(extended_code) or _BY_PRIMARY_CODE.get(primary_code, unknown)
     return StoreError(message, code=code, fix=fix.format(path=path))
 
 

@@ -17,6 +17,7 @@ from eth.db.atomic import AtomicDBWriteBatch
 from eth.db.backends.base import BaseAtomicDB
 
 from chain.errors import IdlewattError
+from chain.file_systems import sqlite_locking
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -52,6 +53,7 @@ class DurableStore(BaseAtomicDB):  # type: ignore[misc]  # py-evm is untyped to 
         self._pending_logs: list[LogRow] = []
         self._db = sqlite3.connect(path, isolation_level=None)
         try:
+            self._db.execute(f"PRAGMA locking_mode={sqlite_locking(path)}")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]

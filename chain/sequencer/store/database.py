@@ -14,6 +14,7 @@ from typing import Any, Self
 import aiosqlite
 
 from chain.errors import IdlewattError
+from chain.file_systems import sqlite_locking
 from chain.sequencer.store.schema import MIGRATIONS
 
 Statement = tuple[str, tuple[Any, ...]]
@@ -45,7 +46,14 @@ class SequencerDatabase:
         except sqlite3.Error as error:
             raise SequencerStoreError(f"The sequencer's database can't be opened ({error}).") from error
         try:
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "busy_timeout = 5000"):
+            locking = f"locking_mode = {await asyncio.to_thread(sqlite_locking, path)}"
+            for pragma in (
+                locking,
+                "journal_mode = WAL",
+                "synchronous = FULL",
+                "foreign_keys = ON",
+                "busy_timeout = 5000",
+            ):
                 await connection.execute(f"PRAGMA {pragma}")
             await _migrate(connection)
         except BaseException as error:
