@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -67,14 +68,28 @@ async def _raise_when_broken(demo: Demo) -> None:
     raise await demo.broken()
 
 
+def _require_terminal() -> None:
+    """Refuse to draw where nobody could see it, or nobody could type.
+
+    Raises:
+        UsageError: If a standard stream isn't a terminal, or the terminal can't move its cursor.
+    """
+    fix = "Use a command such as `idlewatt serve` without one."
+    if not sys.stdout.isatty():
+        raise UsageError("The terminal app needs a terminal.", fix=fix)
+    # Keys come from standard input, and Textual draws on standard error.
+    for stream, name in ((sys.stdin, "input"), (sys.stderr, "error")):
+        if not stream.isatty():
+            raise UsageError(f"The terminal app needs a terminal as its standard {name} too.", fix=fix)
+    if os.environ.get("TERM") == "dumb":
+        raise UsageError("This terminal can't show an app (TERM is dumb).", fix=fix)
+
+
 async def _show(
     node: Callable[[], AbstractAsyncContextManager[NodeApi]], *, demo: bool, onboarding: bool, why: str
 ) -> None:
     """Paint first, then start the node. The app ends when the node fails, and the node when the app ends."""
-    if not sys.stdout.isatty():
-        raise UsageError(
-            "The terminal app needs a terminal.", fix="Use a command such as `idlewatt serve` without one."
-        )
+    _require_terminal()
     from app.tui import IdlewattApp
 
     late = LateNode(demo=demo, why=why)
