@@ -19,17 +19,20 @@ from app.config import Config
 from app.home import Home
 from app.llama_build import gpus, installation, judge, try_build
 from chain.errors import IdlewattError
+from chain.file_systems import network_type
 from chain.urls import shown_url
 from node.hardware.rapl import ROOT_ONLY_FIX, Rapl
 from node.hardware.reading import DeviceReading
 from node.hardware.sampler import HardwareSampler, default_sources
+from node.market.clock import judge_clock
 from node.values import Health, HealthItem
 
 OLDEST_PYTHON = (3, 11)
 NEWEST_PYTHON = (3, 13)
 LEAST_FREE_DISK_BYTES = 2 * 2**30
 LEAST_FREE_MEMORY_BYTES = 2**30
-MAX_CLOCK_DRIFT_S = 5.0
+DATE_DOUBT_MS = 1_000.0
+"""HTTP dates are whole seconds."""
 POWER_INTERVAL_S = 0.25
 DEFAULT_PORTS = {9000: "relay", 8545: "devnet --l1-port", 8547: "devnet --l2-port"}
 
@@ -121,6 +124,13 @@ def check_home(home: Home) -> HealthItem:
             health=Health.WARN,
             detail=f"{home.root} can be read by others",
             fix=f"chmod 700 {home.root}",
+        )
+    if network := network_type(home.root):
+        return HealthItem(
+            name="home",
+            health=Health.WARN,
+            detail=f"{home.root} is on a network's disk ({network})",
+            fix="Use it from one machine at a time, or choose a --home on a disk of this machine.",
         )
     return HealthItem(name="home", health=Health.OK, detail=f"{home.root}, owner only")
 
@@ -246,8 +256,5 @@ def check_clock(reference_s: float | None, now_s: float) -> HealthItem:
     """Whether this machine's clock agrees with the relay's: offers and channels expire by it."""
     if reference_s is None:
         return HealthItem(name="clock", health=Health.OK, detail="not compared: no relay answered")
-    drift_s = now_s - reference_s
-    detail = f"{drift_s:+.0f} s from the relay's"
-    if abs(drift_s) <= MAX_CLOCK_DRIFT_S:
-        return HealthItem(name="clock", health=Health.OK, detail=detail)
-    return HealthItem(name="clock", health=Health.WARN, detail=detail, fix="Set it: timedatectl set-ntp true")
+    clock = judge_clock((now_s - reference_s) * 1000, DATE_DOUBT_MS)
+    return HealthItem(name="clock", health=clock.health, detail=clock.line, fix=clock.fix)

@@ -13,7 +13,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import DataTable, Input, Static
 
-from node.values import NodeSnapshot, OfferView
+from node.values import Health, NodeSnapshot, OfferView
 from screens.base import NodeScreen
 from screens.node_feed import NodeFeed
 from screens.text import count_short, countdown, milliseconds, one_line, price, short_address, short_hex, speed, usd
@@ -75,6 +75,9 @@ def empty_text(snapshot: NodeSnapshot, filtered: bool) -> str:
         reason = one_line(snapshot.relay.error)
         fix = one_line(snapshot.relay.fix) or "It reconnects by itself; r asks again."
         return f"No relay ({snapshot.relay.state}): offers come over it. {reason} {fix}".replace("  ", " ")
+    clock = snapshot.clock
+    if clock is not None and clock.health is Health.FAIL:
+        return f"{clock.line} {clock.fix}"
     return "Nobody rents a model out on this relay now. F3 rents yours out; r asks again."
 
 

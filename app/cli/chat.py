@@ -12,7 +12,7 @@ import msgspec
 from app.asking import Heard, answered
 from app.cli.common import as_coroutine, chain_option, emit, home_option, json_option, note, relay_option
 from app.cli.dollars import Dollars
-from app.cli.node_access import any_node, configured, unlocked_wallet
+from app.cli.node_access import any_node, configured, tell_clock, unlocked_wallet
 from app.cli.stdout import AnswerOutput
 from app.cli.terminal_input import typed_line
 from app.streams import argument_text, read_text
@@ -99,7 +99,9 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
 
         async def answer_to(messages: Sequence[ChatMessage]) -> str:
             turn = msgspec.structs.replace(template, messages=tuple(messages))
-            return await ask(node, turn, as_json=as_json, show_thinking=show_thinking)
+            answer = await ask(node, turn, as_json=as_json, show_thinking=show_thinking)
+            tell_clock(node)
+            return answer
 
         if is_conversation:
             await converse(lambda: typed_line("you"), answer_to)

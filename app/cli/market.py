@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from app.cli.common import as_coroutine, chain_option, emit, home_option, json_option, relay_option
-from app.cli.node_access import any_node, configured
+from app.cli.node_access import any_node, configured, tell_clock
 from app.streams import argument_text
 from node.values import OfferView, format_usd
 from node.values.text import plain
@@ -24,7 +24,9 @@ async def command(home_path: str | None, relay: str | None, chain: str | None, m
     wanted = argument_text(model).lower()
     async with any_node(home, config) as node:
         offers = [offer for offer in await node.market() if wanted in offer.model.lower()]
-    emit({"offers": offers}, as_json=as_json, text=as_table(offers))
+        clock = node.snapshot().clock
+        tell_clock(node)
+    emit({"offers": offers, "clock": clock}, as_json=as_json, text=as_table(offers))
 
 
 def as_table(offers: list[OfferView]) -> str:

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from app.cli.common import passphrase, prepared_home
+from app.cli.common import note, passphrase, prepared_home
 from app.config import Config, remember
 from app.home import Home, HomeBusyError
 from app.logs import log_to
 from chain.errors import IdlewattError
 from node.api import NodeApi
-from node.values import WalletState, WalletView
+from node.values import Health, WalletState, WalletView
 
 ATTACH_ATTEMPTS = 20
 ATTACH_INTERVAL_S = 0.25
@@ -85,6 +85,13 @@ def wallet_of(node: NodeApi) -> WalletView:
             fix="Create one with `idlewatt wallet new`, or import one.",
         )
     return wallet
+
+
+def tell_clock(node: NodeApi) -> None:
+    """Say on stderr where this machine's clock and the relay's differ."""
+    clock = node.snapshot().clock
+    if clock is not None and clock.health is not Health.OK:
+        note(f"· {clock.line} {clock.fix}".rstrip())
 
 
 async def unlocked_wallet(node: NodeApi, config: Config) -> WalletView:

@@ -17,12 +17,12 @@ from app.cli.common import (
     until_stopped,
     with_parent_option,
 )
-from app.cli.node_access import configured, own_node, unlocked_wallet
+from app.cli.node_access import configured, own_node, tell_clock, unlocked_wallet
 from app.cli.setting_options import setting_options
 from app.cli.status import advice_text
 from chain.errors import IdlewattError
 from node.api import NodeApi
-from node.values import JobStage, JobView, NodeChanged, Notice, format_usd
+from node.values import JobStage, JobView, NodeChanged, Notice, Phase, format_usd
 
 
 @click.command("serve", help="Rent out a model until stopped: publish its offer, serve buyers, redeem what they pay.")
@@ -63,6 +63,7 @@ async def command(
                 f"{format_usd(config.price_out_nano)} out per million tokens, paid to {wallet.address} (ctrl-c stops)."
             )
             announce({"model": name, "provider": wallet.address, "relay": config.relay}, as_json=as_json, text=text)
+            tell_clock(node)
             async with asyncio.TaskGroup() as tasks:
                 telling = tasks.create_task(tell(node, earlier))
                 await stop.wait()
@@ -83,7 +84,10 @@ async def tell(node: NodeApi, earlier: Set[str]) -> None:
         earlier: Ids of the jobs of earlier runs; nothing is said about them.
     """
     told = set(earlier)
-    headline, advised = node.snapshot().why, ""
+    snapshot = node.snapshot()
+    headline, advised = snapshot.why, ""
+    if snapshot.phase is Phase.DEGRADED:
+        note(f"· {snapshot.phase}: {headline} {snapshot.fix}".rstrip())
     async with node.subscribe() as events:
         async for event in events:
             if isinstance(event, Notice):

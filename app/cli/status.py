@@ -10,9 +10,12 @@ import click
 
 from app.cli.common import HEALTH_MARKS, as_coroutine, emit, home_option, json_option
 from app.cli.node_access import any_node, configured
-from node.values import EnergyView, NodeSnapshot, PriceAdvice, RejectionView, format_usd
+from node.api import NodeApi
+from node.values import EnergyView, Health, NodeSnapshot, PriceAdvice, RejectionView, format_usd
 
-CHAIN_TIMEOUT_S: Final = 3.0
+FIRST_LOOK_S: Final = 5.0
+"""How long a node that has just begun may take to learn how it is doing."""
+LOOK_AGAIN_S: Final = 0.2
 
 
 @click.command("status", help="Say how the node on this home is doing, and why.")
@@ -24,13 +27,31 @@ async def command(home_path: str | None, as_json: bool) -> None:
     home, config = configured(home_path)
     running = home.is_locked()
     async with any_node(home, config) as node:
-        if not running and config.chain is not None:
-            # A node that has just begun knows nothing of the chain yet.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CHAIN_TIMEOUT_S):
-                    await node.chain()
+        if not running:
+            await first_look(node)
         snapshot = node.snapshot()
     emit({"running": running, "snapshot": snapshot}, as_json=as_json, text=_text(snapshot, running))
+
+
+async def first_look(node: NodeApi, limit_s: float = FIRST_LOOK_S) -> None:
+    """Wait until a node that has just begun knows how it is doing: relay, chain, account and hardware."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(limit_s), node.subscribe() as events:
+            while not has_looked(node.snapshot()):
+                # Not all that is waited for is told as an event.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_AGAIN_S):
+                        await anext(events)
+
+
+def has_looked(snapshot: NodeSnapshot) -> bool:
+    """Whether all that a node finds out by itself is known, or known to be out of reach."""
+    relay_is_known = snapshot.relay.state in {"off", "online"} or bool(snapshot.relay.error)
+    if not relay_is_known or snapshot.energy is None:
+        return False
+    if not snapshot.chain_reachable:
+        return any(item.name == "chain" and item.health is Health.FAIL for item in snapshot.checklist)
+    return all(wallet.balance_nano is not None for wallet in snapshot.wallets if wallet.address)
 
 
 def _text(snapshot: NodeSnapshot, running: bool) -> str:

@@ -138,14 +138,18 @@ async def show(home_path: str | None, chain: str | None, as_json: bool) -> None:
     async with any_node(home, config) as node:
         wallet = wallet_of(node)
         money = await node.money(wallet.wallet_id) if config.chain else None
+        chain_now_s = int(time.time()) - node.snapshot().chain_ahead_ms // 1000
     facts = {"address": wallet.address, "state": wallet.state, "backed_up": wallet.backed_up, "money": money}
-    emit(facts, as_json=as_json, text="\n".join([f"{wallet.address} ({wallet.state})", *_money_lines(money)]))
+    emit(
+        facts,
+        as_json=as_json,
+        text="\n".join([f"{wallet.address} ({wallet.state})", *_money_lines(money, chain_now_s)]),
+    )
 
 
-def _money_lines(money: MoneyView | None) -> list[str]:
+def _money_lines(money: MoneyView | None, now_s: int) -> list[str]:
     if money is None:
         return ["No chain is set, so no balance is known. Pass --chain once."]
-    now_s = int(time.time())
     lines = [
         f"  {format_usd(line.amount_nano):>16}  {line.place:<11}  {line.label}{_how_final(line, now_s)}"
         for line in money.lines

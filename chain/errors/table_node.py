@@ -116,6 +116,7 @@ SESSION: Final[_Table] = {
     "channel_busy": ErrorEntry("The channel serves another request.", 429, is_retryable=True),
     "channel_closing": ErrorEntry("The channel is closing.", 409),
     "channel_expiring": ErrorEntry("The channel expires too soon.", 409),
+    "clock_wrong": ErrorEntry("This machine's clock is too far from the relay's.", 503),
     "deposit_too_small": ErrorEntry("The channel's deposit doesn't cover the request.", 402),
     "foreign_voucher": ErrorEntry("A voucher is another channel's.", 402),
     "model_changed": ErrorEntry("The provider serves another model than its offer said.", 409),

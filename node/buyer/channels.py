@@ -28,7 +28,7 @@ log = get_logger(__name__)
 CHANNEL_LIFE_S: Final = 7 * 24 * 3600
 LEAST_LIFE_S: Final = 1_800
 """A channel closer to its expiry is not used for a new request."""
-OPENING_TIMEOUT_MS: Final = 120_000
+OPENING_TIMEOUT_S: Final = 120
 RECOVERED_KEYS: Final = 256
 
 
@@ -277,7 +277,8 @@ class OutgoingChannels:
     async def _end_missing(self, record: BuyerChannel) -> None:
         """A channel that the newest listing lacks. The chain is asked for it by number before it is given up."""
         if record.state is ChannelState.OPENING:
-            if now_ms() - record.opened_at_ms > OPENING_TIMEOUT_MS:
+            # By the chain's clock: this machine's may have been set meanwhile.
+            if self._chain.now_s() - (record.expiry_s - CHANNEL_LIFE_S) > OPENING_TIMEOUT_S:
                 await self._store.abandon_opening(record.signer)
             return
         if record.state in {ChannelState.CLOSED, ChannelState.ABANDONED} or record.channel_id is None:

@@ -15,7 +15,7 @@ from node.market.choice import REASONS, rank
 from node.market.offers import Offer, account_problem, decode_offer, offer_problem, offer_view
 from node.relay.client import OfferListing
 from node.rollup.monitor import Rollup, RollupMonitor
-from node.runtime.jobs import now_ms
+from node.runtime.clock import NodeClock
 from node.runtime.relay_connection import RelayConnection
 from node.values import OfferView
 
@@ -45,9 +45,11 @@ class OfferReader:
         relay: Lists the offers.
         chain: What they must be signed for, and where their providers must have accounts and the stakes they claim.
         limits: How long the chain is waited for.
+        clock: What offers' times are compared with.
     """
 
-    def __init__(self, relay: RelayConnection, chain: RollupMonitor, limits: BuyerLimits) -> None:
+    def __init__(self, relay: RelayConnection, chain: RollupMonitor, limits: BuyerLimits, clock: NodeClock) -> None:
+        self._clock = clock
         self._relay = relay
         self._chain = chain
         self._read: tuple[float, VerifiedOffers] | None = None
@@ -58,12 +60,13 @@ class OfferReader:
         """The market now, at most ``FRESH_S`` old.
 
         Raises:
-            IdlewattError: If relay or chain were never reached.
+            IdlewattError: If relay or chain were never reached, or this machine's clock is wrong.
         """
         if self._read and not fresh and time.monotonic() - self._read[0] < FRESH_S:
             return self._read[1]
         rollup = await self._chain.rollup()
         client = await self._relay.client()
+        self._clock.check()
         market = await self._verify(await client.offers(MAX_OFFERS), rollup, mine)
         self._read = time.monotonic(), market
         return market
@@ -79,7 +82,7 @@ class OfferReader:
     async def _verify(self, listings: list[OfferListing], rollup: Rollup, mine: bytes | None) -> VerifiedOffers:
         unusable: Counter[str] = Counter()
         signed: list[Offer] = []
-        at_ms = now_ms()
+        at_ms = self._clock.now_ms()
         for listing in listings:
             offer = decode_offer(listing.offer)
             if offer is None:

@@ -19,6 +19,7 @@ from node.buyer.settlement import Settlement
 from node.buyer.turn import TurnView
 from node.payments.wallet import NodeWallet
 from node.rollup.monitor import RollupMonitor
+from node.runtime.clock import NodeClock
 from node.runtime.events import EventBus
 from node.runtime.jobs import JobRegistry
 from node.runtime.relay_connection import RelayConnection
@@ -43,6 +44,7 @@ class BuyerService:
         jobs: Where jobs are shown and kept.
         events: Where events go.
         limits: How long others are waited for.
+        clock: What offers' times are compared with.
     """
 
     def __init__(
@@ -55,11 +57,12 @@ class BuyerService:
         events: EventBus,
         *,
         limits: BuyerLimits,
+        clock: NodeClock,
     ) -> None:
         self._limits = limits
         self._wallet = wallet
         self._chain = chain
-        self.offer_reader = OfferReader(relay, chain, limits)
+        self.offer_reader = OfferReader(relay, chain, limits, clock)
         self.channels = OutgoingChannels(wallet, chain, store, lambda: events.changed("wallet"))
         self.connections = ConnectionPool(relay, limits)
         self.settlement = Settlement(

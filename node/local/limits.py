@@ -8,6 +8,7 @@ import msgspec
 
 from node.buyer.limits import BuyerLimits
 from node.machine.timing import MachineTiming
+from node.market.clock import ClockLimits
 from node.provider.limits import ProviderLimits
 from node.rollup.timing import L1Timing
 
@@ -19,6 +20,7 @@ class NodeLimits(msgspec.Struct, frozen=True, kw_only=True):
     provider: ProviderLimits = ProviderLimits()
     l1: L1Timing = L1Timing()
     machine: MachineTiming = MachineTiming()
+    clock: ClockLimits = ClockLimits()
 
 
 NODE_LIMITS: Final = NodeLimits()

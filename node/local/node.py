@@ -25,10 +25,13 @@ from node.payments.watchtower import WatchtowerRunner
 from node.provider.health import HealthFacts, HealthVerdict, judge
 from node.provider.rejections import offline_reason
 from node.provider.service import ProviderService
+from node.relay.clock import RelayClock
 from node.rollup.monitor import RollupMonitor
 from node.rollup.safety import SafetyMonitor
+from node.runtime.clock import NodeClock
 from node.runtime.events import EventBus
 from node.runtime.jobs import JobRegistry
+from node.runtime.jobs import now_ms as system_now_ms
 from node.runtime.log_ring import LogRing
 from node.runtime.relay_connection import RelayConnection
 from node.runtime.settings import NodeHome, NodeSettings
@@ -38,6 +41,7 @@ from node.values import (
     ChatEvent,
     ChatSession,
     ChatTurn,
+    Health,
     LogLine,
     NodeEvent,
     NodeSnapshot,
@@ -66,6 +70,7 @@ class LocalNode(WalletCalls, ModelCalls):
         demo: bool = False,
         scrypt_n: int | None = None,
         limits: NodeLimits = NODE_LIMITS,
+        now_ms: Callable[[], int] = system_now_ms,
     ) -> None:
         events = EventBus()
         chain = RollupMonitor(settings.chain, store, on_change=self._chain_changed, on_reset=self._chain_was_reset)
@@ -80,8 +85,11 @@ class LocalNode(WalletCalls, ModelCalls):
         account = AccountMonitor(wallet, chain, self._account_changed)
         jobs = JobRegistry(store, lambda: events.changed("jobs"))
         # Buying goes over a connection of its own, under a throwaway identity: the relay can't tie it to the offer.
-        self._buying_relay = RelayConnection(settings.relay, lambda: events.changed("relay"))
-        buyer = BuyerService(self._buying_relay, wallet, chain, store, jobs, events, limits=limits.buyer)
+        self._buying_relay = RelayConnection(settings.relay, self._buying_relay_changed)
+        self._clock = NodeClock(self._relay_clock, chain.now_s, now_ms=now_ms, limits=limits.clock)
+        buyer = BuyerService(
+            self._buying_relay, wallet, chain, store, jobs, events, limits=limits.buyer, clock=self._clock
+        )
         self._energy = EnergyMeter(
             settings.energy,
             store,
@@ -101,6 +109,7 @@ class LocalNode(WalletCalls, ModelCalls):
             events,
             check_price=self._price.check,
             limits=limits.provider,
+            clock=self._clock,
         )
         self._availability = AvailabilityMonitor(
             settings.availability,
@@ -145,6 +154,7 @@ class LocalNode(WalletCalls, ModelCalls):
         demo: bool = False,
         scrypt_n: int | None = None,
         limits: NodeLimits = NODE_LIMITS,
+        now_ms: Callable[[], int] = system_now_ms,
     ) -> AsyncIterator[LocalNode]:
         """A node for as long as the block runs; at the end it goes offline, redeems, and leaves nothing running.
 
@@ -154,6 +164,7 @@ class LocalNode(WalletCalls, ModelCalls):
             demo: Whether screens say that its money is worth nothing.
             scrypt_n: The work factor of new keystore files; the keystore's own when absent.
             limits: How long others are waited for, and how often the node looks by itself.
+            now_ms: What offers are dated and read by, milliseconds UTC.
 
         Raises:
             StoreError: If the home's database can't be used.
@@ -161,7 +172,7 @@ class LocalNode(WalletCalls, ModelCalls):
         """
         async with AsyncExitStack() as stack:
             store = await stack.enter_async_context(await Store.open(home.database))
-            node = cls(home, settings, store, demo=demo, scrypt_n=scrypt_n, limits=limits)
+            node = cls(home, settings, store, demo=demo, scrypt_n=scrypt_n, limits=limits, now_ms=now_ms)
             stack.enter_context(node._ring.attached())
             await node._wallet.load()
             await node._jobs.load()
@@ -226,6 +237,8 @@ class LocalNode(WalletCalls, ModelCalls):
             energy=self._energy.view(),
             price=self._price.advice,
             pause=self._availability.view,
+            clock=self._clock.view(),
+            chain_ahead_ms=self._clock.chain_ahead_ms or 0,
         )
 
     def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[NodeEvent]]:
@@ -314,6 +327,7 @@ class LocalNode(WalletCalls, ModelCalls):
                 account_exists=provider.offers.account_exists or bool(self._account.balance_nano),
                 active_jobs=serving,
                 free_slots=provider.free_slots,
+                waiting=provider.waiting,
                 slots=provider.slots,
                 backed_up=self._wallet.backed_up,
                 model=provider.model,
@@ -321,6 +335,7 @@ class LocalNode(WalletCalls, ModelCalls):
                 pause_fix=pause.fix if pause else "",
                 below_cost=below_cost,
                 cost_fix=cost_fix,
+                clock=self._clock.view(),
             )
         )
 
@@ -333,6 +348,16 @@ class LocalNode(WalletCalls, ModelCalls):
 
     def _relay_view(self) -> RelayView:
         return self._provider.relay.view() if self._provider.wanted else self._buying_relay.view()
+
+    def _buying_relay_changed(self) -> None:
+        self._events.changed("relay")
+        if (clock := self._clock.news()) is not None:
+            self._events.notice("error" if clock.health is Health.FAIL else "warning", f"{clock.line} {clock.fix}")
+
+    def _relay_clock(self) -> RelayClock | None:
+        """The relay's clock as last heard, on whichever of the connections."""
+        heard = [relay.clock for relay in (self._provider.relay, self._buying_relay) if relay.clock is not None]
+        return max(heard, key=lambda clock: clock.at_s, default=None)
 
     def _chain_changed(self) -> None:
         self._provider.offers.chain_changed()

@@ -19,6 +19,7 @@ import msgspec
 from chain.eip712 import SigningDomain, hash_struct
 from chain.signing import keccak256, recover
 from chain.views import AccountView
+from node.market.clock import SKEW_MS
 from node.session.messages import Hash
 from node.values import MAX_PRICE_NANO_PER_MTOK, OfferView, Prices
 from wallet.addresses import checksum_address
@@ -36,8 +37,6 @@ VALIDITY_MS: Final = 5 * 60_000
 MAX_VALIDITY_MS: Final = 30 * 60_000
 UPSTREAM: Final = "upstream"
 """The architecture in the offer of a model without a file: its ``model_sha256`` is a hash of the name only."""
-CLOCK_SKEW_MS: Final = 60_000
-"""How far a provider's clock may be ahead."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 Large = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -147,7 +146,8 @@ def offer_problem(offer: Offer, *, domain: SigningDomain, deployment: bytes, nod
     """Why an offer is not shown, as a stable word, or ``""`` if it is.
 
     ``node_mismatch``: another node published it. ``foreign_chain``: it wants to be paid on another chain. ``expired``.
-    ``bad_validity``: it is from the future, or valid for too long. ``bad_signature``.
+    ``bad_validity``: it is from the future, or valid for too long. ``bad_signature``. Two clocks may be ``SKEW_MS``
+    apart.
 
     Args:
         offer: The decoded offer.
@@ -160,9 +160,9 @@ def offer_problem(offer: Offer, *, domain: SigningDomain, deployment: bytes, nod
         return "node_mismatch"
     if offer.deployment != deployment:
         return "foreign_chain"
-    if offer.expires_ms <= now_ms:
+    if offer.expires_ms + SKEW_MS <= now_ms:
         return "expired"
-    if offer.issued_ms > now_ms + CLOCK_SKEW_MS or offer.expires_ms > offer.issued_ms + MAX_VALIDITY_MS:
+    if offer.issued_ms > now_ms + SKEW_MS or offer.expires_ms > offer.issued_ms + MAX_VALIDITY_MS:
         return "bad_validity"
     if recover(offer_digest(domain, offer), offer.signature) != offer.provider:
         return "bad_signature"

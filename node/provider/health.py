@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from node.values import Health, HealthItem, Phase, WalletState
+from node.values import ClockView, Health, HealthItem, Phase, WalletState
 
 
 class HealthFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +37,7 @@ class HealthFacts(msgspec.Struct, frozen=True, kw_only=True):
     offer_published: bool
     account_exists: bool
     active_jobs: int
+    """Requests from their quote until they are paid for."""
     free_slots: int
     slots: int
     backed_up: bool
@@ -47,6 +48,10 @@ class HealthFacts(msgspec.Struct, frozen=True, kw_only=True):
     below_cost: str = ""
     """The warning that power costs more than the price or the earnings; empty where it doesn't."""
     cost_fix: str = ""
+    waiting: int = 0
+    """Requests that wait for a slot."""
+    clock: ClockView | None = None
+    """How this machine's clock compares with the relay's; ``None`` where that isn't known."""
 
 
 class HealthVerdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,11 +81,25 @@ def judge(facts: HealthFacts) -> HealthVerdict:
         why = loading if facts.engine_state == "loading" else "Publishing the offer."
         return HealthVerdict(phase=Phase.STARTING, why=why, fix="", checklist=checklist)
     if facts.active_jobs:
-        jobs = "1 request" if facts.active_jobs == 1 else f"{facts.active_jobs} requests"
-        why = f"Serving {jobs}; {facts.free_slots} of {facts.slots} slots free."
-        return HealthVerdict(phase=Phase.SERVING, why=why, fix="", checklist=checklist)
+        return HealthVerdict(phase=Phase.SERVING, why=_serving_why(facts), fix="", checklist=checklist)
     why = f"Rentable now: {facts.model}, {facts.free_slots} of {facts.slots} slots free."
     return HealthVerdict(phase=Phase.IDLE, why=why, fix="", checklist=checklist)
+
+
+def _serving_why(facts: HealthFacts) -> str:
+    """What the requests do: a slot is free again before an answer is paid for, and busy before one is begun."""
+    running = min(facts.active_jobs, max(0, facts.slots - facts.free_slots))
+    waiting = min(facts.active_jobs - running, facts.waiting)
+    settling = facts.active_jobs - running - waiting
+    counts = {"waiting": waiting, "being paid for": settling}
+    beside = "".join(f", {count} {what}" for what, count in counts.items() if count)
+    if not running and not waiting:
+        return f"{_requests(settling)} being paid for; {facts.free_slots} of {facts.slots} slots free."
+    return f"Serving {_requests(running)}{beside}; {facts.free_slots} of {facts.slots} slots free."
+
+
+def _requests(count: int) -> str:
+    return "1 request" if count == 1 else f"{count} requests"
 
 
 def _off_why(facts: HealthFacts) -> str:
@@ -97,11 +116,16 @@ def _off_fix(facts: HealthFacts) -> str:
 
 def _checklist(facts: HealthFacts) -> tuple[HealthItem, ...]:
     items = (_wallet(facts), _backup(facts), _engine(facts), _relay(facts), _chain(facts), _account(facts))
-    return (*items, *_machine(facts), *_cost(facts))
+    return (*items, *_clock(facts), *_machine(facts), *_cost(facts))
 
 
 def _item(name: str, health: Health, detail: str, fix: str = "") -> HealthItem:
     return HealthItem(name=name, health=health, detail=detail, fix=fix)
+
+
+def _clock(facts: HealthFacts) -> tuple[HealthItem, ...]:
+    clock = facts.clock
+    return () if clock is None else (_item("clock", clock.health, clock.line, clock.fix),)
 
 
 def _machine(facts: HealthFacts) -> tuple[HealthItem, ...]:

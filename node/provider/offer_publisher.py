@@ -13,7 +13,7 @@ from node.payments.wallet import NodeWallet
 from node.provider.session_manager import ServiceSpeed, ServingTerms
 from node.relay.client import RelayClient
 from node.rollup.monitor import RollupMonitor
-from node.runtime.jobs import now_ms
+from node.runtime.clock import NodeClock
 from node.runtime.settings import NodeSettings
 
 log = get_logger(__name__)
@@ -35,9 +35,10 @@ class OfferPublisher:
         terms: What is rented out at this moment; ``None`` where nothing is.
         is_online: Whether the relay is connected.
         on_change: Told when the offer was listed, or is no longer.
+        clock: What the offer is dated by; nothing is offered while it is wrong.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one parameter a neighbour
         self,
         settings: NodeSettings,
         wallet: NodeWallet,
@@ -48,6 +49,7 @@ class OfferPublisher:
         terms: Callable[[], ServingTerms | None],
         is_online: Callable[[], bool],
         on_change: Callable[[], None],
+        clock: NodeClock,
     ) -> None:
         self._settings = settings
         self._wallet = wallet
@@ -57,6 +59,7 @@ class OfferPublisher:
         self._terms = terms
         self._is_online = is_online
         self._on_change = on_change
+        self._clock = clock
         self.published = False
         """Whether buyers can see it now."""
         self.account_exists = False
@@ -130,7 +133,7 @@ class OfferPublisher:
     async def _offer(self, node_id: str) -> Offer | None:
         """The offer as it stands now; ``None`` while nothing can be rented."""
         terms = self._terms()
-        if terms is None:
+        if terms is None or self._clock.is_wrong:
             return None
         rollup = await self._chain.rollup(1.0)
         account = self._wallet.unlocked()
@@ -139,7 +142,7 @@ class OfferPublisher:
             self.account_exists = True
         host, prices = terms
         info = host.info
-        issued_ms = now_ms()
+        issued_ms = self._clock.now_ms()
         offer = Offer(
             provider=account.address,
             node_id=node_id,

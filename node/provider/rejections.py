@@ -21,7 +21,7 @@ class Reason(msgspec.Struct, frozen=True):
     """One reason for getting no job."""
 
     group: str
-    """What it is about: price, model, context, slots, stake, reputation, relay, chain, engine, channel, wallet."""
+    """What it is about: price, model, context, slots, stake, reputation, relay, chain, clock, engine, channel, …"""
     title: str
     fix: str
     unit: Unit = "requests"
@@ -54,6 +54,9 @@ REASONS: Final[Mapping[str, Reason]] = {
     "offline_chain": Reason("chain", "The chain was gone: no offer could be signed.", "Check its address.", "seconds"),
     "chain_unreachable": Reason("chain", "The chain could not be asked.", "Check its address."),
     "chain_timeout": Reason("chain", "The chain answered too late.", "Check its address."),
+    "offline_clock": Reason(
+        "clock", "The clock was too far off: no offer could be dated.", "Set it: timedatectl set-ntp true", "seconds"
+    ),
     "offline_engine": Reason("engine", "The engine was down.", "See the log.", "seconds"),
     "engine_crashed": Reason("engine", "The engine died.", "See the log."),
     "engine_failed": Reason("engine", "The engine failed.", "See the log."),

@@ -24,6 +24,7 @@ from node.provider.session_manager import ServiceSpeed, ServingTerms, SessionMan
 from node.provider.slots import Slots
 from node.relay.client import RelayClient
 from node.rollup.monitor import RollupMonitor
+from node.runtime.clock import NodeClock
 from node.runtime.events import EventBus
 from node.runtime.jobs import JobRegistry
 from node.runtime.relay_connection import RelayConnection
@@ -50,6 +51,7 @@ class ProviderService:
         check_price: Asked with model, prices and tokens per second before an offer goes out; raises when the price must
             not be.
         limits: How long others are waited for, and how many sessions there may be.
+        clock: What offers are dated by.
     """
 
     def __init__(  # noqa: PLR0913 - one parameter a neighbour
@@ -64,6 +66,7 @@ class ProviderService:
         *,
         check_price: Callable[[EngineInfo, Prices, float], Awaitable[None]],
         limits: ProviderLimits,
+        clock: NodeClock,
     ) -> None:
         self._limits = limits
         self._home = home
@@ -102,6 +105,7 @@ class ProviderService:
             terms=lambda: self._terms() if self._is_open() else None,
             is_online=lambda: self.relay.is_online,
             on_change=lambda: events.changed("phase"),
+            clock=clock,
         )
         self.sessions = SessionManager(
             settings,
@@ -339,6 +343,11 @@ class ProviderService:
     def free_slots(self) -> int:
         """Slots a request would get at once."""
         return self._host.slots.free if self._host else 0
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a slot."""
+        return self._host.slots.waiting if self._host else 0
 
     @property
     def slots(self) -> int:

@@ -20,7 +20,7 @@ from node.relay.circuit import Circuit, NodeId, RelayError
 from node.relay.client_circuit import ClientCircuit
 from node.relay.client_connection import ClientConnection, LostError
 from node.relay.client_errors import CONNECT_LINES, ConnectionFailure, failure_of, parse_url
-from node.relay.client_state import OfferListing, RelayState, StateTracker, now_ms
+from node.relay.client_state import OfferListing, RelayState, StateTracker
 from node.relay.relay_session import RelaySession
 from node.wire import messages as m
 from node.wire.codec import MAX_MESSAGE_BYTES
@@ -34,7 +34,7 @@ _CONNECT_S: Final = 10.0
 _REQUEST_S: Final = 10.0
 _CLOSE_S: Final = 2.0
 _PING_S: Final = 15.0
-_STEADY_MS: Final = 10_000
+_STEADY_S: Final = 10.0
 """Only a connection that lasted at least this long resets the backoff."""
 
 
@@ -80,6 +80,7 @@ class RelayClient:
         self._task: asyncio.Task[None] | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._leaving = False
+        self._online_at_s = 0.0
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -246,14 +247,14 @@ class RelayClient:
     async def _keep_connected(self, first: asyncio.Future[None]) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s)
         async with aiohttp.ClientSession(timeout=timeout) as http:
-            attempt = 0
+            loop, attempt = asyncio.get_running_loop(), 0
             while True:
                 try:
                     await self._connect_once(http, first)
                 except (LostError, WireError, aiohttp.ClientError, OSError, TimeoutError) as error:
                     failure = failure_of(error)
                 was_online = self._online.is_set()
-                was_steady = was_online and now_ms() - self.state.since_ms >= _STEADY_MS
+                was_steady = was_online and loop.time() - self._online_at_s >= _STEADY_S
                 attempt = 0 if was_steady else attempt + 1
                 if not first.done():
                     first.set_exception(failure.error(self.url))
@@ -277,7 +278,7 @@ class RelayClient:
                 timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_S),
             )
         connection = ClientConnection(
-            websocket, self._session, ping_timeout_s=self._ping_timeout_s, on_rtt=self._tracker.note_rtt
+            websocket, self._session, ping_timeout_s=self._ping_timeout_s, on_pong=self._tracker.note_pong
         )
         try:
             async with asyncio.timeout(self._connect_timeout_s):
@@ -302,7 +303,8 @@ class RelayClient:
                 log.warning("offers_left_out", relay=self.url, listed=len(fitting), offers=len(self._offers))
             self._session.publish(tuple(fitting))
         self._online.set()
-        self._tracker.enter("online")
+        self._online_at_s = asyncio.get_running_loop().time()
+        self._tracker.enter("online", clock=connection.clock)
 
     def _go_offline(self, failure: ConnectionFailure) -> None:
         self._connection = None

@@ -11,6 +11,7 @@ import aiohttp
 from nacl.signing import SigningKey
 
 from node.relay.auth import answer_challenge
+from node.relay.clock import RelayClock, steady_s
 from node.relay.exception_groups import leaf_exceptions
 from node.relay.limits import TokenBucket
 from node.relay.relay_session import RelaySession
@@ -60,7 +61,7 @@ class ClientConnection:
         socket: The websocket.
         session: The session that it serves.
         ping_timeout_s: How long a ping may go unanswered.
-        on_rtt: Called with each measured round trip in milliseconds.
+        on_pong: Called with each measured round trip in milliseconds, and with the relay's clock where it tells that.
     """
 
     def __init__(
@@ -69,14 +70,17 @@ class ClientConnection:
         session: RelaySession,
         *,
         ping_timeout_s: float,
-        on_rtt: Callable[[float], None],
+        on_pong: Callable[[float, RelayClock | None], None],
     ) -> None:
         self._socket = socket
         self._session = session
         self._ping_timeout_s = ping_timeout_s
-        self._on_rtt = on_rtt
+        self._on_pong = on_pong
+        self._pong_time_ms = 0
         self._pong = asyncio.Event()
         self._ping_nonce = 0
+        self.clock: RelayClock | None = None
+        """The relay's clock as its welcome told it."""
         self.drained = asyncio.Event()
         """Set while nothing waits to be sent."""
 
@@ -101,10 +105,13 @@ class ClientConnection:
         choose_version(challenge.version, challenge.version)
         token = self._session.welcome.token if self._session.welcome else b""
         received = self._session.stream.received
-        await self._send(encode(answer_challenge(hello, challenge, key, token=token, received=received)))
+        answer = encode(answer_challenge(hello, challenge, key, token=token, received=received))
+        asked_s = steady_s()
+        await self._send(answer)
         welcome = await self._receive(welcome_reader())
         if isinstance(welcome, m.Failure):
             raise RefusedError(welcome.code, welcome.reason)
+        self.clock = RelayClock.told(welcome.time_ms, asked_s, steady_s())
         return welcome
 
     async def converse(self, welcome: m.Welcome) -> None:
@@ -146,6 +153,7 @@ class ClientConnection:
                 raise RefusedError(message.code, message.reason)
             self._session.on_message(message, len(data))
             if isinstance(message, m.Pong) and message.nonce == self._ping_nonce:
+                self._pong_time_ms = message.time_ms
                 self._pong.set()
 
     async def _write(self, welcome: m.Welcome) -> None:
@@ -170,7 +178,7 @@ class ClientConnection:
         while True:
             self._ping_nonce += 1
             self._pong.clear()
-            sent_at = loop.time()
+            sent_at, asked_s = loop.time(), steady_s()
             self._session.stream.put_urgent(m.Ping(self._ping_nonce, self._session.stream.received))
             self._session.wake.set()
             try:
@@ -178,7 +186,8 @@ class ClientConnection:
                     await self._pong.wait()
             except TimeoutError:
                 raise LostError("The relay stopped answering.") from None
-            self._on_rtt((loop.time() - sent_at) * 1000)
+            clock = RelayClock.told(self._pong_time_ms, asked_s, steady_s())
+            self._on_pong((loop.time() - sent_at) * 1000, clock)
             await asyncio.sleep(pause_s)
 
     async def _receive(self, reader: Reader[MessageT]) -> MessageT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import aiohttp
@@ -27,6 +28,8 @@ _FIXES: Final = {
     "version": "Update Idlewatt or pass another --relay.",
 }
 """What to do about a failed connection, by its code. A code without an entry ends by trying again."""
+_BY_DATE: Final = (9, 10)
+"""OpenSSL's codes for a certificate that isn't valid yet, and for one that is no longer."""
 CONNECT_LINES: Final = {
     "peer_unknown": "The node isn't connected to this relay.",
     "peer_refused": "The node refused the circuit.",
@@ -83,6 +86,11 @@ def describe(error: Exception) -> str:
     if isinstance(error, aiohttp.WSServerHandshakeError):
         return f"HTTP status {error.status}: no relay there"
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+        found = getattr(error, "certificate_error", None)
+        if getattr(found, "verify_code", None) in _BY_DATE:
+            return (
+                f"its certificate isn't valid at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: is this machine's clock right?"
+            )
         return "its certificate isn't valid"
     number = getattr(getattr(error, "os_error", error), "errno", None)
     return os.strerror(number).lower() if number else type(error).__name__

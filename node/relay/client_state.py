@@ -11,6 +11,7 @@ from typing import Final, Literal
 from chain.logs import get_logger
 from node.relay.circuit import NodeId
 from node.relay.client_errors import ConnectionFailure
+from node.relay.clock import RelayClock
 
 log: Final = get_logger(__name__)
 
@@ -28,6 +29,8 @@ class RelayState:
     """The last measured round trip to the relay."""
     reconnects: int = 0
     """How often the connection was made again."""
+    clock: RelayClock | None = None
+    """The relay's clock as last heard."""
     last_failure: ConnectionFailure | None = None
     """The latest failure, ``None`` if there was none."""
 
@@ -58,22 +61,23 @@ class StateTracker:
         """Whether the client is closed: it will not connect again."""
         return self.state.phase == "closed"
 
-    def enter(self, phase: Phase, failure: ConnectionFailure | None = None) -> None:
+    def enter(self, phase: Phase, failure: ConnectionFailure | None = None, *, clock: RelayClock | None = None) -> None:
         """Note the phase; one that begins now gets the present time.
 
         Args:
             phase: The phase from now on.
             failure: What led here; ``None`` keeps the latest failure.
+            clock: The relay's clock; ``None`` keeps what is known of it.
         """
         state = self.state
         if phase != state.phase:
             came_back = state.phase == "reconnecting" and phase == "online"
             state = replace(state, phase=phase, since_ms=now_ms(), reconnects=state.reconnects + came_back)
-        self._set(replace(state, last_failure=failure or state.last_failure))
+        self._set(replace(state, last_failure=failure or state.last_failure, clock=clock or state.clock))
 
-    def note_rtt(self, rtt_ms: float) -> None:
-        """Note a measured round trip."""
-        self._set(replace(self.state, rtt_ms=rtt_ms))
+    def note_pong(self, rtt_ms: float, clock: RelayClock | None) -> None:
+        """Note a measured round trip, and the relay's clock where it came with it."""
+        self._set(replace(self.state, rtt_ms=rtt_ms, clock=clock or self.state.clock))
 
     def _set(self, state: RelayState) -> None:
         if state == self.state:

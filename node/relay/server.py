@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import secrets
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -25,6 +25,7 @@ from node.relay import router
 from node.relay.auth import node_id
 from node.relay.bus import Bus, BusMessage, LocalBus, RelayDown, RelayUp
 from node.relay.circuit import NodeId, RelayError
+from node.relay.client_state import now_ms
 from node.relay.connection_limiter import ConnectionLimiter, LimitedHandler
 from node.relay.identity import load_identity
 from node.relay.limits import RelayLimits
@@ -52,6 +53,7 @@ class RelayServer:
             throwaway key.
         bus: Its connection to other relays of the same network.
         versions: The oldest and the newest protocol version that it speaks.
+        now_ms: Its clock, milliseconds UTC, which nodes compare theirs with.
     """
 
     def __init__(
@@ -63,9 +65,11 @@ class RelayServer:
         identity_dir: Path | None = None,
         bus: Bus | None = None,
         versions: tuple[int, int] = OUR_VERSIONS,
+        now_ms: Callable[[], int] = now_ms,
     ) -> None:
         self.limits = limits or RelayLimits()
         self.versions = versions
+        self._now_ms = now_ms
         self._host = host
         self._wanted_port = port
         self._identity_dir = identity_dir
@@ -209,7 +213,7 @@ class RelayServer:
         if isinstance(message, m.Ack | m.Ping):
             session.stream.acknowledge(message.received)
             if isinstance(message, m.Ping):
-                session.stream.put_urgent(m.Pong(message.nonce, session.stream.received))
+                session.stream.put_urgent(m.Pong(message.nonce, session.stream.received, self._now_ms()))
                 session.wake.set()
             self._account(session)
             return
@@ -269,6 +273,7 @@ class RelayServer:
             offer_bytes=limits.offer_bytes,
             bytes_per_s=limits.bytes_per_s,
             burst_bytes=limits.burst_bytes,
+            time_ms=self._now_ms(),
         )
 
     def _finish(self, session: NodeSession, error: WireError) -> None:

@@ -12,6 +12,7 @@ from chain.retry import retry
 from chain.urls import shown_url
 from node.relay.circuit import RelayError
 from node.relay.client import RelayClient, RelayState
+from node.relay.clock import RelayClock
 from node.values import RelayView
 from node.values.text import plain
 
@@ -47,6 +48,7 @@ class RelayConnection:
         self._client: RelayClient | None = None
         self._state: RelayState | None = None
         self._error: IdlewattError | None = None
+        self._clock: RelayClock | None = None
         self._wait_s = wait_s
         self._max_wait_s = max_wait_s
         self._ready = asyncio.Event()
@@ -55,6 +57,11 @@ class RelayConnection:
     def is_online(self) -> bool:
         """Whether the relay is connected now."""
         return self._state is not None and self._state.phase == "online"
+
+    @property
+    def clock(self) -> RelayClock | None:
+        """The relay's clock as last heard; ``None`` before its first welcome."""
+        return self._clock
 
     def view(self) -> RelayView:
         """The connection as screens show it."""
@@ -117,6 +124,7 @@ class RelayConnection:
 
         def on_state(state: RelayState) -> None:
             self._state = state
+            self._clock = state.clock or self._clock
             if state.phase == "closed":
                 closed.set()
             self._on_change()

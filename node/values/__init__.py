@@ -22,7 +22,7 @@ from node.values.chain import Alarm, ChainSnapshot
 from node.values.chat import ChatDelta, ChatDone, ChatEvent, ChatFailed, ChatQuote, ChatSession, ChatStage, ChatTurn
 from node.values.endings import AnswerEnding, AnswerLimit, FinishReason, SavedEnding, ending_of
 from node.values.events import LogLine, NodeChanged, NodeEvent, Notice
-from node.values.health import Health, HealthItem, Phase
+from node.values.health import ClockView, Health, HealthItem, Phase
 from node.values.inference import (
     ChatMessage,
     JsonObject,
@@ -75,6 +75,7 @@ __all__ = [
     "ChatSession",
     "ChatStage",
     "ChatTurn",
+    "ClockView",
     "DeviceView",
     "DisputeStage",
     "DisputeView",

@@ -28,6 +28,17 @@ class Health(StrEnum):
     FAIL = "fail"
 
 
+class ClockView(msgspec.Struct, frozen=True, kw_only=True):
+    """How this machine's clock compares with the relay's."""
+
+    ahead_ms: int
+    """How far it is ahead; negative where it is behind."""
+    health: Health
+    line: str
+    """What that means, as one sentence."""
+    fix: str = ""
+
+
 class HealthItem(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the checklist behind the headline."""
 

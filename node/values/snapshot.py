@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from node.values.chain import Alarm
-from node.values.health import HealthItem, Phase
+from node.values.health import ClockView, HealthItem, Phase
 from node.values.jobs import JobView, RejectionView
 from node.values.machine import DeviceView, EnergyView, PauseView
 from node.values.market import PriceAdvice, ProviderView
@@ -55,3 +55,7 @@ class NodeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """``None`` while nothing is known to advise by."""
     pause: PauseView | None = None
     """While renting out is paused."""
+    clock: ClockView | None = None
+    """``None`` before a relay told its time."""
+    chain_ahead_ms: int = 0
+    """How far this machine's clock is ahead of the chain's, by which money's times are set; 0 where it isn't known."""

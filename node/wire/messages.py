@@ -93,6 +93,8 @@ class Welcome(Message, frozen=True, tag="welcome"):
     offer_bytes: Annotated[int, Meta(ge=0, le=MAX_OFFER_BYTES)]
     bytes_per_s: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
     burst_bytes: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
+    time_ms: Count = 0
+    """The relay's clock, milliseconds UTC; 0 where it isn't told."""
 
 
 class Publish(Message, frozen=True, tag="publish"):
@@ -207,6 +209,8 @@ class Pong(Message, frozen=True, tag="pong"):
 
     nonce: Count
     received: Count
+    time_ms: Count = 0
+    """As in ``Welcome``."""
 
 
 class Failure(Message, frozen=True, tag="failure"):

@@ -89,14 +89,14 @@ class WalletScreen(NodeScreen):
                 yield Static(id="wallet-head", classes="panel", markup=False)
                 with Vertical(id="money-box", classes="panel grow"):
                     yield NodeTable[MoneyLine](
-                        money_columns(self.feed.now_ms),
+                        money_columns(self.now_ms),
                         lambda line: f"{line.place}:{line.label}:{line.reference}",
                         id="money-table",
                     )
                     yield Static("", id="money-empty", classes="empty", markup=False)
                 with Vertical(id="channels-box", classes="panel grow"):
                     yield NodeTable[ChannelSummary](
-                        channel_columns(self.feed.now_ms),
+                        channel_columns(self.now_ms),
                         lambda channel: f"{channel.role}:{channel.channel_id}",
                         id="channels-table",
                     )
@@ -205,7 +205,7 @@ class WalletScreen(NodeScreen):
     def tick(self) -> None:
         """Count down, and read again when something just became ready."""
         self.show()
-        now_s = self.feed.now_ms() // 1000
+        now_s = self.now_ms() // 1000
         lines = self.money_view.lines if self.money_view is not None else ()
         if any(line.ready_at_s is not None and 0 <= now_s - line.ready_at_s < 2 for line in lines):
             self.reload()
@@ -249,8 +249,8 @@ class WalletScreen(NodeScreen):
         return self.feed.api
 
     def now_ms(self) -> int:
-        """The clock."""
-        return self.feed.now_ms()
+        """The chain's clock: it times all that is counted down here."""
+        return self.feed.now_ms() - self.feed.snapshot.chain_ahead_ms
 
     def pick(self, count: int) -> int:
         """Draw a number below ``count``."""

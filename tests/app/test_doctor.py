@@ -68,7 +68,8 @@ async def test_a_running_relay_is_found_and_tells_the_time():
 
 def test_a_clock_that_is_off_is_a_warning():
     item = check_clock(1_000.0, 1_060.0)
-    assert (item.health, item.detail) == (Health.WARN, "+60 s from the relay's")
+    assert (item.health, item.detail) == (Health.WARN, "This machine's clock is 1 min ahead of the relay's.")
+    assert check_clock(1_000.0, 1_600.0).health is Health.FAIL
 
 
 def test_the_hardware_says_what_tells_about_it_and_whether_power_is_measured(tmp_path):

@@ -19,6 +19,7 @@ from node.local.limits import NodeLimits
 from node.local.node import LocalNode
 from node.relay.server import RelayServer
 from node.rollup.timing import L1Timing
+from node.runtime.jobs import now_ms
 from node.runtime.settings import NodeSettings
 from node.values import Prices
 from tests.node.engine.tiny import write_tiny
@@ -87,10 +88,13 @@ def limits() -> NodeLimits:
 
 @pytest.fixture
 def run_node(tmp_path: Path, tiny_model: Path, limits: NodeLimits) -> RunNode:
-    """Makes nodes on homes below the test's folder; the same name is the same home."""
+    """Makes nodes on homes below the test's folder; the same name is the same home.
+
+    ``ahead_ms`` is how far a node's clock is ahead of this machine's.
+    """
 
     @asynccontextmanager
-    async def run(name: str, *, limits: NodeLimits = limits, **changes) -> AsyncIterator[LocalNode]:
+    async def run(name: str, *, limits: NodeLimits = limits, ahead_ms: int = 0, **changes) -> AsyncIterator[LocalNode]:
         home = Home(tmp_path / name).prepare()
         if not (home.models / "tiny.gguf").exists():
             shutil.copy(tiny_model, home.models / "tiny.gguf")
@@ -99,7 +103,8 @@ def run_node(tmp_path: Path, tiny_model: Path, limits: NodeLimits) -> RunNode:
             "price_out_nano": PRICES.output_nano_per_mtok,
         }
         settings = NodeSettings(**({"model": "tiny", "slots": 2, "threads": 1} | prices | changes))
-        async with LocalNode.running(home, settings, scrypt_n=2, limits=limits) as node:
+        clock = (lambda: now_ms() + ahead_ms) if ahead_ms else now_ms
+        async with LocalNode.running(home, settings, scrypt_n=2, limits=limits, now_ms=clock) as node:
             yield node
 
     return run

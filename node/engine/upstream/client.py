@@ -214,7 +214,8 @@ async def _accepted(response: aiohttp.ClientResponse) -> None:
     if response.status == 200:
         return
     body = await _at_most(response, MAX_ERROR_BYTES)
-    raise refusal(response.status, body=body, retry_after=response.headers.get("Retry-After"))
+    headers = response.headers
+    raise refusal(response.status, body=body, retry_after=headers.get("Retry-After"), date=headers.get("Date"))
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -18,6 +18,7 @@ from node.values.text import plain
 
 MAX_RETRY_S: Final = 3_600.0
 """A server that asks for a longer wait is asked again after this time."""
+MAX_HEADER_CHARS: Final = 64
 MAX_WORDS: Final = 160
 _LOADS: Final = ("loading model", "model is loading", "currently loading", "still loading", "model not ready")
 """llama-server's and Ollama's words for it, TGI's, Hugging Face's."""
@@ -120,9 +121,9 @@ def retry_after_s(header: str | None, *, now_s: float | None = None) -> float | 
 
     Args:
         header: Its value: seconds, or an HTTP date.
-        now_s: The time that a date is compared with; now by default.
+        now_s: The time that a date is compared with; this machine's by default.
     """
-    if header is None or len(header) > 64:
+    if header is None or len(header) > MAX_HEADER_CHARS:
         return None
     try:
         wait_s = float(header)
@@ -139,17 +140,30 @@ def again_fix(wait_s: float | None) -> str:
     return _AGAIN if wait_s is None else f"Try again in {max(1, math.ceil(wait_s))} s."
 
 
-def refusal(status: int, *, body: bytes = b"", retry_after: str | None = None) -> UpstreamError:
+def _seconds(date: str | None) -> float | None:
+    """An HTTP date in seconds UTC; ``None`` where there is none."""
+    if date is None or len(date) > MAX_HEADER_CHARS:
+        return None
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError, TypeError):
+        return None
+
+
+def refusal(
+    status: int, *, body: bytes = b"", retry_after: str | None = None, date: str | None = None
+) -> UpstreamError:
     """The error for an answer that is no answer, by its HTTP status and its words.
 
     Args:
         status: The HTTP status.
         body: The answer, as it came.
         retry_after: The header of that name, if there was one.
+        date: Likewise; a date in ``retry_after`` is by the same clock.
     """
     said = words_of(body)
     owner = f"The upstream answered {status}" + (f" ({said})." if said else ".")
-    wait_s = retry_after_s(retry_after)
+    wait_s = retry_after_s(retry_after, now_s=_seconds(date))
     match status:
         case 429:
             return UpstreamError(

@@ -13,6 +13,7 @@ from app.cli.market import as_table
 from chain.eip712 import SigningDomain
 from chain.signing import address_of, sign_digest
 from chain.views import AccountView
+from node.market.clock import SKEW_MS
 from node.market.offers import (
     OFFER_TYPE,
     VALIDITY_MS,
@@ -85,8 +86,8 @@ def test_a_fresh_offer_travels_and_verifies():
 @pytest.mark.parametrize(
     ("published", "reason"),
     [
-        (offer(expires_ms=NOW), "expired"),
-        (offer(issued_ms=NOW + 61_000), "bad_validity"),
+        (offer(expires_ms=NOW - SKEW_MS), "expired"),
+        (offer(issued_ms=NOW + SKEW_MS + 1), "bad_validity"),
         (offer(expires_ms=NOW + 10**9), "bad_validity"),
         (offer(deployment=bytes(32)), "foreign_chain"),
         (offer(node_id="cd" * 32), "node_mismatch"),

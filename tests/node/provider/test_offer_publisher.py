@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from node.provider.offer_publisher import OfferPublisher
 from node.rollup.monitor import RollupMonitor
+from node.runtime.clock import NodeClock
 from node.runtime.settings import NodeSettings
 from node.store.store import Store
 from tests.patience import PATIENCE_S
@@ -33,6 +34,7 @@ async def test_attempts_that_fail_in_the_same_way_are_logged_once(tmp_path, capl
             terms=terms,
             is_online=lambda: True,
             on_change=lambda: None,
+            clock=NodeClock(lambda: None, lambda: 0),
         )
         task = asyncio.create_task(publisher.publish(SimpleNamespace(node_id=bytes(32))))
         async with asyncio.timeout(PATIENCE_S):
