@@ -1,4 +1,4 @@
-"""What a folder's file system can't do: those of a network share files between machines, but no memory."""
+"""Folders that may not be what they seem: of a network, whose file system shares no memory, or of nobody."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ NETWORK: Final = frozenset(
 NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 """What a file system says that has no hard links, as FAT and some of a network have none."""
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with its ``~`` resolved; as it is where the system knows no such user, or no home folder of this one."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def network_type(path: Path, mounts: Path = MOUNTS) -> str:

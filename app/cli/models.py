@@ -7,7 +7,6 @@ import contextlib
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +18,7 @@ from app.cli.setting_options import setting_option
 from app.config import Config
 from app.home import Home
 from chain.errors import IdlewattError, UsageError
+from chain.file_systems import expanded
 from node.values.models import (
     BenchRow,
     BenchView,
@@ -62,7 +62,7 @@ def library_of(home: Home, config: Config, folders: Sequence[str] = ()) -> Model
     checks = LoadChecks(home.models / CHECKS_FILE)
     return ModelLibrary(
         home.models,
-        folders=[Path(folder).expanduser() for folder in (*folders, *config.model_folders)],
+        folders=[expanded(folder) for folder in (*folders, *config.model_folders)],
         slots=config.slots,
         context_length=config.context_length,
         gpu_layers=config.gpu_layers,

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from chain.errors import UsageError
+from chain.file_systems import expanded
 from node.models.discovery import FoundModel, find, places
 from node.models.model_error import printable
 from node.models.naming import SUFFIX, part_names, quantization_of, readable, stem_of
@@ -93,7 +94,7 @@ def lookup(model: str, models_dir: Path, folders: Iterable[Path] = (), demo: Pat
 
 
 def _at_path(model: str) -> FoundModel | None:
-    path = Path(model).expanduser()
+    path = expanded(model)
     try:
         if model and path.is_file():
             # Not resolved: what a link's target is called, in a cache of blobs, tells nothing.

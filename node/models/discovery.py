@@ -16,6 +16,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from chain.file_systems import expanded
 from node.models.naming import SUFFIX, may_chat, part_names, part_of, quantization_of, readable, stem_of
 from node.models.pull import origins_of
 from node.values.models import Source
@@ -86,17 +87,17 @@ def places(
         user: The person's home folder.
     """
     environ = os.environ if environ is None else environ
-    user = Path.home() if user is None else user
+    user = expanded("~") if user is None else user
 
     def told(*names: str) -> Path | None:
-        return next((Path(environ[name]).expanduser() for name in names if environ.get(name)), None)
+        return next((expanded(environ[name]) for name in names if environ.get(name)), None)
 
     caches = told("XDG_CACHE_HOME") or user / ".cache"
     hub = told("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") or (told("HF_HOME") or caches / "huggingface") / "hub"
     ollama = [told("OLLAMA_MODELS") or user / ".ollama/models", _OLLAMA_SERVICE]
     return (
         ModelFolder("home", models_dir),
-        *(ModelFolder("folder", folder.expanduser()) for folder in folders),
+        *(ModelFolder("folder", expanded(folder)) for folder in folders),
         ModelFolder("huggingface", hub, "huggingface"),
         *(ModelFolder("ollama", folder, "ollama") for folder in ollama),
         ModelFolder("lmstudio", user / ".lmstudio/models"),

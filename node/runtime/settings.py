@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Protocol
 
 import msgspec
 
+from chain.file_systems import expanded
 from node.engine.options import EngineOptions
 from node.hardware.rules import AvailabilityRules, EnergyRules
 from node.values import MAX_PRICE_NANO_PER_MTOK, Prices
@@ -103,4 +104,4 @@ class NodeSettings(EngineOptions, frozen=True, kw_only=True):
     @property
     def model_paths(self) -> tuple[Path, ...]:
         """Further folders to look for models in, with ``~`` resolved."""
-        return tuple(Path(folder).expanduser() for folder in self.model_folders)
+        return tuple(expanded(folder) for folder in self.model_folders)

@@ -538,3 +538,22 @@ def test_the_app_is_not_drawn_where_it_cannot_be_used(
         os.close(main)
     assert len(said.splitlines()) == bool(word)
     assert word in said
+
+
+@pytest.mark.parametrize(
+    "command", [("models", "list"), ("models", "fit", "absent"), ("models", "inspect", "~nobody-of-that-name/x.gguf")]
+)
+def test_models_are_found_where_nobody_has_a_home_folder(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Other programs' folders stand below the user's; a container's user has none (dbcli/mycli#1572)."""
+
+    def nobody(_uid: int) -> object:
+        raise KeyError("uid not found")
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setenv("IDLEWATT_HOME", str(tmp_path))
+    (tmp_path / "config.toml").write_text('model_folders = ["~nobody-of-that-name/models"]\n')
+    assert run(command) == (0 if command == ("models", "list") else 2)
+    assert len(capfd.readouterr().err.splitlines()) == (command != ("models", "list"))
