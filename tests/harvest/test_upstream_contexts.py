@@ -11,7 +11,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node.engine.protocol import EngineError
+from node.engine.protocol import EngineError, Started
 from node.engine.upstream import plausibility
 from node.engine.upstream.engine import UNKNOWN_CONTEXT
 from node.models.catalog import DEMO_PATH
@@ -20,7 +20,7 @@ from tests.harvest.forgetful import Forgetful
 from tests.node.engine.helpers import answer, ask, engine_of
 from tests.node.engine.upstream.able import PAGES
 from tests.node.engine.upstream.engines import States, engine_for, failure
-from tests.node.engine.upstream.hostile import MODEL, Upstream, saying, upstream
+from tests.node.engine.upstream.hostile import DONE, MODEL, STOP, Upstream, chunk, saying, sending, upstream
 from tests.patience import PATIENCE_S
 
 WORDS = "The river runs past the old mill and nobody knows why it is so quiet there today. "
@@ -127,6 +127,18 @@ async def test_a_prompt_that_is_cut_while_serving_is_refused_and_the_context_loo
                 await asyncio.sleep(0.01)
         assert (await answer(engine, ask(WORDS * 20)))[0] == "One two"
     assert any("The context is cut" in state.why for state in states.seen)
+
+
+async def test_a_server_that_owns_up_to_a_cut_prompt_at_once_is_not_paid_for_the_rest(server):
+    """The whole prompt was billed, though the server said with its first word that it had read less."""
+    server.own = PAGES["vllm"] | {"/tokenize": saying({"count": 900})}
+    server.chat = sending(chunk("One", usage={"prompt_tokens": 900, "completion_tokens": 1}), STOP, DONE)
+    async with engine_for(server, context_length=2_000) as engine:
+        server.chat = sending(chunk("One", usage={"prompt_tokens": 450, "completion_tokens": 1}), STOP, DONE)
+        stream = engine.generate(ask(WORDS * 40))
+        assert isinstance(await anext(stream), Started)
+        with pytest.raises(EngineError, match="leaves out a part"):
+            await anext(stream)
 
 
 async def test_oldest_messages_that_are_dropped_are_missed(server):

@@ -354,6 +354,17 @@ def test_an_error_inside_a_good_stream_is_an_error(said, code):
     assert raised.value.code == code
 
 
+@pytest.mark.parametrize("status", [200, 201])
+async def test_an_error_under_a_good_status_is_that_error(server, status):
+    """The server's reason was lost: it answered 200 with an error where a stream or a count was asked for."""
+    said = saying({"error": {"message": "this model is gone for good", "code": 400}}, status=status)
+    async with engine_for(server) as engine:
+        server.chat = said
+        assert (await failure(engine)).code == "bad_request"
+        server.one_token = said
+        assert (await failure(engine, text="another question")).code == "bad_request"
+
+
 # Whole answers
 
 

@@ -120,6 +120,18 @@ def read_json(data: bytes, otherwise: str) -> Any:
         raise broken(otherwise) from None
 
 
+def read_answer(data: bytes) -> Any:
+    """A whole answer, as JSON is read.
+
+    Raises:
+        UpstreamError: If it is none, or an error under a good status.
+    """
+    answer = read_json(data, "something that is not the JSON it should be")
+    if isinstance(answer, dict) and _is_error(answer):
+        raise _stated(answer, data)
+    return answer
+
+
 def usage_of(answer: Any) -> Usage:
     """The token counts in a chunk or in a whole answer; none where there are none."""
     if not isinstance(answer, dict):

@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 
 from chain.errors import UsageError
-from node.engine.upstream.chunks import read_json
+from node.engine.upstream.chunks import read_answer
 from node.engine.upstream.inflate import Inflater
 from node.engine.upstream.refusals import UpstreamError, broken, refusal, unreachable
 from node.engine.upstream.sse import looks_like_events
@@ -128,7 +128,7 @@ class UpstreamClient:
             UpstreamError: If it can't be had.
         """
         answer = await self._whole("POST", self._base + "/chat/completions", body, timeout_s)
-        return read_json(answer, "something that is not the JSON it should be")
+        return read_answer(answer)
 
     async def embed(self, body: Any, kind: type[_T], *, timeout_s: float) -> _T:
         """What ``/v1/embeddings`` answers.
@@ -211,7 +211,7 @@ def check_url(url: str) -> str:
 
 
 async def _accepted(response: aiohttp.ClientResponse) -> None:
-    if response.status == 200:
+    if 200 <= response.status < 300:  # proxies say 201 too
         return
     body = await _at_most(response, MAX_ERROR_BYTES)
     headers = response.headers
@@ -225,6 +225,8 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         return received
     begin = await anext(received, b"")
     if not looks_like_events(begin):
+        if begin.lstrip().startswith(b"{"):
+            read_answer(begin[:MAX_ERROR_BYTES])  # the server's own reason, where it is one
         raise broken(f"{_type(response)} where a stream of events was asked for")
 
     async def whole() -> AsyncIterator[bytes]:

@@ -112,7 +112,6 @@ class UpstreamEngine:
         try:
             await self._client.open()
             await self._until_loaded()
-            await self._see_context()
             with contextlib.suppress(UpstreamError):  # too busy now: the watch tries again
                 await self._try_capabilities()
         except UpstreamError as error:
@@ -170,13 +169,8 @@ class UpstreamEngine:
         held_tokens = self._context() if self._known().dialect.drops_prompts else None
         try:
             return await self._counter.count(conversation, fields, held_tokens=held_tokens)
-        except DroppedError as error:
-            log.warning("upstream_prompt_dropped", error=error.owner_line())
-            self._is_context_doubted = True
-            self._health.look_soon()
-            raise
         except UpstreamError as error:
-            self._health.noticed(error)
+            self._noticed(error)
             raise
 
     async def score(
@@ -244,7 +238,7 @@ class UpstreamEngine:
         except UpstreamError as error:
             if self.state.name == "closed":
                 raise EngineError("The engine was closed.", code="engine_closed") from None
-            self._health.noticed(error)
+            self._noticed(error)
             raise
         finally:
             del self._running[request.request_id]
@@ -263,6 +257,7 @@ class UpstreamEngine:
             try:
                 self._learn(await server_info(self._client, self._model))
                 self._speed = await self._probe().speed(load_s=max(self._limits.count_s, end_s - loop.time()))
+                await self._see_context()
                 return
             except UpstreamError as error:
                 left_s = end_s - loop.time()
@@ -271,6 +266,14 @@ class UpstreamEngine:
                 log.info("upstream_waited_for", error=error.owner_line())
                 self._health.become("starting", f"{error.owner} It is waited for.")
                 await asyncio.sleep(min(left_s, error.retry_after_s or self._limits.load_pause_s))
+
+    def _noticed(self, error: UpstreamError) -> None:
+        """A request failed: the server is checked, and its context if it drops a part of a prompt."""
+        if isinstance(error, DroppedError):
+            log.warning("upstream_prompt_dropped", error=error.owner_line())
+            self._is_context_doubted = True
+            self._health.look_soon()
+        self._health.noticed(error)
 
     def _learn(self, info: a.ServerInfo) -> None:
         check_model(self._model, info.models)

@@ -54,6 +54,6 @@ def halves(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ChatMessage]
     return ChatMessage("user", text[:cut]), ChatMessage("user", text[cut:])
 
 
-def is_cut(whole: int, first: int, second: int) -> bool:
-    """Whether a whole of so many tokens lacks a part of its halves."""
-    return whole < _SHARE * (first + second) - _SLACK_TOKENS
+def is_cut(whole: int, *parts: int) -> bool:
+    """Whether a whole of so many tokens lacks something of its parts."""
+    return whole < _SHARE * sum(parts) - _SLACK_TOKENS

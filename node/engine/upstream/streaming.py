@@ -17,7 +17,8 @@ from node.engine.upstream.limits import UpstreamLimits
 from node.engine.upstream.logprobs import LogprobReader
 from node.engine.upstream.meter import Rate, TokenMeter
 from node.engine.upstream.piece_reader import PieceReader
-from node.engine.upstream.refusals import UpstreamError, stalled
+from node.engine.upstream.plausibility import is_cut
+from node.engine.upstream.refusals import DroppedError, UpstreamError, stalled
 
 _CUT_OFF: Final = "The upstream ended a stream before its answer was complete."
 
@@ -139,6 +140,8 @@ class Streams:
                 logprobs = told.take(text, piece.logprobs, piece.completion_tokens) if told is not None else ()
                 if piece.prompt_tokens:  # a server that states 0 states nothing
                     prompt_tokens = piece.prompt_tokens
+                    if not first_s and is_cut(prompt_tokens, input_tokens):
+                        raise DroppedError(prompt_tokens, input_tokens)  # nothing was delivered, so nothing is paid
                 reason = piece.finish_reason or reason
                 is_whole = is_whole or bool(reason) or piece.done
                 if text or tokens:
