@@ -31,6 +31,7 @@ class Heard:
     spent_nano: int = 0
     _text: list[str] = field(default_factory=list)
     _thinking: list[str] = field(default_factory=list)
+    _output: list[str] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -43,6 +44,11 @@ class Heard:
         return "".join(self._thinking)
 
     @property
+    def output(self) -> str:
+        """All that the model wrote, thinking and its markers included: what the receipt's ``output_hash`` is of."""
+        return "".join(self._output)
+
+    @property
     def ending(self) -> AnswerEnding:
         """How it ended; an answer without an end was stopped."""
         return ending_of(
@@ -51,7 +57,7 @@ class Heard:
             output_tokens=self.output_tokens,
             max_output_tokens=self.quote.max_output_tokens if self.quote else 0,
             limited_by=self.quote.limited_by if self.quote else None,
-            thought=bool(self._thinking),
+            thought=bool(self.thinking.strip()),
         )
 
     def take(self, event: ChatEvent) -> None:
@@ -61,6 +67,7 @@ class Heard:
                 self.quote = event
             case ChatDelta():
                 self.output_tokens, self.spent_nano = event.output_tokens, event.spent_nano
+                self._output += (event.markers, event.text)
                 (self._thinking if event.thinking else self._text).append(event.text)
             case ChatFailed():
                 self.failed, self.spent_nano = event, event.cost_nano

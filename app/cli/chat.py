@@ -194,8 +194,8 @@ def _facts(heard: Heard, error: BaseException | None = None) -> dict[str, object
         "quote": heard.quote,
         "done": heard.done,
     }
-    if heard.thinking:
-        facts["thinking"] = heard.thinking
+    if heard.output != heard.text:
+        facts |= {"thinking": heard.thinking, "output": heard.output}
     if isinstance(error, IdlewattError):
         facts["error"] = {"code": error.wire_code, "message": error.message, "fix": error.fix}
     return facts
@@ -220,6 +220,8 @@ class _Telling:
                     f"· {event.model}: {event.input_tokens} tokens in, at most {event.max_output_tokens} out, "
                     f"at most {format_usd(event.ceiling_nano)}"
                 )
+            case ChatDelta(text=""):
+                pass
             case ChatDelta(thinking=True):
                 if event.text:
                     self._think(event.text)

@@ -65,6 +65,7 @@ class TurnView:
         self._first_tokens = 0
         self._thinking_tokens = 0
         self._logprobs: tuple[TokenLogprob, ...] = ()
+        self._markers = ""
 
     @property
     def is_asking(self) -> bool:
@@ -116,7 +117,7 @@ class TurnView:
         """Start the job: a provider is about to be asked."""
         self._ask, self._offer, self._channel, self._jobs = ask, offer, channel, jobs
         self._asked_s, self._first_s, self._last_s, self._first_tokens = time.monotonic(), 0.0, 0.0, 0
-        self._thinking_tokens, self._logprobs = 0, ()
+        self._thinking_tokens, self._logprobs, self._markers = 0, (), ""
         self._job = JobView(
             job_id=ask.request_id,
             role="buyer",
@@ -159,19 +160,23 @@ class TurnView:
                 self._update(state, JobStage.STREAMING)
                 self._logprobs += delta.logprobs
                 self._thinking_tokens += delta.tokens if delta.thinking else 0
-                if not delta.marker:
+                if delta.marker:
+                    self._markers += delta.text
+                else:
                     await self._show(delta.text, state, thinking=delta.thinking)
 
     async def _show(self, text: str, state: machine.BuyerState, *, thinking: bool) -> None:
-        """Emit text as the model wrote it. Log-probabilities go with the next text."""
-        if text or self._logprobs:
+        """Emit text as the model wrote it. Log-probabilities and markers go with the next text."""
+        if text or self._logprobs or self._markers:
             logprobs, self._logprobs = self._logprobs, ()
+            markers, self._markers = self._markers, ""
             await self._emit(
                 ChatDelta(
                     text=text,
                     output_tokens=state.output_tokens,
                     spent_nano=state.bill_nano,
                     thinking=thinking,
+                    markers=markers,
                     logprobs=logprobs,
                 )
             )
@@ -187,8 +192,7 @@ class TurnView:
     ) -> None:
         """End the turn with its outcome, and save the job."""
         state = session.state
-        if self._logprobs:
-            await self._show("", state, thinking=True)
+        await self._show("", state, thinking=True)
         self._update(state, JobStage.STREAMING)
         job = self._job
         assert job is not None

@@ -72,6 +72,9 @@ class ChatDelta(msgspec.Struct, frozen=True, kw_only=True, tag="delta"):
     spent_nano: int
     thinking: bool = False
     """A reasoning model's thinking, without its tags: billed as the answer, and no part of it."""
+    markers: str = ""
+    """What stood before this text and only marks thinking and answer, such as ``<think>``: billed and hashed, and not
+    for a person. All deltas, each text behind its markers, are what the receipt's ``output_hash`` is of."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """As the provider sent them."""
 

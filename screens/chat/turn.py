@@ -69,7 +69,7 @@ class TurnProgress:
             if self.first_token_ms is None:
                 self.first_token_ms = now_ms
             self.output_tokens, self.spent_nano = event.output_tokens, event.spent_nano
-            self.thought = self.thought or event.thinking
+            self.thought = self.thought or (event.thinking and bool(event.text.strip()))
         elif isinstance(event, ChatDone):
             self.job_id, self.receipt, self.reason = event.job_id, event.receipt, event.reason
             self.output_tokens, self.spent_nano = event.output_tokens, event.cost_nano

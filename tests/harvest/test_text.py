@@ -19,10 +19,13 @@ from app.cli.chat import ask
 from app.cli.stdout import AnswerOutput
 from app.control.server import serve_control
 from app.home import Home
-from node.values import ChatMessage, ChatTurn
+from node.values import ChatMessage, ChatTurn, Sampling
 from node.values.text import TextDrawing, drawn, plain
 from screens import clipboard
 from tests.harvest.corpus import CORPUS, hash_of, market
+from tests.harvest.test_thinking import ANSWER, THOUGHT, model_of
+from tests.node.conftest import PASSPHRASE
+from tests.node.engine.thinking_families import FAMILIES, QUESTION
 from tests.patience import PATIENCE_S
 from tests.screens.support import PatientApp, seen, until, write
 
@@ -54,6 +57,25 @@ async def test_what_is_printed_has_the_hash_of_the_receipt(run_node, relay, devn
             await ask(buyer, question(name, text, name), as_json=True)
             sent = [message["content"] for message in server.bodies("/v1/chat/completions")[-1]["messages"]]
             assert sent == [name, text, name]
+
+
+async def test_a_receipt_over_thinking_is_checked_by_the_whole_output(run_node, relay, devnet, tmp_path, capfdbinary):
+    """The tags around thinking were taken out before anybody could hash what the receipt is about."""
+    urls = {"relay": relay.url, "chain": devnet.l2_url}
+    family = FAMILIES[0]
+    model_of(family, Home(tmp_path / "seller").prepare().models)
+    async with run_node("seller", **urls, model="family") as seller, run_node("buyer", **urls) as buyer:
+        await seller.create_wallet("main", PASSPHRASE)
+        await buyer.create_wallet("main", PASSPHRASE)
+        await buyer.faucet("main")
+        await seller.go_online()
+        capfdbinary.readouterr()
+        turn = ChatTurn(messages=question(QUESTION).messages, sampling=Sampling(temperature=0.0))
+        assert await ask(buyer, turn, as_json=True) == ANSWER
+        said = json.loads(capfdbinary.readouterr().out)
+        assert (said["answer"], said["thinking"].strip()) == (ANSWER, THOUGHT)
+        assert said["output"].endswith(ANSWER)
+        assert hash_of(said["output"].encode()) == said["done"]["receipt"]["output_hash"]
 
 
 async def test_a_file_that_the_command_writes_holds_the_answer_and_nothing_else(run_node, relay, devnet, tmp_path):
