@@ -22,6 +22,8 @@ PRIORITY_SECONDS = 30.0
 ANSWER_SHARE = 4
 """A request is admitted when a quarter of its answer fits: most end long before they may."""
 LEAST_ANSWER_TOKENS = 32
+MOST_ANSWER_TOKENS = 512
+"""Of an answer that may fill the context, no more than this has to fit: few are longer, and one that is may preempt."""
 SAME_AGE_SECONDS = 1.0
 """Requests that came within so long of each other begin together: none of them is held back for another's sake."""
 
@@ -66,8 +68,8 @@ class ScheduledRequest:
     def cells(self) -> int:
         """Cells to admit it with: all it may ever need once it was preempted, so that this rarely happens twice."""
         left = self.prompt_tokens + self.max_output_tokens - len(self.tokens)
-        share = left if self.was_preempted else min(left, max(LEAST_ANSWER_TOKENS, -(-left // ANSWER_SHARE)))
-        return len(self.tokens) + share
+        usual = max(LEAST_ANSWER_TOKENS, min(MOST_ANSWER_TOKENS, -(-left // ANSWER_SHARE)))
+        return len(self.tokens) + (left if self.was_preempted else min(left, usual))
 
 
 _R = TypeVar("_R", bound=ScheduledRequest)

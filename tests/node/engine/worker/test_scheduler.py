@@ -139,6 +139,13 @@ def test_a_request_is_admitted_with_a_share_of_its_answer_alone():
     assert tickets(world.plan.admit()) == [0, 1, 2]
 
 
+def test_answers_that_may_fill_the_context_are_answered_side_by_side():
+    world = World(slots=4, context=8_000, cells=8_000, queue=9)
+    for ticket in range(4):
+        world.submit(ticket, prompt=1_000, max_output_tokens=7_000)
+    assert tickets(world.plan.admit()) == [0, 1, 2, 3]
+
+
 def test_when_the_cache_is_full_the_last_is_preempted_and_goes_on_later():
     world = World(slots=3, context=100, cells=150, queue=9)
     for ticket in range(3):
