@@ -9,6 +9,7 @@ from app.config import Config
 from app.home import Home
 from chain.errors import EXIT_FAILED
 from node.values import Health
+from node.values.text import drawn
 
 
 @click.command("doctor", help="Check what newcomers trip over, and print the fixes.")
@@ -27,8 +28,12 @@ async def command(home_path: str | None, relay: str | None, chain: str | None, a
     async for item in examine(home, config):
         items.append(item)
         if not as_json:
+            # A relay's or a server's own words may be in it.
             click.echo(
-                f"{HEALTH_MARKS[item.health]}  {item.name}: {item.detail}" + (f"\n      {item.fix}" if item.fix else "")
+                drawn(
+                    f"{HEALTH_MARKS[item.health]}  {item.name}: {item.detail}"
+                    + (f"\n      {item.fix}" if item.fix else "")
+                )
             )
     failed = any(item.health is Health.FAIL for item in items)
     if as_json:

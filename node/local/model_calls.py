@@ -15,6 +15,7 @@ from node.engine.load_check import CHECKS_FILE, LoadChecks
 from node.models import pull
 from node.models.catalog import lookup
 from node.models.library import ModelLibrary, free_gpus
+from node.models.naming import readable
 from node.models.removal import remove
 from node.provider.service import ProviderService
 from node.runtime.events import EventBus
@@ -151,7 +152,7 @@ class ModelCalls:
 
 def _shows(view: ModelView, path: Path) -> bool:
     """Whether a model's row stands for this file, which may have been named by another of its names."""
-    return view.path == plain(str(path), 4096) or _is_same(Path(view.path), path)
+    return view.path == readable(str(path)) or _is_same(Path(view.path), path)
 
 
 def _is_same(path: Path, other: Path) -> bool:

@@ -16,6 +16,7 @@ from node.models.discovery import FoundModel
 from node.models.fit import Device, assess, available_memory_bytes
 from node.models.gguf import GgufInfo, inspect
 from node.models.model_error import ModelError
+from node.models.naming import readable
 from node.models.pull import Origin, origins_of
 from node.values import DeviceView
 from node.values.models import BenchView, FitView, ModelDetail, ModelView
@@ -149,7 +150,7 @@ class ModelLibrary:
             name=name,
             source=found.source,
             also=tuple(plain(twin.name, MAX_TEXT) for twin in found.twins),
-            path=plain(str(found.path), 4096),
+            path=readable(str(found.path)),
             size_bytes=found.size_bytes,
             parts=len(found.parts),
             quantization=plain(found.quantization, 16),

@@ -19,6 +19,7 @@ from app.cli.chat import ask
 from app.cli.stdout import AnswerOutput
 from app.control.server import serve_control
 from app.home import Home
+from node.models.library import ModelLibrary
 from node.values import ChatMessage, ChatTurn, Sampling
 from node.values.text import TextDrawing, drawn, plain
 from screens import clipboard
@@ -26,6 +27,7 @@ from tests.harvest.corpus import CORPUS, hash_of, market
 from tests.harvest.test_thinking import ANSWER, THOUGHT, model_of
 from tests.node.conftest import PASSPHRASE
 from tests.node.engine.thinking_families import FAMILIES, QUESTION
+from tests.node.engine.tiny import write_tiny
 from tests.patience import PATIENCE_S
 from tests.screens.support import PatientApp, seen, until, write
 
@@ -64,7 +66,7 @@ async def test_a_receipt_over_thinking_is_checked_by_the_whole_output(run_node, 
     urls = {"relay": relay.url, "chain": devnet.l2_url}
     family = FAMILIES[0]
     model_of(family, Home(tmp_path / "seller").prepare().models)
-    async with run_node("seller", **urls, model="family") as seller, run_node("buyer", **urls) as buyer:
+    async with run_node("seller", **urls) as seller, run_node("buyer", **urls) as buyer:
         await seller.create_wallet("main", PASSPHRASE)
         await buyer.create_wallet("main", PASSPHRASE)
         await buyer.faucet("main")
@@ -210,3 +212,13 @@ def test_words_in_labels_keep_their_joiners_and_nothing_else_that_is_invisible()
     for name in ("Persian with non-joiners", "Devanagari with joiners"):
         assert plain(CORPUS[name], 80) == CORPUS[name]
     assert plain("gpt\u200d-4\u200c می\u200c\u200d", 80) == "gpt-4 می"
+
+
+def test_a_models_path_is_told_as_it_is(tmp_path):
+    """A file below a folder with joiners or private-use characters was listed under a path that doesn't exist."""
+    folder = tmp_path / "مدل\u200cها \ue0b0"
+    folder.mkdir()
+    write_tiny(folder / "a.gguf")
+    library = ModelLibrary(tmp_path / "home", folders=(folder,))
+    (found,) = (view for view in library.list() if view.name == "a")
+    assert found.path == str(folder / "a.gguf")
