@@ -105,8 +105,9 @@ def given(
     for name, value in options.items():
         if value is not None:
             where = declared[name].option
-            found[name] = Given(value=value, origin="option", where=where)
-            if isinstance(value, str) and not _is_text(value):
+            readable = _as_text(value) if isinstance(value, str) else value
+            found[name] = Given(value=readable, origin="option", where=where)
+            if readable is None:
                 problems.append(_no_text(name, where))
     problems += _unknown_variables(declared, found.get("upstream_key_env"))
     return found, tuple(problems)
@@ -139,8 +140,10 @@ def _name(section: str, key: str) -> str:
 
 def _written(setting: Setting, text: str) -> Any:
     """A variable's value: text, which becomes what the setting is; a list is written as in the file."""
-    if not _is_text(text):
+    readable = _as_text(text)
+    if readable is None:
         raise _no_text(setting.name, setting.variable)
+    text = readable
     if not isinstance(setting.default, tuple):
         return text
     try:
@@ -152,13 +155,17 @@ def _written(setting: Setting, text: str) -> Any:
         ) from None
 
 
-def _is_text(value: str) -> bool:
-    """Whether it is UTF-8: what the system hands over as bytes may be anything."""
+def _as_text(value: str) -> str | None:
+    """A variable or option as UTF-8, whatever the locale took its bytes for; ``None`` where they are anything else."""
     try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        return os.fsencode(value).decode()
+    except UnicodeError:
+        return value if _is_text(value) else None
+
+
+def _is_text(value: str) -> bool:
+    """Whether no byte of it was taken for half a character."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _no_text(name: str, where: str) -> ConfigError:

@@ -101,8 +101,15 @@ class Home:
         inside = self.root / "node.sock"
         if len(os.fsencode(inside)) <= MAX_SOCKET_PATH_BYTES:
             return inside
-        info = self.root.stat()
-        return _private_runtime_folder() / f"{info.st_dev:x}-{info.st_ino:x}.sock"
+        try:
+            info = self.root.stat()
+            return _private_runtime_folder() / f"{info.st_dev:x}-{info.st_ino:x}.sock"
+        except OSError as error:
+            raise HomeError(
+                f"The path {self.root} is too long for a socket, and there is no temporary folder for one "
+                f"({error.strerror or error}).",
+                fix="Choose a --home with a shorter path, or set TMPDIR.",
+            ) from None
 
     def below(self, name: str) -> Home:
         """A home inside this one, as the demo uses for each of its sides."""

@@ -28,6 +28,9 @@ async def serve_control(api: NodeApi, path: Path) -> AsyncIterator[None]:
     """Answer commands on the unix socket ``path`` (0600) until the block ends.
 
     The caller holds the home's lock.
+
+    Raises:
+        ControlError: With code ``home_unusable`` if there can be no socket.
     """
     _remove_stale_socket(path)
     connections: set[asyncio.Task[None]] = set()
@@ -45,6 +48,9 @@ async def serve_control(api: NodeApi, path: Path) -> AsyncIterator[None]:
     before = os.umask(0o177)
     try:
         server = await asyncio.start_unix_server(accept, path)
+    except OSError as error:
+        # As on FAT, and on some of a network, which have no sockets.
+        raise _unusable(path, error) from None
     finally:
         os.umask(before)
     try:
@@ -67,11 +73,15 @@ def _remove_stale_socket(path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise ControlError(
-            f"The node can't listen at {path}: {error.strerror or error}.",
-            code="home_unusable",
-            fix="Move what is there away, or choose another --home.",
-        ) from None
+        raise _unusable(path, error) from None
+
+
+def _unusable(path: Path, error: OSError) -> ControlError:
+    return ControlError(
+        f"The node can't listen at {path}: {error.strerror or error}.",
+        code="home_unusable",
+        fix="Move what is there away, or choose a --home on another disk.",
+    )
 
 
 async def _serve_one(api: NodeApi, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

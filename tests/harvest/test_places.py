@@ -15,18 +15,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import click
 import pytest
 
 from app.cli import cli, run
 from app.config import Config, ConfigError
+from app.control.server import serve_control
 from app.home import Home, HomeError
 from app.streams import argument_text, line_of, read_text, text_of
 from chain.errors import IdlewattError
 from chain.file_systems import network_type
 from chain.jsonrpc import JsonRpcServer
 from chain.listening import listening_sockets
+from node.api import NodeApi
 from node.relay.server import RelayServer
 from node.store.database import Database
 from node.store.sqlite_errors import store_error
@@ -557,3 +560,29 @@ def test_models_are_found_where_nobody_has_a_home_folder(
     (tmp_path / "config.toml").write_text('model_folders = ["~nobody-of-that-name/models"]\n')
     assert run(command) == (0 if command == ("models", "list") else 2)
     assert len(capfd.readouterr().err.splitlines()) == (command != ("models", "list"))
+
+
+async def test_a_disk_that_holds_no_sockets_is_one_line(tmp_path: Path) -> None:
+    """FAT and some network file systems have no sockets; a deep TMPDIR makes a path too long for one."""
+    deep = tmp_path / ("d" * 100) / "node.sock"
+    with pytest.raises(IdlewattError) as refused:
+        async with serve_control(cast("NodeApi", None), deep):
+            pass
+    assert refused.value.code == "home_unusable"
+    assert str(deep) in refused.value.message
+
+
+def test_a_deep_home_without_a_temporary_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unix sockets' paths end at 107 bytes; the place for longer homes may be missing too."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    home = Home(tmp_path / ("d" * 100)).prepare()
+    with pytest.raises(HomeError) as refused:
+        _ = home.control_socket
+    assert "TMPDIR" in refused.value.fix
+
+
+def test_settings_in_variables_are_the_same_text_in_every_locale(tmp_path: Path) -> None:
+    """In the C locale a name with an accent "was not UTF-8"."""
+    status, out, said = commanded(("settings", "--json"), tmp_path, **ASCII_ONLY, IDLEWATT_MODEL="Modèle-7B ✓")
+    assert status == 0, said
+    assert {row["name"]: row["value"] for row in json.loads(out)["settings"]}["model"] == "Modèle-7B ✓"

@@ -267,7 +267,7 @@ def _limited_memory(limits: TemplateLimits) -> Iterator[None]:
 
 def _private_memory_bytes() -> int | None:
     """What Linux counts against RLIMIT_DATA (`VmData`)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith("VmData:"):
             return int(line.split()[1]) * 1024
     return None
