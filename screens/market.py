@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.text import Text
@@ -40,6 +41,21 @@ OFFER_COLUMNS: tuple[Column[OfferView], ...] = (
 )
 
 
+ABILITIES = {
+    "completion": "continue a text",
+    "chat": "answer a question",
+    "turns": "hold a conversation",
+    "system": "follow a system message",
+    "enable_thinking": "be told whether to think",
+    "reasoning_effort": "be told how much to think",
+}
+
+
+def abilities_said(abilities: Sequence[str]) -> str:
+    """What can be asked of a model, for a person."""
+    return ", ".join(ABILITIES[word] for word in abilities if word in ABILITIES) or "not told"
+
+
 def matches(offer: OfferView, wanted: str) -> bool:
     """Whether every word of the filter is somewhere in the offer."""
     searched = f"{offer.model} {offer.quantization} {offer.architecture} {offer.provider} {offer.engine_build}".lower()
@@ -62,6 +78,7 @@ def offer_content(offer: OfferView, now_ms: int) -> Content:
             ("provider", offer.provider),
             ("node", short_hex(offer.node_id)),
             ("engine", offer.engine_build),
+            ("can", abilities_said(offer.abilities)),
             ("valid", countdown(offer.expires_ms // 1000, now_ms).replace("in ", "for another ")),
         ]
     )

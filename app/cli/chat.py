@@ -30,6 +30,7 @@ from node.values import (
     ChatStage,
     ChatTurn,
     Sampling,
+    TemplateOptions,
     format_usd,
 )
 from node.values.text import TextDrawing, plain
@@ -65,6 +66,15 @@ LONGER: dict[AnswerLimit, str] = {
 )
 @click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0, 2))
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="For an answer that can be repeated.")
+@click.option(
+    "--think/--no-think", default=None, help="Whether a reasoning model should think, if its offer says it can be told."
+)
+@click.option(
+    "--reasoning-effort",
+    callback=lambda _context, _option, word: effort(word),
+    metavar="WORD",
+    help="How much it should think, in the model's own word: low, medium, high, or another one.",
+)
 @click.option("--show-thinking", is_flag=True, help="Show a reasoning model's thinking too, dim and on stderr.")
 @json_option
 @as_coroutine
@@ -79,6 +89,8 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
     max_tokens: int | None,
     temperature: float,
     seed: int | None,
+    think: bool | None,
+    reasoning_effort: str | None,
     show_thinking: bool,
     as_json: bool,
 ) -> None:
@@ -91,6 +103,7 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         max_tokens=max_tokens,
         max_spend_nano=max_spend,
         sampling=Sampling(temperature=temperature, seed=seed),
+        template_options=TemplateOptions(enable_thinking=think, reasoning_effort=reasoning_effort),
     )
     is_conversation = prompt is None and sys.stdin.isatty()
     question = "" if is_conversation else _question(prompt)
@@ -107,6 +120,19 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
             await converse(lambda: typed_line("you"), answer_to)
         else:
             await answer_to([ChatMessage("user", question)])
+
+
+def effort(word: str | None) -> str | None:
+    """A word for how much to think, in the form that requests carry.
+
+    Raises:
+        BadParameter: If it has another form.
+    """
+    try:
+        options = msgspec.convert({"reasoning_effort": word}, TemplateOptions)
+    except msgspec.ValidationError:
+        raise click.BadParameter("Write one word of up to 16 small letters, for instance low.") from None
+    return options.reasoning_effort
 
 
 async def converse(

@@ -36,7 +36,7 @@ def as_table(offers: list[OfferView]) -> str:
     rows = [("MODEL", "QUANT", "IN $/Mtok", "OUT $/Mtok", "TOK/S", "TTFT", "FREE", "PROVIDER", "OFFER")]
     rows += [
         (
-            plain(offer.model, 32),
+            plain(offer.model, 32) + ("" if "chat" in offer.abilities else " (completion)"),
             plain(offer.quantization, 8),
             format_usd(offer.prices.input_nano_per_mtok),
             format_usd(offer.prices.output_nano_per_mtok),

@@ -124,7 +124,7 @@ def detail_text(detail: ModelDetail) -> str:
         "Quantization": view.quantization,
         "Context": f"{view.context_length} tokens" if view.context_length else "",
         "Tokenizer": f"{detail.tokenizer}, {detail.vocabulary_size} tokens",
-        "Template": "its own" if detail.has_template else "none: a plain one is used",
+        "Template": "its own" if detail.has_template else "none: it continues texts, and answers no questions",
         "Licence": detail.licence or "not told",
         "From": detail.origin,
         "SHA-256": detail.sha256,

@@ -14,7 +14,7 @@ from node.buyer.limits import BuyerLimits
 from node.buyer.offer_client import CHANNEL_REFUSED, OfferClient
 from node.buyer.offer_reader import OfferReader, VerifiedOffers
 from node.buyer.turn import TurnView
-from node.market.choice import candidates
+from node.market.choice import candidates, needs_of
 from node.market.offers import Offer
 from node.payments.wallet import NodeWallet
 from node.session import buyer_io as io
@@ -151,6 +151,7 @@ def _choose(market: VerifiedOffers, turn: ChatTurn, failed: frozenset[str]) -> O
         offer_id=turn.offer_id,
         # Few tokens are longer than eight bytes: less room than this can't be enough. The provider counts exactly.
         context_tokens=prompt_bytes // 8,
+        needs=needs_of(turn),
         failed=failed,
         unusable=market.unusable,
     )[0]

@@ -8,7 +8,7 @@ from typing import Final
 
 from chain.errors import IdlewattError
 from node.pricing import cost_nano
-from node.values import OfferView
+from node.values import ChatTurn, OfferView
 from node.values.text import plain
 
 TYPICAL_INPUT_TOKENS: Final = 500
@@ -29,6 +29,9 @@ REASONS: Final[Mapping[str, str]] = {
     "other_model": "serve another model",
     "full": "have no free slot",
     "too_small": "have too little context",
+    "no_chat": "only continue texts, and answer no questions",
+    "one_question": "answer single questions only",
+    "no_option": "can't be told whether or how much to think",
     "failed": "failed just now",
 }
 
@@ -65,6 +68,7 @@ def candidates(
     model: str = "",
     offer_id: str = "",
     context_tokens: int = 0,
+    needs: frozenset[str] = frozenset(),
     failed: frozenset[str] = frozenset(),
     unusable: Mapping[str, int] | None = None,
 ) -> tuple[OfferView, ...]:
@@ -75,6 +79,7 @@ def candidates(
         model: The model's name, in upper or lower case; empty for any model.
         offer_id: The id of one particular offer; empty for any offer.
         context_tokens: How many tokens of context the conversation needs.
+        needs: What is asked of the model (`needs_of`). An offer that was named may also be one that continues texts.
         failed: The ids of offers that have failed in this turn.
         unusable: How many offers failed verification, by reason, for the error's text.
 
@@ -84,7 +89,9 @@ def candidates(
     reasons: Counter[str] = Counter(unusable or {})
     fitting: list[OfferView] = []
     for offer in offers:
-        reason = _misfit(offer, model, offer_id, context_tokens, failed)
+        reason = _misfit(offer, model, offer_id, context_tokens, failed) or _lack(
+            offer, needs, is_named=bool(model or offer_id)
+        )
         if reason:
             reasons[reason] += 1
         else:
@@ -106,8 +113,32 @@ def _misfit(offer: OfferView, model: str, offer_id: str, context_tokens: int, fa
     return ""
 
 
+def needs_of(turn: ChatTurn) -> frozenset[str]:
+    """The abilities that a turn asks of a model."""
+    needs = {"chat"}
+    if sum(message.role == "user" for message in turn.messages) > 1:
+        needs.add("turns")
+    if turn.template_options.enable_thinking is not None:
+        needs.add("enable_thinking")
+    if turn.template_options.reasoning_effort is not None:
+        needs.add("reasoning_effort")
+    return frozenset(needs)
+
+
+def _lack(offer: OfferView, needs: frozenset[str], *, is_named: bool) -> str:
+    """What a model can't do of what is asked, as a reason, or nothing."""
+    lacking = needs.difference(offer.abilities)
+    if is_named and "completion" in offer.abilities:
+        lacking -= {"chat", "turns"}
+    if "chat" in lacking:
+        return "no_chat"
+    if "turns" in lacking:
+        return "one_question"
+    return "no_option" if lacking else ""
+
+
 def _nothing(offers: Sequence[OfferView], model: str, offer_id: str, reasons: Counter[str]) -> NoOfferError:
-    if offer_id and reasons["other_offer"]:
+    if offer_id and all(offer.offer_id != offer_id for offer in offers) and reasons["other_offer"]:
         return NoOfferError("That offer is no longer on the market.", code="offer_gone", fix="Choose another offer.")
     if model and reasons["other_model"] == len(offers) > 0:
         names = ", ".join(sorted({offer.model for offer in offers})[:8])

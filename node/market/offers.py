@@ -5,7 +5,9 @@ The EIP-712 type (in one line when hashed; strings as the keccak of their UTF-8 
     Offer(address provider,bytes32 node,bytes32 transportKey,bytes32 deployment,string model,bytes32 modelSha256,
           string architecture,string quantization,uint64 parameters,uint32 contextLength,uint64 inputPrice,
           uint64 outputPrice,uint32 slots,uint32 freeSlots,uint32 tokensPerSMilli,uint32 ttftMs,uint64 minDeposit,
-          uint64 stake,string engineBuild,uint64 issuedMs,uint64 expiresMs)
+          uint64 stake,string engineBuild,string abilities,uint64 issuedMs,uint64 expiresMs)
+
+Abilities are hashed as one text, with a space between them.
 
 Verification never raises: an offer that is not shown has a reason, a stable word.
 """
@@ -29,7 +31,7 @@ OFFER_TYPE: Final = (
     b"Offer(address provider,bytes32 node,bytes32 transportKey,bytes32 deployment,string model,bytes32 modelSha256,"
     b"string architecture,string quantization,uint64 parameters,uint32 contextLength,uint64 inputPrice,"
     b"uint64 outputPrice,uint32 slots,uint32 freeSlots,uint32 tokensPerSMilli,uint32 ttftMs,uint64 minDeposit,"
-    b"uint64 stake,string engineBuild,uint64 issuedMs,uint64 expiresMs)"
+    b"uint64 stake,string engineBuild,string abilities,uint64 issuedMs,uint64 expiresMs)"
 )
 MAX_OFFER_BYTES: Final = 2_048
 VALIDITY_MS: Final = 5 * 60_000
@@ -44,6 +46,7 @@ Price = Annotated[int, msgspec.Meta(ge=0, le=MAX_PRICE_NANO_PER_MTOK)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=96)]
 Label = Annotated[str, msgspec.Meta(max_length=96)]
 Build = Annotated[str, msgspec.Meta(max_length=200)]
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=24, pattern=r"^[a-z_]+\Z")]
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +76,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     stake_nano: Large
     """The stake that its provider claims; it is checked with the chain."""
     engine_build: Build
+    abilities: Annotated[tuple[Word, ...], msgspec.Meta(max_length=16)] = ()
+    """What can be asked of the model, as `node.values.models.Ability` has it; words of newer peers are kept."""
     issued_ms: Large
     expires_ms: Large
     signature: Annotated[bytes, msgspec.Meta(max_length=64)] = b""
@@ -116,6 +121,7 @@ def offer_digest(domain: SigningDomain, offer: Offer) -> bytes:
             offer.min_deposit_nano,
             offer.stake_nano,
             keccak256(offer.engine_build.encode()),
+            keccak256(" ".join(offer.abilities).encode()),
             offer.issued_ms,
             offer.expires_ms,
         )
@@ -215,6 +221,7 @@ def offer_view(offer: Offer, *, stake_nano: int = 0, mine: bool = False) -> Offe
         min_deposit_nano=offer.min_deposit_nano,
         stake_nano=stake_nano,
         engine_build=offer.engine_build,
+        abilities=offer.abilities,
         expires_ms=offer.expires_ms,
         mine=mine,
         # Nobody can hash or replay a model behind a provider's own server.

@@ -163,6 +163,7 @@ class OfferPublisher:
             min_deposit_nano=self._settings.min_deposit_nano,
             stake_nano=self._stake_nano,
             engine_build=info.engine_build[:200],
+            abilities=info.abilities,
             issued_ms=issued_ms,
             expires_ms=issued_ms + VALIDITY_MS,
         )

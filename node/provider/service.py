@@ -248,6 +248,8 @@ class ProviderService:
                 fix="Choose a chat model.",
             )
         self.model = info.model_name
+        for note in info.notes:
+            log.warning("model_limited", model=info.model_name, reason=note)
         measured = await asyncio.to_thread(known_speed, self._home.models, info)
         self._speed.tokens_per_s, self._speed.ttft_ms = measured or (info.tokens_per_s, info.ttft_ms)
         self._host = ProviderHost(

@@ -29,6 +29,7 @@ from node.values.inference import (
     JsonSchema,
     ResponseFormat,
     Sampling,
+    TemplateOptions,
     TokenLogprob,
     TopLogprob,
 )
@@ -121,6 +122,7 @@ __all__ = [
     "SequencerView",
     "SlashView",
     "StepState",
+    "TemplateOptions",
     "TokenLogprob",
     "TopLogprob",
     "WaitingMessage",

@@ -71,6 +71,8 @@ class OfferView(msgspec.Struct, frozen=True, kw_only=True):
     stake_nano: int
     engine_build: str
     expires_ms: int
+    abilities: tuple[str, ...] = ()
+    """What can be asked of the model: ``chat``, ``turns``, ``system``, ``completion``, and options of its template."""
     mine: bool = False
     auditable: bool = True
     """Whether a file stands for the model, so that answers can be replayed; ``False`` behind an upstream server."""

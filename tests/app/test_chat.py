@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
+import click
 import pytest
 
-from app.cli.chat import ask
+from app.cli.chat import ask, effort
 from node.values import ChatDelta, ChatMessage, ChatTurn
 from tests.screens.fake_node import FakeNode, chat_script
 
@@ -44,3 +45,11 @@ async def test_json_tells_thinking_and_answer_apart(thinker, capsys):
     await ask(thinker, TURN, as_json=True)
     said = json.loads(capsys.readouterr().out)
     assert (said["answer"], said["thinking"]) == ("Twelve.", "Seven and five.")
+
+
+def test_a_word_for_the_effort_is_checked_before_anything_is_asked():
+    assert effort(None) is None
+    assert effort("no_think") == "no_think"
+    for word in ("Low!", "x" * 17, "", "<|turn>"):
+        with pytest.raises(click.BadParameter, match="one word"):
+            effort(word)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from app.home import Home
+from chain.devnet import DevnetReady
 from node.engine.protocol import EngineError, LoadError
 from node.engine.worker.abilities import placed, try_template
 from node.engine.worker.template import ChatTemplate, TemplateLimits
+from node.relay.server import RelayServer
+from node.values import ChatDone, ChatFailed
 from node.values.inference import ChatMessage, TemplateOptions
+from tests.node.conftest import PASSPHRASE, RunNode
 from tests.node.engine.characters import read_by
 from tests.node.engine.helpers import answer, ask, engine_of
 from tests.node.engine.tiny import CHATML, TURN_END, TURN_START, write_tiny
+from tests.node.helpers import ask as ask_node
+from tests.node.helpers import turn
 
 SYSTEM = ChatMessage("system", "Be brief.")
 USER = ChatMessage("user", "How many?")
@@ -202,3 +211,47 @@ async def test_a_file_without_a_template_ends_at_its_turn_markers(tmp_path: Path
     assert "<|im" not in text
     assert info.abilities == ("completion",)
     assert "no chat template" in info.notes[0]
+
+
+@asynccontextmanager
+async def market(run_node: RunNode, relay: RelayServer, devnet: DevnetReady, home: Path, template: str | None):
+    """A seller with a model of this template, and a buyer."""
+    models = Home(home / "seller").prepare().models
+    write_tiny(models / "tiny.gguf", template=template)
+    urls = {"relay": relay.url, "chain": devnet.l2_url}
+    async with run_node("seller", **urls) as seller, run_node("buyer", **urls) as buyer:
+        await seller.create_wallet("main", PASSPHRASE)
+        await buyer.create_wallet("main", PASSPHRASE)
+        await asyncio.gather(seller.go_online(), buyer.faucet("main"))
+        yield buyer
+
+
+async def test_what_a_buyer_tells_the_template_is_quoted_rendered_and_receipted(run_node, relay, devnet, tmp_path):
+    """`chat_template_kwargs` were dropped on the way, and the thinking that was switched off was billed."""
+    template = CHATML + "{% if enable_thinking is false %}<|im_end|>{{ 'no thinking ' * 8 }}{% endif %}"
+    async with market(run_node, relay, devnet, tmp_path, template) as buyer:
+        (offer,) = await buyer.market()
+        assert offer.abilities == ("chat", "turns", "system", "enable_thinking")
+        plain = (await ask_node(buyer, turn()))[-1]
+        told = (await ask_node(buyer, turn(template_options=TemplateOptions(enable_thinking=False))))[-1]
+        refused = (await ask_node(buyer, turn(template_options=TemplateOptions(reasoning_effort="low"))))[-1]
+    assert isinstance(plain, ChatDone), plain
+    assert isinstance(told, ChatDone), told
+    assert told.input_tokens > plain.input_tokens
+    assert isinstance(refused, ChatFailed)
+    assert (refused.code, refused.cost_nano) == ("no_offer", 0)
+    assert "can't be told whether or how much to think" in refused.message
+
+
+async def test_a_base_model_is_offered_for_completion_only(run_node, relay, devnet, tmp_path):
+    """The cheapest offer was a base model: who asked it a question paid for the rest of a made-up dialogue."""
+    async with market(run_node, relay, devnet, tmp_path, None) as buyer:
+        (offer,) = await buyer.market()
+        assert offer.abilities == ("completion",)
+        asked = (await ask_node(buyer, turn()))[-1]
+        named = (await ask_node(buyer, turn("the", offer_id=offer.offer_id)))[-1]
+    assert isinstance(asked, ChatFailed)
+    assert (asked.code, asked.cost_nano) == ("no_offer", 0)
+    assert "only continue texts" in asked.message
+    assert isinstance(named, ChatDone), named
+    assert named.input_tokens == 1, "the text alone, with no turns around it"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from node.market.choice import NoOfferError, candidates, rank
+from node.market.choice import NoOfferError, candidates, needs_of, rank
 from node.market.offers import offer_view
+from node.values import ChatMessage, ChatTurn, TemplateOptions
 from tests.node.market.test_offers import offer
 
 BASE = offer_view(offer())
@@ -64,3 +65,38 @@ def test_nothing_fitting_says_why(offers, filters, code, words):
         candidates(offers, **filters)
     assert refused.value.code == code
     assert refused.value.fix
+
+
+def asked(*texts: str, **options):
+    turns = [ChatMessage("user" if at % 2 == 0 else "assistant", text) for at, text in enumerate(texts)]
+    return needs_of(ChatTurn(messages=tuple(turns), template_options=TemplateOptions(**options)))
+
+
+def chosen(offers, needs, **filters):
+    return [o.offer_id for o in candidates(offers, needs=needs, **filters)]
+
+
+def test_a_base_model_is_chosen_only_by_its_name_however_cheap_it_is():
+    base = view("base", prices=prices(1), abilities=("completion",), model="Base")
+    chat = view("chat", prices=prices(9))
+    assert chosen([base, chat], asked("hi")) == ["chat"]
+    assert chosen([base, chat], asked("hi", "ho", "again"), model="base") == ["base"]
+    assert chosen([base, chat], asked("hi"), offer_id="base") == ["base"]
+    with pytest.raises(NoOfferError, match="1 only continue texts"):
+        chosen([base], asked("hi"))
+
+
+def test_a_conversation_goes_to_a_model_that_can_hold_one():
+    single = view("single", prices=prices(1), abilities=("chat", "system"))
+    assert chosen([single, view("chat", prices=prices(9))], asked("hi")) == ["single", "chat"]
+    assert chosen([single, view("chat", prices=prices(9))], asked("hi", "ho", "again")) == ["chat"]
+    with pytest.raises(NoOfferError, match="1 answer single questions only") as refused:
+        chosen([single], asked("hi", "ho", "again"), offer_id="single")
+    assert refused.value.code == "no_offer"
+
+
+def test_options_of_the_template_go_to_an_offer_that_names_them():
+    told = view("told", prices=prices(9), abilities=("chat", "turns", "system", "enable_thinking"))
+    assert chosen([view("plain", prices=prices(1)), told], asked("hi", enable_thinking=False)) == ["told"]
+    with pytest.raises(NoOfferError, match="2 can't be told whether or how much to think"):
+        chosen([view("plain"), told], asked("hi", reasoning_effort="low"))

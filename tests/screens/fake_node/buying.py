@@ -28,6 +28,7 @@ def offer(number, **changes):
         "min_deposit_nano": 10_000_000,
         "stake_nano": 0,
         "engine_build": "llama.cpp b6000 cpu",
+        "abilities": ("chat", "turns", "system"),
         "expires_ms": NOW_MS + 240_000,
     }
     return OfferView(**(values | changes))
