@@ -19,6 +19,14 @@ class Cause:
     fix: str
 
 
+_OLD_VULKAN = Cause(
+    r"LayerSettings?\w*EXT[^\n]*(?:is not a member of|has not been declared|does not name)",
+    "Vulkan's headers are too old for this llama.cpp, as Debian 12's are (1.3.239; it needs 1.3.272)",
+    "Use Debian 13 or LunarG's Vulkan SDK (source setup-env.sh first), or rent out a server that uses the GPU "
+    "already: idlewatt serve --upstream",
+)
+_OLDEST_VULKAN = (1, 3, 272)
+"""The first with VK_EXT_layer_settings."""
 CAUSES = (
     Cause(
         r"No space left on device|Disk quota exceeded",
@@ -74,12 +82,7 @@ CAUSES = (
         "CMake found no CUDA toolkit (nvcc)",
         f"{_APT} nvidia-cuda-toolkit (in Debian's non-free part; newer ones: developer.nvidia.com/cuda-downloads)",
     ),
-    Cause(
-        r"LayerSettings?\w*EXT[^\n]*(?:is not a member of|has not been declared|does not name)",
-        "Vulkan's headers are too old for this llama.cpp, as Debian 12's are (1.3.239; it needs 1.3.272)",
-        "Use Debian 13 or LunarG's Vulkan SDK (source setup-env.sh first), or rent out a server that uses the GPU "
-        "already: idlewatt serve --upstream",
-    ),
+    _OLD_VULKAN,
     Cause(
         r"Could NOT find Vulkan \(missing: ([^)]+)\)",
         "CMake did not find Vulkan (missing: {0})",
@@ -174,6 +177,14 @@ def reason(log: str) -> tuple[str, str]:
             words = [group for group in found.groups() if group is not None]
             return _fill(cause.says, words), _fill(cause.fix, words)
     return _own_words(log), ""
+
+
+def early(line: str) -> tuple[str, str] | None:
+    """What will go wrong minutes later, by a line of CMake's; the form is that of `reason`."""
+    found = re.search(r"Found Vulkan: .*\(found version \"(\d+)\.(\d+)\.(\d+)\"\)", line)
+    if found and tuple(map(int, found.groups())) < _OLDEST_VULKAN:
+        return _OLD_VULKAN.says, _OLD_VULKAN.fix
+    return None
 
 
 def _fill(text: str, words: list[str]) -> str:

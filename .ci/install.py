@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import build_options
-from build_reason import reason
+from build_reason import early, reason
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
@@ -224,6 +224,9 @@ def build(lock: build_options.Lock, variables: Mapping[str, str], folder: Path, 
     cache_file = folder / "cmake" / "CMakeCache.txt"
 
     def watch(line: str) -> str:
+        doomed = early(line)
+        if doomed is not None:
+            return _sentences(*doomed)
         if "Build files have been written to" not in line or not cache_file.exists():
             return ""
         return _unknown_options(cache_file.read_text(errors="replace"), variables)
@@ -240,7 +243,7 @@ def build(lock: build_options.Lock, variables: Mapping[str, str], folder: Path, 
 
 def _unknown_options(cache: str, variables: Mapping[str, str]) -> str:
     for name, like in build_options.unknown(cache, variables).items():
-        return f"it has no option {name}" + (f". Did you mean -D{like}=on?" if like else "")
+        return f"it has no option {name}" + (f" (did you mean -D{like}=on?)" if like else "")
     return ""
 
 
@@ -391,6 +394,8 @@ def main(arguments: list[str]) -> int:
         stays = ". What was installed before stays" if had_llama and isinstance(error, BuildError) else ""
         options.reason.write_text(f"{error}{stays}. The whole log: {LOG.relative_to(ROOT)}")
         return 1
+    except KeyboardInterrupt:
+        return 130
     options.reason.unlink()
     return 0
 

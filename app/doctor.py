@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import shlex
 import shutil
 import socket
 import sys
@@ -123,7 +124,7 @@ def check_home(home: Home) -> HealthItem:
             name="home",
             health=Health.WARN,
             detail=f"{home.root} can be read by others",
-            fix=f"chmod 700 {home.root}",
+            fix=f"chmod 700 {shlex.quote(str(home.root))}",
         )
     if network := network_type(home.root):
         return HealthItem(

@@ -14,6 +14,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from app.doctor import check_home
+from app.home import Home
 from app.llama_build import Build, BuildDevice, Installation, installation, judge, try_build, unused_gpu
 from node.hardware.reading import DeviceReading
 from node.values import Health
@@ -208,7 +210,7 @@ def test_an_option_that_llama_cpp_does_not_have_is_refused(clone, option, meant)
     done = clone.run(f'CMAKE_ARGS="-D{option}=on" make install')
 
     assert done.returncode != 0
-    assert f"llama.cpp was not built: it has no option {option}. Did you mean -D{meant}=on?" in screen(done)
+    assert f"llama.cpp was not built: it has no option {option} (did you mean -D{meant}=on?)" in screen(done)
 
 
 def test_a_wheel_that_does_not_work_here_any_more_is_built_again(clone):
@@ -353,6 +355,17 @@ async def test_serving_on_the_processor_beside_a_gpu_is_said():
     assert said.startswith("The model runs on the processor. llama.cpp: ")
     assert "this machine has GeForce. Rebuild with GPU support: CMAKE_ARGS=" in said
     assert await unused_gpu(tuple, works) == ""
+
+
+def test_the_fix_for_an_open_home_closes_it_as_it_is_printed(tmp_path):
+    """The command was printed without quotes, and changed nothing where a folder's name has a space."""
+    home = Home(tmp_path / "my node's home")
+    home.prepare()
+    home.root.chmod(0o755)
+
+    subprocess.run(check_home(home).fix, shell=True, check=True, cwd=tmp_path)
+
+    assert check_home(home).health is Health.OK
 
 
 def made_by_make(clone: Clone) -> Installation:

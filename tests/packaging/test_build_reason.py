@@ -130,3 +130,10 @@ def test_a_deprecation_that_is_a_warning_is_not_the_reason():
     )
 
     assert "no CUDA toolkit" in build_reason.reason(log)[0]
+
+
+@pytest.mark.parametrize(("version", "is_too_old"), [("1.3.239", True), ("1.3.272", False), ("1.4.309", False)])
+def test_headers_of_vulkan_that_are_too_old_are_told_before_minutes_of_compiling(version, is_too_old):
+    line = f'-- Found Vulkan: /usr/lib/libvulkan.so (found version "{version}") found components: glslc'
+
+    assert build_reason.early(line) == (build_reason.reason(VULKAN_HEADERS) if is_too_old else None)
