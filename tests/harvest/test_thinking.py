@@ -6,11 +6,12 @@ import asyncio
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app.cli.chat import ask as ask_at_the_command_line
 from node.engine.protocol import Chunk, EngineEvent, Finished
-from node.values.inference import JsonObject
+from node.values.inference import ChatMessage, JsonObject
 from tests.node.conftest import PASSPHRASE
 from tests.node.engine.helpers import ask, engine_of
 from tests.node.engine.thinking_families import FAMILIES, QUESTION, Family
@@ -87,6 +88,20 @@ async def test_a_format_binds_an_answer_that_comes_without_a_header(tmp_path):
     chunks, _ = await told(model, tmp_path, max_tokens=200, response_format=JsonObject())
     assert answered_in(chunks).startswith("{")
     assert not thought_in(chunks)
+
+
+async def test_an_answer_that_goes_on_within_thinking_goes_on_thinking(tmp_path):
+    """A continued answer that had begun to think was printed up to and with its closing tag."""
+    pair = FAMILIES[0]
+    begun = "<think>Hm"
+    continued = Family(
+        pair.name, pair.template, f"{pair.prompt}{begun}", ", </b>.</think>Four.", "", "", control=pair.control
+    )
+    messages = (ChatMessage("user", QUESTION), ChatMessage("assistant", begun))
+    async with engine_of(model_of(continued, tmp_path), tmp_path / "engine.log") as engine:
+        request = msgspec.structs.replace(ask(QUESTION, max_tokens=99), messages=messages)
+        chunks = [event async for event in engine.generate(request) if isinstance(event, Chunk)]
+    assert (thought_in(chunks), answered_in(chunks)) == (", </b>.", "Four.")
 
 
 async def test_thinking_is_bought_and_counted_apart_and_no_part_of_the_answer_that_is_printed(

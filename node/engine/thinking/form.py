@@ -44,6 +44,12 @@ class ThinkingForm:
         return bool(self.answer)
 
     @property
+    def openers(self) -> tuple[str, ...]:
+        """What an answer of this form begins with."""
+        first = self.begin if self.channel is None else self.channel.prefix
+        return (first, self.answer) if self.answer else (first,)
+
+    @property
     def markers(self) -> tuple[str, ...]:
         """Every text that may be a marker."""
         return tuple(text for text in (self.begin, self.end, self.role, self.answer, self.stop) if text)
@@ -79,6 +85,21 @@ INLINE_PAIRS: tuple[tuple[str, str], ...] = (
     ("<mm:think>", "</mm:think>"),
 )
 """Pairs that models are trained to begin with. Other tags, as ``<thinking>``, are what a question may ask for."""
+INLINE_FORMS: tuple[ThinkingForm, ...] = (
+    *(ThinkingForm(begin, end) for begin, end in INLINE_PAIRS),
+    ThinkingForm("<|inner_prefix|>", "<|inner_suffix|>"),
+    ThinkingForm("<|channel>thought", "<channel|>"),
+    ThinkingForm("<|START_THINKING|>", "<|END_THINKING|>", answer="<|START_RESPONSE|>"),
+    ThinkingForm("<|think|>", "<|end|>", "<|begin|>assistant", "<|content|>"),
+    ThinkingForm(
+        "<|channel|>analysis<|message|>",
+        "<|end|>",
+        "<|start|>assistant",
+        "<|channel|>final<|message|>",
+        channel=Channel("<|channel|>", "<|message|>", "final"),
+    ),
+)
+"""Forms that servers pass on as text where they are told, or don't know how, not to take them out."""
 
 _UNIT = r"<[^<>\n]{1,64}>|\[/?[A-Z][A-Z _]{1,48}\]"
 _HINT = re.compile(r"think|thought|reason|analysis|inner|reflect|monologue|cot\b", re.IGNORECASE)

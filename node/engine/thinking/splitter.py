@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from node.engine.thinking.form import INLINE_PAIRS, ThinkingForm
+from node.engine.thinking.form import INLINE_FORMS, ThinkingForm
 
 MAX_HEADER_CHARS = 256
 """A channel's header that goes on for longer is none."""
@@ -257,9 +257,9 @@ class ThinkingSplitter:
 
 
 class InlineSplitter:
-    """Cuts a stream of a model of which only the text is known, by the pairs of tags that are in use.
+    """Cuts a stream of a model of which only the text is known, by the forms that are in use.
 
-    Thinking is what begins an answer with an opening tag; no later tag means anything.
+    The text's beginning decides: where it is no marker, no later one means anything.
 
     Args:
         opened: A pair of tags, the first of which the prompt ends with.
@@ -296,11 +296,11 @@ class InlineSplitter:
         self._held += text
         start = self._held.lstrip()
         if len(self._held) - len(start) <= MAX_SPACE_CHARS:
-            for begin, end in INLINE_PAIRS:
-                if start.startswith(begin):
-                    self._splitter = ThinkingSplitter(ThinkingForm(begin, end))
+            for form in INLINE_FORMS:
+                if start.startswith(form.openers):
+                    self._splitter = ThinkingSplitter(form)
                     return self._splitter.feed(self._let_go())
-            if any(begin.startswith(start) for begin, _ in INLINE_PAIRS):
+            if any(opener.startswith(start) for form in INLINE_FORMS for opener in form.openers):
                 return []
         self._is_plain = True
         return [Piece(self._let_go(), thinking=False)]

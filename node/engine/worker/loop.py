@@ -19,6 +19,7 @@ from node.engine.worker.prompt import PromptBuilder
 from node.engine.worker.scheduler import PRIORITY_SECONDS
 from node.engine.worker.score_embed import ScoreEmbedQueue
 from node.hardware.backend import usable_cores
+from node.values.inference import ChatMessage
 
 _LOOK_UP_SECONDS = 0.004
 """How often to look up from computing for what the engine asks: a cancellation is seen between two tokens."""
@@ -177,7 +178,7 @@ class WorkerLoop:
                 max_output_tokens=max_output_tokens,
                 thinking=self._thinking,
                 marks=self._marks,
-                opened=self._is_opened_by(prompt),
+                opened=self._is_opened_by(prompt, frame.messages[-1]),
             )
             request = ActiveRequest(
                 ticket=frame.ticket,
@@ -199,13 +200,15 @@ class WorkerLoop:
         # At once: of two requests that arrive together, the first must not look like a queue to the second.
         self._admit()
 
-    def _is_opened_by(self, prompt: list[int]) -> bool:
-        """Whether a prompt ends inside thinking."""
+    def _is_opened_by(self, prompt: list[int], last: ChatMessage) -> bool:
+        """Whether a prompt ends inside thinking; one that ends in the assistant's message may have begun before."""
         form = self._thinking
+        if form is None:
+            return False
+        if last.role == "assistant" and last.content.rfind(form.begin) > last.content.rfind(form.end):
+            return True
         # A marker has no more tokens than bytes; some white space may follow it.
-        return form is not None and form.is_opened_by(
-            self._model.vocabulary.end_of(prompt, len(form.begin.encode()) + _SPACE_TOKENS)
-        )
+        return form.is_opened_by(self._model.vocabulary.end_of(prompt, len(form.begin.encode()) + _SPACE_TOKENS))
 
     def _answer(self, ticket: int, work: Callable[[], ipc.FromWorker | None]) -> None:
         try:

@@ -81,7 +81,10 @@ def test_however_a_text_is_cut_its_thinking_and_its_answer_are_the_same(form, da
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.sampled_from(TAGS), max_size=12).map("".join), st.lists(st.integers(0, 9), max_size=20))
+@given(
+    st.lists(st.sampled_from([*TAGS, *HARMONY.markers, *HEADER.markers, *HARMONY.tokens]), max_size=12).map("".join),
+    st.lists(st.integers(0, 9), max_size=20),
+)
 def test_however_a_servers_text_is_cut_its_thinking_and_its_answer_are_the_same(text, cuts):
     def all_of(pieces: list[str]) -> list[Piece]:
         splitter = InlineSplitter()
