@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from textual.widgets import Collapsible, Markdown
 
@@ -277,11 +278,11 @@ async def test_thinking_is_folded_away_and_no_part_of_the_answer():
         ChatDelta(text="Seven \x1b[2J and five", output_tokens=3, spent_nano=600, thinking=True),
         ChatDelta(text=" make twelve.", output_tokens=6, spent_nano=900, thinking=True),
         ChatDelta(text="Twelve.", output_tokens=8, spent_nano=1_000),
-        done,
+        msgspec.structs.replace(done, thinking_tokens=6),
     ]
     async with make_app(node, first_mode="chat").run_test(size=NARROW) as pilot:
         await ask(pilot, "What is 7 + 5?")
-        await until_seen(pilot, "Thinking", "Twelve.")
+        await until_seen(pilot, "Thinking", "Twelve.", "42 tokens (6 thinking)")
         await until_idle(pilot)
         assert pilot.app.screen.messages[-1].content == "Twelve."
         folded = pilot.app.screen.query_one(Collapsible)
