@@ -15,7 +15,7 @@ from node.models.digest import DigestCache
 from node.models.discovery import FoundModel
 from node.models.fit import Device, assess, available_memory_bytes
 from node.models.gguf import GgufInfo, inspect
-from node.models.model_error import ModelError
+from node.models.model_error import ModelError, printable
 from node.models.naming import readable
 from node.models.pull import Origin, origins_of
 from node.values import DeviceView
@@ -89,7 +89,13 @@ class ModelLibrary:
         info = _info(found)
         problem = self._problem(found.path, info, True)
         origin = self._origin(found)
-        sha256 = self._digests.sha256(found.path)
+        try:
+            sha256 = self._digests.sha256(found.path)
+        except OSError as error:
+            raise ModelError(
+                f"The model file {printable(found.path.name)} can't be read to its end: {error.strerror}.",
+                fix="Check its rights and the disk.",
+            ) from error
         view = self._view(found, self.device(), history)
         return ModelDetail(
             view=view,

@@ -20,6 +20,7 @@ from node.values.models import PullChosen, PullDone, PullEvent
 from tests.node.engine.tiny import write_tiny
 from tests.node.models.fake_hub import Hub, running
 from tests.node.models.socks_proxy import running_proxy
+from tests.node.models.test_pull import stalled
 
 REPO, FILE = "some/Thing-7B-GGUF", "thing-7b-Q4_K_M.gguf"
 STALE = "hf_a_token_that_was_revoked"
@@ -261,6 +262,17 @@ async def test_what_answers_with_a_web_page_is_not_the_hub(hub: Hub, tmp_path: P
         await search("Thing")
 
 
+async def test_a_setting_of_the_hubs_library_that_is_no_number_is_blamed(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A mistyped variable ended the process that downloads, and "try again" was the advice."""
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "ten")
+    error = await failure(tmp_path)
+    assert "The hub's client library can't be loaded (ValueError: " in error.message
+    assert "'ten'" in error.message
+    assert "HF_" in error.fix
+
+
 def test_a_hub_that_does_not_answer_in_time_and_a_network_that_is_away_are_told():
     """Both were the name of a class of exceptions."""
     request = httpx2.Request("GET", "https://hub.example/api")
@@ -366,10 +378,8 @@ async def test_a_folder_that_can_not_be_made_is_named(hub: Hub, tmp_path: Path):
 
 async def test_what_an_earlier_run_left_damaged_is_fetched_anew_once(hub: Hub, tmp_path: Path, content: bytes):
     """A part that was damaged on the disk was resumed, found wrong and thrown away, after hours."""
-    hub.breaks_after = [200_000] + [0] * 5
-    with pytest.raises(HubError, match="broke off again and again"):
-        await pulled(tmp_path)
-    (part,) = (tmp_path / REPO).glob("*.part")
+    async with stalled(hub, tmp_path, 200_000) as part:
+        pass
     with part.open("r+b") as file:
         file.write(b"damaged")
     assert isinstance((await pulled(tmp_path))[-1], PullDone)

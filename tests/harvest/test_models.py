@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import functools
 import json
 import os
 import shutil
@@ -23,6 +25,7 @@ from node.engine.protocol import EngineError, LoadError
 from node.engine.reason import last_words, reason_of
 from node.hardware.backend import knows_architecture
 from node.models.catalog import available, lookup
+from node.models.digest import DigestCache
 from node.models.fit import Device, assess, plan
 from node.models.gguf import inspect
 from node.models.library import ModelLibrary
@@ -260,6 +263,22 @@ async def test_a_file_whose_name_is_not_utf_8_is_loaded_and_answers(make_engine:
         _, _, finished = await answer(engine, ask(max_tokens=4))
         assert finished.output_tokens > 0
         assert len((await engine.info()).model_sha256) == 64
+
+
+def test_a_file_that_can_not_be_read_to_its_end_is_a_line_and_no_crash(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """A disk that fails in the middle of a file was "something unexpected", with a crash report."""
+
+    def fails(path: Path, _stop: object) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setenv("IDLEWATT_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    shutil.copy(tiny, tmp_path / "models" / "m.gguf")
+    monkeypatch.setattr("node.models.library.DigestCache", functools.partial(DigestCache, read=fails))
+    assert run(["models", "inspect", "m"]) == 1
+    assert "m.gguf can't be read to its end: Input/output error" in capsys.readouterr().err
 
 
 # -- files that change ---------------------------------------------------------------------------------------------

@@ -5,21 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
+import signal
 import sys
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 
 from node.models.hub import messages as wire
 from node.models.hub.hub_error import HubError
+from node.models.model_error import printable
 
 ANSWER_S: Final = 45.0
 SILENCE_S: Final = 240.0
 """A transfer that says nothing for so long is ended: a slow server still brings a piece now and then."""
+ENDING_S: Final = 2.0
+"""How long a child that wrote something strange may take to end by itself."""
 MAX_LINE_BYTES: Final = 16 << 20
+_LAST_BYTES: Final = 4 << 10
+_NOT_LOADED = re.compile(r"(?:ModuleNotFoundError|ImportError|ValueError): .*")
 _SECRET_PREFIX: Final = "IDLEWATT_"  # noqa: S105 - the prefix of variables that may hold a passphrase
 _PACKAGE_ROOT = Path(__file__).resolve().parents[3]
 _SETTINGS = {
@@ -95,22 +103,23 @@ async def _answer(request: wire.SearchRepos | wire.ListFiles | wire.Forget) -> w
 
 @asynccontextmanager
 async def _child(request: wire.HubRequest, *, silence_s: float) -> AsyncIterator[AsyncIterator[wire.HubReply]]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "node.models.hub.worker",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        env=_environment(), limit=MAX_LINE_BYTES, start_new_session=True,
-    )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        # Standard input stays open: its end tells the child that we are gone.
-        process.stdin.write(msgspec.json.encode(request) + b"\n")
-        yield _replies(process.stdout, silence_s)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        process.stdin.close()
-        await asyncio.shield(_reap(process))
+    with tempfile.TemporaryFile() as complaints:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "node.models.hub.worker",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=complaints,
+            env=_environment(), limit=MAX_LINE_BYTES, start_new_session=True,
+        )  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            # Standard input stays open: its end tells the child that we are gone.
+            process.stdin.write(msgspec.json.encode(request) + b"\n")
+            yield _replies(process.stdout, silence_s, lambda: _ended(process, complaints))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            process.stdin.close()
+            await asyncio.shield(_reap(process))
 
 
 async def _reap(process: asyncio.subprocess.Process) -> None:
@@ -121,20 +130,42 @@ async def _reap(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-async def _replies(lines: asyncio.StreamReader, silence_s: float) -> AsyncIterator[wire.HubReply]:
+async def _ended(process: asyncio.subprocess.Process, complaints: BinaryIO) -> HubError:
+    """Why a child ended that had more to say: by what it wrote while its modules were loaded, and by its status."""
+    status = await process.wait()
+    complaints.seek(max(0, complaints.seek(0, os.SEEK_END) - _LAST_BYTES))
+    said = complaints.read(_LAST_BYTES).decode("utf-8", "replace").strip().rpartition("\n")[2]
+    # Nothing is asked before the modules are loaded, so that these lines hold no word of a server, and no token.
+    if status == 1 and (found := _NOT_LOADED.match(said)):
+        return HubError(
+            f"The hub's client library can't be loaded ({printable(found[0], 200)}).",
+            fix="Check the variables that begin with HF_, and install Idlewatt with its dependencies.",
+        )
+    if status == -signal.SIGKILL:
+        return HubError("The download process was killed, perhaps for lack of memory.", fix="Close other programs.")
+    return HubError(f"The download process ended unexpectedly (exit code {status}).", fix="Try again.")
+
+
+async def _replies(
+    lines: asyncio.StreamReader, silence_s: float, ended: Callable[[], Awaitable[HubError]]
+) -> AsyncIterator[wire.HubReply]:
     decoder = msgspec.json.Decoder(wire.HubReply)
     while True:
         try:
             async with asyncio.timeout(silence_s):
                 line = await lines.readline()
             if not line:
-                raise HubError("The download process ended unexpectedly.", fix="Try again.")
+                raise await ended()
             reply = decoder.decode(line)
         except TimeoutError:
             raise HubError(
                 f"The hub said nothing for {silence_s:.0f} s.", code="hub_unreachable", fix="Check the connection."
             ) from None
         except (msgspec.DecodeError, ValueError, RecursionError):
+            # What can't be loaded may say so here first, and then end.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ENDING_S):
+                    raise await ended() from None
             raise _nonsense() from None
         if isinstance(reply, wire.HubFailure):
             raise HubError(reply.message, fix=reply.fix, peer_code=reply.code)
