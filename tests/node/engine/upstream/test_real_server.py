@@ -71,6 +71,7 @@ async def test_its_refusal_of_a_long_conversation_is_a_context_too_long(url):
             await engine.count((ChatMessage("user", "x y " * 3_000),))
         assert raised.value.code == "context_too_long"
         assert engine.state.name == "ready"
+        assert 1_500 < (await engine.info()).context_length <= 2_048, "what it refuses is not offered"
 
 
 async def test_a_reader_that_leaves_frees_it_for_the_next(url):
