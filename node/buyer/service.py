@@ -126,6 +126,9 @@ class BuyerService:
             await self._failover.run(view)
         except (IdlewattError, TimeoutError) as error:
             await view.fail(failed(error))
+        except UnicodeEncodeError:
+            text = "The conversation holds half a character, which no model can be sent."
+            await view.fail(io.Failed("bad_request", text, "Write the question anew."))
         except Exception:
             log.exception("chat_turn_failed")
             await view.fail(

@@ -111,6 +111,8 @@ class Answer(Vertical):
         if self._timer is not None:
             self._timer.stop()
             self._timer = None
+        if last := self._thinking_drawing.finish():
+            self._thinking, self._thinking_drawn = self._thinking + last, False
         self._draw_thinking()
         rest = "".join((*self._pending, self._drawing.finish()))
         self._pending.clear()

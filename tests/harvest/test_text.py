@@ -16,9 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cli.chat import ask
+from app.cli.common import announce, emit, note
 from app.cli.stdout import AnswerOutput
 from app.control.server import serve_control
 from app.home import Home
+from chain.errors import IdlewattError
 from node.models.library import ModelLibrary
 from node.values import ChatMessage, ChatTurn, Sampling
 from node.values.text import TextDrawing, drawn, plain
@@ -212,6 +214,35 @@ def test_words_in_labels_keep_their_joiners_and_nothing_else_that_is_invisible()
     for name in ("Persian with non-joiners", "Devanagari with joiners"):
         assert plain(CORPUS[name], 80) == CORPUS[name]
     assert plain("gpt\u200d-4\u200c می\u200c\u200d", 80) == "gpt-4 می"
+
+
+def test_what_commands_tell_of_others_is_neutralized_and_its_json_keeps_its_value(capfdbinary):
+    """A peer's name set the terminal's title through a table, a line of progress, or a JSON string."""
+    attack = CORPUS["what attacks a terminal"]
+    emit({"model": attack}, as_json=True, text="")
+    announce({"model": attack}, as_json=True, text="")
+    printed = capfdbinary.readouterr().out.decode()
+    whole, line = printed.rsplit("\n", 2)[0], printed.splitlines()[-1]
+    assert [json.loads(text) for text in (whole, line)] == [{"model": attack}] * 2
+    assert not (ATTACKS & set(printed))
+    emit({}, as_json=False, text=f"a\tb\n{attack}")
+    announce({}, as_json=False, text=attack)
+    note(attack)
+    shown = capfdbinary.readouterr()
+    assert shown.out.decode() == f"a\tb\n{drawn(attack)}\n{drawn(attack)}\n"
+    assert shown.err.decode() == drawn(attack) + "\n"
+
+
+async def test_a_question_with_half_a_character_is_refused_with_a_line(run_node, relay, devnet):
+    """Half of an emoji in a question ended in a crash report."""
+    urls = {"relay": relay.url, "chain": devnet.l2_url}
+    async with run_node("seller", **urls) as seller, run_node("buyer", **urls) as buyer:
+        await seller.create_wallet("main", PASSPHRASE)
+        await buyer.create_wallet("main", PASSPHRASE)
+        await seller.go_online()
+        with pytest.raises(IdlewattError) as refused:
+            await ask(buyer, question("\ud83d"), as_json=True)
+        assert refused.value.code == "bad_request"
 
 
 def test_a_models_path_is_told_as_it_is(tmp_path):
