@@ -19,6 +19,8 @@ from app.variables import HOME_VARIABLE
 from chain.errors import ErrorCode, IdlewattError
 
 DIRECTORY_MODE = 0o700
+MAX_PATH_BYTES = 400
+"""SQLite opens paths of up to 512 bytes; the longest name in a home has less than a hundred."""
 MAX_SOCKET_PATH_BYTES = 100
 """Unix socket paths end at 107 bytes on Linux; a home deeper than that gets its socket in the runtime folder."""
 
@@ -48,12 +50,12 @@ class Home:
         Raises:
             HomeError: If the system can't say where that is.
         """
+        chosen = given or os.environ.get(HOME_VARIABLE) or _platform_folder()
         try:
-            chosen = given or os.environ.get(HOME_VARIABLE) or platformdirs.user_data_dir("idlewatt", appauthor=False)
             return cls(Path(chosen).expanduser().absolute())
         except RuntimeError:
             raise HomeError(
-                "It isn't known which folder is this user's own.", fix=f"Set HOME or {HOME_VARIABLE}, or pass --home."
+                f"The home {os.fspath(chosen)} names a user who isn't known here.", fix="Write its whole path."
             ) from None
         except OSError:
             raise HomeError(
@@ -121,6 +123,8 @@ class Home:
         Raises:
             HomeError: If that is impossible, with the system's reason.
         """
+        if len(os.fsencode(self.root)) > MAX_PATH_BYTES:
+            raise HomeError("The path of the home is too long for its databases.", fix="Choose a shorter --home.")
         try:
             for folder in (self.root, self.keystore, self.models, self.logs):
                 folder.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
@@ -183,6 +187,15 @@ class Home:
                 return False
         except HomeBusyError:
             return True
+
+
+def _platform_folder() -> str:
+    try:
+        return platformdirs.user_data_dir("idlewatt", appauthor=False)
+    except RuntimeError:
+        raise HomeError(
+            "It isn't known which folder is this user's own.", fix=f"Set HOME or {HOME_VARIABLE}, or pass --home."
+        ) from None
 
 
 def _private_runtime_folder() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from app.cli.serve import tell
+from node.values import Phase
 from tests.patience import PATIENCE_S
 from tests.screens.fake_node import FakeNode, job, snapshot
 
@@ -25,3 +26,16 @@ async def test_jobs_of_earlier_runs_are_not_told_as_done_now(capsys):
     assert [line for line in said.splitlines() if "earned" in line] == [
         "· done: 24 in + 42 out at 118.4 tok/s, $0.000002 earned"
     ]
+
+
+async def test_what_already_keeps_it_from_renting_out_is_told_at_once(capsys):
+    node = FakeNode(snapshot(phase=Phase.DEGRADED, why="The clock is 7 min ahead.", fix="Set it."))
+    telling = asyncio.create_task(tell(node, frozenset()))
+    said = ""
+    async with asyncio.timeout(PATIENCE_S):
+        while not said:
+            await asyncio.sleep(0)
+            said = capsys.readouterr().err
+    telling.cancel()
+    await asyncio.gather(telling, return_exceptions=True)
+    assert said.splitlines()[0] == "· degraded: The clock is 7 min ahead. Set it."

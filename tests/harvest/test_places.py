@@ -23,7 +23,7 @@ import pytest
 from app.cli import cli, run
 from app.config import Config, ConfigError
 from app.control.server import serve_control
-from app.home import Home, HomeError
+from app.home import MAX_PATH_BYTES, Home, HomeError
 from app.streams import argument_text, line_of, read_text, text_of
 from chain.errors import IdlewattError
 from chain.file_systems import network_type
@@ -158,7 +158,31 @@ def test_a_home_that_cannot_be_found_is_one_line(
         assert run(["status", "--home", folder]) == 1
     finally:
         os.chdir(before)
-    assert len(capfd.readouterr().err.splitlines()) == 1
+    (said,) = capfd.readouterr().err.splitlines()
+    assert ("user" if folder.startswith("~") else "started in") in said
+
+
+@pytest.mark.parametrize("bytes_long", [450, 3_000])
+def test_a_path_too_long_for_a_database_is_named_as_that(bytes_long: int, tmp_path: Path) -> None:
+    """SQLite's paths end at 512 bytes: "unable to open database file", though everything could be written."""
+    root = tmp_path
+    while len(os.fsencode(root)) < bytes_long:
+        root /= "d" * 100
+    with pytest.raises(HomeError) as refused:
+        Home(root).prepare()
+    assert "too long" in refused.value.message
+    assert len(refused.value.line()) < 200
+
+
+def test_the_longest_home_takes_a_database(tmp_path: Path) -> None:
+    """The same, from the other side."""
+    root = tmp_path
+    while (left := MAX_PATH_BYTES - len(os.fsencode(root))) > 1:
+        root /= "d" * min(200, left - 1)
+    home = Home(root).prepare()
+    sqlite3.connect(home.devnet.parent / ("l2-" + "0" * 64 + ".db-wal")).execute(
+        "CREATE TABLE word (id)"
+    ).connection.close()
 
 
 @pytest.mark.parametrize(
