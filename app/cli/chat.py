@@ -113,7 +113,8 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
         async def answer_to(messages: Sequence[ChatMessage]) -> str:
             turn = msgspec.structs.replace(template, messages=tuple(messages))
             answer = await ask(node, turn, as_json=as_json, show_thinking=show_thinking)
-            tell_clock(node)
+            if len(messages) == 1:  # once is enough for a conversation
+                tell_clock(node)
             return answer
 
         if is_conversation:
