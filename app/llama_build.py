@@ -17,7 +17,7 @@ from typing import Final, Literal
 import msgspec
 
 from node.engine import selftest
-from node.hardware.backend import llama_version
+from node.hardware.backend import LEAST_GPU_BYTES, llama_version
 from node.hardware.reading import DeviceReading, DeviceSource
 from node.hardware.sampler import HardwareSampler, default_sources
 from node.models.demo import demo_model_path
@@ -25,8 +25,6 @@ from node.values import Health, HealthItem
 
 PACKAGE: Final = "llama-cpp-python"
 SELFTEST_TIMEOUT_S: Final = 120.0
-LEAST_GPU_BYTES: Final = 2 << 30
-"""A GPU with less memory of its own is a processor's own graphics, which gains little."""
 _OPTIONS: Final = {"nvml": "-DGGML_CUDA=on", "amdgpu": "-DGGML_VULKAN=on"}
 """What to build for, by the source that told of the GPU."""
 _GPU_BACKENDS: Final = frozenset({"CUDA", "ROCm", "MUSA", "Vulkan", "SYCL", "OpenCL", "MTL", "Metal", "CANN"})

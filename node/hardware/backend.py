@@ -8,10 +8,16 @@ import importlib.util
 import mmap
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 import psutil
 
+from node.values import DeviceView
+
+LEAST_GPU_BYTES: Final = 2 << 30
+"""A GPU with less memory of its own is a processor's own graphics, on which models gain little."""
 _BACKENDS = {
     "cuda": "cuda",
     "metal": "metal",
@@ -38,6 +44,21 @@ def installed_backend(libraries: Path | None = None) -> str:
     names = [path.name.lower() for path in folder.glob("*ggml-*")] if folder is not None else []
     found = [backend for word, backend in _BACKENDS.items() if any(f"ggml-{word}" in name for name in names)]
     return found[0] if found else "cpu"
+
+
+def unused_gpu(devices: Iterable[DeviceView], backend: str) -> str:
+    """The name of a GPU that a build for the processor leaves idle; empty where there is none.
+
+    Args:
+        devices: What the machine has.
+        backend: What the installed build computes on.
+    """
+    worth_it = (
+        device.name
+        for device in devices
+        if device.kind == "gpu" and (device.memory_total_bytes or 0) >= LEAST_GPU_BYTES
+    )
+    return next(worth_it, "") if backend == "cpu" else ""
 
 
 def llama_version() -> str:

@@ -12,6 +12,7 @@ import msgspec
 from chain.errors import IdlewattError
 from node.engine.benchmark import engine_for, history, keep, measure, summary
 from node.engine.load_check import CHECKS_FILE, LoadChecks
+from node.hardware.backend import installed_backend, unused_gpu
 from node.models import pull
 from node.models.catalog import lookup
 from node.models.library import ModelLibrary, free_gpus
@@ -49,8 +50,15 @@ class ModelCalls:
         self._provider = provider
         self._devices = devices
         self._events = events
+        self._backend = installed_backend()
         self._measured: Path | None = None
         """The file that is being measured now."""
+
+    def unused_gpu(self) -> str:
+        """The GPU on which models could run, if llama.cpp were built for it; empty where there is none."""
+        settings = self._settings
+        asked_for_none = settings.upstream is not None or settings.gpu_layers == 0
+        return "" if asked_for_none else unused_gpu(self._devices(), self._backend)
 
     async def library(self) -> tuple[ModelView, ...]:
         """See ``NodeApi``."""

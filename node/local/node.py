@@ -322,6 +322,7 @@ class LocalNode(WalletCalls, ModelCalls):
                 chain_foreign=self._chain.was_reset,
                 engine_state=provider.engine_state,
                 engine_error=provider.engine_error,
+                unused_gpu=self.unused_gpu(),
                 waits_for=provider.waits_for,
                 offer_published=provider.offers.published,
                 account_exists=provider.offers.account_exists or bool(self._account.balance_nano),

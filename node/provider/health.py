@@ -32,6 +32,8 @@ class HealthFacts(msgspec.Struct, frozen=True, kw_only=True):
     chain_foreign: bool = False
     engine_state: Literal["none", "loading", "ready", "restarting", "failed"]
     engine_error: str = ""
+    unused_gpu: str = ""
+    """The GPU that the installed llama.cpp can't use; empty where there is none."""
     waits_for: str = ""
     """What keeps the engine from being loaded."""
     offer_published: bool
@@ -160,6 +162,10 @@ def _engine(facts: HealthFacts) -> HealthItem:
         case "loading":
             return _item("engine", Health.WARN, f"Loading {facts.model}. {facts.waits_for}".strip())
         case "ready":
+            if facts.unused_gpu:
+                why = f"llama.cpp is not built for this machine's {facts.unused_gpu}"
+                fix = "`idlewatt doctor` prints the command that builds it."
+                return _item("engine", Health.WARN, f"{facts.model} runs on the processor: {why}.", fix)
             return _item("engine", Health.OK, f"{facts.model} is loaded.")
         case "restarting":
             # What an engine says of itself holds its fix.

@@ -17,8 +17,11 @@ import pytest
 from app.doctor import check_home
 from app.home import Home
 from app.llama_build import Build, BuildDevice, Installation, installation, judge, try_build, unused_gpu
+from node.hardware.backend import unused_gpu as unused
 from node.hardware.reading import DeviceReading
-from node.values import Health
+from node.hardware.sampler import device_view
+from node.values import Health, Phase
+from tests.node.provider.test_health import verdict
 from tests.packaging import llama
 from tests.packaging.test_locks import INSTALLER, ROOT
 from tests.patience import PATIENCE_S
@@ -355,6 +358,21 @@ async def test_serving_on_the_processor_beside_a_gpu_is_said():
     assert said.startswith("The model runs on the processor. llama.cpp: ")
     assert "this machine has GeForce. Rebuild with GPU support: CMAKE_ARGS=" in said
     assert await unused_gpu(tuple, works) == ""
+
+
+def test_the_checklist_names_the_gpu_that_the_build_leaves_idle():
+    """The app showed green lights while a GPU stood idle."""
+    gpu, cpu, own_graphics = (
+        device_view(msgspec.structs.replace(NVIDIA, kind=kind, memory_total_bytes=size))
+        for kind, size in (("gpu", 24 << 30), ("cpu", 64 << 30), ("gpu", 512 << 20))
+    )
+    assert unused((cpu, gpu), "cpu") == "GeForce"
+    assert unused((cpu, gpu), "cuda") == unused((cpu, own_graphics), "cpu") == ""
+
+    item = next(item for item in verdict(unused_gpu="GeForce").checklist if item.name == "engine")
+
+    assert (item.health, verdict(unused_gpu="GeForce").phase) == (Health.WARN, Phase.IDLE)
+    assert item.detail == "demo runs on the processor: llama.cpp is not built for this machine's GeForce."
 
 
 def test_the_fix_for_an_open_home_closes_it_as_it_is_printed(tmp_path):
