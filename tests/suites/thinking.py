@@ -5,9 +5,12 @@ A template that isn't listed here is new: its line tells what was found, and a p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from node.engine.protocol import LoadError
 from node.engine.thinking.form import ThinkingForm
+from node.engine.worker.abilities import try_template
 from node.engine.worker.template import ChatTemplate
 from tests.suites.row import Row, SourceError, Sources
 
@@ -101,7 +104,15 @@ def rows(sources: Sources) -> Iterator[Row]:
         raise SourceError(f"there are no chat templates in {folder}.")
     for file in files:
         template = ChatTemplate(file.read_text(), bos="<s>", eos="</s>")
-        yield compared(file.stem, template.thinking())
+        yield compared(file.stem, template.thinking(given=names_for(template)))
+
+
+def names_for(template: ChatTemplate) -> Mapping[str, Any]:
+    """What a template is given when its model is served; nothing for one that isn't."""
+    try:
+        return try_template(template).names
+    except LoadError:
+        return {}
 
 
 def compared(name: str, form: ThinkingForm | None) -> Row:

@@ -59,6 +59,11 @@ class ThinkingSplitter:
         return self._state == "thinking"
 
     @property
+    def before_answer(self) -> bool:
+        """Whether the model thinks, or is between thinking and its answer."""
+        return self._state in ("thinking", "between")
+
+    @property
     def over(self) -> bool:
         """Whether the answer was closed by its own marker: nothing follows."""
         return self._state == "over"
@@ -276,6 +281,11 @@ class InlineSplitter:
     def thinking(self) -> bool:
         """Whether what comes next is thinking."""
         return self._splitter is not None and self._splitter.thinking
+
+    @property
+    def before_answer(self) -> bool:
+        """Whether the model thinks, or is between thinking and its answer."""
+        return self._splitter is not None and self._splitter.before_answer
 
     @property
     def is_settled(self) -> bool:

@@ -76,7 +76,7 @@ def _serve_model(connection: EngineConnection, config: ipc.Load) -> None:
         if template.completes:
             vocabulary.end_at_turns()
         guard = MarkerGuard(vocabulary.markers(config.chat_template or ""))
-        thinking = template.thinking(vocabulary.special_texts())
+        thinking = template.thinking(vocabulary.special_texts(), use.names)
         prompts = PromptBuilder(template, vocabulary, guard, use)
         loop = WorkerLoop(connection, model, prompts, config, thinking=thinking)
         connection.send(

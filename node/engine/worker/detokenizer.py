@@ -28,6 +28,7 @@ class Detokenizer:
         "_starts",
         "_stops",
         "stopped",
+        "watches_stops",
     )
 
     def __init__(self, stops: tuple[str, ...] = (), on_token: Callable[[int], object] | None = None) -> None:
@@ -40,13 +41,15 @@ class Detokenizer:
         self._decoded = 0
         self._starts: deque[int] = deque()
         self.stopped = False
+        self.watches_stops = True
+        """Whether stop strings end the answer here."""
 
     def push(self, piece: bytes) -> tuple[str, int]:
         """Add one token's bytes; returns the text that can be released now, and how many tokens it holds."""
         if not piece:
             return "", 0
         text = self._decoder.decode(piece)
-        if text and not self._stops and not self._starts:
+        if text and not (self._starts or self._pending or (self._stops and self.watches_stops)):
             # The usual case, on the path of every token: whole characters, and nothing held back.
             if self._on_token is not None:
                 self._on_token(self._decoded)
@@ -75,7 +78,7 @@ class Detokenizer:
     def _add(self, text: str) -> tuple[str, int]:
         self._decoded += len(text)
         pending = self._pending + text
-        if not self._stops:
+        if not self._stops or not self.watches_stops:
             self._pending = ""
             return pending, self._count_released()
         found = min((at for stop in self._stops if (at := pending.find(stop)) >= 0), default=-1)

@@ -105,6 +105,8 @@ class RequestOutput:
         """Add a drawn token's bytes; returns how many tokens were released with what can be sent now."""
         if not piece and self._drawn:
             self._drawn.pop()
+        # A stop string ends the answer: where the model still thinks, there is none to end.
+        self._text.watches_stops = self._splitter is None or not self._splitter.before_answer
         text, tokens = self._text.push(piece)
         if token in self._marks and isinstance(self._splitter, ThinkingSplitter):
             self._splitter.mark(self._text.decoded - len(piece.decode()))

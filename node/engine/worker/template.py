@@ -14,7 +14,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any, NoReturn
 
 import jinja2
@@ -163,11 +163,14 @@ class ChatTemplate:
             reason = printable(f"{type(error).__name__}: {error}", 160)
             raise EngineError(f"The model's chat template failed ({reason}).", code="bad_request") from error
 
-    def thinking(self, specials: Collection[str] = ()) -> ThinkingForm | None:
+    def thinking(
+        self, specials: Collection[str] = (), given: Mapping[str, Any] = MappingProxyType({})
+    ) -> ThinkingForm | None:
         """How the model marks its thinking, if it thinks.
 
         Args:
             specials: Texts of its vocabulary's control and user-defined tokens.
+            given: Names that the template must be given so that it can be rendered.
         """
         is_broken = False
 
@@ -177,7 +180,7 @@ class ChatTemplate:
                 return None
             try:
                 with _bounded(self._limits):
-                    return self._render(messages, begins=begins, names=names)
+                    return self._render(messages, begins=begins, names={**given, **names})
             except (_TemplateTimeoutError, MemoryError, RecursionError):
                 is_broken = True
             except Exception:  # noqa: S110 - a template may raise anything: then it shows nothing

@@ -98,3 +98,12 @@ def test_a_stop_completed_by_the_end_of_the_stream_stops_it():
 
 def test_tokens_without_text_stand_for_nothing():
     assert Detokenizer().push(b"") == ("", 0)
+
+
+def test_what_was_held_back_stays_in_its_place_once_stop_strings_mean_nothing():
+    text = Detokenizer(("abc",))
+    released = [text.push(b"xab")]
+    text.watches_stops = False
+    released += [text.push(b"y"), text.push(b"abc")]
+    assert "".join(part for part, _ in released) == "xabyabc"
+    assert sum(tokens for _, tokens in released) == 3

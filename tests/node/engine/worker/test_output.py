@@ -55,8 +55,10 @@ def grown(
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(PIECES, max_size=14), st.sampled_from([(), ("bX",), ("ab", "b b")]), st.booleans(), st.booleans())
 def test_text_is_the_same_whatever_is_reported_beside_it(vocabulary, pieces, stop, thinks, report):
-    plain, plain_tokens = grown(vocabulary, pieces, stop=stop, tags=None, report=False)
-    frames, released = grown(vocabulary, pieces, stop=stop, tags=TAGS if thinks else None, report=report)
+    tags = TAGS if thinks else None
+    # Without stop strings, thinking changes nothing; a stop string ends an answer, and no thinking.
+    plain, plain_tokens = grown(vocabulary, pieces, stop=stop, tags=tags if stop else None, report=False)
+    frames, released = grown(vocabulary, pieces, stop=stop, tags=tags, report=report)
     text = "".join(frame.text for frame in frames)
     assert text == "".join(frame.text for frame in plain)
     assert released == sum(frame.tokens for frame in frames) == plain_tokens
@@ -82,3 +84,12 @@ def test_an_answer_of_a_model_that_nobody_knew_to_think_may_begin_with_a_tag(voc
     assert "".join(text for text, thinking, _ in told if not thinking) == "bab<think>"
     assert "".join(text for text, thinking, marker in told if thinking and not marker) == "a"
     assert released == len(pieces)
+
+
+@pytest.mark.parametrize("report", [True, False])
+def test_a_stop_string_ends_the_answer_and_no_thinking(vocabulary, report):
+    pieces = [b"<think>", b"a", b"b", b"</think>", b"b", b"xa", b"b", b"a"]
+    frames, released = grown(vocabulary, pieces, stop=("ab",), tags=TAGS, report=report)
+    assert "".join(frame.text for frame in frames) == "<think>ab</think>bx"
+    # The token that the stop string begins in holds text of the answer too.
+    assert released == 6
