@@ -30,6 +30,7 @@ class _Made(msgspec.Struct):
     lark: str = ""
     gbnf: str = ""
     problem: str = ""
+    gbnf_problem: str = ""
 
 
 class Formats:
@@ -60,8 +61,9 @@ class Formats:
             async with self._room:
                 made = await _make(schema, self._max_seconds)
             self._kept[schema] = made
-        if made.problem:
-            raise EngineError(made.problem, code="bad_request", fix="Change the schema.")
+        problem = made.problem or (made.gbnf_problem if notation == "gbnf" else "")
+        if problem:
+            raise EngineError(problem, code="bad_request", fix="Change the schema.")
         return made.gbnf if notation == "gbnf" else made.lark
 
 

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from chain.logs import get_logger
 from node.engine.checks import check_messages, check_request, check_texts, effective_seed
-from node.engine.formats import Formats
+from node.engine.formats import Formats, Notation
 from node.engine.protocol import Embeddings, EngineError, EngineEvent, EngineInfo, GenerateRequest, Scored
 from node.engine.state import EngineState
 from node.engine.upstream import answers as a
@@ -222,8 +222,9 @@ class UpstreamEngine:
         running = self._running[request.request_id] = RunningStream()
         try:
             # A schema that our own engines could not hold a model to is refused here too: servers drop such keywords.
-            grammar = await self._formats.grammar(request.response_format, "gbnf")
             dialect = self._known().dialect
+            notation: Notation = "gbnf" if dialect.format_way == "grammar" else "lark"
+            grammar = await self._formats.grammar(request.response_format, notation)
             body = d.chat_body(dialect, self._model, request, effective_seed(request.sampling.seed), grammar)
             told = None
             if request.logprobs is not None:

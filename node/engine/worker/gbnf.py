@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
+from node.engine.protocol import EngineError
 from node.engine.worker.regular.automaton import Automaton
 from node.engine.worker.regular.charsets import Chars, union
-from node.engine.worker.schema.shapes import Shape, Spelled
+from node.engine.worker.regular.expression import Search, texts
+from node.engine.worker.schema.shapes import Distinct, Plain, Sequence, Shape, Shared, Spelled, Union
 from node.engine.worker.writing import ANY_VALUE, Writer, raw_and_escaped, times
 
+MAX_TIMES = 1_000
+"""How often llama.cpp's grammars may repeat something: they write it out that many times."""
 _HEX = "[0-9a-fA-F]"
 _BUILTIN = {
     # Control characters can't stand in JSON text, and half of a surrogate pair is no text.
@@ -33,8 +38,30 @@ def gbnf(root: Shape, shared: Mapping[str, Shape]) -> str:
     Args:
         root: The shape.
         shared: The shapes that are referred to by name, here or in one another.
+
+    Raises:
+        EngineError: With code ``bad_request`` if llama.cpp can't be held to it.
     """
+    for one in (root, *shared.values()):
+        if isinstance(one, Union) and _arrays(one, shared, frozenset()) > 1:
+            raise EngineError(
+                "For llama.cpp anyOf may offer one kind of array: give its items an anyOf instead.",
+                code="bad_request",
+                fix="Change the schema.",
+            )
     return _Gbnf(shared).grammar(root)
+
+
+def _arrays(shape: Shape, shared: Mapping[str, Shape], seen: frozenset[str]) -> int:
+    """How many kinds of array a value of a shape may be: each opening bracket would multiply what llama.cpp keeps."""
+    match shape:
+        case Union(parts):
+            return sum(_arrays(one, shared, seen) for one in parts)
+        case Shared(name):
+            return 0 if name in seen else _arrays(shared[name], shared, seen | {name})
+        case Plain("array" | "value") | Sequence() | Distinct():
+            return 1
+    return 0
 
 
 class _Gbnf(Writer):
@@ -47,11 +74,23 @@ class _Gbnf(Writer):
         self._begun: dict[tuple[Automaton, bool], str] = {}
 
     def _text(self, least: int, most: int | None) -> str:
-        return rf'"\"" char{times(least, most)} "\""'
+        return rf'"\"" char{self._times(least, most)} "\""'
+
+    def _times(self, least: int, most: int | None) -> str:
+        if max(least, most or 0) > MAX_TIMES:
+            raise EngineError(
+                f"llama.cpp's server can be held to {MAX_TIMES} items or characters.",
+                code="bad_request",
+                fix="Change the schema.",
+            )
+        return times(least, most)
 
     def _spelled(self, shape: Spelled) -> str:
         """An automaton: a rule says what may follow in each of its states."""
-        found, quoted = shape.found, shape.quoted
+        quoted = shape.quoted
+        found = _automaton(shape.search) if shape.search is not None else shape.found
+        if found is None:
+            raise TypeError(shape)
         if (found, quoted) in self._begun:
             return self._begun[found, quoted]
         prefix = f"a{len(self._begun)}x"
@@ -65,6 +104,12 @@ class _Gbnf(Writer):
             self._rules[f"{prefix}{state}"] = " | ".join(ways)
         self._begun[found, quoted] = self._rule(rf'"\"" {prefix}0') if quoted else f"{prefix}0"
         return self._begun[found, quoted]
+
+
+@lru_cache(256)
+def _automaton(search: Search) -> Automaton:
+    what = "a pattern, a format or the names of properties, written for llama.cpp"
+    return texts(search.expressions, search.least, search.most, what, without=search.without, excluded=search.excluded)
 
 
 def _ways(some: list[Chars]) -> list[str]:

@@ -15,7 +15,7 @@ from node.engine.protocol import EngineError
 from node.engine.worker.gbnf import gbnf
 from node.engine.worker.lark import lark
 from node.engine.worker.native import llama, quiet_log
-from node.engine.worker.schema.reducer import reduced
+from node.engine.worker.schema.reducer import Reduced, reduced
 from node.engine.worker.tokens import TokenTable
 from node.values.inference import MAX_SCHEMA_CHARS
 
@@ -32,6 +32,8 @@ class Made(msgspec.Struct):
     gbnf: str = ""
     """For servers of llama.cpp, in theirs."""
     problem: str = ""
+    gbnf_problem: str = ""
+    """Why there is none for servers of llama.cpp alone."""
 
 
 def made(text: str) -> Made:
@@ -41,16 +43,27 @@ def made(text: str) -> Made:
         EngineError: With code ``bad_request`` if there are none.
     """
     found = reduced(text)
-    grammars = Made(lark(found.root, found.shared), gbnf(found.root, found.shared))
-    if max(len(grammars.lark), len(grammars.gbnf)) > MAX_GRAMMAR_CHARS:
+    grammars = Made(lark(found.root, found.shared))
+    if len(grammars.lark) > MAX_GRAMMAR_CHARS:
         raise _bad("The JSON schema makes too large a grammar.")
     # A table of single bytes: what a grammar costs to compile hardly depends on the vocabulary.
     TokenTable([bytes([byte]) for byte in range(256)], ()).matcher(grammars.lark)
-    native = llama.llama_sampler_init_grammar(None, grammars.gbnf.encode(), b"root")
+    try:
+        grammars.gbnf = _gbnf(found)
+    except EngineError as error:
+        grammars.gbnf_problem = error.message
+    return grammars
+
+
+def _gbnf(found: Reduced) -> str:
+    made = gbnf(found.root, found.shared)
+    if len(made) > MAX_GRAMMAR_CHARS:
+        raise _bad("The JSON schema makes too large a grammar for llama.cpp.")
+    native = llama.llama_sampler_init_grammar(None, made.encode(), b"root")
     if not native:
         raise _bad("llama.cpp can't use the grammar of this JSON schema.")
     llama.llama_sampler_free(native)
-    return grammars
+    return made
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from node.engine.worker.regular.automaton import Automaton
-from node.engine.worker.regular.charsets import TEXT, Chars, common, union
+from node.engine.worker.regular.charsets import TEXT, Chars, common, contains, listed, union
 from node.engine.worker.regular.edges import Anchored, anchored
 from node.engine.worker.regular.expression import Choice, Edge, Expression, OneOf, Repeat, Row, Search
 from node.engine.worker.schema.shapes import Shape, Spelled
@@ -57,10 +57,10 @@ class _Lark(Writer):
     def _spelled(self, shape: Spelled) -> str:
         if shape not in self._begun:
             name = f"T{len(self._begun)}"
-            if shape.search is None:
+            if shape.found is not None:
                 self._rules |= _states(shape.found, name)
                 self._begun[shape] = self._rule(f"{name}X0")
-            else:
+            elif shape.search is not None:
                 self._rules[name] = _search(shape.search)
                 self._begun[shape] = self._rule(name)
         return self._begun[shape]
@@ -81,9 +81,17 @@ def _states(found: Automaton, prefix: str) -> dict[str, str]:
 def _search(sought: Search) -> str:
     """A string in which several expressions are found, with a length."""
     parts = [f"/{'|'.join(map(_quoted, anchored(one)))}/" for one in sought.expressions]
-    if sought.least or sought.most is not None:
+    if sought.least or sought.most is not None or not parts:
         parts.append(f'/"{_any_of(TEXT)}{times(sought.least, sought.most)}"/')
+    parts += [f"~/{'|'.join(map(_quoted, anchored(one)))}/" for one in sought.without]
+    names = [_literal(text) for text in sought.excluded if all(contains(TEXT, ord(char)) for char in text)]
+    if names:
+        parts.append(f'~/"(?:{"|".join(names)})"/')
     return " & ".join(parts)
+
+
+def _literal(text: str) -> str:
+    return "".join(_any_of(listed(char)) for char in text)
 
 
 def _quoted(one: Anchored) -> str:

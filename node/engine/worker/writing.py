@@ -14,15 +14,13 @@ from typing import Any, ClassVar
 from node.engine.worker.regular.charsets import Chars, chars, common, complement, contains
 from node.engine.worker.schema.shapes import (
     Distinct,
-    Items,
     Plain,
     Record,
+    Sequence,
     Shape,
     Shared,
     Spelled,
-    Table,
     Text,
-    Tuple,
     Union,
     Values,
 )
@@ -96,30 +94,54 @@ class Writer(ABC):
                 return self._rule(" | ".join(dict.fromkeys(self._value(part) for part in parts)))
             case Spelled():
                 return self._spelled(shape)
-            case Items(item, least, most):
-                return self._rule(f'"[" space {_list_of(self._value(item), least, most)} "]"')
+            case Sequence():
+                return self._sequence(shape)
             case Distinct():
                 return self._distinct(shape)
-            case Tuple(items):
-                inside = " comma ".join(self._value(item) for item in items)
-                return self._rule(f'"[" space {inside} space "]"')
-            case Table(name, value, least, most):
-                member = self._rule(f"{self._value(name)} colon {'value' if value is None else self._value(value)}")
-                return self._rule(f'"{{" space {_list_of(member, least, most)} "}}"')
             case Record():
                 return self._record(shape)
+
+    def _sequence(self, row: Sequence) -> str:
+        """An array: a rule says what may follow from each of its first items on."""
+        rest = None if row.rest is None else self._value(row.rest)
+        if row.held is not None:
+            before, behind = ("", "") if rest is None else (f"({rest} comma)*", f"(comma {rest})*")
+            return self._rule(f'"[" space {before} {self._value(row.held)} {behind} space "]"')
+        size = len(row.first)
+        follows = ""
+        if rest is not None:
+            most = None if row.most is None else row.most - size
+            follows = self._list_of(rest, max(row.least - size, 0), most, behind=size > 0)
+        for place in range(size - 1, -1, -1):
+            text = f"{'comma ' if place else ''}{self._value(row.first[place])} {follows}"
+            follows = self._rule(text) if place < row.least else self._rule(f"({text})?")
+        return self._rule(f'"[" space {follows} space "]"')
+
+    def _list_of(self, item: str, least: int, most: int | None, *, behind: bool) -> str:
+        """Items with a comma between them, and one before the first where they stand behind something."""
+        if most == 0:
+            return ""
+        if behind:
+            return f"(comma {item}){self._times(least, most)}"
+        more = (
+            "" if most == 1 else f" (comma {item}){self._times(max(least - 1, 0), None if most is None else most - 1)}"
+        )
+        return f"{item}{more}" if least else f"({item}{more})?"
+
+    def _times(self, least: int, most: int | None) -> str:
+        """How often something stands."""
+        return times(least, most)
 
     def _record(self, record: Record) -> str:
         """An object: a rule says what may follow once so many of its properties were written or passed over."""
         members = [
             self._rule(f"{literal(_written(one.name))} colon {self._value(one.value)}") for one in record.properties
         ]
+        others = list(dict.fromkeys(f"{self._value(name)} colon {self._value(value)}" for name, value in record.others))
+        other = self._rule(" | ".join(others)) if others else None
         counted = max(record.least, 1) if record.most is None else record.most + 1
         # By the count so far, from the last property to the first; nothing where the count can't be right any more.
-        after: list[str | None] = [
-            "space" if record.least <= count <= counted and count != _beyond(record) else None
-            for count in range(counted + 1)
-        ]
+        after = [self._after(record, count, counted, other) for count in range(counted + 1)]
         for one, member in zip(reversed(record.properties), reversed(members), strict=True):
             before: list[str | None] = []
             for count in range(counted + 1):
@@ -131,6 +153,20 @@ class Writer(ABC):
                 before.append(self._rule(" | ".join(found)) if found else None)
             after = before
         return self._rule(f'"{{" space {after[0]} "}}"')
+
+    def _after(self, record: Record, count: int, counted: int, other: str | None) -> str | None:
+        """What follows behind all declared properties, of which so many were written: nothing if that can't be."""
+        if record.most is not None and count > record.most:
+            return None
+        missing = record.least - count
+        if other is None:
+            return "space" if missing <= 0 else None
+        # Other properties may all have one name: together they count as one.
+        if missing > 1:
+            return None
+        most = None if record.most is None else record.most - count
+        listed = self._list_of(other, int(missing == 1), most, behind=count > 0)
+        return self._rule(f"{listed} space")
 
     def _distinct(self, asked: Distinct) -> str:
         """An array: a rule says what may follow once some of the values were written."""
@@ -166,20 +202,6 @@ def raw_and_escaped(some: Chars) -> tuple[Chars, str]:
     """How a set stands in a string of JSON: characters as they are, and the letters of those behind a backslash."""
     escaped = "".join(short for char, short in ESCAPES.items() if contains(some, ord(char)))
     return common(some, _RAW), escaped
-
-
-def _beyond(record: Record) -> int | None:
-    """The count that stands for too many properties."""
-    return None if record.most is None else record.most + 1
-
-
-def _list_of(item: str, least: int, most: int | None) -> str:
-    """Items between brackets with what stands between them, and the space behind them."""
-    if most == 0:
-        return ""
-    more = "" if most == 1 else f" (comma {item}){times(max(least - 1, 0), None if most is None else most - 1)}"
-    several = f"{item}{more} space"
-    return several if least else f"({several})?"
 
 
 def _written(value: Any) -> str:

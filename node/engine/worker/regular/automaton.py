@@ -59,18 +59,25 @@ class Automaton:
         return state in self.ends
 
 
-def automaton(machine: Machine, what: str) -> Automaton:
+NO_TEXTS = Automaton((), ((),), frozenset())
+"""What takes nothing."""
+
+
+def automaton(machine: Machine, what: str, *, may_be_empty: bool = False) -> Automaton:
     """The smallest automaton for a machine's texts.
 
     Args:
         machine: The machine, walked from its start.
         what: What the schema calls it, for the line of an error.
+        may_be_empty: Whether it may take nothing.
 
     Raises:
         EngineError: With code ``bad_request`` if it takes nothing, or too many states.
     """
     steps, ends = _walked(machine, what)
     kept = _living(steps, ends)
+    if 0 not in kept and may_be_empty:
+        return NO_TEXTS
     if 0 not in kept:
         raise EngineError(f"Nothing fits {what}.", code="bad_request", fix="Change the schema.")
     steps = [[(place, to) for place, to in some if to in kept] if n in kept else [] for n, some in enumerate(steps)]

@@ -53,8 +53,12 @@ _CLASSES = {
 }
 
 
-def parsed(pattern: str) -> Expression:
+def parsed(pattern: str, *, widely: bool = False) -> Expression:
     """The expression that a pattern looks for.
+
+    Args:
+        pattern: The pattern.
+        widely: Whether it takes what any reading of it takes, rather than what all of them do.
 
     Raises:
         EngineError: With code ``bad_request`` if it is none, or one that a grammar can't hold a model to.
@@ -63,13 +67,14 @@ def parsed(pattern: str) -> Expression:
         raise EngineError(
             f"A pattern may have {MAX_PATTERN_CHARS} characters.", code="bad_request", fix="Change the schema."
         )
-    return _Reader(pattern).whole()
+    return _Reader(pattern, widely=widely).whole()
 
 
 class _Reader:
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, *, widely: bool) -> None:
         self._text = pattern
         self._at = 0
+        self._widely = widely
 
     def whole(self) -> Expression:
         found = self._choice(0)
@@ -142,13 +147,22 @@ class _Reader:
         if char == "[":
             return self._class()
         if char in "^$":
-            return Edge(char == "$")
+            return self._edge(at_end=char == "$")
         if char == ".":
-            return self._one(complement(_LINE_ENDS))
+            return self._one(complement(listed("\n") if self._widely else _LINE_ENDS))
         if char == "\\":
             found = self._escaped()
-            return self._one(_exactly(found) if isinstance(found, int) else found.surely)
+            return self._one(_exactly(found) if isinstance(found, int) else self._read(found))
         return self._one(listed(char))
+
+    def _edge(self, *, at_end: bool) -> Expression:
+        if not at_end or not self._widely:
+            return Edge(at_end)
+        # To some, a line end may still follow.
+        return Choice((Edge(True), Row((OneOf(listed("\n")), Edge(True)))))
+
+    def _read(self, some: _Set) -> Chars:
+        return some.maybe if self._widely else some.surely
 
     def _one(self, some: Chars) -> Expression:
         kept = common(some, TEXT)
@@ -180,7 +194,7 @@ class _Reader:
             else:
                 parts.append(_Set(_exactly(part), _exactly(part)) if isinstance(part, int) else part)
         found = _Set(union(*(one.surely for one in parts)), union(*(one.maybe for one in parts)))
-        return self._one(found.without().surely if negated else found.surely)
+        return self._one(self._read(found.without() if negated else found))
 
     def _class_part(self) -> int | _Set:
         char = self._next()

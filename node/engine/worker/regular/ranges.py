@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 from node.engine.protocol import EngineError
-from node.engine.worker.regular.automaton import Automaton, automaton
+from node.engine.worker.regular.automaton import NO_TEXTS, Automaton, automaton
 from node.engine.worker.regular.charsets import listed
 
 MOST_WHOLE = 2**53 - 1
@@ -45,12 +45,13 @@ class Range:
     whole: bool = False
 
 
-def numbers(asked: Range, what: str) -> Automaton:
+def numbers(asked: Range, what: str, *, may_be_empty: bool = False) -> Automaton:
     """How the numbers of a range are written.
 
     Args:
         asked: The range.
         what: What the schema calls it, for the line of an error.
+        may_be_empty: Whether there may be no such number.
 
     Raises:
         EngineError: With code ``bad_request`` if there is no such number, or no telling its multiples.
@@ -64,8 +65,10 @@ def numbers(asked: Range, what: str) -> Automaton:
         least = Bound(_rounded(max(least.value, -_OUTSIDE), ROUND_CEILING), least.excluded)
         most = Bound(_rounded(min(most.value, _OUTSIDE), ROUND_FLOOR), most.excluded)
     if least.value > most.value:
+        if may_be_empty:
+            return NO_TEXTS
         raise EngineError(f"Nothing fits {what}.", code="bad_request", fix="Change the schema.")
-    return automaton(_Digits(least, most, asked.step, whole=asked.whole), what)
+    return automaton(_Digits(least, most, asked.step, whole=asked.whole), what, may_be_empty=may_be_empty)
 
 
 def _rounded(value: Decimal, towards: str) -> Decimal:

@@ -1,50 +1,73 @@
-"""The keywords of JSON Schema that are kept to, and how others are refused."""
+"""The keywords of JSON Schema, how values are compared, and how a schema is refused."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from node.engine.protocol import EngineError
 
-MAX_REPEATS = 200
-
-NOTES = frozenset(
-    {
-        *("title", "description", "default", "examples", "example", "discriminator"),
-        *("$schema", "$id", "$comment", "$anchor", "$defs", "definitions"),
-        *("deprecated", "readOnly", "writeOnly", "contentMediaType", "contentEncoding"),
-    }
-)
-"""Keywords that no value is checked against."""
-TYPES = ("string", "number", "integer", "boolean", "null", "array", "object")
-BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
-OWN = {
-    "string": frozenset({"minLength", "maxLength", "format", "pattern"}),
-    "number": frozenset({*BOUNDS, "format"}),
-    "integer": frozenset({*BOUNDS, "format"}),
-    "array": frozenset({"items", "prefixItems", "minItems", "maxItems", "uniqueItems"}),
-    "object": frozenset(
-        {"properties", "required", "additionalProperties", "unevaluatedProperties", "patternProperties"}
-        | {"propertyNames", "minProperties", "maxProperties"}
-    ),
+TYPES = ("string", "number", "boolean", "null", "array", "object")
+"""The types of JSON; a whole number is a number."""
+KNOWN = frozenset({*TYPES, "integer"})
+"""The types that a schema can name."""
+FIRST_DRAFT = {
+    "const": 6,
+    "contains": 6,
+    "propertyNames": 6,
+    "exclusiveMinimum": 6,
+    "exclusiveMaximum": 6,
+    "if": 7,
+    "dependentRequired": 2019,
+    "dependentSchemas": 2019,
+    "unevaluatedProperties": 2019,
+    "unevaluatedItems": 2019,
+    "prefixItems": 2020,
 }
-"""By type, the keywords that its values are checked against."""
+"""The draft of JSON Schema that a keyword came with, where it is not as old as draft 4."""
+LAST_DRAFT = {"dependencies": 7, "additionalItems": 2019, "listed items": 2019}
+"""The draft after which a keyword says nothing any more."""
+UNHELD = frozenset({"$dynamicRef", "$recursiveRef", "maxContains", "minContains", "extends", "disallow"})
+"""Keywords that values are checked against and that no answer is held to."""
 
 
-def only(asked: dict[str, Any], known: set[str]) -> None:
-    """See that a part of a schema has known keywords alone.
+@dataclass(frozen=True)
+class Limits:
+    """How large a schema may be.
 
-    Raises:
-        EngineError: With code ``bad_request``, naming the first that is not.
+    Args:
+        parts: Different parts of which a value is described, references followed.
+        depth: How deep they may stand in one another.
+        ways: Alternatives of one part, those of all its unions multiplied.
+        properties: Properties that one object declares.
+        counted: Properties of an object times how many of them are counted.
+        values: Values of all `enum` together.
+        value_chars: Characters of one of them.
+        items: Least and greatest number of items, properties or characters that can be asked for.
+        distinct: Values that may all be different: the grammar has a rule for each set of them.
+        forms: Kinds of names that the patterns of one object tell apart.
+        number_states: States of all automata of numbers: each is a rule of the grammar.
     """
-    for key in asked:
-        if key not in known:
-            shown = "".join(char for char in key[:40] if char.isascii() and char.isprintable())
-            raise bad(f"The format of an answer can't be held to a JSON schema's {shown!r} here.")
+
+    parts: int = 3_000
+    depth: int = 48
+    ways: int = 128
+    properties: int = 400
+    counted: int = 4_000
+    values: int = 4_000
+    value_chars: int = 4_096
+    items: int = 100_000
+    distinct: int = 8
+    forms: int = 16
+    number_states: int = 6_000
 
 
-def bounds(asked: dict[str, Any], least: str, most: str) -> tuple[int, int | None]:
+LIMITS = Limits()
+
+
+def bounds(asked: dict[str, Any], least: str, most: str, limits: Limits) -> tuple[int, int | None]:
     """How often, or how long: the values of two keywords.
 
     Raises:
@@ -52,11 +75,12 @@ def bounds(asked: dict[str, Any], least: str, most: str) -> tuple[int, int | Non
     """
     low, high = asked.get(least, 0), asked.get(most)
     for value in (low, 0 if high is None else high):
-        if not whole(value) or not 0 <= value <= MAX_REPEATS:
-            raise bad(f"{least} and {most} are whole numbers up to {MAX_REPEATS}.")
-    if high is not None and high < low:
-        raise bad(f"{most} is less than {least}.")
-    return int(low), None if high is None else int(high)
+        if not whole(value) or value < 0:
+            raise bad(f"{least} and {most} are whole numbers from 0.")
+    if low > limits.items:
+        raise bad(f"{least} is a whole number up to {limits.items}.")
+    # What is as large as that is no bound: an answer has less room.
+    return int(low), None if high is None or high > limits.items else int(high)
 
 
 def whole(value: Any) -> bool:
@@ -77,26 +101,53 @@ def decimal(value: Any, key: str) -> Decimal:
     raise bad(f"{key} needs a number.")
 
 
-def is_type(value: Any, kind: Any) -> bool:
-    """Whether a value is of a type by its name."""
-    return (
-        {
-            "string": isinstance(value, str),
-            "boolean": isinstance(value, bool),
-            "null": value is None,
-            "integer": isinstance(value, int) and not isinstance(value, bool),
-            "number": isinstance(value, int | float) and not isinstance(value, bool),
-            "array": isinstance(value, list),
-            "object": isinstance(value, dict),
-        }.get(kind, False)
-        if isinstance(kind, str)
-        else False
-    )
+def type_of(value: Any) -> str:
+    """The type of a value, by its name."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int() | float():
+            return "number"
+        case str():
+            return "string"
+        case list():
+            return "array"
+    return "object"
 
 
-def kinds(value: Any) -> set[str]:
-    """All types that a value is of."""
-    return {name for name in TYPES if is_type(value, name)}
+def same(value: Any) -> str:
+    """A text that values have in common if they are equal to JSON Schema, as 1 and 1.0 are."""
+    return json.dumps(_plain(value), sort_keys=True)
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case list():
+            return [_plain(one) for one in value]
+        case dict():
+            return {name: _plain(one) for name, one in value.items()}
+    return value
+
+
+def shown(text: str, most: int = 40) -> str:
+    """A name of a schema as it may stand in the line of an error."""
+    return "".join(char for char in text[:most] if char.isascii() and char.isprintable())
+
+
+def placed(error: EngineError, place: str) -> EngineError:
+    """The same refusal with the place that it speaks of, if it names none yet.
+
+    Args:
+        error: The refusal of a part of a schema.
+        place: Where the part stands, as a JSON pointer behind ``#``.
+    """
+    if error.code != "bad_request" or "(at #" in error.message or place == "#":
+        return error
+    return bad(f"{error.message} (at {place})")
 
 
 def bad(message: str) -> EngineError:

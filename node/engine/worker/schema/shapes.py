@@ -8,12 +8,12 @@ from typing import Any, Literal
 from node.engine.worker.regular.automaton import Automaton
 from node.engine.worker.regular.expression import Search
 
-Builtin = Literal["string", "number", "integer", "boolean", "null", "array", "object"]
+Builtin = Literal["string", "number", "integer", "boolean", "null", "array", "object", "value"]
 
 
 @dataclass(frozen=True)
 class Plain:
-    """Any value of a type."""
+    """Any value of a type, or any at all."""
 
     type: Builtin
 
@@ -30,9 +30,10 @@ class Text:
 class Spelled:
     """A value by its characters: a number as it is written, or what stands between a string's quotes."""
 
-    found: Automaton
+    found: Automaton | None = None
+    """How a number is written; nothing for a string."""
     search: Search | None = None
-    """What the automaton was made from, for what stands between a string's quotes; nothing for a number."""
+    """What stands between a string's quotes; nothing for a number."""
 
     @property
     def quoted(self) -> bool:
@@ -48,12 +49,16 @@ class Values:
 
 
 @dataclass(frozen=True)
-class Items:
-    """An array of one kind of item."""
+class Sequence:
+    """An array of some first items, as far as it goes, and of others of one kind behind them."""
 
-    item: Shape
+    first: tuple[Shape, ...] = ()
+    rest: Shape | None = None
+    """Nothing if there are no others."""
     least: int = 0
     most: int | None = None
+    held: Shape | None = None
+    """What one item must be besides; there are no first items then, and no bounds."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +68,6 @@ class Distinct:
     values: tuple[Any, ...]
     least: int = 0
     most: int | None = None
-
-
-@dataclass(frozen=True)
-class Tuple:
-    """An array of exactly these items."""
-
-    items: tuple[Shape, ...]
 
 
 @dataclass(frozen=True)
@@ -83,20 +81,11 @@ class Property:
 
 @dataclass(frozen=True)
 class Record:
-    """An object of these properties, in their order, and no others; so many of them."""
+    """An object of these properties in their order, and of others behind them; so many of them."""
 
-    properties: tuple[Property, ...]
-    least: int = 0
-    most: int | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """An object of any names of a form."""
-
-    name: Shape
-    value: Shape | None
-    """Nothing for any value."""
+    properties: tuple[Property, ...] = ()
+    others: tuple[tuple[Shape, Shape], ...] = ()
+    """The kinds of names that other properties have, and their values. One name may be written several times."""
     least: int = 0
     most: int | None = None
 
@@ -115,4 +104,4 @@ class Shared:
     name: str
 
 
-Shape = Plain | Text | Spelled | Values | Items | Distinct | Tuple | Record | Table | Union | Shared
+Shape = Plain | Text | Spelled | Values | Sequence | Distinct | Record | Union | Shared

@@ -63,10 +63,23 @@ def test_every_day_that_there_is_and_no_other_is_a_date():
 @pytest.mark.parametrize(
     ("name", "good", "wrong"),
     [
-        ("email", ["a.b+c@example.org", "x@y.co"], ["a@b", "a..b@c.de", "@c.de", "a@-c.de"]),
+        (
+            "email",
+            ["a.b+c@example.org", "x@y.co", "root@localhost", "a@[127.0.0.1]"],
+            ["a@1.2.3.4", "a@", "a..b@c.de", "@c.de", "a@-c.de"],
+        ),
         ("ipv4", ["0.0.0.0", "255.255.255.255"], ["256.1.1.1", "01.1.1.1", "1.1.1"]),
         ("ipv6", ["::", "::1", "1::", "1:2:3:4:5:6:7:8", "1::8", "fe80::1:2"], ["1:2:3:4:5:6:7", ":::", "1::2::3"]),
-        ("hostname", ["example.org", "a-b.c1.de"], ["-a.de", "a_.de", "a..de"]),
+        ("hostname", ["example.org", "a-b.c1.de", "localhost", "10.0.0.1"], ["-a.de", "a_.de", "a..de", "10.0.0.256"]),
+        (
+            "uri",
+            ["http://localhost:11434/v1", "http://127.0.0.1:65535", "ws://[::1]:8080/", "urn:a:b"],
+            ["http://a:65536"],
+        ),
+        ("uri-reference", ["/a/b?c", "../a", "#x", "https://a.de"], ["://", "a b", "\\"]),
+        ("uri-template", ["/a/{b}{?c,d*}", "x"], ["{", "a{b", "{}"]),
+        ("json-pointer", ["", "/a~1b/0"], ["a", "/~2"]),
+        ("regex", ["^[a-z]+$", r"\d{1,100}", "a(b|c)*"], ["*", "\\", "(", "[z-a]"]),
         ("uri", ["https://example.org", "http://a.de:80/b?c=d#e", "ftp://a.de/%20"], ["a.de", "http://a.de/%2", "x:"]),
         ("duration", ["P3D", "P1Y2M", "PT5M", "P1DT2H", "P4W"], ["P", "PT", "P1YT", "P1Y3D", "5D"]),
         ("time", ["23:59:59Z", "00:00:00.123+01:00"], ["24:00:00Z", "12:00:00", "12:00Z"]),
