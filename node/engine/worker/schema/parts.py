@@ -138,6 +138,8 @@ class Row:
     first: tuple[Goal, ...] = ()
     rest: Goal | None = None
     """Of the items behind the first ones; None if it says nothing."""
+    evaluates: bool = True
+    """Whether it counts for ``unevaluatedItems``."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,13 @@ class Part:
     arrays: Arrays = Arrays()
     spare: bool = False
     """Whether it is one way of several to break a schema: where no answer can be held to it, others are left."""
+
+    def breaking(self) -> Part:
+        """The same as a way to break a schema, of which nothing counts as evaluated."""
+        members = tuple(replace(one, evaluates=False) for one in self.objects.members)
+        rows = tuple(replace(one, evaluates=False) for one in self.arrays.rows)
+        objects, arrays = replace(self.objects, members=members), replace(self.arrays, rows=rows)
+        return replace(self, objects=objects, arrays=arrays, spare=True)
 
     def met(self, other: Part) -> Part | None:
         """What both say; None if they have no type or no value in common."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from node.engine.protocol import EngineError
@@ -111,7 +110,7 @@ class Reader:
             # Older drafts look at nothing beside a reference.
             return self._referred(schema["$ref"], base, mode)
         if mode is Mode.DENIED:
-            return self._few(dict.fromkeys(replace(one, spare=True) for one in self._denial.parts(schema, base)))
+            return self._few(dict.fromkeys(one.breaking() for one in self._denial.parts(schema, base)))
         own = Own(self.document, schema, base, mode, self.limits)
         found = own.part()
         ways = [] if found is None else [found]
@@ -240,7 +239,8 @@ def _closed(part: Part, rest: Goal) -> Part:
 
 def _complete(part: Part, rest: Goal) -> Part:
     """A part whose items are those that its schemas speak of, and others as said."""
-    if any(row.rest for row in part.arrays.rows):
+    speaking = [row for row in part.arrays.rows if row.evaluates]
+    if any(row.rest for row in speaking):
         return part
-    longest = max((len(row.first) for row in part.arrays.rows), default=0)
+    longest = max((len(row.first) for row in speaking), default=0)
     return part.met(Part(arrays=Arrays((Row(((),) * longest, rest),)))) or part
