@@ -125,6 +125,7 @@ def detail_text(detail: ModelDetail) -> str:
         "Context": f"{view.context_length} tokens" if view.context_length else "",
         "Tokenizer": f"{detail.tokenizer}, {detail.vocabulary_size} tokens",
         "Template": "its own" if detail.has_template else "none: it continues texts, and answers no questions",
+        "Note": " ".join(detail.notes),
         "Licence": detail.licence or "not told",
         "From": detail.origin,
         "SHA-256": detail.sha256,

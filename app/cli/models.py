@@ -69,6 +69,7 @@ def library_of(home: Home, config: Config, folders: Sequence[str] = ()) -> Model
         gpus=gpus,
         is_split=config.split_mode != "none",
         problem=lambda path, info, ask: checks.problem(path, info, ask=ask),
+        notes=checks.notes,
     )
 
 

@@ -37,6 +37,8 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str = ""
     message: str = ""
     fix: str = ""
+    notes: tuple[str, ...] = ()
+    """What the chat template of a file that it would load can't do, and why."""
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -90,6 +92,11 @@ class LoadChecks:
         return ModelError(
             f"The model {shown} can't be used: {verdict.message}", fix=verdict.fix or "Choose another model."
         )
+
+    def notes(self, model: Path) -> tuple[str, ...]:
+        """What a model's chat template can't do, as far as llama.cpp was asked about the file."""
+        verdict = self._verdict(model, ask=False)
+        return verdict.notes if verdict is not None else ()
 
     def _verdict(self, model: Path, *, ask: bool) -> Verdict | None:
         try:

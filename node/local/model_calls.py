@@ -144,6 +144,7 @@ class ModelCalls:
             gpus=lambda: free_gpus(devices),
             is_split=settings.split_mode != "none",
             problem=lambda path, info, ask: checks.problem(path, info, ask=ask),
+            notes=checks.notes,
         )
 
     async def _loaded(self) -> Path | None:

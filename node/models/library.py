@@ -23,6 +23,7 @@ from node.values.models import BenchView, FitView, ModelDetail, ModelView
 from node.values.text import plain
 
 MAX_TEXT: Final = 200
+MAX_NOTE: Final = 400
 _KNOWN_INFOS: Final = 256
 
 
@@ -39,6 +40,7 @@ class ModelLibrary:
         is_split: Whether several GPUs share a model.
         backend: Tells what the installed llama.cpp computes on.
         problem: Tells why llama.cpp would not load a file; asks llama.cpp itself only where its last argument says so.
+        notes: Tells what a file's chat template can't do, once `problem` was asked.
     """
 
     def __init__(  # noqa: PLR0913 - collaborators and settings, each with a default
@@ -53,6 +55,7 @@ class ModelLibrary:
         is_split: bool = True,
         backend: Callable[[], str] = installed_backend,
         problem: Callable[[Path, GgufInfo, bool], ModelError | None] = lambda _path, _info, _ask: None,
+        notes: Callable[[Path], tuple[str, ...]] = lambda _path: (),
     ) -> None:
         self.models_dir = models_dir
         self.folders = tuple(folders)
@@ -63,6 +66,7 @@ class ModelLibrary:
         self._is_split = is_split
         self._backend = backend
         self._problem = problem
+        self._notes = notes
         self._digests = DigestCache(models_dir / ".digests.json")
 
     def list(self, history: Sequence[BenchView] = ()) -> tuple[ModelView, ...]:
@@ -105,6 +109,7 @@ class ModelLibrary:
             vocabulary_size=info.vocabulary_size,
             layers=info.layers,
             has_template=info.chat_template is not None,
+            notes=tuple(plain(note, MAX_NOTE) for note in self._notes(found.path)),
             sha256=sha256,
             origin=plain(origin.repo, MAX_TEXT) if origin else "",
             fit=self._fit(info, view.name, self.device()) if problem is None else None,

@@ -90,6 +90,8 @@ class ModelDetail(msgspec.Struct, frozen=True, kw_only=True):
     vocabulary_size: int
     layers: int
     has_template: bool
+    notes: tuple[str, ...]
+    """What its chat template can't do, and what is done about it."""
     sha256: str
     origin: str
     """The repository that it was pulled from, where that is known."""

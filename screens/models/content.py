@@ -106,7 +106,7 @@ def detail_content(detail: ModelDetail, now_ms: int) -> Content:
             ("memory", took),
             ("layers", str(detail.layers)),
             ("tokenizer", f"{detail.tokenizer}, {detail.vocabulary_size} tokens"),
-            ("template", "its own" if detail.has_template else "none: a plain one is used"),
+            ("template", " ".join(detail.notes) or ("its own" if detail.has_template else "none: it continues texts")),
             ("licence", detail.licence or "not told"),
             ("from", detail.origin or SOURCES.get(detail.view.source, "")),
         ]

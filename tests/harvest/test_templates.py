@@ -11,9 +11,11 @@ import pytest
 
 from app.home import Home
 from chain.devnet import DevnetReady
+from node.engine.load_check import LoadChecks
 from node.engine.protocol import EngineError, LoadError
 from node.engine.worker.abilities import placed, try_template
 from node.engine.worker.template import ChatTemplate, TemplateLimits
+from node.models.gguf import inspect
 from node.relay.server import RelayServer
 from node.values import ChatDone, ChatFailed
 from node.values.inference import ChatMessage, TemplateOptions
@@ -255,3 +257,22 @@ async def test_a_base_model_is_offered_for_completion_only(run_node, relay, devn
     assert "only continue texts" in asked.message
     assert isinstance(named, ChatDone), named
     assert named.input_tokens == 1, "the text alone, with no turns around it"
+
+
+def test_models_say_what_a_template_can_not_do_before_anything_is_rented_out(tmp_path: Path):
+    """A broken template was found out by serving it: the list of models said that the file fits."""
+    checks = LoadChecks()
+    broken = write_tiny(tmp_path / "broken.gguf", template="{{ raise_exception('Ask with tools only') }}")
+    problem = checks.problem(broken, inspect(broken))
+    assert problem is not None
+    assert "can't render a plain question: refuses this conversation: Ask with tools only" in problem.message
+    strict = write_tiny(
+        tmp_path / "strict.gguf",
+        template="{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + LOOPS,
+    )
+    assert checks.problem(strict, inspect(strict)) is None
+    (note,) = checks.notes(strict)
+    assert "no place for a system message" in note
+    base = write_tiny(tmp_path / "base.gguf", template=None)
+    assert checks.problem(base, inspect(base)) is None
+    assert "no chat template" in checks.notes(base)[0]

@@ -1,8 +1,8 @@
 """``python -m node.engine.worker.check FILE``: whether llama.cpp would load a model, without reading its weights.
 
 llama.cpp reads all of the file but the weights: its architecture, numbers, vocabulary, and each tensor's name and
-shape. The answer is one JSON line on standard output; llama.cpp's log goes to standard error. A file on which llama.cpp
-ends itself ends this process only.
+shape. The chat template is tried as it is at load. The answer is one JSON line on standard output; llama.cpp's log goes
+to standard error. A file on which llama.cpp ends itself ends this process only.
 """
 
 from __future__ import annotations
@@ -16,13 +16,18 @@ import msgspec
 from node.engine.load_check import Verdict
 from node.engine.protocol import EngineError
 from node.engine.reason import load_error
-from node.engine.worker.kind import check_kind
+from node.engine.worker.abilities import try_template
+from node.engine.worker.kind import check_kind, embeds_only
 from node.engine.worker.native import build, forget_errors, llama, logged_errors, quiet_log
+from node.engine.worker.template import ChatTemplate
 from node.engine.worker.vocabulary import Vocabulary
 
 
-def check(model_path: bytes) -> None:
+def check(model_path: bytes) -> tuple[str, ...]:
     """Load all but the weights.
+
+    Returns:
+        What the chat template can't do, and why.
 
     Raises:
         EngineError: With code ``model_unusable`` if it can't be used, or isn't of a kind that is served.
@@ -40,7 +45,12 @@ def check(model_path: bytes) -> None:
         raise load_error(logged_errors(), build=build())
     try:
         check_kind(model)
-        Vocabulary(model)
+        vocabulary = Vocabulary(model)
+        if embeds_only(model):
+            return ()
+        source: bytes | None = llama.llama_model_chat_template(model, None)
+        text = source.decode("utf-8", "replace") if source is not None else None
+        return try_template(ChatTemplate(text, bos=vocabulary.bos_text, eos=vocabulary.eos_text)).notes
     finally:
         llama.llama_model_free(model)
 
@@ -48,9 +58,8 @@ def check(model_path: bytes) -> None:
 def main() -> None:
     """Check the file that the command line names."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    verdict = Verdict()
     try:
-        check(os.fsencode(sys.argv[1]))
+        verdict = Verdict(notes=check(os.fsencode(sys.argv[1])))
     except EngineError as error:
         verdict = Verdict(code=error.code, message=error.message, fix=error.fix)
     sys.stdout.buffer.write(msgspec.json.encode(verdict) + b"\n")

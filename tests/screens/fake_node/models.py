@@ -99,6 +99,7 @@ def model_detail(view):
         vocabulary_size=151_936,
         layers=36,
         has_template=True,
+        notes=(),
         sha256=SHA[2:],
         origin="someone/Qwen3-8B-Instruct-GGUF",
         fit=fit_view(view.name),
