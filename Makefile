@@ -14,6 +14,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 # The reason of a failure is the last line: make itself prints what the installer left in this file.
 REASON := $(VENV)/.failed
 INSTALL = $(BIN)/python .ci/install.py --reason $(REASON)
+BROKE = { test -s $(REASON) || echo "The installer could not be started: see above" > $(REASON); }
 SHOW_REASON = $(if $(file <$(REASON)),$(error $(file <$(REASON))))
 
 .PHONY: demo help install dev rebuild test lint types seams pytest format contracts villains suites bench lock clean
@@ -39,13 +40,13 @@ $(VENV)/bin/python:
 
 .PHONY: try-install try-dev try-rebuild
 try-install: $(VENV)/bin/python
-	@$(INSTALL) requirements.lock || true
+	@$(INSTALL) requirements.lock || $(BROKE)
 
 try-dev: $(VENV)/bin/python
-	@$(INSTALL) requirements-dev.lock || true
+	@$(INSTALL) requirements-dev.lock || $(BROKE)
 
 try-rebuild: $(VENV)/bin/python
-	@$(INSTALL) requirements.lock --rebuild || true
+	@$(INSTALL) requirements.lock --rebuild || $(BROKE)
 
 test: lint types seams pytest  ## everything that must hold before a change lands
 

@@ -261,9 +261,16 @@ def selftest(wheel: Path, variables: Mapping[str, str], output: Output) -> dict[
             archive.extractall(name)
         program, model = ROOT / "node/engine/selftest.py", ROOT / "node/models/demo/demo.gguf"
         command = [VENV / "bin" / "python", "-P", program, name, model]
+        own = {name: value for name, value in os.environ.items() if name != "LLAMA_CPP_LIB_PATH"}
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=SELFTEST_TIMEOUT_S, check=False
+                command,
+                env=own,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=SELFTEST_TIMEOUT_S,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             raise BuildError(f"The new llama.cpp does not work: no token in {SELFTEST_TIMEOUT_S} s") from None

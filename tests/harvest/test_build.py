@@ -207,6 +207,18 @@ def test_a_build_without_the_backend_that_was_asked_for_is_not_installed(clone):
     assert clone.built_with == before
 
 
+@pytest.mark.parametrize("variables", ["", "CMAKE_ARGS='-DGGML_LTO=on \"'"], ids=["program", "quotes"])
+def test_an_installer_that_can_not_work_fails(clone, variables):
+    """A step that was to tell the reason hid the failure, and the installation counted as done."""
+    if not variables:
+        (clone.folder / ".ci" / "build_reason.py").unlink()
+
+    done = clone.run(f"{variables} make install")
+
+    assert done.returncode != 0
+    assert ("CMAKE_ARGS can't be read: No closing quotation" if variables else "could not be started") in screen(done)
+
+
 @pytest.mark.parametrize(("option", "meant"), [("GGML_CUBLAS", "GGML_CUDA"), ("GGML_VULCAN", "GGML_VULKAN")])
 def test_an_option_that_llama_cpp_does_not_have_is_refused(clone, option, meant):
     """CMake takes any name, so a GPU option of last year builds for the processor (abetlen/llama-cpp-python#409)."""
