@@ -27,6 +27,7 @@ class ThinkingForm:
 
     begin: str
     end: str
+    """What closes thinking; empty where the answer's header does."""
     role: str = ""
     """What may stand between the end of one message and the header of the next, as ``<|start|>assistant``."""
     answer: str = ""

@@ -47,9 +47,9 @@ class ThinkingSplitter:
         self._headers = [(text, to) for text, to in headers if text]
         if form.role:
             self._headers += [(form.role + text, to) for text, to in self._headers]
-        self._first_headers = [*self._headers, (form.end, "between")]
-        closers: list[tuple[str, State]] = [(form.end, "between")]
-        if form.answer and form.channel is None:
+        closers: list[tuple[str, State]] = [(form.end, "between")] if form.end else []
+        self._first_headers = [*self._headers, *closers]
+        if form.answer and (form.channel is None or not form.end):
             closers.append((form.answer, "answer"))
         self._closers = closers
 

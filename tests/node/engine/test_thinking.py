@@ -26,7 +26,10 @@ HARMONY = ThinkingForm(
     "<|return|>",
     Channel("<|channel|>", "<|message|>", "final"),
 ).of(["<|channel|>", "<|message|>", "<|end|>", "<|start|>", "<|return|>"])
-FORMS = (PAIR, HEADER, ROLES, HARMONY)
+ENDLESS = ThinkingForm(
+    "<|to|>self<|say|>", "", answer="<|to|>you<|say|>", channel=Channel("<|to|>", "<|say|>", "you")
+).of(["<|to|>", "<|say|>"])
+FORMS = (PAIR, HEADER, ROLES, HARMONY, ENDLESS)
 
 TAGS = ["<think>", "</think>", "<thi", "nk>", "</", "<", " ", "\n", " " * 70, "a", "sum é", "😀", "final", "assistant"]
 BITS = {

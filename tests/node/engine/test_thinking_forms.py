@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import itertools
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node.engine.thinking.derive import derive_form
 from node.engine.thinking.form import ThinkingForm
+from node.engine.thinking.splitter import ThinkingSplitter
 from node.engine.worker.template import ChatTemplate, TemplateLimits
 from tests.node.engine.thinking_families import FAMILIES, QUESTION, Family
 from tests.node.engine.tiny import CHATML
@@ -72,3 +78,46 @@ def test_a_marker_of_any_length_is_none(long):
     marked = f"{{{{ m.thinking }}}}{long}" if long.startswith("<") else f"{long}<think>{{{{ m.thinking }}}}</think>"
     template = "{% for m in messages %}{% if m.thinking %}<a>" + marked + "{% endif %}{{ m['content'] }}{% endfor %}"
     assert ChatTemplate(template.replace("</think>", "</a>").replace("<think>", "<b>")).thinking() is None
+
+
+def test_channels_may_follow_each_other_without_an_end():
+    template = (
+        "{% for m in messages %}<|{{ m['role'] }}|>{% if m.thinking %}<|to|>self<|say|>{{ m.thinking }}{% endif %}"
+        "{% if m['role'] == 'assistant' %}<|to|>you<|say|>{% endif %}{{ m['content'] }}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    form = ChatTemplate(template).thinking()
+    assert form is not None
+    assert (form.begin, form.end, form.answer) == ("<|to|>self<|say|>", "", "<|to|>you<|say|>")
+    splitter = ThinkingSplitter(form)
+    parts = splitter.feed("<|to|>self<|say|>Hm.<|to|>you<|say|>Four.") + splitter.finish()
+    assert [part.text for part in parts if part.thinking and not part.marker] == ["Hm."]
+    assert [part.text for part in parts if not part.thinking] == ["Four."]
+
+
+SAID = [
+    "Zuqa7question",
+    "Zuqa7musing",
+    "Zuqa7reply",
+    "<think>",
+    "</think>",
+    "<|a|>",
+    "<|a",
+    "b",
+    "\n",
+    " ",
+    '"',
+    "[T K]",
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(SAID), max_size=9).map("".join), min_size=1, max_size=6), st.booleans())
+def test_whatever_a_template_writes_what_is_found_can_be_used(texts, knows_tokens):
+    written = itertools.cycle(texts)
+    specials = ["<|a|>", "<think>", "b" * 3] if knows_tokens else []
+    form = derive_form(lambda _messages, _begins, _names: next(written), specials=specials, source=texts[0])
+    if form is not None:
+        splitter = ThinkingSplitter(form)
+        parts = [part for text in texts for part in splitter.feed(text)] + splitter.finish()
+        assert "".join(part.text for part in parts) == "".join(texts)
