@@ -11,6 +11,7 @@ import pytest
 from chain.client import RollupClient
 from node.buyer.limits import BuyerLimits
 from node.local.limits import NodeLimits
+from node.market.clock import SKEW_MS
 from node.market.offers import VALIDITY_MS, decode_offer, encode_offer, sign_offer
 from node.provider.admission import REQUESTS_PER_BUYER
 from node.provider.limits import ProviderLimits
@@ -90,7 +91,7 @@ async def test_offers_that_can_not_be_verified_are_not_shown(pair: Pair, devnet)
         {"sign": False},
         {"deployment": bytes(32)},
         {"node_id": "ab" * 32},
-        {"expires_ms": now_ms() - 1},
+        {"expires_ms": now_ms() - SKEW_MS - 1},
     ):
         async with impostor(pair, devnet, **flaw):
             assert len(await pair.buyer.market()) == 1
