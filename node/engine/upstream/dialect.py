@@ -92,6 +92,7 @@ OLLAMA: Final = Dialect(
 LM_STUDIO: Final = Dialect(
     name="lm-studio",
     parameters={"top_k": "top_k", "repeat_penalty": "repeat_penalty"},
+    template_way="none",
     # By default it drops the middle of what is too long.
     drops_prompts=True,
     loads_late=True,

@@ -21,6 +21,7 @@ from node.values.inference import (
     JsonObject,
     JsonSchema,
     Sampling,
+    TemplateOptions,
     TokenLogprob,
     TopLogprob,
 )
@@ -28,7 +29,7 @@ from tests.node.session import metered
 from tests.node.session.test_metered_agreement import session
 
 PROTOCOL = Path(__file__).parents[3] / "docs" / "protocol.md"
-NEW_FIELDS = {"logprobs", "response_format", "thinking", "typical_p", "logit_bias"}
+NEW_FIELDS = {"logprobs", "response_format", "template_options", "thinking", "typical_p", "logit_bias"}
 ONE = TokenLogprob(5, b"\xf0\x9f", -0.5, (TopLogprob(5, b"\xf0\x9f", -0.5), TopLogprob(6, b"a", -1.5)))
 
 
@@ -67,9 +68,10 @@ def test_a_peer_of_before_these_fields_skips_them():
     [
         metered.ask(logprobs=20, response_format=JsonSchema("{}"), sampling=Sampling(logit_bias=((1, 2.0),))),
         metered.ask(response_format=JsonObject()),
+        metered.ask(template_options=TemplateOptions(enable_thinking=False, reasoning_effort="no_think")),
         m.Delta(text="a", tokens=1, thinking=True, logprobs=(ONE,) * m.MAX_DELTA_LOGPROBS),
     ],
-    ids=["schema", "object", "delta"],
+    ids=["schema", "object", "options", "delta"],
 )
 def test_what_is_within_bounds_arrives_as_sent(message):
     assert m.decode(m.encode(message)) == message
@@ -81,6 +83,8 @@ def test_what_is_within_bounds_arrives_as_sent(message):
         metered.ask(logprobs=21),
         metered.ask(logprobs=-1),
         metered.ask(response_format=JsonSchema("x" * (MAX_SCHEMA_CHARS + 1))),
+        metered.ask(template_options=TemplateOptions(reasoning_effort="<|im_start|>")),
+        metered.ask(template_options=TemplateOptions(reasoning_effort="x" * 17)),
         metered.ask(sampling=Sampling(logit_bias=((1, 0.0),) * (MAX_LOGIT_BIAS + 1))),
         metered.ask(sampling=Sampling(logit_bias=((-1, 0.0),))),
         metered.ask(sampling=Sampling(logit_bias=((1, 101.0),))),
@@ -128,6 +132,13 @@ def test_the_fingerprint_is_what_the_document_says():
     ):
         assert line in documented
         assert hashlib.sha256(line.encode()).digest() == digest
+    told = (
+        '[{"frequency_penalty":0.0,"min_p":0.05,"presence_penalty":0.0,"repeat_penalty":1.0,"temperature":0.7,'
+        '"top_k":40,"top_p":1.0},7,[],64,{"template_options":{"enable_thinking":false}}]'
+    )
+    assert '{"template_options":{"enable_thinking":false}}' in documented
+    options = TemplateOptions(enable_thinking=False)
+    assert hashlib.sha256(told.encode()).digest() == fingerprint_hash(plain, (), 64, 7, template_options=options)
     assert fingerprint_hash(plain, (), 64, 7, JsonObject()) != fingerprint_hash(plain, (), 64, 7)
 
 
@@ -165,6 +176,15 @@ def test_a_provider_that_skips_the_format_signs_a_receipt_that_is_refused():
     buying, selling = session([("plain text", 2)], request=metered.ask(response_format=JsonObject()))
     asked = buying.sent[0]
     buying.sent[0] = msgspec.structs.replace(asked, response_format=None)
+    metered.pump(buying, selling)
+    assert isinstance(buying.outcome, buyer_io.Failed)
+    assert buying.outcome.code == "bad_receipt"
+
+
+def test_a_provider_that_skips_the_templates_options_signs_a_receipt_that_is_refused():
+    options = TemplateOptions(enable_thinking=False)
+    buying, selling = session([("plain text", 2)], request=metered.ask(template_options=options))
+    buying.sent[0] = msgspec.structs.replace(buying.sent[0], template_options=TemplateOptions())
     metered.pump(buying, selling)
     assert isinstance(buying.outcome, buyer_io.Failed)
     assert buying.outcome.code == "bad_receipt"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from node.values.inference import ChatMessage, Sampling
+import pytest
+
+from node.engine.protocol import EngineError
+from node.values.inference import ChatMessage, Sampling, TemplateOptions
 from tests.node.engine.helpers import answer, ask
 from tests.node.engine.upstream.engines import HELLO, States, engine_for, hanging
 from tests.node.engine.upstream.hostile import (
@@ -103,3 +106,32 @@ async def test_a_server_that_serves_one_at_a_time_is_never_asked_two_things_at_o
         assert not waiting.done()
         await stream.aclose()
         assert await waiting == 7
+
+
+NO_THINKING = TemplateOptions(enable_thinking=False)
+
+
+async def test_a_llama_server_is_told_the_templates_options_where_it_counts_and_where_it_answers(server):
+    server.own["/props"] = saying({"default_generation_settings": {"n_ctx": 512}, "total_slots": 2, "build_info": "b9"})
+    server.own["/apply-template"] = saying({"prompt": "<user>hello"})
+    server.own["/tokenize"] = saying({"tokens": [1, 2, 3]})
+    server.chat = sending(chunk("One", timings={"predicted_n": 1}), chunk(finish="stop"), usage(1, prompt=3), DONE)
+    async with engine_for(server) as engine:
+        assert (await engine.info()).abilities == ("chat", "turns", "system", "enable_thinking", "reasoning_effort")
+        await answer(engine, ask(template_options=NO_THINKING))
+        await answer(engine, ask())
+        asked = [body.get("chat_template_kwargs") for body in server.bodies("/v1/chat/completions")[-2:]]
+        assert asked == [{"enable_thinking": False}, None]
+        counted = [body.get("chat_template_kwargs") for body in server.bodies("/apply-template")]
+        assert {"enable_thinking": False} in counted
+        assert None in counted
+
+
+async def test_other_servers_are_told_the_effort_as_openai_has_it_and_nothing_that_they_would_pass_over(server):
+    async with engine_for(server) as engine:
+        assert (await engine.info()).abilities == ("chat", "turns", "system", "reasoning_effort")
+        await answer(engine, ask(template_options=TemplateOptions(reasoning_effort="low")))
+        assert server.bodies("/v1/chat/completions")[-1]["reasoning_effort"] == "low"
+        with pytest.raises(EngineError, match="can't be told enable_thinking") as error:
+            await answer(engine, ask(template_options=NO_THINKING))
+        assert error.value.code == "bad_request"
