@@ -43,7 +43,7 @@ def no_gguf(head: bytes, shown: str) -> ModelError:
         shown: Its name, as it may stand in a message.
     """
     if not head:
-        return ModelError(f"The model file {shown} is empty.", fix=TO_WHOLE_FILE)
+        return ModelError(f"{shown} is not a GGUF model file: it is empty.", fix=TO_WHOLE_FILE)
     begin = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     what, fix = next(
         ((what, fix) for mark, what, fix in _BEGINNINGS if begin.startswith(mark)),
