@@ -139,10 +139,10 @@ def plain(text: str, limit: int) -> str:
     """A label: one line that is safe to show, without any character that hides or reorders others.
 
     Terminal escape sequences, control characters, bidirectional overrides, zero-width and other invisible characters
-    are removed; lone surrogates, private-use and unassigned code points become U+FFFD, because a label's width must be
-    known; line and paragraph breaks become spaces. A joiner or non-joiner stays between two letters that are not Latin:
-    Persian and Hindi words are spelled with them. Work is bounded by ``limit``, whatever the length of ``text``.
-    Applying it twice changes nothing.
+    are removed; line and paragraph breaks become spaces. Lone surrogates, private-use and unassigned code points become
+    U+FFFD, because a label's width must be known; that of emoji is, also of those that this Python doesn't know yet. A
+    joiner or non-joiner stays between two letters that are not Latin: Persian and Hindi words are spelled with them.
+    Work is bounded by ``limit``, whatever the length of ``text``. Applying it twice changes nothing.
 
     Args:
         text: Any string, from a peer, a file or a model.
@@ -189,7 +189,7 @@ def _shown(char: str) -> str:
     category = unicodedata.category(char)
     if category in {"Cc", "Cf"} or char in _INVISIBLE or _is_variation(char):
         return ""
-    if category in {"Cs", "Co", "Cn"}:
+    if category in {"Cs", "Co"} or (category == "Cn" and not "\U0001f300" <= char <= "\U0001faff"):
         return _REPLACEMENT
     return char
 

@@ -213,6 +213,7 @@ def test_words_in_labels_keep_their_joiners_and_nothing_else_that_is_invisible()
     """A Persian or Hindi title became another word where a filter took joiners for an attack."""
     for name in ("Persian with non-joiners", "Devanagari with joiners"):
         assert plain(CORPUS[name], 80) == CORPUS[name]
+    assert plain("new \U0001faea", 80) == "new \U0001faea"
     assert plain("gpt\u200d-4\u200c می\u200c\u200d", 80) == "gpt-4 می"
 
 

@@ -75,6 +75,11 @@ async def test_escape_stops_the_answer_and_keeps_what_was_paid_for():
         assert node.left_early.is_set()
         await until(pilot, lambda: node.called("save_chat"))
         assert not pilot.app.screen.running
+        (session,) = node.called("save_chat")[0]
+        assert [(saved.message, saved.ending.reason) for saved in session.endings] == [(1, "cancelled")]
+        await pilot.app.screen.action_new()
+        await pilot.app.screen._open(session)
+        await until_seen(pilot, f"Stopped after {session.endings[0].ending.output_tokens} tokens.")
 
 
 async def test_a_failed_turn_shows_code_message_fix_and_cost():

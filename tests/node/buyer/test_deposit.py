@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,13 +12,16 @@ from node.buyer.deposit import (
     counted_need,
     deposit_for,
     estimated_need,
+    limit_of,
     over_the_limit,
     wanted_output_tokens,
 )
 from node.session.buyer_io import Failed
+from node.session.messages import Quote
 from node.session.terms import most_input_tokens
-from node.values import ChatMessage, ChatTurn
+from node.values import ChatMessage, ChatTurn, Prices
 from tests.node.market.test_offers import offer
+from tests.node.session import metered
 from wallet.wallet_error import WalletError
 
 NANO = st.integers(0, 10**12)
@@ -99,3 +103,42 @@ def test_a_short_quote_is_a_reason_for_a_deposit_only_where_the_channel_makes_it
     assert wanted_output_tokens(need(), 5, 6) == 100
     assert wanted_output_tokens(need(), 5, 5) == 0
     assert wanted_output_tokens(need(least_nano=1), 5, None) == 0
+
+
+def test_a_channel_has_room_for_a_long_answer_and_a_deposit_for_usual_ones() -> None:
+    free = msgspec.structs.replace(TURN, max_tokens=None)
+    large = msgspec.structs.replace(OFFER, context_length=8_192)
+    unlimited, limited = estimated_need(large, free, None), estimated_need(large, TURN, None)
+    assert unlimited.room_nano > unlimited.ceiling_nano > limited.ceiling_nano == limited.room_nano
+    assert unlimited.output_tokens > limited.output_tokens == 100
+    small = estimated_need(offer(context_length=64), free, None)
+    assert small.output_tokens == 64
+    assert small.room_nano == small.ceiling_nano
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "budget_nano", "unsigned_nano", "max_spend_nano", "expected"),
+    [
+        (50, 1_000, 1_000, None, "max_tokens"),
+        (None, 10_000, 10_000, None, "context"),
+        (None, 60, 60, None, "deposit"),
+        (None, 60, 60, 90, "deposit"),
+        (None, 60, 1_000, None, "answer_budget"),
+        (None, 60, 1_000, 60, "max_spend"),
+    ],
+)
+def test_what_bounds_an_answer_is_named(
+    max_tokens: int | None, budget_nano: int, unsigned_nano: int, max_spend_nano: int | None, expected: str
+) -> None:
+    prices = Prices(input_nano_per_mtok=10**6, output_nano_per_mtok=10**6)
+    turn = msgspec.structs.replace(TURN, max_tokens=max_tokens, max_spend_nano=max_spend_nano)
+    asked = metered.ask(max_tokens=max_tokens or 4_096, max_cost_nano=budget_nano, prices=prices)
+    quote = Quote(
+        request_id="r1",
+        input_tokens=10,
+        max_output_tokens=50,
+        prices=prices,
+        ceiling_nano=60,
+        credit_tokens=1,
+    )
+    assert limit_of(asked, quote, turn, unsigned_nano) == expected
