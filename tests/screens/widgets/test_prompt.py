@@ -2,7 +2,7 @@
 
 from textual.app import App
 from textual.content import Content
-from textual.widgets import Static
+from textual.widgets import Markdown, Static
 
 from screens.widgets.messages import Answer, Question
 from screens.widgets.prompt import Prompt
@@ -68,7 +68,8 @@ async def test_an_answer_streams_in_and_ends_with_its_price():
             await answer.feed(piece)
         await answer.finish(Content("$0.01"))
         await pilot.pause()
-        assert answer.text == "**bold** and [/x]"
+        assert answer.text == "**bold** and [/x]\x1b[31m"
+        assert answer.query_one(Markdown).source == "**bold** and [/x]"
         assert str(answer.query_one(".outcome", Static).render()) == "$0.01"
 
 
