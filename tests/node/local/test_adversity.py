@@ -261,7 +261,7 @@ async def test_garbage_on_the_wire_ends_that_session_only(pair: Pair):
     buyer = pair.buyer._buyer
     market = await buyer.offer_reader.read(mine=None, fresh=True)
     (offer,) = market.offers.values()
-    client = await buyer._relay.client()
+    client = await buyer.connections._relay.client()
     for frames in ([b""], [b"\x01" * 33], [secrets.token_bytes(400)], [b"\x02" + bytes(32), b"x"]):
         circuit = await client.connect(NodeId(offer.node_id))
         with pytest.raises(CircuitClosedError):
@@ -314,7 +314,7 @@ async def test_without_relay_or_chain_every_call_fails_with_its_fix(run_node):
 @pytest.mark.parametrize("limits", [NodeLimits(provider=ProviderLimits(drain_s=600.0))])
 async def test_who_has_asked_nothing_does_not_hold_up_going_offline(pair: Pair):
     async with hostile(pair) as (link, offer, _channel, buyer):
-        client = await buyer._relay.client()
+        client = await buyer.connections._relay.client()
         silent = await client.connect(NodeId(offer.node_id), timeout_s=10)
         await until(pair.seller, lambda _: pair.seller._provider.sessions.handshakes == 1)
         async with asyncio.timeout(PATIENCE_S):
@@ -367,7 +367,7 @@ async def test_a_voucher_that_a_broken_session_swallowed_is_handed_in_later(pair
     async with hostile(pair) as (link, offer, channel, buyer):
         await link.close()
         await buyer.channels.sign(channel, 700_000)
-        record = await buyer._store.buyer_channel(channel.channel_id)
+        record = await buyer.channels._store.buyer_channel(channel.channel_id)
         assert await held_nano(pair.seller) == 0
         buyer.settlement.settle_later(offer, record)
         await asyncio.gather(*buyer.settlement._settling)
