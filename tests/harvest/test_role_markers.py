@@ -10,7 +10,9 @@ from node.engine.worker.prompt import PromptBuilder
 from node.engine.worker.template import ChatTemplate
 from node.engine.worker.vocabulary import Vocabulary
 from node.values.inference import ChatMessage
+from tests.node.engine.helpers import engine_of
 from tests.node.engine.tiny import CHATML, TURN_END, TURN_START, write_tiny
+from tests.node.models.lies import lie
 
 MARKERS = ("<|START_OF_TURN_TOKEN|>", "<|USER_TOKEN|>", "<|channel>", "<tool_call|>", "[PAD300]")
 TEXTS = ("   ", "\n\n", "\u2014", "<table>")
@@ -73,3 +75,14 @@ def test_the_template_alone_writes_its_markers(vocabulary):
 def test_a_word_that_the_template_uses_as_a_marker_is_one(vocabulary):
     """What a template writes between turns is a marker, whatever it looks like."""
     assert "<table>" in vocabulary.markers("<table>{{ messages[0]['content'] }}").values()
+
+
+async def test_a_long_run_of_spaces_or_letters_ends_nobodys_worker(tmp_path):
+    """A run of 100,000 spaces ended the worker, and with it everybody's answers: std::regex overran the stack."""
+    plain = write_tiny(tmp_path / "plain.gguf", context=4096)
+    model = lie(plain, tmp_path / "deepseek.gguf", {"tokenizer.ggml.pre": "deepseek-llm"})
+    async with engine_of(model, tmp_path / "engine.log", slots=1) as engine:
+        worker = engine.worker_pid
+        for char in " a<":
+            assert await engine.count([ChatMessage("user", char * 100_000)]) > 0
+        assert engine.worker_pid == worker

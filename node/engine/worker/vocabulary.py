@@ -8,11 +8,13 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from node.engine.protocol import EngineError
+from node.engine.worker.deep_stack import on_deep_stack
 from node.engine.worker.markers import is_marker
 from node.engine.worker.native import llama
 from node.engine.worker.tokens import TokenTable
 
 _PIECE_BYTES = 256
+_LONG_BYTES = 8 * 1024
 _TURN = re.compile(
     r"im_(?:start|end)|turn|eot|header_id|end_of_(?:text|message|msg)|endoftext|endofprompt"
     r"|[<\[|\uff5c]/?(?:user|assistant|system|human|bot|chatbot|ai|inst|sys|system_prompt|end)(?:_token)?[>\]|\uff5c]",
@@ -87,7 +89,11 @@ class Vocabulary:
         raw = text.encode()
         room = len(raw) + 8
         buffer = (llama.llama_token * room)()
-        count = int(llama.llama_tokenize(self._vocab, raw, len(raw), buffer, room, whole, special))
+
+        def tokenize() -> int:
+            return int(llama.llama_tokenize(self._vocab, raw, len(raw), buffer, room, whole, special))
+
+        count = tokenize() if len(raw) < _LONG_BYTES else on_deep_stack(tokenize)
         if count < 0:
             raise EngineError("The conversation can't be tokenized: it is too long.", code="context_too_long")
         return list(buffer[:count])
