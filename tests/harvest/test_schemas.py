@@ -159,6 +159,14 @@ def test_names_that_fit_a_pattern_have_its_values_and_no_others():
     told_apart(schema, good, [{"x-a": 2}, {"x-b": "s"}, {"n": 1}, {"x-d": 10}, {"x-a": "s"}])
 
 
+@pytest.mark.parametrize("fraction", ["", ".5", ".87", ".123456"])
+def test_a_second_may_have_any_fraction(fraction):
+    """A time had three or six digits behind the second, or none."""
+    schema = {"type": "string", "format": "date-time"}
+    assert writable(schema, f"2026-01-02T03:04:05{fraction}Z")
+    assert not writable(schema, "2026-01-02T03:04:05.Z")
+
+
 def test_references_are_read_where_they_stand():
     """A reference beside other keywords, to an anchor or into a part with an address of its own was misread."""
     schema = {
@@ -178,6 +186,10 @@ def test_older_drafts_mean_what_they_meant():
     """Draft 4's `exclusiveMinimum: true` and a list of `items` were refused."""
     number = {"$schema": "http://json-schema.org/draft-04/schema#", "minimum": 3, "exclusiveMinimum": True}
     assert [value for value in (2, 3, 4, "x") if writable(number, value)] == [4, "x"]
+    both: dict[str, Any] = {"items": {"type": "integer"}, "prefixItems": [{"minimum": 3}]}
+    told_apart(both | {"$schema": "https://json-schema.org/draft/2020-12/schema"}, [[3, 1], [3.5, 1]], [[2], [3, "a"]])
+    old = both | {"$schema": "http://json-schema.org/draft-07/schema#"}
+    assert [value for value in ([3, 1], [3.5], ["a"]) if writable(old, value)] == [[3, 1]]
     row = {"type": "array", "items": [{"type": "integer"}, {"type": "string"}], "additionalItems": False}
     assert [value for value in ([], [1], [1, "a"], ["a"], [1, "a", 2]) if writable(row, value)] == [[], [1], [1, "a"]]
 

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.suites import chat_templates, thinking, vocabularies
+from tests.suites import chat_templates, json_schemas, thinking, vocabularies
 from tests.suites.row import Row, SourceError, Sources, Suite
 from tests.suites.sdist import ROOT, unpacked
 
@@ -17,6 +17,8 @@ SUITES: dict[str, Suite] = {
     "vocabularies": vocabularies.rows,
     "templates": chat_templates.rows,
     "thinking": thinking.rows,
+    "schemas": json_schemas.suite_rows,
+    "schemabench": json_schemas.bench_rows,
 }
 COLUMNS = f"{'suite':<14} {'cases':<56} {'tried':>7} {'passed':>7} {'':<8} note"
 

@@ -14,15 +14,15 @@ _MONTH_AND_DAY = (
     r"|02-(?:0[1-9]|1\d|2[0-8]))"
 )
 _DATE = f"(?:{_YEAR}-{_MONTH_AND_DAY}|{_LEAP_YEAR}-02-29)"
-_TIME = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{3}(?:\d{3})?)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)"
+_TIME = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)"
 _CLOCK = r"T(?:\d{1,9}H(?:\d{1,9}M(?:\d{1,9}S)?)?|\d{1,9}M(?:\d{1,9}S)?|\d{1,9}S)"
 _DAYS = r"(?:\d{1,9}Y(?:\d{1,9}M(?:\d{1,9}D)?)?|\d{1,9}M(?:\d{1,9}D)?|\d{1,9}D)"
 _LETTER_OR_DIGIT = "[A-Za-z0-9]"
 # No two hyphens in a row: some take them for a name in Punycode. A name of these parts has 253 characters at most.
 _LABEL = f"{_LETTER_OR_DIGIT}(?:-?{_LETTER_OR_DIGIT}){{0,24}}"
-# A last label that begins with a letter can't be taken for a part of an address in numbers.
-_NAME = rf"(?:{_LABEL}\.){{0,4}}[A-Za-z](?:-?{_LETTER_OR_DIGIT}){{0,24}}"
-_WORD = "[A-Za-z0-9_%+-]{1,20}"
+# A last label with a letter, first or behind two digits, can't be taken for a part of an address in numbers.
+_NAME = rf"(?:{_LABEL}\.){{0,4}}(?:[1-9]\d?)?[A-Za-z](?:-?{_LETTER_OR_DIGIT}){{0,24}}"
+_WORD = "[A-Za-z0-9_%+~-]{1,20}"
 _BYTE = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _IPV4 = rf"(?:{_BYTE}\.){{3}}{_BYTE}"
 _HEX = "[0-9a-fA-F]{1,4}"

@@ -53,7 +53,7 @@ class Limits:
 
     parts: int = 3_000
     depth: int = 48
-    ways: int = 128
+    ways: int = 512
     properties: int = 400
     counted: int = 4_000
     values: int = 4_000

@@ -21,6 +21,7 @@ from node.engine.worker.schema.parts import (
     Row,
     Texts,
     Values,
+    both,
 )
 
 _BITS = {f"{sign}{bits}": (sign, bits) for sign in ("int", "uint") for bits in (8, 16, 32, 64)}
@@ -141,19 +142,23 @@ class Own:
     def _arrays(self) -> Arrays:
         asked = self._asked
         first: Any = ()
-        rest: Any = asked.get("items", True)
-        if isinstance(rest, list):
+        key = "items"
+        if isinstance(asked.get(key), list):
+            first, key = asked[key], "additionalItems"
             if self._maybe and not self._document.says("listed items"):
-                rest = True
-            else:
-                first, rest = rest, asked.get("additionalItems", True)
+                first, key = (), ""
         if self._says("prefixItems"):
             if not isinstance(asked["prefixItems"], list) or isinstance(asked.get("items"), list):
                 raise bad("prefixItems needs a list of schemas, and items are one schema then.")
             first = asked["prefixItems"]
         rows: tuple[Row, ...] = ()
-        if first or rest is not True:
-            rows = (Row(tuple(map(self.goal, first)), self.goal(rest)),)
+        if first or key in asked:
+            rest = self.goal(asked[key]) if key in asked else None
+            goals = tuple(map(self.goal, first))
+            if "prefixItems" in asked and not self._document.says("prefixItems"):
+                # Before it was a keyword, all items were those of `items`.
+                goals = tuple(both(one, rest or ()) for one in goals)
+            rows = (Row(goals, rest),)
         holds = (self.goal(asked["contains"]),) if self._says("contains") and "minContains" not in asked else ()
         distinct = asked.get("uniqueItems", False)
         if not isinstance(distinct, bool):

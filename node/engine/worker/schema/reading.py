@@ -240,7 +240,7 @@ def _closed(part: Part, rest: Goal) -> Part:
 def _complete(part: Part, rest: Goal) -> Part:
     """A part whose items are those that its schemas speak of, and others as said."""
     speaking = [row for row in part.arrays.rows if row.evaluates]
-    if any(row.rest for row in speaking):
+    if any(row.rest is not None for row in speaking):
         return part
     longest = max((len(row.first) for row in speaking), default=0)
     return part.met(Part(arrays=Arrays((Row(((),) * longest, rest),)))) or part

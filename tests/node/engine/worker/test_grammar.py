@@ -417,8 +417,8 @@ def test_a_schema_may_refer_to_itself(holder, vocabulary):
         ('{"oneOf": [{"type": "object"}, {"type": "object", "additionalProperties": {}}]}', "same value"),
         ('{"allOf": [{"type": "string"}, {"type": "null"}]}', "leave no type"),
         (
-            json.dumps({"allOf": [{"anyOf": [{"minimum": m * n} for m in range(12)]} for n in (1, 12)]}),
-            "128 alternatives",
+            json.dumps({"allOf": [{"anyOf": [{"minimum": m * n} for m in range(24)]} for n in (1, 24)]}),
+            "512 alternatives",
         ),
         ('{"allOf": [{"$ref": "#"}, {"type": "string"}]}', "deep"),
         (
