@@ -124,6 +124,17 @@ def test_a_system_message_in_the_middle_is_moved_where_only_the_first_has_a_plac
     assert prompt(source, SYSTEM, SYSTEM, USER) == "[system]Be brief.\n\nBe brief.[user]How many?"
 
 
+def test_a_system_message_is_not_lost_when_an_answer_is_continued():
+    """Mistral's templates put it into the last message, if that is the user's: a prefilled answer lost it."""
+    source = (
+        "{% for m in messages if m['role'] != 'system' %}[{{ m['role'] }}]"
+        "{% if loop.last and m['role'] == 'user' and messages[0]['role'] == 'system' %}{{ messages[0]['content'] }} "
+        "{% endif %}{{ m['content'] }}{% endfor %}"
+    )
+    assert prompt(source, SYSTEM, USER) == "[user]Be brief. How many?"
+    assert prompt(source, SYSTEM, USER, ANSWER) == "[user]Be brief.\n\nHow many?[assistant]Eight"
+
+
 def test_system_messages_keep_their_order_and_none_is_lost():
     """A merged message must not push another one out."""
     other = ChatMessage("system", "In French.")

@@ -37,6 +37,8 @@ class TemplateUse:
 
     abilities: tuple[Ability, ...] = ("chat", "turns", "system")
     system: SystemPlace = "anywhere"
+    system_before_answer: SystemPlace = "anywhere"
+    """The same where the last message is the assistant's, to be continued."""
     names: Mapping[str, Any] = field(default_factory=dict)
     """Names that the template must be given so that it can be rendered."""
     notes: tuple[str, ...] = ()
@@ -90,9 +92,13 @@ def try_template(template: ChatTemplate) -> TemplateUse:
         )
     elif not turns and _problem(template, names, (_SYSTEM, _FIRST, _ANSWER, _REMINDER, _SECOND)):
         system = "first"
+    before_answer: SystemPlace = system
+    # Some templates put the system message into the user's message, if that is the last one.
+    if not problem and _problem(template, names, (_SYSTEM, _FIRST, _ANSWER), begins=False):
+        before_answer = "nowhere"
     abilities.append("system")
     abilities += [option for option, read in _OPTIONS.items() if not template.reads.isdisjoint(read)]
-    return TemplateUse(tuple(abilities), system, names, tuple(notes))
+    return TemplateUse(tuple(abilities), system, before_answer, names, tuple(notes))
 
 
 _OPTIONS: Mapping[Ability, tuple[str, ...]] = {
@@ -120,11 +126,13 @@ def _names_for_a_question(template: ChatTemplate) -> dict[str, Any]:
     )
 
 
-def _problem(template: ChatTemplate, names: Mapping[str, Any], messages: Sequence[ChatMessage]) -> str:
+def _problem(
+    template: ChatTemplate, names: Mapping[str, Any], messages: Sequence[ChatMessage], *, begins: bool = True
+) -> str:
     """Why a template can't render a conversation, or nothing."""
     shown = [{"role": message.role, "content": message.content} for message in messages]
     try:
-        prompt = template.render(shown, names=names)
+        prompt = template.render(shown, begins=begins, names=names)
     except EngineError as error:
         return error.message.removesuffix(".").removeprefix("The model's chat template ")
     if not prompt.strip():

@@ -93,7 +93,8 @@ class PromptBuilder:
                 code="bad_request",
                 fix="Start a new chat.",
             )
-        conversation = placed(messages, self._use.system)
+        is_continued = messages[-1].role == "assistant"
+        conversation = placed(messages, self._use.system_before_answer if is_continued else self._use.system)
         spans = [self._guard.spans(message.content) for message in conversation]
         render = partial(self._render, names=names)
         if any(spans):
