@@ -75,7 +75,7 @@ def counted_need(offer: Offer, turn: ChatTurn, refusal: io.Failed, max_spend_nan
     """
     if refusal.code != "deposit_too_small":
         return None
-    most = most_input_tokens(turn.messages)
+    most = most_input_tokens(turn.messages, offer.template_tokens)
     input_tokens = min(refusal.input_tokens or most, most)
     return _need(offer, turn, input_tokens, max_spend_nano, least_nano=bill_nano(offer.prices, input_tokens, 1))
 

@@ -142,6 +142,7 @@ class OfferClient:
             deposit_nano=record.deposit_nano,
             signed_nano=record.signed_nano,
             wanted_output_tokens=wanted_output_tokens(need, record.unsigned_nano, spendable),
+            template_tokens=offer.template_tokens,
         )
         prompt_bytes = sum(len(message.content.encode()) for message in turn.messages)
         view.begin(ask, offer, channel, self._jobs)

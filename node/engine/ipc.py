@@ -147,6 +147,7 @@ class Ready(_Frame, tag=21):
     abilities: tuple[Ability, ...] = ()
     notes: tuple[str, ...] = ()
     """What its chat template can't do, and why."""
+    template_tokens: int = 0
 
 
 class LoadFailed(_Frame, tag=22):

@@ -212,6 +212,7 @@ class LlamaEngine:
             embedding_length=worker_info.embedding_length,
             abilities=worker_info.abilities,
             notes=worker_info.notes,
+            template_tokens=worker_info.template_tokens,
         )
 
     def _vocabulary_size(self) -> int:

@@ -116,6 +116,8 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     embedding_length: int = 0
     """Numbers in a vector of `Engine.embed`; 0 if it is not served."""
     abilities: tuple[Ability, ...] = ()
+    template_tokens: int = 0
+    """Tokens that the chat template adds to a question, where that is known."""
     notes: tuple[str, ...] = ()
     """What the model's chat template can't do, and why: a sentence each."""
 

@@ -44,7 +44,7 @@ class NoOfferError(IdlewattError):
 
 def typical_cost_nano(offer: OfferView) -> int:
     """What a typical request costs at this offer's prices, in nano."""
-    return cost_nano(TYPICAL_INPUT_TOKENS, offer.prices.input_nano_per_mtok) + cost_nano(
+    return cost_nano(TYPICAL_INPUT_TOKENS + offer.template_tokens, offer.prices.input_nano_per_mtok) + cost_nano(
         TYPICAL_OUTPUT_TOKENS, offer.prices.output_nano_per_mtok
     )
 

@@ -5,7 +5,8 @@ The EIP-712 type (in one line when hashed; strings as the keccak of their UTF-8 
     Offer(address provider,bytes32 node,bytes32 transportKey,bytes32 deployment,string model,bytes32 modelSha256,
           string architecture,string quantization,uint64 parameters,uint32 contextLength,uint64 inputPrice,
           uint64 outputPrice,uint32 slots,uint32 freeSlots,uint32 tokensPerSMilli,uint32 ttftMs,uint64 minDeposit,
-          uint64 stake,string engineBuild,string abilities,uint64 issuedMs,uint64 expiresMs)
+          uint64 stake,string engineBuild,string abilities,uint32 templateTokens,
+          uint64 issuedMs,uint64 expiresMs)
 
 Abilities are hashed as one text, with a space between them.
 
@@ -31,9 +32,11 @@ OFFER_TYPE: Final = (
     b"Offer(address provider,bytes32 node,bytes32 transportKey,bytes32 deployment,string model,bytes32 modelSha256,"
     b"string architecture,string quantization,uint64 parameters,uint32 contextLength,uint64 inputPrice,"
     b"uint64 outputPrice,uint32 slots,uint32 freeSlots,uint32 tokensPerSMilli,uint32 ttftMs,uint64 minDeposit,"
-    b"uint64 stake,string engineBuild,string abilities,uint64 issuedMs,uint64 expiresMs)"
+    b"uint64 stake,string engineBuild,string abilities,uint32 templateTokens,uint64 issuedMs,"
+    b"uint64 expiresMs)"
 )
 MAX_OFFER_BYTES: Final = 2_048
+MAX_TEMPLATE_TOKENS: Final = 4_096
 VALIDITY_MS: Final = 5 * 60_000
 """How long an offer is valid; providers renew it several times in this time."""
 MAX_VALIDITY_MS: Final = 30 * 60_000
@@ -78,6 +81,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     engine_build: Build
     abilities: Annotated[tuple[Word, ...], msgspec.Meta(max_length=16)] = ()
     """What can be asked of the model, as `node.values.models.Ability` has it; words of newer peers are kept."""
+    template_tokens: Annotated[int, msgspec.Meta(ge=0, le=MAX_TEMPLATE_TOKENS)] = 0
+    """Tokens that the chat template adds to a question; the buyer pays for them with every request."""
     issued_ms: Large
     expires_ms: Large
     signature: Annotated[bytes, msgspec.Meta(max_length=64)] = b""
@@ -122,6 +127,7 @@ def offer_digest(domain: SigningDomain, offer: Offer) -> bytes:
             offer.stake_nano,
             keccak256(offer.engine_build.encode()),
             keccak256(" ".join(offer.abilities).encode()),
+            offer.template_tokens,
             offer.issued_ms,
             offer.expires_ms,
         )
@@ -222,6 +228,7 @@ def offer_view(offer: Offer, *, stake_nano: int = 0, mine: bool = False) -> Offe
         stake_nano=stake_nano,
         engine_build=offer.engine_build,
         abilities=offer.abilities,
+        template_tokens=offer.template_tokens,
         expires_ms=offer.expires_ms,
         mine=mine,
         # Nobody can hash or replay a model behind a provider's own server.

@@ -8,7 +8,7 @@ from typing import Final
 
 from chain.errors import IdlewattError
 from chain.logs import get_logger
-from node.market.offers import VALIDITY_MS, Offer, encode_offer, sign_offer
+from node.market.offers import MAX_TEMPLATE_TOKENS, VALIDITY_MS, Offer, encode_offer, sign_offer
 from node.payments.wallet import NodeWallet
 from node.provider.session_manager import ServiceSpeed, ServingTerms
 from node.relay.client import RelayClient
@@ -164,6 +164,7 @@ class OfferPublisher:
             stake_nano=self._stake_nano,
             engine_build=info.engine_build[:200],
             abilities=info.abilities,
+            template_tokens=min(info.template_tokens, MAX_TEMPLATE_TOKENS),
             issued_ms=issued_ms,
             expires_ms=issued_ms + VALIDITY_MS,
         )

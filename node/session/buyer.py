@@ -48,6 +48,8 @@ class BuyerTerms:
     """The highest cumulative signed so far on this channel."""
     wanted_output_tokens: int = 0
     """A quote for a shorter answer is refused where only the channel's deposit makes it so short."""
+    template_tokens: int = 0
+    """Tokens that the chat template adds to a question, as the signed offer says."""
 
 
 class Stage(StrEnum):
@@ -201,7 +203,7 @@ def _quote_problem(state: BuyerState, quote: m.Quote) -> tuple[ErrorCode, str, s
         or prices.output_nano_per_mtok > ask.prices.output_nano_per_mtok
     ):
         return "price_changed", "The provider asks more than its offer said.", "Choose another offer."
-    most = most_input_tokens(ask.messages)
+    most = most_input_tokens(ask.messages, state.terms.template_tokens)
     if quote.input_tokens > most:
         text = f"The provider counts {quote.input_tokens} input tokens where at most {most} can be."
         return "overbilled", text, "Choose another offer."

@@ -82,13 +82,17 @@ def affordable_tokens(prices: Prices, input_tokens: int, budget_nano: int) -> in
     return left * TOKENS_PER_PRICE_UNIT // prices.output_nano_per_mtok
 
 
-def most_input_tokens(messages: Sequence[ChatMessage]) -> int:
+def most_input_tokens(messages: Sequence[ChatMessage], template_tokens: int = 0) -> int:
     """The most input tokens that a buyer accepts for its prompt.
 
     A token of a byte-level tokenizer stands for at least one byte, and the chat template adds some tokens.
+
+    Args:
+        messages: The conversation.
+        template_tokens: What the offer says that the template adds to a question: some have a long text of their own.
     """
     sent_bytes = sum(len(message.content.encode()) for message in messages)
-    return sent_bytes + TEMPLATE_TOKENS + TEMPLATE_TOKENS_PER_MESSAGE * len(messages)
+    return sent_bytes + template_tokens + TEMPLATE_TOKENS + TEMPLATE_TOKENS_PER_MESSAGE * len(messages)
 
 
 def prompt_hash(messages: Sequence[ChatMessage]) -> bytes:

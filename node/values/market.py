@@ -73,6 +73,8 @@ class OfferView(msgspec.Struct, frozen=True, kw_only=True):
     expires_ms: int
     abilities: tuple[str, ...] = ()
     """What can be asked of the model: ``chat``, ``turns``, ``system``, ``completion``, and options of its template."""
+    template_tokens: int = 0
+    """Tokens that the chat template adds to a question."""
     mine: bool = False
     auditable: bool = True
     """Whether a file stands for the model, so that answers can be replayed; ``False`` behind an upstream server."""

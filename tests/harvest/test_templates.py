@@ -287,3 +287,13 @@ def test_models_say_what_a_template_can_not_do_before_anything_is_rented_out(tmp
     base = write_tiny(tmp_path / "base.gguf", template=None)
     assert checks.problem(base, inspect(base)) is None
     assert "no chat template" in checks.notes(base)[0]
+
+
+async def test_a_template_with_a_long_text_of_its_own_can_be_bought(run_node, relay, devnet, tmp_path):
+    """Mistral's and others' templates add hundreds of tokens: each quote looked overbilled, after the deposit."""
+    async with market(run_node, relay, devnet, tmp_path, "{{ 'you are a model; ' * 25 }}" + CHATML) as buyer:
+        (offer,) = await buyer.market()
+        done = (await ask_node(buyer, turn(max_tokens=8)))[-1]
+    assert isinstance(done, ChatDone), done
+    assert done.input_tokens > 300
+    assert abs(offer.template_tokens - done.input_tokens) <= len("hello")

@@ -20,6 +20,7 @@ from node.engine.worker.model import LoadedModel
 from node.engine.worker.prompt import PromptBuilder
 from node.engine.worker.score_embed import embedding_length
 from node.engine.worker.template import ChatTemplate
+from node.values.inference import ChatMessage
 
 _PR_SET_PDEATHSIG = 1
 _PROGRESS_STEP = 0.02
@@ -92,6 +93,7 @@ def _serve_model(connection: EngineConnection, config: ipc.Load) -> None:
                     model.threads,
                     use.abilities,
                     use.notes,
+                    len(prompts.tokens((ChatMessage("user", "?"),))),
                 )
             ],
         )

@@ -165,6 +165,7 @@ def test_the_digest_is_the_one_that_eth_account_signs():
                 published.stake_nano,
                 published.engine_build,
                 " ".join(published.abilities),
+                published.template_tokens,
                 published.issued_ms,
                 published.expires_ms,
             ],
