@@ -120,6 +120,56 @@ def admits(holder: Holder, vocabulary: Vocabulary, grammars: Made, text: str) ->
         held.close()
 
 
+def composed(parts: st.SearchStrategy[dict[str, object]]) -> st.SearchStrategy[dict[str, object]]:
+    """Schemas whose parts exclude, condition or bring along others."""
+    pairs = st.tuples(parts, parts)
+    one_of = pairs.map(
+        lambda made: {
+            "type": "object",
+            "properties": {"a": made[0], "b": made[1]},
+            "oneOf": [{"required": ["a"]}, {"required": ["b"]}, {"not": {"anyOf": [{"required": [n]} for n in "ab"]}}],
+        }
+    )
+    conditions = parts.map(
+        lambda made: {
+            "type": "object",
+            "properties": {"k": {"enum": ["x", "y"]}, "v": made},
+            "required": ["k"],
+            "if": {"properties": {"k": {"const": "x"}}},
+            "then": {"required": ["v"]},
+            "else": {"properties": {"v": False}},
+        }
+    )
+    dependencies = pairs.map(
+        lambda made: {
+            "type": "object",
+            "properties": {"a": made[0]},
+            "dependentRequired": {"a": ["b"]},
+            "dependentSchemas": {"c": {"properties": {"d": made[1]}, "required": ["d"]}},
+        }
+    )
+    formed = pairs.map(
+        lambda made: {
+            "type": "object",
+            "properties": {"ab": made[0]},
+            "patternProperties": {"^a": {"type": ["object", "array", "string", "null"]}, "c$": made[1]},
+            "additionalProperties": {"type": "boolean"},
+            "required": ["ac" if made[1].get("type") == "null" else "x"],
+        }
+    ).filter(lambda made: made["properties"]["ab"].get("type") in ("object", "array", "string", "null"))
+    excluded = st.sampled_from(
+        [
+            {"type": ["string", "integer"], "not": {"enum": ["a", "é", 3, 0]}},
+            {"type": "string", "not": {"pattern": r"\w|^$"}},
+            {"not": {"type": ["object", "array"]}, "oneOf": [{"type": "integer"}, {"minimum": 5}]},
+            {"type": "array", "contains": {"type": "integer"}, "items": {"type": ["integer", "null"]}},
+            {"type": "object", "not": {"properties": {"a": {"type": "integer"}}, "minProperties": 0}},
+            {"type": "array", "not": {"items": {"type": ["string", "null"]}}},
+        ]
+    )
+    return st.one_of(one_of, conditions, dependencies, formed, excluded)
+
+
 def schemas() -> st.SearchStrategy[dict[str, object]]:
     values = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=4)
     lengths = st.tuples(st.integers(0, 3), st.integers(0, 3)).map(sorted)
@@ -182,7 +232,8 @@ def schemas() -> st.SearchStrategy[dict[str, object]]:
                 "oneOf": [{"properties": {"tag": {"const": tag}, "value": one}} for tag, one in enumerate(made)],
             }
         )
-        return st.one_of(objects, arrays, tuples, unions, counted, tables, formed, merges, either, tags)
+        others = [objects, arrays, tuples, unions, counted, tables, formed, merges, either, tags]
+        return st.one_of(*others, composed(parts))
 
     return st.recursive(leaves, grown, max_leaves=6)
 
