@@ -52,6 +52,8 @@ class MeasuredSpeed(msgspec.Struct, frozen=True, kw_only=True):
 
     ttft_ms: float = 0.0
     tokens_per_s: float = 0.0
+    prompt_tokens: int = 0
+    """Tokens of the short question, with what the server's chat template adds."""
 
 
 class CapabilityProbe:
@@ -99,6 +101,7 @@ class CapabilityProbe:
             return MeasuredSpeed()
         measured = finished.output_tokens > 1 and finished.decode_ms > 0
         return MeasuredSpeed(
+            prompt_tokens=input_tokens,
             ttft_ms=finished.prefill_ms,
             tokens_per_s=1000 * (finished.output_tokens - 1) / finished.decode_ms if measured else 0.0,
         )

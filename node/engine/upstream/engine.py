@@ -152,6 +152,7 @@ class UpstreamEngine:
             backend="upstream",
             tokens_per_s=self._speed.tokens_per_s,
             ttft_ms=self._speed.ttft_ms,
+            template_tokens=self._speed.prompt_tokens,
             embedding_length=self._can().vector_length,
             abilities=d.abilities(info.dialect),
         )

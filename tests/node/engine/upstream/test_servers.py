@@ -30,6 +30,7 @@ async def test_a_llama_server_tells_its_context_and_slots_and_counts_by_its_temp
     async with engine_for(server, slots=8) as engine:
         info = await engine.info()
         assert (info.context_length, info.slots, info.engine_build) == (512, 2, "upstream llama-server b9")
+        assert info.template_tokens == 3, "what a short question came to"
         assert await engine.count(HELLO) == 3
         await answer(engine, ask(sampling=Sampling(temperature=0, top_k=9)))
         assert server.bodies("/v1/chat/completions")[-1]["top_k"] == 9
