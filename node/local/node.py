@@ -258,7 +258,6 @@ class LocalNode(WalletCalls, ModelCalls):
 
     async def go_online(self, model: str = "", prices: Prices | None = None) -> None:
         """See ``NodeApi``."""
-        await self._provider.earnings.load_totals()
         await self._provider.go_online(model, prices)
 
     async def go_offline(self) -> None:

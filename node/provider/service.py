@@ -11,17 +11,19 @@ import msgspec
 
 from chain.errors import IdlewattError
 from chain.logs import get_logger
-from node.engine.benchmark import known_speed
 from node.engine.protocol import EngineError, EngineInfo
 from node.payments.wallet import NodeWallet
 from node.provider.earnings import Earnings
 from node.provider.engine_factory import RentableEngine, make_engine
 from node.provider.host import ProviderHost
 from node.provider.limits import ProviderLimits
+from node.provider.loading import load
 from node.provider.offer_publisher import OfferPublisher
 from node.provider.rejection_log import RejectionLog
+from node.provider.rented_model import loaded_view, resting_view
 from node.provider.session_manager import ServiceSpeed, ServingTerms, SessionManager
 from node.provider.slots import Slots
+from node.provider.startup import Startup, Startups
 from node.relay.client import RelayClient
 from node.rollup.monitor import RollupMonitor
 from node.runtime.clock import NodeClock
@@ -32,7 +34,6 @@ from node.runtime.settings import NodeHome, NodeSettings
 from node.session.sealed import generate_transport_key, transport_public_key
 from node.store.store import Store
 from node.values import Prices, ProviderView
-from node.values.text import plain
 
 log = get_logger(__name__)
 
@@ -94,6 +95,7 @@ class ProviderService:
         self._online_task: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
+        self._startups = Startups()
         self._speed = ServiceSpeed()
         transport_key = generate_transport_key()
         self.offers = OfferPublisher(
@@ -130,42 +132,49 @@ class ProviderService:
         """Load the model and publish its offer; harmless when that model is online at those prices already.
 
         Raises:
-            IdlewattError: If there is no unlocked wallet, or the model can't be loaded.
+            IdlewattError: If there is no unlocked wallet, or the model can't be loaded; ``cancelled`` if the node goes
+                offline meanwhile.
         """
-        async with self._changing:
-            model, prices = model or self._settings.model, prices or self._settings.prices
-            engine = await asyncio.to_thread(
-                make_engine, self._home, self._settings, model, lambda _: self._engine_changed()
-            )
-            self._wallet.unlocked()
-            if self.wanted and model in {self.model, self._asked_model}:
-                if self._host is not None:
-                    await self._check_price(self._host.info, prices, self._speed.tokens_per_s)
-                self.prices = prices
-                self.offers.look_again()
-                self._events.changed("phase")
-                return
-            if self.wanted:
-                await self._stop()
-            self.wanted, self.starting, self.model, self.prices = True, True, model, prices
-            self._asked_model, self._resting = model, None
-            self.engine_error = ""
+        with self._startups.asked() as startup:
+            await self.earnings.load_totals()
+            async with self._changing:
+                await self._go_online(model or self._settings.model, prices or self._settings.prices, startup)
+
+    async def _go_online(self, model: str, prices: Prices, startup: Startup) -> None:
+        engine = await self._make_engine(model)
+        self._wallet.unlocked()
+        if self.wanted and model in {self.model, self._asked_model}:
+            if self._host is not None:
+                await self._check_price(self._host.info, prices, self._speed.tokens_per_s)
+            self.prices = prices
+            self.offers.look_again()
             self._events.changed("phase")
-            try:
-                if self.paused:
-                    await engine.close()
-                    self._begin_online()
-                    self.starting = False
-                else:
-                    await self._start(engine)
-            except BaseException:
-                self.wanted = self.starting = False
-                await self._close_engine()
-                self._events.changed("phase")
-                raise
+            return
+        if self.wanted:
+            await self._stop()
+        self.wanted, self.starting, self.model, self.prices = True, True, model, prices
+        self._asked_model, self._resting = model, None
+        self.engine_error = ""
+        self._events.changed("phase")
+        try:
+            if self.paused:
+                await engine.close()
+                self._begin_online()
+                self.starting = False
+            else:
+                await startup.run(self._start(engine))
+        except BaseException:
+            self.wanted = self.starting = False
+            await self._end_online()
+            self._events.changed("phase")
+            raise
 
     async def go_offline(self) -> None:
-        """Withdraw the offer, let running jobs end, redeem, unload the model; harmless when offline."""
+        """Withdraw the offer, let running jobs end, redeem, unload the model; harmless when offline.
+
+        A model that still loads is not waited for: its start ends at once.
+        """
+        self._startups.end()
         async with self._changing:
             if self.wanted:
                 await self._stop()
@@ -192,32 +201,37 @@ class ProviderService:
 
         A model that can't be loaded any more shows as a failure of the engine.
         """
-        async with self._changing:
-            was, self.paused = self.paused, ""
-            if not was or not self.wanted:
-                self._events.changed("phase")
-                return
-            self.starting = True
-            self._events.changed("phase")
-            try:
-                engine = await asyncio.to_thread(
-                    make_engine, self._home, self._settings, self._asked_model, lambda _: self._engine_changed()
-                )
-                await self._load(engine)
-            except IdlewattError as error:
-                await self._close_engine()
+        with self._startups.asked() as startup:
+            async with self._changing:
+                was, self.paused = self.paused, ""
+                if was and self.wanted:
+                    await self._resume(startup)
+                else:
+                    self._events.changed("phase")
+
+    async def _resume(self, startup: Startup) -> None:
+        self.starting = True
+        self._events.changed("phase")
+        try:
+            await startup.run(self._load(await self._make_engine(self._asked_model)))
+        except IdlewattError as error:
+            await self._close_engine()
+            if not startup.is_ended:
                 self.engine_error = error.line()
                 log.warning("model_not_reloaded", model=self._asked_model, error=error.line())
-            except Exception as error:
-                # Whoever resumes is a service of its own, which must go on: it pauses for people and heat.
-                await self._close_engine()
-                kind = type(error).__name__
-                self.engine_error = f"Something unforeseen went wrong while the model was loaded ({kind})."
-                log.exception("model_not_reloaded", model=self._asked_model)
-            finally:
-                self.starting = False
-                self.offers.look_again()
-                self._events.changed("phase")
+        except Exception as error:
+            # Whoever resumes is a service of its own, which must go on: it pauses for people and heat.
+            await self._close_engine()
+            kind = type(error).__name__
+            self.engine_error = f"Something unforeseen went wrong while the model was loaded ({kind})."
+            log.exception("model_not_reloaded", model=self._asked_model)
+        finally:
+            self.starting = False
+            self.offers.look_again()
+            self._events.changed("phase")
+
+    async def _make_engine(self, model: str) -> RentableEngine:
+        return await asyncio.to_thread(make_engine, self._home, self._settings, model, lambda _: self._engine_changed())
 
     async def _start(self, engine: RentableEngine) -> None:
         await self._load(engine)
@@ -239,19 +253,8 @@ class ProviderService:
 
     async def _load(self, engine: RentableEngine) -> None:
         self._engine = engine
-        await engine.start()
-        info = await engine.info()
-        if not info.chats:
-            raise EngineError(
-                f"{plain(info.model_name, 60)} is an embedding model: it writes no text that could be rented out.",
-                code="model_unusable",
-                fix="Choose a chat model.",
-            )
+        info, self._speed.tokens_per_s, self._speed.ttft_ms = await load(engine, self._home.models)
         self.model = info.model_name
-        for note in info.notes:
-            log.warning("model_limited", model=info.model_name, reason=note)
-        measured = await asyncio.to_thread(known_speed, self._home.models, info)
-        self._speed.tokens_per_s, self._speed.ttft_ms = measured or (info.tokens_per_s, info.ttft_ms)
         self._host = ProviderHost(
             engine,
             info,
@@ -270,15 +273,20 @@ class ProviderService:
             self.offers.look_again()
             await self.sessions.drain()
             await self._redeem_last()
-            if self._online_task is not None:
-                self._online_task.cancel()
-                await asyncio.gather(self._online_task, return_exceptions=True)
-            await self._close_engine()
         finally:
-            self.wanted = self.starting = self.stopping = False
-            self.offers.withdrawn()
-            self._online_task = None
-            self._events.changed("phase")
+            try:
+                await self._end_online()
+            finally:
+                self.wanted = self.starting = self.stopping = False
+                self.offers.withdrawn()
+                self._events.changed("phase")
+
+    async def _end_online(self) -> None:
+        online, self._online_task = self._online_task, None
+        if online is not None:
+            online.cancel()
+            await asyncio.gather(online, return_exceptions=True)
+        await self._close_engine()
 
     async def _redeem_last(self) -> None:
         try:
@@ -358,40 +366,11 @@ class ProviderService:
 
     def view(self) -> ProviderView | None:
         """What this node rents out; ``None`` before a model is loaded."""
-        host = self._host
-        if host is None:
-            return self._resting_view() if self.paused or self.starting else None
-        return ProviderView(
-            model=host.info.model_name,
-            model_sha256=host.info.model_sha256,
-            quantization=host.info.quantization,
-            context_length=host.info.context_length,
-            prices=self.prices,
-            slots=host.info.slots,
-            free_slots=host.slots.free,
-            tokens_per_s=self._speed.tokens_per_s,
-            ttft_ms=self._speed.ttft_ms,
-            engine_state=self.engine_state,
-            earned_today_nano=self.earnings.earned_today_nano,
-            earned_total_nano=self.earnings.earned_total_nano,
-            jobs_today=self.earnings.jobs_today,
-            claimable_nano=self.earnings.claimable_nano,
-        )
-
-    def _resting_view(self) -> ProviderView | None:
-        """What was rented out before the pause, with what was earned since."""
-        if self._resting is None:
-            return None
-        return msgspec.structs.replace(
-            self._resting,
-            prices=self.prices,
-            free_slots=0,
-            engine_state=self.engine_state,
-            earned_today_nano=self.earnings.earned_today_nano,
-            earned_total_nano=self.earnings.earned_total_nano,
-            jobs_today=self.earnings.jobs_today,
-            claimable_nano=self.earnings.claimable_nano,
-        )
+        if self._host is None:
+            if self._resting is None or not (self.paused or self.starting):
+                return None
+            return resting_view(self._resting, self.prices, self.earnings, self.engine_state)
+        return loaded_view(self._host, self.prices, self._speed, self.earnings, self.engine_state)
 
     def _engine_changed(self) -> None:
         engine = self._engine
