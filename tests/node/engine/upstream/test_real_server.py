@@ -97,6 +97,7 @@ async def test_an_answer_keeps_to_a_schema_and_to_an_object(url):
         "type": "object",
         "properties": {"sum": {"type": "integer"}, "sure": {"enum": ["yes", "no"]}},
         "required": ["sum", "sure"],
+        "additionalProperties": False,
     }
     form, warm = JsonSchema(json.dumps(schema)), Sampling(temperature=1.5, seed=3)
     async with engine_for(url) as engine:
