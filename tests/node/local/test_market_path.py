@@ -109,7 +109,7 @@ async def test_thinking_a_format_and_log_probabilities_travel_to_the_buyer(run_n
         logprobs = [one for delta in deltas for one in delta.logprobs]
         assert len(logprobs) == events[-1].output_tokens
         assert all(len(one.top) == 2 for one in logprobs)
-        refused = await ask(buyer, turn(response_format=JsonSchema('{"not": {"type": "integer"}}')))
+        refused = await ask(buyer, turn(response_format=JsonSchema('{"not": {"format": "date"}}')))
         assert isinstance(refused[-1], ChatFailed)
         assert refused[-1].cost_nano == 0
 
