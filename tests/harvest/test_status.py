@@ -43,6 +43,17 @@ async def test_what_is_out_of_reach_is_not_waited_for(run_node: RunNode) -> None
         assert has_looked(node.snapshot())
 
 
+async def test_a_look_that_takes_long_while_nothing_is_told_ends_with_what_is_seen(
+    run_node: RunNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine `status` ended with a crash report: each look began by waiting for an event, and none came."""
+    looks = iter([False] * 4)
+    monkeypatch.setattr("app.cli.status.has_looked", lambda _snapshot: next(looks, True))
+    async with run_node("quiet") as node:
+        await first_look(node, PATIENCE_S)
+    assert next(looks, None) is None
+
+
 @pytest.mark.parametrize(
     ("active", "free", "waiting", "why"),
     [
