@@ -359,6 +359,9 @@ def install(lock_name: str, output: Output, *, rebuild: bool) -> None:
         steps: list[list[str | Path]] = [["-v", "--require-hashes", "-r", others]] if "==" in lock.others else []
         steps += [["--no-index", "--force-reinstall", wheel] for wheel in wheels]
         for arguments in [*steps, ["-e", "."]]:
+            # From here on the environment is neither what it was nor what it will be, even if this process is killed.
+            for path, stamp in stamps.items():
+                path.write_text(json.dumps({"variables": stamp["variables"]}))
             status, said = run(pip("install", "--no-deps", *arguments), output, os.environ)
             if status != 0:
                 raise InstallError("The installation failed: " + _sentences(*reason(said)))
@@ -395,7 +398,7 @@ def main(arguments: list[str]) -> int:
     options.reason.write_text("the installation broke off")
     had_llama = any(VENV.glob("lib/*/site-packages/llama_cpp"))
     try:
-        with LOG.open("w") as log:
+        with LOG.open("w", encoding="utf-8", errors="replace") as log:
             install(options.lock, Output(log, sys.stderr), rebuild=options.rebuild)
     except (InstallError, OSError) as error:
         stays = ". What was installed before stays" if had_llama and isinstance(error, BuildError) else ""

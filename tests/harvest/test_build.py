@@ -49,6 +49,20 @@ def build_editable(folder, settings=None, metadata=None):
 build_wheel = build_editable
 """
 
+KILLING = """
+import os, signal
+from pathlib import Path
+
+def parent(number):
+    return int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
+
+if "KILL_INSTALLER" in os.environ:
+    number = os.getpid()
+    while b"install.py" not in Path(f"/proc/{number}/cmdline").read_bytes():
+        number = parent(number)
+    os.kill(number, signal.SIGKILL)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Clone:
@@ -205,6 +219,21 @@ def test_a_build_without_the_backend_that_was_asked_for_is_not_installed(clone):
     assert done.returncode != 0
     assert "The new llama.cpp was to have OpenCL, but has CPU only. What was installed before stays." in screen(done)
     assert clone.built_with == before
+
+
+def test_an_installation_that_was_killed_is_no_installation(clone):
+    """What was there before was noted as still installed, so the next `make install` did nothing and exited with 0."""
+    killing = KILLING + (clone.folder / "backend.py").read_text()
+    (clone.folder / "backend.py").write_text(killing)
+    broken = clone.run('KILL_INSTALLER=1 CMAKE_ARGS="-DGGML_LTO=on" make install')
+    assert broken.returncode != 0
+    assert "the installation broke off" in screen(broken)
+    shutil.rmtree(clone.packages / "llama_cpp")  # as a kill a moment earlier leaves it
+
+    done = clone.run("make install")
+
+    assert done.returncode == 0, done.stderr
+    assert clone.built_with.endswith(" -DGGML_LTO=on")
 
 
 @pytest.mark.parametrize("variables", ["", "CMAKE_ARGS='-DGGML_LTO=on \"'"], ids=["program", "quotes"])
