@@ -112,10 +112,12 @@ async def command(  # noqa: PLR0913, PLR0917 - one parameter an option
 
         async def answer_to(messages: Sequence[ChatMessage]) -> str:
             turn = msgspec.structs.replace(template, messages=tuple(messages))
-            answer = await ask(node, turn, as_json=as_json, show_thinking=show_thinking)
-            if len(messages) == 1:  # once is enough for a conversation
-                tell_clock(node)
-            return answer
+            try:
+                return await ask(node, turn, as_json=as_json, show_thinking=show_thinking)
+            finally:
+                # Also where nobody answered, which a wrong clock may be why; once is enough for a conversation.
+                if len(messages) == 1:
+                    tell_clock(node)
 
         if is_conversation:
             await converse(lambda: typed_line("you"), answer_to)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import aiohttp
@@ -193,6 +196,30 @@ def test_commands_say_on_stderr_where_clocks_differ(capsys: pytest.CaptureFixtur
     tell_clock(FakeNode(snapshot(clock=warned)))
     tell_clock(FakeNode(snapshot()))
     assert capsys.readouterr().err == "· It is 3 min ahead. Set it.\n"
+
+
+async def test_a_question_that_nobody_answers_says_where_clocks_differ(devnet: DevnetReady, tmp_path: Path) -> None:
+    """An answer came with the warning; "Nobody rents anything out", for which a clock may be the reason, without."""
+
+    async def command(*words: str) -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "app.cli", *words, env=os.environ | environment,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        async with asyncio.timeout(PATIENCE_S):
+            _, said = await process.communicate()
+        return process.returncode, said.decode()
+
+    async with RelayServer(now_ms=lambda: now_ms() - 3 * MINUTE_MS) as relay:
+        environment = {
+            "IDLEWATT_HOME": str(tmp_path), "IDLEWATT_PASSPHRASE": PASSPHRASE,
+            "IDLEWATT_RELAY": relay.url, "IDLEWATT_CHAIN": devnet.l2_url,
+        }  # fmt: skip
+        assert (await command("wallet", "new"))[0] == 0
+        status, said = await command("chat", "What is 17 + 25?")
+    assert status == 1
+    assert "idlewatt: Nobody rents anything out on this relay." in said
+    assert "· This machine's clock is 3 min ahead of the relay's." in said
 
 
 def test_a_date_to_try_again_at_is_by_the_clock_of_who_says_it() -> None:
