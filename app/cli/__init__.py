@@ -50,6 +50,20 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, and beside a word that is no command the nearest one: click knows those it imported."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            import difflib  # only what is refused needs it
+
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            if not near or args[0] in COMMANDS:
+                raise
+            raise click.UsageError(f"No such command {args[0]!r}. Did you mean {near[0]!r}?", ctx) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List commands by their one-line help, importing none of them."""
         with formatter.section("Commands"):

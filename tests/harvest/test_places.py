@@ -25,7 +25,7 @@ from app.config import Config, ConfigError
 from app.control.server import serve_control
 from app.home import MAX_PATH_BYTES, Home, HomeError
 from app.streams import argument_text, line_of, read_text, text_of
-from chain.errors import IdlewattError
+from chain.errors import EXIT_USAGE, IdlewattError
 from chain.file_systems import network_type
 from chain.jsonrpc import JsonRpcServer
 from chain.listening import listening_sockets
@@ -118,6 +118,16 @@ def test_a_bare_environment_gets_an_answer(name: str, tmp_path: Path) -> None:
         assert out
     elif status == 1 or not lines[0].startswith("Usage:"):
         assert len(lines) == 1 or name == "doctor", lines
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("modles", "models"), ("statsu", "status"), ("zzz", None)])
+def test_a_command_that_was_mistyped_is_named(typed: str, meant: str | None, capfd: pytest.CaptureFixture[str]) -> None:
+    """Below `idlewatt models` a typing error was answered by the word that was meant, below `idlewatt` it was not."""
+    assert run([typed, "--json"]) == EXIT_USAGE
+    said = capfd.readouterr().err
+    assert f"No such command '{typed}'" in said
+    assert ("Did you mean" in said) == (meant is not None)
+    assert meant is None or f"Did you mean '{meant}'?" in said
 
 
 @pytest.mark.parametrize("name", NEED_A_HOME)
