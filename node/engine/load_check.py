@@ -21,6 +21,7 @@ from node.models.catalog import DEMO_PATH
 from node.models.digest import file_identity
 from node.models.gguf import GgufInfo
 from node.models.model_error import TO_WHOLE_FILE, ModelError, printable
+from node.models.remembered import read_remembered, write_remembered
 
 log = get_logger(__name__)
 
@@ -28,7 +29,6 @@ CHECKS_FILE: Final = ".checks.json"
 CHECK_MODULE: Final = "node.engine.worker.check"
 MAX_ENTRIES: Final = 256
 CHECK_S: Final = 60.0
-_MAX_FILE_BYTES: Final = 1 << 20
 
 
 class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -69,7 +69,7 @@ class LoadChecks:
         self._sound = sound
         self._timeout_s = timeout_s
         self._entries: LRUCache[str, _Entry] = LRUCache(max_entries)
-        self._entries.update(_load(path) if path is not None else {})
+        self._entries.update(read_remembered(path, _Entry) if path is not None else {})
 
     def problem(self, model: Path, info: GgufInfo, *, ask: bool = True) -> ModelError | None:
         """Why llama.cpp would not load a model; ``None`` if it would, or if that isn't known.
@@ -151,21 +151,5 @@ class LoadChecks:
         return Verdict(code="model_unusable", message=f"llama.cpp crashes on it ({name}){wrote}.", fix=TO_WHOLE_FILE)
 
     def _save(self) -> None:
-        if self._path is None:
-            return
-        beside = self._path.with_name(self._path.name + ".new")
-        try:
-            beside.write_bytes(msgspec.json.encode(dict(self._entries)))
-            beside.replace(self._path)
-        except OSError:  # only a cache: without it llama.cpp is asked once more
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
-
-
-def _load(path: Path) -> dict[str, _Entry]:
-    try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            return {}
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, _Entry])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}
+        if self._path is not None:
+            write_remembered(self._path, self._entries)

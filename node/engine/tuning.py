@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import platform
@@ -15,9 +14,9 @@ from cachetools import LRUCache
 from node.engine.threads import Threads, default_threads
 from node.hardware.backend import physical_cores, usable_cores
 from node.models.gguf import GgufInfo
+from node.models.remembered import read_remembered, write_remembered
 
 MAX_ENTRIES = 256
-_MAX_FILE_BYTES = 1 << 20
 
 
 def candidates(weights_bytes: int) -> tuple[int, ...]:
@@ -71,16 +70,8 @@ class TuningCache:
     def put(self, key: str, threads: Threads) -> None:
         """Remember it; a file that can't be written means that the next start measures again."""
         self._entries[key] = threads
-        if self._path is None:
-            return
-        beside = self._path.with_name(self._path.name + ".new")
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            beside.write_bytes(msgspec.json.encode(dict(self._entries)))
-            beside.replace(self._path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
+        if self._path is not None:
+            write_remembered(self._path, self._entries)
 
 
 @functools.cache
@@ -94,11 +85,6 @@ def _processor() -> str:
 
 
 def _load(path: Path) -> dict[str, Threads]:
-    try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            return {}
-        entries = msgspec.json.decode(path.read_bytes(), type=dict[str, Threads])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}
+    entries = read_remembered(path, Threads)
     usable = usable_cores()
     return {key: one for key, one in entries.items() if 1 <= one.single <= usable and 1 <= one.batch <= usable}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ import msgspec
 from chain.errors import UsageError
 from chain.file_systems import expanded
 from node.models.discovery import FoundModel, find, places
+from node.models.foreign import no_file
 from node.models.model_error import printable
 from node.models.naming import SUFFIX, part_names, quantization_of, readable, stem_of
 from node.values.text import plain
@@ -84,6 +86,8 @@ def lookup(model: str, models_dir: Path, folders: Iterable[Path] = (), demo: Pat
         return named
     if (found := _at_path(model)) is not None:
         return found
+    if (there := _no_model_at(model)) is not None:
+        raise there
     listed = [printable(each.name) for each in at_hand]
     more = f" and {len(listed) - MAX_LISTED} more" if len(listed) > MAX_LISTED else ""
     raise UsageError(
@@ -102,6 +106,20 @@ def _at_path(model: str) -> FoundModel | None:
     except (OSError, ValueError, RuntimeError):  # too long, with a null byte, or of nobody's home: it names no file
         pass
     return None
+
+
+def _no_model_at(model: str) -> UsageError | None:
+    """What there is at a path that a person typed, where it is no file; ``None`` where there is nothing."""
+    if "/" not in model and not model.lower().endswith(SUFFIX):
+        return None
+    try:
+        path = expanded(model)
+        if not os.path.lexists(path):
+            return None
+        found = no_file(path)
+    except (OSError, ValueError, RuntimeError):  # no path at all, or one that can't be looked at
+        return None
+    return UsageError(found.message, code="unknown_model", fix="Name the GGUF file itself.")
 
 
 def from_path(path: Path) -> FoundModel:

@@ -12,10 +12,10 @@ import msgspec
 from cachetools import LRUCache
 
 from node.models.naming import part_names
+from node.models.remembered import read_remembered, write_remembered
 
 _CHUNK_BYTES = 1 << 20
 MAX_ENTRIES = 256
-_MAX_FILE_BYTES = 1 << 20
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -73,7 +73,7 @@ class DigestCache:
         self._path = path
         self._read = read
         self._entries: LRUCache[str, _Entry] = LRUCache(max_entries)
-        self._entries.update(_load(path) if path is not None else {})
+        self._entries.update(read_remembered(path, _Entry) if path is not None else {})
 
     def sha256(self, model: Path, stop: threading.Event | None = None) -> str:
         """The digest of `model`, computed only if the file changed; blocks while it reads.
@@ -102,20 +102,5 @@ class DigestCache:
         return digest
 
     def _save(self) -> None:
-        if self._path is None:
-            return
-        beside = self._path.with_name(self._path.name + ".new")
-        try:
-            beside.write_bytes(msgspec.json.encode(dict(self._entries)))
-            beside.replace(self._path)
-        except OSError:  # only a cache: without it the next start reads the file once more
-            beside.unlink(missing_ok=True)
-
-
-def _load(path: Path) -> dict[str, _Entry]:
-    try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            return {}
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, _Entry])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}
+        if self._path is not None:
+            write_remembered(self._path, self._entries)

@@ -19,11 +19,11 @@ from node.models.hub import client
 from node.models.hub import messages as wire
 from node.models.hub.hub_error import HubError
 from node.models.naming import SUFFIX, HubFile, Variant, choose, readable, variants
+from node.models.remembered import read_remembered, write_remembered
 from node.values.models import HubModelView, PullChosen, PullDone, PullEvent, PullProgress
 from node.values.text import plain
 
 ORIGIN_FILE: Final = "origin.json"
-MAX_ORIGIN_BYTES: Final = 1 << 20
 MAX_SEARCH_CHARS: Final = 120
 MAX_NOTICE_CHARS: Final = 400
 SPEED_WINDOW_S: Final = 10.0
@@ -84,7 +84,12 @@ async def search(
         UsageError: If the text is empty or too long.
         HubError: If the hub can't be asked.
     """
-    if not text.strip() or len(text) > MAX_SEARCH_CHARS:
+    if len(text) > MAX_SEARCH_CHARS:
+        raise UsageError(
+            f"A search takes up to {MAX_SEARCH_CHARS} characters; this one has {len(text):,}.",
+            fix="Give a few letters of a model's name.",
+        )
+    if not text.strip():
         raise UsageError("There is nothing to search for.", fix="Give a few letters of a model's name.")
     found = await client.search(text.strip(), limit)
     if found.notice:
@@ -215,16 +220,9 @@ def note_origin(folder: Path, files: tuple[HubFile, ...], listing: wire.RepoFile
         origins[_base(file)] = Origin(
             repo=listing.repo, commit=listing.commit, sha256=file.sha256, licence=plain(listing.licence, 60)
         )
-    with contextlib.suppress(OSError):
-        (folder / ORIGIN_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(origins)))
+    write_remembered(folder / ORIGIN_FILE, origins)
 
 
 def origins_of(folder: Path) -> dict[str, Origin]:
     """What is known about the origin of a folder's files, by file name."""
-    path = folder / ORIGIN_FILE
-    try:
-        if path.stat().st_size > MAX_ORIGIN_BYTES:
-            return {}
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Origin])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}
+    return read_remembered(folder / ORIGIN_FILE, Origin)

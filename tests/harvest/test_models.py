@@ -18,14 +18,16 @@ import pytest
 from app.cli import run
 from app.cli.model_tables import as_columns, cells
 from app.home import Home
+from chain.errors import UsageError
 from node.engine.llama import LlamaEngine
 from node.engine.load_check import LoadChecks
 from node.engine.loading import HostMachine
 from node.engine.protocol import EngineError, LoadError
 from node.engine.reason import last_words, reason_of
+from node.engine.tuning import TuningCache
 from node.hardware.backend import knows_architecture
 from node.models.catalog import available, lookup
-from node.models.digest import DigestCache
+from node.models.digest import DigestCache, sha256_file
 from node.models.fit import Device, assess, plan
 from node.models.gguf import inspect
 from node.models.library import ModelLibrary
@@ -46,6 +48,7 @@ from tests.screens.fake_node import FakeNode, model_view
 from tests.screens.support import make_app, seen, until_seen
 
 Make = Callable[..., LlamaEngine]
+SPOILT = (b"", b"null", b'{"": 1}', b'{"": {"identity": [], "build": "", "verdict": {"message": 1}}}', b"{" * 5000)
 
 
 @pytest.fixture(scope="module")
@@ -403,6 +406,26 @@ def test_what_is_no_file_is_named_for_what_it_is_and_never_waited_for(tmp_path: 
         case "gone":
             path.symlink_to(tmp_path / "nowhere")
     assert says in refusal(path)
+    if kind != "missing":
+        with pytest.raises(UsageError, match=says):
+            lookup(str(path), tmp_path / "models")
+
+
+@pytest.mark.parametrize("kept", [".checks.json", ".digests.json", "threads.json"])
+def test_what_is_remembered_is_only_a_cache(tmp_path: Path, tiny: Path, kept: str):
+    """A pipe in a cache's place was waited for; one edited by hand, or of another version, must count for nothing."""
+    path = tmp_path / kept
+    for spoil in (os.mkfifo, Path.mkdir, *(functools.partial(Path.write_bytes, data=data) for data in SPOILT)):
+        spoil(path)
+
+        assert DigestCache(path).sha256(tiny) == sha256_file(tiny)
+        assert LoadChecks(path).problem(tiny, inspect(tiny)) is None
+        assert TuningCache(path).get("") is None
+
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink()
 
 
 async def test_a_part_of_a_split_model_that_is_missing_is_named(make_engine: Make, tiny: Path, tmp_path: Path):
