@@ -50,7 +50,7 @@ async def examine(home: Home, config: Config) -> AsyncIterator[HealthItem]:
         yield item
     for port, user in DEFAULT_PORTS.items():
         yield check_port(port, user, home, config)
-    relay_date: float | None = None
+    relay_date, read_s = None, 0.0
     if config.relay is None:
         yield HealthItem(
             name="relay",
@@ -60,6 +60,7 @@ async def examine(home: Home, config: Config) -> AsyncIterator[HealthItem]:
         )
     else:
         relay_item, relay_date = await check_relay(config.relay)
+        read_s = time.time()
         yield relay_item
     if config.chain is None:
         yield HealthItem(
@@ -70,7 +71,7 @@ async def examine(home: Home, config: Config) -> AsyncIterator[HealthItem]:
         )
     else:
         yield await check_chain(config.chain)
-    yield check_clock(relay_date, time.time())
+    yield check_clock(relay_date, read_s)
 
 
 def check_python(version: tuple[int, int, int] = sys.version_info[:3]) -> HealthItem:
@@ -237,7 +238,7 @@ async def check_relay(url: str) -> tuple[HealthItem, float | None]:
 def _seconds(date: str | None) -> float | None:
     try:
         return email.utils.parsedate_to_datetime(date).timestamp() if date else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None  # without the relay's time the clock is not checked
 
 

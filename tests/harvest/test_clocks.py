@@ -11,8 +11,11 @@ from types import SimpleNamespace
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from app.cli.node_access import tell_clock
+from app.doctor import check_clock, check_relay
 from chain.devnet import DevnetReady
 from chain.errors import IdlewattError
 from node.buyer.channels import CHANNEL_LIFE_S
@@ -196,6 +199,22 @@ def test_commands_say_on_stderr_where_clocks_differ(capsys: pytest.CaptureFixtur
     tell_clock(FakeNode(snapshot(clock=warned)))
     tell_clock(FakeNode(snapshot()))
     assert capsys.readouterr().err == "· It is 3 min ahead. Set it.\n"
+
+
+@pytest.mark.parametrize("date", ["x", "", f"Mon, 01 Jan {10**20} 00:00:00 GMT", "Mon, 01 Jan 2020 00:00:00 +9999999"])
+async def test_a_relay_that_tells_no_real_date_costs_the_comparison_alone(date: str) -> None:
+    """`doctor` ended with a crash report where something in the relay's place sent an impossible date."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(headers={"Date": date})
+
+    app = web.Application()
+    app.router.add_get("/healthz", answer)
+    async with TestServer(app) as server:
+        item, seconds = await check_relay(f"ws://127.0.0.1:{server.port}")
+    assert item.health is Health.OK
+    assert seconds is None
+    assert "not compared" in check_clock(seconds, 0.0).detail
 
 
 async def test_a_question_that_nobody_answers_says_where_clocks_differ(devnet: DevnetReady, tmp_path: Path) -> None:
