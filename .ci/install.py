@@ -395,14 +395,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rebuild", action="store_true", help="compile llama.cpp again")
     parser.add_argument("--reason", type=Path, required=True, help="the file that says why, if it fails")
     options = parser.parse_args(arguments)
-    options.reason.write_text("the installation broke off")
     had_llama = any(VENV.glob("lib/*/site-packages/llama_cpp"))
     try:
+        options.reason.write_text("the installation broke off")
         with LOG.open("w", encoding="utf-8", errors="replace") as log:
             install(options.lock, Output(log, sys.stderr), rebuild=options.rebuild)
     except (InstallError, OSError) as error:
         stays = ". What was installed before stays" if had_llama and isinstance(error, BuildError) else ""
-        options.reason.write_text(f"{error}{stays}. The whole log: {LOG.relative_to(ROOT)}")
+        why = f"{error}{stays}. The whole log: {LOG.relative_to(ROOT)}"
+        try:
+            options.reason.write_text(why)
+        except OSError:  # the disk that is full, or read-only, is the reason
+            sys.stderr.write(f"{why}\n")
         return 1
     except KeyboardInterrupt:
         return 130

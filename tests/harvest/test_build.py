@@ -221,6 +221,17 @@ def test_a_build_without_the_backend_that_was_asked_for_is_not_installed(clone):
     assert clone.built_with == before
 
 
+def test_an_installer_that_can_not_write_says_so(clone):
+    """On a full or read-only disk the reason could not be written either, and a traceback was shown."""
+    (clone.folder / ".venv" / ".failed").mkdir()
+
+    done = clone.run("make install")
+
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "Is a directory: '.venv/.failed'" in done.stderr
+
+
 def test_an_installation_that_was_killed_is_no_installation(clone):
     """What was there before was noted as still installed, so the next `make install` did nothing and exited with 0."""
     killing = KILLING + (clone.folder / "backend.py").read_text()
