@@ -3,37 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
 
+from app.streams import say, text_of
 
-async def typed_line(prompt: str) -> str | None:
-    """Ask for a line on stderr and wait for it; ``None`` at the end of input.
+TERMINAL_LINE_BYTES = 4096
+"""Linux's terminals keep no more of a line, its end included, and drop the rest in silence (termios(3))."""
 
-    A daemon thread waits for the person: unlike a thread of the executor it doesn't hold up the end of the program.
+
+async def typed_line(prompt: str, *, max_bytes: int = TERMINAL_LINE_BYTES) -> str | None:
+    """Ask for a line on stderr and wait for it; ``None`` at the end of input. A line that was cut is asked for again.
+
+    The loop waits for the terminal, not a thread: one that still reads when the program ends aborts it.
     """
-    loop = asyncio.get_running_loop()
-    line: asyncio.Future[str | None] = loop.create_future()
+    while True:
+        click.echo(f"{prompt}> ", err=True, nl=False)
+        with _terminal_as_it_was():
+            raw = await _next_line(sys.stdin.fileno())
+        if raw is None:
+            say("")
+            return None
+        if len(raw) < max_bytes:
+            return text_of(raw.rstrip(b"\r\n"))
+        say(
+            f"idlewatt: The terminal cut this line at {max_bytes - 1:,} bytes; it was not sent. "
+            "Ask from a file: idlewatt chat < question.txt"
+        )
 
-    def deliver(text: str | None) -> None:
-        if not line.done():
-            line.set_result(text)
+
+async def _next_line(terminal: int) -> bytes | None:
+    """The next line of a terminal, which hands out whole lines; ``None`` at its end."""
+    loop = asyncio.get_running_loop()
+    line: asyncio.Future[bytes | None] = loop.create_future()
+    typed = bytearray()
 
     def read() -> None:
         try:
-            text = click.prompt(prompt, prompt_suffix="> ", err=True, default="", show_default=False)
-        except (click.Abort, OSError, ValueError):
-            text = None
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(deliver, text)
+            piece = os.read(terminal, 1 << 16)
+        except OSError:  # the terminal is gone
+            piece = b""
+        typed.extend(piece)
+        if line.done() or (piece and not piece.endswith(b"\n")):
+            return  # ctrl-d in a line hands out what it holds so far
+        line.set_result(bytes(typed) if typed else None)
 
-    with _terminal_as_it_was():
-        threading.Thread(target=read, name="terminal input", daemon=True).start()
+    loop.add_reader(terminal, read)
+    try:
         return await line
+    finally:
+        loop.remove_reader(terminal)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import signal
 import sys
 import termios
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -93,7 +94,40 @@ async def test_a_reading_that_is_given_up_leaves_the_terminal_as_it_was(terminal
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
     assert termios.tcgetattr(sys.stdin) == before
-    os.write(terminal, b"\n")  # ends the thread
+
+
+async def test_a_line_that_the_terminal_cut_is_not_asked(terminal: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pasted line of more than 4,095 bytes was cut without a word, and the stump was asked and paid."""
+    line = asyncio.create_task(typed_line("you"))
+    os.write(terminal, b"x" * 4200 + b"\n")
+    async with asyncio.timeout(PATIENCE_S):
+        while "cut" not in capsys.readouterr().err:  # noqa: ASYNC110 - a terminal tells nobody when it is printed to
+            await asyncio.sleep(0.01)
+        os.write(terminal, b"short\n")
+        assert await line == "short"
+
+
+async def test_a_program_that_ends_while_a_person_types_ends_in_peace() -> None:
+    """Ctrl+c at the prompt aborted the whole program with "Fatal Python error"; with status 134, not 130."""
+    person, program = pty.openpty()
+    code = (
+        "import asyncio; from app.cli.terminal_input import typed_line\n"
+        "async def main(): await typed_line('you')\n"
+        "try: asyncio.run(main())\n"
+        "except KeyboardInterrupt: raise SystemExit(130)"
+    )
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdin=program, stdout=program, stderr=asyncio.subprocess.PIPE
+    )
+    os.close(program)
+    assert child.stderr is not None
+    async with asyncio.timeout(PATIENCE_S):
+        assert await child.stderr.readexactly(5) == b"you> "
+        child.send_signal(signal.SIGINT)
+        rest = await child.stderr.read()
+        assert await child.wait() == 130
+    os.close(person)
+    assert rest == b""
 
 
 @pytest.fixture
