@@ -88,6 +88,8 @@ def empty_text(snapshot: NodeSnapshot, filtered: bool) -> str:
     """Why the table is empty, and what to do about it."""
     if filtered:
         return "No offer matches. Esc clears the filter."
+    if not snapshot.relay.url:
+        return "No relay is set, and offers come over one. Start again with --relay ws://host:port; it is remembered."
     if snapshot.relay.state != "online":
         reason = one_line(snapshot.relay.error)
         fix = one_line(snapshot.relay.fix) or "It reconnects by itself; r asks again."

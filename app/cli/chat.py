@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from app.asking import Heard, answered
-from app.cli.common import as_coroutine, chain_option, emit, home_option, json_option, note, relay_option
+from app.cli.common import as_coroutine, chain_option, emit, home_option, json_option, note, relay_option, speed_said
 from app.cli.dollars import Dollars
 from app.cli.node_access import any_node, configured, tell_clock, unlocked_wallet
 from app.cli.stdout import AnswerOutput
@@ -264,7 +264,7 @@ class _Telling:
                 thought = f" ({event.thinking_tokens} of it thinking)" if event.thinking_tokens else ""
                 note(
                     f"· {event.input_tokens} in + {event.output_tokens} out{thought} "
-                    f"for {format_usd(event.cost_nano)}, {event.tokens_per_s:.1f} tok/s, "
+                    f"for {format_usd(event.cost_nano)}{speed_said(', ', event.tokens_per_s)}, "
                     f"first token after {event.ttft_ms:.0f} ms, "
                     f"{format_usd(event.deposit_left_nano)} left in the channel; receipt {event.receipt.sequence} "
                     "signed"

@@ -107,6 +107,11 @@ def note(text: str) -> None:
     say(drawn(text, tab="\t"))
 
 
+def speed_said(before: str, tokens_per_s: float) -> str:
+    """How fast tokens came, after ``before``; empty if they all came at once and nothing could be measured."""
+    return f"{before}{tokens_per_s:.1f} tok/s" if tokens_per_s > 0 else ""
+
+
 def prepared_home(home_path: str | None) -> Home:
     """The home this command works on, created when missing."""
     return Home.resolve(home_path).prepare()

@@ -14,6 +14,7 @@ from app.cli.common import (
     home_option,
     json_option,
     note,
+    speed_said,
     until_stopped,
     with_parent_option,
 )
@@ -117,6 +118,6 @@ async def _tell_notices(node: NodeApi) -> None:
 def _job_line(job: JobView) -> str:
     outcome = "done" if job.stage is JobStage.DONE else f"{job.stage} {job.error}".strip()
     return (
-        f"{outcome}: {job.input_tokens} in + {job.output_tokens} out at {job.tokens_per_s:.1f} tok/s, "
+        f"{outcome}: {job.input_tokens} in + {job.output_tokens} out{speed_said(' at ', job.tokens_per_s)}, "
         f"{format_usd(job.amount_nano)} earned"
     )

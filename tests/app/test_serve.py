@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from app.cli.common import speed_said
 from app.cli.serve import tell
 from node.values import Phase
 from tests.patience import PATIENCE_S
@@ -39,3 +40,8 @@ async def test_what_already_keeps_it_from_renting_out_is_told_at_once(capsys):
     telling.cancel()
     await asyncio.gather(telling, return_exceptions=True)
     assert said.splitlines()[0] == "· degraded: The clock is 7 min ahead. Set it."
+
+
+def test_a_speed_that_nothing_could_measure_is_not_told_as_none():
+    assert speed_said(" at ", 118.43) == " at 118.4 tok/s"
+    assert speed_said(" at ", 0.0) == ""

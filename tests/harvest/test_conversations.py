@@ -101,7 +101,7 @@ async def test_a_line_that_the_terminal_cut_is_not_asked(terminal: int, capsys: 
     line = asyncio.create_task(typed_line("you"))
     os.write(terminal, b"x" * 4200 + b"\n")
     async with asyncio.timeout(PATIENCE_S):
-        while "cut" not in capsys.readouterr().err:  # noqa: ASYNC110 - a terminal tells nobody when it is printed to
+        while "cut" not in capsys.readouterr().err:
             await asyncio.sleep(0.01)
         os.write(terminal, b"short\n")
         assert await line == "short"

@@ -58,8 +58,12 @@ async def test_new_offers_appear_by_themselves():
 
 
 def test_an_empty_market_says_why():
-    lost = RelayView(url="", state="reconnecting", rtt_ms=None, reconnects=1, error="The relay is gone.")
+    url = "ws://127.0.0.1:9000"
+    lost = RelayView(url=url, state="reconnecting", rtt_ms=None, reconnects=1, error="The relay is gone.")
     assert "The relay is gone." in empty_text(snapshot(relay=lost), filtered=False)
+    unset = empty_text(snapshot(relay=RelayView(url="", state="off", rtt_ms=None, reconnects=0)), filtered=False)
+    assert "--relay ws://host:port" in unset
+    assert "reconnects" not in unset
     assert "F3" in empty_text(snapshot(), filtered=False)
     assert "Esc" in empty_text(snapshot(), filtered=True)
 

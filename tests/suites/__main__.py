@@ -49,10 +49,26 @@ def run(names: list[str], sources: Sources) -> int:
     return failures
 
 
+def suite(name: str) -> str:
+    """The name of a suite, as it is.
+
+    Raises:
+        ArgumentTypeError: If there is none of that name.
+    """
+    if name not in SUITES:
+        raise argparse.ArgumentTypeError(f"there is no suite {name!r}; choose from {', '.join(SUITES)}")
+    return name
+
+
 def command_line() -> argparse.ArgumentParser:
     """What ``make suites ARGS=...`` takes."""
-    parser = argparse.ArgumentParser(prog="make suites", description=__doc__)
-    parser.add_argument("suites", nargs="*", choices=[*SUITES, []], help="all if none is named")
+    parser = argparse.ArgumentParser(
+        prog="make suites ARGS=...",
+        description="Run published suites against our own code and print a table. Fails where a line doesn't hold.",
+    )
+    parser.add_argument(
+        "suites", nargs="*", type=suite, metavar="SUITE", help=f"one of {', '.join(SUITES)}; all if none is named"
+    )
     parser.add_argument("--sdist", default=os.environ.get("SDIST", ""), help="an unpacked sdist of llama-cpp-python")
     parser.add_argument("--schemas", default=os.environ.get("SCHEMAS", ""), help="a copy of JSONSchemaBench")
     return parser

@@ -50,3 +50,11 @@ def test_the_environment_of_the_reference_has_a_lock_of_its_own():
     wanted = (ROOT / "tests/suites/requirements.in").read_text().split()
     pinned = (ROOT / "tests/suites/requirements.lock").read_text()
     assert all(f"{one} \\\n    --hash=sha256:" in pinned for one in wanted)
+
+
+def test_a_name_that_is_no_suite_is_refused_with_those_that_are(capsys):
+    assert program.command_line().parse_args([]).suites == []
+    assert program.command_line().parse_args(["templates", "schemas"]).suites == ["templates", "schemas"]
+    with pytest.raises(SystemExit):
+        program.command_line().parse_args(["template"])
+    assert "there is no suite 'template'; choose from vocabularies, templates," in capsys.readouterr().err
