@@ -92,6 +92,8 @@ class BuyerSession:
         self._gone = False
         self._is_silent = False
         self._queued_at_s: float | None = None
+        self._advanced_s = 0.0
+        """When it last got on; what changes nothing, though said again and again, doesn't count."""
 
     def cancel(self) -> None:
         """Ask the provider to stop; what was delivered is paid and receipted."""
@@ -104,8 +106,11 @@ class BuyerSession:
         deadline = Deadline(self._note_silence)
         try:
             await self._perform(self._first)
+            self._advanced_s = asyncio.get_running_loop().time()
             while self.outcome is None:
                 await self._feed(await self._next(deadline))
+                if self.outcome is None and self._left_s() < 0:
+                    await self._feed(io.ProviderSilent())
         finally:
             deadline.close()
             if self._keeping is not None:
@@ -117,7 +122,7 @@ class BuyerSession:
         if (event := self._at_hand()) is not None:
             return event
         self._is_silent = False
-        deadline.begin(self._timeout_s())
+        deadline.begin(max(0.0, self._left_s()))
         while event is None:
             wake.clear()
             await wake.wait()
@@ -145,6 +150,10 @@ class BuyerSession:
         self.was_heard = True
         return io.Received(message)
 
+    def _left_s(self) -> float:
+        """How much longer the request may stay where it is."""
+        return self._advanced_s + self._timeout_s() - asyncio.get_running_loop().time()
+
     def _timeout_s(self) -> float:
         match self.state.stage:
             case machine.Stage.ASKED:
@@ -167,8 +176,10 @@ class BuyerSession:
                 self._queued_at_s = asyncio.get_running_loop().time()
             if isinstance(event, io.Received) and isinstance(event.message, m.Settled):
                 self.settled = event.message.cumulative_nano >= self.state.signed_nano
-            self.state, actions = machine.step(self.state, event)
+            before, (self.state, actions) = self.state, machine.step(self.state, event)
             pending.extend(await self._perform(actions))
+            if _has_advanced(event, before, self.state):
+                self._advanced_s = asyncio.get_running_loop().time()
 
     async def _perform(self, actions: tuple[io.Action, ...]) -> list[io.Event]:
         answers: list[io.Event] = []
@@ -218,3 +229,13 @@ class BuyerSession:
         except (IdlewattError, TimeoutError):
             # The mailbox ends as well, after what arrived before.
             self._gone = True
+
+
+def _has_advanced(event: io.Event, before: machine.BuyerState, after: machine.BuyerState) -> bool:
+    """Whether the request got on. Being queued counts, because a queue has a limit of its own."""
+    if isinstance(event, io.CancelRequested):
+        return True
+    if isinstance(event, io.Received) and isinstance(event.message, m.Queued):
+        return True
+    was = (before.stage, before.output_bytes, before.signed_nano)
+    return was != (after.stage, after.output_bytes, after.signed_nano)

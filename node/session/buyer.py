@@ -7,6 +7,7 @@ What this file promises, whatever the provider sends and in whatever order:
   overhead.
 * A bill above the buyer's own count, the quote or the spending limit ends the session with the reason.
 * Before the first output token nothing is signed.
+* Text for which nothing is billed is bounded too: the reader keeps what comes.
 * No event raises.
 """
 
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
 VOUCHER_STEP_TOKENS: Final = 32
 """Output tokens from one voucher to the next, at most half the window, so that the stream goes on meanwhile."""
+TOKEN_BYTES: Final = 1_024
+"""More than the longest token of any vocabulary stands for; most have at most 128 spaces."""
+UNBILLED_BYTES: Final = 64 * 1024
+"""What a provider may send ahead of its count; a server may tell its tokens only now and then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +215,8 @@ def _quote_problem(state: BuyerState, quote: m.Quote) -> tuple[ErrorCode, str, s
     if quote.ceiling_nano != bill_nano(prices, quote.input_tokens, quote.max_output_tokens):
         return "overbilled", "The quote's ceiling does not follow from its counts.", "Choose another offer."
     if quote.ceiling_nano > ask.max_cost_nano:
-        return "spend_limit", "The request may cost more than allowed.", "Raise the spending limit."
+        # A provider that keeps to the protocol quotes a shorter answer, or says itself that the limit is too low.
+        return "overbilled", "The provider's quote ignores the limit of the request.", "Choose another offer."
     if state.base_nano + quote.ceiling_nano > state.terms.deposit_nano:
         return "deposit_too_small", "The request may cost more than the channel holds.", "Top the channel up."
     if _is_cut_by_deposit(state, quote):
@@ -236,6 +242,8 @@ def _on_delta(state: BuyerState, delta: m.Delta) -> Step:
         return _refuse(state, "overbilled", f"The provider bills {tokens} tokens for {received} bytes of text.")
     if tokens > quote.max_output_tokens:
         return _refuse(state, "overbilled", f"The provider bills {tokens} tokens, {quote.max_output_tokens} quoted.")
+    if received > UNBILLED_BYTES + tokens * TOKEN_BYTES:
+        return _refuse(state, "protocol", f"The provider sends {received} bytes of text for {tokens} tokens.")
     digest = state.output_hash.copy()
     digest.update(text)
     counted = replace(state, stage=Stage.STREAMING, output_tokens=tokens, output_bytes=received, output_hash=digest)

@@ -305,7 +305,7 @@ def test_a_quote_above_the_limit_or_the_deposit_is_refused():
         credit_tokens=64,
     )
     for request, terms, code in (
-        (metered.ask(max_cost_nano=5), {}, "spend_limit"),
+        (metered.ask(max_cost_nano=5), {}, "overbilled"),
         (metered.ask(), {"deposit_nano": 5}, "deposit_too_small"),
         (metered.ask(), {"signed_nano": 5}, "out_of_step"),
     ):
