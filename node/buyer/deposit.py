@@ -22,6 +22,8 @@ TEMPLATE_TOKENS: Final = 64
 REQUESTS_PER_DEPOSIT: Final = 50
 """A deposit lasts for about this many requests like the first, so that the opening fee is a small part."""
 LEAST_DEPOSIT_NANO: Final = 10_000_000
+UNASKED_DEPOSIT_NANO: Final = 1_000_000_000
+"""The most that a channel is given for a provider's minimum alone, where the person set no limit."""
 USUAL_ANSWER_TOKENS: Final = 512
 """The length of answer that deposits are reckoned by where the person set no limit."""
 ROOMY_ANSWER_TOKENS: Final = 4_096
@@ -173,6 +175,12 @@ def deposit_for(need: ChannelNeed, *, missing_nano: int, required_nano: int, fee
                 fix="Raise the spending limit, or choose another offer.",
             )
         wanted = min(wanted, room_nano)
+    elif required_nano > max(UNASKED_DEPOSIT_NANO, need.ceiling_nano * REQUESTS_PER_DEPOSIT):
+        raise WalletError(
+            f"This provider wants a deposit of {format_usd(required_nano)}, more than is locked without being asked.",
+            code="spend_limit",
+            fix="Allow it with a spending limit above it, or choose another offer.",
+        )
     # A balance below the wish but above the need goes into the channel as a whole.
     amount_nano = max(required_nano, min(wanted, balance_nano - fee_nano))
     return amount_nano if required_nano > 0 or amount_nano >= missing_nano else 0

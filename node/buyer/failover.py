@@ -78,15 +78,17 @@ class Failover:
         Raises:
             IdlewattError: If the market can't be read, or no offer fits.
         """
-        left_s = self._limits.busy_wait_s
+        loop, end_s = asyncio.get_running_loop(), math.inf
         while True:
             await view.stage("choosing", "Choosing an offer.")
             retry_after_s = await self._try_offers(view)
             if view.failure is None:
                 return
-            if retry_after_s is None or retry_after_s > left_s or view.cancelled or view.delivered:
+            # What the attempts themselves take counts from the second round on: a provider can draw them out.
+            now_s = loop.time()
+            end_s = min(end_s, now_s + self._limits.busy_wait_s)
+            if retry_after_s is None or now_s + retry_after_s > end_s or view.cancelled or view.delivered:
                 break
-            left_s -= retry_after_s
             await view.stage("queued", f"Busy; asking again in {math.ceil(retry_after_s)} s.")
             if await view.is_cancelled_within(retry_after_s):
                 break

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.buyer.deposit import (
+    REQUESTS_PER_DEPOSIT,
+    UNASKED_DEPOSIT_NANO,
     ChannelNeed,
     counted_need,
     deposit_for,
@@ -58,8 +60,10 @@ def test_a_deposit_keeps_to_the_limit_and_suffices_or_is_none(
     except WalletError:
         amount = None
     if amount is None:
-        assert limit_nano is not None
-        assert limit_nano < required_nano + fee_nano
+        if limit_nano is None:
+            assert required_nano > max(UNASKED_DEPOSIT_NANO, ceiling_nano * REQUESTS_PER_DEPOSIT)
+        else:
+            assert limit_nano < required_nano + fee_nano
         return
     assert amount >= max(0, required_nano)
     if limit_nano is not None and amount:
@@ -81,6 +85,16 @@ def test_a_claimed_count_moves_no_more_than_the_sent_bytes_allow() -> None:
     assert absurd == untold == bounded
     assert bounded is not None
     assert honest.ceiling_nano < bounded.ceiling_nano
+
+
+def test_a_stranger_has_not_all_money_locked_without_being_asked():
+    dear = msgspec.structs.replace(need(), min_deposit_nano=500 * 10**9, max_spend_nano=None)
+    wanted = {"missing_nano": 500 * 10**9, "required_nano": 500 * 10**9, "fee_nano": 1, "balance_nano": 10**15}
+    with pytest.raises(WalletError) as refused:
+        deposit_for(dear, **wanted)
+    assert (refused.value.code, "$500" in refused.value.message) == ("spend_limit", True)
+    allowed = msgspec.structs.replace(dear, max_spend_nano=600 * 10**9)
+    assert deposit_for(allowed, **wanted) >= 500 * 10**9
 
 
 @pytest.mark.parametrize("code", ["spend_limit", "busy", "unpaid"])
