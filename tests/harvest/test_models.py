@@ -162,6 +162,14 @@ def test_fit_does_not_say_that_a_file_fits_which_llama_cpp_would_not_load(
     assert reason in capsys.readouterr().out
 
 
+async def test_a_template_without_text_is_none_for_fit_as_it_is_at_load(make_engine: Make, tiny: Path, tmp_path: Path):
+    """`fit` refused base models whose template is an empty text, and `serve` loaded them."""
+    model = lie(tiny, tmp_path / "base.gguf", {"tokenizer.chat_template": ""})
+    assert LoadChecks().problem(model, inspect(model)) is None
+    async with make_engine(model) as engine:
+        assert await answer(engine, ask("hi"))
+
+
 def test_llama_cpp_is_asked_once_about_a_file_and_again_when_it_changes(tiny: Path, tmp_path: Path):
     """Each look at a large vocabulary takes seconds."""
     model, kept = tmp_path / "m.gguf", tmp_path / "checks.json"

@@ -49,7 +49,8 @@ def check(model_path: bytes) -> tuple[str, ...]:
         if embeds_only(model):
             return ()
         source: bytes | None = llama.llama_model_chat_template(model, None)
-        text = source.decode("utf-8", "replace") if source is not None else None
+        # A template without text is none, as it is where the model is loaded.
+        text = source.decode("utf-8", "replace") if source else None
         return try_template(ChatTemplate(text, bos=vocabulary.bos_text, eos=vocabulary.eos_text)).notes
     finally:
         llama.llama_model_free(model)
