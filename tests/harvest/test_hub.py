@@ -11,6 +11,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from app.cli import run
 from node.models.hub.failures import explain, refused, unreached
@@ -259,6 +261,36 @@ async def test_what_answers_with_a_web_page_is_not_the_hub(hub: Hub, tmp_path: P
     assert "What answers is not the hub" in error.message
     assert "log in first" in error.fix
     with pytest.raises(HubError, match="is not the hub"):
+        await search("Thing")
+
+
+async def test_an_answer_of_another_form_is_not_called_a_web_page(hub: Hub, tmp_path: Path):
+    """JSON of a company's mirror was called no JSON, and a login page was looked for."""
+    hub.api_page = '[{"id": 5}]'
+    with pytest.raises(HubError, match="its JSON has another form"):
+        await search("Thing")
+
+
+@pytest.mark.parametrize("elsewhere", ["file:///etc/passwd", "ftp://127.0.0.1/x"])
+async def test_a_hub_that_sends_on_to_no_web_address_is_blamed_itself(monkeypatch: pytest.MonkeyPatch, elsewhere: str):
+    """The person's setting was blamed for an address that a server had sent, also where there was no setting."""
+
+    async def send_on(_request: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": elsewhere})
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", send_on)
+    async with TestServer(app) as server:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.port}")
+        with pytest.raises(HubError, match=r"127\.0\.0\.1 sends on to no web address"):
+            await search("Thing")
+
+
+@pytest.mark.parametrize("address", ["", "foo", "http://", "file:///x", "ftp://x"])
+async def test_an_address_of_a_hub_that_is_none_is_blamed(monkeypatch: pytest.MonkeyPatch, address: str):
+    """What a person mistyped is named by its variable."""
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    with pytest.raises(HubError, match="The address in HF_ENDPOINT can't be used"):
         await search("Thing")
 
 

@@ -29,6 +29,7 @@ _EXPIRED, _NOT_YET = 10, 9
 _WRONG_HOST: Final = frozenset({62, 64})
 _UNKNOWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21, 27})
 """OpenSSL's X509_V_ERR_… numbers: no issuer, self-signed, or an issuer that isn't trusted."""
+_WEB: Final = frozenset({"http", "https"})
 _RETRYABLE_UNREACHED: Final = "Check the connection, and HF_ENDPOINT if you set it."
 
 
@@ -179,6 +180,8 @@ def _why(error: BaseException, url: str) -> tuple[str, str]:
         return f"{_through(url, host)} sends what is no HTTP answer", _RETRYABLE_UNREACHED
     if isinstance(error, httpx2.TooManyRedirects):
         return f"{_through(url, host)} sends in a circle", _RETRYABLE_UNREACHED
+    if isinstance(error, httpx2.UnsupportedProtocol):
+        return f"{_through(url, httpx2.URL(constants.ENDPOINT).host)} sends on to no web address", _RETRYABLE_UNREACHED
     return f"the connection to {host} broke off ({_kind(error)})", _RETRYABLE_UNREACHED
 
 
@@ -260,6 +263,8 @@ def explain(
             told = HubError("HF_HUB_OFFLINE is set.", code="hub_unreachable", fix="Unset it to reach the hub.")
         case HFValidationError():
             told = HubError("That is no repository's name.", code="unknown_repo", fix="Write it as OWNER/NAME.")
+        case httpx2.UnsupportedProtocol() if _was_sent_on(error):
+            told = unreached(error)
         case httpx2.UnsupportedProtocol() | httpx2.InvalidURL():
             told = _unusable_address()
         case ValueError() if "proxy URL" in str(error):
@@ -270,6 +275,12 @@ def explain(
             told = disk_error(error, folder)
         case MemoryError():
             told = HubError("The hub's answer is too large.", fix="Choose another repository.")
+        case msgspec.ValidationError():
+            told = HubError(
+                "What answers is not the hub: its JSON has another form.",
+                code="hub_unreachable",
+                fix="Check HF_ENDPOINT and the proxy, if you set them; else update Idlewatt.",
+            )
         case json.JSONDecodeError() | msgspec.DecodeError() | UnicodeDecodeError():
             told = HubError(
                 "What answers is not the hub: it sends no JSON.",
@@ -279,6 +290,15 @@ def explain(
         case _:
             told = HubError(f"The hub's answer can't be understood ({_kind(error)}).", fix="Try again later.")
     return wire.HubFailure(code=told.code, message=told.message, fix=told.fix)
+
+
+def _was_sent_on(error: httpx2.UnsupportedProtocol) -> bool:
+    """Whether an address that can't be used came from a server, not from this machine's settings."""
+    try:
+        asked = httpx2.URL(constants.ENDPOINT)
+        return asked.scheme in _WEB and bool(asked.host) and error.request.url.scheme not in _WEB
+    except (RuntimeError, httpx2.InvalidURL):  # no request was made, or the setting is no address at all
+        return False
 
 
 def _unusable_address() -> HubError:
