@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Final
@@ -9,9 +11,10 @@ from typing import Final
 from chain.eip712 import SigningDomain
 from chain.errors import IdlewattError
 from chain.views import ChannelView
-from node.engine.protocol import Engine, EngineEvent, EngineInfo, GenerateRequest
+from node.engine.protocol import Engine, EngineError, EngineEvent, EngineInfo, GenerateRequest
 from node.engine.watchdog import Paced
 from node.payments.wallet import NodeWallet
+from node.provider.prefills import UnpaidPrefills
 from node.provider.slots import SlotClaim, Slots
 from node.rollup.monitor import RollupMonitor
 from node.runtime.jobs import now_ms
@@ -66,6 +69,7 @@ class ProviderHost:
         self._on_claimable = on_claimable
         self._busy: set[int] = set()
         self._written_off_nano: Counter[int] = Counter()
+        self._prefills = UnpaidPrefills()
 
     async def channel_facts(self, channel_id: int) -> ChannelFacts:
         """See ``SessionHost``."""
@@ -91,6 +95,13 @@ class ProviderHost:
         if unpaid_nano > 0:
             self._written_off_nano[channel_id] += unpaid_nano
 
+    def account_for_prefill(self, payer: bytes, *, is_paid: bool) -> None:
+        """A prompt was processed: for an answer that was paid for, or for a buyer that left before it began."""
+        if is_paid:
+            self._prefills.paid(payer)
+        else:
+            self._prefills.left(payer, time.monotonic())
+
     async def store_voucher(self, voucher: Voucher) -> None:
         """See ``SessionHost``."""
         if await self._store.accept_voucher(voucher):
@@ -102,7 +113,16 @@ class ProviderHost:
 
     def enter(self, payer: bytes) -> SlotClaim:
         """See ``SessionHost``. A buyer who pays from this node's own wallet is its owner."""
-        return self.slots.enter(payer, own=payer == self._wallet.address)
+        is_own = payer == self._wallet.address
+        pause_s = 0.0 if is_own else self._prefills.pause_s(payer, time.monotonic())
+        if pause_s:
+            raise EngineError(
+                "This buyer left too many requests in a row before their first token.",
+                code="too_many_requests",
+                fix=f"Wait {math.ceil(pause_s)} s, or choose another offer.",
+                retry_after_s=pause_s,
+            )
+        return self.slots.enter(payer, own=is_own)
 
     def generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
         """See ``SessionHost``."""

@@ -129,6 +129,19 @@ class ProviderSession:
         """Whether the engine works for it, or is about to."""
         return self.state.stage is machine.Stage.RUNNING
 
+    @property
+    def was_taken(self) -> bool | None:
+        """Whether its buyer paid for what the prompt was processed for, or left before the first token.
+
+        ``None`` where it can't be blamed: no prompt was processed, or the provider failed.
+        """
+        state, end = self.state, self.end
+        if end is None or not state.max_output_tokens or (state.ended is not None and state.ended.reason == "failed"):
+            return None
+        if state.output_tokens:
+            return True if end.is_settled else None
+        return False if end.code == "cancelled" or not end.is_settled else None
+
     def stop(self, code: ErrorCode, message: str) -> None:
         """End what runs as failed: what was delivered is paid, nothing else. A session that settles is left to it."""
         if self.state.stage is machine.Stage.RUNNING:

@@ -272,6 +272,8 @@ class SessionManager:
                 self._rejections.add(code)
             if session.end is not None and session.state.channel is not None and session.state.output_tokens:
                 host.write_off(session.state.channel.channel_id, session.end.unpaid_nano)
+            if (is_paid := session.was_taken) is not None and session.state.channel is not None:
+                host.account_for_prefill(session.state.channel.payer, is_paid=is_paid)
             # In the background, so that a buyer's next request need not wait for the disk.
             accounting = asyncio.create_task(self._account_for(session, tracker), name="account for a session")
             self._accounting.add(accounting)

@@ -9,10 +9,13 @@ from aiohttp import web
 
 from node.buyer.limits import BuyerLimits
 from node.local.limits import NodeLimits
-from node.values import ChatFailed
-from tests.node.conftest import PASSPHRASE
+from node.provider.prefills import FREE_PREFILLS, UnpaidPrefills
+from node.session import messages as m
+from node.values import ChatDone, ChatFailed
+from tests.node.conftest import PASSPHRASE, Pair
 from tests.node.engine.upstream.hostile import MODEL, refusing, upstream
 from tests.node.helpers import ask, turn
+from tests.node.local.test_adversity import asking, hostile
 from tests.patience import PATIENCE_S
 
 DRAWN_OUT_S = 1.5
@@ -43,3 +46,46 @@ async def test_a_busy_provider_that_draws_its_answers_out_is_not_asked_for_ever(
             failed = (await ask(buyer, turn()))[-1]
     assert isinstance(failed, ChatFailed)
     assert (failed.code, failed.cost_nano, calls) == ("engine_busy", 0, 2)
+
+
+def test_who_leaves_prompts_waits_longer_each_time_until_an_answer_is_paid() -> None:
+    """A refused quote, or a request that is cancelled early, costs the provider a prompt, and its buyer nothing."""
+    prefills, buyer = UnpaidPrefills(free=2), bytes(20)
+    waits = []
+    for _ in range(5):
+        waits.append(prefills.pause_s(buyer, 0.0))
+        prefills.left(buyer, 0.0)
+    assert waits == [0.0, 0.0, 1.0, 2.0, 4.0]
+    assert prefills.pause_s(b"x" * 20, 0.0) == 0.0
+    assert prefills.pause_s(buyer, 100.0) == 0.0
+    for _ in range(2_000):
+        prefills.left(buyer, 0.0)
+    assert prefills.pause_s(buyer, 0.0) == 60.0
+    prefills.paid(buyer)
+    assert prefills.pause_s(buyer, 0.0) == 0.0
+
+
+async def test_a_buyer_that_refuses_every_quote_has_to_wait_and_others_do_not(pair: Pair) -> None:
+    """The engine begins while the quote travels: refusing it again and again kept a machine at work for nothing."""
+    refusal = m.Fault(code="deposit_too_small", message="", fix="")
+    for _ in range(FREE_PREFILLS):
+        assert isinstance(await _refuse_quote(pair, refusal), m.Quote)
+    refused = await _refuse_quote(pair, refusal)
+    assert isinstance(refused, m.Fault)
+    assert (refused.code, 0 < refused.retry_after_ms <= 1_000) == ("too_many_requests", True)
+    # A buyer that keeps to the protocol waits by itself, and is served.
+    assert isinstance((await ask(pair.buyer, turn()))[-1], ChatDone)
+    assert isinstance(await _refuse_quote(pair, refusal), m.Quote)
+
+
+async def _refuse_quote(pair: Pair, refusal: m.Fault) -> m.Message:
+    """Ask, refuse what is quoted, and wait until the provider has noted it."""
+    async with hostile(pair) as (link, offer, channel, _):
+        await link.send(asking(offer, channel))
+        async with asyncio.timeout(PATIENCE_S):
+            said = await link.receive()
+            if isinstance(said, m.Quote):
+                await link.send(refusal)
+            while pair.seller._provider.sessions._sessions:
+                await asyncio.sleep(0.01)
+    return said
