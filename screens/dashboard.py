@@ -114,7 +114,10 @@ def offer_content(snapshot: NodeSnapshot) -> Content:
         about = " (estimated)" if advice.is_estimate else ""
         advised = [
             ("suggest", f"{price(advice.suggested)}: {one_line(advice.basis)}"),
-            ("floor", f"{price(advice.floor)}{about}: {one_line(advice.floor_basis)}"),
+            (
+                "floor",
+                f"{price(advice.floor)}{about}: {one_line(advice.floor_basis)}" if advice.is_floor_known else DASH,
+            ),
         ]
     return facts(
         [

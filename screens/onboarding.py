@@ -201,7 +201,8 @@ class OnboardingScreen(NodeScreen):
         )
         if snapshot.price is not None:
             found = snapshot.price
-            yield _text(f"Suggested: {price(found.suggested)} ({one_line(found.basis)}). Power: {price(found.floor)}.")
+            power = f" Power: {price(found.floor)}." if found.is_floor_known else ""
+            yield _text(f"Suggested: {price(found.suggested)} ({one_line(found.basis)}).{power}")
         yield _buttons(("Start renting out", "rent"), ("Not now", "skip-rent"))
 
     def _ready_widgets(self) -> Iterable[Widget]:

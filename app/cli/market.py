@@ -7,6 +7,7 @@ import click
 from app.cli.common import as_coroutine, chain_option, emit, home_option, json_option, relay_option
 from app.cli.node_access import any_node, configured, tell_clock
 from app.streams import argument_text
+from node.market.choice import SHORT_ID_CHARS
 from node.values import OfferView, format_usd
 from node.values.text import plain
 
@@ -44,7 +45,7 @@ def as_table(offers: list[OfferView]) -> str:
             f"{offer.ttft_ms:.0f} ms" if offer.ttft_ms else "-",
             f"{offer.free_slots}/{offer.slots}",
             offer.provider[:10] + "…",
-            offer.offer_id[:12],
+            offer.offer_id[:SHORT_ID_CHARS],
         )
         for offer in offers
     ]

@@ -86,7 +86,7 @@ async def tell(node: NodeApi, earlier: Set[str]) -> None:
     """
     told = set(earlier)
     snapshot = node.snapshot()
-    headline, advised = snapshot.why, ""
+    headline, suggested = snapshot.why, None
     if snapshot.phase is Phase.DEGRADED:
         note(f"· {snapshot.phase}: {headline} {snapshot.fix}".rstrip())
     async with node.subscribe() as events:
@@ -99,8 +99,9 @@ async def tell(node: NodeApi, earlier: Set[str]) -> None:
             if snapshot.why != headline:
                 headline = snapshot.why
                 note(f"· {snapshot.phase}: {headline} {snapshot.fix}".rstrip())
-            if snapshot.price is not None and advised != (advised := advice_text(snapshot.price)):
-                note(f"· {advised}")
+            # What power costs moves a little with every job, and is no news.
+            if snapshot.price is not None and suggested != (suggested := snapshot.price.suggested):
+                note(f"· {advice_text(snapshot.price)}")
             for job in snapshot.recent_jobs:
                 if job.role == "provider" and job.job_id not in told and job.finished_ms is not None:
                     told.add(job.job_id)

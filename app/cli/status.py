@@ -101,8 +101,13 @@ def energy_text(energy: EnergyView) -> str:
 def advice_text(advice: PriceAdvice) -> str:
     """The suggested price and the floor."""
     about = " (estimated)" if advice.is_estimate else ""
+    floor = advice.floor
+    power = (
+        f"costs {format_usd(floor.input_nano_per_mtok)} and {format_usd(floor.output_nano_per_mtok)}{about}"
+        if advice.is_floor_known
+        else "cost is not known"
+    )
     return (
         f"suggested price: {format_usd(advice.suggested.input_nano_per_mtok)} in and "
-        f"{format_usd(advice.suggested.output_nano_per_mtok)} out per million tokens ({advice.basis}); power costs "
-        f"{format_usd(advice.floor.input_nano_per_mtok)} and {format_usd(advice.floor.output_nano_per_mtok)}{about}"
+        f"{format_usd(advice.suggested.output_nano_per_mtok)} out per million tokens ({advice.basis}); power {power}"
     )

@@ -16,6 +16,8 @@ TYPICAL_OUTPUT_TOKENS: Final = 500
 """Prices are compared by a request of this size."""
 UNMEASURED_TOKENS_PER_S: Final = 5.0
 """The assumed speed of an offer without a measurement."""
+SHORT_ID_CHARS: Final = 12
+"""How much of an offer's id tables show, and the least that stands for all of it."""
 
 REASONS: Final[Mapping[str, str]] = {
     "malformed": "could not be read",
@@ -77,7 +79,7 @@ def candidates(
     Args:
         offers: Verified offers.
         model: The model's name, in upper or lower case; empty for any model.
-        offer_id: The id of one particular offer; empty for any offer.
+        offer_id: The id of one particular offer, or a beginning of it that no other offer has; empty for any offer.
         context_tokens: How many tokens of context the conversation needs.
         needs: What is asked of the model (`needs_of`). An offer that was named may also be one that continues texts.
         failed: The ids of offers that have failed in this turn.
@@ -86,6 +88,7 @@ def candidates(
     Raises:
         NoOfferError: ``no_offer``, ``unknown_model`` or ``offer_gone``, saying why each offer does not fit.
     """
+    offer_id = _whole_id(offers, offer_id)
     reasons: Counter[str] = Counter(unusable or {})
     fitting: list[OfferView] = []
     for offer in offers:
@@ -99,6 +102,23 @@ def candidates(
     if fitting:
         return rank(fitting)
     raise _nothing(offers, model, offer_id, reasons)
+
+
+def _whole_id(offers: Sequence[OfferView], given: str) -> str:
+    """The id of the one offer that begins as given, else what was given.
+
+    Raises:
+        NoOfferError: ``no_offer`` if several begin so: ids can be ground to resemble another's.
+    """
+    begun = [offer.offer_id for offer in offers if offer.offer_id.startswith(given)]
+    if len(given) < SHORT_ID_CHARS or given in begun or not begun:
+        return given
+    if len(begun) > 1:
+        raise NoOfferError(
+            f"{len(begun)} offers begin with {plain(given, 96)}.",
+            fix="Write the whole id, from idlewatt market --json.",
+        )
+    return begun[0]
 
 
 def _misfit(offer: OfferView, model: str, offer_id: str, context_tokens: int, failed: frozenset[str]) -> str:

@@ -126,6 +126,7 @@ def advise(
         floor_basis=tokens.basis if tokens else "not known yet",
         is_estimate=tokens is None or tokens.is_estimate or tariff.is_assumed,
         offers=len(found),
+        is_floor_known=tokens is not None,
     )
 
 

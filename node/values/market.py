@@ -28,6 +28,8 @@ class PriceAdvice(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the floor rests on an estimate."""
     offers: int
     """Providers whose offers were compared."""
+    is_floor_known: bool = True
+    """Whether anything says what a token takes; else the floor is 0, as for a server on another machine."""
 
 
 class ProviderView(msgspec.Struct, frozen=True, kw_only=True):

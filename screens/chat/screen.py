@@ -107,6 +107,11 @@ class ChatScreen(NodeScreen):
         self._transcript.anchor()
         self._prompt.focus()
 
+    def on_screen_suspend(self) -> None:
+        """Who comes back from another screen can write at once; a dialog leaves the focus where it was."""
+        if self.app.current_mode != "chat":
+            self._prompt.focus()
+
     @property
     def _transcript(self) -> Transcript:
         return self.query_one("#transcript", Transcript)

@@ -207,6 +207,28 @@ async def test_the_last_answer_is_copied_as_raw_markdown_and_honestly():
         await until(pilot, lambda: pilot.app.clipboard == "print(17 + 25)\n")
 
 
+async def test_who_comes_back_from_another_screen_writes_at_once():
+    async with make_app(first_mode="chat").run_test(size=NARROW) as pilot:
+        await until(pilot, lambda: isinstance(pilot.app.focused, Prompt))
+        await pilot.press("escape", "4")
+        await until_seen(pilot, "rentable now")
+        await pilot.press("5")
+        await until(pilot, lambda: isinstance(pilot.app.focused, Prompt))
+        await pilot.press(*"4 + 5")
+        await until_seen(pilot, "4 + 5")
+        await pilot.press("f1")
+        await until_seen(pilot, "Help · Chat")
+
+
+async def test_a_closed_dialog_leaves_the_focus_on_the_answers():
+    async with make_app(first_mode="chat").run_test(size=NARROW) as pilot:
+        await until(pilot, lambda: isinstance(pilot.app.focused, Prompt))
+        await pilot.press("escape", "f1")
+        await until_seen(pilot, "Help · Chat")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(pilot.app.focused, Transcript))
+
+
 async def test_with_nothing_to_copy_nothing_is_claimed():
     async with make_app(first_mode="chat").run_test(size=NARROW, notifications=True) as pilot:
         await until(pilot, lambda: isinstance(pilot.app.focused, Prompt))

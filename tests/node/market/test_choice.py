@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from node.market.choice import NoOfferError, candidates, needs_of, rank
+from node.market.choice import SHORT_ID_CHARS, NoOfferError, candidates, needs_of, rank
 from node.market.offers import offer_view
 from node.values import ChatMessage, ChatTurn, TemplateOptions
 from tests.node.market.test_offers import offer
@@ -65,6 +65,18 @@ def test_nothing_fitting_says_why(offers, filters, code, words):
         candidates(offers, **filters)
     assert refused.value.code == code
     assert refused.value.fix
+
+
+def test_the_short_id_that_the_market_shows_stands_for_its_offer():
+    one, other = f"{'a' * SHORT_ID_CHARS}1", f"{'b' * SHORT_ID_CHARS}1"
+    offers = (view(one), view(other))
+    assert [o.offer_id for o in candidates(offers, offer_id=other[:SHORT_ID_CHARS])] == [other]
+    assert [o.offer_id for o in candidates((*offers, view(other + "2")), offer_id=other)] == [other]
+    with pytest.raises(NoOfferError, match="no longer"):
+        candidates(offers, offer_id=other[: SHORT_ID_CHARS - 1])
+    with pytest.raises(NoOfferError, match="2 offers begin with bbb") as refused:
+        candidates((*offers, view(other[:-1] + "2")), offer_id=other[:-1])
+    assert refused.value.code == "no_offer"
 
 
 def asked(*texts: str, **options):

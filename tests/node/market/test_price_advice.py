@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.cli.status import advice_text
 from node.hardware.energy import TokenEnergy
 from node.hardware.tariff import PartRule, Tariff, tariff
 from node.market.price_advice import BelowCostError, advise, below_floor, check_price, comparable, floor_prices
@@ -134,4 +135,7 @@ def test_an_estimate_says_that_it_is_one():
     guessed = msgspec.structs.replace(TOKENS, is_estimate=True)
     with pytest.raises(BelowCostError, match="power costs estimated"):
         check_price(prices(1, 1), advice(tokens=guessed), KNOWN, allow_below_cost=False)
-    assert advice(tokens=None).floor_basis == "not known yet"
+    unknown = advice(tokens=None)
+    assert unknown.floor_basis == "not known yet"
+    assert "power cost is not known" in advice_text(unknown)
+    assert "power costs $" in advice_text(advice())
