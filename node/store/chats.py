@@ -6,12 +6,15 @@ import time
 
 import msgspec
 
+from chain.logs import get_logger
 from node.store.base import StorePart, check_range
 from node.store.database import Row
 from node.values import ChatSession, SavedEnding
 from node.values.inference import ChatMessage
 
-_COLUMNS = "session_id, title, model, created_ms, messages, endings"
+_COLUMNS = "CAST(session_id AS BLOB), CAST(title AS BLOB), CAST(model AS BLOB), created_ms, messages, endings"
+"""Texts as their bytes: where one is no UTF-8, SQLite's driver would refuse every row."""
+log = get_logger(__name__)
 _encode = msgspec.msgpack.Encoder().encode
 _decode_messages = msgspec.msgpack.Decoder(tuple[ChatMessage, ...]).decode
 _decode_endings = msgspec.msgpack.Decoder(tuple[SavedEnding, ...]).decode
@@ -46,11 +49,11 @@ class Chats(StorePart):
         await self._database.write_statement("INSERT OR REPLACE INTO chats VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     async def chats(self, limit: int = 200) -> list[ChatSession]:
-        """Saved chats with their messages, the most recently used first."""
+        """Saved chats with their messages, the most recently used first. One that can't be read is left out."""
         rows = await self._database.rows(
             f"SELECT {_COLUMNS} FROM chats ORDER BY updated_ms DESC, rowid DESC LIMIT ?", (limit,)
         )
-        return [_chat(row) for row in rows]
+        return [chat for row in rows if (chat := _chat(row)) is not None]
 
     async def delete_chat(self, session_id: str) -> bool:
         """Delete a chat; whether there was one."""
@@ -67,13 +70,17 @@ class Chats(StorePart):
         await self._database.write_statement("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, value))
 
 
-def _chat(row: Row) -> ChatSession:
+def _chat(row: Row) -> ChatSession | None:
     session_id, title, model, created_ms, messages, endings = row
-    return ChatSession(
-        session_id=session_id,
-        title=title,
-        model=model,
-        created_ms=created_ms,
-        messages=_decode_messages(messages),
-        endings=_decode_endings(endings),
-    )
+    try:
+        return ChatSession(
+            session_id=session_id.decode(),
+            title=title.decode(errors="replace"),
+            model=model.decode(errors="replace"),
+            created_ms=int(created_ms),
+            messages=_decode_messages(messages),
+            endings=_decode_endings(endings),
+        )
+    except (msgspec.DecodeError, RecursionError, UnicodeError, TypeError, ValueError, AttributeError) as error:
+        log.warning("saved_chat_unreadable", chat=repr(session_id)[:80], error=str(error))
+        return None

@@ -1,4 +1,6 @@
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -160,6 +162,34 @@ async def test_chats_are_saved_listed_and_deleted(store: Store) -> None:
     assert await store.delete_chat("a")
     assert not await store.delete_chat("a")
     assert await store.chats(limit=1) == [chat("b")]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "messages = x'ffff'",
+        "messages = x'9181a4726f6c65a475736572'",
+        "messages = x''",
+        "endings = x'c1'",
+        "session_id = CAST(x'ff' AS TEXT)",
+    ],
+)
+async def test_a_saved_chat_that_was_spoilt_leaves_the_others_readable(store: Store, tmp_path: Path, edit: str) -> None:
+    """One row that was edited by hand, or half of a broken disk's, hid every saved chat."""
+    await store.save_chat(chat("a", "hello"))
+    await store.save_chat(chat("b", "hello"))
+    with closing(sqlite3.connect(tmp_path / "node.db")) as database, database:
+        database.execute(f"UPDATE chats SET {edit} WHERE session_id = 'a'")
+    assert await store.chats() == [chat("b", "hello")]
+
+
+async def test_a_saved_chat_whose_title_is_not_utf_8_keeps_its_messages(store: Store, tmp_path: Path) -> None:
+    """SQLite's driver refuses a text that is no UTF-8, and with it every row."""
+    await store.save_chat(chat("a", "hello"))
+    with closing(sqlite3.connect(tmp_path / "node.db")) as database, database:
+        database.execute("UPDATE chats SET title = CAST(x'6fff' AS TEXT)")
+    (found,) = await store.chats()
+    assert found == msgspec.structs.replace(chat("a", "hello"), title="o\ufffd")
 
 
 async def test_settings_are_remembered(store: Store) -> None:
