@@ -264,6 +264,14 @@ async def test_what_answers_with_a_web_page_is_not_the_hub(hub: Hub, tmp_path: P
         await search("Thing")
 
 
+def test_an_installation_that_reaches_no_socks_proxy_says_what_it_lacks():
+    """An environment of before the dependency: "the hub's answer can't be understood (Import)"."""
+    missing = ImportError("Using SOCKS proxy, but the 'socksio' package is not installed.")
+    told = explain(missing, repo="")
+    assert "socksio" in told.message
+    assert told.code == "hub_unreachable"
+
+
 async def test_an_answer_of_another_form_is_not_called_a_web_page(hub: Hub, tmp_path: Path):
     """JSON of a company's mirror was called no JSON, and a login page was looked for."""
     hub.api_page = '[{"id": 5}]'

@@ -269,6 +269,12 @@ def explain(
             told = _unusable_address()
         case ValueError() if "proxy URL" in str(error):
             told = _unusable_proxy()
+        case ImportError() if "socksio" in str(error):
+            told = HubError(
+                "The package socksio, through which SOCKS proxies are reached, is not installed.",
+                code="hub_unreachable",
+                fix="Install Idlewatt anew with its dependencies, or unset the proxy's variable.",
+            )
         case httpx2.HTTPError() | ConnectionError() | socket.gaierror() | ssl.SSLError():
             told = unreached(error)
         case OSError():
