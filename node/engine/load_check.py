@@ -15,6 +15,7 @@ from cachetools import LRUCache
 
 from chain.logs import get_logger
 from node.engine.process import worker_environment
+from node.engine.protocol import OVERTIME_SIGNAL
 from node.engine.reason import last_words
 from node.hardware.backend import knows_architecture, llama_version
 from node.models.catalog import DEMO_PATH
@@ -141,6 +142,10 @@ class LoadChecks:
             return None
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
             return msgspec.json.decode(done.stdout, type=Verdict)
+        if done.returncode == -OVERTIME_SIGNAL:
+            return Verdict(
+                code="model_unusable", message="Its chat template takes too much time.", fix="Choose another model."
+            )
         if done.returncode not in {-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGFPE, -signal.SIGBUS}:
             # It was ended from outside, or its own code failed: that says nothing about the file.
             log.warning("load_check_failed", model=printable(model.name), reason=f"exit code {done.returncode}")

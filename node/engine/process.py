@@ -16,7 +16,7 @@ from typing import BinaryIO
 import psutil
 
 from node.engine import ipc
-from node.engine.protocol import EngineError
+from node.engine.protocol import OVERTIME_SIGNAL, EngineError
 from node.engine.reason import last_words
 from node.engine.watchdog import LEAST_STALL_SECONDS, Progress
 
@@ -196,7 +196,11 @@ class WorkerProcess(asyncio.Protocol):
             name = signal.Signals(-code).name
         except ValueError:
             name = f"signal {-code}"
-        return f"killed by {name}" + (", perhaps for lack of memory" if -code == signal.SIGKILL else "")
+        whys: dict[int, str] = {
+            signal.SIGKILL: ", perhaps for lack of memory",
+            OVERTIME_SIGNAL: ": the chat template takes too much time",
+        }
+        return f"killed by {name}{whys.get(-code, '')}"
 
     def last_words(self) -> str:
         """What it logged last about why it died, without folders; empty if its log says nothing. Reads a little."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Sequence
 from typing import ClassVar, Literal, Protocol
 
@@ -25,6 +26,8 @@ FinishReason = Literal["stop", "length", "cancelled"]
 
 MAX_CACHE_KEY_CHARS = 128
 MAX_PRIORITY = 100
+OVERTIME_SIGNAL = signal.SIGVTALRM
+"""What ends a worker whose chat template takes too long and can't be interrupted; nothing else sends it."""
 
 
 class EngineError(IdlewattError):

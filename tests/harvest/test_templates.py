@@ -46,6 +46,10 @@ def prompt(source: str | None, *messages: ChatMessage, options: TemplateOptions 
         ("{{ messages[0]['role'] }}: hello", "it leaves the user's text out"),
         ("{{ messages[1]['content'] }}", "failed"),
         ("{% for t in functions %}{{ t.name }}{% endfor %}{{ missing.part }}", "missing"),
+        (
+            "{% for i in range(999) %}{{ ('a' * 1000000) | replace('a', 'b' * 500) | length }}{% endfor %}",
+            "too much time",
+        ),
         ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "too much time"),
     ],
 )
@@ -55,6 +59,24 @@ def test_a_model_that_no_question_reaches_is_refused_at_load_with_the_reason(sou
         try_template(ChatTemplate(source, limits=TemplateLimits(cpu_s=0.2)))
     assert error.value.code == "model_unusable"
     assert reason in error.value.message
+
+
+def test_a_template_that_pythons_own_compiler_refuses_is_refused_with_the_reason():
+    """A hundred loops in each other ended the worker with an exception, and its owner read nothing of templates."""
+    with pytest.raises(LoadError, match=r"can't be read: too many levels of indentation"):
+        ChatTemplate("{% for m in messages %}" * 100 + "{{ messages[0]['content'] }}" + "{% endfor %}" * 100)
+
+
+def test_a_template_that_can_not_be_interrupted_ends_its_process_and_is_named(tmp_path: Path):
+    """Two nested lists take 2^60 comparisons in Python's own code, where no signal is seen: the worker hung."""
+    nested = (
+        "{% set n = namespace(a=[1], b=[1]) %}{% for i in range(60) %}{% set n.a = [n.a, n.a] %}"
+        "{% set n.b = [n.b, n.b] %}{% endfor %}{{ messages[0]['content'] }}{{ n.a == n.b }}"
+    )
+    path = write_tiny(tmp_path / "nested.gguf", template=nested)
+    problem = LoadChecks(timeout_s=240).problem(path, inspect(path))
+    assert problem is not None
+    assert (problem.code, "chat template takes too much time" in problem.message) == ("model_unusable", True)
 
 
 async def test_the_owner_reads_why_a_template_was_refused(tmp_path: Path):

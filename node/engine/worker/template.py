@@ -26,7 +26,7 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from node.engine.protocol import EngineError, LoadError
+from node.engine.protocol import OVERTIME_SIGNAL, EngineError, LoadError
 from node.engine.thinking.derive import derive_form
 from node.engine.thinking.form import ThinkingForm
 from node.models.model_error import printable
@@ -44,6 +44,9 @@ class TemplateLimits:
     """What reading or rendering a template may take."""
 
     cpu_s: float = 2.0
+    hard_cpu_s: float = 10.0
+    """For one call into Python's own code, such as to compare two lists: that isn't interrupted, and the process ends
+    by `OVERTIME_SIGNAL`."""
     memory_bytes: int = 512 * 1024 * 1024
     """Beyond what the process had before; held on Linux."""
     platform: str = sys.platform
@@ -112,9 +115,10 @@ class ChatTemplate:
                 self._template = sandbox.from_string(text)
                 self.reads = frozenset(jinja2.meta.find_undeclared_variables(sandbox.parse(text)))
                 """Names that it takes from outside."""
-        except (jinja2.TemplateError, _TemplateTimeoutError, MemoryError, RecursionError, ValueError) as error:
+        except Exception as error:  # Python's compiler refuses some templates that Jinja takes
+            reason = printable(str(error)) or "it takes too much time or memory"
             raise LoadError(
-                f"The model's chat template can't be read: {printable(str(error))}.", fix="Choose another model."
+                f"The model's chat template can't be read: {reason}.", fix="Choose another model."
             ) from error
         self._source = source
         self._names = {
@@ -236,19 +240,23 @@ def _to_json(
 
 @contextlib.contextmanager
 def _bounded(limits: TemplateLimits) -> Iterator[None]:
-    """Processor time by a virtual-time signal, which only the main thread can take, and memory by a soft limit."""
+    """Processor time by signals, the first of which only the main thread can take, and memory by a soft limit."""
 
     def expire(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise _TemplateTimeoutError
 
-    earlier = signal.signal(signal.SIGVTALRM, expire)
-    signal.setitimer(signal.ITIMER_VIRTUAL, limits.cpu_s)
+    earlier = signal.signal(signal.SIGPROF, expire)
+    overtime = signal.signal(OVERTIME_SIGNAL, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, limits.cpu_s)
+    signal.setitimer(signal.ITIMER_VIRTUAL, limits.hard_cpu_s)
     try:
         with _limited_memory(limits):
             yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, earlier)
+        signal.signal(signal.SIGPROF, earlier)
+        signal.signal(OVERTIME_SIGNAL, overtime)
 
 
 @contextlib.contextmanager
