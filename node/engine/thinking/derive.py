@@ -183,7 +183,8 @@ class _Template:
                 if len(spans) == 2 and spans[0][0] == 0:
                     return ThinkingForm(rest[: spans[1][0]].strip(), rest[spans[1][0] :])
                 begin = (self._units.texts(base) or [""])[-1]
-                if len(spans) == 1 and spans[0][0] == 0 and base.rstrip().endswith(begin) and rest in closings(begin):
+                is_closing = len(spans) == 1 and spans[0][0] == 0 and rest in closings(begin)
+                if begin and is_closing and base.rstrip().endswith(begin):
                     return ThinkingForm(begin, rest)
         return None
 

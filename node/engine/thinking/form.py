@@ -140,7 +140,7 @@ def speaks_of_thinking(text: str) -> bool:
 
 def closings(opening: str) -> Iterator[str]:
     """Markers that may close one, going by the ways in which such pairs are named."""
-    if opening[:1] in "<[" and opening[1:2] not in ("|", "/"):
+    if opening.startswith(("<", "[")) and opening[1:2] not in ("|", "/"):
         yield f"{opening[0]}/{opening[1:]}"
     if opening.startswith("<|") and opening.endswith("|>"):
         yield f"<|/{opening[2:]}"

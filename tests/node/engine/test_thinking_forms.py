@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from node.engine.thinking.derive import derive_form
@@ -112,6 +112,7 @@ SAID = [
 
 
 @settings(max_examples=300, deadline=None)
+@example(["Zuqa7questionZuqa7musing", "Zuqa7question<think>"], False)
 @given(st.lists(st.lists(st.sampled_from(SAID), max_size=9).map("".join), min_size=1, max_size=6), st.booleans())
 def test_whatever_a_template_writes_what_is_found_can_be_used(texts, knows_tokens):
     written = itertools.cycle(texts)
