@@ -93,6 +93,7 @@ async def test_the_owner_reads_why_a_template_was_refused(tmp_path: Path):
         "{% for t in tools %}{{ t.name }}{% endfor %}",
         "{{ tools | length }}",
         "{% if tools is defined %}{{ tools[0] }}{% endif %}",
+        "{{ 'Functions: ' + functions }}",
     ],
 )
 def test_a_template_that_wants_tools_is_served_without_any(loop: str):
@@ -155,6 +156,20 @@ def test_a_system_message_is_not_lost_when_an_answer_is_continued():
     )
     assert prompt(source, SYSTEM, USER) == "[user]Be brief. How many?"
     assert prompt(source, SYSTEM, USER, ANSWER) == "[user]Be brief.\n\nHow many?[assistant]Eight"
+
+
+@pytest.mark.parametrize("alone", ["", "{{ messages[0].nothing.at_all }}"])
+def test_a_system_message_without_a_question_is_not_lost(alone: str):
+    """Templates that put it into the last user's message dropped it where there was none, or refused."""
+    source = (
+        "{% set users = messages | selectattr('role', 'equalto', 'user') | list %}"
+        "{% if not users %}" + alone + "{% endif %}{% for m in messages %}{% if m['role'] != 'system' %}"
+        "{% if m == users[-1] and messages[0]['role'] == 'system' %}{{ messages[0]['content'] }} {% endif %}"
+        "[{{ m['role'] }}]{{ m['content'] }}{% endif %}{% endfor %}"
+    )
+    assert prompt(source, SYSTEM) == "[user]Be brief."
+    assert prompt(source, SYSTEM, USER) == "Be brief. [user]How many?"
+    assert prompt(LOOPS, SYSTEM) == "[system]Be brief."
 
 
 def test_system_messages_keep_their_order_and_none_is_lost():

@@ -39,10 +39,18 @@ class TemplateUse:
     system: SystemPlace = "anywhere"
     system_before_answer: SystemPlace = "anywhere"
     """The same where the last message is the assistant's, to be continued."""
+    system_alone: SystemPlace = "anywhere"
+    """The same where there is no user's message."""
     names: Mapping[str, Any] = field(default_factory=dict)
     """Names that the template must be given so that it can be rendered."""
     notes: tuple[str, ...] = ()
     """What the owner should know: what the template can't do, why, and what is done about it."""
+
+    def placed(self, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+        """The conversation with each system message where the template has a place for it."""
+        if all(message.role == "system" for message in messages):
+            return placed(messages, self.system_alone)
+        return placed(messages, self.system_before_answer if messages[-1].role == "assistant" else self.system)
 
     def names_for(self, template: ChatTemplate, options: TemplateOptions) -> dict[str, Any]:
         """The names that a request's options come to.
@@ -96,9 +104,10 @@ def try_template(template: ChatTemplate) -> TemplateUse:
     # Some templates put the system message into the user's message, if that is the last one.
     if not problem and _problem(template, names, (_SYSTEM, _FIRST, _ANSWER), begins=False):
         before_answer = "nowhere"
+    alone: SystemPlace = "nowhere" if problem or _problem(template, names, (_SYSTEM,)) else "anywhere"
     abilities.append("system")
     abilities += [option for option, read in _OPTIONS.items() if not template.reads.isdisjoint(read)]
-    return TemplateUse(tuple(abilities), system, before_answer, names, tuple(notes))
+    return TemplateUse(tuple(abilities), system, before_answer, alone, names, tuple(notes))
 
 
 _OPTIONS: Mapping[Ability, tuple[str, ...]] = {
@@ -108,13 +117,13 @@ _OPTIONS: Mapping[Ability, tuple[str, ...]] = {
 
 
 def _names_for_a_question(template: ChatTemplate) -> dict[str, Any]:
-    """What must stand for the tools that aren't there, so that a plain question can be rendered.
+    """What must stand for the tools or functions that aren't there, so that a plain question can be rendered.
 
     Raises:
         LoadError: If nothing helps.
     """
     reason = ""
-    stand_ins: tuple[dict[str, Any], ...] = ({}, {"tools": template.no_tools}, {"tools": []})
+    stand_ins: tuple[dict[str, Any], ...] = ({}, {"tools": template.no_tools}, {"tools": []}, {"functions": "[]"})
     for names in stand_ins:
         problem = _problem(template, names, (_FIRST,))
         if not problem:

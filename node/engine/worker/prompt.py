@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from cachetools import LRUCache
 
 from node.engine.protocol import EngineError
-from node.engine.worker.abilities import TemplateUse, placed
+from node.engine.worker.abilities import TemplateUse
 from node.engine.worker.markers import MarkerGuard
 from node.engine.worker.template import ChatTemplate
 from node.values.inference import NO_OPTIONS, ChatMessage, TemplateOptions
@@ -93,8 +93,7 @@ class PromptBuilder:
                 code="bad_request",
                 fix="Start a new chat.",
             )
-        is_continued = messages[-1].role == "assistant"
-        conversation = placed(messages, self._use.system_before_answer if is_continued else self._use.system)
+        conversation = self._use.placed(messages)
         spans = [self._guard.spans(message.content) for message in conversation]
         render = partial(self._render, names=names)
         if any(spans):
