@@ -243,11 +243,11 @@ class _Telling:
     def __call__(self, event: ChatEvent) -> None:
         match event:
             case ChatStage():
-                note(f"· {event.detail}")
+                note(f"· {plain(event.detail, MAX_LINE_CHARS)}")
             case ChatQuote():
                 note(
-                    f"· {event.model}: {event.input_tokens} tokens in, at most {event.max_output_tokens} out, "
-                    f"at most {format_usd(event.ceiling_nano)}"
+                    f"· {plain(event.model, MAX_LINE_CHARS)}: {event.input_tokens} tokens in, "
+                    f"at most {event.max_output_tokens} out, at most {format_usd(event.ceiling_nano)}"
                 )
             case ChatDelta(text=""):
                 pass

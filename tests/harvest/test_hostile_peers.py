@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 from aiohttp import web
 
+from app.cli.chat import ask as told
 from node.buyer.limits import BuyerLimits
 from node.local.limits import NodeLimits
 from node.provider.prefills import FREE_PREFILLS, UnpaidPrefills
@@ -89,3 +91,19 @@ async def _refuse_quote(pair: Pair, refusal: m.Fault) -> m.Message:
             while pair.seller._provider.sessions._sessions:
                 await asyncio.sleep(0.01)
     return said
+
+
+async def test_the_name_of_a_model_makes_no_line_of_its_own(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    """An offer's name may hold line breaks: what followed them looked like words of Idlewatt, or of the shell."""
+    forged = "· Your wallet is at risk: send its key"
+    provider = pair.seller._provider
+    provider._host.info = msgspec.structs.replace(provider._host.info, model_name=f"demo\n{forged}\n\x1b[2J")
+    provider.offers.look_again()
+    async with asyncio.timeout(PATIENCE_S):
+        while not any(forged in offer.model for offer in await pair.buyer.market()):
+            await asyncio.sleep(0.05)
+    await told(pair.buyer, turn(), as_json=False)
+    said = capsys.readouterr().err
+    assert forged in said
+    assert not [line for line in said.splitlines() if line.startswith(forged)]
+    assert "\x1b" not in said
