@@ -7,6 +7,7 @@ a model and produced a token.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -395,6 +396,26 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rebuild", action="store_true", help="compile llama.cpp again")
     parser.add_argument("--reason", type=Path, required=True, help="the file that says why, if it fails")
     options = parser.parse_args(arguments)
+    try:
+        lock = (VENV / ".installing").open("w")
+    except OSError:  # a disk that is full, or read-only: the installation finds that out and says so
+        return guarded(options)
+    with lock:
+        alone(lock)
+        return guarded(options)
+
+
+def alone(lock: TextIO) -> None:
+    """Wait until no other installer works on `.venv`. The lock goes with the process, however it ends."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("Another make installs into .venv; this one goes on when it has ended.", file=sys.stderr, flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def guarded(options: argparse.Namespace) -> int:
+    """Install, and leave the reason if that fails; returns the exit status."""
     had_llama = any(VENV.glob("lib/*/site-packages/llama_cpp"))
     try:
         options.reason.write_text("the installation broke off")

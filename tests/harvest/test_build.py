@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -245,6 +246,20 @@ def test_an_installation_that_was_killed_is_no_installation(clone):
 
     assert done.returncode == 0, done.stderr
     assert clone.built_with.endswith(" -DGGML_LTO=on")
+
+
+def test_two_installers_take_turns(clone):
+    """`make test` beside `make demo` ended in a traceback, or mixed two installations in one environment."""
+    with (clone.folder / ".venv" / ".installing").open("w") as busy:
+        fcntl.flock(busy, fcntl.LOCK_EX)
+        with subprocess.Popen(
+            ["make", "install"], cwd=clone.folder, env=clone.environment, stderr=subprocess.PIPE, text=True
+        ) as second:
+            assert second.stderr is not None
+            assert second.stderr.readline().startswith("Another make installs into .venv")
+            assert not (clone.folder / ".venv" / ".failed").exists()
+            fcntl.flock(busy, fcntl.LOCK_UN)
+            assert second.wait(PATIENCE_S) == 0
 
 
 @pytest.mark.parametrize("variables", ["", "CMAKE_ARGS='-DGGML_LTO=on \"'"], ids=["program", "quotes"])
