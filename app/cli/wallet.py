@@ -196,16 +196,26 @@ async def export(bare: bool, out: Path | None, yes: bool, home_path: str | None)
         wallet = wallet_of(node)
         secret = passphrase(use_keyring=config.keyring, account=wallet.address)
         text = await node.export_wallet(wallet.wallet_id, "private_key" if bare else "v3", secret)
-    if out is None:
-        click.echo(text)
-        return
+        if out is None:
+            click.echo(text)
+            return
+        _write_new(out, text)
+        await node.confirm_backup(wallet.wallet_id)
+    note(f"Written to {out}. Keep it in another place: beside the wallet it is lost with it.")
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a secret into a new file that only its owner reads.
+
+    Raises:
+        IdlewattError: If it can't be created.
+    """
     try:
-        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise IdlewattError(f"The file {out} can't be created ({error.strerror}).", fix="Choose a new name.") from None
+        raise IdlewattError(f"The file {path} can't be created ({error.strerror}).", fix="Choose a new name.") from None
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
-    note(f"Written to {out}.")
 
 
 @command.command("faucet", help="Ask the devnet for test money.")
