@@ -12,6 +12,8 @@ MAX_LEXER_STATES = 20_000
 MAX_STEP_ITEMS = 200_000
 """Items of llguidance's parser for one mask, some 0.3 µs each. Its own 50,000 are too few where an object has a hundred
 properties that may be left out, and a token closes several of them."""
+MAX_PIECE_BYTES = 512
+"""Longer tokens have no place in a format: at 1,024 bytes llguidance ends the process."""
 _NO_FORCING = '%llguidance {"no_forcing": true}\n'
 """Where only one text fits, the model chooses among its tokens; llguidance would have its tokenizer cut it."""
 _SPECIAL = b"\xff"
@@ -49,7 +51,8 @@ class TokenTable:
 
         self.size = len(pieces)
         ends = [token for token, piece in enumerate(pieces) if piece is None]
-        special = sorted({*silent, *ends})
+        long = (token for token, piece in enumerate(pieces) if piece and len(piece) > MAX_PIECE_BYTES)
+        special = sorted({*silent, *ends, *long})
         tokens = [piece or b"" for piece in pieces]
         for token in special:
             tokens[token] = _SPECIAL + b"<%d>" % token

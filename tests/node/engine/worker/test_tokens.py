@@ -36,6 +36,12 @@ def test_tokens_of_the_same_bytes_are_all_open():
     assert tokens('start: "a" "b" "a"', 4, 1, pieces=twice, silent=()) == [0, 2, 4]
 
 
+def test_a_token_of_a_thousand_bytes_has_no_place_in_a_format_and_ends_nothing():
+    long: list[bytes | None] = [b"a", b"a" * 20_000, b"a" * 1_024, b"a" * 300, None]
+    assert tokens("start: /a+/", pieces=long, silent=()) == [0, 3]
+    assert tokens("start: /a+/", 3, pieces=long, silent=()) == [0, 3, 4]
+
+
 def test_each_token_that_ends_an_answer_may_end_it_and_only_a_whole_one():
     assert tokens("start: /a+/") == [A]
     assert tokens("start: /a+/", A) == [A, END, TURN_END]
