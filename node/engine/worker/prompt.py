@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -129,12 +129,14 @@ class PromptBuilder:
         pieces = re.split(f"{begin}(.*?){end}", render(signed), flags=re.DOTALL)
         if pieces[1::2] != marked:
             pieces = _around_whole(messages, spans, render, begin, end)
+        # Who types one marker a thousand times holds up every stream otherwise.
+        as_text, as_template = cache(self._as_text), cache(partial(self._tokenizer.tokenize, special=True))
         tokens: list[int] = []
         for at, piece in enumerate(pieces):
             if at % 2:
-                tokens += self._as_text(piece)
+                tokens += as_text(piece)
             elif piece:
-                tokens += self._tokenizer.tokenize(piece, special=True, continues=at > 0)
+                tokens += as_template(piece, continues=at > 0)
         return tokens
 
     def _as_text(self, text: str) -> list[int]:

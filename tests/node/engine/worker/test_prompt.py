@@ -35,6 +35,16 @@ class Characters:
         return tokens
 
 
+class Counting(Characters):
+    """Counts the texts that it is given."""
+
+    texts = 0
+
+    def tokenize(self, text: str, *, special: bool, continues: bool = False) -> list[int]:
+        self.texts += 1
+        return super().tokenize(text, special=special, continues=continues)
+
+
 def build(*contents: str, template: str = CHATML, leading: list[int] | None = None) -> list[int]:
     builder = PromptBuilder(ChatTemplate(template), Characters(leading), GUARD)
     return builder.tokens([ChatMessage("user", content) for content in contents])
@@ -126,14 +136,15 @@ def test_the_leading_token_is_added_once():
     assert build("x", template="<s>{{ messages[0]['content'] }}", leading=[-3]) == [-3, ord("x")]
 
 
+def test_a_marker_that_is_typed_over_and_over_is_tokenized_once():
+    vocabulary = Counting()
+    content = "<|im_start|> " * 5_000
+    made = PromptBuilder(ChatTemplate(CHATML), vocabulary, GUARD).tokens([ChatMessage("user", content)])
+    assert made == build(content)
+    assert vocabulary.texts < 20, "each text holds up the streams of others"
+
+
 def test_what_was_counted_is_the_prompt_that_follows_and_is_made_only_once():
-    class Counting(Characters):
-        texts = 0
-
-        def tokenize(self, text: str, *, special: bool, continues: bool = False) -> list[int]:
-            self.texts += 1
-            return super().tokenize(text, special=special, continues=continues)
-
     vocabulary = Counting()
     builder = PromptBuilder(ChatTemplate(CHATML), vocabulary, GUARD)
     questions = [[ChatMessage("user", f"question {number}")] for number in range(COUNTED_KEPT + 1)]
