@@ -8,7 +8,6 @@ import functools
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,8 @@ from app.home import Home
 from chain.errors import UsageError
 from node.engine.llama import LlamaEngine
 from node.engine.load_check import LoadChecks
-from node.engine.loading import HostMachine
-from node.engine.protocol import EngineError, LoadError
-from node.engine.reason import last_words, reason_of
+from node.engine.protocol import LoadError
 from node.engine.tuning import TuningCache
-from node.hardware.backend import knows_architecture
 from node.models.catalog import available, lookup
 from node.models.digest import DigestCache, sha256_file
 from node.models.fit import Device, assess, plan
@@ -35,10 +31,9 @@ from node.models.model_error import ModelError
 from node.models.removal import remove
 from node.provider.engine_factory import make_engine as make_rentable
 from node.runtime.settings import NodeSettings
-from tests.node.conftest import Pair
-from tests.node.engine.helpers import answer, ask, engine_of
+from tests.harvest.model_files import MakeEngine, refused
+from tests.node.engine.helpers import answer, ask
 from tests.node.engine.tiny import write_tiny
-from tests.node.models.kinds import KINDS
 from tests.node.models.lies import lie
 from tests.node.models.test_discovery import cached, ollama, put
 from tests.node.models.test_fit import EIGHT_B
@@ -47,225 +42,15 @@ from tests.patience import PATIENCE_S
 from tests.screens.fake_node import FakeNode, model_view
 from tests.screens.support import make_app, seen, until_seen
 
-Make = Callable[..., LlamaEngine]
 SPOILT = (b"", b"null", b'{"": 1}', b'{"": {"identity": [], "build": "", "verdict": {"message": 1}}}', b"{" * 5000)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny(tmp_path_factory.mktemp("models") / "tiny.gguf")
-
-
-@pytest.fixture
-def make_engine(tmp_path: Path) -> Make:
-    def make(model: Path, **settings: object) -> LlamaEngine:
-        return engine_of(model, tmp_path / "logs" / "engine.log", **settings)
-
-    return make
-
-
-async def refused(engine: LlamaEngine) -> EngineError:
-    with pytest.raises(EngineError) as error:
-        async with asyncio.timeout(PATIENCE_S):
-            await engine.start()
-    assert engine.state.name == "failed"
-    assert error.value.line().isprintable()
-    return error.value
-
-
-# -- llama.cpp's own reason ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("keys", "reason"),
-    [
-        ({"general.architecture": "llama9", "llama9.block_count": 2}, "unknown model architecture: 'llama9'"),
-        ({"tokenizer.ggml.pre": "tomorrow"}, "unknown pre-tokenizer type: 'tomorrow'"),
-        ({"tokenizer.ggml.model": "nonsense"}, "unknown tokenizer: 'nonsense'"),
-        ({"llama.block_count": 1}, "wrong number of tensors; expected 21, got 12"),
-        ({"llama.block_count": 3}, "tensor 'blk.2.attn_norm.weight' not found"),
-        ({"llama.attention.layer_norm_rms_epsilon": None}, "key not found in model"),
-    ],
-    ids=["architecture", "pre-tokenizer", "tokenizer", "too many tensors", "too few tensors", "a number is missing"],
-)
-async def test_why_llama_cpp_refuses_a_file_reaches_the_person(
-    make_engine: Make, tiny: Path, tmp_path: Path, keys: dict[str, Any], reason: str
-):
-    """People saw "failed to load model" and had to find a log (ollama/ollama#12984)."""
-    model = lie(tiny, tmp_path / "lie.gguf", keys)
-    error = await refused(make_engine(model))
-    assert isinstance(error, LoadError)
-    assert error.code == "model_unusable"
-    assert reason in error.message
-    assert str(tmp_path / "lie.gguf") not in error.message
-
-
-async def test_the_last_words_of_a_worker_that_died_while_loading_are_told(
-    make_engine: Make, tiny: Path, tmp_path: Path
-):
-    """An assertion of llama.cpp ended the program, and "exit code -6" was all that was shown."""
-    error = await refused(make_engine(lie(tiny, tmp_path / "lie.gguf", {"tokenizer.ggml.model": "llama"})))
-    assert error.code == "engine_crashed"
-    assert "It wrote: " in error.message
-    assert str(tmp_path) not in error.line()
-
-
-def test_of_several_lines_the_one_that_says_why_is_chosen_without_folders_and_functions():
-    """The last line of level error says only that it failed."""
-    lines = (
-        "gguf_init_from_reader: invalid magic characters: 'root', expected 'GGUF'\n",
-        "llama_model_load: error loading model: llama_model_loader: failed to load model from /home/me/x.gguf\n",
-        "llama_model_load_from_file_impl: failed to load model\n",
-    )
-    assert reason_of(lines) == "invalid magic characters: 'root', expected 'GGUF'"
-    assert last_words("load\n/b/src/llama-vocab.cpp:9: GGML_ASSERT(n > 0) failed\n") == (
-        "llama-vocab.cpp:9: GGML_ASSERT(n > 0) failed"
-    )
-    assert last_words("terminate called\n  what():  _Map_base::at\n") == "_Map_base::at"
-    assert last_words("llama_model_loader: loaded meta data\n") == ""
-    assert reason_of(["x: \x1b[31m" + "y" * 9999]).isprintable()
-
-
-# -- what llama.cpp would not load, known before it is loaded -------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("keys", "reason"),
-    [
-        ({"general.architecture": "llama9", "llama9.block_count": 2}, "doesn't know the architecture 'llama9'"),
-        ({"tokenizer.ggml.pre": "tomorrow"}, "unknown pre-tokenizer type: 'tomorrow'"),
-        ({"llama.block_count": 1}, "wrong number of tensors; expected 21, got 12"),
-        ({"llama.feed_forward_length": 64}, "wrong shape"),
-        ({"tokenizer.ggml.model": "llama"}, "llama.cpp crashes on it (SIGABRT)"),
-        ({"llama.pooling_type": 4}, "It is a reranker"),
-    ],
-    ids=["architecture", "pre-tokenizer", "tensor count", "shape", "crash", "kind"],
-)
-def test_fit_does_not_say_that_a_file_fits_which_llama_cpp_would_not_load(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    keys: dict[str, Any], reason: str,
-):  # fmt: skip
-    """ "fits with 4k context" was said of models that are newer than the installed llama.cpp."""
-    monkeypatch.setenv("IDLEWATT_HOME", str(tmp_path))
-    (tmp_path / "models").mkdir()
-    lie(tiny, tmp_path / "models" / "lie.gguf", keys)
-    assert run(["models", "fit", "lie"]) == 1
-    shown = capsys.readouterr()
-    assert reason in shown.err
-    assert "fits" not in shown.out + shown.err
-    # What was found out is remembered: the list says it too.
-    assert run(["models", "list", "--json"]) == 0
-    views = {model["name"]: model for model in json.loads(capsys.readouterr().out)["models"]}
-    assert reason in views["lie"]["problem"]
-    assert not views["lie"]["fits"]
-    assert run(["models", "inspect", "lie"]) == 0
-    assert reason in capsys.readouterr().out
-
-
-async def test_a_template_without_text_is_none_for_fit_as_it_is_at_load(make_engine: Make, tiny: Path, tmp_path: Path):
-    """`fit` refused base models whose template is an empty text, and `serve` loaded them."""
-    model = lie(tiny, tmp_path / "base.gguf", {"tokenizer.chat_template": ""})
-    assert LoadChecks().problem(model, inspect(model)) is None
-    async with make_engine(model) as engine:
-        assert await answer(engine, ask("hi"))
-
-
-def test_llama_cpp_is_asked_once_about_a_file_and_again_when_it_changes(tiny: Path, tmp_path: Path):
-    """Each look at a large vocabulary takes seconds."""
-    model, kept = tmp_path / "m.gguf", tmp_path / "checks.json"
-    shutil.copy(tiny, model)
-    info = inspect(model)
-    assert LoadChecks(kept).problem(model, info) is None
-    hurried = LoadChecks(kept, timeout_s=0.0)
-    lie(tiny, tmp_path / "lie.gguf", {"tokenizer.ggml.pre": "tomorrow"}).replace(model)
-    assert hurried.problem(model, info) is None, "what takes too long is not refused"
-    told = LoadChecks(kept).problem(model, info)
-    assert told is not None
-    assert LoadChecks(kept, timeout_s=0.0).problem(model, info) is not None
-    assert LoadChecks(tmp_path / "none.json").problem(model, info, ask=False) is None
-
-
-def test_a_build_of_llama_cpp_that_refuses_a_sound_file_refuses_none_for_us(tiny: Path, tmp_path: Path):
-    """Some builds abort on every file that is loaded without its weights: no model would have been usable."""
-    broken = lie(tiny, tmp_path / "lie.gguf", {"tokenizer.ggml.pre": "tomorrow"})
-    assert LoadChecks(sound=broken).problem(broken, inspect(broken)) is None
-    assert LoadChecks(sound=tiny).problem(broken, inspect(broken)) is not None
-
-
-def test_every_architecture_that_the_tests_load_is_known_without_loading_llama_cpp(tmp_path: Path):
-    """A list of architectures of our own is wrong the day after llama.cpp's next release."""
-    assert all(knows_architecture(shape.arch) for shape in KINDS.values())
-    assert knows_architecture("bert")
-    assert not knows_architecture("llama9")
-    assert knows_architecture("anything", tmp_path), "without a library to look into nothing is refused"
-
-
-# -- what nobody foresaw -------------------------------------------------------------------------------------------
-
-
-def unlucky(*_: object) -> Any:
-    raise ZeroDivisionError("nobody thought of this")
-
-
-@pytest.mark.parametrize("place", ["looking at the file", "starting the worker"])
-async def test_an_unforeseen_exception_while_loading_ends_the_start_with_a_coded_line(
-    make_engine: Make, tiny: Path, monkeypatch: pytest.MonkeyPatch, place: str
-):
-    """The task that loads died, and whoever waited for it waited forever."""
-    engine = make_engine(tiny)
-    if place == "looking at the file":
-        engine = make_engine(tiny, machine=HostMachine(available_memory_bytes=unlucky))
-    else:
-        monkeypatch.setattr("node.engine.process.worker_environment", unlucky)
-    error = await refused(engine)
-    assert error.code == "internal"
-    await engine.close()
-    assert engine.worker_pid is None
-
-
-async def test_a_listener_that_fails_keeps_no_engine_from_starting(make_engine: Make, tiny: Path):
-    """An exception while the new state was told ended the task that loads."""
-    async with make_engine(tiny, on_state=unlucky) as engine:
-        assert engine.state.name == "ready"
-
-
-def test_an_unforeseen_exception_while_loading_ends_bench_with_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    """`bench` hung until it was interrupted."""
-    monkeypatch.setattr("node.engine.loading.default_threads", unlucky)
-    monkeypatch.setenv("IDLEWATT_HOME", str(tmp_path))
-    assert run(["models", "bench", "demo", "--streams", "1", "--seconds", "0.1"]) == 1
-    shown = capsys.readouterr().err
-    assert "Something unforeseen went wrong with the engine (ZeroDivisionError)." in shown
-
-
-async def test_an_unforeseen_exception_while_loading_ends_serve_with_a_line_and_the_node_goes_on(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-):
-    """`serve` hung at the start; after a pause the model stayed away, and nothing said why."""
-    provider = pair.seller._provider
-    await provider.pause("Somebody is here.")
-    with monkeypatch.context() as broken:
-        broken.setattr("node.provider.service.make_engine", unlucky)
-        await provider.resume()
-        assert provider.engine_state == "failed"
-        assert "unforeseen went wrong while the model was loaded (ZeroDivisionError)" in provider.engine_error
-    await pair.seller.go_offline()
-    with monkeypatch.context() as broken:
-        broken.setattr("node.engine.loading.swap_limit", unlucky)
-        async with asyncio.timeout(PATIENCE_S):
-            with pytest.raises(EngineError) as error:
-                await pair.seller.go_online()
-        assert error.value.code == "internal"
-    await pair.seller.go_online()
-    assert provider.engine_state == "ready"
 
 
 # -- names ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_file_whose_name_is_not_utf_8_is_loaded_and_answers(make_engine: Make, tiny: Path, tmp_path: Path):
+async def test_a_file_whose_name_is_not_utf_8_is_loaded_and_answers(
+    make_engine: MakeEngine, tiny: Path, tmp_path: Path
+):
     """Files from old archives and Windows disks have names in other encodings; the engine waited forever
     (of the kind of ollama/ollama#3120)."""
     model = Path(os.fsdecode(os.fsencode(tmp_path) + b"/mod\xe8le-\xff.gguf"))
@@ -296,7 +81,7 @@ def test_a_file_that_can_not_be_read_to_its_end_is_a_line_and_no_crash(
 
 
 async def test_a_file_that_was_replaced_while_it_is_rented_out_is_not_served_under_the_old_digest(
-    make_engine: Make, tiny: Path, tmp_path: Path
+    make_engine: MakeEngine, tiny: Path, tmp_path: Path
 ):
     """A newer download took the file's place; after a crash its answers were signed as the old model's."""
     model, other = tmp_path / "m.gguf", write_tiny(tmp_path / "other.gguf", seed=8)
@@ -379,7 +164,7 @@ def test_a_file_with_a_vocabulary_alone_is_named(tmp_path: Path):
     ids=str,
 )
 async def test_what_belongs_to_a_model_and_is_none_is_refused_before_llama_cpp_sees_it(
-    make_engine: Make, tiny: Path, tmp_path: Path, keys: dict[str, Any], says: str
+    make_engine: MakeEngine, tiny: Path, tmp_path: Path, keys: dict[str, Any], says: str
 ):
     """A projector or adapter that was named by its path was loaded, and then failed (ggml-org/llama.cpp#7799)."""
     error = await refused(make_engine(lie(tiny, tmp_path / "m.gguf", keys)))
@@ -436,7 +221,7 @@ def test_what_is_remembered_is_only_a_cache(tmp_path: Path, tiny: Path, kept: st
             path.unlink()
 
 
-async def test_a_part_of_a_split_model_that_is_missing_is_named(make_engine: Make, tiny: Path, tmp_path: Path):
+async def test_a_part_of_a_split_model_that_is_missing_is_named(make_engine: MakeEngine, tiny: Path, tmp_path: Path):
     """The first of two parts was loaded, and the other one's absence was a failure without a name."""
     shutil.copy(tiny, tmp_path / "m-00001-of-00002.gguf")
     error = await refused(make_engine(tmp_path / "m-00001-of-00002.gguf"))
@@ -450,7 +235,7 @@ async def test_a_part_of_a_split_model_that_is_missing_is_named(make_engine: Mak
     ("pooling", "embeds"), [(-1, False), ((1 << 32) - 1, False), (0, False), (1, True), (3, True), (99, False)]
 )
 async def test_a_pooling_type_that_is_open_makes_no_embedding_model(
-    make_engine: Make, tiny: Path, tmp_path: Path, pooling: int, embeds: bool
+    make_engine: MakeEngine, tiny: Path, tmp_path: Path, pooling: int, embeds: bool
 ):
     """Some converters write pooling_type = -1, "unspecified", into chat models; they were taken for embedding ones."""
     model = lie(tiny, tmp_path / "m.gguf", {"llama.pooling_type": pooling & 0xFFFFFFFF})
