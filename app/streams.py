@@ -77,10 +77,10 @@ def finish_streams(status: int) -> int:
     return status or (0 if problem is None else EXIT_FAILED)
 
 
-def say(text: str) -> None:
-    """Print a line for a person on stderr. It is lost where nobody can read it: that is no reason to stop."""
+def say(text: str, *, end: str = "\n") -> None:
+    """Print text for a person on stderr. It is lost where nobody can read it: that is no reason to stop."""
     with suppress(OSError, ValueError):
-        click.echo(text, err=True)
+        click.echo(text + end, err=True, nl=False)
 
 
 def discard(stream: TextIO) -> None:

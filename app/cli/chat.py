@@ -15,7 +15,7 @@ from app.cli.dollars import Dollars
 from app.cli.node_access import any_node, configured, tell_clock, unlocked_wallet
 from app.cli.stdout import AnswerOutput
 from app.cli.terminal_input import typed_line
-from app.streams import argument_text, read_text
+from app.streams import argument_text, read_text, say
 from chain.errors import IdlewattError, UsageError
 from node.api import NodeApi
 from node.values import (
@@ -256,7 +256,7 @@ class _Telling:
                     self._think(event.text)
             case ChatDelta():
                 if self._thinks and self._show_thinking and not self._begun:
-                    click.echo(err=True)
+                    say("")
                 self._begun = True
                 self._output.write(event.text)
             case ChatDone():
@@ -280,7 +280,7 @@ class _Telling:
 
     def _think(self, text: str) -> None:
         if self._show_thinking:
-            click.secho(self._thinking.feed(text), dim=True, nl=False, err=True)
+            say(click.style(self._thinking.feed(text), dim=True), end="")
         elif not self._thinks:
             note("· it thinks; --show-thinking shows what")
         self._thinks = True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 
 import click
 import pytest
@@ -53,3 +55,13 @@ def test_a_word_for_the_effort_is_checked_before_anything_is_asked():
     for word in ("Low!", "x" * 17, "", "<|turn>"):
         with pytest.raises(click.BadParameter, match="one word"):
             effort(word)
+
+
+async def test_thinking_that_nobody_can_read_ends_no_paid_answer(thinker, capsys, monkeypatch):
+    class Broken(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Broken())
+    assert await ask(thinker, TURN, as_json=False, show_thinking=True) == "Twelve."
+    assert capsys.readouterr().out == "Twelve.\n"
