@@ -15,7 +15,13 @@ from aiohttp import web
 from app.cli.chat import ask, converse
 from chain.errors import IdlewattError
 from node.api import NodeApi
-from node.buyer.deposit import REQUESTS_PER_DEPOSIT, USUAL_ANSWER_TOKENS, answer_budget_nano, estimated_need
+from node.buyer.deposit import (
+    REQUESTS_PER_DEPOSIT,
+    UNASKED_DEPOSIT_NANO,
+    USUAL_ANSWER_TOKENS,
+    answer_budget_nano,
+    estimated_need,
+)
 from node.pricing import cost_nano
 from node.values import ChatDelta, ChatEvent, ChatMessage, ChatQuote, ChatTurn, ending_of
 from tests.harvest.corpus import market
@@ -149,7 +155,7 @@ async def test_a_model_that_never_ends_costs_no_more_than_a_usual_deposit(run_no
         relay.url,
         devnet.l2_url,
         models=listing(MODEL, max_model_len=CONTEXT_TOKENS),
-        min_deposit_nano=5_000_000_000,
+        min_deposit_nano=UNASKED_DEPOSIT_NANO,
     ) as (server, _seller, buyer):
         server.chat = talking_on()
         quote = await quote_for(buyer, question())
@@ -166,7 +172,7 @@ async def test_a_model_that_never_ends_costs_no_more_than_a_usual_deposit(run_no
         assert quote.max_output_tokens < CONTEXT_TOKENS // 2
         assert quote.ceiling_nano <= REQUESTS_PER_DEPOSIT * need.ceiling_nano
         (channel,) = await buyer.channels()
-        assert channel.deposit_nano >= 5_000_000_000
+        assert channel.deposit_nano >= UNASKED_DEPOSIT_NANO > 10 * quote.ceiling_nano
 
 
 @pytest.mark.parametrize(("spendable_nano", "expected"), [(None, 10_000_000), (7, 7), (10**12, 10**10)])
