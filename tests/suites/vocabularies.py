@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +31,9 @@ def rows(sources: Sources) -> Iterator[Row]:
     if not files:
         raise SourceError(f"there are no vocabularies in {folder}.")
     for file in files:
-        vocabulary = load_vocabulary(file)
+        # A table is wanted, and llama.cpp tells dozens of lines about each file.
+        with contextlib.redirect_stderr(io.StringIO()):
+            vocabulary = load_vocabulary(file)
         if Path(f"{file}.inp").exists():
             yield published(file, vocabulary)
         if llama.llama_vocab_type(vocabulary.native) not in NO_CHAT:
