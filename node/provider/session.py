@@ -174,7 +174,9 @@ class ProviderSession:
             self._leave_line()
             if self._reserved is not None:
                 # A buyer answers this refusal by topping up: what was read before says nothing any more.
-                await self._host.release_channel(self._reserved, is_outdated="deposit_too_small" in self.rejections)
+                await self._host.release_channel(
+                    self._reserved, is_outdated=self.end is not None and self.end.code == "deposit_too_small"
+                )
 
     async def _next(self) -> None:
         """Wait for one thing, and feed it: what was said and done first, then text that may go out, then its end."""

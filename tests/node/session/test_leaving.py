@@ -108,3 +108,14 @@ def test_a_request_is_counted_once_at_most_and_never_when_it_was_served(happenin
         side.feed(event)
     assert len(skips(side)) <= 1
     assert not side.state.output_tokens or not skips(side)
+
+
+def test_a_quote_refused_for_the_deposit_is_known_as_that_also_after_the_first_token():
+    # The channel is read afresh then: an engine that is faster than the refusal must not hide the reason.
+    selling = metered.ProviderSide(
+        provider.start(metered.policy()), metered.facts(), chunks=deque([("a", 1), ("b", 1)])
+    )
+    selling.feed(provider_io.Received(metered.ask()))
+    selling.turn_engine()
+    selling.feed(provider_io.Received(messages.Fault(code="deposit_too_small")))
+    assert [a.code for a in selling.actions if isinstance(a, provider_io.EndRequest)] == ["deposit_too_small"]
