@@ -14,6 +14,7 @@ from node.session import messages as m
 from node.session.terms import bill_nano, most_input_tokens
 from node.values import ChatTurn
 from node.values.endings import AnswerLimit
+from node.values.inference import content_bytes
 from wallet.wallet_error import WalletError
 
 BYTES_PER_TOKEN: Final = 2
@@ -56,7 +57,7 @@ def estimated_need(offer: Offer, turn: ChatTurn, max_spend_nano: int | None) -> 
         turn: The request.
         max_spend_nano: What is left of the person's limit; None for no limit.
     """
-    input_tokens = _prompt_bytes(turn) // BYTES_PER_TOKEN + TEMPLATE_TOKENS
+    input_tokens = content_bytes(turn.messages) // BYTES_PER_TOKEN + TEMPLATE_TOKENS
     return _need(offer, turn, input_tokens, max_spend_nano, least_nano=0)
 
 
@@ -202,7 +203,3 @@ def _need(
         min_deposit_nano=offer.min_deposit_nano,
         max_spend_nano=max_spend_nano,
     )
-
-
-def _prompt_bytes(turn: ChatTurn) -> int:
-    return sum(len(message.content.encode()) for message in turn.messages)

@@ -19,6 +19,7 @@ from node.market.offers import Offer
 from node.payments.wallet import NodeWallet
 from node.session import buyer_io as io
 from node.values import ChatTurn, OfferView
+from node.values.inference import content_bytes
 
 log = get_logger(__name__)
 
@@ -146,7 +147,7 @@ class Failover:
 
 
 def _choose(market: VerifiedOffers, turn: ChatTurn, failed: frozenset[str]) -> OfferView:
-    prompt_bytes = sum(len(message.content.encode()) for message in turn.messages)
+    prompt_bytes = content_bytes(turn.messages)
     return candidates(
         market.views,
         model=turn.model,

@@ -24,6 +24,7 @@ from node.session import buyer_io as io
 from node.session import messages as m
 from node.store.store import Store
 from node.values import OfferView
+from node.values.inference import content_bytes
 from wallet.addresses import checksum_address
 from wallet.receipts import Receipt
 
@@ -144,7 +145,7 @@ class OfferClient:
             wanted_output_tokens=wanted_output_tokens(need, record.unsigned_nano, spendable),
             template_tokens=offer.template_tokens,
         )
-        prompt_bytes = sum(len(message.content.encode()) for message in turn.messages)
+        prompt_bytes = content_bytes(turn.messages)
         view.begin(ask, offer, channel, self._jobs)
         session = BuyerSession(
             connection.mailbox,

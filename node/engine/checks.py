@@ -7,7 +7,15 @@ import secrets
 from collections.abc import Sequence
 
 from node.engine.protocol import MAX_CACHE_KEY_CHARS, MAX_PRIORITY, EngineError, GenerateRequest
-from node.values.inference import MAX_LOGIT_BIAS, MAX_SCHEMA_CHARS, MAX_TOP_LOGPROBS, ChatMessage, JsonSchema, Sampling
+from node.values.inference import (
+    MAX_LOGIT_BIAS,
+    MAX_SCHEMA_CHARS,
+    MAX_TOP_LOGPROBS,
+    ChatMessage,
+    JsonSchema,
+    Sampling,
+    content_bytes,
+)
 
 MAX_REQUEST_ID_CHARS = 128
 MAX_MESSAGES = 2_048
@@ -56,7 +64,7 @@ def check_messages(messages: tuple[ChatMessage, ...], context_length: int) -> No
     if not 0 < len(messages) <= MAX_MESSAGES:
         raise _bad(f"A conversation has 1 to {MAX_MESSAGES} messages.")
     try:
-        total = sum(len(message.content.encode()) for message in messages)
+        total = content_bytes(messages)
     except UnicodeEncodeError as error:
         raise _bad("A message holds half a character.") from error
     if total > min(MAX_PROMPT_BYTES, MAX_BYTES_PER_CONTEXT_TOKEN * context_length):

@@ -23,7 +23,7 @@ from node.engine.tuning import TuningCache
 from node.engine.watchdog import silence_s
 from node.models.digest import DigestCache
 from node.models.fit import Fit
-from node.values.inference import NO_OPTIONS, ChatMessage, TemplateOptions
+from node.values.inference import NO_OPTIONS, ChatMessage, TemplateOptions, content_bytes
 from node.values.public import public_name
 
 
@@ -223,5 +223,5 @@ class LlamaEngine:
 
 def _work_tokens(request: GenerateRequest, fit: Fit) -> int:
     """Tokens that a request may take at most: a token has a byte at least."""
-    prompt_bytes = sum(len(message.content.encode()) for message in request.messages)
+    prompt_bytes = content_bytes(request.messages)
     return min(prompt_bytes + request.max_tokens, fit.context_length)

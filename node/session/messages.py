@@ -20,6 +20,7 @@ from node.values.inference import (
     Sampling,
     TemplateOptions,
     TokenLogprob,
+    content_bytes,
 )
 from wallet.receipts import Receipt
 from wallet.vouchers import Voucher
@@ -226,7 +227,7 @@ def ask_problem(ask: Ask) -> str:
 
     It checks that the sampling numbers are finite, the conversation is not too long and the prices are possible.
     """
-    if sum(len(message.content.encode()) for message in ask.messages) > MAX_CONVERSATION_BYTES:
+    if content_bytes(ask.messages) > MAX_CONVERSATION_BYTES:
         return "The conversation is too long."
     if not _sane_prices(ask.prices):
         return "The prices are impossible."

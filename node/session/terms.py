@@ -10,7 +10,7 @@ import msgspec
 from chain.views import Inclusion
 from node.pricing import TOKENS_PER_PRICE_UNIT, cost_nano
 from node.values import Prices
-from node.values.inference import NO_OPTIONS, ChatMessage, ResponseFormat, Sampling, TemplateOptions
+from node.values.inference import NO_OPTIONS, ChatMessage, ResponseFormat, Sampling, TemplateOptions, content_bytes
 from wallet.vouchers import Voucher
 
 DEFAULT_CREDIT_TOKENS = 64
@@ -91,7 +91,7 @@ def most_input_tokens(messages: Sequence[ChatMessage], template_tokens: int = 0)
         messages: The conversation.
         template_tokens: What the offer says that the template adds to a question: some have a long text of their own.
     """
-    sent_bytes = sum(len(message.content.encode()) for message in messages)
+    sent_bytes = content_bytes(messages)
     return sent_bytes + template_tokens + TEMPLATE_TOKENS + TEMPLATE_TOKENS_PER_MESSAGE * len(messages)
 
 

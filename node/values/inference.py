@@ -6,6 +6,7 @@ so that no other boundary has to repeat it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import msgspec
@@ -24,6 +25,15 @@ class ChatMessage(msgspec.Struct, frozen=True):
 
     role: Literal["system", "user", "assistant"]
     content: str
+
+
+def content_bytes(messages: Iterable[ChatMessage]) -> int:
+    """The length of a conversation's text in bytes of UTF-8, without roles.
+
+    Raises:
+        UnicodeEncodeError: If a text holds half a character.
+    """
+    return sum(len(message.content.encode()) for message in messages)
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import errno
 import json
 import os
@@ -137,14 +135,3 @@ def test_a_limit_of_the_system_is_named(error: BaseException, word: str) -> None
     """Limits of services and containers looked like faults of the program."""
     assert word in line_of(error)
     assert bool(word) == bool(line_of(error))
-
-
-async def reached(host: str, port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection(host, port)
-    except OSError:
-        return False
-    writer.close()
-    with contextlib.suppress(ConnectionError):
-        await writer.wait_closed()
-    return True
