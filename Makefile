@@ -73,7 +73,7 @@ format: dev  ## lay out the code and sort its imports
 contracts: dev  ## rebuild the contracts' artifacts
 	$(BIN)/python -m chain.contracts.build
 
-villains: dev  ## sequencers that misbehave, each against one honest watchtower, as a table
+villains: dev  ## sequencers that misbehave and other attacks, each against what stops it, as two tables
 	@$(BIN)/python -m tests.villains $(ARGS)
 
 suites: dev  ## published suites against our code, as a table (SDIST=, SCHEMAS=: copies that are here; ARGS=templates: one)
