@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {IERC20} from "./Asset.sol";
+import {Asset, IERC20} from "./Asset.sol";
 import {Frames} from "./Frames.sol";
 import {Inbox} from "./Inbox.sol";
 import {IStf} from "./IStf.sol";
@@ -11,7 +11,7 @@ import {IStf} from "./IStf.sol";
 /// them back is `count = id`: no loop, and the inbox cursor returns with it, since it lives in the batches.
 abstract contract Batches {
     /// @notice What a rollup is deployed with, for good.
-    /// @param asset The settlement asset, with 9 to 27 decimals.
+    /// @param asset The settlement asset, with 6 to 27 decimals.
     /// @param stf The state transition that disputes are decided by.
     /// @param genesisRoot The L2 state root before the first batch.
     /// @param challengeWindow How long a batch can be challenged, in seconds.
@@ -80,8 +80,10 @@ abstract contract Batches {
     IStf public immutable stf;
     /// @notice Where deposits and forced transactions arrive.
     Inbox public immutable inbox;
-    /// @notice The asset's smallest units in one nano.
+    /// @notice The asset's smallest units in one nano; 1 where a unit is worth several.
     uint256 public immutable unitsPerNano;
+    /// @notice Nano in the asset's smallest unit; 1 where a nano has several.
+    uint256 public immutable nanoPerUnit;
     /// @notice The state root before the first batch.
     bytes32 public immutable genesisRoot;
     /// @notice How long a batch can be challenged, in seconds.
@@ -137,7 +139,7 @@ abstract contract Batches {
     /// @notice The rollup froze, since nobody executed this inbox message.
     event Frozen(uint256 indexed messageIndex, uint64 messageArrivedAt);
 
-    /// @notice The asset's decimals leave no whole number of units to a nano, or too many.
+    /// @notice The asset has too few decimals to settle in, or so many that amounts overflow.
     error UnsupportedDecimals(uint8 decimals);
     /// @notice The delays contradict each other, or no state transition lives at its address.
     error InvalidParameters();
@@ -189,10 +191,10 @@ abstract contract Batches {
                 || address(parameters.stf).code.length == 0
         ) revert InvalidParameters();
         uint8 decimals = parameters.asset.decimals();
-        if (decimals < 9 || decimals > 27) revert UnsupportedDecimals(decimals);
+        if (decimals < Asset.MIN_DECIMALS || decimals > Asset.MAX_DECIMALS) revert UnsupportedDecimals(decimals);
         asset = parameters.asset;
         stf = parameters.stf;
-        unitsPerNano = 10 ** (decimals - 9);
+        (unitsPerNano, nanoPerUnit) = Asset.ratio(decimals);
         genesisRoot = parameters.genesisRoot;
         challengeWindow = parameters.challengeWindow;
         forceDelay = parameters.forceDelay;
@@ -202,7 +204,7 @@ abstract contract Batches {
         unstakeDelay = parameters.unstakeDelay;
         revealDelay = parameters.revealDelay;
         l2ChainId = parameters.l2ChainId;
-        inbox = new Inbox(parameters.asset, 10 ** (decimals - 9));
+        inbox = new Inbox(parameters.asset, unitsPerNano, nanoPerUnit);
         domainSeparator = keccak256(
             abi.encode(
                 keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
@@ -346,6 +348,11 @@ abstract contract Batches {
     /// @dev How far the standing batches execute the inbox.
     function _inboxTo() internal view returns (uint64) {
         return count == 0 ? 0 : _batches[count - 1].inboxTo;
+    }
+
+    /// @dev An amount in the asset's units, rounded down.
+    function _units(uint256 amountNano) internal view returns (uint256) {
+        return amountNano * unitsPerNano / nanoPerUnit;
     }
 
     /// @dev Pays ether, after every change of state.

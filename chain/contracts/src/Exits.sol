@@ -130,7 +130,7 @@ abstract contract Exits is Batches {
         _;
     }
 
-    /// @notice Pays a withdrawal to its recipient, once; anyone may call.
+    /// @notice Pays a withdrawal to its recipient, once; anyone may call. Every payout is rounded down to the asset's units.
     /// @param batchId A final batch whose state holds the withdrawal.
     /// @param index The withdrawal's state index.
     /// @param recipient Who is paid.
@@ -149,7 +149,7 @@ abstract contract Exits is Batches {
         _checkLeaf(_batches[batchId].postRoot, index, leaf, siblings);
         _claim(index);
         emit WithdrawalClaimed(index, recipient, amountNano, batchId);
-        asset.pay(recipient, uint256(amountNano) * unitsPerNano);
+        asset.pay(recipient, _units(amountNano));
     }
 
     /// @notice After a freeze, pays an account's balance, stake and stake on its way out to its owner, once; anyone may call.
@@ -164,7 +164,7 @@ abstract contract Exits is Batches {
         _claim(account);
         uint256 amountNano = uint256(leaf.balance) + leaf.stake + leaf.unlocking;
         emit AccountExited(account, leaf.owner, amountNano);
-        asset.pay(leaf.owner, amountNano * unitsPerNano);
+        asset.pay(leaf.owner, _units(amountNano));
     }
 
     /// @notice After a freeze, begins a channel's exit, with the highest voucher that the sender knows; anyone may call.
@@ -241,7 +241,7 @@ abstract contract Exits is Batches {
         ) revert NotRefundable(index);
         refunded[index] = true;
         emit DepositRefunded(index, owner, amountNano);
-        asset.pay(owner, uint256(amountNano) * unitsPerNano);
+        asset.pay(owner, _units(amountNano));
     }
 
     function _raise(uint32 channel, uint64 cumulative, bytes calldata signature) private {
@@ -264,7 +264,7 @@ abstract contract Exits is Batches {
 
     function _tryPay(uint32 channel, address to, uint128 amountNano) private returns (bool) {
         if (amountNano == 0) return true;
-        if (!asset.tryPay(to, uint256(amountNano) * unitsPerNano)) return false;
+        if (!asset.tryPay(to, _units(amountNano))) return false;
         emit ChannelExitPaid(channel, to, amountNano);
         return true;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {Asset, IERC20} from "./Asset.sol";
+import {Asset, IERC20, IERC20Permit} from "./Asset.sol";
 
 /// @title What the inbox asks of the rollup
 interface IFreezable {
@@ -40,8 +40,10 @@ contract Inbox {
     IERC20 public immutable asset;
     /// @notice The rollup, which keeps every deposit.
     address public immutable rollup;
-    /// @notice The asset's smallest units in one nano.
+    /// @notice The asset's smallest units in one nano; 1 where a unit is worth several.
     uint256 public immutable unitsPerNano;
+    /// @notice Nano in the asset's smallest unit; 1 where a nano has several.
+    uint256 public immutable nanoPerUnit;
 
     Message[] private _messages;
 
@@ -74,14 +76,18 @@ contract Inbox {
     error RollupFrozen();
     /// @notice A deposit of nothing would grow the inbox for free.
     error ZeroAmount();
+    /// @notice The amount is no multiple of the asset's smallest unit.
+    error NotWholeUnits(uint256 nanoPerUnit);
     /// @notice No key owns the zero address, so its money would be lost.
     error ZeroOwner();
 
     /// @param asset_ The settlement asset.
-    /// @param unitsPerNano_ The asset's smallest units in one nano.
-    constructor(IERC20 asset_, uint256 unitsPerNano_) {
+    /// @param unitsPerNano_ The asset's smallest units in one nano, or 1.
+    /// @param nanoPerUnit_ Nano in the asset's smallest unit, or 1.
+    constructor(IERC20 asset_, uint256 unitsPerNano_, uint256 nanoPerUnit_) {
         asset = asset_;
         unitsPerNano = unitsPerNano_;
+        nanoPerUnit = nanoPerUnit_;
         rollup = msg.sender;
     }
 
@@ -90,14 +96,40 @@ contract Inbox {
     /// @param indexHint The owner's L2 account index, or any other value to allocate one.
     /// @param amountNano The amount in nano.
     /// @return index The message's place in the inbox.
-    function deposit(address owner, uint32 indexHint, uint64 amountNano) external returns (uint64 index) {
+    function deposit(address owner, uint32 indexHint, uint64 amountNano) public returns (uint64 index) {
         if (amountNano == 0) revert ZeroAmount();
+        if (amountNano % nanoPerUnit != 0) revert NotWholeUnits(nanoPerUnit);
         if (owner == address(0)) revert ZeroOwner();
         uint64 timestamp = uint64(block.timestamp);
         index = uint64(_messages.length);
         _append(DEPOSIT, depositHash(index, timestamp, owner, indexHint, amountNano));
         emit Deposited(index, owner, msg.sender, indexHint, amountNano, timestamp);
-        asset.pull(msg.sender, rollup, uint256(amountNano) * unitsPerNano);
+        asset.pull(msg.sender, rollup, _units(amountNano));
+    }
+
+    /// @notice Like `deposit`, with the caller's approval as a signature (EIP-2612): one transaction, and no allowance that
+    /// another deposit could use up.
+    /// @dev A permit that somebody else sent first has done its work; without one the asset refuses the money.
+    /// @param owner Who is credited on L2.
+    /// @param indexHint The owner's L2 account index, or any other value to allocate one.
+    /// @param amountNano The amount in nano.
+    /// @param deadline Until when the signature holds, in seconds.
+    /// @param v Of the signature.
+    /// @param r Of the signature.
+    /// @param s Of the signature.
+    /// @return index The message's place in the inbox.
+    function depositWithPermit(
+        address owner,
+        uint32 indexHint,
+        uint64 amountNano,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external returns (uint64 index) {
+        IERC20Permit permitting = IERC20Permit(address(asset));
+        try permitting.permit(msg.sender, address(this), _units(amountNano), deadline, v, r, s) {} catch {}
+        return deposit(owner, indexHint, amountNano);
     }
 
     /// @notice Makes every sequencer execute an L2 transaction, or at least move past it if it is invalid by then.
@@ -184,6 +216,10 @@ contract Inbox {
             offset = end;
         }
         return offset == packed.length;
+    }
+
+    function _units(uint256 amountNano) private view returns (uint256) {
+        return amountNano * unitsPerNano / nanoPerUnit;
     }
 
     function _append(uint8 kind, bytes32 hash) private {

@@ -9,8 +9,16 @@ contract TestUSD {
     string public constant name = "Test USD";
     /// @notice The token's symbol (ERC-20 metadata).
     string public constant symbol = "tUSD";
-    /// @notice Decimal places of one unit (ERC-20 metadata).
-    uint8 public constant decimals = 18;
+    /// @notice Version of the signing domain (EIP-712).
+    string public constant version = "1";
+    /// @notice What an owner signs to let a spender take units (EIP-2612).
+    bytes32 public constant PERMIT_TYPEHASH =
+        keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
+
+    uint256 private constant _HALF_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
+
+    /// @notice The EIP-712 domain of what owners sign (EIP-2612).
+    bytes32 public immutable DOMAIN_SEPARATOR;
 
     /// @notice How many units exist.
     uint256 public totalSupply;
@@ -18,6 +26,9 @@ contract TestUSD {
     mapping(address account => uint256 units) public balanceOf;
     /// @notice Units that a spender may still take from an owner.
     mapping(address owner => mapping(address spender => uint256 units)) public allowance;
+
+    /// @notice How many permits an owner has used (EIP-2612).
+    mapping(address owner => uint256 count) public nonces;
 
     /// @notice Units moved; minting moves them from the zero address.
     event Transfer(address indexed from, address indexed to, uint256 value);
@@ -30,6 +41,27 @@ contract TestUSD {
     error InsufficientAllowance(address spender, uint256 allowed, uint256 needed);
     /// @notice The zero address can neither receive nor be minted to.
     error ZeroRecipient();
+    /// @notice The permit's time is over.
+    error PermitExpired(uint256 deadline);
+    /// @notice The permit isn't the owner's next one.
+    error WrongPermit(address signer, address owner);
+
+    constructor() {
+        DOMAIN_SEPARATOR = keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256(bytes(name)),
+                keccak256(bytes(version)),
+                block.chainid,
+                address(this)
+            )
+        );
+    }
+
+    /// @notice Decimal places of one unit (ERC-20 metadata).
+    function decimals() external pure virtual returns (uint8) {
+        return 18;
+    }
 
     /// @notice Creates units out of nothing, for anyone: this token is for development networks only.
     /// @param to Who receives them.
@@ -52,6 +84,25 @@ contract TestUSD {
         allowance[msg.sender][spender] = value;
         emit Approval(msg.sender, spender, value);
         return true;
+    }
+
+    /// @notice Lets a spender take up to `value` units of an owner's, by the owner's signature (EIP-2612).
+    /// @param owner Whose units.
+    /// @param spender Who may take them.
+    /// @param value How many.
+    /// @param deadline Until when the signature holds, in seconds.
+    /// @param v Of the signature.
+    /// @param r Of the signature.
+    /// @param s Of the signature.
+    function permit(address owner, address spender, uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s)
+        external
+    {
+        if (block.timestamp > deadline) revert PermitExpired(deadline);
+        bytes32 content = keccak256(abi.encode(PERMIT_TYPEHASH, owner, spender, value, nonces[owner]++, deadline));
+        address signer = ecrecover(keccak256(abi.encodePacked(hex"1901", DOMAIN_SEPARATOR, content)), v, r, s);
+        if (signer == address(0) || signer != owner || uint256(s) > _HALF_ORDER) revert WrongPermit(signer, owner);
+        allowance[owner][spender] = value;
+        emit Approval(owner, spender, value);
     }
 
     /// @notice Moves the caller's units.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,24 +87,26 @@ def inbox(ledger: Ledger, rollup: Handle, asset: Handle) -> Handle:
     return inbox_of(ledger, rollup, asset)
 
 
-@pytest.fixture(scope="session")
-def odd_contracts() -> dict[str, Any]:
+@cache
+def compiled_odd_contracts() -> dict[str, Any]:
     """The contracts of ``src/Odd.sol``, compiled with the pinned compiler."""
     shipped = build.read_sources(build.SOURCES)
     sources = build.read_sources(Path(__file__).parent / "src")
-    sources |= {name: shipped[name] for name in ("Asset.sol", "Frames.sol")}
-    return build.compile_sources(sources)[0]["Odd.sol"]
+    sources |= {name: shipped[name] for name in ("Asset.sol", "Frames.sol", "TestUSD.sol")}
+    contracts: dict[str, Any] = build.compile_sources(sources)[0]["Odd.sol"]
+    return contracts
+
+
+def deploy_odd(ledger: Ledger, name: str, *arguments: Any) -> Handle:
+    """One of them on a chain."""
+    compiled = compiled_odd_contracts()[name]
+    return ledger.deploy_compiled(compiled["abi"], "0x" + compiled["evm"]["bytecode"]["object"], *arguments)
 
 
 @pytest.fixture
-def odd(ledger: Ledger, odd_contracts: dict[str, Any]) -> Callable[..., Handle]:
+def odd(ledger: Ledger) -> Callable[..., Handle]:
     """Deploys one of them."""
-
-    def deploy(name: str, *arguments: Any) -> Handle:
-        compiled = odd_contracts[name]
-        return ledger.deploy_compiled(compiled["abi"], "0x" + compiled["evm"]["bytecode"]["object"], *arguments)
-
-    return deploy
+    return partial(deploy_odd, ledger)
 
 
 def rollup_parameters(token: Handle, stf: Handle, /, **changes: Any) -> tuple[Any, ...]:

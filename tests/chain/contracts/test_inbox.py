@@ -10,6 +10,7 @@ from chain.l1.connection import checksum
 from chain.signing import keccak256
 from tests.chain.contracts.conftest import FREEZE_S, NANO, person
 from tests.chain.contracts.harness import KEYS, START_S, Handle, Ledger, Reverted
+from tests.chain.contracts.test_test_usd import permit_of
 
 ALICE, BOB = checksum(person(0)), checksum(person(1))
 
@@ -106,17 +107,66 @@ def test_other_decimals_scale_a_nano(
     token = odd("OddToken", decimals)
     rollup = deploy_rollup(token)
 
-    assert rollup.call("unitsPerNano") == units
+    assert (rollup.call("unitsPerNano"), rollup.call("nanoPerUnit")) == (units, 1)
 
 
-@pytest.mark.parametrize("decimals", [0, 6, 8, 28, 255])
-def test_decimals_without_a_whole_nano_are_refused(
+@pytest.mark.parametrize(("decimals", "nano"), [(6, 1_000), (8, 10)])
+def test_a_unit_may_be_worth_several_nano(
+    ledger: Ledger, odd: Callable[..., Handle], deploy_rollup: Callable[..., Handle], decimals: int, nano: int
+) -> None:
+    token = odd("OddToken", decimals)
+    rollup = deploy_rollup(token)
+    odd_inbox = ledger.at(_inbox_abi(), bytes.fromhex(rollup.call("inbox")[2:]))
+    token.send("mint", ALICE, 10)
+
+    odd_inbox.send("deposit", BOB, 0, 3 * nano)
+    with pytest.raises(Reverted) as refused:
+        odd_inbox.send("deposit", BOB, 0, nano + 1)
+
+    assert (rollup.call("unitsPerNano"), rollup.call("nanoPerUnit")) == (1, nano)
+    assert (refused.value.name, refused.value.arguments) == ("NotWholeUnits", (nano,))
+    assert token.call("balanceOf", rollup.contract.address) == 3
+
+
+@pytest.mark.parametrize("decimals", [0, 5, 28, 255])
+def test_decimals_that_money_cannot_be_kept_in_are_refused(
     odd: Callable[..., Handle], deploy_rollup: Callable[..., Handle], decimals: int
 ) -> None:
     token = odd("OddToken", decimals)
 
     with pytest.raises(Reverted, match="UnsupportedDecimals"):
         deploy_rollup(token)
+
+
+class TestPermits:
+    def test_a_deposit_with_a_permit_needs_no_approval(self, inbox: Handle, asset: Handle, ledger: Ledger) -> None:
+        asset.send("mint", checksum(person(1)), 10 * NANO)
+        deadline = ledger.now_s + 60
+        signature = permit_of(asset, KEYS[1], inbox.contract.address, 10 * NANO, 0, deadline)
+
+        sent = inbox.send("depositWithPermit", BOB, 7, 10, deadline, *signature, key=KEYS[1])
+
+        assert sent.event("Deposited")["amountNano"] == 10
+        assert asset.call("allowance", checksum(person(1)), inbox.contract.address) == 0
+
+    def test_a_permit_that_somebody_sent_first_still_pays(self, inbox: Handle, asset: Handle, ledger: Ledger) -> None:
+        payer, spender, deadline = checksum(person(1)), inbox.contract.address, ledger.now_s + 60
+        asset.send("mint", payer, 10 * NANO)
+        signature = permit_of(asset, KEYS[1], spender, 10 * NANO, 0, deadline)
+        asset.send("permit", payer, spender, 10 * NANO, deadline, *signature, key=KEYS[2])
+
+        inbox.send("depositWithPermit", BOB, 7, 10, deadline, *signature, key=KEYS[1])
+
+        assert inbox.call("length") == 1
+
+    def test_a_used_permit_moves_nothing(self, inbox: Handle, asset: Handle, ledger: Ledger) -> None:
+        asset.send("mint", checksum(person(1)), 20 * NANO)
+        deadline = ledger.now_s + 60
+        signature = permit_of(asset, KEYS[1], inbox.contract.address, 10 * NANO, 0, deadline)
+        inbox.send("depositWithPermit", BOB, 7, 10, deadline, *signature, key=KEYS[1])
+
+        with pytest.raises(Reverted, match="AssetTransferFailed"):
+            inbox.send("depositWithPermit", BOB, 7, 10, deadline, *signature, key=KEYS[1])
 
 
 class TestForcedTransactions:

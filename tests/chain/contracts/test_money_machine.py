@@ -38,8 +38,8 @@ from chain.txs import (
     Withdraw,
 )
 from chain.types import Account, Channel, Leaf, Withdrawal, account_key, channel_key, withdrawal_key
-from tests.chain.contracts.conftest import FREEZE_S, NANO, REVEAL_BLOCKS, WINDOW_S, inbox_of, person
-from tests.chain.contracts.harness import KEYS, Ledger, Reverted
+from tests.chain.contracts.conftest import FREEZE_S, NANO, REVEAL_BLOCKS, WINDOW_S, deploy_odd, inbox_of, person
+from tests.chain.contracts.harness import KEYS, Handle, Ledger, Reverted
 from tests.chain.contracts.l2 import L2, NO_HINT, Posted
 
 ETHER = 10**18
@@ -59,11 +59,14 @@ Leaves = list[tuple[int, Leaf]]
 
 
 class Money(RuleBasedStateMachine):
+    units_per_nano = NANO
+    nano_per_unit = 1
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.ledger = Ledger(Path(self.folder.name))
-        self.asset = self.ledger.deploy("TestUSD")
+        self.asset = self.deploy_asset()
         stf = self.ledger.deploy("Stf")
         parameters = (self.asset.contract.address, stf.contract.address, *PARAMETERS)
         self.rollup = self.ledger.deploy("Rollup", parameters)
@@ -76,6 +79,7 @@ class Money(RuleBasedStateMachine):
         self.claimed: set[int] = set()
         self.left_nano = 0
         self.refunded: set[int] = set()
+        self.dust_nano = 0
         self.final_roots: list[bytes] = []
         self.salts = 0
 
@@ -84,7 +88,7 @@ class Money(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_frozen)
     @rule(person_number=people, amount=amounts, hint=st.sampled_from([1, 2, 3, NO_HINT]))
     def deposit(self, person_number: int, amount: int, hint: int) -> None:
-        self.l2.deposit(person(person_number), amount, hint)
+        self.l2.deposit(person(person_number), amount * self.nano_per_unit, hint)
 
     @precondition(lambda self: not self.is_frozen)
     @rule(wanted=transactions, is_garbage=st.booleans())
@@ -178,6 +182,7 @@ class Money(RuleBasedStateMachine):
         if index not in self.claimed:
             self.rollup.send(*call)
             self.claimed.add(index)
+            self.keep_dust(leaf.amount_nano)
         with suppress(Reverted):
             self.rollup.send(*call)
             raise AssertionError("a withdrawal was paid twice")
@@ -226,7 +231,7 @@ class Money(RuleBasedStateMachine):
             assert isinstance(leaf, Withdrawal)
             paid += leaf.amount_nano
         owed = final.meta.supply_nano - paid - self.left_nano + waiting
-        assert self.asset.call("balanceOf", self.rollup.contract.address) == owed * NANO
+        self.check_held(owed)
 
     @invariant()
     def the_supply_is_where_it_is_said_to_be(self) -> None:
@@ -266,14 +271,24 @@ class Money(RuleBasedStateMachine):
             self.refund_deposits()
             for number in range(1, state.meta.next_withdrawal):
                 self.claim(number)
-            held = self.asset.call("balanceOf", self.rollup.contract.address)
-            assert held == state.meta.fee_pool_nano * NANO
+            self.check_held(state.meta.fee_pool_nano)
             self.the_contract_holds_what_it_owes()
         finally:
             self.ledger.evm.close()
             self.folder.cleanup()
 
     # ---------------------------------------------------------------------------------------------------- machinery
+
+    def deploy_asset(self) -> Handle:
+        return self.ledger.deploy("TestUSD")
+
+    def keep_dust(self, paid_nano: int) -> None:
+        """Payouts are rounded down to the asset's units, and the contract keeps the rest."""
+        self.dust_nano += paid_nano % self.nano_per_unit
+
+    def check_held(self, owed_nano: int) -> None:
+        held = self.asset.call("balanceOf", self.rollup.contract.address)
+        assert held * self.nano_per_unit == (owed_nano + self.dust_nano) * self.units_per_nano
 
     @property
     def final_count(self) -> int:
@@ -374,7 +389,9 @@ class Money(RuleBasedStateMachine):
             return
         if not self.rollup.call("claimed", number):
             self.rollup.send("exitAccount", number, *self.account_arguments(state, number))
-            self.left_nano += account.balance_nano + account.stake_nano + account.unlocking_nano
+            worth_nano = account.balance_nano + account.stake_nano + account.unlocking_nano
+            self.left_nano += worth_nano
+            self.keep_dust(worth_nano)
         with suppress(Reverted):
             self.rollup.send("exitAccount", number, *self.account_arguments(state, number))
             raise AssertionError("an account left twice")
@@ -406,6 +423,8 @@ class Money(RuleBasedStateMachine):
         if settle_at_s and settle_at_s <= self.ledger.now_s and to_payer + to_payee:
             self.rollup.send("settleChannelExit", number)
             self.left_nano += to_payer + to_payee
+            self.keep_dust(to_payer)
+            self.keep_dust(to_payee)
 
     def refund_deposits(self) -> None:
         cursor = self.final_state.meta.inbox_cursor
@@ -414,7 +433,22 @@ class Money(RuleBasedStateMachine):
                 owner = checksum(message.owner)
                 self.rollup.send("refundDeposit", index, owner, message.index_hint, message.amount_nano)
                 self.refunded.add(index)
+                self.keep_dust(message.amount_nano)
 
 
 Money.TestCase.settings = settings(max_examples=8, stateful_step_count=25, deadline=None)
 TestMoney = Money.TestCase
+
+
+class MoneyOfSixDecimals(Money):
+    """The same in units of a thousand nano, as USDC has them; L2 still counts every nano."""
+
+    units_per_nano = 1
+    nano_per_unit = 1_000
+
+    def deploy_asset(self) -> Handle:
+        return deploy_odd(self.ledger, "SixDecimals")
+
+
+MoneyOfSixDecimals.TestCase.settings = settings(max_examples=4, stateful_step_count=25, deadline=None)
+TestMoneyOfSixDecimals = MoneyOfSixDecimals.TestCase

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from chain.l1.connection import checksum
+from chain.signing import SECP256K1_N, address_of, keccak256, sign_digest
 from tests.chain.contracts.conftest import person
-from tests.chain.contracts.harness import KEYS, Handle, Reverted
+from tests.chain.contracts.harness import KEYS, Handle, Ledger, Reverted
 
 ALICE, BOB, CAROL = (checksum(person(i)) for i in range(3))
 NOBODY = "0x" + "00" * 20
@@ -58,3 +59,47 @@ def test_an_unlimited_allowance_stays(asset: Handle) -> None:
 def test_nothing_goes_to_the_zero_address(asset: Handle, function: str, arguments: tuple[object, ...]) -> None:
     with pytest.raises(Reverted, match="ZeroRecipient"):
         asset.send(function, *arguments)
+
+
+def permit_of(
+    asset: Handle, key: bytes, spender: str, value: int, nonce: int, deadline: int
+) -> tuple[int, bytes, bytes]:
+    owner = address_of(key)
+    words = (
+        asset.call("PERMIT_TYPEHASH"), bytes(12) + owner, bytes(12) + bytes.fromhex(spender[2:]),
+        *(number.to_bytes(32, "big") for number in (value, nonce, deadline)),
+    )  # fmt: skip
+    digest = keccak256(b"\x19\x01" + asset.call("DOMAIN_SEPARATOR") + keccak256(b"".join(words)))
+    signature = sign_digest(key, digest)
+    second = int.from_bytes(signature[32:], "big")
+    return 27 + (second >> 255), signature[:32], (second & ((1 << 255) - 1)).to_bytes(32, "big")
+
+
+def test_a_permit_is_an_approval_that_is_taken_once(asset: Handle, ledger: Ledger) -> None:
+    deadline = ledger.now_s + 60
+    signature = permit_of(asset, KEYS[0], BOB, 6, 0, deadline)
+
+    asset.send("permit", ALICE, BOB, 6, deadline, *signature, key=KEYS[2])
+
+    assert (asset.call("allowance", ALICE, BOB), asset.call("nonces", ALICE)) == (6, 1)
+    with pytest.raises(Reverted, match="WrongPermit"):
+        asset.send("permit", ALICE, BOB, 6, deadline, *signature)
+
+
+def test_a_permit_of_another_owner_or_time_is_refused(asset: Handle, ledger: Ledger) -> None:
+    deadline = ledger.now_s - 1
+
+    with pytest.raises(Reverted, match="PermitExpired"):
+        asset.send("permit", ALICE, BOB, 6, deadline, *permit_of(asset, KEYS[0], BOB, 6, 0, deadline))
+    deadline = ledger.now_s
+    v, r, s = permit_of(asset, KEYS[0], BOB, 6, 0, deadline)
+    twin = (SECP256K1_N - int.from_bytes(s, "big")).to_bytes(32, "big")
+    for changed in (
+        (BOB, BOB, 6, deadline, v, r, s),
+        (ALICE, CAROL, 6, deadline, v, r, s),
+        (ALICE, BOB, 7, deadline, v, r, s),
+        (ALICE, BOB, 6, deadline + 1, v, r, s),
+        (ALICE, BOB, 6, deadline, 55 - v, r, twin),
+    ):
+        with pytest.raises(Reverted, match="WrongPermit"):
+            asset.send("permit", *changed)

@@ -3,6 +3,12 @@ pragma solidity ^0.8.28;
 
 import {Asset, IERC20} from "./Asset.sol";
 import {Frames} from "./Frames.sol";
+import {TestUSD} from "./TestUSD.sol";
+
+/// A dollar with the decimals of USDC.
+contract SixDecimals is TestUSD {
+    function decimals() external pure override returns (uint8) { return 6; }
+}
 
 /// A token with any number of decimals whose transfers misbehave on demand.
 contract OddToken {
