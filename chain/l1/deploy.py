@@ -26,7 +26,7 @@ class DeployParams(msgspec.Struct, frozen=True, kw_only=True):
     unstake_delay_s: int
     reveal_delay_blocks: int
     asset_address: bytes | None = None
-    """An ERC-20 with 9 to 27 decimals; a new `TestUSD` if not given."""
+    """An ERC-20 with 6 to 27 decimals; a new `TestUSD` if not given."""
 
 
 async def deploy(url: str, operator_key: bytes, params: DeployParams) -> Deployment:
