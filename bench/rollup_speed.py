@@ -30,7 +30,7 @@ GROUP_TXS = 128
 """Transactions that share one durable commit, as in the sequencer."""
 ROUNDS = 7
 NOW_S = 1_800_000_000
-RULES = Rules(domain=SigningDomain(31_338, b"\x11" * 20), close_delay_s=30, unstake_delay_s=60)
+RULES = Rules(domain=SigningDomain(31_337, b"\x11" * 20, b"\x16" * 32), close_delay_s=30, unstake_delay_s=60)
 
 
 def key_of(number: int) -> bytes:

@@ -91,7 +91,10 @@ class RollupClient:
         """What binds signatures to this deployment; asked for once."""
         if self._domain is None:
             info = await self.info()
-            self._domain = SigningDomain(info.l2_chain_id, parse_address(info.rollup_address))
+            try:
+                self._domain = SigningDomain.of_texts(info.l1_chain_id, info.rollup_address, info.deployment_salt)
+            except ValueError:
+                raise bad_answer() from None
         return self._domain
 
     async def account(self, address: bytes) -> AccountView | None:

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
-from chain.signing import Keccak256, keccak256
+from chain.signing import Keccak256, keccak256, parse_address
 
-DOMAIN_TYPE = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+DOMAIN_TYPE = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract,bytes32 salt)"
 DOMAIN_NAME = b"Idlewatt"
 DOMAIN_VERSION = b"1"
+
+_SALT = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
 
 VOUCHER_TYPE = b"Voucher(uint32 channel,uint64 cumulative)"
 """``cumulative`` is nano since the channel's opening, never an increment."""
@@ -30,11 +32,25 @@ RECEIPT_TYPE = (
 
 @dataclass(frozen=True)
 class SigningDomain:
-    """What binds a signature to one deployment: the L2 chain id and the rollup contract's address."""
+    """What binds a signature to one deployment on one L1."""
 
-    l2_chain_id: int
+    l1_chain_id: int
     rollup_address: bytes
-    """20 bytes; every deployment has its own, so signatures never outlive a reset devnet."""
+    """20 bytes. It depends on the deployer and its nonce alone, so the same one exists on other chains."""
+    salt: bytes
+    """32 bytes that the contract took from its L1's history when it was deployed, so that neither a fork with the same
+    chain id nor a chain that was reset gives another deployment the same domain."""
+
+    @classmethod
+    def of_texts(cls, l1_chain_id: int, rollup_address: str, salt: str) -> SigningDomain:
+        """The domain that an RPC answer describes.
+
+        Raises:
+            ValueError: If the address or the salt is none.
+        """
+        if _SALT.fullmatch(salt) is None:
+            raise ValueError("a salt is 0x and 64 hex digits")
+        return cls(l1_chain_id, parse_address(rollup_address), bytes.fromhex(salt[2:]))
 
     @cached_property
     def separator(self) -> bytes:
@@ -43,8 +59,9 @@ class SigningDomain:
             keccak256(DOMAIN_TYPE)
             + keccak256(DOMAIN_NAME)
             + keccak256(DOMAIN_VERSION)
-            + word(self.l2_chain_id)
+            + word(self.l1_chain_id)
             + word(self.rollup_address)
+            + word(self.salt)
         )
 
     @cached_property

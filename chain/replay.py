@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from chain.codec import BatchData, BatchFormatError, decode_batch
-from chain.eip712 import SigningDomain
 from chain.errors import IdlewattError
 from chain.l1.protocol import Deployment, InboxMessage, PostedBatch, RollupL1
 from chain.state import GENESIS_ROOT, RollupState
@@ -50,7 +49,7 @@ class ReplayedBatch(msgspec.Struct, frozen=True, kw_only=True):
 def rules_of(deployment: Deployment) -> Rules:
     """The transition's rules for a deployment."""
     return Rules(
-        domain=SigningDomain(deployment.l2_chain_id, deployment.rollup_address),
+        domain=deployment.domain,
         close_delay_s=deployment.close_delay_s,
         unstake_delay_s=deployment.unstake_delay_s,
     )

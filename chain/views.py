@@ -48,6 +48,8 @@ class ChainInfo(msgspec.Struct, frozen=True, kw_only=True):
     asset_address: str
     deployment: str
     """32-byte hash that no other deployment shares; a home whose channels name another one meets a foreign chain."""
+    deployment_salt: str
+    """32 bytes that the rollup contract took from its L1's history; part of what every signature is bound to."""
     params: ChainParams
     has_faucet: bool
     l2_time_s: int

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from chain.eip712 import SigningDomain
 from chain.l1.protocol import Deployment, InboxMessage, RollupL1
 from chain.money import MAX_NANO, format_usd
 from chain.replay import ReplayedBatch, ReplayError
@@ -89,8 +88,7 @@ async def force_withdraw(
     sent = await _waiting_message(l1, state, deployment, number, held, account.address)
     if sent is None:
         tx = _withdrawal(number, held, amount_nano, account.address if to is None else checked_address(to))
-        domain = _domain(deployment)
-        body = tx.encode(account.sign_digest(tx.digest(domain, held.nonce)))
+        body = tx.encode(account.sign_digest(tx.digest(deployment.domain, held.nonce)))
         yield done("sign", f"Signed: {_told(tx)}, nonce {held.nonce}, no L2 fee.", amount_nano=tx.amount_nano)
         yield doing("send", "Sending it to the inbox on L1; this wallet pays the gas there.")
         l1_tx = await l1.force_tx(body)
@@ -230,7 +228,7 @@ def _own_withdrawal(
         return None
     if not isinstance(tx, Withdraw) or tx.sender != number:
         return None
-    return tx if recover(tx.digest(_domain(deployment), nonce), signature) == owner else None
+    return tx if recover(tx.digest(deployment.domain, nonce), signature) == owner else None
 
 
 async def _find_message(l1: RollupL1, start: int, body: bytes, tx: Withdraw, l1_tx: bytes) -> _Sent:
@@ -271,7 +269,3 @@ def _deadline_text(deployment: Deployment, message: InboxMessage) -> str:
 
 def _told(tx: Withdraw) -> str:
     return f"withdraw {format_usd(tx.amount_nano)} to {checksum_address(tx.recipient)}"
-
-
-def _domain(deployment: Deployment) -> SigningDomain:
-    return SigningDomain(deployment.l2_chain_id, deployment.rollup_address)

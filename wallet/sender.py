@@ -11,7 +11,7 @@ from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.money import MAX_NANO, format_usd
 from chain.retry import retry
-from chain.signing import parse_address
+from chain.rpc.wire import bad_answer
 from chain.tx_format import NoncedTx
 from chain.txs import tx_id
 from chain.views import AccountView, ChainInfo, SoftReceipt
@@ -107,8 +107,15 @@ class TxSender:
 
 
 def domain_of(info: ChainInfo) -> SigningDomain:
-    """What this chain's signatures are bound to."""
-    return SigningDomain(info.l2_chain_id, parse_address(info.rollup_address))
+    """What this chain's signatures are bound to.
+
+    Raises:
+        ChainUnavailableError: If the chain describes none.
+    """
+    try:
+        return SigningDomain.of_texts(info.l1_chain_id, info.rollup_address, info.deployment_salt)
+    except ValueError:
+        raise bad_answer() from None
 
 
 def fee_of(info: ChainInfo) -> int:

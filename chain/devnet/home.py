@@ -106,7 +106,7 @@ class DevnetHome:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             if _is_old(content):
                 raise IdlewattError(
-                    "This devnet was made by an older version of Idlewatt, whose rollup can't be disputed.",
+                    "This devnet was made by an older version of Idlewatt, whose contracts this one doesn't speak to.",
                     code="old_devnet",
                     fix=f"Choose another --home, or remove {self.path}; what it holds is test money.",
                 ) from error
@@ -137,7 +137,7 @@ class DevnetHome:
 
 
 class _OldDeployment(msgspec.Struct):
-    """What versions kept whose contracts knew no fraud proofs."""
+    """What every version kept."""
 
     rollup_address: bytes
     inbox_address: bytes
@@ -150,7 +150,7 @@ def _is_old(content: bytes) -> bool:
         fields = msgspec.json.decode(content, type=dict)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
-    return "stf_address" not in fields
+    return not fields.keys() >= set(Deployment.__struct_fields__)
 
 
 def _new_key() -> bytes:

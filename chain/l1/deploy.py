@@ -83,6 +83,7 @@ async def deploy(url: str, operator_key: bytes, params: DeployParams) -> Deploym
             close_delay_s=params.close_delay_s,
             unstake_delay_s=params.unstake_delay_s,
             reveal_delay_blocks=params.reveal_delay_blocks,
+            deployment_salt=bytes(await connection.call(rollup.functions.deploymentSalt())),
             genesis_root=params.genesis_root,
         )
     finally:

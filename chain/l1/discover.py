@@ -56,6 +56,7 @@ async def read_deployment(url: str, rollup_address: bytes) -> Deployment:
             close_delay_s=integer(await read("closeDelay")),
             unstake_delay_s=integer(await read("unstakeDelay")),
             reveal_delay_blocks=integer(await read("revealDelay")),
+            deployment_salt=bytes(await read("deploymentSalt")),
         )
     finally:
         await connection.aclose()

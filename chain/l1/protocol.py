@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from chain.eip712 import SigningDomain
 from chain.signing import keccak256
 from chain.types import Account, Channel
 
@@ -39,6 +40,13 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     freeze_delay_s: int
     unstake_delay_s: int
     reveal_delay_blocks: int
+    deployment_salt: bytes
+    """32 bytes that the contract took from L1's history: with the L1's chain id, what tells its signatures apart."""
+
+    @property
+    def domain(self) -> SigningDomain:
+        """What binds signatures to this deployment."""
+        return SigningDomain(self.l1_chain_id, self.rollup_address, self.deployment_salt)
 
 
 class InboxMessage(msgspec.Struct, frozen=True, kw_only=True):

@@ -66,6 +66,7 @@ class Queries:
             inbox_address=checksum_address(deployment.inbox_address),
             asset_address=checksum_address(deployment.asset_address),
             deployment=to_hex(deployment_id(deployment)),
+            deployment_salt=to_hex(deployment.deployment_salt),
             params=ChainParams(
                 challenge_window_s=deployment.challenge_window_s,
                 force_delay_s=deployment.force_delay_s,

@@ -42,7 +42,7 @@ from chain.txs import (
 )
 from chain.types import Channel
 
-DOMAIN = SigningDomain(7001, b"\x11" * 20)
+DOMAIN = SigningDomain(1337, b"\x11" * 20, b"\x16" * 32)
 RULES = Rules(domain=DOMAIN, close_delay_s=30, unstake_delay_s=60)
 FUNDS_NANO = 1_000_000
 NO_HINT = 2**32 - 1
@@ -147,8 +147,8 @@ class MemoryL1:
         self.loses_answers = False
         self.refuses_claims_of: set[int] = set()
         self._deployment = Deployment(
-            l1_chain_id=1337,
-            l2_chain_id=DOMAIN.l2_chain_id,
+            l1_chain_id=DOMAIN.l1_chain_id,
+            l2_chain_id=7001,
             rollup_address=DOMAIN.rollup_address,
             inbox_address=b"\x12" * 20,
             asset_address=b"\x13" * 20,
@@ -163,6 +163,7 @@ class MemoryL1:
             freeze_delay_s=120,
             unstake_delay_s=60,
             reveal_delay_blocks=10,
+            deployment_salt=DOMAIN.salt,
         )
 
     def deposit(self, to: bytes, amount_nano: int, hint: int = NO_HINT) -> None:

@@ -32,7 +32,7 @@ class TestAgainstTheServer:
         payer, payee = await funded(client, 1), (await client.create_account(owner(2))).index
         domain = await client.domain()
         info = await client.info()
-        assert (info.l2_chain_id, info.has_faucet, info.params.min_fee_nano) == (domain.l2_chain_id, True, 10)
+        assert (info.l2_chain_id, info.has_faucet, info.params.min_fee_nano) == (7001, True, 10)
         opening = OpenChannel(payer, payee, owner(9), 5_000, info.l2_time_s + 900, 10)
         receipt = await client.submit(signed(opening, 1, 0, domain))
         channel_id = receipt.allocated_index

@@ -338,12 +338,15 @@ class TestRunning:
 
 
 class TestOldHomes:
-    async def test_a_home_without_fraud_proofs_is_refused_before_anything_is_touched(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("unknown", ["stf_address", "deployment_salt"])
+    async def test_a_home_of_older_contracts_is_refused_before_anything_is_touched(
+        self, tmp_path: Path, unknown: str
+    ) -> None:
         async with running(tmp_path):
             pass
         file = tmp_path / "deployment.json"
         kept = msgspec.json.decode(file.read_bytes())
-        file.write_bytes(msgspec.json.encode({key: value for key, value in kept.items() if key != "stf_address"}))
+        file.write_bytes(msgspec.json.encode({key: value for key, value in kept.items() if key != unknown}))
 
         with pytest.raises(IdlewattError) as refused:
             async with Devnet(tmp_path):

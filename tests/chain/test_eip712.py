@@ -10,7 +10,7 @@ from chain.txs import CloseTogether, OpenChannel, Redeem, StartClose, TopUp, Tra
 
 u32, u64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 address = st.binary(min_size=20, max_size=20)
-domain = st.builds(SigningDomain, st.integers(1, 2**63), address)
+domain = st.builds(SigningDomain, st.integers(1, 2**256 - 1), address, st.binary(min_size=32, max_size=32))
 
 FIELDS = {
     "Transfer": "uint32 from,uint32 to,uint64 amount,uint32 fee,uint64 nonce",
@@ -33,8 +33,9 @@ def eth_account_digest(signing_domain: SigningDomain, name: str, *values: int | 
         {
             "name": "Idlewatt",
             "version": "1",
-            "chainId": signing_domain.l2_chain_id,
+            "chainId": signing_domain.l1_chain_id,
             "verifyingContract": checksum_address(signing_domain.rollup_address),
+            "salt": signing_domain.salt,
         },
         {name: [{"name": field, "type": kind} for kind, field in types]},
         message,
@@ -74,9 +75,24 @@ def test_the_channel_digests_are_eth_accounts(d, channel, amount, fee, nonce):
 
 
 def test_a_deployment_binds_its_signatures():
-    here, there = SigningDomain(1, b"\1" * 20), SigningDomain(1, b"\2" * 20)
-    assert voucher_digest(here, 1, 1) != voucher_digest(there, 1, 1)
-    assert voucher_digest(here, 1, 1) != voucher_digest(SigningDomain(2, b"\1" * 20), 1, 1)
+    here = SigningDomain(1, b"\1" * 20, b"\3" * 32)
+    elsewhere = (
+        SigningDomain(1, b"\2" * 20, b"\3" * 32),
+        SigningDomain(2, b"\1" * 20, b"\3" * 32),
+        SigningDomain(1, b"\1" * 20, b"\4" * 32),
+    )
+    assert len({voucher_digest(domain, 1, 1) for domain in (here, *elsewhere)}) == 4
+
+
+@pytest.mark.parametrize("salt", ["", "0x", "0x" + "3" * 63, "3" * 64, "0x" + "G" * 64, "0x" + "3" * 64 + "\n"])
+def test_a_domain_isnt_read_from_what_is_no_salt(salt):
+    with pytest.raises(ValueError, match="salt"):
+        SigningDomain.of_texts(1, "0x" + "1" * 40, salt)
+
+
+def test_a_domain_is_read_as_an_rpc_answer_has_it():
+    domain = SigningDomain.of_texts(5, "0x" + "1" * 40, "0x" + "3" * 64)
+    assert domain == SigningDomain(5, b"\x11" * 20, b"\x33" * 32)
 
 
 def test_what_is_wider_than_a_word_is_refused():

@@ -6,6 +6,7 @@ The signed types that cost their sender money share most of their endings, so th
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace as replace_field
 from functools import partial
 from random import Random
 from typing import Any, NamedTuple
@@ -178,9 +179,20 @@ def _wrong_nonce(tx_type: TxType, world: World, rng: Random) -> bytes:
     return tx.encode(sign_digest(key(payer), digest))
 
 
+def _elsewhere(rng: Random, domain: SigningDomain) -> SigningDomain:
+    """Another deployment, on another L1, or at the same address on a fork of this one."""
+    return rng.choice(
+        (
+            replace_field(domain, rollup_address=rng.randbytes(20)),
+            replace_field(domain, l1_chain_id=domain.l1_chain_id + 1),
+            replace_field(domain, salt=rng.randbytes(32)),
+        )
+    )
+
+
 def _for_another_deployment(tx_type: TxType, world: World, rng: Random) -> bytes:
     tx, payer, _ = make_paid(tx_type, world, rng)
-    other = SigningDomain(world.rules.domain.l2_chain_id, rng.randbytes(20))
+    other = _elsewhere(rng, world.rules.domain)
     return tx.encode(sign_digest(key(payer), tx.digest(other, world.of(payer).nonce)))
 
 

@@ -68,8 +68,9 @@ def vector(case: Case) -> dict[str, Any]:
     domain = case.rules.domain
     return {
         "name": case.name,
-        "l2_chain_id": domain.l2_chain_id,
+        "l1_chain_id": domain.l1_chain_id,
         "rollup_address": _hex(domain.rollup_address),
+        "salt": _hex(domain.salt),
         "leaves": [[key, _hex(leaf.encode())] for key, leaf in sorted(case.leaves)],
         **_call(call),
         "code": int(code),

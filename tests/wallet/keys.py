@@ -14,8 +14,8 @@ JUNK_MNEMONIC = "test test test test test test test test test test test junk"
 JUNK_ADDRESSES = ("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266", "0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
 """The mnemonic that Ethereum development nodes are known by, and its first two accounts."""
 
-DOMAIN = SigningDomain(l2_chain_id=424242, rollup_address=bytes(range(20)))
-OTHER_DOMAIN = SigningDomain(l2_chain_id=424242, rollup_address=bytes(range(1, 21)))
+DOMAIN = SigningDomain(l1_chain_id=424242, rollup_address=bytes(range(20)), salt=bytes(range(32)))
+OTHER_DOMAIN = SigningDomain(l1_chain_id=424242, rollup_address=bytes(range(1, 21)), salt=bytes(range(32)))
 
 TEST_SCRYPT_N = 2
 

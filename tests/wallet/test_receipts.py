@@ -69,7 +69,13 @@ def test_any_wallet_that_speaks_eip_712_signs_the_same_receipt() -> None:
     values.insert(3, keccak256(facts.engine_build.encode()))
     values.append("0x" + facts.provider.hex())
     message = encode_typed_data(
-        {"name": "Idlewatt", "version": "1", "chainId": 424242, "verifyingContract": "0x" + bytes(range(20)).hex()},
+        {
+            "name": "Idlewatt",
+            "version": "1",
+            "chainId": 424242,
+            "verifyingContract": "0x" + bytes(range(20)).hex(),
+            "salt": bytes(range(32)),
+        },
         {"Receipt": [{"name": name, "type": kind} for name, kind in EIP_712_FIELDS]},
         dict(zip((name for name, _ in EIP_712_FIELDS), values, strict=True)),
     )

@@ -71,7 +71,13 @@ def test_a_voucher_that_does_not_verify_is_never_redeemable(
 
 def test_any_wallet_that_speaks_eip_712_signs_the_same_voucher() -> None:
     message = encode_typed_data(
-        {"name": "Idlewatt", "version": "1", "chainId": 424242, "verifyingContract": "0x" + bytes(range(20)).hex()},
+        {
+            "name": "Idlewatt",
+            "version": "1",
+            "chainId": 424242,
+            "verifyingContract": "0x" + bytes(range(20)).hex(),
+            "salt": bytes(range(32)),
+        },
         {"Voucher": [{"name": "channel", "type": "uint32"}, {"name": "cumulative", "type": "uint64"}]},
         {"channel": 5, "cumulative": 1_234_567},
     )

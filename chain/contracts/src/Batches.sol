@@ -21,7 +21,7 @@ abstract contract Batches {
     /// @param closeDelay How long a payer who closes a channel alone must wait, in L2 seconds.
     /// @param unstakeDelay How long a stake on its way out stays slashable, in L2 seconds.
     /// @param revealDelay How many L1 blocks lie between a fraud proof's commitment and its reveal, at least.
-    /// @param l2ChainId The L2's chain id, part of what its users sign.
+    /// @param l2ChainId The L2's chain id, for wallets that tell networks apart by it.
     struct Parameters {
         IERC20 asset;
         IStf stf;
@@ -100,8 +100,11 @@ abstract contract Batches {
     uint64 public immutable unstakeDelay;
     /// @notice How many L1 blocks lie between a fraud proof's commitment and its reveal, at least.
     uint64 public immutable revealDelay;
-    /// @notice The L2's chain id, part of what its users sign.
+    /// @notice The L2's chain id, for wallets that tell networks apart by it.
     uint64 public immutable l2ChainId;
+    /// @notice The hash of the block before the deploying one: a fork of this L1 with the same chain id, or the same address
+    /// on a chain that was reset, has another one, and so another domain.
+    bytes32 public immutable deploymentSalt;
     /// @notice The EIP-712 domain of everything signed for this deployment.
     bytes32 public immutable domainSeparator;
 
@@ -205,13 +208,18 @@ abstract contract Batches {
         revealDelay = parameters.revealDelay;
         l2ChainId = parameters.l2ChainId;
         inbox = new Inbox(parameters.asset, unitsPerNano, nanoPerUnit);
+        bytes32 salt = blockhash(block.number - 1);
+        deploymentSalt = salt;
         domainSeparator = keccak256(
             abi.encode(
-                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256(
+                    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract,bytes32 salt)"
+                ),
                 keccak256("Idlewatt"),
                 keccak256("1"),
-                uint256(parameters.l2ChainId),
-                address(this)
+                block.chainid,
+                address(this),
+                salt
             )
         );
     }

@@ -52,8 +52,7 @@ class Ledger:
         factory = Web3().eth.contract(abi=abi, bytecode=bytecode)
         mined = self.transact(key, b"", bytes.fromhex(factory.constructor(*arguments).data_in_transaction[2:]))
         assert mined.receipt.state_root == b"\x01"
-        created = keccak256(_rlp(mined.transaction.sender, mined.transaction.nonce))[12:]
-        return self.at(abi, created)
+        return self.at(abi, created_address(mined.transaction.sender, mined.transaction.nonce))
 
     def at(self, abi: Sequence[Any], address: bytes) -> Handle:
         return Handle(self, Web3().eth.contract(address=Web3.to_checksum_address(address), abi=abi), address)
@@ -177,7 +176,8 @@ def _kind(output: dict[str, Any]) -> str:
     return f"({inner}){output['type'].removeprefix('tuple')}"
 
 
-def _rlp(*items: Any) -> bytes:
+def created_address(sender: bytes, nonce: int) -> bytes:
+    """Where the contract lives that an address deploys with this nonce."""
     import rlp
 
-    return bytes(rlp.encode(list(items)))
+    return keccak256(bytes(rlp.encode([sender, nonce])))[12:]

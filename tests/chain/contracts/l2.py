@@ -15,7 +15,7 @@ from chain.state import RollupState
 from chain.stf import Code, Rules, execute_body
 from chain.witness import build_witness, encode_messages, named_messages
 from tests.chain.contracts.conftest import REVEAL_BLOCKS
-from tests.chain.contracts.harness import KEYS, Handle, Ledger, Sent
+from tests.chain.contracts.harness import CHAIN_ID, KEYS, Handle, Ledger, Sent
 
 SALT = keccak256(b"salt of the tests")
 NO_HINT = 2**32 - 1
@@ -47,7 +47,7 @@ class L2:
     def __init__(self, ledger: Ledger, rollup: Handle, inbox: Handle) -> None:
         self.ledger, self.rollup, self.inbox = ledger, rollup, inbox
         self.state = RollupState.genesis()
-        self.domain = SigningDomain(31_338, rollup.address)
+        self.domain = SigningDomain(CHAIN_ID, rollup.address, rollup.call("deploymentSalt"))
         self.rules = Rules(domain=self.domain, close_delay_s=30, unstake_delay_s=61)
         self.messages: dict[int, InboxMessage] = {}
 

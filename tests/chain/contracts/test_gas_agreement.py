@@ -23,7 +23,7 @@ from chain.txs import Transfer
 from chain.types import withdrawal_key
 from tests.chain.anvil_process import anvil
 from tests.chain.contracts.conftest import REVEAL_BLOCKS, WINDOW_S, inbox_of, rollup_parameters
-from tests.chain.contracts.harness import CHAIN_ID, KEYS, START_S, Ledger, _kind
+from tests.chain.contracts.harness import CHAIN_ID, KEYS, START_S, Ledger, _kind, created_address
 from tests.chain.contracts.l2 import L2, arguments
 from tests.chain.contracts.test_rollup_exits import World, freeze, make_world
 from tests.chain.eels_process import run_eels
@@ -143,7 +143,7 @@ def record(ledger: Ledger) -> Recorded:
     """Read the chain back from its genesis."""
     evm = ledger.evm
     functions = selectors()
-    blocks, outcomes = [], []
+    blocks, outcomes, created = [], [], []
     for number in range(1, evm.head().block_number + 1):
         header = evm.header(number)
         transactions = evm.block(header).transactions
@@ -163,6 +163,8 @@ def record(ledger: Ledger) -> Recorded:
             mined = evm.transaction(transaction.hash)
             assert mined is not None
             receipt = mined.receipt
+            if not transaction.to:
+                created.append(created_address(mined.transaction.sender, mined.transaction.nonce))
             logs = [
                 (log.address, [topic.to_bytes(32, "big") for topic in log.topics], log.data) for log in receipt.logs
             ]
@@ -179,6 +181,7 @@ def record(ledger: Ledger) -> Recorded:
         "genesis_hash": evm.header(0).hash.hex(),
         "balances_wei": {address_of(key).hex(): BALANCE_WEI for key in KEYS},
         "blocks": blocks,
+        "codes": {address.hex(): evm.code(address).hex() for address in created},
     }
     return Recorded(chain, outcomes, evm.head().state_root.hex())
 
@@ -224,7 +227,12 @@ async def run_anvil(chain: dict[str, Any]) -> tuple[list[tuple[bool, int, str]],
                 tx_hash = await ask("eth_sendRawTransaction", "0x" + raw) if raw else None
                 await ask("evm_mine")
                 if tx_hash:
-                    outcomes.append(anvil_outcome(await ask("eth_getTransactionReceipt", tx_hash), block["number"]))
+                    receipt = await ask("eth_getTransactionReceipt", tx_hash)
+                    outcomes.append(anvil_outcome(receipt, block["number"]))
+                    if (created := receipt["contractAddress"]) is not None:
+                        # Its block hashes are others, and the rollup keeps one as its salt: what was signed for the
+                        # recorded rollup counts for that code alone.
+                        await ask("anvil_setCode", created, "0x" + chain["codes"][created.removeprefix("0x")])
                 header = await ask("eth_getBlockByNumber", hex(block["number"]), False)
                 assert int(header["timestamp"], 16) == block["timestamp_s"]
                 fees.append(int(header["baseFeePerGas"], 16))

@@ -15,7 +15,7 @@ from chain.l1.connection import checksum
 from chain.signing import keccak256
 from chain.tree import Tree
 from chain.types import Withdrawal, withdrawal_key
-from tests.chain.contracts.conftest import GENESIS, NANO, TAKEOVER_S, WINDOW_S, person
+from tests.chain.contracts.conftest import GENESIS, NANO, TAKEOVER_S, WINDOW_S, person, rollup_parameters
 from tests.chain.contracts.harness import CHAIN_ID, KEYS, START_S, Handle, Ledger, Reverted
 
 ETHER = 10**18
@@ -61,7 +61,14 @@ class TestDeployment:
         assert rollup.call("asset") == asset.contract.address.lower()
 
     def test_its_signing_domain_is_the_one_wallets_sign_for(self, rollup: Handle) -> None:
-        assert rollup.call("domainSeparator") == SigningDomain(31_338, rollup.address).separator
+        salt = rollup.call("deploymentSalt")
+
+        assert rollup.call("domainSeparator") == SigningDomain(CHAIN_ID, rollup.address, salt).separator
+
+    def test_its_salt_is_the_hash_of_the_block_before_its_own(self, ledger: Ledger, asset: Handle, stf: Handle) -> None:
+        before = ledger.evm.head().hash
+
+        assert ledger.deploy("Rollup", rollup_parameters(asset, stf)).call("deploymentSalt") == before
 
     def test_its_limits_are_the_codecs(self, rollup: Handle) -> None:
         assert rollup.call("MAX_BLOB_BYTES") == MAX_BLOB_BYTES

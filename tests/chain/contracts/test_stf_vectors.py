@@ -56,7 +56,7 @@ def messages_of(vector: dict[str, Any], cursor: int) -> dict[int, InboxMessage]:
 
 def rules_of(vector: dict[str, Any]) -> Rules:
     return Rules(
-        domain=SigningDomain(vector["l2_chain_id"], unhex(vector["rollup_address"])),
+        domain=SigningDomain(vector["l1_chain_id"], unhex(vector["rollup_address"]), unhex(vector["salt"])),
         close_delay_s=int(vector["close_delay_s"]),
         unstake_delay_s=int(vector["unstake_delay_s"]),
     )

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from chain.codec import BatchData, BatchHeader, Frame, encode_batch
-from chain.eip712 import SigningDomain, voucher_digest
+from chain.eip712 import voucher_digest
 from chain.errors import ChainRejectedError, ChainUnavailableError, UsageError
 from chain.frames import fraud_proof
 from chain.l1.bridge import Bridge
@@ -64,7 +64,7 @@ VOUCHER_KEY = keccak256(b"voucher key over rpc")
 async def post_lie(rollup: JsonRpcRollupL1, clock: Clock) -> FraudProof:
     """Post a batch with a wrong root for its second frame; returns the proof of it."""
     deployment = await rollup.deployment()
-    domain = SigningDomain(deployment.l2_chain_id, deployment.rollup_address)
+    domain = deployment.domain
     rules = Rules(domain=domain, close_delay_s=30, unstake_delay_s=60)
     state, header = RollupState.genesis(), BatchHeader(l2_time_s=int(clock.now_s), inbox_to=0)
     bodies = [CreateAccount(bytes([number]) * 20).encode() for number in (1, 2, 3)]
@@ -260,7 +260,7 @@ class TestOut:
         assert await rollup.is_claimed(account_key(1))
         assert await rollup.channel_exit(1) is None
         await bridge.exit_channel(sign, ALICE, channel)
-        domain = SigningDomain(deployment.l2_chain_id, deployment.rollup_address)
+        domain = deployment.domain
         voucher = SignedVoucher(cumulative_nano=60, signature=sign_digest(VOUCHER_KEY, voucher_digest(domain, 1, 60)))
         await rollup.exit_channel(channel, voucher)
         leaving = await rollup.channel_exit(1)

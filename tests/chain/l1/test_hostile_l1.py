@@ -47,6 +47,7 @@ SOMEWHERE = Deployment(
     freeze_delay_s=120,
     unstake_delay_s=60,
     reveal_delay_blocks=10,
+    deployment_salt=b"\x06" * 32,
 )
 """A deployment for an L1 that has none."""
 

@@ -215,7 +215,7 @@ def _with_high_s(raw: bytes) -> bytes:
     return raw[:-32] + (SECP256K1_N // 2 + 1).to_bytes(32, "big")
 
 
-ELSEWHERE = SigningDomain(7_002, DOMAIN.rollup_address)
+ELSEWHERE = SigningDomain(7_002, DOMAIN.rollup_address, DOMAIN.salt)
 REFUSED = [
     (b"\x63" * 9, "malformed"),
     (signed(Transfer(1, 1, 5, 10), 1, 0)[:-1], "malformed"),

@@ -29,7 +29,7 @@ from node.market.offers import (
 from screens.chat.choices import offer_line
 from screens.text import one_line
 
-DOMAIN = SigningDomain(l2_chain_id=84_001, rollup_address=bytes(range(20)))
+DOMAIN = SigningDomain(l1_chain_id=84_001, rollup_address=bytes(range(20)), salt=bytes(range(32)))
 DEPLOYMENT = bytes(reversed(range(32)))
 NODE = "ab" * 32
 NOW = 1_800_000_000_000
@@ -176,8 +176,9 @@ def test_the_digest_is_the_one_that_eth_account_signs():
         "domain": {
             "name": "Idlewatt",
             "version": "1",
-            "chainId": DOMAIN.l2_chain_id,
+            "chainId": DOMAIN.l1_chain_id,
             "verifyingContract": "0x" + DOMAIN.rollup_address.hex(),
+            "salt": DOMAIN.salt,
         },
         "primaryType": "Offer",
         "types": {
@@ -186,6 +187,7 @@ def test_the_digest_is_the_one_that_eth_account_signs():
                 {"name": "version", "type": "string"},
                 {"name": "chainId", "type": "uint256"},
                 {"name": "verifyingContract", "type": "address"},
+                {"name": "salt", "type": "bytes32"},
             ],
             "Offer": [{"name": name, "type": kind} for kind, name in fields],
         },

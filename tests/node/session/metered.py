@@ -15,7 +15,7 @@ from node.values.inference import ChatMessage, Sampling
 from wallet.receipts import Receipt, sign_receipt
 from wallet.vouchers import Voucher, sign_voucher
 
-DOMAIN = SigningDomain(l2_chain_id=84_001, rollup_address=bytes(range(20)))
+DOMAIN = SigningDomain(l1_chain_id=84_001, rollup_address=bytes(range(20)), salt=bytes(range(32)))
 MODEL = bytes(range(32))
 CHANNEL = 7
 
