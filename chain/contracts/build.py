@@ -19,12 +19,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from chain.contracts.interfaces import interface_text
 from chain.errors import IdlewattError
 
 CONTRACTS = Path(__file__).resolve().parent
 ARTIFACTS = CONTRACTS / "artifacts"
 SOURCES = CONTRACTS / "src"
 DEPLOYED = ("Inbox", "Rollup", "Stf", "TestUSD")
+INTERFACES = ("Inbox", "Rollup")
+"""The contracts that others call from Solidity, and so get an interface file."""
 EVM_VERSION = "prague"
 _IMPORT = re.compile(r'^import .*"\./(\w+\.sol)";$', re.MULTILINE)
 NPM_TIMEOUT_S = 600
@@ -44,13 +47,16 @@ def build(cache: Path | None = None) -> dict[str, str]:
         cache: Where the compiler is installed; a directory of the user's cache if not given.
 
     Returns:
-        The artifacts' texts by file name.
+        The texts of artifacts, interfaces and storage layouts by their places in this folder.
 
     Raises:
         ContractBuildError: If node or npm is missing, the compiler can't be installed, or the sources don't compile.
     """
     sources = read_sources(SOURCES)
-    return {f"{name}.json": _build_one(name, sources_of(name, sources), cache) for name in DEPLOYED}
+    texts: dict[str, str] = {}
+    for name in DEPLOYED:
+        texts |= _build_one(name, sources_of(name, sources), cache)
+    return texts
 
 
 def read_sources(folder: Path) -> dict[str, str]:
@@ -95,15 +101,15 @@ def source_hash(sources: dict[str, str]) -> str:
     return digest.hexdigest()
 
 
-def main(target: Path = ARTIFACTS) -> int:
-    """Write the artifacts into ``target``; returns the exit code."""
+def main(target: Path = CONTRACTS) -> int:
+    """Write everything that is built into ``target``; returns the exit code."""
     try:
-        artifacts = build()
+        texts = build()
     except IdlewattError as error:
         sys.stderr.write(error.line() + "\n")
         return 1
-    target.mkdir(exist_ok=True)
-    for name, text in artifacts.items():
+    for name, text in texts.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_text(text, encoding="utf-8")
     return 0
 
@@ -117,14 +123,37 @@ def _standard_json(sources: dict[str, str]) -> dict[str, Any]:
             "evmVersion": EVM_VERSION,
             "optimizer": {"enabled": True, "runs": 1000},
             "metadata": {"bytecodeHash": "none", "appendCBOR": False},
-            "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object"]}},
+            "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object", "storageLayout", "userdoc"]}},
         },
     }
 
 
-def _build_one(name: str, sources: dict[str, str], cache: Path | None) -> str:
+def _build_one(name: str, sources: dict[str, str], cache: Path | None) -> dict[str, str]:
     contracts, compiler = compile_sources(sources, cache)
-    return _artifact(name, contracts[f"{name}.sol"][name], compiler, source_hash(sources))
+    contract = contracts[f"{name}.sol"][name]
+    texts = {
+        f"artifacts/{name}.json": _artifact(name, contract, compiler, source_hash(sources)),
+        f"storage/{name}.json": _storage_layout(contract["storageLayout"]),
+    }
+    if name in INTERFACES:
+        texts[f"interfaces/I{name}.sol"] = interface_text(name, contract["abi"], contract["userdoc"])
+    return texts
+
+
+def _storage_layout(layout: dict[str, Any]) -> str:
+    """Where each variable lives, as a snapshot that a review sees change; without the compiler's running numbers."""
+    kinds = layout["types"] or {}
+
+    def described(variable: dict[str, Any]) -> dict[str, Any]:
+        place = {"label": variable["label"], "slot": int(variable["slot"]), "offset": variable["offset"]}
+        return place | {"type": kinds[variable["type"]]["label"]}
+
+    structs = {
+        kind["label"]: [described(member) for member in kind["members"]] for kind in kinds.values() if "members" in kind
+    }
+    variables = [described(variable) for variable in layout["storage"]]
+    text = {"storage": variables, "structs": dict(sorted(structs.items()))}
+    return json.dumps(text, indent=1, ensure_ascii=False) + "\n"
 
 
 def _artifact(name: str, contract: dict[str, Any], compiler: str, digest: str) -> str:

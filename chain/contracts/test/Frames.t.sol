@@ -19,7 +19,7 @@ contract FramesTest is Cheats {
             uint256 size = uint16(bytes2(blob[offset:offset + 2]));
             postRoot = bytes32(blob[offset + 2:offset + 34]);
             offset += 34;
-            require(size <= 2184, "a body is too long");
+            require(size <= 65_535, "a body is too long");
             require(offset + size <= blob.length, "a body is cut short");
             leaves[count++] = keccak256(abi.encodePacked(postRoot, keccak256(blob[offset:offset + size])));
             offset += size;

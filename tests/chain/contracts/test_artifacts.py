@@ -4,18 +4,43 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chain.contracts import build
 from chain.l1.artifacts import CONTRACT_NAMES, artifact, error_names
 
+WRITTEN = ("artifacts", "interfaces", "storage")
+
+
+def _offers(abi: list[Any]) -> set[str]:
+    """Functions, events and errors, whatever the types inside are called."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(part) for key, part in value.items() if key != "internalType"}
+        return [plain(part) for part in value] if isinstance(value, list) else value
+
+    kinds = ("function", "event", "error")
+    return {json.dumps(plain(entry), sort_keys=True) for entry in abi if entry["type"] in kinds}
+
 
 def test_artifacts_are_rebuilt_byte_for_byte(tmp_path: Path) -> None:
-    assert build.main(tmp_path / "artifacts") == 0
+    assert build.main(tmp_path) == 0
 
-    rebuilt = {path.name: path.read_bytes() for path in (tmp_path / "artifacts").iterdir()}
-    assert rebuilt == {path.name: path.read_bytes() for path in build.ARTIFACTS.glob("*.json")}
+    rebuilt = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*.*")}
+    committed = [path for folder in WRITTEN for path in (build.CONTRACTS / folder).iterdir()]
+    assert rebuilt == {str(path.relative_to(build.CONTRACTS)): path.read_bytes() for path in committed}
+
+
+@pytest.mark.parametrize("name", build.INTERFACES)
+def test_an_interface_file_says_what_its_contract_offers_and_nothing_else(name: str) -> None:
+    text = (build.CONTRACTS / "interfaces" / f"I{name}.sol").read_text()
+
+    compiled = build.compile_sources({f"I{name}.sol": text})[0][f"I{name}.sol"][f"I{name}"]
+
+    assert _offers(compiled["abi"]) == _offers(artifact(name).abi)
 
 
 def test_artifacts_name_the_sources_they_were_built_from() -> None:
