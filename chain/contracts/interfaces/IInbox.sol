@@ -26,6 +26,9 @@ interface IInbox {
     /// @notice The asset refused a transfer, or moved another amount than it was told to.
     error AssetTransferFailed();
 
+    /// @notice The amount is no multiple of the asset's smallest unit.
+    error NotWholeUnits(uint256 nanoPerUnit);
+
     /// @notice The rollup froze, and executes nothing any more.
     error RollupFrozen();
 
@@ -66,6 +69,18 @@ interface IInbox {
         uint64 amountNano
     ) external pure returns (bytes32);
 
+    /// @notice Like `deposit`, with the caller's approval as a signature (EIP-2612): one transaction, and no
+    /// allowance that another deposit could use up.
+    function depositWithPermit(
+        address owner,
+        uint32 indexHint,
+        uint64 amountNano,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external returns (uint64 index);
+
     /// @notice Makes every sequencer execute an L2 transaction, or at least move past it if it is invalid by then.
     function forceTx(bytes calldata body) external returns (uint64 index);
 
@@ -81,9 +96,12 @@ interface IInbox {
     /// @notice Up to `limit` messages from index `start` on; fewer at the end, none beyond it.
     function messages(uint256 start, uint256 limit) external view returns (Message[] memory page);
 
+    /// @notice Nano in the asset's smallest unit; 1 where a nano has several.
+    function nanoPerUnit() external view returns (uint256);
+
     /// @notice The rollup, which keeps every deposit.
     function rollup() external view returns (address);
 
-    /// @notice The asset's smallest units in one nano.
+    /// @notice The asset's smallest units in one nano; 1 where a unit is worth several.
     function unitsPerNano() external view returns (uint256);
 }

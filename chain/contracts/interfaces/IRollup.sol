@@ -218,7 +218,7 @@ interface IRollup {
     /// @notice The blob's first byte names a version that this contract doesn't know.
     error UnknownVersion(uint8 version);
 
-    /// @notice The asset's decimals leave no whole number of units to a nano, or too many.
+    /// @notice The asset has too few decimals to settle in, or so many that amounts overflow.
     error UnsupportedDecimals(uint8 decimals);
 
     /// @notice The voucher promises no more than is known, or more than the channel holds.
@@ -308,7 +308,8 @@ interface IRollup {
         uint32 channel
     ) external view returns (address payer, uint64 settleAt, address payee, address signer, uint128 redeemed, uint128 toPayer, uint128 toPayee);
 
-    /// @notice Pays a withdrawal to its recipient, once; anyone may call.
+    /// @notice Pays a withdrawal to its recipient, once; anyone may call. Every payout is rounded down to the asset's
+    /// units.
     function claimWithdrawal(
         uint256 batchId,
         uint32 index,
@@ -329,6 +330,10 @@ interface IRollup {
 
     /// @notice How many batches stand; the next one's id.
     function count() external view returns (uint256);
+
+    /// @notice The hash of the block before the deploying one: a fork of this L1 with the same chain id, or the same
+    /// address on a chain that was reset, has another one, and so another domain.
+    function deploymentSalt() external view returns (bytes32);
 
     /// @notice Adds to the sender's bond.
     function depositBond() external payable;
@@ -388,11 +393,14 @@ interface IRollup {
     /// @notice Whether anyone with a bond may post now, because the leader leaves the inbox waiting.
     function isOverdue() external view returns (bool);
 
-    /// @notice The L2's chain id, part of what its users sign.
+    /// @notice The L2's chain id, for wallets that tell networks apart by it.
     function l2ChainId() external view returns (uint64);
 
     /// @notice Who posted the newest standing batch; 0 before the first one and after a fraud.
     function leader() external view returns (address);
+
+    /// @notice Nano in the asset's smallest unit; 1 where a nano has several.
+    function nanoPerUnit() external view returns (uint256);
 
     /// @notice The oldest inbox message that no standing batch executes.
     function oldestPending() external view returns (uint256 index, uint64 arrivedAt);
@@ -435,7 +443,7 @@ interface IRollup {
     /// @notice How long a message waits before anyone with a bond may sequence, in seconds.
     function takeoverDelay() external view returns (uint64);
 
-    /// @notice The asset's smallest units in one nano.
+    /// @notice The asset's smallest units in one nano; 1 where a unit is worth several.
     function unitsPerNano() external view returns (uint256);
 
     /// @notice How long a stake on its way out stays slashable, in L2 seconds.
