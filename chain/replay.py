@@ -9,6 +9,7 @@ import msgspec
 from chain.codec import BatchData, BatchFormatError, decode_batch
 from chain.errors import IdlewattError
 from chain.l1.protocol import Deployment, InboxMessage, PostedBatch, RollupL1
+from chain.signing import keccak256
 from chain.state import GENESIS_ROOT, RollupState
 from chain.stf import Code, Rules, execute_frame
 
@@ -53,6 +54,11 @@ def rules_of(deployment: Deployment) -> Rules:
         close_delay_s=deployment.close_delay_s,
         unstake_delay_s=deployment.unstake_delay_s,
     )
+
+
+def deployment_id(deployment: Deployment) -> bytes:
+    """32 bytes that no other deployment shares, a reset devnet at the same addresses included."""
+    return keccak256(deployment.l1_chain_id.to_bytes(32, "big") + deployment.rollup_address + deployment.block_hash)
 
 
 class Replayer:

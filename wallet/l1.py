@@ -16,9 +16,19 @@ if TYPE_CHECKING:
     from wallet.account import UnlockedAccount
 
 
+_checked: set[tuple[object, ...]] = set()
+"""What sequencers told of their deployments and L1 confirmed; the contracts there never change."""
+
+
 async def open_bridge(info: ChainInfo) -> Bridge:
-    """The way to this chain's L1; loads web3, off the loop. The caller closes it."""
+    """The way to this chain's L1; loads web3, off the loop. The caller closes it.
+
+    Raises:
+        ChainUnavailableError: If L1 can't be reached.
+        ChainRejectedError: With code ``foreign_contract`` if L1 has other contracts than the sequencer says.
+    """
     bridge_class = await asyncio.to_thread(_load_bridge)
+    await check_on_l1(info)
     return bridge_class(
         info.l1_rpc_url,
         inbox_address=parse_address(info.inbox_address),
@@ -31,6 +41,44 @@ def _load_bridge() -> type[Bridge]:
 
     restore_recursion_limit()
     return Bridge
+
+
+async def check_on_l1(info: ChainInfo) -> None:
+    """Hold what a sequencer tells of its deployment against L1, once, before anything is signed or sent for it.
+
+    Raises:
+        ChainUnavailableError: If L1 can't be reached.
+        ChainRejectedError: With code ``foreign_contract`` if L1 has other contracts than the sequencer says.
+    """
+    told = (
+        info.l1_rpc_url,
+        info.rollup_address,
+        info.inbox_address,
+        info.asset_address,
+        info.l1_chain_id,
+        info.l2_chain_id,
+        info.deployment,
+    )
+    if told in _checked:
+        return
+    discover = await asyncio.to_thread(_load_discover)
+    found = await discover.read_deployment(info.l1_rpc_url, parse_address(info.rollup_address))
+    discover.check_told(
+        found,
+        deployment=info.deployment,
+        l1_chain_id=info.l1_chain_id,
+        l2_chain_id=info.l2_chain_id,
+        inbox_address=parse_address(info.inbox_address),
+        asset_address=parse_address(info.asset_address),
+    )
+    _checked.add(told)
+
+
+def _load_discover() -> Any:
+    import chain.l1.discover
+
+    restore_recursion_limit()
+    return chain.l1.discover
 
 
 async def open_rollup(

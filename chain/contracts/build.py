@@ -123,7 +123,9 @@ def _standard_json(sources: dict[str, str]) -> dict[str, Any]:
             "evmVersion": EVM_VERSION,
             "optimizer": {"enabled": True, "runs": 1000},
             "metadata": {"bytecodeHash": "none", "appendCBOR": False},
-            "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object", "storageLayout", "userdoc"]}},
+            "outputSelection": {
+                "*": {"*": ["abi", "evm.bytecode.object", "evm.deployedBytecode", "storageLayout", "userdoc"]}
+            },
         },
     }
 
@@ -162,10 +164,30 @@ def _artifact(name: str, contract: dict[str, Any], compiler: str, digest: str) -
         "compiler": compiler,
         "evm_version": EVM_VERSION,
         "source_sha256": digest,
+        "deployed": _deployed(name, contract["evm"]),
         "abi": contract["abi"],
         "bytecode": "0x" + contract["evm"]["bytecode"]["object"],
     }
     return json.dumps(artifact, indent=1, ensure_ascii=False) + "\n"
+
+
+def _deployed(name: str, compiled: dict[str, Any]) -> dict[str, Any]:
+    """Where the deployed code lies in the creation code, which holds it whole, and where its immutables lie in it."""
+    creation, deployed = compiled["bytecode"]["object"], compiled["deployedBytecode"]
+    # The constructor copies it from there: its last place, since code before it may hold the like.
+    start = creation.rfind(deployed["object"])
+    if start < 0 or start % 2:
+        raise ContractBuildError(f"The creation code of {name} doesn't hold its deployed code.")
+    places = {
+        (place["start"], place["length"])
+        for references in deployed.get("immutableReferences", {}).values()
+        for place in references
+    }
+    return {
+        "offset_bytes": start // 2,
+        "size_bytes": len(deployed["object"]) // 2,
+        "immutables": " ".join(f"{offset}+{size}" for offset, size in sorted(places)),
+    }
 
 
 def _default_cache() -> Path:

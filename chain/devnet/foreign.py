@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from msgspec.structs import replace
-
 from chain.devnet.home import L1Identity
 from chain.errors import ChainRejectedError, IdlewattError
 from chain.l1.connection import L1Connection, checksum
-from chain.l1.contracts import integer
 from chain.l1.deploy import SEQUENCER_BOND_WEI
 from chain.l1.discover import read_deployment
 from chain.l1.protocol import Deployment
@@ -76,23 +71,9 @@ async def join(url: str, rollup_address: bytes, operator_key: bytes) -> Deployme
         missing_wei = SEQUENCER_BOND_WEI - (await l1.bond(l1.sender)).amount_wei
         if missing_wei > 0:
             await l1.deposit_bond(missing_wei)
-        number = await _created_at(l1.connection, rollup_address)
-        block = await l1.connection.request(lambda: l1.connection.web3.eth.get_block(number))
-        # The deployer's block, so that wallets see one chain at both sequencers.
-        return replace(found, block_number=number, block_hash=bytes(block["hash"]))
+        return found
     finally:
         await l1.aclose()
-
-
-async def _created_at(l1: L1Connection, address: bytes) -> int:
-    """The block in which a contract came to be, by bisection over L1's history."""
-    eth = l1.web3.eth
-    before, there = -1, integer(await l1.request(lambda: eth.block_number))
-    while there - before > 1:
-        middle = (before + there) // 2
-        code = await l1.request(partial(eth.get_code, checksum(address), middle))
-        before, there = (before, middle) if code else (middle, there)
-    return there
 
 
 async def _take_from_dev_account(l1: L1Connection, operator: bytes) -> None:

@@ -114,9 +114,9 @@ class Devnet:
     ) -> None:
         from chain.devnet.faucet import Faucet
         from chain.l1.rollup_l1 import JsonRpcRollupL1
+        from chain.replay import deployment_id
         from chain.rpc.server import RpcServer
         from chain.sequencer import Sequencer
-        from chain.sequencer.ledger import deployment_id
 
         if self._villain is None:
             self.rollup = JsonRpcRollupL1(self._l1_url, deployment, key)

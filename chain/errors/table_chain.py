@@ -49,6 +49,7 @@ CHAIN: Final[_Table] = {
     "faucet_limit": _refused("The faucet gave money a moment ago.", 429, is_retryable=True),
     "fee_too_low": _refused("The fee is below what the sequencer takes.", 402),
     "foreign_chain": _refused("The chain is another one than before."),
+    "foreign_contract": _refused("The contract on L1 is not this version's rollup."),
     "insufficient_funds": _refused("The L1 account holds less than the deposit.", 402),
     "invalid_batch": ErrorEntry("A batch on L1 doesn't follow from the state before it.", 502),
     "l1_behind": _away("The L1 node shows less than what was final."),

@@ -14,6 +14,15 @@ from chain.signing import keccak256
 CONTRACT_NAMES = ("Inbox", "Rollup", "Stf", "TestUSD")
 
 
+class DeployedCode(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a contract's deployed code lies in its creation code, and its immutables in the deployed code."""
+
+    offset_bytes: int
+    size_bytes: int
+    immutables: str
+    """``offset+size`` of each, in bytes; the constructor fills them in."""
+
+
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     """One compiled contract."""
 
@@ -21,8 +30,21 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
     compiler: str
     evm_version: str
     source_sha256: str
+    deployed: DeployedCode
     abi: list[dict[str, Any]]
     bytecode: str
+
+    def is_deployed_as(self, code: bytes) -> bool:
+        """Whether a contract's code is this one's, whatever its immutables are."""
+        start = 2 + 2 * self.deployed.offset_bytes
+        ours = bytearray.fromhex(self.bytecode[start : start + 2 * self.deployed.size_bytes])
+        theirs = bytearray(code)
+        if len(theirs) != len(ours):
+            return False
+        for place in self.deployed.immutables.split():
+            offset, size = map(int, place.split("+"))
+            theirs[offset : offset + size] = ours[offset : offset + size]
+        return theirs == ours
 
 
 @cache

@@ -12,13 +12,12 @@ from pathlib import Path
 
 from chain.errors import ChainRejectedError, IdlewattError
 from chain.l1.protocol import Deployment, RollupL1
-from chain.replay import rules_of
+from chain.replay import deployment_id, rules_of
 from chain.sequencer.clock import L1Clock
 from chain.sequencer.config import SequencerConfig
 from chain.sequencer.final import FinalState
 from chain.sequencer.head import Head
 from chain.sequencer.store import SequencerStore, Statement, TxRow, read_leaf, set_metadata
-from chain.signing import keccak256
 from chain.state import GENESIS_ROOT, RollupState
 from chain.stf import Rules
 
@@ -169,11 +168,6 @@ class SequencerLedger:
         """
         self.posted_count = await self.store.posted_count()
         self.unposted_items = await self.store.unposted_items() + await self.store.set_aside_count()
-
-
-def deployment_id(deployment: Deployment) -> bytes:
-    """32 bytes that no other deployment shares, a reset devnet at the same addresses included."""
-    return keccak256(deployment.l1_chain_id.to_bytes(32, "big") + deployment.rollup_address + deployment.block_hash)
 
 
 async def _check_deployment(store: SequencerStore, identity: bytes) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from chain.errors import ChainRejectedError
-from chain.sequencer.ledger import SequencerLedger, deployment_id
+from chain.replay import deployment_id
+from chain.sequencer.ledger import SequencerLedger
 from chain.sequencer.store import BatchRow, TxRow, WithdrawalRow
 from chain.signing import checksum_address
 from chain.types import account_key, channel_key, withdrawal_key

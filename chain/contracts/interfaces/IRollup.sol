@@ -331,6 +331,9 @@ interface IRollup {
     /// @notice How many batches stand; the next one's id.
     function count() external view returns (uint256);
 
+    /// @notice The block that it was deployed in: no event of it is older.
+    function deployedAt() external view returns (uint64);
+
     /// @notice The hash of the block before the deploying one: a fork of this L1 with the same chain id, or the same
     /// address on a chain that was reset, has another one, and so another domain.
     function deploymentSalt() external view returns (bytes32);

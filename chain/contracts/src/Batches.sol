@@ -107,6 +107,8 @@ abstract contract Batches {
     bytes32 public immutable deploymentSalt;
     /// @notice The EIP-712 domain of everything signed for this deployment.
     bytes32 public immutable domainSeparator;
+    /// @notice The block that it was deployed in: no event of it is older.
+    uint64 public immutable deployedAt;
 
     /// @notice How many batches stand; the next one's id.
     uint256 public count;
@@ -207,6 +209,7 @@ abstract contract Batches {
         unstakeDelay = parameters.unstakeDelay;
         revealDelay = parameters.revealDelay;
         l2ChainId = parameters.l2ChainId;
+        deployedAt = uint64(block.number);
         inbox = new Inbox(parameters.asset, unitsPerNano, nanoPerUnit);
         bytes32 salt = blockhash(block.number - 1);
         deploymentSalt = salt;
