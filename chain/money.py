@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 
-from chain.errors import UsageError
+import msgspec
+
+from chain.errors import ChainRejectedError, UsageError
 
 NANO_PER_USD = 1_000_000_000
 """Nano in one unit of the settlement asset."""
@@ -14,6 +16,37 @@ ASSET_WEI_PER_NANO = 1_000_000_000
 
 MAX_NANO = 2**64 - 1
 """L2 amounts travel as u64."""
+
+
+class AssetUnits(msgspec.Struct, frozen=True, kw_only=True):
+    """How an asset's smallest units and nano convert: one of the two numbers is 1."""
+
+    units_per_nano: int = ASSET_WEI_PER_NANO
+    nano_per_unit: int = 1
+    """Above 1 for assets with fewer than nine decimals: 1,000 for USDC's six."""
+
+    def nano_of(self, units: int) -> int:
+        """So many units in nano, rounded down."""
+        return units * self.nano_per_unit // self.units_per_nano
+
+    def units_of(self, amount_nano: int) -> int:
+        """An amount in units, rounded down, as the rollup pays it out."""
+        return amount_nano * self.units_per_nano // self.nano_per_unit
+
+    def checked_units_of(self, amount_nano: int) -> int:
+        """An amount in units.
+
+        Raises:
+            ChainRejectedError: ``not_whole_units``, with the nearest amount that is whole.
+        """
+        if amount_nano % self.nano_per_unit:
+            whole = format_usd(amount_nano - amount_nano % self.nano_per_unit)
+            raise ChainRejectedError(
+                "That amount is finer than the asset's smallest unit.",
+                code="not_whole_units",
+                fix=f"Give whole units of {format_usd(self.nano_per_unit)}, such as {whole}.",
+            )
+        return self.units_of(amount_nano)
 
 
 def parse_usd(text: str) -> int:

@@ -272,6 +272,7 @@ class WalletService(Staking):
                 self.address,
                 amount_nano,
                 index_hint=view.index if view else None,
+                sign_digest=self._account.sign_digest,
             )
         finally:
             await bridge.aclose()

@@ -85,6 +85,7 @@ async def deploy(url: str, operator_key: bytes, params: DeployParams) -> Deploym
             reveal_delay_blocks=params.reveal_delay_blocks,
             deployment_salt=bytes(await connection.call(rollup.functions.deploymentSalt())),
             genesis_root=params.genesis_root,
+            nano_per_unit=integer(await connection.call(rollup.functions.nanoPerUnit())),
         )
     finally:
         await connection.aclose()

@@ -112,6 +112,7 @@ async def _read(connection: L1Connection, rollup_address: bytes) -> Deployment:
         unstake_delay_s=integer(await read("unstakeDelay")),
         reveal_delay_blocks=integer(await read("revealDelay")),
         deployment_salt=bytes(await read("deploymentSalt")),
+        nano_per_unit=integer(await read("nanoPerUnit")),
     )
 
 

@@ -42,6 +42,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     reveal_delay_blocks: int
     deployment_salt: bytes
     """32 bytes that the contract took from L1's history: with the L1's chain id, what tells its signatures apart."""
+    nano_per_unit: int = 1
+    """Nano in the asset's smallest unit where it has fewer than nine decimals: 1,000 for USDC's six."""
 
     @property
     def domain(self) -> SigningDomain:
