@@ -160,7 +160,7 @@ def worst_proof(folder: Path) -> Result:
         tx = CloseTogether(channel, redeemed[place])
         body += tx.encode(sign_digest(key_of(accounts[2 * place + 1]), tx.digest(l2.domain)))
     batch = BatchData(header=BatchHeader(l2_time_s=ledger.now_s, inbox_to=0), frames=(Frame(post_root=LIE, body=body),))
-    rollup.send("submitBatch", 0, rollup.call("headRoot"), encode_batch(batch.header, batch.frames))
+    l2.submit(0, 0, encode_batch(batch.header, batch.frames))
     posted = Posted(batch_id=0, batch=batch, witnesses=(witness.encode(),), messages=(b"",))
     gas = l2.prove(fraud_proof(0, batch, 0, messages=b"", witness=posted.witnesses[0], salt=SALT)).gas_used
     ledger.evm.close()
@@ -210,7 +210,7 @@ def _post(l2: L2, raws: list[bytes]) -> tuple[bytes, Sent]:
     bodies = [b"".join(raws[start : start + MAX_FRAME_ITEMS]) for start in range(0, len(raws), MAX_FRAME_ITEMS)]
     built = l2.build(BatchHeader(l2_time_s=l2.ledger.now_s, inbox_to=0), bodies, {})
     blob = encode_batch(built.batch.header, built.batch.frames)
-    return blob, l2.rollup.send("submitBatch", built.batch_id, l2.rollup.call("headRoot"), blob)
+    return blob, l2.submit(built.batch_id, 0, blob)
 
 
 @contextmanager

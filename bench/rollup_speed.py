@@ -114,6 +114,7 @@ def _posted(batch_id: int, prev_root: bytes, blob: bytes) -> PostedBatch:
         batch_id=batch_id,
         prev_root=prev_root,
         post_root=decode_batch(blob).frames[-1].post_root,
+        inbox_hash=bytes(32),
         blob=blob,
         l1_tx=bytes(32),
         l1_block=1,

@@ -8,7 +8,14 @@ from typing import Any
 from chain.codec import MAX_FORCED_TX_BYTES
 from chain.errors import UsageError
 from chain.l1.contracts import ContractsL1, contradiction, integer
-from chain.l1.protocol import DEPOSIT_KIND, FORCED_KIND, InboxMessage, PendingMessage
+from chain.l1.protocol import (
+    DEPOSIT_KIND,
+    EMPTY_INBOX_HASH,
+    FORCED_KIND,
+    InboxMessage,
+    PendingMessage,
+    next_inbox_hash,
+)
 from chain.signing import ZERO_ADDRESS
 
 MAX_PAGE_MESSAGES = 500
@@ -19,7 +26,10 @@ class InboxL1(ContractsL1):
 
     async def inbox_messages(self, start: int, limit: int) -> Sequence[InboxMessage]:
         """Messages from index ``start`` on, in order."""
-        records = await self._call(self._inbox.functions.messages(start, min(limit, MAX_PAGE_MESSAGES)))
+        # One more before them: each message's hash is over the one before it.
+        first = max(start - 1, 0)
+        page = await self._call(self._inbox.functions.messages(first, min(limit, MAX_PAGE_MESSAGES) + start - first))
+        before, records = (EMPTY_INBOX_HASH, page) if start == 0 else (page[0][0] if page else b"", page[1:])
         contents: dict[int, Any] = {}
         for kind, event in ((DEPOSIT_KIND, self._inbox.events.Deposited), (FORCED_KIND, self._inbox.events.Forced)):
             blocks = {start + i: integer(record[2]) for i, record in enumerate(records) if record[3] == kind}
@@ -27,7 +37,15 @@ class InboxL1(ContractsL1):
                 logs = await self._logs(event, min(blocks.values()), max(blocks.values()), blocks)
                 # A log of a message of the other kind is no content of it.
                 contents |= {log["args"]["index"]: log["args"] for log in logs if log["args"]["index"] in blocks}
-        return [_message(start + i, record, contents.get(start + i)) for i, record in enumerate(records)]
+        messages: list[InboxMessage] = []
+        for index, record in enumerate(records, start):
+            messages.append(_message(index, record, contents.get(index), before))
+            before = record[0]
+        return messages
+
+    async def inbox_hash(self, length: int) -> bytes:
+        """The inbox's hash after so many messages, as L1 has them now."""
+        return bytes(await self._call(self._inbox.functions.hashOf(length)))
 
     async def inbox_length(self) -> int:
         """How many messages the inbox ever took."""
@@ -62,8 +80,8 @@ def check_forced(body: bytes) -> None:
         )
 
 
-def _message(index: int, record: Any, content: Any) -> InboxMessage:
-    commitment, timestamp, block, kind = record
+def _message(index: int, record: Any, content: Any, hash_before: bytes) -> InboxMessage:
+    inbox_hash, timestamp, block, kind = record
     if kind not in (DEPOSIT_KIND, FORCED_KIND):
         contradiction(f"inbox message {index} is of an unknown kind")
     if content is None:
@@ -79,6 +97,7 @@ def _message(index: int, record: Any, content: Any) -> InboxMessage:
         at_s=integer(timestamp),
         l1_block=integer(block),
     )
-    if len(message.body) > MAX_FORCED_TX_BYTES or message.commitment() != commitment:
+    is_held = next_inbox_hash(hash_before, message.content_hash()) == inbox_hash
+    if len(message.body) > MAX_FORCED_TX_BYTES or not is_held:
         contradiction(f"inbox message {index} differs from its hash")
     return message

@@ -65,22 +65,29 @@ class InboxMessage(msgspec.Struct, frozen=True, kw_only=True):
     at_s: int
     l1_block: int
 
-    def commitment(self) -> bytes:
-        """The hash that the inbox keeps of it.
+    def content_hash(self) -> bytes:
+        """A hash of what executing it depends on: not of when it arrived, which an L1 reorg may change.
 
-        ``keccak(kind1 ‖ index8 ‖ timestamp8 ‖ …)``, then a deposit's ``owner20 ‖ hint4 ‖ amount8``, or the hash of a
-        forced transaction's body.
+        ``keccak(kind1 ‖ owner20 ‖ hint4 ‖ amount8)`` of a deposit, ``keccak(kind1 ‖ body)`` of a forced transaction.
         """
-        head = self.index.to_bytes(8, "big") + self.at_s.to_bytes(8, "big")
         if self.kind == "deposit":
             hint, amount = self.index_hint.to_bytes(4, "big"), self.amount_nano.to_bytes(8, "big")
-            return keccak256(bytes([DEPOSIT_KIND]) + head + self.owner + hint + amount)
-        return keccak256(bytes([FORCED_KIND]) + head + keccak256(self.body))
+            return keccak256(bytes([DEPOSIT_KIND]) + self.owner + hint + amount)
+        return keccak256(bytes([FORCED_KIND]) + self.body)
 
-    def content_hash(self) -> bytes:
-        """A hash of what executing it depends on: not of when it arrived, which an L1 reorg may change."""
-        fields = self.owner + self.index_hint.to_bytes(4, "big") + self.amount_nano.to_bytes(8, "big")
-        return keccak256(self.kind.encode() + fields + self.body)
+
+EMPTY_INBOX_HASH = bytes(32)
+"""The inbox's hash before its first message."""
+
+
+def next_inbox_hash(inbox_hash: bytes, content_hash: bytes) -> bytes:
+    """The inbox's hash after one more message; a batch names the one after the last message that it executes.
+
+    Args:
+        inbox_hash: The one before it.
+        content_hash: The message's `InboxMessage.content_hash`.
+    """
+    return keccak256(inbox_hash + content_hash)
 
 
 class PostedBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +96,8 @@ class PostedBatch(msgspec.Struct, frozen=True, kw_only=True):
     batch_id: int
     prev_root: bytes
     post_root: bytes
+    inbox_hash: bytes
+    """The inbox's hash after the last message that it executes: L1 takes the batch on no other messages."""
     blob: bytes
     l1_tx: bytes
     l1_block: int
@@ -267,7 +276,7 @@ class RollupL1(Protocol):
         """Batches from id ``start`` on, blobs read back from the transactions that posted them."""
         ...
 
-    async def submit_batch(self, batch_id: int, prev_root: bytes, blob: bytes) -> PostedBatch:
+    async def submit_batch(self, batch_id: int, prev_root: bytes, inbox_hash: bytes, blob: bytes) -> PostedBatch:
         """Post a batch and wait for its L1 receipt.
 
         A batch of this id and content that stands already is returned as it is.
@@ -275,6 +284,7 @@ class RollupL1(Protocol):
         Args:
             batch_id: The next batch's id.
             prev_root: The state root before it.
+            inbox_hash: The inbox's hash after the last message that it executes, as this sequencer executed them.
             blob: The batch, as ``chain.codec`` encodes it.
         """
         ...
@@ -335,6 +345,10 @@ class RollupL1(Protocol):
 
     async def deposit_bond(self, amount_wei: int) -> bytes:
         """Add to one's own bond; returns the L1 transaction's hash, as everything does that sends and isn't said to."""
+        ...
+
+    async def inbox_hash(self, length: int) -> bytes:
+        """The inbox's hash after so many messages, as L1 has them now."""
         ...
 
     async def inbox_length(self) -> int:

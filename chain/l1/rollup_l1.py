@@ -101,6 +101,7 @@ class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1):
             batch_id=batch_id,
             prev_root=arguments["prevRoot"],
             post_root=record[1],
+            inbox_hash=arguments["inboxHash"],
             blob=arguments["blob"],
             l1_tx=bytes(log["transactionHash"]),
             l1_block=record[7],
@@ -124,27 +125,28 @@ class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1):
 
     # -------------------------------------------------------------------------------------------------------- sending
 
-    async def submit_batch(self, batch_id: int, prev_root: bytes, blob: bytes) -> PostedBatch:
+    async def submit_batch(self, batch_id: int, prev_root: bytes, inbox_hash: bytes, blob: bytes) -> PostedBatch:
         """Post a batch and wait for its L1 receipt; the same batch is returned as it is where it stands already."""
-        standing = await self._standing(batch_id, prev_root, blob)
+        batch = prev_root, inbox_hash, blob
+        standing = await self._standing(batch_id, *batch)
         if standing is None:
             try:
-                await self._signer().send(self._rollup.functions.submitBatch(batch_id, prev_root, blob))
+                await self._signer().send(self._rollup.functions.submitBatch(batch_id, *batch))
             except ChainRejectedError:
                 # An earlier attempt posted it: its answer was lost, but L1 mined it.
-                standing = await self._standing(batch_id, prev_root, blob)
+                standing = await self._standing(batch_id, *batch)
                 if standing is None:
                     raise
-            standing = standing or await self._standing(batch_id, prev_root, blob)
+            standing = standing or await self._standing(batch_id, *batch)
         if standing is None:
             contradiction(f"batch {batch_id} was mined but doesn't stand")
         return standing
 
-    async def _standing(self, batch_id: int, prev_root: bytes, blob: bytes) -> PostedBatch | None:
+    async def _standing(self, batch_id: int, prev_root: bytes, inbox_hash: bytes, blob: bytes) -> PostedBatch | None:
         found = await self.batches(batch_id, 1)
         if not found:
             return None
-        if found[0].blob != blob or found[0].prev_root != prev_root:
+        if (found[0].prev_root, found[0].inbox_hash, found[0].blob) != (prev_root, inbox_hash, blob):
             raise ChainRejectedError(
                 f"Another batch stands on L1 as number {batch_id}.",
                 code="batch_taken",

@@ -12,7 +12,7 @@ from typing import Final
 
 from chain.codec import decode_batch
 from chain.errors import IdlewattError
-from chain.l1.protocol import InboxMessage
+from chain.l1.protocol import InboxMessage, next_inbox_hash
 from chain.money import format_usd
 from chain.sequencer.batching import OpenBatch
 from chain.sequencer.store import (
@@ -61,13 +61,17 @@ class Head:
         state: The state after the last durable item.
         next_sequence: The number of the next transaction or message.
         next_batch: The id of the next batch to open.
+        inbox_hash: The inbox's hash after the messages that the state has executed.
     """
 
-    def __init__(self, rules: Rules, state: RollupState, *, next_sequence: int, next_batch: int) -> None:
+    def __init__(
+        self, rules: Rules, state: RollupState, *, next_sequence: int, next_batch: int, inbox_hash: bytes
+    ) -> None:
         self.rules = rules
         self.state = state
         self.next_sequence = next_sequence
         self.next_batch = next_batch
+        self._inbox_hash = inbox_hash
         self.open: OpenBatch | None = None
         self._account_of: dict[bytes, int] = {}
         self._channels_of: dict[int, set[int]] = {}
@@ -139,7 +143,8 @@ class Head:
             batch = self._open(before)
         outcome = apply_inbox(self.state, message, self.rules)
         batch.add_message()
-        self._statements.append(widen_batch(batch.batch_id, batch.inbox_to))
+        self._inbox_hash = next_inbox_hash(self._inbox_hash, message.content_hash())
+        self._statements.append(widen_batch(batch.batch_id, batch.inbox_to, self._inbox_hash))
         kind = "deposit" if message.kind == "deposit" else _forced_kind(message, outcome)
         tx_hash = inbox_tx_id(message.index)
         row = self._record(batch, tx_hash, kind, message.content_hash(), outcome, inbox_index=message.index)
@@ -197,7 +202,7 @@ class Head:
             prev_root=prev_root,
         )
         self._statements.append(
-            insert_batch(self.next_batch, meta.l2_time_s, meta.inbox_cursor, meta.inbox_cursor, prev_root)
+            insert_batch(self.next_batch, meta.l2_time_s, meta.inbox_cursor, self._inbox_hash, prev_root)
         )
         return self.open
 

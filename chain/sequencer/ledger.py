@@ -193,7 +193,13 @@ async def _read_head(store: SequencerStore, final_count: int, rules: Rules) -> H
     state = RollupState.from_leaves((key, read_leaf(data)) for key, data in leaves.items())
     open_row = await store.open_batch()
     next_batch = open_row.batch_id if open_row else await store.batch_count()
-    head = Head(rules, state, next_sequence=await store.next_sequence(), next_batch=next_batch)
+    head = Head(
+        rules,
+        state,
+        next_sequence=await store.next_sequence(),
+        next_batch=next_batch,
+        inbox_hash=await store.inbox_hash(),
+    )
     if open_row is not None:
         batch_id = open_row.batch_id
         head.resume(open_row, await store.batch_txs(batch_id), await store.frame_roots(batch_id))

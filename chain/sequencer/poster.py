@@ -17,7 +17,7 @@ from chain.sequencer.store import BatchRow, SequencerStoreError, insert_event, m
 log = get_logger(__name__)
 
 _OUTDATED: frozenset[ErrorCode] = frozenset(
-    {"inbox_ignored", "inbox_beyond_end", "inbox_backwards", "l2_time_backwards", "l2_time_behind"}
+    {"inbox_ignored", "inbox_beyond_end", "inbox_backwards", "l2_time_backwards", "l2_time_behind", "wrong_inbox_hash"}
 )
 """L1's refusals of a sealed batch that it will never take: build it again, with the present inbox and time."""
 
@@ -168,7 +168,7 @@ class Poster:
             return
         self.is_posting = True
         try:
-            posted = await ledger.l1.submit_batch(row.batch_id, row.prev_root, row.blob)
+            posted = await ledger.l1.submit_batch(row.batch_id, row.prev_root, row.inbox_hash, row.blob)
             if not is_same(row, posted):
                 raise ChainUnavailableError(
                     f"The L1 contradicts itself: it took another batch {row.batch_id} than it was given.",

@@ -242,4 +242,9 @@ def _place(posted: PostedBatch) -> tuple[bytes, int, int]:
 
 def is_same(ours: BatchRow, posted: PostedBatch) -> bool:
     """Whether L1 has the batch that this sequencer executed."""
-    return (ours.blob, ours.prev_root, ours.post_root) == (posted.blob, posted.prev_root, posted.post_root)
+    return (ours.blob, ours.prev_root, ours.post_root, ours.inbox_hash) == (
+        posted.blob,
+        posted.prev_root,
+        posted.post_root,
+        posted.inbox_hash,
+    )

@@ -73,23 +73,26 @@ class VillainL1(JsonRpcRollupL1):
         """As L1 has them, but forged ones as the sequencer handed them over."""
         return [self._honest.get(posted.batch_id, posted) for posted in await super().batches(start, limit)]
 
-    async def submit_batch(self, batch_id: int, prev_root: bytes, blob: bytes) -> PostedBatch:
+    async def submit_batch(self, batch_id: int, prev_root: bytes, inbox_hash: bytes, blob: bytes) -> PostedBatch:
         """Post something else than what is given, if this is the time for it."""
         standing = await self.batch_count()
         if batch_id < standing and batch_id in self._honest:
             return self._honest[batch_id]
         if self.lied_at in self._honest and standing <= self.lied_at:
-            return await super().submit_batch(batch_id, prev_root, blob)
+            return await super().submit_batch(batch_id, prev_root, inbox_hash, blob)
         batch = decode_batch(blob)
         if self._shadow is None:
             if batch_id < standing or not await self._is_time(batch):
-                return await super().submit_batch(batch_id, prev_root, blob)
+                return await super().submit_batch(batch_id, prev_root, inbox_hash, blob)
             self._shadow, self.lied_at = RollupState.from_leaves(self._replayer.state.items()), batch_id
             log.warning("misbehaviour_started", villain=self._villain.name, batch=batch_id, does=self._villain.does)
         if self._villain.stalls:
             raise ChainUnavailableError("This sequencer stalls on purpose.")
         posted = await self._post_forged(self._shadow, batch_id, batch)
-        self._honest[batch_id] = replace(posted, prev_root=prev_root, blob=blob, post_root=batch.frames[-1].post_root)
+        post_root = batch.frames[-1].post_root
+        self._honest[batch_id] = replace(
+            posted, prev_root=prev_root, post_root=post_root, inbox_hash=inbox_hash, blob=blob
+        )
         return self._honest[batch_id]
 
     async def _is_time(self, batch: BatchData) -> bool:
@@ -130,13 +133,18 @@ class VillainL1(JsonRpcRollupL1):
             blob = draft.blob()
             if self._villain.deface is not None:
                 blob = self._villain.deface(blob)
-            posted = await super().submit_batch(batch_id, self._posted_root or prev_root, blob)
+            inbox_hash = await self._inbox_hash_to(header.inbox_to)
+            posted = await super().submit_batch(batch_id, self._posted_root or prev_root, inbox_hash, blob)
         except BaseException:
             shadow.rollback(mark)
             raise
         shadow.settle()
         self._posted_root = draft.frames[-1].post_root
         return posted
+
+    async def _inbox_hash_to(self, inbox_to: int) -> bytes:
+        """What L1 wants to see beside a header; anything where that names messages which L1 doesn't have."""
+        return await self.inbox_hash(inbox_to) if inbox_to <= await self.inbox_length() else bytes(32)
 
     async def _read_inbox(self, start: int, end: int) -> dict[int, InboxMessage]:
         messages: dict[int, InboxMessage] = {}

@@ -11,6 +11,7 @@ from chain.codec import decode_batch
 from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.l1.protocol import (
+    EMPTY_INBOX_HASH,
     MIN_BOND_WEI,
     Bond,
     Deployment,
@@ -20,6 +21,7 @@ from chain.l1.protocol import (
     PendingMessage,
     PostedBatch,
     RollupL1,
+    next_inbox_hash,
 )
 from chain.replay import Replayer, replay_l1, rules_of
 from chain.signing import address_of, keccak256, sign_digest
@@ -217,6 +219,13 @@ class MemoryL1:
         self._answer()
         return []
 
+    async def inbox_hash(self, length: int) -> bytes:
+        self._answer()
+        inbox_hash = EMPTY_INBOX_HASH
+        for message in self.messages[:length]:
+            inbox_hash = next_inbox_hash(inbox_hash, message.content_hash())
+        return inbox_hash
+
     async def inbox_length(self) -> int:
         self._answer()
         return len(self.messages)
@@ -254,11 +263,13 @@ class MemoryL1:
         self._answer()
         return self.posted[start : start + limit]
 
-    async def submit_batch(self, batch_id: int, prev_root: bytes, blob: bytes) -> PostedBatch:
+    async def submit_batch(self, batch_id: int, prev_root: bytes, inbox_hash: bytes, blob: bytes) -> PostedBatch:
         assert self.sender is not None
-        return await self.submit_by(self.sender, batch_id, prev_root, blob)
+        return await self.submit_by(self.sender, batch_id, prev_root, inbox_hash, blob)
 
-    async def submit_by(self, sender: bytes, batch_id: int, prev_root: bytes, blob: bytes) -> PostedBatch:
+    async def submit_by(
+        self, sender: bytes, batch_id: int, prev_root: bytes, inbox_hash: bytes, blob: bytes
+    ) -> PostedBatch:
         """The checks of the contract that a sequencer can run into, in its order."""
         self._answer()
         if batch_id < len(self.posted) and self.posted[batch_id].blob == blob:
@@ -277,11 +288,14 @@ class MemoryL1:
             raise ChainRejectedError("beyond the inbox", code="inbox_beyond_end")
         if self._waits_longer(inbox_to, self._deployment.force_delay_s):
             raise ChainRejectedError("leaves a message out", code="inbox_ignored")
+        if inbox_hash != await self.inbox_hash(inbox_to):
+            raise ChainRejectedError("other messages", code="wrong_inbox_hash")
         self.leads = sender
         batch = PostedBatch(
             batch_id=batch_id,
             prev_root=prev_root,
             post_root=decode_batch(blob).frames[-1].post_root,
+            inbox_hash=inbox_hash,
             blob=blob,
             l1_tx=keccak256(blob),
             l1_block=batch_id + 2,
@@ -340,8 +354,8 @@ class OtherSender:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._l1, name)
 
-    async def submit_batch(self, batch_id: int, prev_root: bytes, blob: bytes) -> PostedBatch:
-        return await self._l1.submit_by(self.sender, batch_id, prev_root, blob)
+    async def submit_batch(self, batch_id: int, prev_root: bytes, inbox_hash: bytes, blob: bytes) -> PostedBatch:
+        return await self._l1.submit_by(self.sender, batch_id, prev_root, inbox_hash, blob)
 
 
 async def rebuild_state(l1: RollupL1) -> RollupState:

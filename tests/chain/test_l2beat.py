@@ -82,6 +82,7 @@ def batches_in_calldata(l2: L2) -> list[PostedBatch]:
                 batch_id=arguments["id"],
                 prev_root=arguments["prevRoot"],
                 post_root=decode_batch(arguments["blob"]).frames[-1].post_root,
+                inbox_hash=arguments["inboxHash"],
                 blob=arguments["blob"],
                 l1_tx=row.tx_hash,
                 l1_block=row.block,

@@ -48,6 +48,7 @@ def posted(header: BatchHeader, frames: list[Frame], prev_root: bytes, batch_id:
         batch_id=batch_id,
         prev_root=prev_root,
         post_root=frames[-1].post_root,
+        inbox_hash=bytes(32),
         blob=encode_batch(header, frames),
         l1_tx=bytes(32),
         l1_block=1,

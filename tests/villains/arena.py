@@ -94,7 +94,8 @@ class Sequencer:
         try:
             for body in [*inbox_bodies(cursor, header.inbox_to), *bodies]:
                 draft.add(body)
-            posted = await self.l1.submit_batch(batch_id, prev_root, draft.blob())
+            inbox_hash = await self.l1.inbox_hash(header.inbox_to)
+            posted = await self.l1.submit_batch(batch_id, prev_root, inbox_hash, draft.blob())
         except BaseException:
             self.state.rollback(mark)
             raise

@@ -121,7 +121,7 @@ def _own_txs(where: Arena) -> list[str]:
 async def _goes_on(where: Arena, lied_at: int) -> None:
     """Nobody leads after a fraud: the villain is out of bonds, and anyone who has one goes on with what was honest."""
     try:
-        await where.sequencer.l1.submit_batch(lied_at, bytes(32), b"")
+        await where.sequencer.l1.submit_batch(lied_at, bytes(32), bytes(32), b"")
     except ChainRejectedError as error:
         assert error.code == "wrong_previous_root"  # noqa: PT017 - a function, not a test
     honest = await where.takeover()

@@ -145,5 +145,6 @@ async def lie(l1: JsonRpcRollupL1, salt: bytes = bytes(32)) -> FraudProof:
     witness = build_witness(state, header, frame, rules_of(deployment), {}.__getitem__).encode()
     batch = BatchData(header=header, frames=(frame,))
     batch_id = await l1.batch_count()
-    await l1.submit_batch(batch_id, state.root(), encode_batch(header, [frame]))
+    inbox_hash = await l1.inbox_hash(header.inbox_to)
+    await l1.submit_batch(batch_id, state.root(), inbox_hash, encode_batch(header, [frame]))
     return fraud_proof(batch_id, batch, 0, messages=b"", witness=witness, salt=salt)

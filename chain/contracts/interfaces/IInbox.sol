@@ -26,6 +26,9 @@ interface IInbox {
     /// @notice The asset refused a transfer, or moved another amount than it was told to.
     error AssetTransferFailed();
 
+    /// @notice So many messages haven't arrived yet.
+    error NoSuchMessages(uint256 length);
+
     /// @notice The amount is no multiple of the asset's smallest unit.
     error NotWholeUnits(uint256 nanoPerUnit);
 
@@ -60,14 +63,8 @@ interface IInbox {
     /// units.
     function deposit(address owner, uint32 indexHint, uint64 amountNano) external returns (uint64 index);
 
-    /// @notice The hash that stands for a deposit: `keccak(kind1 ‖ index8 ‖ timestamp8 ‖ owner20 ‖ hint4 ‖ amount8)`.
-    function depositHash(
-        uint64 index,
-        uint64 timestamp,
-        address owner,
-        uint32 indexHint,
-        uint64 amountNano
-    ) external pure returns (bytes32);
+    /// @notice The hash of a deposit's content: `keccak(kind1 ‖ owner20 ‖ hint4 ‖ amount8)`.
+    function depositHash(address owner, uint32 indexHint, uint64 amountNano) external pure returns (bytes32);
 
     /// @notice Like `deposit`, with the caller's approval as a signature (EIP-2612): one transaction, and no
     /// allowance that another deposit could use up.
@@ -84,11 +81,22 @@ interface IInbox {
     /// @notice Makes every sequencer execute an L2 transaction, or at least move past it if it is invalid by then.
     function forceTx(bytes calldata body) external returns (uint64 index);
 
-    /// @notice The hash that stands for a forced transaction: `keccak(kind1 ‖ index8 ‖ timestamp8 ‖ keccak(body))`.
-    function forcedHash(uint64 index, uint64 timestamp, bytes calldata body) external pure returns (bytes32);
+    /// @notice The hash of a forced transaction's content: `keccak(kind1 ‖ body)`.
+    function forcedHash(bytes calldata body) external pure returns (bytes32);
+
+    /// @notice The hash of all contents up to a length, which a batch that executes so many messages must name.
+    function hashOf(uint256 count) external view returns (bytes32);
 
     /// @notice Whether packed contents are exactly those of consecutive messages.
     function holds(uint256 from, uint256 count, bytes calldata packed) external view returns (bool);
+
+    /// @notice Whether a message is a deposit of exactly this content.
+    function isDeposit(
+        uint256 index,
+        address owner,
+        uint32 indexHint,
+        uint64 amountNano
+    ) external view returns (bool);
 
     /// @notice How many messages ever arrived; the next one's index.
     function length() external view returns (uint256);

@@ -181,6 +181,10 @@ interface IRollup {
     /// @notice The state index belongs to no withdrawal.
     error NotAWithdrawal(uint32 index);
 
+    /// @notice The calldata is not the one canonical encoding of this call. Solidity itself takes any offset, padding
+    /// and trailing bytes; everyone reads batches back from calldata, so there is one way to write them.
+    error NotCanonical();
+
     /// @notice The batch is final already, or doesn't stand.
     error NotChallengeable(uint256 finalCount, uint256 count);
 
@@ -235,6 +239,9 @@ interface IRollup {
 
     /// @notice The frame, or the one before it, is not in the batch at this place.
     error WrongFrame(uint256 frameIndex);
+
+    /// @notice The inbox holds other messages than the batch was built on, as after an L1 reorg.
+    error WrongInboxHash(bytes32 expected);
 
     /// @notice The contents are not those of the inbox messages that the frame names.
     error WrongMessages();
@@ -441,7 +448,7 @@ interface IRollup {
     function stf() external view returns (address);
 
     /// @notice Posts the next batch.
-    function submitBatch(uint256 id, bytes32 prevRoot, bytes calldata blob) external;
+    function submitBatch(uint256 id, bytes32 prevRoot, bytes32 inboxHash, bytes calldata blob) external;
 
     /// @notice How long a message waits before anyone with a bond may sequence, in seconds.
     function takeoverDelay() external view returns (uint64);

@@ -74,6 +74,9 @@ abstract contract Batches {
     /// more messages than fit into one batch would stop the rollup.
     uint256 public constant AMPLE_MESSAGES = 512;
 
+    /// @dev Where the blob begins in canonical calldata: behind the selector, four words and its length.
+    uint256 private constant _BLOB_OFFSET = 4 + 5 * 32;
+
     /// @notice The settlement asset.
     IERC20 public immutable asset;
     /// @notice The state transition that disputes are decided by.
@@ -158,6 +161,9 @@ abstract contract Batches {
     error BondTooSmall(uint256 bonded);
     /// @notice Another sequencer leads, has its bond, and is not overdue.
     error NotLeader(address leader);
+    /// @notice The calldata is not the one canonical encoding of this call. Solidity itself takes any offset, padding and
+    /// trailing bytes; everyone reads batches back from calldata, so there is one way to write them.
+    error NotCanonical();
     /// @notice The blob is longer than `MAX_BLOB_BYTES`.
     error BlobTooLong(uint256 length);
     /// @notice L2 time lies before the previous batch's.
@@ -170,6 +176,8 @@ abstract contract Batches {
     error InboxBackwards(uint64 previous);
     /// @notice The batch claims more inbox messages than have arrived.
     error InboxBeyondEnd(uint256 length);
+    /// @notice The inbox holds other messages than the batch was built on, as after an L1 reorg.
+    error WrongInboxHash(bytes32 expected);
     /// @notice The batch leaves out this inbox message, which has waited longer than `forceDelay`.
     error InboxIgnored(uint64 index);
     /// @notice Nothing new would become final, or batches would that don't exist.
@@ -252,9 +260,12 @@ abstract contract Batches {
     /// @notice Posts the next batch.
     /// @param id Its id: the number of batches before it.
     /// @param prevRoot The state root it builds on, so that a batch meant for another history never lands.
+    /// @param inboxHash The inbox's hash of every message that it and the batches before it execute (see `Inbox.hashOf`), so
+    /// that it never lands on other messages than it was built on.
     /// @param blob Its data (see `Frames`).
-    function submitBatch(uint256 id, bytes32 prevRoot, bytes calldata blob) external {
+    function submitBatch(uint256 id, bytes32 prevRoot, bytes32 inboxHash, bytes calldata blob) external {
         if (msg.sender != tx.origin || msg.sender.code.length != 0) revert NotSentDirectly();
+        if (!_isCanonical(blob)) revert NotCanonical();
         if (frozenAt != 0) revert AlreadyFrozen();
         if (id != count) revert WrongBatchId(count);
         if (prevRoot != headRoot()) revert WrongPreviousRoot(headRoot());
@@ -262,6 +273,8 @@ abstract contract Batches {
         if (blob.length > MAX_BLOB_BYTES) revert BlobTooLong(blob.length);
         Batch memory posted = _read(blob);
         _checkOrder(id, posted.l2Time, posted.inboxTo);
+        bytes32 expected = inbox.hashOf(posted.inboxTo);
+        if (inboxHash != expected) revert WrongInboxHash(expected);
         bonds[msg.sender].batchesTo = uint64(id + 1);
         _batches[id] = posted;
         count = id + 1;
@@ -379,6 +392,19 @@ abstract contract Batches {
         if (leads != msg.sender && leads != address(0) && bonds[leads].amount >= MIN_BOND && !isOverdue()) {
             revert NotLeader(leads);
         }
+    }
+
+    /// @dev Whether the calldata is the selector, three words, the offset 0x80, the length, and the blob padded with zeros to
+    /// whole words. A word read at the blob's end has its padding and then, beyond the calldata's end, zeros.
+    function _isCanonical(bytes calldata blob) private pure returns (bool) {
+        uint256 offset;
+        uint256 padding;
+        assembly ("memory-safe") {
+            offset := blob.offset
+            padding := calldataload(add(blob.offset, blob.length))
+        }
+        if (offset != _BLOB_OFFSET || padding != 0) return false;
+        return msg.data.length == _BLOB_OFFSET + (blob.length + 31) / 32 * 32;
     }
 
     function _read(bytes calldata blob) private view returns (Batch memory read) {

@@ -4,7 +4,6 @@ pragma solidity ^0.8.28;
 import {Asset, AssetTransferFailed, IERC20} from "./Asset.sol";
 import {Batches} from "./Batches.sol";
 import {Frames} from "./Frames.sol";
-import {Inbox} from "./Inbox.sol";
 
 /// @dev Depth of the L2 state tree; here, so that the structs below can use it.
 uint256 constant LEVELS = 32;
@@ -234,11 +233,9 @@ abstract contract Exits is Batches {
     /// @param indexHint The owner's L2 account index or another value, as deposited.
     /// @param amountNano How much, in nano.
     function refundDeposit(uint64 index, address owner, uint32 indexHint, uint64 amountNano) external onlyAfterFreeze {
-        Inbox.Message[] memory found = inbox.messages(index, 1);
-        if (
-            index < _inboxTo() || refunded[index] || found.length == 0
-                || found[0].hash != inbox.depositHash(index, found[0].timestamp, owner, indexHint, amountNano)
-        ) revert NotRefundable(index);
+        if (index < _inboxTo() || refunded[index] || !inbox.isDeposit(index, owner, indexHint, amountNano)) {
+            revert NotRefundable(index);
+        }
         refunded[index] = true;
         emit DepositRefunded(index, owner, amountNano);
         asset.pay(owner, _units(amountNano));

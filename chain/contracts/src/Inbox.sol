@@ -12,13 +12,14 @@ interface IFreezable {
 /// @title The rollup's L1 inbox: an append-only list of messages that every sequencer must execute in order
 /// @notice A deposit's money goes straight to the rollup contract, which alone can pay it out; the inbox holds nothing.
 /// An invalid message is a no-op on L2, so nothing here depends on L2 state.
-/// @dev Each message is kept as the hash of its content with the second and the block it arrived in: enough to check a
-/// sequenced batch against it, and to find its event without searching the chain.
+/// @dev Each message is kept with the second and the block it arrived in and a running hash of every content up to it:
+/// enough to check a sequenced batch against it, to hold a batch to the very messages it was built on, and to find a
+/// message's event without searching the chain.
 contract Inbox {
     using Asset for IERC20;
 
     /// @notice What is kept of a message.
-    /// @param hash Of its whole content, see `depositHash`.
+    /// @param hash `keccak(hash of the message before ‖ hash of its content)`, where the first has zero before it.
     /// @param timestamp When it arrived, in seconds.
     /// @param blockNumber The block whose log carries its content.
     /// @param kind What it asks for: `DEPOSIT` or `FORCED`.
@@ -80,6 +81,8 @@ contract Inbox {
     error NotWholeUnits(uint256 nanoPerUnit);
     /// @notice No key owns the zero address, so its money would be lost.
     error ZeroOwner();
+    /// @notice So many messages haven't arrived yet.
+    error NoSuchMessages(uint256 length);
 
     /// @param asset_ The settlement asset.
     /// @param unitsPerNano_ The asset's smallest units in one nano, or 1.
@@ -102,7 +105,7 @@ contract Inbox {
         if (owner == address(0)) revert ZeroOwner();
         uint64 timestamp = uint64(block.timestamp);
         index = uint64(_messages.length);
-        _append(DEPOSIT, depositHash(index, timestamp, owner, indexHint, amountNano));
+        _append(DEPOSIT, depositHash(owner, indexHint, amountNano));
         emit Deposited(index, owner, msg.sender, indexHint, amountNano, timestamp);
         asset.pull(msg.sender, rollup, _units(amountNano));
     }
@@ -139,7 +142,7 @@ contract Inbox {
         if (body.length == 0 || body.length > MAX_FORCED_BYTES) revert WrongBodyLength(body.length);
         uint64 timestamp = uint64(block.timestamp);
         index = uint64(_messages.length);
-        _append(FORCED, forcedHash(index, timestamp, body));
+        _append(FORCED, forcedHash(body));
         emit Forced(index, msg.sender, body, timestamp);
     }
 
@@ -162,26 +165,40 @@ contract Inbox {
         }
     }
 
-    /// @notice The hash that stands for a deposit: `keccak(kind1 ‖ index8 ‖ timestamp8 ‖ owner20 ‖ hint4 ‖ amount8)`.
-    /// @param index The message's place in the inbox.
-    /// @param timestamp When it arrived, in seconds.
+    /// @notice The hash of all contents up to a length, which a batch that executes so many messages must name.
+    /// @dev Not of the seconds they arrived in: those change nothing on L2, and an L1 reorg may change them.
+    /// @param count How many messages.
+    function hashOf(uint256 count) external view returns (bytes32) {
+        if (count > _messages.length) revert NoSuchMessages(_messages.length);
+        return _hashOf(count);
+    }
+
+    /// @notice The hash of a deposit's content: `keccak(kind1 ‖ owner20 ‖ hint4 ‖ amount8)`.
     /// @param owner Who is credited on L2.
     /// @param indexHint The owner's L2 account index or another value.
     /// @param amountNano The amount in nano.
-    function depositHash(uint64 index, uint64 timestamp, address owner, uint32 indexHint, uint64 amountNano)
-        public
-        pure
-        returns (bytes32)
-    {
-        return keccak256(abi.encodePacked(DEPOSIT, index, timestamp, owner, indexHint, amountNano));
+    function depositHash(address owner, uint32 indexHint, uint64 amountNano) public pure returns (bytes32) {
+        return keccak256(abi.encodePacked(DEPOSIT, owner, indexHint, amountNano));
     }
 
-    /// @notice The hash that stands for a forced transaction: `keccak(kind1 ‖ index8 ‖ timestamp8 ‖ keccak(body))`.
-    /// @param index The message's place in the inbox.
-    /// @param timestamp When it arrived, in seconds.
+    /// @notice The hash of a forced transaction's content: `keccak(kind1 ‖ body)`.
     /// @param body The transaction's bytes.
-    function forcedHash(uint64 index, uint64 timestamp, bytes calldata body) public pure returns (bytes32) {
-        return keccak256(abi.encodePacked(FORCED, index, timestamp, keccak256(body)));
+    function forcedHash(bytes calldata body) public pure returns (bytes32) {
+        return keccak256(abi.encodePacked(FORCED, body));
+    }
+
+    /// @notice Whether a message is a deposit of exactly this content.
+    /// @param index The message's place in the inbox.
+    /// @param owner Who is credited on L2.
+    /// @param indexHint The owner's L2 account index or another value.
+    /// @param amountNano The amount in nano.
+    function isDeposit(uint256 index, address owner, uint32 indexHint, uint64 amountNano)
+        external
+        view
+        returns (bool)
+    {
+        if (index >= _messages.length) return false;
+        return _messages[index].hash == _chained(_hashOf(index), depositHash(owner, indexHint, amountNano));
     }
 
     /// @notice When a message arrived, in seconds; 0 for one that hasn't yet.
@@ -197,6 +214,7 @@ contract Inbox {
     /// `length1 body` of a forced transaction.
     function holds(uint256 from, uint256 count, bytes calldata packed) external view returns (bool) {
         if (from + count > _messages.length) return false;
+        bytes32 previous = _hashOf(from);
         uint256 offset;
         for (uint256 i = from; i < from + count; ++i) {
             Message storage message = _messages[i];
@@ -209,10 +227,8 @@ contract Inbox {
             if (packed.length < end) return false;
             bytes calldata content = packed[start:end];
             bytes9 expected = bytes9(abi.encodePacked(message.kind, message.timestamp));
-            bytes32 hash = isForced
-                ? forcedHash(uint64(i), message.timestamp, content)
-                : keccak256(abi.encodePacked(DEPOSIT, uint64(i), message.timestamp, content));
-            if (bytes9(head) != expected || hash != message.hash) return false;
+            previous = _chained(previous, keccak256(abi.encodePacked(message.kind, content)));
+            if (bytes9(head) != expected || previous != message.hash) return false;
             offset = end;
         }
         return offset == packed.length;
@@ -222,11 +238,19 @@ contract Inbox {
         return amountNano * unitsPerNano / nanoPerUnit;
     }
 
-    function _append(uint8 kind, bytes32 hash) private {
+    function _hashOf(uint256 count) private view returns (bytes32) {
+        return count == 0 ? bytes32(0) : _messages[count - 1].hash;
+    }
+
+    function _chained(bytes32 previous, bytes32 contentHash) private pure returns (bytes32) {
+        return keccak256(abi.encodePacked(previous, contentHash));
+    }
+
+    function _append(uint8 kind, bytes32 contentHash) private {
         if (IFreezable(rollup).frozenAt() != 0) revert RollupFrozen();
         _messages.push(
             Message({
-                hash: hash,
+                hash: _chained(_hashOf(_messages.length), contentHash),
                 timestamp: uint64(block.timestamp),
                 blockNumber: uint64(block.number),
                 kind: kind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from chain.l1.protocol import EMPTY_INBOX_HASH
 from chain.sequencer.store.database import SequencerDatabase, Statement, as_struct
 
 
@@ -14,6 +15,7 @@ class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
     l2_time_s: int
     inbox_from: int
     inbox_to: int
+    inbox_hash: bytes
     prev_root: bytes
     post_root: bytes | None
     blob: bytes | None
@@ -45,6 +47,11 @@ class Batches(SequencerDatabase):
             (limit,),
         )
         return [as_struct(BatchRow, row) for row in rows]
+
+    async def inbox_hash(self) -> bytes:
+        """The inbox's hash after the last message that the newest batch executes, open or not."""
+        row = await self._one("SELECT inbox_hash FROM batch ORDER BY batch_id DESC LIMIT 1")
+        return bytes(row[0]) if row else EMPTY_INBOX_HASH
 
     async def open_batch(self) -> BatchRow | None:
         """The batch that is still filling, if one is."""
@@ -86,17 +93,18 @@ class Batches(SequencerDatabase):
         ]
 
 
-def insert_batch(batch_id: int, l2_time_s: int, inbox_from: int, inbox_to: int, prev_root: bytes) -> Statement:
-    """The statement that opens a batch."""
+def insert_batch(batch_id: int, l2_time_s: int, inbox_from: int, inbox_hash: bytes, prev_root: bytes) -> Statement:
+    """The statement that opens a batch, which executes no inbox message yet."""
     return (
-        "INSERT INTO batch (batch_id, l2_time_s, inbox_from, inbox_to, prev_root) VALUES (?, ?, ?, ?, ?)",
-        (batch_id, l2_time_s, inbox_from, inbox_to, prev_root),
+        "INSERT INTO batch (batch_id, l2_time_s, inbox_from, inbox_to, inbox_hash, prev_root)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (batch_id, l2_time_s, inbox_from, inbox_from, inbox_hash, prev_root),
     )
 
 
-def widen_batch(batch_id: int, inbox_to: int) -> Statement:
+def widen_batch(batch_id: int, inbox_to: int, inbox_hash: bytes) -> Statement:
     """The statement that moves the end of the inbox messages in a batch that is still open."""
-    return "UPDATE batch SET inbox_to = ? WHERE batch_id = ?", (inbox_to, batch_id)
+    return "UPDATE batch SET inbox_to = ?, inbox_hash = ? WHERE batch_id = ?", (inbox_to, inbox_hash, batch_id)
 
 
 def seal_batch(batch_id: int, blob: bytes, post_root: bytes, tx_count: int, frame_count: int) -> Statement:

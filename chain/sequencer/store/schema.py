@@ -41,6 +41,8 @@ MIGRATIONS: tuple[str, ...] = (
         l2_time_s INTEGER NOT NULL,
         inbox_from INTEGER NOT NULL,
         inbox_to INTEGER NOT NULL,
+        -- The inbox's hash after the last message that the batch executes.
+        inbox_hash BLOB NOT NULL,
         prev_root BLOB NOT NULL,
         post_root BLOB,
         blob BLOB,

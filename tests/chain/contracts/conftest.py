@@ -135,6 +135,12 @@ def inbox_of(ledger: Ledger, rollup: Handle, asset: Handle) -> Handle:
     return inbox
 
 
+def inbox_hash(rollup: Handle, inbox_to: int) -> bytes:
+    """The inbox's hash that a batch names which executes so many messages, or as many as there are."""
+    inbox = rollup.ledger.at(artifact("Inbox").abi, bytes.fromhex(rollup.call("inbox")[2:]))
+    return bytes(inbox.call("hashOf", min(inbox_to, inbox.call("length"))))
+
+
 def person(number: int) -> bytes:
     """A test key's address."""
     return address_of(KEYS[number])

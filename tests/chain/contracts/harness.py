@@ -109,7 +109,7 @@ class Handle:
     """One contract."""
 
     def __init__(self, ledger: Ledger, contract: Contract, address: bytes) -> None:
-        self._ledger = ledger
+        self.ledger = ledger
         self.contract = contract
         self.address = address
 
@@ -117,16 +117,16 @@ class Handle:
         return bytes.fromhex(self.contract.encode_abi(function, list(arguments))[2:])
 
     def send(self, function: str, *arguments: Any, key: bytes = KEYS[0], value_wei: int = 0) -> Sent:
-        mined = self._ledger.transact(key, self.address, self.encode(function, *arguments), value_wei)
+        mined = self.ledger.transact(key, self.address, self.encode(function, *arguments), value_wei)
         assert mined.receipt.state_root == b"\x01"
         return Sent(self, mined)
 
     def call(self, function: str, *arguments: Any, sender: bytes = bytes(20)) -> Any:
         data = self.encode(function, *arguments)
         try:
-            answer = self._ledger.evm.call(CallRequest(sender=sender, to=self.address, data=data))
+            answer = self.ledger.evm.call(CallRequest(sender=sender, to=self.address, data=data))
         except ExecutionFailedError as failure:
-            raise self._ledger._reverted(failure) from failure
+            raise self.ledger._reverted(failure) from failure
         outputs = self.contract.get_function_by_name(function).abi["outputs"]
         values = Web3().codec.decode([_kind(output) for output in outputs], answer)
         return values[0] if len(values) == 1 else values
@@ -149,7 +149,7 @@ class Sent:
     def events(self, name: str) -> list[dict[str, Any]]:
         """The events of this name that the contract emitted."""
         event = self._handle.contract.events[name]()
-        rows = self._handle._ledger.evm.logs(self._number, self._number, [self._handle.address], 100)
+        rows = self._handle.ledger.evm.logs(self._number, self._number, [self._handle.address], 100)
         found = [row for row in rows if row.topics[0].hex() == event.topic.removeprefix("0x")]
         return [dict(event.process_log(_log(row))["args"]) for row in found]
 

@@ -9,12 +9,12 @@ from typing import Any
 from chain.codec import BatchData, BatchHeader, Frame, encode_batch, encode_inbox_body
 from chain.eip712 import SigningDomain
 from chain.frames import fraud_proof
-from chain.l1.protocol import FraudProof, InboxMessage
+from chain.l1.protocol import FraudProof, InboxMessage, next_inbox_hash
 from chain.signing import keccak256
 from chain.state import RollupState
 from chain.stf import Code, Rules, execute_body
 from chain.witness import build_witness, encode_messages, named_messages
-from tests.chain.contracts.conftest import REVEAL_BLOCKS
+from tests.chain.contracts.conftest import REVEAL_BLOCKS, inbox_hash
 from tests.chain.contracts.harness import CHAIN_ID, KEYS, Handle, Ledger, Sent
 
 SALT = keccak256(b"salt of the tests")
@@ -67,7 +67,8 @@ class L2:
         empty = {"owner": bytes(20), "index_hint": 0, "amount_nano": 0, "body": b""}
         record = self.inbox.call("messages", index, 1)[0]
         message = InboxMessage(index=index, kind=kind, at_s=record[1], l1_block=record[2], **(empty | fields))
-        assert message.commitment() == record[0]
+        before = self.inbox.call("hashOf", index)
+        assert next_inbox_hash(before, message.content_hash()) == record[0]
         self.messages[index] = message
         return index
 
@@ -86,8 +87,13 @@ class L2:
         header = BatchHeader(l2_time_s=self.ledger.now_s if l2_time_s is None else l2_time_s, inbox_to=end)
         posted = self.build(header, [*inbox_bodies, *bodies], lies or {})
         blob = encode_batch(header, posted.batch.frames)
-        self.rollup.send("submitBatch", posted.batch_id, self.rollup.call("headRoot"), blob, key=key)
+        self.submit(posted.batch_id, end, blob, key=key)
         return posted
+
+    def submit(self, batch_id: int, inbox_to: int, blob: bytes, key: bytes = KEYS[0]) -> Sent:
+        """Post a finished blob on the newest root, for the inbox as it is."""
+        prev_root, end = self.rollup.call("headRoot"), inbox_hash(self.rollup, inbox_to)
+        return self.rollup.send("submitBatch", batch_id, prev_root, end, blob, key=key)
 
     def build(self, header: BatchHeader, bodies: Sequence[bytes], lies: Mapping[int, bytes]) -> Posted:
         frames: list[Frame] = []

@@ -31,9 +31,16 @@ def test_messages_keep_their_order_hash_time_and_block(inbox: Handle, ledger: Le
     inbox.send("deposit", ALICE, 0, 2)
 
     first, second = inbox.call("messages", 0, 10)
-    owner_and_rest = person(0) + (0).to_bytes(4, "big") + (2).to_bytes(8, "big")
-    content = b"\x01" + (1).to_bytes(8, "big") + (START_S + 9).to_bytes(8, "big") + owner_and_rest
-    assert second[:2] == (keccak256(content), START_S + 9)
+    contents = [
+        b"\x01" + owner + hint.to_bytes(4, "big") + amount.to_bytes(8, "big")
+        for owner, hint, amount in ((person(1), 7, 1), (person(0), 0, 2))
+    ]
+    assert first[0] == keccak256(bytes(32) + keccak256(contents[0]))
+    assert second[:2] == (keccak256(first[0] + keccak256(contents[1])), START_S + 9)
+    assert inbox.call("depositHash", ALICE, 0, 2) == keccak256(contents[1])
+    assert [inbox.call("hashOf", length) for length in (0, 1, 2)] == [bytes(32), first[0], second[0]]
+    with pytest.raises(Reverted, match="NoSuchMessages"):
+        inbox.call("hashOf", 3)
     assert second[3] == 1
     assert first[2] + 1 == second[2]
     assert inbox.call("length") == 2
@@ -181,12 +188,10 @@ class TestForcedTransactions:
         assert sent.event("Forced") == {
             "index": 1, "sender": BOB, "body": b"some transaction", "timestamp": START_S + 3,
         }  # fmt: skip
-        commitment = keccak256(
-            b"\x02" + (1).to_bytes(8, "big") + (START_S + 3).to_bytes(8, "big") + keccak256(b"some transaction")
-        )
-        record = inbox.call("messages", 1, 1)[0]
-        assert (record[0], record[1], record[3]) == (commitment, START_S + 3, 2)
-        assert inbox.call("forcedHash", 1, START_S + 3, b"some transaction") == commitment
+        content = keccak256(b"\x02some transaction")
+        before, record = inbox.call("messages", 0, 2)
+        assert (record[0], record[1], record[3]) == (keccak256(before[0] + content), START_S + 3, 2)
+        assert inbox.call("forcedHash", b"some transaction") == content
         assert [inbox.call("arrivedAt", index) for index in (0, 1, 2)] == [START_S, START_S + 3, 0]
 
     @pytest.mark.parametrize(("size", "is_taken"), [(0, False), (1, True), (128, True), (129, False)])

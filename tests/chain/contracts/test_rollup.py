@@ -12,10 +12,11 @@ from eth_account import Account
 from chain.codec import MAX_BLOB_BYTES, BatchHeader, Frame, encode_batch
 from chain.eip712 import SigningDomain
 from chain.l1.connection import checksum
+from chain.l1.protocol import EMPTY_INBOX_HASH
 from chain.signing import keccak256
 from chain.tree import Tree
 from chain.types import Withdrawal, withdrawal_key
-from tests.chain.contracts.conftest import GENESIS, NANO, TAKEOVER_S, WINDOW_S, person, rollup_parameters
+from tests.chain.contracts.conftest import GENESIS, NANO, TAKEOVER_S, WINDOW_S, inbox_hash, person, rollup_parameters
 from tests.chain.contracts.harness import CHAIN_ID, KEYS, START_S, Handle, Ledger, Reverted
 
 ETHER = 10**18
@@ -33,7 +34,8 @@ def blob(
 def post(rollup: Handle, root: bytes | None = None, **fields: Any) -> bytes:
     """Post the next batch; returns the root after it."""
     data, post_root = blob(root=root, **fields)
-    rollup.send("submitBatch", rollup.call("count"), rollup.call("headRoot"), data)
+    end = inbox_hash(rollup, fields.get("inbox_to", 0))
+    rollup.send("submitBatch", rollup.call("count"), rollup.call("headRoot"), end, data)
     return post_root
 
 
@@ -79,7 +81,7 @@ class TestSubmission:
         frames = [Frame(post_root=bytes([i]) * 32, body=bytes([i]) * 10) for i in (1, 2)]
         data = encode_batch(BatchHeader(l2_time_s=START_S - 3, inbox_to=0), frames)
 
-        sent = rollup.send("submitBatch", 0, GENESIS, data)
+        sent = rollup.send("submitBatch", 0, GENESIS, EMPTY_INBOX_HASH, data)
 
         frames_root = keccak256(frames[0].leaf() + frames[1].leaf())
         assert sent.event("BatchSubmitted") == {
@@ -94,20 +96,20 @@ class TestSubmission:
     @pytest.mark.parametrize("batch_id", [1, 2**256 - 1])
     def test_an_id_out_of_order_is_refused(self, rollup: Handle, batch_id: int) -> None:
         with pytest.raises(Reverted) as refused:
-            rollup.send("submitBatch", batch_id, GENESIS, blob()[0])
+            rollup.send("submitBatch", batch_id, GENESIS, EMPTY_INBOX_HASH, blob()[0])
 
         assert (refused.value.name, refused.value.arguments) == ("WrongBatchId", (0,))
 
     def test_a_batch_is_not_posted_twice(self, rollup: Handle) -> None:
         data, _ = blob()
-        rollup.send("submitBatch", 0, GENESIS, data)
+        rollup.send("submitBatch", 0, GENESIS, EMPTY_INBOX_HASH, data)
 
         with pytest.raises(Reverted, match="WrongBatchId"):
-            rollup.send("submitBatch", 0, GENESIS, data)
+            rollup.send("submitBatch", 0, GENESIS, EMPTY_INBOX_HASH, data)
 
     def test_a_batch_for_another_history_is_refused(self, rollup: Handle) -> None:
         with pytest.raises(Reverted) as refused:
-            rollup.send("submitBatch", 0, bytes(32), blob()[0])
+            rollup.send("submitBatch", 0, bytes(32), EMPTY_INBOX_HASH, blob()[0])
 
         assert (refused.value.name, refused.value.arguments) == ("WrongPreviousRoot", (GENESIS,))
 
@@ -115,14 +117,14 @@ class TestSubmission:
         rollup.send("depositBond", key=KEYS[1], value_wei=ETHER - 1)
 
         with pytest.raises(Reverted) as refused:
-            rollup.send("submitBatch", 0, GENESIS, blob()[0], key=KEYS[1])
+            rollup.send("submitBatch", 0, GENESIS, EMPTY_INBOX_HASH, blob()[0], key=KEYS[1])
 
         assert (refused.value.name, refused.value.arguments) == ("BondTooSmall", (ETHER - 1,))
 
     def test_anyone_with_a_bond_may_post(self, rollup: Handle) -> None:
         rollup.send("depositBond", key=KEYS[1], value_wei=ETHER)
 
-        rollup.send("submitBatch", 0, GENESIS, blob()[0], key=KEYS[1])
+        rollup.send("submitBatch", 0, GENESIS, EMPTY_INBOX_HASH, blob()[0], key=KEYS[1])
 
         assert rollup.call("batch", 0)[2] == BOB.lower()
 
@@ -132,8 +134,8 @@ class TestSubmission:
         assert len(data) == MAX_BLOB_BYTES
 
         with pytest.raises(Reverted, match="BlobTooLong"):
-            rollup.send("submitBatch", 0, GENESIS, data + b"\0")
-        rollup.send("submitBatch", 0, GENESIS, data)
+            rollup.send("submitBatch", 0, GENESIS, EMPTY_INBOX_HASH, data + b"\0")
+        rollup.send("submitBatch", 0, GENESIS, EMPTY_INBOX_HASH, data)
 
     @pytest.mark.parametrize(
         ("data", "error"),
@@ -142,7 +144,7 @@ class TestSubmission:
     )  # fmt: skip
     def test_a_malformed_blob_is_refused(self, rollup: Handle, data: bytes, error: str) -> None:
         with pytest.raises(Reverted, match=error):
-            rollup.send("submitBatch", 0, GENESIS, data)
+            rollup.send("submitBatch", 0, GENESIS, EMPTY_INBOX_HASH, data)
 
     def test_l2_time_never_runs_backwards(self, rollup: Handle) -> None:
         post(rollup, l2_time_s=START_S)
@@ -186,9 +188,10 @@ class TestSubmission:
         self, rollup: Handle, odd: Callable[..., Handle]
     ) -> None:
         forwarder = odd("Forwarder")
+        calldata = rollup.encode("submitBatch", 0, GENESIS, EMPTY_INBOX_HASH, blob()[0])
 
         with pytest.raises(Reverted, match="NotSentDirectly"):
-            forwarder.send("forward", rollup.contract.address, rollup.encode("submitBatch", 0, GENESIS, blob()[0]))
+            forwarder.send("forward", rollup.contract.address, calldata)
 
     def test_a_delegated_account_may_not_post_either(
         self, ledger: Ledger, rollup: Handle, odd: Callable[..., Handle]
@@ -201,7 +204,7 @@ class TestSubmission:
         assert ledger.evm.code(person(0)).startswith(bytes.fromhex("ef0100"))
 
         with pytest.raises(Reverted, match="NotSentDirectly"):
-            rollup.send("submitBatch", 0, GENESIS, blob()[0])
+            rollup.send("submitBatch", 0, GENESIS, EMPTY_INBOX_HASH, blob()[0])
 
     def test_a_thousand_transfers_cost_what_their_calldata_costs(self, rollup: Handle) -> None:
         """89 bytes and little more than EIP-7623's floor for each: execution is not what limits a batch."""
@@ -209,9 +212,9 @@ class TestSubmission:
         bodies = tuple(b"".join(transfers[i : i + 8]) for i in range(0, 1_000, 8))
         data, _ = blob(bodies=bodies)
 
-        sent = rollup.send("submitBatch", 0, GENESIS, data)
+        sent = rollup.send("submitBatch", 0, GENESIS, EMPTY_INBOX_HASH, data)
 
-        calldata = rollup.encode("submitBatch", 0, GENESIS, data)
+        calldata = rollup.encode("submitBatch", 0, GENESIS, EMPTY_INBOX_HASH, data)
         floor = 21_000 + 10 * (calldata.count(0) + 4 * (len(calldata) - calldata.count(0)))
         print(f"1,000 transfers: {len(data) / 1000:.1f} bytes and {sent.gas_used / 1000:.0f} gas each; floor {floor}")
         assert sent.gas_used == floor

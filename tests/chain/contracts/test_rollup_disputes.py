@@ -409,7 +409,5 @@ def _post_as_it_is(l2: L2, header: Any, bodies: list[bytes]) -> Posted:
     from chain.codec import encode_batch
 
     posted = l2.build(header, bodies, {})
-    l2.rollup.send(
-        "submitBatch", posted.batch_id, l2.rollup.call("headRoot"), encode_batch(header, posted.batch.frames)
-    )
+    l2.submit(posted.batch_id, header.inbox_to, encode_batch(header, posted.batch.frames))
     return posted

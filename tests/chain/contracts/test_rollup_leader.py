@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from chain.l1.connection import checksum
+from chain.l1.protocol import EMPTY_INBOX_HASH
 from chain.signing import address_of
-from tests.chain.contracts.conftest import FORCE_S, FREEZE_S, TAKEOVER_S, WINDOW_S, person
+from tests.chain.contracts.conftest import FORCE_S, FREEZE_S, TAKEOVER_S, WINDOW_S, inbox_hash, person
 from tests.chain.contracts.harness import KEYS, START_S, Handle, Ledger, Reverted
 from tests.chain.contracts.test_rollup import ETHER, blob
 
@@ -26,7 +27,8 @@ def rollup(rollup: Handle) -> Handle:
 
 def post(rollup: Handle, ledger: Ledger, *, key: bytes = KEYS[0], inbox_to: int = 0) -> None:
     data, _ = blob(l2_time_s=ledger.now_s, inbox_to=inbox_to)
-    rollup.send("submitBatch", rollup.call("count"), rollup.call("headRoot"), data, key=key)
+    end = inbox_hash(rollup, inbox_to)
+    rollup.send("submitBatch", rollup.call("count"), rollup.call("headRoot"), end, data, key=key)
 
 
 def everything(rollup: Handle, inbox: Handle, ledger: Ledger) -> dict[str, Any]:
@@ -56,15 +58,15 @@ class TestWhoeverMayNotPost:
         inbox.send("deposit", ALICE, 0, 5)
         ledger.now_s += TAKEOVER_S + 1 if moment == "overdue" else FORCE_S + 1
         count, head = rollup.call("count"), rollup.call("headRoot")
-        good, _ = blob(l2_time_s=ledger.now_s, inbox_to=1)
+        (good, _), end = blob(l2_time_s=ledger.now_s, inbox_to=1), inbox_hash(rollup, 1)
         # Key 1 is bonded, key 2 is nobody.
         key, arguments = {
-            "no bond": (KEYS[2], (count, head, good)),
-            "too early": (KEYS[1], (count + 1, head, good)),
-            "too late": (KEYS[1], (count - 1 if count else 2**256 - 1, head, good)),
-            "another history": (KEYS[1], (count, b"\x09" * 32, good)),
-            "not a batch": (KEYS[1], (count, head, good[:-1])),
-            "unread": (KEYS[1], (count, head, blob(l2_time_s=ledger.now_s)[0])),
+            "no bond": (KEYS[2], (count, head, end, good)),
+            "too early": (KEYS[1], (count + 1, head, end, good)),
+            "too late": (KEYS[1], (count - 1 if count else 2**256 - 1, head, end, good)),
+            "another history": (KEYS[1], (count, b"\x09" * 32, end, good)),
+            "not a batch": (KEYS[1], (count, head, end, good[:-1])),
+            "unread": (KEYS[1], (count, head, end, blob(l2_time_s=ledger.now_s)[0])),
         }[wrong]
         before, paid_by = everything(rollup, inbox, ledger), address_of(key)
         purse_wei, bond = ledger.evm.balance_wei(paid_by), rollup.call("bonds", checksum(paid_by))
@@ -76,7 +78,7 @@ class TestWhoeverMayNotPost:
         assert ledger.evm.balance_wei(paid_by) < purse_wei
         assert rollup.call("bonds", checksum(paid_by)) == bond
         # Who is honest goes on with the batch that it had ready.
-        rollup.send("submitBatch", count, head, good)
+        rollup.send("submitBatch", count, head, end, good)
         assert rollup.call("leader") == ALICE.lower()
 
 
@@ -114,7 +116,7 @@ class TestParameters:
 class TestLeader:
     def test_the_first_to_post_leads_and_nobody_else_posts(self, rollup: Handle, ledger: Ledger) -> None:
         data, _ = blob()
-        first = rollup.send("submitBatch", 0, rollup.call("headRoot"), data)
+        first = rollup.send("submitBatch", 0, rollup.call("headRoot"), EMPTY_INBOX_HASH, data)
         assert first.event("LeaderChanged") == {"leader": ALICE}
         assert rollup.call("leader") == ALICE.lower()
 
@@ -123,7 +125,7 @@ class TestLeader:
 
         assert (refused.value.name, refused.value.arguments) == ("NotLeader", (ALICE.lower(),))
         data, _ = blob()
-        again = rollup.send("submitBatch", 1, rollup.call("headRoot"), data)
+        again = rollup.send("submitBatch", 1, rollup.call("headRoot"), EMPTY_INBOX_HASH, data)
         assert again.events("LeaderChanged") == []
 
     def test_an_overdue_leader_is_taken_over_from(self, rollup: Handle, inbox: Handle, ledger: Ledger) -> None:

@@ -7,6 +7,7 @@ from random import Random
 
 from chain.codec import BatchData, BatchHeader, Frame, encode_batch
 from chain.eip712 import SigningDomain
+from chain.l1.protocol import EMPTY_INBOX_HASH
 from chain.signing import sign_digest
 from chain.state import RollupState
 from chain.tree import DEPTH, EMPTY
@@ -76,7 +77,7 @@ def test_proving_the_worst_frame_on_full_regions_wrong_costs_less_than_a_million
     frames = [Frame(post_root=genesis_root, body=b""), Frame(post_root=LIE, body=body)]
     frames += [Frame(post_root=LIE, body=bytes([number])) for number in range(FRAMES - 2)]
     batch = BatchData(header=BatchHeader(l2_time_s=ledger.now_s, inbox_to=0), frames=tuple(frames))
-    rollup.send("submitBatch", 0, genesis_root, encode_batch(batch.header, frames))
+    rollup.send("submitBatch", 0, genesis_root, EMPTY_INBOX_HASH, encode_batch(batch.header, frames))
     nothing = (b"",) * FRAMES
     posted = Posted(batch_id=0, batch=batch, witnesses=(b"", witness.encode(), *nothing), messages=(b"", *nothing))
 

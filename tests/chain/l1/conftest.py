@@ -175,4 +175,5 @@ async def post(rollup: JsonRpcRollupL1, clock: Clock, **fields: Any) -> PostedBa
     """Post the next batch."""
     count = await rollup.batch_count()
     before = (await rollup.batches(count - 1, 1))[0].post_root if count else GENESIS_ROOT
-    return await rollup.submit_batch(count, before, make_batch(clock, **fields)[0])
+    inbox_hash = await rollup.inbox_hash(fields.get("inbox_to", 0))
+    return await rollup.submit_batch(count, before, inbox_hash, make_batch(clock, **fields)[0])

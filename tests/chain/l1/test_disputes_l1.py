@@ -16,6 +16,7 @@ from chain.frames import fraud_proof
 from chain.l1.bridge import Bridge
 from chain.l1.embedded.server import L1Server
 from chain.l1.protocol import (
+    EMPTY_INBOX_HASH,
     AccountProof,
     Bond,
     ChannelProof,
@@ -75,7 +76,7 @@ async def post_lie(rollup: JsonRpcRollupL1, clock: Clock) -> FraudProof:
             witness = build_witness(state, header, frame, rules, _no_message).encode()
         execute_body(state, header, body, rules, _no_message, is_last=False)
         frames.append(frame if number == 1 else msgspec.structs.replace(frame, post_root=state.root()))
-    await rollup.submit_batch(0, GENESIS_ROOT, encode_batch(header, frames))
+    await rollup.submit_batch(0, GENESIS_ROOT, EMPTY_INBOX_HASH, encode_batch(header, frames))
     batch = BatchData(header=header, frames=tuple(frames))
     return fraud_proof(0, batch, 1, messages=b"", witness=witness, salt=b"\x07" * 32)
 

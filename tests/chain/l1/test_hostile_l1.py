@@ -15,7 +15,7 @@ from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.l1.bridge import Bridge
 from chain.l1.connection import MAX_ANSWER_BYTES, L1Connection, l1_errors
 from chain.l1.embedded.server import L1Server
-from chain.l1.protocol import Deployment
+from chain.l1.protocol import EMPTY_INBOX_HASH, Deployment
 from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.state import GENESIS_ROOT
 from tests.chain.in_front import Ask, in_front
@@ -111,7 +111,7 @@ class TestHostileL1:
                     rollup.time_s,
                     lambda: rollup.batches(0, 5),
                     lambda: rollup.inbox_messages(0, 5),
-                    lambda: rollup.submit_batch(0, bytes(32), b""),
+                    lambda: rollup.submit_batch(0, bytes(32), EMPTY_INBOX_HASH, b""),
                     rollup.check_chain,
                 ):
                     with pytest.raises((ChainUnavailableError, ChainRejectedError)) as refused:

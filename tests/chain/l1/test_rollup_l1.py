@@ -15,7 +15,7 @@ from chain.l1.bridge import NO_INDEX_HINT, Bridge
 from chain.l1.connection import L1Connection, L1Signer, checksum
 from chain.l1.deploy import deploy
 from chain.l1.embedded.server import L1Server
-from chain.l1.protocol import Deployment, RollupL1
+from chain.l1.protocol import EMPTY_INBOX_HASH, Deployment, RollupL1
 from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.signing import keccak256
 from chain.state import GENESIS_ROOT
@@ -100,7 +100,7 @@ class TestBatches:
     async def test_a_posted_batch_is_read_back_from_calldata(self, rollup: JsonRpcRollupL1, clock: Clock) -> None:
         blob, root = make_batch(clock)
 
-        posted = await rollup.submit_batch(0, GENESIS_ROOT, blob)
+        posted = await rollup.submit_batch(0, GENESIS_ROOT, EMPTY_INBOX_HASH, blob)
 
         assert (posted.batch_id, posted.prev_root, posted.post_root, posted.blob) == (0, GENESIS_ROOT, root, blob)
         assert posted.submitted_at_s == int(clock.now_s)
@@ -116,10 +116,10 @@ class TestBatches:
 
     async def test_the_same_batch_is_never_posted_twice(self, rollup: JsonRpcRollupL1, clock: Clock, rpc: Rpc) -> None:
         blob, _ = make_batch(clock)
-        first = await rollup.submit_batch(0, GENESIS_ROOT, blob)
+        first = await rollup.submit_batch(0, GENESIS_ROOT, EMPTY_INBOX_HASH, blob)
         height = await rpc("eth_blockNumber")
 
-        again = await rollup.submit_batch(0, GENESIS_ROOT, blob)
+        again = await rollup.submit_batch(0, GENESIS_ROOT, EMPTY_INBOX_HASH, blob)
 
         assert again == first
         assert await rpc("eth_blockNumber") == height
@@ -127,7 +127,9 @@ class TestBatches:
     async def test_two_at_once_post_it_once(self, rollup: JsonRpcRollupL1, clock: Clock) -> None:
         blob, _ = make_batch(clock)
 
-        first, second = await asyncio.gather(*(rollup.submit_batch(0, GENESIS_ROOT, blob) for _ in range(2)))
+        first, second = await asyncio.gather(
+            *(rollup.submit_batch(0, GENESIS_ROOT, EMPTY_INBOX_HASH, blob) for _ in range(2))
+        )
 
         assert first == second
         assert await rollup.batch_count() == 1
@@ -136,13 +138,13 @@ class TestBatches:
         await post(rollup, clock)
 
         with pytest.raises(ChainRejectedError) as refused:
-            await rollup.submit_batch(0, GENESIS_ROOT, make_batch(clock)[0])
+            await rollup.submit_batch(0, GENESIS_ROOT, EMPTY_INBOX_HASH, make_batch(clock)[0])
 
         assert refused.value.code == "batch_taken"
 
     async def test_the_contracts_error_becomes_the_code(self, rollup: JsonRpcRollupL1, clock: Clock) -> None:
         with pytest.raises(ChainRejectedError) as refused:
-            await rollup.submit_batch(0, bytes(32), make_batch(clock)[0])
+            await rollup.submit_batch(0, bytes(32), EMPTY_INBOX_HASH, make_batch(clock)[0])
 
         assert refused.value.code == "wrong_previous_root"
         assert "wrong previous root" in refused.value.line()
@@ -159,7 +161,7 @@ class TestBatches:
         before = await rpc("eth_getBalance", me, "latest"), await rpc("eth_getTransactionCount", me, "latest")
 
         with pytest.raises(ChainRejectedError) as refused:
-            await rollup.submit_batch(ahead, prev_root, make_batch(clock)[0])
+            await rollup.submit_batch(ahead, prev_root, EMPTY_INBOX_HASH, make_batch(clock)[0])
 
         assert refused.value.code == code
         assert (await rpc("eth_getBalance", me, "latest"), await rpc("eth_getTransactionCount", me, "latest")) == before
@@ -170,7 +172,7 @@ class TestBatches:
         frames = [Frame(post_root=secrets.token_bytes(32), body=secrets.token_bytes(700)) for _ in range(149)]
         blob = encode_batch(BatchHeader(l2_time_s=int(clock.now_s), inbox_to=0), frames)
 
-        posted = await rollup.submit_batch(0, GENESIS_ROOT, blob)
+        posted = await rollup.submit_batch(0, GENESIS_ROOT, EMPTY_INBOX_HASH, blob)
 
         assert posted.blob == blob
 
@@ -179,7 +181,7 @@ class TestBatches:
         assert await reader.batch_count() == 0
 
         with pytest.raises(ChainRejectedError) as refused:
-            await reader.submit_batch(0, GENESIS_ROOT, make_batch(clock)[0])
+            await reader.submit_batch(0, GENESIS_ROOT, EMPTY_INBOX_HASH, make_batch(clock)[0])
         await reader.aclose()
 
         assert refused.value.code == "read_only"

@@ -168,7 +168,7 @@ class TestOthersBatches:
             blob = encode_batch(batch.header, [frame])
             l1.leads = OTHER
             wrong = len(l1.posted)
-            await l1.by(OTHER).submit_batch(wrong, l1.posted[-1].post_root, blob)
+            await l1.by(OTHER).submit_batch(wrong, l1.posted[-1].post_root, l1.posted[-1].inbox_hash, blob)
             await until(lambda: ours.ledger.wrong_batch == wrong)
             await until(lambda: not ours.leads)
             with pytest.raises(ChainRejectedError) as caught:

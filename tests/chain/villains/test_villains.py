@@ -62,6 +62,7 @@ def found_by_replay(state: RollupState, before: bytes, blob: bytes, messages: li
         batch_id=0,
         prev_root=before,
         post_root=decode_batch(blob).frames[-1].post_root,
+        inbox_hash=bytes(32),
         blob=blob,
         l1_tx=bytes(32),
         l1_block=1,
@@ -120,11 +121,11 @@ async def test_a_villain_that_was_caught_posts_what_it_is_given_and_nothing_else
     villain = VILLAINS["mint"]
     async with arena(template, tmp_path, villain) as where:
         first = await where.sequencer.post(transfer(where.sequencer.state, where.deployment))
-        again = await where.operator.submit_batch(first.batch_id, first.prev_root, first.blob)
+        again = await where.operator.submit_batch(first.batch_id, first.prev_root, first.inbox_hash, first.blob)
         assert again == first
         restarted = VillainL1(where.server.url, where.deployment, OPERATOR_KEY, villain)
         with pytest.raises(ChainRejectedError) as done:
-            await restarted.submit_batch(first.batch_id + 1, first.post_root, first.blob)
+            await restarted.submit_batch(first.batch_id + 1, first.post_root, first.inbox_hash, first.blob)
         await restarted.aclose()
         assert done.value.code == "villain_done"
 
@@ -134,7 +135,7 @@ async def test_a_villain_that_was_caught_posts_what_it_is_given_and_nothing_else
         await tower.settle()
 
         with pytest.raises(ChainRejectedError) as refused:
-            await where.operator.submit_batch(first.batch_id, first.prev_root, first.blob)
+            await where.operator.submit_batch(first.batch_id, first.prev_root, first.inbox_hash, first.blob)
         assert refused.value.code == "bond_too_small"
 
 

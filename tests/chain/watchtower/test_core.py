@@ -127,7 +127,15 @@ class TestInbox:
 
 def test_an_identity_tells_batches_apart_by_place_submitter_and_content():
     first = PostedBatch(
-        batch_id=1, prev_root=b"p", post_root=b"q", blob=b"b", l1_tx=b"t", l1_block=5, submitted_at_s=1, submitter=b"s"
+        batch_id=1,
+        prev_root=b"p",
+        post_root=b"q",
+        inbox_hash=b"i",
+        blob=b"b",
+        l1_tx=b"t",
+        l1_block=5,
+        submitted_at_s=1,
+        submitter=b"s",
     )
     others = [
         msgspec.structs.replace(first, **change)
