@@ -59,7 +59,7 @@ def populated() -> RollupState:
     for number in range(1, ACCOUNTS + 1):
         account = state.account(number)
         assert account is not None
-        state.write(number, Account(owner=account.owner, balance_nano=account.balance_nano, stake_nano=10**9))
+        state.write(number, replace(account, stake_nano=10**9, channels=int(number <= 2 * CHANNELS)))
     meta = Meta(next_account=ACCOUNTS + 1, next_channel=CHANNELS + 1, l2_time_s=NOW_S, supply_nano=10**16)
     state.write(META_KEY, meta)
     state.settle()
@@ -133,6 +133,8 @@ def worst_proof(folder: Path) -> Result:
             stake_nano=rng.getrandbits(100),
             unlocking_nano=rng.getrandbits(100),
             unlock_at_s=rng.getrandbits(60),
+            channels=rng.randrange(1, 2**32),
+            slash_from=rng.getrandbits(32),
         )
         for number in accounts
     }

@@ -53,9 +53,9 @@ def withdrawal_key(withdrawal: int) -> int:
     return 2 << 30 | withdrawal
 
 
-_ACCOUNT = struct.Struct(">B20s16sQ16s16sQ")
+_ACCOUNT = struct.Struct(">B20s16sQ16s16sQII")
 _CHANNEL = struct.Struct(">BII20s16s16sQQ")
-_WITHDRAWAL = struct.Struct(">B20s16s")
+_WITHDRAWAL = struct.Struct(">B20s16sIQ")
 _META = struct.Struct(">BIIIQQ16s16s")
 
 
@@ -73,9 +73,13 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The part of the stake on its way out; slashable until it is back in the balance."""
     unlock_at_s: int = 0
     """When ``unlocking_nano`` may return to the balance; 0 while nothing is on its way."""
+    channels: int = 0
+    """Open channels that it pays into or is paid from; one to oneself counts twice."""
+    slash_from: int = 0
+    """Which channel was next when this stake was first put up; receipts of an earlier one don't slash it."""
 
     def encode(self) -> bytes:
-        """``0x01 ‖ owner20 ‖ balance16 ‖ nonce8 ‖ stake16 ‖ unlocking16 ‖ unlockAt8``."""
+        """``0x01 ‖ owner20 ‖ balance16 ‖ nonce8 ‖ stake16 ‖ unlocking16 ‖ unlockAt8 ‖ channels4 ‖ slashFrom4``."""
         return _ACCOUNT.pack(
             1,
             self.owner,
@@ -84,6 +88,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             self.stake_nano.to_bytes(16, "big"),
             self.unlocking_nano.to_bytes(16, "big"),
             self.unlock_at_s,
+            self.channels,
+            self.slash_from,
         )
 
 
@@ -118,14 +124,22 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Withdrawal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Money on its way to L1; the leaf stays, and L1 keeps the nullifier."""
+    """Money on its way to L1; the leaf stays, and L1 keeps the nullifier.
+
+    Account and nonce tell what was withdrawn apart from everything else, whatever number the leaf got: a claim on it
+    may be sold before it is final, and a rollback may give the number to another.
+    """
 
     recipient: bytes
     amount_nano: int
+    account: int
+    """Whose money it was; 0 for a deposit that could not be credited."""
+    nonce: int
+    """Of that account when it withdrew or was slashed; the inbox message's index for a deposit."""
 
     def encode(self) -> bytes:
-        """``0x03 ‖ recipient20 ‖ amount16``."""
-        return _WITHDRAWAL.pack(3, self.recipient, self.amount_nano.to_bytes(16, "big"))
+        """``0x03 ‖ recipient20 ‖ amount16 ‖ account4 ‖ nonce8``."""
+        return _WITHDRAWAL.pack(3, self.recipient, self.amount_nano.to_bytes(16, "big"), self.account, self.nonce)
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -169,7 +183,7 @@ def decode_leaf(data: bytes) -> Leaf:
     """
     tag = data[0] if data else 0
     if tag == 1 and len(data) == _ACCOUNT.size:
-        _, owner, balance, nonce, stake, unlocking, unlock_at = _ACCOUNT.unpack(data)
+        _, owner, balance, nonce, stake, unlocking, unlock_at, channels, slash_from = _ACCOUNT.unpack(data)
         return Account(
             owner=owner,
             balance_nano=_int(balance),
@@ -177,6 +191,8 @@ def decode_leaf(data: bytes) -> Leaf:
             stake_nano=_int(stake),
             unlocking_nano=_int(unlocking),
             unlock_at_s=unlock_at,
+            channels=channels,
+            slash_from=slash_from,
         )
     if tag == 2 and len(data) == _CHANNEL.size:
         _, payer, payee, signer, deposit, redeemed, expiry, closing_at = _CHANNEL.unpack(data)
@@ -190,8 +206,8 @@ def decode_leaf(data: bytes) -> Leaf:
             closing_at_s=closing_at,
         )
     if tag == 3 and len(data) == _WITHDRAWAL.size:
-        _, recipient, amount = _WITHDRAWAL.unpack(data)
-        return Withdrawal(recipient=recipient, amount_nano=_int(amount))
+        _, recipient, amount, account, nonce = _WITHDRAWAL.unpack(data)
+        return Withdrawal(recipient=recipient, amount_nano=_int(amount), account=account, nonce=nonce)
     if tag == 4 and len(data) == _META.size:
         _, next_account, next_channel, next_withdrawal, cursor, l2_time, fees, supply = _META.unpack(data)
         return Meta(

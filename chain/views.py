@@ -74,6 +74,10 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     """The part of the stake on its way out; slashable until it is back in the balance."""
     unlock_at_s: int = 0
     """When that part may return to the balance; 0 while nothing is on its way."""
+    channels: int = 0
+    """Open channels that it pays into or is paid from; one to oneself counts twice."""
+    slash_from: int = 0
+    """Which channel was next when this stake was first put up; receipts of an earlier one don't slash it."""
 
 
 class ChannelView(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +146,10 @@ class WithdrawalView(msgspec.Struct, frozen=True, kw_only=True):
     withdrawal_index: int
     recipient: str
     amount_nano: int
+    account_index: int
+    """Whose money it was; 0 for a deposit that could not be credited."""
+    nonce: int
+    """Of that account when it withdrew or was slashed; the inbox message's index for a deposit."""
     l2_tx: str
     inclusion: Inclusion
     final_at_s: int | None

@@ -267,7 +267,7 @@ class _Leaving:
         if await self._l1.is_claimed(index):
             return done(key, f"Withdrawal {number} was paid already.")
         siblings = self._state.proof(index)
-        l1_tx = await claimed(self._l1, self._batch_count - 1, index, leaf.recipient, leaf.amount_nano, siblings)
+        l1_tx = await claimed(self._l1, self._batch_count - 1, index, leaf, siblings)
         text = f"Withdrawal {number} of {format_usd(leaf.amount_nano)} was proven and paid."
         return done(key, text, l1_tx=l1_tx, amount_nano=leaf.amount_nano)
 

@@ -12,7 +12,7 @@ from chain.replay import ReplayedBatch, ReplayError
 from chain.signing import checksum_address, recover
 from chain.state import RollupState
 from chain.txs import TxFormatError, Withdraw, decode
-from chain.types import FIRST_INDEX, Account, withdrawal_key
+from chain.types import FIRST_INDEX, Account, Withdrawal, withdrawal_key
 from wallet.account import UnlockedAccount
 from wallet.rollup_follower import RollupFollower, claimed, finalized
 from wallet.sender import check_amount, checked_address
@@ -40,6 +40,7 @@ class _Executed:
     batch_id: int
     final_at_s: int
     number: int
+    leaf: Withdrawal
     siblings: tuple[bytes, ...]
 
 
@@ -152,9 +153,7 @@ async def _followed(
     yield done("final", f"Batch {executed.batch_id} is final.")
     yield doing("claim", "Proving the withdrawal to the contract.")
     key = withdrawal_key(executed.number)
-    claim_tx = await claimed(
-        l1, executed.batch_id, key, sent.tx.recipient, sent.tx.amount_nano, list(executed.siblings)
-    )
+    claim_tx = await claimed(l1, executed.batch_id, key, executed.leaf, list(executed.siblings))
     yield done(
         "claim",
         f"{format_usd(sent.tx.amount_nano)} paid to {checksum_address(sent.tx.recipient)} on L1.",
@@ -249,11 +248,14 @@ def _effect(
 ) -> _Executed | None:
     for number in range(before, state.meta.next_withdrawal):
         leaf = state.withdrawal(number)
-        if leaf is not None and (leaf.recipient, leaf.amount_nano) == (tx.recipient, tx.amount_nano):
+        if leaf is None:
+            continue
+        if (leaf.account, leaf.recipient, leaf.amount_nano) == (tx.sender, tx.recipient, tx.amount_nano):
             return _Executed(
                 batch_id=replayed.posted.batch_id,
                 final_at_s=replayed.posted.submitted_at_s + deployment.challenge_window_s,
                 number=number,
+                leaf=leaf,
                 siblings=tuple(state.proof(withdrawal_key(number))),
             )
     return None

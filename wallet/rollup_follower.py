@@ -8,6 +8,7 @@ from chain.errors import ChainRejectedError
 from chain.l1.protocol import RollupL1
 from chain.replay import ReplayedBatch, Replayer, replay_l1, rules_of
 from chain.state import RollupState
+from chain.types import Withdrawal
 
 
 class RollupFollower:
@@ -81,17 +82,14 @@ async def finalized(l1: RollupL1) -> int:
         return after
 
 
-async def claimed(
-    l1: RollupL1, batch_id: int, index: int, recipient: bytes, amount_nano: int, siblings: Sequence[bytes]
-) -> bytes:
+async def claimed(l1: RollupL1, batch_id: int, index: int, withdrawal: Withdrawal, siblings: Sequence[bytes]) -> bytes:
     """Claim a withdrawal, or find an earlier claim by another; returns the hash of the L1 transaction that paid.
 
     Args:
         l1: The rollup's contracts.
         batch_id: The final batch whose root it is proven against.
         index: The withdrawal's state index.
-        recipient: 20 bytes.
-        amount_nano: How much.
+        withdrawal: What the batch's state holds there.
         siblings: 32 hashes, from the leaf up.
 
     Raises:
@@ -99,8 +97,8 @@ async def claimed(
         ChainUnavailableError: If L1 does not answer.
     """
     try:
-        return await l1.claim_withdrawal(batch_id, index, recipient, amount_nano, siblings)
+        return await l1.claim_withdrawal(batch_id, index, withdrawal, siblings)
     except ChainRejectedError:
         if not await l1.is_claimed(index):
             raise
-        return await l1.claim_withdrawal(batch_id, index, recipient, amount_nano, siblings)
+        return await l1.claim_withdrawal(batch_id, index, withdrawal, siblings)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from chain.l1.connection import checksum
 from chain.l1.contracts import ContractsL1
 from chain.l1.protocol import AccountProof, ChannelExit, ChannelProof, InboxMessage, SignedVoucher
-from chain.types import Account, channel_key
+from chain.types import Account, Withdrawal, channel_key
 
 
 class ExitsL1(ContractsL1):
@@ -100,6 +101,12 @@ def read_exit(record: Any) -> ChannelExit | None:
     )
 
 
+def claim_call(rollup: Any, batch_id: int, index: int, withdrawal: Withdrawal, siblings: Sequence[bytes]) -> Any:
+    """The call that pays a withdrawal."""
+    leaf = (checksum(withdrawal.recipient), withdrawal.amount_nano, withdrawal.account, withdrawal.nonce)
+    return rollup.functions.claimWithdrawal(batch_id, index, leaf, list(siblings))
+
+
 def _account(account: Account) -> tuple[Any, ...]:
     return (
         checksum(account.owner),
@@ -108,4 +115,6 @@ def _account(account: Account) -> tuple[Any, ...]:
         account.stake_nano,
         account.unlocking_nano,
         account.unlock_at_s,
+        account.channels,
+        account.slash_from,
     )

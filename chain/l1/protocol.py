@@ -12,7 +12,7 @@ import msgspec
 
 from chain.eip712 import SigningDomain
 from chain.signing import keccak256
-from chain.types import Account, Channel
+from chain.types import Account, Channel, Withdrawal
 
 MIN_BOND_WEI = 10**18
 """What the contract asks of a sequencer."""
@@ -294,7 +294,7 @@ class RollupL1(Protocol):
         ...
 
     async def claim_withdrawal(
-        self, batch_id: int, index: int, recipient: bytes, amount_nano: int, siblings: Sequence[bytes]
+        self, batch_id: int, index: int, withdrawal: Withdrawal, siblings: Sequence[bytes]
     ) -> bytes:
         """Pay a withdrawal to its recipient with a proof against a final batch's root.
 
@@ -303,8 +303,7 @@ class RollupL1(Protocol):
         Args:
             batch_id: The final batch whose root it is proven against.
             index: The withdrawal's state index.
-            recipient: 20 bytes.
-            amount_nano: How much.
+            withdrawal: What the batch's state holds there.
             siblings: 32 hashes, from the leaf up.
         """
         ...

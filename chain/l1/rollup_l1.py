@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
-from chain.l1.connection import checksum
 from chain.l1.contracts import contradiction, integer
 from chain.l1.disputes import DisputesL1
-from chain.l1.exits import ExitsL1
+from chain.l1.exits import ExitsL1, claim_call
 from chain.l1.inbox import InboxL1
 from chain.l1.protocol import PostedBatch
+from chain.types import Withdrawal
 
 MAX_PAGE_BATCHES = 16
 MAX_FINALIZED_AT_ONCE = 512
@@ -164,15 +164,13 @@ class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1):
         return ready
 
     async def claim_withdrawal(
-        self, batch_id: int, index: int, recipient: bytes, amount_nano: int, siblings: Sequence[bytes]
+        self, batch_id: int, index: int, withdrawal: Withdrawal, siblings: Sequence[bytes]
     ) -> bytes:
         """Pay a withdrawal by its proof; returns the hash of the L1 transaction that pays or, earlier, paid it."""
         paid = await self.claim_tx(index)
         if paid is not None:
             return paid
-        claim = self._rollup.functions.claimWithdrawal(
-            batch_id, index, checksum(recipient), amount_nano, list(siblings)
-        )
+        claim = claim_call(self._rollup, batch_id, index, withdrawal, siblings)
         try:
             receipt = await self._signer().send(claim)
         except ChainRejectedError as error:

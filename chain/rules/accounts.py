@@ -10,7 +10,7 @@ from chain.rules.outcome import DONE, OK, Code, Outcome, Rules
 from chain.signing import ZERO_ADDRESS
 from chain.state import RollupState
 from chain.txs import CreateAccount, Transfer, Withdraw
-from chain.types import MAX_U128, META_KEY, Account, account_key
+from chain.types import MAX_U128, META_KEY, Account, Withdrawal, account_key
 
 
 def deposit(state: RollupState, message: InboxMessage) -> Outcome:
@@ -75,4 +75,5 @@ def withdraw(state: RollupState, tx: Withdraw, signature: bytes, rules: Rules) -
         return Outcome(code)
     if tx.recipient == ZERO_ADDRESS:
         return Outcome(Code.MISSING_RECEIVER)
-    return withdraw_to(state, tx.recipient, tx.amount_nano)
+    withdrawal = Withdrawal(recipient=tx.recipient, amount_nano=tx.amount_nano, account=tx.sender, nonce=sender.nonce)
+    return withdraw_to(state, withdrawal)

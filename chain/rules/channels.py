@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from chain.rules.moves import check_free, check_signer, credit, spend
+from chain.rules.moves import check_free, check_signer, count_channels, credit, spend
 from chain.rules.outcome import DONE, OK, Code, Outcome, Rules
 from chain.state import RollupState
 from chain.txs import CloseTogether, Expire, OpenChannel, Redeem, StartClose, TopUp
@@ -35,7 +35,10 @@ def open_channel(state: RollupState, tx: OpenChannel, signature: bytes, rules: R
     )
     state.write(channel_key(number), channel)
     state.write(META_KEY, replace(meta, next_channel=number + 1))
-    return Outcome(OK, number)
+    code = count_channels(state, tx.sender, 1)
+    if code is OK:
+        code = count_channels(state, tx.payee, 1)
+    return Outcome(OK, number) if code is OK else Outcome(code)
 
 
 def top_up(state: RollupState, tx: TopUp, signature: bytes, rules: Rules) -> Outcome:
@@ -120,4 +123,9 @@ def expire(state: RollupState, tx: Expire, _signature: bytes, _rules: Rules) -> 
 
 def _end_channel(state: RollupState, channel_id: int, channel: Channel) -> Outcome:
     state.write(channel_key(channel_id), None)
-    return Outcome(credit(state, channel.payer, channel.deposit_nano - channel.redeemed_nano))
+    code = credit(state, channel.payer, channel.deposit_nano - channel.redeemed_nano)
+    if code is OK:
+        code = count_channels(state, channel.payer, -1)
+    if code is OK:
+        code = count_channels(state, channel.payee, -1)
+    return Outcome(code)

@@ -7,7 +7,17 @@ from msgspec.structs import replace
 from chain.rules.outcome import OK, Code, Outcome
 from chain.signing import is_malleable, recover
 from chain.state import RollupState
-from chain.types import MAX_U64, MAX_U128, META_KEY, REGION_CAPACITY, Account, Withdrawal, account_key, withdrawal_key
+from chain.types import (
+    MAX_U32,
+    MAX_U64,
+    MAX_U128,
+    META_KEY,
+    REGION_CAPACITY,
+    Account,
+    Withdrawal,
+    account_key,
+    withdrawal_key,
+)
 
 
 def check_signer(address: bytes, digest: bytes, signature: bytes) -> Code:
@@ -51,6 +61,18 @@ def credit(state: RollupState, number: int, amount_nano: int) -> Code:
     return OK
 
 
+def count_channels(state: RollupState, number: int, step: int) -> Code:
+    """Count a channel that an account is a party of: 1 where it opens, -1 where it ends."""
+    account = state.account(number)
+    if account is None:
+        return Code.MISSING_RECEIVER
+    channels = account.channels + step
+    if not 0 <= channels <= MAX_U32:
+        return Code.OVERFLOW  # no reachable state: a region has fewer channels, and none ends twice
+    state.write(account_key(number), replace(account, channels=channels))
+    return OK
+
+
 def change_account(state: RollupState, number: int, **changes: int) -> None:
     """Write fields of an account that exists."""
     account = state.account(number)
@@ -58,13 +80,13 @@ def change_account(state: RollupState, number: int, **changes: int) -> None:
     state.write(account_key(number), replace(account, **changes))
 
 
-def withdraw_to(state: RollupState, recipient: bytes, amount_nano: int) -> Outcome:
+def withdraw_to(state: RollupState, withdrawal: Withdrawal) -> Outcome:
     """Keep a withdrawal under the next number."""
     meta = state.meta
     number = meta.next_withdrawal
     code = check_free(state, number, withdrawal_key(number))
     if code is not OK:
         return Outcome(code)
-    state.write(withdrawal_key(number), Withdrawal(recipient=recipient, amount_nano=amount_nano))
+    state.write(withdrawal_key(number), withdrawal)
     state.write(META_KEY, replace(meta, next_withdrawal=number + 1))
     return Outcome(OK, number)

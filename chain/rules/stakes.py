@@ -7,7 +7,7 @@ from chain.rules.outcome import DONE, OK, Code, Outcome, Rules
 from chain.signing import is_malleable, recover
 from chain.state import RollupState
 from chain.txs import FinishUnstake, Slash, Stake, Unstake
-from chain.types import MAX_U64, MAX_U128
+from chain.types import MAX_U64, MAX_U128, Withdrawal
 
 BURN_ADDRESS = bytes.fromhex("000000000000000000000000000000000000dead")
 """Nobody's: what a slash burns is withdrawn to it, so that the money stays counted."""
@@ -28,7 +28,9 @@ def stake(state: RollupState, tx: Stake, signature: bytes, rules: Rules) -> Outc
     staked = sender.stake_nano + tx.amount_nano
     if staked > MAX_U128:
         return Outcome(Code.OVERFLOW)
-    change_account(state, tx.sender, stake_nano=staked)
+    is_first = sender.stake_nano == 0 and sender.unlocking_nano == 0
+    slash_from = state.meta.next_channel if is_first else sender.slash_from
+    change_account(state, tx.sender, stake_nano=staked, slash_from=slash_from)
     return DONE
 
 
@@ -91,7 +93,8 @@ def slash(state: RollupState, tx: Slash, _signature: bytes, rules: Rules) -> Out
         code = Code.OVERFLOW  # L1 pays claims of u64, and this leaf is one like any other
     if code is not OK:
         return Outcome(code)
-    return withdraw_to(state, BURN_ADDRESS, taken - reward)
+    burnt = Withdrawal(recipient=BURN_ADDRESS, amount_nano=taken - reward, account=tx.provider, nonce=provider.nonce)
+    return withdraw_to(state, burnt)
 
 
 def _check_evidence(tx: Slash, owner: bytes, rules: Rules) -> Code:

@@ -234,7 +234,7 @@ class Head:
     def _record_withdrawal(self, number: int, row: TxRow, at_s: int) -> None:
         leaf = self.state.withdrawal(number)
         assert leaf is not None
-        self._statements.append(insert_withdrawal(number, leaf.recipient, leaf.amount_nano, row.sequence, row.batch_id))
+        self._statements.append(insert_withdrawal(number, leaf, row.sequence, row.batch_id))
         money = format_usd(leaf.amount_nano)
         if row.kind == "slash":
             text = f"A provider's stake was slashed; {money} of it is burnt."

@@ -61,12 +61,12 @@ class Operator:
         # Read without an await between: the proof must belong to the batch that it is claimed against.
         batch_id, siblings = ledger.final.count - 1, ledger.final.state.proof(key)
         try:
-            l1_tx = await ledger.l1.claim_withdrawal(batch_id, key, row.recipient, row.amount_nano, siblings)
+            l1_tx = await ledger.l1.claim_withdrawal(batch_id, key, row.leaf, siblings)
         except ChainRejectedError as error:
             log.error("withdrawal_claim_refused", withdrawal=row.number, error=error.line())
             self._refused.add(row.number)
             return
-        text = f"Withdrawal of {format_usd(row.amount_nano)} to 0x{row.recipient.hex()} paid on L1."
+        text = f"Withdrawal of {format_usd(row.leaf.amount_nano)} to 0x{row.leaf.recipient.hex()} paid on L1."
         await ledger.store.commit(
             [
                 mark_claimed(row.number, l1_tx),

@@ -105,6 +105,8 @@ class Queries:
             stake_nano=leaf.stake_nano,
             unlocking_nano=leaf.unlocking_nano,
             unlock_at_s=leaf.unlock_at_s,
+            channels=leaf.channels,
+            slash_from=leaf.slash_from,
         )
 
     async def channel(self, channel_id: int) -> ChannelView | None:
@@ -235,8 +237,10 @@ class Queries:
         batch = await self._ledger.store.batch(row.batch_id)
         return WithdrawalView(
             withdrawal_index=row.number,
-            recipient=checksum_address(row.recipient),
-            amount_nano=row.amount_nano,
+            recipient=checksum_address(row.leaf.recipient),
+            amount_nano=row.leaf.amount_nano,
+            account_index=row.leaf.account,
+            nonce=row.leaf.nonce,
             l2_tx=to_hex(row.l2_tx),
             inclusion=self._inclusion_of(batch),
             final_at_s=self._final_at_s(batch),

@@ -42,7 +42,7 @@ from chain.txs import (
     Unstake,
     Withdraw,
 )
-from chain.types import Channel
+from chain.types import Channel, Withdrawal
 
 DOMAIN = SigningDomain(1337, b"\x11" * 20, b"\x16" * 32)
 RULES = Rules(domain=DOMAIN, close_delay_s=30, unstake_delay_s=60)
@@ -317,15 +317,14 @@ class MemoryL1:
         return self.final
 
     async def claim_withdrawal(
-        self, batch_id: int, index: int, recipient: bytes, amount_nano: int, siblings: Sequence[bytes]
+        self, batch_id: int, index: int, withdrawal: Withdrawal, siblings: Sequence[bytes]
     ) -> bytes:
         from chain.tree import root_from_proof
-        from chain.types import Withdrawal
 
         self._answer()
         if index in self.refuses_claims_of:
             raise ChainRejectedError("the asset refuses this recipient", code="reverted")
-        leaf = keccak256(Withdrawal(recipient=recipient, amount_nano=amount_nano).encode())
+        leaf = keccak256(withdrawal.encode())
         assert batch_id < self.final
         assert root_from_proof(index, leaf, siblings) == self.posted[batch_id].post_root
         return self.claims.setdefault(index, keccak256(b"claim" + index.to_bytes(4, "big")))

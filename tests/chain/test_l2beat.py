@@ -156,7 +156,7 @@ def exit_arguments(state: RollupState, number: int) -> tuple[Any, ...]:
     assert isinstance(account, Account)
     fields = (
         checksum(account.owner), account.balance_nano, account.nonce, account.stake_nano, account.unlocking_nano,
-        account.unlock_at_s,
+        account.unlock_at_s, account.channels, account.slash_from,
     )  # fmt: skip
     return number, fields, state.proof(account_key(number))
 
@@ -292,7 +292,7 @@ class TestRiskRosette:
         root, count = rollup.call("headRoot"), rollup.call("count")
         minted = l2.post(signed(l2, Withdraw(1, 900, 0, person(3)), 1), signed(l2, Withdraw(1, 900, 0, person(3)), 1))
         index = withdrawal_key(1)
-        claim = ("claimWithdrawal", minted.batch_id, index, checksum(person(3)), 900, l2.state.proof(index))
+        claim = ("claimWithdrawal", minted.batch_id, index, (checksum(person(3)), 900, 1, 2), l2.state.proof(index))
         with pytest.raises(Reverted, match="NotFinal"):
             rollup.send(*claim)
 

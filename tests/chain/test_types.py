@@ -18,7 +18,15 @@ from chain.types import (
 u32, u64, u128 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**128 - 1)
 address = st.binary(min_size=20, max_size=20)
 ACCOUNTS = st.builds(
-    Account, owner=address, balance_nano=u128, nonce=u64, stake_nano=u128, unlocking_nano=u128, unlock_at_s=u64
+    Account,
+    owner=address,
+    balance_nano=u128,
+    nonce=u64,
+    stake_nano=u128,
+    unlocking_nano=u128,
+    unlock_at_s=u64,
+    channels=u32,
+    slash_from=u32,
 )
 CHANNELS = st.builds(
     Channel,
@@ -30,7 +38,7 @@ CHANNELS = st.builds(
     expiry_s=u64,
     closing_at_s=u64,
 )
-WITHDRAWALS = st.builds(Withdrawal, recipient=address, amount_nano=u128)
+WITHDRAWALS = st.builds(Withdrawal, recipient=address, amount_nano=u128, account=u32, nonce=u64)
 METAS = st.builds(
     Meta,
     next_account=u32,
@@ -59,7 +67,7 @@ def test_different_leaves_have_different_bytes(one, other):
 
 
 @settings(max_examples=50)
-@given(st.binary(max_size=90))
+@given(st.binary(max_size=100))
 def test_bytes_are_a_leaf_or_refused(data):
     try:
         leaf = decode_leaf(data)
@@ -75,14 +83,24 @@ def test_regions_never_meet(number):
 
 
 def test_the_encodings_are_the_documented_bytes():
-    account = Account(owner=b"\xaa" * 20, balance_nano=1, nonce=2, stake_nano=3, unlocking_nano=4, unlock_at_s=5)
-    expected = "01" + "aa" * 20 + f"{1:032x}{2:016x}{3:032x}{4:032x}{5:016x}"
+    account = Account(
+        owner=b"\xaa" * 20,
+        balance_nano=1,
+        nonce=2,
+        stake_nano=3,
+        unlocking_nano=4,
+        unlock_at_s=5,
+        channels=6,
+        slash_from=7,
+    )
+    expected = "01" + "aa" * 20 + f"{1:032x}{2:016x}{3:032x}{4:032x}{5:016x}{6:08x}{7:08x}"
     assert account.encode().hex() == expected
     channel = Channel(
         payer=1, payee=2, signer=b"\xbb" * 20, deposit_nano=3, redeemed_nano=4, expiry_s=5, closing_at_s=6
     )
     assert channel.encode().hex() == "02" + f"{1:08x}{2:08x}" + "bb" * 20 + f"{3:032x}{4:032x}{5:016x}{6:016x}"
-    assert Withdrawal(recipient=b"\xcc" * 20, amount_nano=7).encode().hex() == "03" + "cc" * 20 + f"{7:032x}"
+    withdrawal = Withdrawal(recipient=b"\xcc" * 20, amount_nano=7, account=8, nonce=9)
+    assert withdrawal.encode().hex() == "03" + "cc" * 20 + f"{7:032x}{8:08x}{9:016x}"
     meta = Meta(
         next_account=1,
         next_channel=2,

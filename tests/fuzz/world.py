@@ -127,11 +127,15 @@ class World:
             "expiry_s": self.now_s + 100,
         }
         self.leaves[channel_key(number)] = Channel(payer=payer, payee=payee, **(defaults | fields))
+        for party in (payer, payee):
+            self.change(party, channels=self.of(party).channels + 1)
         return number
 
     def withdrawal(self, number: int) -> None:
         """A withdrawal leaf at a number."""
-        self.leaves[withdrawal_key(number)] = Withdrawal(recipient=owner(5), amount_nano=self.rng.randrange(2**64))
+        self.leaves[withdrawal_key(number)] = Withdrawal(
+            recipient=owner(5), amount_nano=self.rng.randrange(2**64), account=5, nonce=self.rng.randrange(2**64)
+        )
 
     def of(self, number: int) -> Account:
         """The account of a number."""

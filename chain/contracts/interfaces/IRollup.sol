@@ -10,6 +10,8 @@ interface IRollup {
         uint128 stake;
         uint128 unlocking;
         uint64 unlockAt;
+        uint32 channels;
+        uint32 slashFrom;
     }
 
     struct Batch {
@@ -52,6 +54,13 @@ interface IRollup {
         bytes32 postRoot;
         bytes32 bodyHash;
         bytes32[] siblings;
+    }
+
+    struct WithdrawalLeaf {
+        address recipient;
+        uint64 amount;
+        uint32 account;
+        uint64 nonce;
     }
 
     /// @notice After a freeze, an account was paid out.
@@ -320,8 +329,7 @@ interface IRollup {
     function claimWithdrawal(
         uint256 batchId,
         uint32 index,
-        address recipient,
-        uint64 amountNano,
+        WithdrawalLeaf calldata leaf,
         bytes32[32] calldata siblings
     ) external;
 

@@ -31,19 +31,21 @@ library Channels {
         uint256 amount = tx_.read(29, 64);
         code = machine.spend(sender, amount, tx_.read(45, 32));
         if (code != Codes.OK) return code;
-        uint256 payee = tx_.read(5, 32);
-        if (machine.account(payee).isNone()) return Codes.MISSING_RECEIVER;
+        Leaf payee = machine.account(tx_.read(5, 32));
+        if (payee.isNone()) return Codes.MISSING_RECEIVER;
         uint256 expiry = tx_.read(37, 64);
         if (expiry <= machine.l2Time) return Codes.CHANNEL_UNAVAILABLE;
         Leaf created;
         (code, created) = machine.allocate(Leaves.NEXT_CHANNEL, Leaves.CHANNELS_FROM);
         if (code != Codes.OK) return code;
         created.put(Leaves.PAYER, tx_.read(1, 32));
-        created.put(Leaves.PAYEE, payee);
+        created.put(Leaves.PAYEE, tx_.read(5, 32));
         created.put(Leaves.SIGNER, tx_.read(9, 160));
         created.put(Leaves.DEPOSIT, amount);
         created.put(Leaves.EXPIRY, expiry);
-        return Codes.OK;
+        code = sender.countChannel();
+        if (code != Codes.OK) return code;
+        return payee.countChannel();
     }
 
     /// @notice Type 5: `channel4 amount8 fee4 sig64`.
@@ -151,7 +153,15 @@ library Channels {
         unchecked {
             // No execution lets the redeemed amount exceed the deposit.
             uint256 rest = channel.get(Leaves.DEPOSIT) - channel.get(Leaves.REDEEMED);
-            return machine.credit(channel.get(Leaves.PAYER), rest);
+            Leaf payer = machine.account(channel.get(Leaves.PAYER));
+            if (payer.isNone()) return Codes.MISSING_RECEIVER;
+            uint8 code = payer.add(Leaves.BALANCE, rest);
+            if (code != Codes.OK) return code;
+            code = payer.uncountChannel();
+            if (code != Codes.OK) return code;
+            Leaf payee = machine.account(channel.get(Leaves.PAYEE));
+            if (payee.isNone()) return Codes.MISSING_RECEIVER;
+            return payee.uncountChannel();
         }
     }
 

@@ -14,7 +14,7 @@ uint256 constant LEVELS = 32;
 abstract contract Exits is Batches {
     using Asset for IERC20;
 
-    /// @notice An account's leaf: `01 owner20 balance16 nonce8 stake16 unlocking16 unlockAt8`.
+    /// @notice An account's leaf: `01 owner20 balance16 nonce8 stake16 unlocking16 unlockAt8 channels4 slashFrom4`.
     struct AccountLeaf {
         address owner;
         uint128 balance;
@@ -22,6 +22,17 @@ abstract contract Exits is Batches {
         uint128 stake;
         uint128 unlocking;
         uint64 unlockAt;
+        uint32 channels;
+        uint32 slashFrom;
+    }
+
+    /// @notice A withdrawal's leaf: `03 recipient20 amount16 account4 nonce8`. Account and nonce name what was withdrawn
+    /// whatever number the leaf has: the account's nonce before, or account 0 and an inbox message's index.
+    struct WithdrawalLeaf {
+        address recipient;
+        uint64 amount;
+        uint32 account;
+        uint64 nonce;
     }
 
     /// @notice A channel's leaf: `02 payer4 payee4 signer20 deposit16 redeemed16 expiry8 closingAt8`.
@@ -132,23 +143,23 @@ abstract contract Exits is Batches {
     /// @notice Pays a withdrawal to its recipient, once; anyone may call. Every payout is rounded down to the asset's units.
     /// @param batchId A final batch whose state holds the withdrawal.
     /// @param index The withdrawal's state index.
-    /// @param recipient Who is paid.
-    /// @param amountNano How much, in nano.
+    /// @param leaf What the batch's state holds for it.
     /// @param siblings The Merkle proof's siblings, from the leaf up.
     function claimWithdrawal(
         uint256 batchId,
         uint32 index,
-        address recipient,
-        uint64 amountNano,
+        WithdrawalLeaf calldata leaf,
         bytes32[LEVELS] calldata siblings
     ) external {
         if (batchId >= finalCount) revert NotFinal(finalCount);
         if (index < WITHDRAWALS_FROM || index >= WITHDRAWALS_TO) revert NotAWithdrawal(index);
-        bytes32 leaf = keccak256(abi.encodePacked(WITHDRAWAL_TAG, recipient, uint128(amountNano)));
-        _checkLeaf(_batches[batchId].postRoot, index, leaf, siblings);
+        bytes32 hash = keccak256(
+            abi.encodePacked(WITHDRAWAL_TAG, leaf.recipient, uint128(leaf.amount), leaf.account, leaf.nonce)
+        );
+        _checkLeaf(_batches[batchId].postRoot, index, hash, siblings);
         _claim(index);
-        emit WithdrawalClaimed(index, recipient, amountNano, batchId);
-        asset.pay(recipient, _units(amountNano));
+        emit WithdrawalClaimed(index, leaf.recipient, leaf.amount, batchId);
+        asset.pay(leaf.recipient, _units(leaf.amount));
     }
 
     /// @notice After a freeze, pays an account's balance, stake and stake on its way out to its owner, once; anyone may call.
@@ -278,7 +289,15 @@ abstract contract Exits is Batches {
         if (account >= CHANNELS_FROM) revert NoSuchNumber(account);
         bytes32 hash = keccak256(
             abi.encodePacked(
-                ACCOUNT_TAG, leaf.owner, leaf.balance, leaf.nonce, leaf.stake, leaf.unlocking, leaf.unlockAt
+                ACCOUNT_TAG,
+                leaf.owner,
+                leaf.balance,
+                leaf.nonce,
+                leaf.stake,
+                leaf.unlocking,
+                leaf.unlockAt,
+                leaf.channels,
+                leaf.slashFrom
             )
         );
         _checkLeaf(headRoot(), account, hash, siblings);

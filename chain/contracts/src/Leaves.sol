@@ -36,6 +36,10 @@ library Leaves {
     Field internal constant UNLOCKING = Field.wrap((0x5d << 8) | 128);
     /// @notice When it is out, in L2 seconds.
     Field internal constant UNLOCK_AT = Field.wrap((0x6d << 8) | 192);
+    /// @notice How many open channels an account is a party of; one to itself counts twice.
+    Field internal constant CHANNELS = Field.wrap((0x75 << 8) | 224);
+    /// @notice Which channel was next when an account's stake was first put up.
+    Field internal constant SLASH_FROM = Field.wrap((0x79 << 8) | 224);
 
     /// @notice The account that pays into a channel.
     Field internal constant PAYER = Field.wrap((0x21 << 8) | 224);
@@ -56,6 +60,10 @@ library Leaves {
     Field internal constant RECIPIENT = Field.wrap((0x21 << 8) | 96);
     /// @notice How much, in nano.
     Field internal constant AMOUNT = Field.wrap((0x35 << 8) | 128);
+    /// @notice Whose money it was; 0 for a deposit that could not be credited.
+    Field internal constant ACCOUNT = Field.wrap((0x45 << 8) | 224);
+    /// @notice That account's nonce then, or the inbox message's index.
+    Field internal constant ACCOUNT_NONCE = Field.wrap((0x49 << 8) | 192);
 
     /// @notice The number that the next account gets.
     Field internal constant NEXT_ACCOUNT = Field.wrap((0x21 << 8) | 224);
@@ -75,8 +83,8 @@ library Leaves {
     /// @notice The length of the leaves in a state index's region.
     /// @param key The state index.
     function lengthAt(uint256 key) internal pure returns (uint256) {
-        // Account 85, channel 77, withdrawal 37, meta 61: the region picks a byte.
-        return (0x3d254d55 >> ((key >> 30) << 3)) & 0xff;
+        // Account 93, channel 77, withdrawal 49, meta 61: the region picks a byte.
+        return (0x3d314d5d >> ((key >> 30) << 3)) & 0xff;
     }
 
     /// @notice Reads a field.

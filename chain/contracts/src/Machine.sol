@@ -158,6 +158,28 @@ library Machines {
         }
     }
 
+    /// @notice Counts a channel that opened.
+    /// @param account_ One of its two accounts.
+    function countChannel(Leaf account_) internal pure returns (uint8) {
+        unchecked {
+            uint256 channels = account_.get(Leaves.CHANNELS);
+            if (channels == type(uint32).max) return Codes.OVERFLOW;
+            account_.put(Leaves.CHANNELS, channels + 1);
+            return Codes.OK;
+        }
+    }
+
+    /// @notice Counts a channel that ended.
+    /// @param account_ One of its two accounts.
+    function uncountChannel(Leaf account_) internal pure returns (uint8) {
+        unchecked {
+            uint256 channels = account_.get(Leaves.CHANNELS);
+            if (channels == 0) return Codes.OVERFLOW;
+            account_.put(Leaves.CHANNELS, channels - 1);
+            return Codes.OK;
+        }
+    }
+
     /// @notice Creates the next leaf of a region.
     /// @param machine What is executed with.
     /// @param counter The meta leaf's field that counts the region.

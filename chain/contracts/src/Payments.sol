@@ -81,18 +81,28 @@ library Payments {
         code = machine.spend(sender, amount, fee);
         if (code != Codes.OK) return code;
         if (to == 0) return Codes.MISSING_RECEIVER;
-        return addWithdrawal(machine, to, amount);
+        unchecked {
+            return addWithdrawal(machine, to, amount, from, sender.get(Leaves.NONCE) - 1);
+        }
     }
 
     /// @notice Appends a withdrawal.
     /// @param machine What is executed with.
     /// @param to Who is paid on L1.
     /// @param amount In nano.
-    function addWithdrawal(Machine memory machine, uint256 to, uint256 amount) internal pure returns (uint8) {
+    /// @param from Whose money it was; 0 for a deposit that could not be credited.
+    /// @param nonce That account's nonce before, or the inbox message's index.
+    function addWithdrawal(Machine memory machine, uint256 to, uint256 amount, uint256 from, uint256 nonce)
+        internal
+        pure
+        returns (uint8)
+    {
         (uint8 code, Leaf created) = machine.allocate(Leaves.NEXT_WITHDRAWAL, Leaves.WITHDRAWALS_FROM);
         if (code != Codes.OK) return code;
         created.put(Leaves.RECIPIENT, to);
         created.put(Leaves.AMOUNT, amount);
+        created.put(Leaves.ACCOUNT, from);
+        created.put(Leaves.ACCOUNT_NONCE, nonce);
         return Codes.OK;
     }
 }

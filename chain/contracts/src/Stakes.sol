@@ -39,6 +39,8 @@ library Stakes {
         if (amount == 0) return Codes.STAKE_VIOLATION;
         code = machine.spend(sender, amount, tx_.read(13, 32));
         if (code != Codes.OK) return code;
+        bool isFirst = sender.get(Leaves.STAKE) == 0 && sender.get(Leaves.UNLOCKING) == 0;
+        if (isFirst) sender.put(Leaves.SLASH_FROM, machine.meta.get(Leaves.NEXT_CHANNEL));
         return sender.add(Leaves.STAKE, amount);
     }
 
@@ -106,7 +108,9 @@ library Stakes {
             if (code != Codes.OK) return code;
             // L1 pays claims of 64 bits, and this one is like any other.
             if (taken - reward > type(uint64).max) return Codes.OVERFLOW;
-            return Payments.addWithdrawal(machine, BURN_ADDRESS, taken - reward);
+            return Payments.addWithdrawal(
+                machine, BURN_ADDRESS, taken - reward, tx_.read(1, 32), provider.get(Leaves.NONCE)
+            );
         }
     }
 

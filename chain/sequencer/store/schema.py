@@ -68,4 +68,9 @@ MIGRATIONS: tuple[str, ...] = (
         id INTEGER PRIMARY KEY, kind TEXT NOT NULL, at_s INTEGER NOT NULL, text TEXT NOT NULL, reference TEXT NOT NULL
     );
     """,
+    """
+    -- Account and nonce name what was withdrawn; an older deployment's withdrawals had neither.
+    ALTER TABLE withdrawal ADD COLUMN account INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE withdrawal ADD COLUMN nonce BLOB NOT NULL DEFAULT x'0000000000000000';
+    """,
 )

@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 
 from chain.sequencer.store.database import SequencerDatabase, Statement
+from chain.types import Withdrawal
 
 
 class WithdrawalRow(msgspec.Struct, frozen=True, kw_only=True):
     """One withdrawal and its payment."""
 
     number: int
-    recipient: bytes
-    amount_nano: int
+    leaf: Withdrawal
     l2_tx: bytes
     batch_id: int
     claim_l1_tx: bytes | None
@@ -35,28 +35,34 @@ class Withdrawals(SequencerDatabase):
 
     async def _withdrawals(self, where: str, values: tuple[Any, ...]) -> list[WithdrawalRow]:
         rows = await self._all(
-            "SELECT w.number, w.recipient, w.amount_nano, tx.hash, w.batch_id, w.claim_l1_tx"
+            "SELECT w.number, w.recipient, w.amount_nano, w.account, w.nonce, tx.hash, w.batch_id, w.claim_l1_tx"
             f" FROM withdrawal w JOIN tx ON tx.sequence = w.sequence {where}",
             values,
         )
         return [
             WithdrawalRow(
                 number=row[0],
-                recipient=row[1],
-                amount_nano=int.from_bytes(row[2], "big"),
-                l2_tx=row[3],
-                batch_id=row[4],
-                claim_l1_tx=row[5],
+                leaf=Withdrawal(
+                    recipient=row[1],
+                    amount_nano=int.from_bytes(row[2], "big"),
+                    account=row[3],
+                    nonce=int.from_bytes(row[4], "big"),
+                ),
+                l2_tx=row[5],
+                batch_id=row[6],
+                claim_l1_tx=row[7],
             )
             for row in rows
         ]
 
 
-def insert_withdrawal(number: int, recipient: bytes, amount_nano: int, sequence: int, batch_id: int) -> Statement:
-    """The statement that keeps a withdrawal; amounts are u64, which SQLite's integers don't hold, and so are bytes."""
+def insert_withdrawal(number: int, leaf: Withdrawal, sequence: int, batch_id: int) -> Statement:
+    """The statement that keeps a withdrawal; amount and nonce are u64, more than SQLite has, and so are bytes."""
+    amount, nonce = (value.to_bytes(8, "big") for value in (leaf.amount_nano, leaf.nonce))
     return (
-        "INSERT INTO withdrawal (number, recipient, amount_nano, sequence, batch_id) VALUES (?, ?, ?, ?, ?)",
-        (number, recipient, amount_nano.to_bytes(8, "big"), sequence, batch_id),
+        "INSERT INTO withdrawal (number, recipient, amount_nano, account, nonce, sequence, batch_id)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (number, leaf.recipient, amount, leaf.account, nonce, sequence, batch_id),
     )
 
 

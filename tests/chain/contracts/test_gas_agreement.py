@@ -100,7 +100,7 @@ def live(ledger: Ledger) -> None:
 def claim(world: World) -> None:
     """A withdrawal, and the same again."""
     rollup = world.l2.rollup
-    fields = 0, withdrawal_key(1), person(2), 44, world.l2.state.proof(withdrawal_key(1))
+    fields = 0, withdrawal_key(1), (person(2), 44, 1, 2), world.l2.state.proof(withdrawal_key(1))
     rollup.send("claimWithdrawal", *fields, key=KEYS[3])
     world.l2.ledger.transact_unchecked(KEYS[3], rollup.address, rollup.encode("claimWithdrawal", *fields))
 

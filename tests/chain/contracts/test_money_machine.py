@@ -176,8 +176,8 @@ class Money(RuleBasedStateMachine):
             return
         index = withdrawal_key(number)
         call = (
-            "claimWithdrawal", self.final_count - 1, index, checksum(leaf.recipient), leaf.amount_nano,
-            state.proof(index),
+            "claimWithdrawal", self.final_count - 1, index,
+            (checksum(leaf.recipient), leaf.amount_nano, leaf.account, leaf.nonce), state.proof(index),
         )  # fmt: skip
         if index not in self.claimed:
             self.rollup.send(*call)
@@ -378,7 +378,7 @@ class Money(RuleBasedStateMachine):
         assert account is not None
         fields = (
             checksum(account.owner), account.balance_nano, account.nonce, account.stake_nano, account.unlocking_nano,
-            account.unlock_at_s,
+            account.unlock_at_s, account.channels, account.slash_from,
         )  # fmt: skip
         return fields, state.proof(account_key(number))
 

@@ -39,10 +39,14 @@ def post(rollup: Handle, root: bytes | None = None, **fields: Any) -> bytes:
     return post_root
 
 
+def _withdrawal(amount_nano: int) -> Withdrawal:
+    return Withdrawal(recipient=person(1), amount_nano=amount_nano, account=7, nonce=2**64 - 1)
+
+
 def withdrawal_tree(*amounts_nano: int) -> Tree:
     tree = Tree()
     for number, amount in enumerate(amounts_nano):
-        tree.set(withdrawal_key(number), keccak256(Withdrawal(recipient=person(1), amount_nano=amount).encode()))
+        tree.set(withdrawal_key(number), keccak256(_withdrawal(amount).encode()))
     return tree
 
 
@@ -281,10 +285,13 @@ class TestClaims:
             "batch": 0,
             "index": withdrawal_key(number),
             "to": BOB,
+            "account": 7,
+            "nonce": 2**64 - 1,
             "siblings": tree.proof(withdrawal_key(number)),
         }
         fields |= changes
-        arguments = (fields["batch"], fields["index"], fields["to"], amount_nano, fields["siblings"])
+        leaf = (fields["to"], amount_nano, fields["account"], fields["nonce"])
+        arguments = (fields["batch"], fields["index"], leaf, fields["siblings"])
         return rollup.send("claimWithdrawal", *arguments, key=KEYS[2])
 
     def test_anyone_may_claim_and_the_recipient_is_paid(self, rollup: Handle, asset: Handle, tree: Tree) -> None:

@@ -65,7 +65,7 @@ class World:
 def _account(account: Account) -> tuple[Any, ...]:
     return (
         checksum(account.owner), account.balance_nano, account.nonce, account.stake_nano, account.unlocking_nano,
-        account.unlock_at_s,
+        account.unlock_at_s, account.channels, account.slash_from,
     )  # fmt: skip
 
 
@@ -140,7 +140,7 @@ class TestEverything:
         message = l2.messages[2]
         rollup.send("refundDeposit", 2, BOB, message.index_hint, 77, key=KEYS[3])
         proof = l2.state.proof(withdrawal_key(1))
-        rollup.send("claimWithdrawal", 0, withdrawal_key(1), CAROL, 44, proof, key=KEYS[3])
+        rollup.send("claimWithdrawal", 0, withdrawal_key(1), (CAROL, 44, 1, 2), proof, key=KEYS[3])
 
         alice = 1_000 - 11 - 300 - 44 + 100
         assert frozen.held(rollup.contract.address) == 0
@@ -423,7 +423,7 @@ class TestReentrancy:
             ("exitAccount", *world.account_arguments(2)),
             ("settleChannelExit", 1),
             ("refundDeposit", 2, BOB, 2**32 - 1, 77),
-            ("claimWithdrawal", 0, withdrawal_key(1), CAROL, 44, l2.state.proof(withdrawal_key(1))),
+            ("claimWithdrawal", 0, withdrawal_key(1), (CAROL, 44, 1, 2), l2.state.proof(withdrawal_key(1))),
         ]
         for call in calls:
             token.send("arm", rollup.contract.address, rollup.encode(*call))

@@ -108,6 +108,8 @@ def _crowd(closes: list[tuple[int, int, int, int]], rng: Random) -> dict[int, Le
             stake_nano=rng.getrandbits(100),
             unlocking_nano=rng.getrandbits(100),
             unlock_at_s=rng.getrandbits(60),
+            channels=rng.randrange(1, 2**32),
+            slash_from=rng.getrandbits(32),
         )
         for _, payer, payee, _ in closes
         for number in (payer, payee)

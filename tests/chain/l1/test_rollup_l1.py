@@ -39,6 +39,8 @@ from tests.chain.l1.conftest import (
     sign,
 )
 
+WITHDRAWN = Withdrawal(recipient=BOB, amount_nano=3 * NANO, account=7, nonce=2**64 - 1)
+
 
 class TestDeployment:
     async def test_it_says_what_was_deployed(self, rollup: JsonRpcRollupL1, deployment: Deployment, rpc: Rpc) -> None:
@@ -204,30 +206,28 @@ class TestFinality:
     ) -> None:
         await bridge.deposit(sign, ALICE, ALICE, 7 * NANO)
         tree, key = Tree(), withdrawal_key(0)
-        tree.set(key, keccak256(Withdrawal(recipient=BOB, amount_nano=3 * NANO).encode()))
+        tree.set(key, keccak256(WITHDRAWN.encode()))
         await post(rollup, clock, root=tree.root(), inbox_to=1)
         clock.now_s += WINDOW_S
         await rollup.finalize()
         assert await rollup.is_claimed(key) is False
         assert await rollup.claim_tx(key) is None
 
-        claim = await rollup.claim_withdrawal(0, key, BOB, 3 * NANO, tree.proof(key))
+        claim = await rollup.claim_withdrawal(0, key, WITHDRAWN, tree.proof(key))
 
         assert await rollup.is_claimed(key)
         assert await bridge.asset_balance_nano(BOB) == 3 * NANO
-        assert await rollup.claim_withdrawal(0, key, BOB, 3 * NANO, tree.proof(key)) == claim
+        assert await rollup.claim_withdrawal(0, key, WITHDRAWN, tree.proof(key)) == claim
 
     async def test_two_claims_at_once_pay_once(self, rollup: JsonRpcRollupL1, bridge: Bridge, clock: Clock) -> None:
         await bridge.deposit(sign, ALICE, ALICE, 7 * NANO)
         tree, key = Tree(), withdrawal_key(0)
-        tree.set(key, keccak256(Withdrawal(recipient=BOB, amount_nano=3 * NANO).encode()))
+        tree.set(key, keccak256(WITHDRAWN.encode()))
         await post(rollup, clock, root=tree.root(), inbox_to=1)
         clock.now_s += WINDOW_S
         await rollup.finalize()
 
-        claims = await asyncio.gather(
-            *(rollup.claim_withdrawal(0, key, BOB, 3 * NANO, tree.proof(key)) for _ in range(2))
-        )
+        claims = await asyncio.gather(*(rollup.claim_withdrawal(0, key, WITHDRAWN, tree.proof(key)) for _ in range(2)))
 
         assert claims[0] == claims[1]
         assert await bridge.asset_balance_nano(BOB) == 3 * NANO
@@ -238,7 +238,7 @@ class TestFinality:
         await rollup.finalize()
 
         with pytest.raises(ChainRejectedError) as refused:
-            await rollup.claim_withdrawal(0, withdrawal_key(0), BOB, 1, [bytes(32)] * 32)
+            await rollup.claim_withdrawal(0, withdrawal_key(0), WITHDRAWN, [bytes(32)] * 32)
 
         assert refused.value.code == "wrong_proof"
 

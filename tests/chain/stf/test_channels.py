@@ -38,6 +38,20 @@ class TestOpening:
         assert (leaf.payer, leaf.payee, leaf.signer, leaf.deposit_nano, leaf.expiry_s) == (1, 2, owner(9), 1_000, 50)
         assert balances(state)[0] == FUNDS_NANO - 1_003
 
+    def test_both_accounts_count_their_open_channels_and_one_to_oneself_twice(self, state):
+        def counts():
+            accounts = [state.account(number) for number in (1, 2)]
+            return [account.channels for account in accounts if account]
+
+        assert send(state, OpenChannel(1, 2, owner(9), 1_000, 50, 0), 1).code is Code.OK
+        assert send(state, OpenChannel(1, 1, owner(9), 1_000, 50, 0), 1).code is Code.OK
+        assert counts() == [3, 1]
+        assert close_together(state, 1, 0) is Code.OK
+        assert counts() == [2, 0]
+        open_batch(state, 50)
+        assert code_of(state, Expire(2).encode()) is Code.OK
+        assert counts() == [0, 0]
+
     def test_each_opening_gets_the_next_id_and_none_is_used_twice(self, state):
         first = open_channel(state)
         assert close_together(state, first, 0) is Code.OK

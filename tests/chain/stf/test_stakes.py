@@ -17,6 +17,7 @@ from tests.chain.support import (
     RULES,
     forced,
     key,
+    open_channel,
     owner,
     send,
     slash,
@@ -37,6 +38,7 @@ class TestStaking:
             stake_nano=300,
             unlocking_nano=200,
             unlock_at_s=100 + RULES.unstake_delay_s,
+            slash_from=1,
         )
         open_batch(state, 100 + RULES.unstake_delay_s - 1)
         assert code_of(state, FinishUnstake(1).encode()) is Code.STAKE_VIOLATION
@@ -48,6 +50,30 @@ class TestStaking:
         assert account.unlock_at_s == 0
         assert state.meta.fee_pool_nano == 5
         assert code_of(state, FinishUnstake(1).encode()) is Code.STAKE_VIOLATION
+
+    def test_a_stake_answers_for_channels_from_its_beginning_on_until_nothing_of_it_is_left(self, state):
+        def slash_from():
+            account = state.account(1)
+            assert account is not None
+            return account.slash_from
+
+        open_channel(state)
+        assert send(state, Stake(1, 500, 0), 1).code is Code.OK
+        assert slash_from() == 2
+        open_channel(state)
+        assert send(state, Stake(1, 1, 0), 1).code is Code.OK
+        assert send(state, Unstake(1, 501, 0), 1).code is Code.OK
+        assert send(state, Stake(1, 1, 0), 1).code is Code.OK
+        assert slash_from() == 2
+        assert send(state, Unstake(1, 1, 0), 1).code is Code.STAKE_VIOLATION
+        open_batch(state, RULES.unstake_delay_s)
+        assert code_of(state, FinishUnstake(1).encode()) is Code.OK
+        assert send(state, Unstake(1, 1, 0), 1).code is Code.OK
+        open_batch(state, 2 * RULES.unstake_delay_s)
+        assert code_of(state, FinishUnstake(1).encode()) is Code.OK
+        assert slash_from() == 2
+        assert send(state, Stake(1, 1, 0), 1).code is Code.OK
+        assert slash_from() == 3
 
     def test_nothing_more_than_there_is_and_a_second_part_on_its_way_are_refused(self, state):
         assert send(state, Stake(1, 0, 0), 1).code is Code.STAKE_VIOLATION
