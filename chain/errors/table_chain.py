@@ -53,6 +53,7 @@ CHAIN: Final[_Table] = {
     "insufficient_funds": _refused("The L1 account holds less than the deposit.", 402),
     "invalid_batch": ErrorEntry("A batch on L1 doesn't follow from the state before it.", 502),
     "l1_behind": _away("The L1 node shows less than what was final."),
+    "l1_pruned": _away("The L1 node dropped the history that is asked for.", 502),
     "l1_slow": _away("L1 takes too long.", 504),
     "malformed": _refused("The bytes are no transaction of this rollup.", 400),
     "malformed_batch": ErrorEntry("The bytes are no batch.", 502),

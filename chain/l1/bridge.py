@@ -10,8 +10,8 @@ import random
 from typing import Any
 
 from chain.errors import ChainRejectedError
+from chain.l1.answers import integer
 from chain.l1.connection import L1Connection, L1Signer, SignTransaction, checksum
-from chain.l1.contracts import integer
 from chain.l1.exits import exit_account_call, exit_channel_call, raise_exit_call, refund_call
 from chain.l1.inbox import check_forced
 from chain.l1.permit import SignDigest, read_permit, split_signature

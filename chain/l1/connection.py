@@ -39,6 +39,7 @@ GAS_MARGIN_PERCENT = 120
 MAX_ERROR_CHARS = 200
 NONCE_TRIES = 8
 """Attempts at a transaction while other programs with the same key are quicker."""
+HTTP_TOO_MANY_REQUESTS = 429
 FIX_UNREACHABLE = "Check that the L1 runs and that its URL is right."
 
 
@@ -274,6 +275,8 @@ class _BoundedProvider(AsyncJSONBaseProvider):  # type: ignore[misc]  # web3 is 
         body = self.encode_rpc_request(method, params)
         headers = {"Content-Type": "application/json"}
         async with self._session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
+            if response.status == HTTP_TOO_MANY_REQUESTS:
+                raise ChainUnavailableError("The L1 node asks for fewer requests.", code="l1_slow")
             answer = bytearray()
             async for part in response.content.iter_chunked(64 * 1024):
                 answer += part
@@ -295,10 +298,20 @@ async def l1_errors() -> AsyncIterator[None]:
             f"The L1 contract refused: {name.replace('_', ' ') or _brief(error)}.", code="reverted", peer_code=name
         ) from error
     except (TimeExhausted, TimeoutError) as error:
-        raise ChainUnavailableError("The L1 did not answer in time.", fix=FIX_UNREACHABLE) from error
+        raise ChainUnavailableError(
+            "The L1 did not answer in time.", code="chain_timeout", fix=FIX_UNREACHABLE
+        ) from error
     except (aiohttp.ClientError, OSError) as error:
         raise ChainUnavailableError("The L1 can't be reached.", fix=FIX_UNREACHABLE) from error
     except Web3RPCError as error:
+        if _is_pruned(error):
+            raise ChainUnavailableError(
+                "The L1 node keeps no history that old.",
+                code="l1_pruned",
+                fix="Use a node that keeps it, or start from a snapshot (idlewatt watch --snapshot).",
+            ) from error
+        if _is_busy(str(error).lower()):
+            raise ChainUnavailableError("The L1 node asks for fewer requests.", code="l1_slow") from error
         raise ChainRejectedError(f"The L1 refused: {_brief(error)}", code=_rpc_code(error)) from error
     except (
         Web3Exception,
@@ -334,6 +347,15 @@ def _error_name(error: ContractLogicError) -> str:
         return error_names().get(bytes.fromhex(data[2:10]), "")
     except ValueError:
         return ""
+
+
+def _is_pruned(error: Web3RPCError) -> bool:
+    text = str(error).lower()
+    return "pruned" in text or "pruning" in text
+
+
+def _is_busy(text: str) -> bool:
+    return any(word in text for word in ("rate limit", "too many requests", "compute units", "request count exceeded"))
 
 
 def _rpc_code(error: Web3RPCError) -> ErrorCode:

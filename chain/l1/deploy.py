@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from chain.l1.answers import integer
 from chain.l1.connection import L1Connection, L1Signer, checksum
-from chain.l1.contracts import integer
 from chain.l1.protocol import Deployment
 
 SEQUENCER_BOND_WEI = 10**18

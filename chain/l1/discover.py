@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from chain.errors import ChainRejectedError
+from chain.l1.answers import integer
 from chain.l1.artifacts import artifact
 from chain.l1.connection import L1Connection, checksum
-from chain.l1.contracts import integer
 from chain.l1.protocol import Deployment
 from chain.replay import deployment_id, rules_of
 from chain.state import GENESIS_ROOT

@@ -7,8 +7,9 @@ from typing import Any, cast
 
 from web3.exceptions import BlockNotFound, TransactionNotFound
 
+from chain.l1.answers import contradiction, integer
 from chain.l1.connection import checksum
-from chain.l1.contracts import ContractsL1, contradiction, integer
+from chain.l1.contracts import ContractsL1
 from chain.l1.protocol import Bond, FraudCommitted, FraudProof, FraudProven, L1Event, L1Head, RollupFrozen
 from chain.signing import ZERO_ADDRESS
 
@@ -78,7 +79,7 @@ class DisputesL1(ContractsL1):
 
     async def bond_depositors(self, from_block: int, to_block: int) -> list[bytes]:
         """The addresses that deposited a bond in these L1 blocks, each once."""
-        logs = await self._logs(self._rollup.events.BondDeposited, from_block, to_block)
+        logs = await self._logs.read([self._rollup.events.BondDeposited], from_block, to_block)
         return list(dict.fromkeys(_address(log["args"]["sequencer"]) for log in logs))
 
     async def deposit_bond(self, amount_wei: int) -> bytes:
@@ -112,29 +113,39 @@ class DisputesL1(ContractsL1):
             proof.salt,
         )
         receipt = await self._signer().send(call)
-        block, l1_tx = receipt["blockNumber"], bytes(receipt["transactionHash"])
-        events = await self.events(block, block)
-        proven = [event for event in events if isinstance(event, FraudProven) and event.l1_tx == l1_tx]
-        if len(proven) != 1:
+        # From the receipt itself: nobody else's events are in the way.
+        events = self._proofs(await self._logs.of_receipt(self._kinds(), receipt))
+        if len(events) != 1 or not isinstance(events[0], FraudProven):
             contradiction("a proven fraud has no event")
-        return proven[0]
+        return events[0]
 
     async def events(self, from_block: int, to_block: int) -> Sequence[L1Event]:
-        """Commitments, proven frauds and the freeze in these L1 blocks, in order."""
+        """Proven frauds and the freeze in these L1 blocks, in order; not what anybody may announce for little gas."""
+        return self._proofs(await self._logs.read(self._kinds(), from_block, to_block))
+
+    async def announcements(self, from_block: int, to_block: int) -> Sequence[FraudCommitted]:
+        """The fraud proofs that were announced in these L1 blocks, true ones or not."""
+        logs = await self._logs.read([self._rollup.events.FraudCommitted], from_block, to_block)
+        return [_committed(log) for log in logs]
+
+    def _kinds(self) -> list[Any]:
         kinds = self._rollup.events
-        commitments = await self._logs(kinds.FraudCommitted, from_block, to_block)
-        frauds = await self._logs(kinds.FraudProven, from_block, to_block)
-        slashes = await self._logs(kinds.BondSlashed, from_block, to_block) if frauds else []
-        freezes = await self._logs(kinds.Frozen, from_block, to_block)
-        events = [(_place(log), _committed(log)) for log in commitments]
-        events += [(_place(log), _proven(log, slashes)) for log in frauds]
-        events += [(_place(log), _frozen(log)) for log in freezes]
-        if len(freezes) > 1:
+        return [kinds.FraudProven, kinds.BondSlashed, kinds.Frozen]
+
+    def _proofs(self, logs: Sequence[Any]) -> list[L1Event]:
+        slashes = [log for log in logs if log["event"] == "BondSlashed"]
+        events: list[tuple[tuple[int, int], L1Event]] = []
+        for log in logs:
+            if log["event"] == "FraudProven":
+                events.append((_place(log), _proven(log, slashes)))
+            elif log["event"] == "Frozen":
+                events.append((_place(log), _frozen(log)))
+        if sum(isinstance(event, RollupFrozen) for _, event in events) > 1:
             contradiction("a rollup froze twice")
         return [event for _, event in sorted(events, key=lambda placed: placed[0])]
 
 
-def _committed(log: Any) -> L1Event:
+def _committed(log: Any) -> FraudCommitted:
     fields = log["args"]
     return FraudCommitted(prover=_address(fields["prover"]), commitment=bytes(fields["commitment"]), **_where(log))
 

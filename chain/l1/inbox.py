@@ -7,7 +7,8 @@ from typing import Any
 
 from chain.codec import MAX_FORCED_TX_BYTES
 from chain.errors import UsageError
-from chain.l1.contracts import ContractsL1, contradiction, integer
+from chain.l1.answers import contradiction, integer
+from chain.l1.contracts import ContractsL1
 from chain.l1.protocol import (
     DEPOSIT_KIND,
     EMPTY_INBOX_HASH,
@@ -34,7 +35,7 @@ class InboxL1(ContractsL1):
         for kind, event in ((DEPOSIT_KIND, self._inbox.events.Deposited), (FORCED_KIND, self._inbox.events.Forced)):
             blocks = {start + i: integer(record[2]) for i, record in enumerate(records) if record[3] == kind}
             if blocks:
-                logs = await self._logs(event, min(blocks.values()), max(blocks.values()), blocks)
+                logs = await self._logs.at(event, blocks)
                 # A log of a message of the other kind is no content of it.
                 contents |= {log["args"]["index"]: log["args"] for log in logs if log["args"]["index"] in blocks}
         messages: list[InboxMessage] = []

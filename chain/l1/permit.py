@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.l1.answers import integer
 from chain.l1.connection import L1Connection, checksum
-from chain.l1.contracts import integer
 from chain.signing import keccak256
 from chain.text import MAX_TEXT_CHARS
 

@@ -387,7 +387,11 @@ class RollupL1(Protocol):
         ...
 
     async def events(self, from_block: int, to_block: int) -> Sequence[L1Event]:
-        """Commitments, proven frauds and the freeze in these L1 blocks, in order."""
+        """Proven frauds and the freeze in these L1 blocks, in order."""
+        ...
+
+    async def announcements(self, from_block: int, to_block: int) -> Sequence[FraudCommitted]:
+        """The fraud proofs that were announced in these L1 blocks, true ones or not."""
         ...
 
     # ------------------------------------------------------------------------------------------- out after the freeze

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
-from chain.l1.contracts import contradiction, integer
+from chain.l1.answers import contradiction, integer
 from chain.l1.disputes import DisputesL1
 from chain.l1.exits import ExitsL1, claim_call
 from chain.l1.inbox import InboxL1
@@ -19,6 +19,7 @@ from chain.types import Withdrawal
 
 MAX_PAGE_BATCHES = 16
 MAX_FINALIZED_AT_ONCE = 512
+CLAIM_PAGE_BLOCKS = 100_000
 
 
 class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1):
@@ -74,9 +75,8 @@ class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1):
         records = await self._call(self._rollup.functions.batches(start, min(limit, MAX_PAGE_BATCHES)))
         if not records:
             return []
-        blocks = [integer(record[7]) for record in records]
-        ids = range(start, start + len(records))
-        logs = await self._logs(self._rollup.events.BatchSubmitted, min(blocks), max(blocks), ids)
+        blocks = {start + i: integer(record[7]) for i, record in enumerate(records)}
+        logs = await self._logs.at(self._rollup.events.BatchSubmitted, blocks)
         # The event of a batch that was taken back stays; the record shows which batch stands.
         standing = {(log["args"]["id"], log["blockNumber"], log["args"]["framesRoot"]): log for log in logs}
         return [
@@ -117,11 +117,17 @@ class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1):
         """The L1 transaction that paid the withdrawal at this state index; ``None`` if none did."""
         if not await self.is_claimed(index):
             return None
-        event = self._rollup.events.WithdrawalClaimed
-        logs = await self._logs(event, self._deployment.block_number, "latest", [index])
+        # Newest first: whoever asks has seen it paid a moment ago, mostly.
+        kind, first = self._rollup.events.WithdrawalClaimed, self._deployment.block_number
+        end = await self.block_number()
+        logs: list[Any] = []
+        while not logs and end >= first:
+            start = max(first, end - CLAIM_PAGE_BLOCKS + 1)
+            logs = await self._logs.read([kind], start, end, [index])
+            end = start - 1
         if not logs:
             contradiction(f"the claim of withdrawal {index} has no event")
-        return bytes(logs[0]["transactionHash"])
+        return bytes(logs[-1]["transactionHash"])
 
     # -------------------------------------------------------------------------------------------------------- sending
 

@@ -6,17 +6,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from chain.l1.protocol import FraudCommitted, FraudProven, L1Event, L1Head, RollupFrozen, RollupL1
+from chain.l1.protocol import FraudProven, L1Event, L1Head, RollupFrozen, RollupL1
 from chain.signing import checksum_address
 from chain.stf import Code
 from chain.views import DisputeStage, DisputeView, WatchEvent
 from chain.watchtower.core import Observation
+from chain.watchtower.history import FraudHistory
 
-LOOKBACK_BLOCKS = 5_000
-"""How far back the first look at L1's events reaches."""
-PAGE_BLOCKS = 1_000
-REORG_BLOCKS = 64
-"""How far the events are read again after L1 went back."""
 MAX_DISPUTES = 50
 MAX_TOLD = 10_000
 
@@ -34,8 +30,7 @@ class Journal:
         self._l1 = l1
         self._on_event = on_event
         self._prover = prover
-        self._next_block: int | None = None
-        self._seen: L1Head | None = None
+        self._history = FraudHistory(l1)
         self._told: dict[tuple[str, bytes], None] = {}
         self._disputes: list[DisputeView] = []
         self._is_open = False
@@ -93,8 +88,13 @@ class Journal:
 
     # ------------------------------------------------------------------------------------------------------ L1's events
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether every event was read, back to the deployment."""
+        return self._history.is_complete
+
     async def read(self, head: L1Head, now_s: int, first_block: int) -> bool:
-        """Read L1's events up to its head; returns whether batches were taken back.
+        """Read what is new of L1's events, and some of what is old; returns whether batches were taken back.
 
         Args:
             head: L1's newest block.
@@ -103,29 +103,28 @@ class Journal:
 
         Raises:
             ChainUnavailableError: If L1 does not answer, or contradicts itself; nothing is lost.
+            ChainRejectedError: If L1 refuses.
         """
-        if self._next_block is None:
-            self._next_block = max(first_block, head.number - LOOKBACK_BLOCKS)
-        seen = self._seen
-        if seen is not None and seen != head and await self._l1.block_hash(seen.number) != seen.hash:
-            self._next_block = max(first_block, min(seen.number, head.number) - REORG_BLOCKS)
         is_rolled_back = False
-        while self._next_block <= head.number:
-            end = min(head.number, self._next_block + PAGE_BLOCKS - 1)
-            for event in await self._l1.events(self._next_block, end):
-                is_rolled_back |= await self._take(event, now_s)
-            self._next_block = end + 1
-        self._seen = head
+        for event in await self._history.read(head, first_block):
+            is_rolled_back |= await self.take(event, now_s)
+        for old in reversed(await self._history.read_back()):
+            self._remember(old)
         return is_rolled_back
 
-    async def _take(self, event: L1Event, now_s: int) -> bool:
+    def _remember(self, event: FraudProven) -> None:
+        """Keep a fraud of long ago among the disputes, without telling of it as of news."""
+        mark = type(event).__name__, event.l1_tx
+        if mark not in self._told and len(self._disputes) < MAX_DISPUTES:
+            self._disputes.insert(0, dispute_of(event))
+            self._told[mark] = None
+
+    async def take(self, event: L1Event, now_s: int) -> bool:
+        """Tell of an event, once; returns whether it took batches back and is news."""
         mark = type(event).__name__, event.l1_tx
         if mark in self._told:
             return False
         match event:
-            case FraudCommitted() if event.prover != self._prover:
-                who = checksum_address(event.prover)
-                self.tell("announced", f"{who} announced a fraud proof in L1 block {event.l1_block}.", now_s)
             case FraudProven():
                 await self._proven(event, now_s)
             case RollupFrozen():
@@ -186,6 +185,22 @@ def _seen_late(event: FraudProven) -> DisputeView:
         frame=event.frame_index,
         code=event.code,
         rule=rule_name(event.code),
+    )
+
+
+def dispute_of(event: FraudProven) -> DisputeView:
+    """A proven fraud, as it is shown."""
+    return DisputeView(
+        stage=DisputeStage.REVERTED,
+        batch_id=event.batch_id,
+        frame=event.frame_index,
+        code=event.code,
+        rule=rule_name(event.code),
+        submitter=checksum_address(event.submitter),
+        prover=checksum_address(event.prover),
+        reward_wei=event.to_prover_wei,
+        l1_tx="0x" + event.l1_tx.hex(),
+        reverted_block=event.l1_block,
     )
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from chain.l1.protocol import Deployment, FraudCommitted, FraudProven, InboxMessage, L1Head, RollupL1
+from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.l1.protocol import Deployment, FraudCommitted, InboxMessage, L1Head, RollupL1
+from chain.logs import get_logger
 from chain.signing import checksum_address
-from chain.views import DisputeStage, DisputeView, SafetyView, SequencerView, WaitingMessage
-from chain.watchtower.journal import rule_name
+from chain.views import DisputeView, SafetyView, SequencerView, WaitingMessage
+from chain.watchtower.history import WINDOW_BLOCKS, FraudHistory
+from chain.watchtower.journal import dispute_of
 
-SEARCHED_BLOCKS: Final = 5_000
-"""How far back the first look searches for events."""
+log = get_logger(__name__)
+
 KEPT_EVENTS: Final = 500
 SHOWN_DISPUTES: Final = 50
 SHOWN_MESSAGES: Final = 20
@@ -35,7 +38,7 @@ class SafetyReader:
         """The last block whose events were read."""
         self._bonded: list[bytes] = []
         self._committed: list[FraudCommitted] = []
-        self._proven: list[FraudProven] = []
+        self._history = FraudHistory(l1)
 
     async def look(self) -> SafetyView:
         """What L1 says now; where it has no new block and no message waits, that costs one question.
@@ -46,10 +49,10 @@ class SafetyReader:
         """
         l1 = self._l1
         head = await l1.head()
-        if self._view is not None and head == self._head and not self._view.waiting:
+        if self._view is not None and head == self._head and not self._view.waiting and self._history.is_complete:
             return self._view
         deployment = await l1.deployment()
-        await self._read_events(head)
+        await self._read_events(head, deployment)
         count, final = await l1.batch_count(), await l1.final_count()
         pending = await l1.oldest_pending()
         messages = await l1.inbox_messages(pending.index, SHOWN_MESSAGES) if pending else []
@@ -64,7 +67,7 @@ class SafetyReader:
             waiting=tuple(_waiting(message, deployment) for message in messages),
             waiting_count=await l1.inbox_length() - pending.index if pending else 0,
             announced=self._announced(head, deployment),
-            disputes=tuple(_dispute(event) for event in self._proven[-SHOWN_DISPUTES:]),
+            disputes=tuple(dispute_of(event) for event in self._history.proven[-SHOWN_DISPUTES:]),
         )
         self._head = head
         return self._view
@@ -76,8 +79,8 @@ class SafetyReader:
             limit: How many at most.
             skip: How many of the newest to leave out.
         """
-        newest_first = self._proven[::-1]
-        return [_dispute(event) for event in newest_first[skip : skip + limit]]
+        newest_first = self._history.proven[::-1]
+        return [dispute_of(event) for event in newest_first[skip : skip + limit]]
 
     async def waiting(self, start: int, limit: int) -> list[WaitingMessage]:
         """The inbox messages that no standing batch executes, oldest first.
@@ -98,36 +101,40 @@ class SafetyReader:
         return [_waiting(message, deployment) for message in messages]
 
     def _announced(self, head: L1Head, deployment: Deployment) -> int:
-        newest_proven = {event.prover: event.l1_block for event in self._proven}
+        newest_proven = {event.prover: event.l1_block for event in self._history.proven}
         oldest_block = head.number - deployment.reveal_delay_blocks - ANNOUNCED_BLOCKS
         return sum(
             event.l1_block >= oldest_block and newest_proven.get(event.prover, -1) < event.l1_block
             for event in self._committed
         )
 
-    async def _read_events(self, head: L1Head) -> None:
-        l1, read = self._l1, self._read
+    async def _read_events(self, head: L1Head, deployment: Deployment) -> None:
+        """What the contracts' events add to what their state says; a part that L1 doesn't give is left out."""
+        read = self._read
+        if read is not None and read != head and await self._l1.block_hash(read.number) != read.hash:
+            self._bonded, self._committed, self._read, read = [], [], None, None
+        try:
+            await self._history.read(head, deployment.block_number)
+            await self._history.read_back()
+        except (ChainRejectedError, ChainUnavailableError) as error:
+            log.warning("l1_events_not_read", error=error.line())
         if read == head:
             return
-        if read is None or await l1.block_hash(read.number) != read.hash:
-            # The first look, or a reorg of L1: earlier events may not exist any more.
-            self._bonded, self._committed, self._proven, self._read = [], [], [], None
-            start = max(0, head.number - SEARCHED_BLOCKS)
-        else:
-            start = read.number + 1
-        if start <= head.number:
-            bonded = [*self._bonded, *await l1.bond_depositors(start, head.number)]
-            events = await l1.events(start, head.number)
+        first = max(deployment.block_number, head.number - WINDOW_BLOCKS) if read is None else read.number + 1
+        try:
+            # Anybody may announce and bond for little gas, so these are read as far as L1 gives them and no further.
+            recent = max(first, head.number - deployment.reveal_delay_blocks - ANNOUNCED_BLOCKS)
+            committed = [*self._committed, *await self._l1.announcements(recent, head.number)]
+            self._committed = committed[-KEPT_EVENTS:]
+            bonded = [*self._bonded, *await self._l1.bond_depositors(first, head.number)]
             self._bonded = list(dict.fromkeys(bonded))[-KEPT_EVENTS:]
-            committed = [event for event in events if isinstance(event, FraudCommitted)]
-            self._committed = [*self._committed, *committed][-KEPT_EVENTS:]
-            proven = [event for event in events if isinstance(event, FraudProven)]
-            self._proven = [*self._proven, *proven][-KEPT_EVENTS:]
+        except (ChainRejectedError, ChainUnavailableError) as error:
+            log.warning("l1_events_not_read", error=error.line())
         self._read = head
 
     async def _sequencers(self) -> tuple[SequencerView, ...]:
         leader = await self._l1.leader()
-        slashed = [event.submitter for event in self._proven[-SHOWN_SEQUENCERS:]]
+        slashed = [event.submitter for event in self._history.proven[-SHOWN_SEQUENCERS:]]
         known = dict.fromkeys([*([leader] if leader is not None else []), *reversed(self._bonded), *slashed])
         return tuple(
             [
@@ -149,19 +156,4 @@ def _waiting(message: InboxMessage, deployment: Deployment) -> WaitingMessage:
         deadline_s=message.at_s + deployment.force_delay_s,
         takeover_at_s=message.at_s + deployment.takeover_delay_s,
         freeze_at_s=message.at_s + deployment.freeze_delay_s,
-    )
-
-
-def _dispute(event: FraudProven) -> DisputeView:
-    return DisputeView(
-        stage=DisputeStage.REVERTED,
-        batch_id=event.batch_id,
-        frame=event.frame_index,
-        code=event.code,
-        rule=rule_name(event.code),
-        submitter=checksum_address(event.submitter),
-        prover=checksum_address(event.prover),
-        reward_wei=event.to_prover_wei,
-        l1_tx="0x" + event.l1_tx.hex(),
-        reverted_block=event.l1_block,
     )

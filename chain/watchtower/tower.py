@@ -36,6 +36,8 @@ _LOST_RACES: frozenset[ErrorCode] = frozenset(
 )
 """Refusals that the next look at L1 explains: somebody was faster, or L1 moved."""
 _NOT_THE_CONTRACT: frozenset[ErrorCode] = frozenset({"no_gas", "chain_rejected", "read_only", "foreign_chain"})
+_BEFORE_EVENTS = core.Follow | core.CommitProof | core.RevealProof | core.GiveUp
+"""What is done before L1's events are read."""
 MAX_REFUSALS = 3
 """How often the contract may refuse a proof of a batch that stands on, before it isn't tried any more."""
 
@@ -117,6 +119,8 @@ class Watchtower:
         self._rolled_back_at_s = 0
         self._refusals = 0
         self._trouble = ""
+        self._is_blind = False
+        """Whether L1 gives no events now."""
 
     def view(self) -> WatchView:
         """How it is doing."""
@@ -197,8 +201,13 @@ class Watchtower:
             is_freezable=core.is_freezable(observed, known, self._policy),
         )
         step = core.decide(observed, known, self._policy)
+        if not isinstance(step, _BEFORE_EVENTS):
+            # Batches come first: no event is waited for while one is to be re-executed or disproved.
+            await self._read_events(head, observed)
+            known = msgspec.structs.replace(known, rolled_back_at_s=self._rolled_back_at_s)
+            step = core.decide(observed, known, self._policy)
         is_done = await self._act(step, observed, deriver)
-        if isinstance(step, core.Rest | core.Wait) and observed.pending is None:
+        if isinstance(step, core.Rest | core.Wait) and observed.pending is None and self._journal.is_complete:
             # The same block shows the same contracts, and without a waiting message nothing depends on the time. Look
             # twice: an L1 behind a load balancer may announce a block before each of its nodes has it.
             self._quiet = head, step
@@ -221,8 +230,6 @@ class Watchtower:
     async def _look(self, head: L1Head, deriver: Deriver) -> core.Observation:
         l1, dispute = self._l1, self._dispute
         now_s = await l1.time_s()
-        if await self._journal.read(head, now_s, self._deployment.block_number):
-            self._rolled_back_at_s = now_s
         count = await l1.batch_count()
         disputed = committed_at = None
         if dispute is not None and dispute.batch_id < count:
@@ -242,6 +249,26 @@ class Watchtower:
             pending=await l1.oldest_pending(),
             frozen_at_s=await l1.frozen_at_s(),
         )
+
+    async def _read_events(self, head: L1Head, observed: core.Observation) -> None:
+        """What others did, as L1's events tell it; nothing else waits for them or fails with them."""
+        error: IdlewattError | None = None
+        try:
+            if await self._journal.read(head, observed.now_s, self._deployment.block_number):
+                self._rolled_back_at_s = observed.now_s
+        except (ChainUnavailableError, ChainRejectedError) as failed:
+            error = failed
+            # Batches may have been taken back unseen: an honest sequencer gets its time before anything freezes.
+            self._rolled_back_at_s = self._rolled_back_at_s or observed.now_s
+        if (error is not None) == self._is_blind:
+            return
+        self._is_blind = error is not None
+        if error is None:
+            self._journal.tell("recovered", "L1's events are read again.", observed.now_s)
+            return
+        log.warning("l1_events_not_read", error=error.line())
+        text = f"L1's events can't be read; batches are verified and disproved all the same. {error.line()}"
+        self._journal.tell("trouble", text, observed.now_s, code=error.code)
 
     # ----------------------------------------------------------------------------------------------------------- acting
 
@@ -321,10 +348,12 @@ class Watchtower:
         return True
 
     async def _reveal(self, observed: core.Observation) -> bool:
-        # The result is read from L1's events at the next look, whether the proof was ours or another's.
         assert self._proof is not None
         try:
-            return await _unless_too_late(self._l1.prove_fraud(self._proof)) is not None
+            proven = await _unless_too_late(self._l1.prove_fraud(self._proof))
+            if proven is not None and await self._journal.take(proven, observed.now_s):
+                self._rolled_back_at_s = observed.now_s
+            return proven is not None
         except ChainRejectedError as error:
             if error.code in _NOT_THE_CONTRACT:
                 raise

@@ -15,6 +15,7 @@ from chain.l1.protocol import (
     MIN_BOND_WEI,
     Bond,
     Deployment,
+    FraudCommitted,
     InboxMessage,
     L1Event,
     L1Head,
@@ -225,6 +226,10 @@ class MemoryL1:
         for message in self.messages[:length]:
             inbox_hash = next_inbox_hash(inbox_hash, message.content_hash())
         return inbox_hash
+
+    async def announcements(self, from_block: int, to_block: int) -> Sequence[FraudCommitted]:
+        self._answer()
+        return []
 
     async def inbox_length(self) -> int:
         self._answer()
