@@ -23,6 +23,11 @@ def frame_siblings(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
     return tuple(siblings)
 
 
+def frames_root(batch: BatchData) -> bytes:
+    """The root over a batch's frames, which the contract keeps of its data."""
+    return _levels([frame.leaf() for frame in batch.frames])[-1][0]
+
+
 def fraud_proof(
     batch_id: int, batch: BatchData, frame_index: int, *, messages: bytes, witness: bytes, salt: bytes
 ) -> FraudProof:

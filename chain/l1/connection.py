@@ -170,13 +170,20 @@ class L1Connection:
                 except (TransactionNotFound, TransactionIndexingInProgress):
                     await asyncio.sleep(RECEIPT_POLL_S)
 
-    async def transaction(self, tx_hash: bytes) -> Any | None:
-        """A transaction by hash, or ``None``."""
+    async def transaction(self, tx_hash: bytes) -> tuple[bytes, bytes] | None:
+        """To whom a transaction went (empty for a new contract) and its data; ``None`` if there is none of this hash.
+
+        Nothing else of it is read, and not by web3: its sender chose the rest, down to its type.
+
+        Raises:
+            ChainUnavailableError: If L1 can't be reached or answers nonsense.
+        """
         async with l1_errors():
-            try:
-                return await self.web3.eth.get_transaction(tx_hash)
-            except TransactionNotFound:
+            found = await self.web3.manager.coro_request("eth_getTransactionByHash", ["0x" + tx_hash.hex()])
+            if found is None:
                 return None
+            to, data = found["to"], found["input"]
+            return _bytes_of(to) if to is not None else b"", _bytes_of(data)
 
 
 SignTransaction = Callable[[dict[str, Any]], bytes]
@@ -327,6 +334,12 @@ async def l1_errors() -> AsyncIterator[None]:
         raise ChainUnavailableError(
             "The L1 answered something that makes no sense.", code="chain_bad_answer", fix=FIX_UNREACHABLE
         ) from error
+
+
+def _bytes_of(text: Any) -> bytes:
+    if not isinstance(text, str) or not text.startswith("0x"):
+        raise ValueError("no bytes in hex")
+    return bytes.fromhex(text[2:])
 
 
 def checksum(address: bytes) -> str:

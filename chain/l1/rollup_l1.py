@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from chain.codec import BatchFormatError, decode_batch
 from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.frames import frames_root
 from chain.l1.answers import contradiction, integer
+from chain.l1.calldata import read_submission
 from chain.l1.disputes import DisputesL1
 from chain.l1.exits import ExitsL1, claim_call
 from chain.l1.inbox import InboxL1
@@ -71,7 +74,10 @@ class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1):
         return integer(await self._call(self._rollup.functions.finalCount()))
 
     async def batches(self, start: int, limit: int) -> Sequence[PostedBatch]:
-        """Batches from id ``start`` on, blobs read back from the transactions that posted them."""
+        """Batches from id ``start`` on, blobs read back from the transactions that posted them.
+
+        A batch that can't be read ends the page before it; as the first of a page it is an error that names it.
+        """
         records = await self._call(self._rollup.functions.batches(start, min(limit, MAX_PAGE_BATCHES)))
         if not records:
             return []
@@ -79,30 +85,34 @@ class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1):
         logs = await self._logs.at(self._rollup.events.BatchSubmitted, blocks)
         # The event of a batch that was taken back stays; the record shows which batch stands.
         standing = {(log["args"]["id"], log["blockNumber"], log["args"]["framesRoot"]): log for log in logs}
-        return [
-            await self._posted(start + i, record, standing.get((start + i, record[7], record[0])))
-            for i, record in enumerate(records)
-        ]
+        page: list[PostedBatch] = []
+        for batch_id, record in enumerate(records, start):
+            try:
+                page.append(await self._posted(batch_id, record, standing.get((batch_id, record[7], record[0]))))
+            except ChainUnavailableError as error:
+                if not page or error.code != "chain_bad_answer":
+                    raise
+                break
+        return page
 
     async def _posted(self, batch_id: int, record: Any, log: Any) -> PostedBatch:
         if log is None:
             contradiction(f"batch {batch_id} has no event")
-        transaction = await self.connection.transaction(log["transactionHash"])
-        if transaction is None or transaction["to"] != self._rollup.address:
+        transaction = await self.connection.transaction(bytes(log["transactionHash"]))
+        if transaction is None or transaction[0] != self._deployment.rollup_address:
             contradiction(f"batch {batch_id} has no transaction")
-        try:
-            function, arguments = self._rollup.decode_function_input(transaction["input"])
-        except Exception as error:
-            raise ChainUnavailableError("The L1's batch data can't be read.", code="chain_bad_answer") from error
-        is_submission = function.fn_name == "submitBatch" and arguments["id"] == batch_id
-        if not is_submission or arguments["prevRoot"] != log["args"]["prevRoot"]:
+        submission = read_submission(transaction[1])
+        if submission is None:
+            contradiction(f"batch {batch_id} can't be read from the data of its transaction")
+        if (submission.batch_id, submission.prev_root) != (batch_id, log["args"]["prevRoot"]):
             contradiction(f"batch {batch_id} was posted by another call")
+        _check_blob(batch_id, submission.blob, record)
         return PostedBatch(
             batch_id=batch_id,
-            prev_root=arguments["prevRoot"],
+            prev_root=submission.prev_root,
             post_root=record[1],
-            inbox_hash=arguments["inboxHash"],
-            blob=arguments["blob"],
+            inbox_hash=submission.inbox_hash,
+            blob=submission.blob,
             l1_tx=bytes(log["transactionHash"]),
             l1_block=record[7],
             submitted_at_s=record[3],
@@ -185,3 +195,14 @@ class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1):
                 raise
             return paid
         return bytes(receipt["transactionHash"])
+
+
+def _check_blob(batch_id: int, blob: bytes, record: Any) -> None:
+    """Hold a batch's data against what the contract kept of it when it took it."""
+    try:
+        batch = decode_batch(blob)
+    except BatchFormatError:
+        contradiction(f"batch {batch_id} is none that the contract takes")
+    header = batch.header.l2_time_s, batch.header.inbox_to
+    if (frames_root(batch), batch.frames[-1].post_root, *header) != (record[0], record[1], record[5], record[6]):
+        contradiction(f"batch {batch_id} is another one than the contract took")
