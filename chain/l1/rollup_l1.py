@@ -98,7 +98,7 @@ class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1):
     async def _posted(self, batch_id: int, record: Any, log: Any) -> PostedBatch:
         if log is None:
             contradiction(f"batch {batch_id} has no event")
-        transaction = await self.connection.transaction(bytes(log["transactionHash"]))
+        transaction = await self._transaction(batch_id, bytes(log["transactionHash"]))
         if transaction is None or transaction[0] != self._deployment.rollup_address:
             contradiction(f"batch {batch_id} has no transaction")
         submission = read_submission(transaction[1])
@@ -118,6 +118,14 @@ class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1):
             submitted_at_s=record[3],
             submitter=bytes.fromhex(record[2][2:]),
         )
+
+    async def _transaction(self, batch_id: int, l1_tx: bytes) -> tuple[bytes, bytes] | None:
+        try:
+            return await self.connection.transaction(l1_tx)
+        except ChainUnavailableError as error:
+            if error.code != "chain_bad_answer":
+                raise
+            contradiction(f"batch {batch_id} has a transaction that makes no sense")
 
     async def is_claimed(self, index: int) -> bool:
         """Whether the withdrawal at this state index was paid."""

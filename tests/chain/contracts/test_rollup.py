@@ -188,6 +188,50 @@ class TestSubmission:
 
         assert (refused.value.name, refused.value.arguments) == ("InboxBeyondEnd", (1,))
 
+    def test_a_batch_lands_on_the_messages_that_it_names_and_on_no_others(self, rollup: Handle, inbox: Handle) -> None:
+        inbox.send("deposit", BOB, 0, 5)
+        data, _ = blob(inbox_to=1)
+        meant = keccak256(bytes(32) + inbox.call("depositHash", BOB, 0, 6))
+
+        with pytest.raises(Reverted) as refused:
+            rollup.send("submitBatch", 0, GENESIS, meant, data)
+
+        assert (refused.value.name, refused.value.arguments) == ("WrongInboxHash", (inbox.call("hashOf", 1),))
+        rollup.send("submitBatch", 0, GENESIS, inbox.call("hashOf", 1), data)
+
+    def test_a_batch_without_messages_names_those_of_the_batches_before_it(self, rollup: Handle, inbox: Handle) -> None:
+        inbox.send("deposit", BOB, 0, 5)
+        post(rollup, inbox_to=1)
+        data, _ = blob(inbox_to=1)
+
+        with pytest.raises(Reverted, match="WrongInboxHash"):
+            rollup.send("submitBatch", 1, rollup.call("headRoot"), EMPTY_INBOX_HASH, data)
+        post(rollup, inbox_to=1)
+
+    @pytest.mark.parametrize(
+        "strange",
+        [
+            lambda data: data[:-1] + b"\1",
+            lambda data: data[:-1],
+            lambda data: data[:-11],
+            lambda data: data + b"\0",
+            lambda data: data + bytes(32),
+            lambda data: data[:100] + (160).to_bytes(32, "big") + bytes(32) + data[132:],
+        ],
+        ids=["dirty padding", "short padding", "no padding", "a byte more", "a word more", "a gap"],
+    )
+    def test_only_canonical_calldata_is_taken(
+        self, ledger: Ledger, rollup: Handle, strange: Callable[[bytes], bytes]
+    ) -> None:
+        calldata = rollup.encode("submitBatch", 0, GENESIS, EMPTY_INBOX_HASH, blob(bodies=(b"tx",))[0])
+        assert calldata.endswith(b"tx" + bytes(11))
+
+        with pytest.raises(Reverted, match="NotCanonical"):
+            ledger.transact(KEYS[0], rollup.address, strange(calldata))
+
+        ledger.transact(KEYS[0], rollup.address, calldata)
+        assert rollup.call("count") == 1
+
     def test_a_contract_may_not_post_since_it_could_hide_the_data(
         self, rollup: Handle, odd: Callable[..., Handle]
     ) -> None:
