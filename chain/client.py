@@ -28,6 +28,7 @@ from chain.views import (
     ChannelView,
     DisputeView,
     FaucetGrant,
+    FeeQuote,
     Inclusion,
     SafetyView,
     SoftReceipt,
@@ -41,6 +42,7 @@ MAX_ANSWER_BYTES = 4 * 1024 * 1024
 SLOW_CALL_TIMEOUT_S = 65.0
 """For calls that wait for L1 by their nature."""
 
+MAX_RETRY_AFTER_S = 3_600
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
 _SERVER_FAILURES = (JsonRpc.INTERNAL_ERROR, JsonRpc.UNAVAILABLE)
 _RANKS = {Inclusion.UNKNOWN: 0, Inclusion.SOFT: 1, Inclusion.BATCHED: 2, Inclusion.FINAL: 3}
@@ -96,6 +98,10 @@ class RollupClient:
             except ValueError:
                 raise bad_answer() from None
         return self._domain
+
+    async def fees(self) -> FeeQuote:
+        """What a transaction of each kind costs now, and how long that holds."""
+        return from_wire(await self._call("rollup_fees"), FeeQuote)
 
     async def account(self, address: bytes) -> AccountView | None:
         """The account of an address at the head; ``None`` where it has none."""
@@ -300,8 +306,16 @@ def _refusal(error: Any) -> ChainRejectedError | ChainUnavailableError:
     word = data.get("code")
     word = word if isinstance(word, str) and _CODE.fullmatch(word) else ""
     message = plain_text(error.get("message"), 300) or "The chain refused."
+    wait_s = data.get("retry_after_s")
+    is_wait = isinstance(wait_s, int) and not isinstance(wait_s, bool) and 0 <= wait_s <= MAX_RETRY_AFTER_S
     kind = ChainUnavailableError if error.get("code") in _SERVER_FAILURES else ChainRejectedError
-    return kind(message, code="chain_rejected", fix=plain_text(data.get("fix"), 300), peer_code=word)
+    return kind(
+        message,
+        code="chain_rejected",
+        fix=plain_text(data.get("fix"), 300),
+        peer_code=word,
+        retry_after_s=wait_s if is_wait else None,
+    )
 
 
 def _of_address(view: AccountView, address: bytes) -> AccountView:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -17,12 +18,18 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from chain.errors import ERRORS, ErrorCode, JsonRpc
+from chain.fees.quotas import Network, client_of
 from chain.listening import listening_sockets
 from chain.logs import get_logger
 
 log = get_logger(__name__)
 
+MAX_FORWARDED_CHARS = 1_000
+"""What is read of an ``X-Forwarded-For``: its end, which the nearest proxies wrote."""
 _EXTENSION_SCHEMES = ("chrome-extension", "moz-extension")
+
+CLIENT: ContextVar[str | None] = ContextVar("client", default=None)
+"""Who asked, while a call is answered: an IPv4 address, an IPv6 site of 64 bits, or ``None`` for this machine."""
 
 RpcCall = Callable[[str, Any], Awaitable[Any]]
 """A method's name and its parameters as they came; returns JSON values, or raises ``RpcError``."""
@@ -37,7 +44,7 @@ class RpcError(Exception):
         data: What goes with it: hex for a reverted call, else a stable code and what to do.
     """
 
-    def __init__(self, number: int, message: str, data: str | dict[str, str] | None = None) -> None:
+    def __init__(self, number: int, message: str, data: str | dict[str, str | int] | None = None) -> None:
         super().__init__(message)
         self.number = number
         self.message = message
@@ -72,6 +79,7 @@ class JsonRpcServer:
         limits: How much is taken.
         host_names: DNS names that this server is reached by, beside IP addresses and localhost.
         has_websocket: Whether there is one at ``/ws``.
+        trusted_proxies: The operator's own proxies, whose ``X-Forwarded-For`` is believed.
     """
 
     def __init__(
@@ -81,8 +89,10 @@ class JsonRpcServer:
         limits: RpcLimits | None = None,
         host_names: frozenset[str] = frozenset(),
         has_websocket: bool = False,
+        trusted_proxies: Sequence[Network] = (),
     ) -> None:
         self._call = call
+        self._trusted_proxies = trusted_proxies
         self._limits = limits or RpcLimits()
         self._host_names = host_names
         self._has_websocket = has_websocket
@@ -191,6 +201,7 @@ class JsonRpcServer:
             return web.Response(status=408, text=f"send the body within {self._limits.body_timeout_s:g} s\n")
         except (ConnectionError, web.RequestPayloadError):
             return web.Response(status=400, text="the body can't be read\n")
+        self._note_client(request)
         answer = await self._answer_bytes(body)
         if answer is None:
             return web.Response(status=204)
@@ -209,6 +220,7 @@ class JsonRpcServer:
         self._websockets.add(websocket)
         try:
             await websocket.prepare(request)
+            self._note_client(request)
             # One at a time: a client that doesn't read its answers can't pile up calls.
             async for message in websocket:
                 if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
@@ -222,6 +234,12 @@ class JsonRpcServer:
         finally:
             self._websockets.discard(websocket)
         return websocket
+
+    def _note_client(self, request: web.Request) -> None:
+        """Say for this request's task who asks."""
+        forwarded = ",".join(request.headers.getall("X-Forwarded-For", []))
+        told = forwarded[-MAX_FORWARDED_CHARS:].split(",") if forwarded else []
+        CLIENT.set(client_of(request.remote or "", told, self._trusted_proxies))
 
     def _refuse(self, request: web.Request) -> web.Response | None:
         host = request.host
@@ -275,7 +293,7 @@ def _coded(identity: Any, code: ErrorCode, message: str, fix: str = "") -> dict[
     return _error(identity, ERRORS[code].json_rpc, message, {"code": code, "fix": fix})
 
 
-def _error(identity: Any, number: int, message: str, data: str | dict[str, str] | None) -> dict[str, Any]:
+def _error(identity: Any, number: int, message: str, data: str | dict[str, str | int] | None) -> dict[str, Any]:
     error: dict[str, Any] = {"code": number, "message": message}
     if data is not None:
         error["data"] = data

@@ -37,6 +37,41 @@ class ChainParams(msgspec.Struct, frozen=True, kw_only=True):
     """The least fee the sequencer takes for a signed L2 transaction that carries one."""
 
 
+class FeeQuote(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sequencer asks for now; whoever offers it within ``valid_s`` is not refused for it."""
+
+    transfer_nano: int
+    withdraw_nano: int
+    """The payment on L1 included, which the operator sends."""
+    open_channel_nano: int
+    """The channel's close and its first redeems included."""
+    top_up_nano: int
+    """Some more redeems included."""
+    stake_nano: int
+    unstake_nano: int
+    min_redeem_nano: int
+    """A redeem that brings less counts for four."""
+    min_withdrawal_nano: int
+    """A smaller withdrawal isn't worth its payment on L1, and is refused."""
+    base_fee_pico: int
+    """What one byte of a transfer costs, in thousandths of a nano."""
+    valid_s: int
+    redeems_per_open: int
+    redeems_per_top_up: int
+
+
+class OperatorBooks(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sequencer earned and what it paid for that, since its home was made."""
+
+    earned_nano: int
+    """The fees of everything that it executed."""
+    l1_gas: int
+    """The gas of every L1 transaction that it sent."""
+    l1_spent_wei: int
+    l1_spent_nano: int
+    """The same at the ether price that the operator set; 0 where none is set."""
+
+
 class ChainInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Which chain this is, and how to reach its L1."""
 
@@ -51,6 +86,8 @@ class ChainInfo(msgspec.Struct, frozen=True, kw_only=True):
     deployment_salt: str
     """32 bytes that the rollup contract took from its L1's history; part of what every signature is bound to."""
     params: ChainParams
+    fees: FeeQuote
+    books: OperatorBooks
     has_faucet: bool
     l2_time_s: int
     head_tx_count: int
@@ -94,6 +131,8 @@ class ChannelView(msgspec.Struct, frozen=True, kw_only=True):
     """When the payer's lone close may be finished; 0 while nobody closes."""
     open_inclusion: Inclusion
     """How final the channel's opening is; providers give credit only on what they accept here."""
+    redeems_left: int
+    """How many redeems the sequencer still takes on it without a top-up; the last one is kept for its end."""
 
 
 class SoftReceipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,6 +194,9 @@ class WithdrawalView(msgspec.Struct, frozen=True, kw_only=True):
     final_at_s: int | None
     claim_l1_tx: str | None
     """The L1 transaction that paid it, once claimed."""
+    is_paid_by_operator: bool = True
+    """Whether the operator claims it; where not, it is worth less than that costs, or paid no fee for it, and whoever
+    wants it claims it on L1."""
 
 
 class StateProof(msgspec.Struct, frozen=True, kw_only=True):

@@ -74,9 +74,11 @@ CHAIN: Final[_Table] = {
     "out_of_range": _usage("A number of a transaction doesn't fit its width."),
     "overdraft": _refused("The balance doesn't cover the amount and the fee.", 402),
     "overflow": _refused("An amount, nonce or index would grow too large.", 400),
-    "rate_limited": _busy("Too many accounts were created in the last minute."),
+    "rate_limited": _busy("Too many accounts were created, or transactions handed in, within a minute."),
     "read_only": _refused("There is no key to send with.", 403),
     "realigning": _away("The sequencer brings its state into agreement with L1."),
+    "redeem_quota": _refused("A channel has used up the redeems that were paid for.", 429),
+    "redeem_too_small": _refused("A redeem brings too little for the few that its channel has left.", 402),
     "refused": _refused("The rollup's rules refuse a transaction."),
     "reverted": _refused("An L1 contract refused without saying why."),
     "sequencer_halted": _refused("The sequencer stopped, since something is wrong.", 503),
@@ -85,6 +87,7 @@ CHAIN: Final[_Table] = {
     "too_early": _refused("A time that must pass first isn't over.", is_retryable=True),
     "unknown_method": ErrorEntry("The server has no such method.", 404, JsonRpc.UNKNOWN_METHOD),
     "villain_done": _refused("A villain has done its harm and stops."),
+    "withdrawal_too_small": _refused("A withdrawal is worth less than its payment on L1 costs.", 402),
 }
 
 CONTRACTS: Final[_Table] = {

@@ -26,6 +26,7 @@ from web3.providers.async_base import AsyncJSONBaseProvider
 
 from chain.errors import ChainRejectedError, ChainUnavailableError, ErrorCode, IdlewattError
 from chain.l1.artifacts import artifact, error_names
+from chain.l1.protocol import L1Spent
 from chain.recursion import restore_recursion_limit
 from chain.text import plain_text
 
@@ -119,6 +120,12 @@ class L1Connection:
                 gas = await function.estimate_gas(fields)
             return dict(await function.build_transaction(fields | await self.fees() | {"gas": with_margin(gas)}))
 
+    async def gas_price_wei(self) -> int:
+        """The newest block's base fee and the tip that L1 suggests."""
+        async with l1_errors():
+            head = await self.web3.eth.get_block("latest")
+            return int(head["baseFeePerGas"]) + int(await self.web3.eth.max_priority_fee)
+
     async def fees(self) -> dict[str, int]:
         """Chain id and EIP-1559 fees for a transaction sent now; room for the base fee to double."""
         async with l1_errors():
@@ -204,6 +211,8 @@ class L1Signer:
         self._sign_transaction = sign
         self._lock = asyncio.Lock()
         self.address = address
+        self.spent = L1Spent()
+        """The gas of everything that it sent and saw mined; what reverted on L1 isn't in it."""
 
     @classmethod
     def of_key(cls, connection: L1Connection, private_key: bytes) -> Self:
@@ -254,7 +263,10 @@ class L1Signer:
         fields = await make_fields(await self._connection.next_nonce(self.address))
         # eth-account derives the sender from the key and refuses a "from" field.
         fields.pop("from", None)
-        return await self._connection.broadcast(self._sign_transaction(fields))
+        receipt = await self._connection.broadcast(self._sign_transaction(fields))
+        gas = int(receipt["gasUsed"])
+        self.spent = L1Spent(self.spent.gas + gas, self.spent.wei + gas * int(receipt["effectiveGasPrice"]))
+        return receipt
 
 
 class _BoundedProvider(AsyncJSONBaseProvider):  # type: ignore[misc]  # web3 is untyped to us

@@ -8,7 +8,7 @@ from typing import Any
 from chain.errors import ChainRejectedError
 from chain.l1.connection import L1Connection, L1Signer
 from chain.l1.logs import LogReader
-from chain.l1.protocol import Deployment
+from chain.l1.protocol import Deployment, L1Spent
 
 
 class ContractsL1:
@@ -44,6 +44,15 @@ class ContractsL1:
     def sender(self) -> bytes | None:
         """The address that sends; ``None`` where this instance only reads."""
         return self.signer.address if self.signer is not None else None
+
+    @property
+    def spent(self) -> L1Spent:
+        """The gas of what this instance sent and saw mined."""
+        return self.signer.spent if self.signer is not None else L1Spent()
+
+    async def gas_price_wei(self) -> int:
+        """What L1 asks for a unit of gas now: the newest block's base fee, and the tip that it suggests."""
+        return await self.connection.gas_price_wei()
 
     async def aclose(self) -> None:
         """Close the connection."""

@@ -146,6 +146,13 @@ class FraudProof(msgspec.Struct, frozen=True, kw_only=True):
         return keccak256(b"".join(fields))
 
 
+class L1Spent(msgspec.Struct, frozen=True):
+    """What one key paid for on L1 since the program started."""
+
+    gas: int = 0
+    wei: int = 0
+
+
 class L1Head(msgspec.Struct, frozen=True):
     """The newest L1 block: while it is the same, nothing on L1 is different but the time."""
 
@@ -250,6 +257,15 @@ class RollupL1(Protocol):
     @property
     def sender(self) -> bytes | None:
         """The address that sends; ``None`` where this instance only reads."""
+        ...
+
+    @property
+    def spent(self) -> L1Spent:
+        """The gas of what this instance sent and saw mined."""
+        ...
+
+    async def gas_price_wei(self) -> int:
+        """What L1 asks for a unit of gas now."""
         ...
 
     async def deployment(self) -> Deployment:

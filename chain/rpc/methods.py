@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from chain.errors import IdlewattError
+from chain.jsonrpc import CLIENT
 from chain.money import ASSET_WEI_PER_NANO
 from chain.rpc import params
 from chain.rpc.params import Param, read_params
@@ -71,6 +72,7 @@ class Methods:
             "net_version": (self._net_version, _NONE),
             "web3_clientVersion": (self._web3_client_version, _NONE),
             "rollup_info": (self._info, _NONE),
+            "rollup_fees": (self._fees, _NONE),
             "rollup_account": (self._account, (_ADDRESS,)),
             "rollup_channel": (self._channel, (Param("channel_id", params.number),)),
             "rollup_channelsOf": (self._channels_of, (_ADDRESS,)),
@@ -152,11 +154,14 @@ class Methods:
         return to_wire(await self._sequencer.queries.channels_of(address))
 
     async def _create_account(self, address: bytes) -> Any:
-        await self._sequencer.create_account(address)
+        await self._sequencer.create_account(address, CLIENT.get())
         return to_wire(self._sequencer.queries.account(address))
 
+    async def _fees(self) -> Any:
+        return to_wire(self._sequencer.queries.fees())
+
     async def _submit(self, raw_tx: bytes) -> Any:
-        return to_wire(await self._sequencer.submit(raw_tx))
+        return to_wire(await self._sequencer.submit(raw_tx, CLIENT.get()))
 
     async def _transaction(self, l2_tx: bytes) -> Any:
         return to_wire(await self._sequencer.queries.transaction(l2_tx))
@@ -191,7 +196,7 @@ class Methods:
     async def _give(self, address: bytes) -> Any:
         assert self._faucet is not None
         # First, so that the deposit names the account: a deposit without a number would allocate a second account.
-        await self._sequencer.create_account(address)
+        await self._sequencer.create_account(address, CLIENT.get())
         return to_wire(await self._faucet(address))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from chain.errors import IdlewattError, JsonRpc
+from chain.fees.quotas import Network
 from chain.jsonrpc import JsonRpcServer, RpcError, RpcLimits
 from chain.logs import get_logger
 from chain.rpc.methods import FaucetGrantor, Methods
@@ -23,6 +26,7 @@ class RpcServer(JsonRpcServer):
         is_devnet: Whether anyone may have batches posted at once.
         host_names: DNS names that this server is reached by, beside IP addresses and localhost.
         limits: How much is taken.
+        trusted_proxies: The operator's own proxies, whose ``X-Forwarded-For`` is believed.
         safety_fresh_s: How long an answer about the rollup's safety is reused before L1 is asked again.
     """
 
@@ -36,8 +40,15 @@ class RpcServer(JsonRpcServer):
         host_names: frozenset[str] = frozenset(),
         limits: RpcLimits | None = None,
         safety_fresh_s: float = 1.0,
+        trusted_proxies: Sequence[Network] = (),
     ) -> None:
-        super().__init__(self._answer_call, limits=limits, host_names=host_names, has_websocket=True)
+        super().__init__(
+            self._answer_call,
+            limits=limits,
+            host_names=host_names,
+            has_websocket=True,
+            trusted_proxies=trusted_proxies,
+        )
         self._methods = Methods(
             sequencer, l1_rpc_url=l1_rpc_url, faucet=faucet, is_devnet=is_devnet, safety_fresh_s=safety_fresh_s
         )
@@ -49,4 +60,7 @@ class RpcServer(JsonRpcServer):
             number = error.entry.json_rpc
             if number is JsonRpc.INTERNAL_ERROR:
                 log.error("rpc_call_failed", method=method, error=error.line())
-            raise RpcError(number, error.message, {"code": error.wire_code, "fix": error.fix}) from error
+            data: dict[str, str | int] = {"code": error.wire_code, "fix": error.fix}
+            if error.retry_after_s is not None:
+                data["retry_after_s"] = math.ceil(error.retry_after_s)
+            raise RpcError(number, error.message, data) from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from chain.fees.policy import FeePolicy
+
 
 class SequencerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Limits and intervals of a sequencer."""
@@ -17,6 +19,8 @@ class SequencerConfig(msgspec.Struct, frozen=True, kw_only=True):
     under a posted batch, which is then wrong; one that mines only when asked to needs 0."""
     min_fee_nano: int = 1_000
     """The least fee of a signed transaction that carries one: a millionth of a dollar."""
+    fees: FeePolicy = FeePolicy()
+    """How fees follow L1's cost and the traffic above that."""
     max_pending_txs: int = 10_000
     """Executed but not yet posted; beyond it new transactions are refused as ``busy``."""
     max_waiting_txs: int = 1_000
@@ -24,7 +28,15 @@ class SequencerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_batch_txs: int = 1_000
     max_batch_bytes: int = 100_000
     accounts_per_minute: int = 600
-    """How many accounts may be created without a signature or fee."""
+    """How many accounts may be created without a signature or fee; one client may create an eighth of them."""
+    submissions_per_minute: int = 48_000
+    """How many transactions all clients may hand in, whether they are taken or not; one client an eighth of them."""
+    prune_after_s: float = 86_400.0
+    """How long an account must have held nothing, unused, before it is removed."""
+    prune_per_round: int = 64
+    """How many are removed at once at most."""
+    prune_round_s: float = 5.0
+    """How often accounts that hold nothing are looked for."""
     settle_timeout_s: float = 10.0
     """How long a reader of the head waits for acknowledged transactions that L1's history put off."""
     retry_s: float = 0.25

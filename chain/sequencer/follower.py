@@ -87,6 +87,8 @@ class L1Follower:
         is_new = seen is None or is_reorg or number != seen[0]
         if is_new:
             self._inbox.look_again()
+            if ledger.fees.follows_l1:
+                ledger.fees.saw_gas_price(await ledger.l1.gas_price_wei())
         if is_new or not ledger.leads:
             await self._poster.look_at_leader()
             standing = await ledger.l1.batch_count()

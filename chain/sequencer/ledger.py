@@ -13,8 +13,11 @@ from pathlib import Path
 from chain.errors import ChainRejectedError, IdlewattError
 from chain.l1.protocol import Deployment, RollupL1
 from chain.replay import deployment_id, rules_of
+from chain.sequencer.allowances import Allowances
+from chain.sequencer.books import Books
 from chain.sequencer.clock import L1Clock
 from chain.sequencer.config import SequencerConfig
+from chain.sequencer.fees import FeeMeter
 from chain.sequencer.final import FinalState
 from chain.sequencer.head import Head
 from chain.sequencer.store import SequencerStore, Statement, TxRow, read_leaf, set_metadata
@@ -53,6 +56,10 @@ class SequencerLedger:
         self.final = final
         self.head = head
         """Read it each time: when a write fails it is replaced by what the disk has."""
+        self.allowances = Allowances(config.fees)
+        """The redeems that channels have left; read again together with the head."""
+        self.books = Books(l1)
+        self.fees = FeeMeter(config.fees, config.min_fee_nano, monotonic)
         self.clock = L1Clock(l1, monotonic)
         self.writing = asyncio.Lock()
         """Held while the head changes."""
@@ -94,12 +101,15 @@ class SequencerLedger:
             await _check_deployment(store, deployment_id(deployment))
             final = await FinalState.load(store)
             head = await _read_head(store, final.count, rules_of(deployment))
+            ledger = cls(
+                l1=l1, config=config, deployment=deployment, store=store, final=final, head=head, monotonic=monotonic
+            )
+            await ledger.allowances.load(store, head.state)
+            await ledger.books.load(store)
         except BaseException:
             await store.close()
             raise
-        return cls(
-            l1=l1, config=config, deployment=deployment, store=store, final=final, head=head, monotonic=monotonic
-        )
+        return ledger
 
     async def close(self) -> None:
         """Close the database."""
@@ -134,6 +144,23 @@ class SequencerLedger:
 
         Raises:
             TxRefusedError: If the transition refuses it.
+            ChainRejectedError: If its channel has no redeem left for it.
+        """
+        min_redeem_nano = self.fees.least_redeem_nano()
+        left = self.allowances.after(raw, self.head.state, self.clock.time_s, min_redeem_nano)
+        pool_nano = self.head.state.meta.fee_pool_nano
+        row = self.execute_again(raw)
+        if left is not None:
+            self.allowances.set(*left)
+        self.books.earned_nano += max(0, self.head.state.meta.fee_pool_nano - pool_nano)
+        self.fees.took(len(raw))
+        return row
+
+    def execute_again(self, raw: bytes) -> TxRow:
+        """Execute one that was taken before, and has counted; else as `execute`.
+
+        Raises:
+            TxRefusedError: If the transition refuses it.
         """
         if self.head.open is not None and self.is_full(len(raw)):
             self.seal()
@@ -146,7 +173,7 @@ class SequencerLedger:
             SequencerStoreError: If it could not be; the head is then as the disk has it.
         """
         try:
-            await self.store.commit([*self.head.drain(), *further])
+            await self.store.commit([*self.head.drain(), *self.allowances.drain(), *self.books.drain(), *further])
         except IdlewattError:
             await self.load_head()
             await self.recount()
@@ -158,7 +185,10 @@ class SequencerLedger:
         Raises:
             SequencerStoreError: If it can't be read.
         """
-        self.head = await _read_head(self.store, self.final.count, self.rules)
+        head = await _read_head(self.store, self.final.count, self.rules)
+        await self.allowances.load(self.store, head.state)
+        await self.books.forget_unwritten(self.store)
+        self.head = head
 
     async def recount(self) -> None:
         """Count again what is posted and what is not.

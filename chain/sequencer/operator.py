@@ -1,4 +1,4 @@
-"""What a devnet's operator does for everyone, and pays the gas for: finality and withdrawal claims."""
+"""What an operator does for everyone, and pays the gas for: finality, and the claims that withdrawals paid for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.logs import get_logger
-from chain.money import format_usd
+from chain.money import MAX_NANO, format_usd
 from chain.retry import retry
 from chain.sequencer.finality import Finality
 from chain.sequencer.ledger import SequencerLedger
@@ -50,7 +50,13 @@ class Operator:
         if await self._finality.is_due():
             await self._finality.advance(await ledger.l1.finalize())
         # A withdrawal that L1 refuses (for example because the asset blocks its recipient) must not stop the others.
-        rows = await ledger.store.unclaimed(ledger.final.count, CLAIM_PAGE + len(self._refused))
+        # Nor may one that isn't worth its gas, and such a crowd can't fill the page.
+        rows = await ledger.store.unclaimed(
+            ledger.final.count,
+            CLAIM_PAGE + len(self._refused),
+            least_nano=min(ledger.fees.claim_threshold_nano(), MAX_NANO),
+            only_paid=ledger.fees.follows_l1,
+        )
         for row in rows:
             if row.number not in self._refused:
                 await self._claim(row)
@@ -71,5 +77,6 @@ class Operator:
             [
                 mark_claimed(row.number, l1_tx),
                 *insert_event("claim", ledger.clock.time_s, text, "0x" + l1_tx.hex()),
+                *ledger.books.drain(),
             ]
         )

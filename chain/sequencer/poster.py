@@ -181,6 +181,7 @@ class Poster:
                 [
                     mark_posted(row.batch_id, posted.l1_tx, posted.l1_block, posted.submitted_at_s),
                     *insert_event("batch", posted.submitted_at_s, text, "0x" + posted.l1_tx.hex()),
+                    *ledger.books.drain(),
                 ]
             )
             await ledger.recount()

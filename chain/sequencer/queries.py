@@ -17,7 +17,9 @@ from chain.views import (
     ChainInfo,
     ChainParams,
     ChannelView,
+    FeeQuote,
     Inclusion,
+    OperatorBooks,
     SoftReceipt,
     StateProof,
     TxStatus,
@@ -75,6 +77,8 @@ class Queries:
                 unstake_delay_s=deployment.unstake_delay_s,
                 min_fee_nano=ledger.config.min_fee_nano,
             ),
+            fees=ledger.fees.quote(),
+            books=self.books(),
             has_faucet=has_faucet,
             l2_time_s=self.l2_time_s(),
             head_tx_count=ledger.head.next_sequence,
@@ -82,6 +86,14 @@ class Queries:
             fee_pool_nano=ledger.head.state.meta.fee_pool_nano,
             leads=ledger.leads,
         )
+
+    def fees(self) -> FeeQuote:
+        """What is asked for now, and how long that holds."""
+        return self._ledger.fees.quote()
+
+    def books(self) -> OperatorBooks:
+        """What the operator earned and paid."""
+        return self._ledger.books.view(self._ledger.config.fees)
 
     def l2_time_s(self) -> int:
         """The L2 time that a transaction handed in now would see, near enough: the open batch's, or a new one's."""
@@ -129,6 +141,7 @@ class Queries:
             expiry_s=leaf.expiry_s,
             closing_at_s=leaf.closing_at_s,
             open_inclusion=inclusion,
+            redeems_left=self._ledger.allowances.left(channel_id),
         )
 
     async def channels_of(self, owner: bytes) -> list[ChannelView]:
@@ -245,6 +258,7 @@ class Queries:
             inclusion=self._inclusion_of(batch),
             final_at_s=self._final_at_s(batch),
             claim_l1_tx=to_hex(row.claim_l1_tx) if row.claim_l1_tx is not None else None,
+            is_paid_by_operator=self._ledger.config.operate and self._ledger.fees.pays_claim_of(row),
         )
 
     async def _inclusion(self, batch_id: int | None) -> Inclusion:

@@ -225,7 +225,7 @@ class Realigner:
         if raw[0] == TxType.CREATE_ACCOUNT and ledger.head.account_number(raw[1:]) is not None:
             return []  # another sequencer's batch created this account already
         try:
-            ledger.execute(raw)
+            ledger.execute_again(raw)
         except TxRefusedError as error:
             if await ledger.store.tx(tx_id(raw)) is not None:
                 return []  # L1's history has it too, or its sender handed it in again

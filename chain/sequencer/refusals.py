@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from chain.errors import ChainRejectedError, ChainUnavailableError, ErrorCode
+from chain.money import format_usd
 from chain.stf import Code
 
 _MALFORMED: tuple[ErrorCode, str, str] = ("malformed", "These bytes are no transaction of this rollup.", "")
@@ -47,10 +50,50 @@ def refusal(code: Code) -> ChainRejectedError:
     return ChainRejectedError(message, code=word, fix=fix)
 
 
-def low_fee(min_fee_nano: int) -> ChainRejectedError:
-    """The fee is below what this sequencer takes."""
+def low_fee(asked_nano: int, valid_s: int) -> ChainRejectedError:
+    """The fee is below every quote that still holds."""
     return ChainRejectedError(
-        "The fee is below the sequencer's minimum.", code="fee_too_low", fix=f"Offer at least {min_fee_nano} nano."
+        "The fee is below what the sequencer asks for.",
+        code="fee_too_low",
+        fix=f"Offer at least {asked_nano} nano; that holds for {valid_s} seconds.",
+    )
+
+
+def small_withdrawal(least_nano: int) -> ChainRejectedError:
+    """A withdrawal isn't worth what its claim on L1 costs."""
+    return ChainRejectedError(
+        "That withdrawal is worth less than its payment on L1 costs.",
+        code="withdrawal_too_small",
+        fix=f"Withdraw at least {format_usd(least_nano)}, or force it through L1: idlewatt wallet force-withdraw.",
+    )
+
+
+def small_redeem(least_nano: int) -> ChainRejectedError:
+    """A redeem brings little, and its channel has few left that its opening and top-ups paid for."""
+    return ChainRejectedError(
+        "That redeem brings too little for the few that this channel has left.",
+        code="redeem_too_small",
+        fix=f"Redeem at least {format_usd(least_nano)} at once, or when the channel closes.",
+    )
+
+
+def no_redeem_left() -> ChainRejectedError:
+    """A channel's redeems are used up but for the one that is kept for its end."""
+    return ChainRejectedError(
+        "This channel has used up the redeems that its opening and top-ups paid for.",
+        code="redeem_quota",
+        fix="Redeem when it closes or is about to expire, have its payer top it up, or force the redeem through L1.",
+    )
+
+
+def too_often(what: str, wait_s: float) -> ChainRejectedError:
+    """One client, or all of them, did something too often."""
+    seconds = max(1, math.ceil(wait_s))
+    return ChainRejectedError(
+        f"Too many {what} within a minute.",
+        code="rate_limited",
+        fix=f"Try again in {seconds} seconds.",
+        retry_after_s=seconds,
     )
 
 
@@ -74,13 +117,6 @@ def realigning() -> ChainUnavailableError:
     """L1's history changed, and the head lacks transactions that were acknowledged."""
     return ChainUnavailableError(
         "The sequencer is bringing its state into agreement with L1.", code="realigning", fix="Try again in a moment."
-    )
-
-
-def account_limit() -> ChainRejectedError:
-    """Accounts are created without a fee, and so at a limited rate."""
-    return ChainRejectedError(
-        "Too many accounts were created in the last minute.", code="rate_limited", fix="Try again in a minute."
     )
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 from chain.errors import ChainRejectedError, IdlewattError
+from chain.fees.quotas import ClientQuotas
 from chain.l1.protocol import Deployment, RollupL1
 from chain.logs import get_logger
 from chain.sequencer import refusals
@@ -69,7 +69,8 @@ class Sequencer:
         self._monotonic = monotonic
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(self.config.max_waiting_txs)
         self._executing: dict[bytes, asyncio.Future[TxRow]] = {}
-        self._creations: deque[float] = deque()
+        self._creations = ClientQuotas(self.config.accounts_per_minute)
+        self._submissions = ClientQuotas(self.config.submissions_per_minute)
         self._main: asyncio.Task[None] | None = None
         self.ledger: SequencerLedger
         self.queries: Queries
@@ -146,32 +147,40 @@ class Sequencer:
         """Look at L1 at once instead of at the next poll; call it after an L1 transaction of one's own."""
         self.follower.poke()
 
-    async def submit(self, raw: bytes) -> SoftReceipt:
+    async def submit(self, raw: bytes, client: str | None = None) -> SoftReceipt:
         """Execute a transaction and promise its inclusion; one that was taken before gets the same receipt again.
 
+        Args:
+            raw: The transaction.
+            client: Who hands it in, as quotas tell clients apart; ``None`` for this machine itself.
+
         Raises:
-            ChainRejectedError: If it is malformed, against the rules, or the sequencer is busy or halted.
+            ChainRejectedError: If it is malformed, against the rules, pays too little, or comes too often, or the
+                sequencer is busy or halted.
             ChainUnavailableError: If the sequencer is busy agreeing with an L1 of another history.
         """
         # Executed before looking for an earlier execution: the same bytes may end a second unstaking.
         try:
-            return soft_receipt(await self._executed_once(raw))
+            return soft_receipt(await self._executed_once(raw, client))
         except ChainRejectedError:
             known = await self.ledger.store.tx(tx_id(raw))
             if known is None:
                 raise
             return soft_receipt(known)
 
-    async def _executed_once(self, raw: bytes) -> TxRow:
+    async def _executed_once(self, raw: bytes, client: str | None) -> TxRow:
         self._check_running()
         if not self.leads:
             raise refusals.not_leading()
+        if client is not None:
+            self._take(self._submissions, "transactions were handed in", client)
         self._check_policy(raw)
         await self.realigner.settled()
         if self.ledger.pending_txs >= self.config.max_pending_txs:
             raise refusals.busy()
         future = self._executing.get(raw)
         if future is None:
+            self._check_creation(raw, client)
             future = asyncio.get_running_loop().create_future()
             try:
                 self._waiting.put_nowait((raw, future))
@@ -187,8 +196,12 @@ class Sequencer:
         if not done.cancelled():
             done.exception()  # retrieved, because every caller may be gone
 
-    async def create_account(self, owner: bytes) -> int:
+    async def create_account(self, owner: bytes, client: str | None = None) -> int:
         """The account number of an owner, created where there is none.
+
+        Args:
+            owner: Its 20 bytes.
+            client: Who asks, as for `submit`.
 
         Raises:
             ChainRejectedError: If too many were created, or the sequencer is busy or halted.
@@ -198,7 +211,7 @@ class Sequencer:
         number = self.head.account_number(owner)
         if number is None:
             try:
-                await self.submit(CreateAccount(owner).encode())
+                await self.submit(CreateAccount(owner).encode(), client)
             except ChainRejectedError as error:
                 if error.code != "account_exists":
                     raise
@@ -246,9 +259,7 @@ class Sequencer:
             tx, _ = decode(raw)
         except TxFormatError as error:
             raise refusals.refusal(Code.MALFORMED) from error
-        fee_nano = getattr(tx, "fee_nano", None)
-        if fee_nano is not None and fee_nano < self.config.min_fee_nano:
-            raise refusals.low_fee(self.config.min_fee_nano)
+        self.ledger.fees.check(tx)
 
     async def _write(self) -> None:
         while True:
@@ -279,7 +290,8 @@ class Sequencer:
         results: list[TxRow | IdlewattError] = []
         for raw, _ in group:
             try:
-                self._check_creation(raw)
+                if self._exists(raw):
+                    raise refusals.account_exists()
                 results.append(self.ledger.execute(raw))
             except TxRefusedError as error:
                 results.append(refusals.refusal(error.tx_code))
@@ -287,17 +299,21 @@ class Sequencer:
                 results.append(error)
         return results
 
-    def _check_creation(self, raw: bytes) -> None:
+    def _exists(self, raw: bytes) -> bool:
+        """Whether a transaction would create an account for somebody who has one."""
+        return raw[0] == TxType.CREATE_ACCOUNT and self.head.account_number(raw[1:]) is not None
+
+    def _check_creation(self, raw: bytes, client: str | None) -> None:
         if raw[0] != TxType.CREATE_ACCOUNT:
             return
-        if self.head.account_number(raw[1:]) is not None:
+        if self._exists(raw):
             raise refusals.account_exists()
-        now = self._monotonic()
-        while self._creations and self._creations[0] < now - 60:
-            self._creations.popleft()
-        if len(self._creations) >= self.config.accounts_per_minute:
-            raise refusals.account_limit()
-        self._creations.append(now)
+        self._take(self._creations, "accounts were created", client)
+
+    def _take(self, quotas: ClientQuotas, what: str, client: str | None) -> None:
+        wait_s = quotas.take(client, self._monotonic())
+        if wait_s > 0:
+            raise refusals.too_often(what, wait_s)
 
 
 def _answer(group: list[_Waiting], results: list[TxRow | IdlewattError] | list[ChainRejectedError]) -> None:

@@ -19,6 +19,7 @@ from chain.l1.protocol import (
     InboxMessage,
     L1Event,
     L1Head,
+    L1Spent,
     PendingMessage,
     PostedBatch,
     RollupL1,
@@ -135,6 +136,7 @@ class MemoryL1:
 
     def __init__(self, *, challenge_window_s: int = 10) -> None:
         self.now_s = 1_000
+        self.gas_price = 10**9
         self.messages: list[InboxMessage] = []
         self.posted: list[PostedBatch] = []
         self.final = 0
@@ -185,6 +187,14 @@ class MemoryL1:
         self.leads = None
         if slashed is not None:
             self.bonds[slashed] = 0
+
+    @property
+    def spent(self) -> L1Spent:
+        return L1Spent(100_000 * self.submissions, 100_000 * self.submissions * self.gas_price)
+
+    async def gas_price_wei(self) -> int:
+        self._answer()
+        return self.gas_price
 
     async def deployment(self) -> Deployment:
         return self._deployment

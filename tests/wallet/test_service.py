@@ -167,15 +167,15 @@ async def test_a_payer_alone_gets_the_rest_back_after_the_delay(client: RollupCl
 
 async def test_transactions_sent_at_once_take_their_nonces_in_turn(client: RollupClient) -> None:
     wallet = await funded(client)
-    await asyncio.gather(*(wallet.withdraw(10) for _ in range(8)))
-    assert await wallet.balance() == GRANT_NANO - 8 * (10 + await fee_nano(wallet))
+    await asyncio.gather(*(wallet.withdraw(10_000) for _ in range(8)))
+    assert await wallet.balance() == GRANT_NANO - 8 * (10_000 + await fee_nano(wallet))
 
 
 async def test_two_programs_may_sign_with_one_wallet(client: RollupClient) -> None:
     wallet = await funded(client)
     rival = WalletService(wallet.account, client)
-    await asyncio.gather(wallet.withdraw(10), rival.withdraw(11))
-    assert await wallet.balance() == GRANT_NANO - 21 - 2 * await fee_nano(wallet)
+    await asyncio.gather(wallet.withdraw(10_000), rival.withdraw(11_000))
+    assert await wallet.balance() == GRANT_NANO - 21_000 - 2 * await fee_nano(wallet)
 
 
 async def test_without_money_the_wallet_says_how_much_is_missing_and_where_to_get_it(client: RollupClient) -> None:
@@ -254,9 +254,9 @@ async def test_a_lost_answer_never_pays_twice(client: RollupClient, proxy: Proxy
         return None if method == "rollup_submit" and next(losses, False) else answer
 
     proxy.rewrite = lose_two
-    await wallet.withdraw(77)
-    assert [view.amount_nano for view in await client.withdrawals_of(payer.address)] == [77]
-    assert await payer.balance() == GRANT_NANO - 77 - await fee_nano(payer)
+    await wallet.withdraw(77_000)
+    assert [view.amount_nano for view in await client.withdrawals_of(payer.address)] == [77_000]
+    assert await payer.balance() == GRANT_NANO - 77_000 - await fee_nano(payer)
 
 
 async def test_a_chain_that_stops_answering_leaves_the_transaction_to_look_for(
@@ -266,7 +266,7 @@ async def test_a_chain_that_stops_answering_leaves_the_transaction_to_look_for(
     wallet = WalletService(payer.account, proxied)
     proxy.rewrite = lambda method, answer: None if method == "rollup_submit" else answer
     with pytest.raises(WalletError) as caught:
-        await wallet.withdraw(5)
+        await wallet.withdraw(5_000)
     assert caught.value.code == "unconfirmed"
     l2_tx = caught.value.fix.split()[-1].rstrip(".")
     assert (await client.transaction(l2_tx)).kind == "withdraw"
@@ -311,7 +311,7 @@ async def test_a_chain_that_refuses_a_right_signature_is_not_signed_for_again(
     proxy.rewrite = refuse
     proxy.forwards = lambda method: method != "rollup_submit"
     with pytest.raises(WalletError) as caught:
-        await WalletService(payer.account, proxied).withdraw(5)
+        await WalletService(payer.account, proxied).withdraw(5_000)
     assert caught.value.code == "foreign_chain"
     assert len(submitted) == 1
 
@@ -328,7 +328,7 @@ async def test_other_refusals_travel_on_with_their_code(
 
     proxy.rewrite = refuse
     with pytest.raises(ChainRejectedError) as caught:
-        await WalletService(payer.account, proxied).withdraw(5)
+        await WalletService(payer.account, proxied).withdraw(5_000)
     assert caught.value.code == "busy"
 
 
@@ -338,7 +338,7 @@ async def test_an_absurd_fee_is_not_paid(proxy: Proxy, proxied: RollupClient, fe
         "rollup_info", lambda result: result | {"params": result["params"] | {"min_fee_nano": str(fee)}}
     )
     with pytest.raises(WalletError) as caught:
-        await WalletService(fresh_account(), proxied).withdraw(5)
+        await WalletService(fresh_account(), proxied).withdraw(5_000)
     assert caught.value.code == "absurd_fee"
 
 
@@ -349,7 +349,7 @@ async def test_a_chain_without_a_faucet_says_so(proxy: Proxy, proxied: RollupCli
         await wallet.faucet()
     assert caught.value.code == "no_faucet"
     with pytest.raises(WalletError) as caught:
-        await wallet.withdraw(5)
+        await wallet.withdraw(5_000)
     assert "deposit" in caught.value.fix
 
 

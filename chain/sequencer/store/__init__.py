@@ -20,6 +20,7 @@ from chain.sequencer.store.database import SequencerStoreError, Statement
 from chain.sequencer.store.events import EventRow, Events, insert_event
 from chain.sequencer.store.leaves import Leaves, finalize_leaves, put_final_leaf, read_leaf, write_leaf
 from chain.sequencer.store.metadata import Metadata, set_metadata
+from chain.sequencer.store.redeems import RedeemsLeft, drop_redeems_left, set_redeems_left
 from chain.sequencer.store.set_aside import SetAside, drop_set_aside, set_aside_from
 from chain.sequencer.store.txs import TxRow, Txs, insert_tx
 from chain.sequencer.store.withdrawals import WithdrawalRow, Withdrawals, insert_withdrawal, mark_claimed
@@ -32,6 +33,7 @@ __all__ = [
     "Statement",
     "TxRow",
     "WithdrawalRow",
+    "drop_redeems_left",
     "drop_set_aside",
     "finalize_leaves",
     "insert_batch",
@@ -47,10 +49,11 @@ __all__ = [
     "seal_batch",
     "set_aside_from",
     "set_metadata",
+    "set_redeems_left",
     "widen_batch",
     "write_leaf",
 ]
 
 
-class SequencerStore(Txs, Batches, Leaves, Withdrawals, SetAside, Events, Metadata):
+class SequencerStore(Txs, Batches, Leaves, Withdrawals, SetAside, RedeemsLeft, Events, Metadata):
     """The sequencer's database."""

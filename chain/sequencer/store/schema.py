@@ -73,4 +73,8 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE withdrawal ADD COLUMN account INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE withdrawal ADD COLUMN nonce BLOB NOT NULL DEFAULT x'0000000000000000';
     """,
+    """
+    -- Redeems that a channel has left, where that is another number than a new channel has.
+    CREATE TABLE redeems_left (channel INTEGER PRIMARY KEY, redeems INTEGER NOT NULL);
+    """,
 )

@@ -18,6 +18,11 @@ class WithdrawalRow(msgspec.Struct, frozen=True, kw_only=True):
     l2_tx: bytes
     batch_id: int
     claim_l1_tx: bytes | None
+    has_paid: bool
+    """Whether it came with a fee, and not by force or by a slash."""
+
+
+_HAS_PAID = "(tx.kind = 'withdraw' AND tx.inbox_index IS NULL)"
 
 
 class Withdrawals(SequencerDatabase):
@@ -27,16 +32,27 @@ class Withdrawals(SequencerDatabase):
         """The newest withdrawals to an L1 address."""
         return await self._withdrawals("WHERE w.recipient = ? ORDER BY w.number DESC LIMIT ?", (recipient, limit))
 
-    async def unclaimed(self, before_batch: int, limit: int) -> list[WithdrawalRow]:
-        """Withdrawals of batches before ``before_batch`` that aren't known to be paid."""
+    async def unclaimed(
+        self, before_batch: int, limit: int, *, least_nano: int = 0, only_paid: bool = False
+    ) -> list[WithdrawalRow]:
+        """Withdrawals that aren't known to be paid on L1.
+
+        Args:
+            before_batch: One past the newest batch to look at.
+            limit: How many.
+            least_nano: Leaves smaller ones out.
+            only_paid: Leaves those out that came without a fee.
+        """
         return await self._withdrawals(
-            "WHERE w.claim_l1_tx IS NULL AND w.batch_id < ? ORDER BY w.number LIMIT ?", (before_batch, limit)
+            "WHERE w.claim_l1_tx IS NULL AND w.batch_id < ? AND w.amount_nano >= ?"
+            f" AND (? OR {_HAS_PAID}) ORDER BY w.number LIMIT ?",
+            (before_batch, least_nano.to_bytes(8, "big"), not only_paid, limit),
         )
 
     async def _withdrawals(self, where: str, values: tuple[Any, ...]) -> list[WithdrawalRow]:
         rows = await self._all(
-            "SELECT w.number, w.recipient, w.amount_nano, w.account, w.nonce, tx.hash, w.batch_id, w.claim_l1_tx"
-            f" FROM withdrawal w JOIN tx ON tx.sequence = w.sequence {where}",
+            "SELECT w.number, w.recipient, w.amount_nano, w.account, w.nonce, tx.hash, w.batch_id, w.claim_l1_tx,"
+            f" {_HAS_PAID} FROM withdrawal w JOIN tx ON tx.sequence = w.sequence {where}",
             values,
         )
         return [
@@ -51,6 +67,7 @@ class Withdrawals(SequencerDatabase):
                 l2_tx=row[5],
                 batch_id=row[6],
                 claim_l1_tx=row[7],
+                has_paid=bool(row[8]),
             )
             for row in rows
         ]

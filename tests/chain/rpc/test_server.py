@@ -1,4 +1,5 @@
 import asyncio
+import ipaddress
 import json
 
 import aiohttp
@@ -10,6 +11,7 @@ from chain.eip712 import SigningDomain
 from chain.errors import IdlewattError
 from chain.jsonrpc import JsonRpcServer, RpcLimits
 from chain.rpc.server import RpcServer
+from chain.sequencer import Sequencer, SequencerConfig
 from chain.signing import SECP256K1_N, checksum_address
 from chain.txs import CreateAccount, Expire, FinishUnstake, Redeem, Stake, Transfer, Unstake
 from tests.chain.conftest import FAUCET_NANO
@@ -413,3 +415,37 @@ async def test_a_refusal_carries_its_code_and_fix(http, server):
     assert error["code"] == -32000
     assert error["data"]["code"] == "missing_sender"
     assert error["data"]["fix"]
+
+
+class TestClients:
+    """Quotas tell clients apart by their address; what a proxy says counts only where the operator trusts it."""
+
+    @staticmethod
+    async def create(http, server, number: int, client: str) -> dict:
+        params = [checksum_address(owner(number))]
+        request = {"jsonrpc": "2.0", "id": 1, "method": "rollup_createAccount", "params": params}
+        status, answer = await post(http, server, request, X_Forwarded_For=client)
+        assert status == 200
+        return answer
+
+    @pytest.fixture
+    async def tight(self, l1, tmp_path):
+        config = SequencerConfig(poll_s=0.01, accounts_per_minute=16)
+        async with Sequencer(l1, tmp_path / "tight.db", config=config) as running:
+            yield running
+
+    async def test_one_behind_a_trusted_proxy_is_told_to_wait_and_the_others_are_served(self, http, tight):
+        proxies = [ipaddress.ip_network("127.0.0.0/8")]
+        async with RpcServer(tight, l1_rpc_url="http://127.0.0.1:1", trusted_proxies=proxies) as server:
+            await server.start()
+            assert all(["result" in await self.create(http, server, number, "198.51.100.7") for number in (1, 2)])
+            error = (await self.create(http, server, 3, "198.51.100.7"))["error"]
+            assert error["data"]["code"] == "rate_limited"
+            assert 0 < error["data"]["retry_after_s"] <= 60
+            assert "result" in await self.create(http, server, 3, "203.0.113.5")
+            assert "error" in await self.create(http, server, 4, "6.6.6.6, 198.51.100.7")
+
+    async def test_a_header_of_nobodys_proxy_changes_nothing(self, http, tight):
+        async with RpcServer(tight, l1_rpc_url="http://127.0.0.1:1") as server:
+            await server.start()
+            assert all(["result" in await self.create(http, server, number, "198.51.100.7") for number in range(1, 9)])
