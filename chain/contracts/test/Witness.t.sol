@@ -69,10 +69,14 @@ contract WitnessTest is Cheats {
         _refused(witness, none, before ^ bytes32(uint256(1)));
         _refused(bytes.concat(witness, bytes1(0)), none, before);
         _refused(bytes.concat(witness, bytes32(0)), none, before);
+        // One bit more or less than the walk takes, in as many bytes.
+        uint256 bitBytes = (plain.bitCount + 7) / 8;
+        if (plain.bitCount % 8 != 0) _refused(_packed(plain, plain.bitCount + 1), none, before);
+        if (plain.bitCount % 8 != 1) _refused(_packed(plain, plain.bitCount - 1), none, before);
         // Any byte of the witness counts, but for the bits behind the last one.
         uint256 place = draw(seed, witness.length);
-        uint256 bitsFrom = witness.length - 32 * plain.hashes.length - (plain.bitCount + 7) / 8;
-        if (place >= bitsFrom && place < bitsFrom + (plain.bitCount + 7) / 8) return;
+        uint256 bitsFrom = witness.length - 32 * plain.hashes.length - bitBytes;
+        if (place >= bitsFrom && place < bitsFrom + bitBytes) return;
         witness[place] = bytes1(uint8(witness[place]) ^ uint8(1 << draw(seed, 8)));
         _refused(witness, none, before);
     }
@@ -184,13 +188,17 @@ contract WitnessTest is Cheats {
         }
     }
 
-    function _pack(Plain memory plain) private pure returns (bytes memory witness) {
+    function _pack(Plain memory plain) private pure returns (bytes memory) {
+        return _packed(plain, plain.bitCount);
+    }
+
+    function _packed(Plain memory plain, uint256 bitCount) private pure returns (bytes memory witness) {
         witness = bytes.concat(bytes2(uint16(plain.keys.length)));
         for (uint256 i = 0; i < plain.keys.length; ++i) {
             bytes memory encoding = plain.encodings[i];
             witness = bytes.concat(witness, bytes4(uint32(plain.keys[i])), bytes1(uint8(encoding.length)), encoding);
         }
-        witness = bytes.concat(witness, bytes2(uint16(plain.bitCount)), plain.bits);
+        witness = bytes.concat(witness, bytes2(uint16(bitCount)), plain.bits);
         for (uint256 i = 0; i < plain.hashes.length; ++i) {
             witness = bytes.concat(witness, plain.hashes[i]);
         }
