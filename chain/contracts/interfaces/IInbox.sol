@@ -112,4 +112,8 @@ interface IInbox {
 
     /// @notice The asset's smallest units in one nano; 1 where a unit is worth several.
     function unitsPerNano() external view returns (uint256);
+
+    /// @notice The version of what the contract does (https://semver.org): the first number changes with whatever its
+    /// callers or its users' signatures must know, the second with what is new, the third with nothing that they see.
+    function version() external view returns (string memory);
 }

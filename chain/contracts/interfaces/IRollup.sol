@@ -467,6 +467,10 @@ interface IRollup {
     /// @notice How long a stake on its way out stays slashable, in L2 seconds.
     function unstakeDelay() external view returns (uint64);
 
+    /// @notice The version of what the contract does (https://semver.org): the first number changes with whatever its
+    /// callers or its users' signatures must know, the second with what is new, the third with nothing that they see.
+    function version() external view returns (string memory);
+
     /// @notice Returns the sender's whole bond, once its newest batch is final or taken back.
     function withdrawBond() external;
 }

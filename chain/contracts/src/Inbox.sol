@@ -2,6 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {Asset, IERC20, IERC20Permit} from "./Asset.sol";
+import {ISemver} from "./ISemver.sol";
 
 /// @title What the inbox asks of the rollup
 interface IFreezable {
@@ -15,7 +16,10 @@ interface IFreezable {
 /// @dev Each message is kept with the second and the block it arrived in and a running hash of every content up to it:
 /// enough to check a sequenced batch against it, to hold a batch to the very messages it was built on, and to find a
 /// message's event without searching the chain.
-contract Inbox {
+contract Inbox is ISemver {
+    /// @inheritdoc ISemver
+    string public constant version = "2.0.0";
+
     using Asset for IERC20;
 
     /// @notice What is kept of a message.

@@ -4,12 +4,16 @@ pragma solidity ^0.8.28;
 import {Batches} from "./Batches.sol";
 import {Disputes} from "./Disputes.sol";
 import {Exits} from "./Exits.sol";
+import {ISemver} from "./ISemver.sol";
 
 /// @title The Idlewatt rollup: batches of L2 transactions, their finality and disputes, and the money behind them
 /// @notice No owner, no proxy, no pause: what is deployed is what runs. One sequencer with a bond leads and anyone takes over
 /// from one that stalls, anyone may prove a wrong batch, anyone may make the batches past their window final, and anyone
 /// may submit a claim, which pays its recipient.
-contract Rollup is Disputes, Exits {
+contract Rollup is Disputes, Exits, ISemver {
+    /// @inheritdoc ISemver
+    string public constant version = "2.0.0";
+
     /// @param parameters What it is deployed with, for good.
     constructor(Parameters memory parameters) Batches(parameters) {}
 }

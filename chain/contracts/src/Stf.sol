@@ -3,6 +3,7 @@ pragma solidity ^0.8.28;
 
 import {Channels} from "./Channels.sol";
 import {Codes} from "./Codes.sol";
+import {ISemver} from "./ISemver.sol";
 import {IStf} from "./IStf.sol";
 import {Leaf, Leaves} from "./Leaves.sol";
 import {Machine, Machines, Tx} from "./Machine.sol";
@@ -16,7 +17,10 @@ import {State, Witness} from "./Witness.sol";
 /// the code and on the root, in the same order of checks.
 /// @dev Every check stands on a line of its own as `if (…) return …;` or `if (…) revert …;`, so that a tool can remove each in
 /// turn and see that the tests notice (`tests/fuzz/mutate.py`).
-contract Stf is IStf {
+contract Stf is IStf, ISemver {
+    /// @inheritdoc ISemver
+    string public constant version = "2.0.0";
+
     using Leaves for Leaf;
     using Machines for Tx;
     using Witness for State;

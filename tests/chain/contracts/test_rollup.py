@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -75,6 +76,12 @@ class TestDeployment:
         before = ledger.evm.head().hash
 
         assert ledger.deploy("Rollup", rollup_parameters(asset, stf)).call("deploymentSalt") == before
+
+    def test_it_and_its_parts_tell_one_version(self, rollup: Handle, inbox: Handle, stf: Handle) -> None:
+        versions = {contract.call("version") for contract in (rollup, inbox, stf)}
+
+        assert len(versions) == 1
+        assert re.fullmatch(r"\d+\.\d+\.\d+", versions.pop())
 
     def test_its_limits_are_the_codecs(self, rollup: Handle) -> None:
         assert rollup.call("MAX_BLOB_BYTES") == MAX_BLOB_BYTES
