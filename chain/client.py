@@ -13,11 +13,11 @@ import msgspec
 
 from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError, JsonRpc, UsageError
+from chain.proofs import ProofKind, leaf_key, proven_leaf
 from chain.retry import poll
 from chain.rpc.wire import bad_answer, from_wire
-from chain.signing import checksum_address, keccak256, parse_address
+from chain.signing import checksum_address, parse_address
 from chain.text import plain_text
-from chain.tree import root_from_proof
 from chain.txs import tx_id
 from chain.urls import shown_url
 from chain.views import (
@@ -185,20 +185,26 @@ class RollupClient:
         _require(all(parse_address(view.recipient) == address for view in views))
         return views
 
-    async def proof(self, kind: str, index: int) -> StateProof:
-        """A proof of an account, channel or withdrawal (its number) against the newest final batch; it is checked here.
+    async def proof(self, kind: ProofKind, index: int, batch_id: int | None = None) -> StateProof:
+        """A proof of an account, channel or withdrawal (its number), checked to lead to the root it names.
 
-        The answer's ``index`` is the leaf's state index, which L1 is given with the siblings. That the root is the one
-        L1 made final is for L1 to say.
+        The answer's ``index`` is the leaf's state index, which L1 is given with the siblings. Whether L1 has that root
+        is for L1 to say (`wallet.verifier`).
+
+        Args:
+            kind: What the number is of.
+            index: The number.
+            batch_id: Against the state after this batch, one of the newest on L1, where absence is proven too; without
+                it against the newest final one.
         """
-        proof = from_wire(await self._call("rollup_proof", kind, index), StateProof)
+        params = (kind, index) if batch_id is None else (kind, index, batch_id)
+        proof = from_wire(await self._call("rollup_proof", *params), StateProof)
         try:
-            leaf = bytes.fromhex(proof.leaf.removeprefix("0x"))
-            siblings = [bytes.fromhex(sibling[2:]) for sibling in proof.siblings]
-            root = root_from_proof(proof.index, keccak256(leaf), siblings)
+            leaf = proven_leaf(proof, leaf_key(kind, index), bytes.fromhex(proof.state_root[2:]))
         except ValueError:
             raise bad_answer() from None
-        _require("0x" + root.hex() == proof.state_root)
+        _require(leaf is not None or batch_id is not None)
+        _require(batch_id is None or proof.batch_id == batch_id)
         return proof
 
     async def events(self, limit: int = 50) -> list[ChainEvent]:

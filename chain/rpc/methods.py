@@ -82,7 +82,14 @@ class Methods:
             "rollup_batches": (self._batches, (Param("limit", params.limit, 20),)),
             "rollup_batch": (self._batch, (Param("batch_id", params.number),)),
             "rollup_withdrawalsOf": (self._withdrawals_of, (_ADDRESS,)),
-            "rollup_proof": (self._proof, (Param("kind", params.proof_kind), Param("index", params.number))),
+            "rollup_proof": (
+                self._proof,
+                (
+                    Param("kind", params.proof_kind),
+                    Param("index", params.number),
+                    Param("batch_id", params.number, None),
+                ),
+            ),
             "rollup_events": (self._events, (Param("limit", params.limit, 50),)),
             "rollup_safety": (self._safety_view, _NONE),
             "rollup_disputes": (self._disputes, (Param("limit", params.limit, 20), Param("skip", params.number, 0))),
@@ -175,8 +182,10 @@ class Methods:
     async def _withdrawals_of(self, address: bytes) -> Any:
         return to_wire(await self._sequencer.queries.withdrawals_of(address))
 
-    async def _proof(self, kind: Any, index: int) -> Any:
-        return to_wire(self._sequencer.queries.proof(kind, index))
+    async def _proof(self, kind: Any, index: int, batch_id: int | None) -> Any:
+        if batch_id is None:
+            return to_wire(self._sequencer.queries.proof(kind, index))
+        return to_wire(await self._sequencer.queries.posted_proof(kind, index, batch_id))
 
     async def _events(self, limit: int) -> Any:
         return to_wire(await self._sequencer.queries.events(limit))

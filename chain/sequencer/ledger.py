@@ -20,6 +20,7 @@ from chain.sequencer.config import SequencerConfig
 from chain.sequencer.fees import FeeMeter
 from chain.sequencer.final import FinalState
 from chain.sequencer.head import Head
+from chain.sequencer.posted import PostedState
 from chain.sequencer.store import SequencerStore, Statement, TxRow, read_leaf, set_metadata
 from chain.state import GENESIS_ROOT, RollupState
 from chain.stf import Rules
@@ -54,6 +55,8 @@ class SequencerLedger:
         self.deployment = deployment
         self.store = store
         self.final = final
+        self.posted = PostedState(store)
+        """The states after the newest batches on L1, for proofs."""
         self.head = head
         """Read it each time: when a write fails it is replaced by what the disk has."""
         self.allowances = Allowances(config.fees)

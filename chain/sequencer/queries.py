@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from chain.errors import ChainRejectedError
+from chain.errors import ChainRejectedError, UsageError
+from chain.proofs import ProofKind, leaf_key
 from chain.replay import deployment_id
 from chain.sequencer.ledger import SequencerLedger
 from chain.sequencer.store import BatchRow, TxRow, WithdrawalRow
 from chain.signing import checksum_address
-from chain.types import account_key, channel_key, withdrawal_key
 from chain.views import (
     AccountView,
     BatchView,
@@ -29,9 +27,6 @@ from chain.views import (
 MAX_ROWS = 500
 """Rows in one answer."""
 
-ProofKind = Literal["account", "channel", "withdrawal"]
-_KEYS = {"account": account_key, "channel": channel_key, "withdrawal": withdrawal_key}
-
 
 def soft_receipt(row: TxRow) -> SoftReceipt:
     """The receipt of an executed transaction."""
@@ -40,6 +35,13 @@ def soft_receipt(row: TxRow) -> SoftReceipt:
         sequence=row.sequence,
         allocated_index=row.allocated,
     )
+
+
+def _key(kind: ProofKind, number: int) -> int:
+    try:
+        return leaf_key(kind, number)
+    except ValueError:
+        raise UsageError("That number is beyond its region of the state.", code="bad_params") from None
 
 
 def to_hex(data: bytes) -> str:
@@ -209,7 +211,7 @@ class Queries:
             ChainRejectedError: If the final state has no such leaf.
         """
         final = self._ledger.final
-        key = _KEYS[kind](number)
+        key = _key(kind, number)
         leaf = final.state.leaf(key)
         if leaf is None or final.count == 0:
             raise ChainRejectedError(
@@ -221,6 +223,29 @@ class Queries:
             index=key,
             leaf=to_hex(leaf.encode()),
             siblings=[to_hex(sibling) for sibling in final.state.proof(key)],
+        )
+
+    async def posted_proof(self, kind: ProofKind, number: int, batch_id: int) -> StateProof:
+        """A proof of a leaf, or of its absence, against the root of one of the newest batches on L1.
+
+        Raises:
+            ChainRejectedError: ``no_such_batch`` if that batch isn't among them, or isn't known here yet.
+            SequencerStoreError: If the database can't be read.
+        """
+        key = _key(kind, number)
+        found = await self._ledger.posted.proof(key, batch_id, self._ledger.posted_count)
+        if found is None:
+            raise ChainRejectedError(
+                "Proofs are given against the newest batches on L1 only.",
+                code="no_such_batch",
+                fix="Ask again for the newest batch that L1 has.",
+            )
+        return StateProof(
+            batch_id=batch_id,
+            state_root=to_hex(found.root),
+            index=key,
+            leaf=to_hex(found.leaf.encode() if found.leaf is not None else b""),
+            siblings=[to_hex(sibling) for sibling in found.siblings],
         )
 
     async def events(self, limit: int) -> list[ChainEvent]:
