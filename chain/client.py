@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+from itertools import pairwise
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -107,6 +108,12 @@ class RollupClient:
         """The account of an address at the head; ``None`` where it has none."""
         result = await self._call("rollup_account", checksum_address(address))
         return None if result is None else _of_address(from_wire(result, AccountView), address)
+
+    async def accounts_of(self, address: bytes) -> list[AccountView]:
+        """Every account of an address at the head, by number; the first is the one that `account` gives."""
+        views = from_wire(await self._call("rollup_accountsOf", checksum_address(address)), list[AccountView])
+        _require(all(before.index < after.index for before, after in pairwise(views)))
+        return [_of_address(view, address) for view in views]
 
     async def create_account(self, address: bytes) -> AccountView:
         """The account of an address, created if it has none."""

@@ -7,7 +7,7 @@ on chain. In JSON every amount is a decimal string, since JavaScript's numbers e
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -94,6 +94,8 @@ class ChainInfo(msgspec.Struct, frozen=True, kw_only=True):
     head_state_root: str
     fee_pool_nano: int
     """Every fee collected so far, as the head's state has it."""
+    nano_per_unit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1
+    """Nano in the asset's smallest unit: withdrawals and deposits are multiples of it."""
     leads: bool = True
     """Whether this sequencer takes transactions; one that stands by only follows."""
 

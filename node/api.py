@@ -19,6 +19,7 @@ from node.values import (
     FitView,
     HubModelView,
     LogLine,
+    MergeView,
     ModelDetail,
     ModelView,
     MoneyView,
@@ -167,6 +168,10 @@ class NodeApi(Protocol):
 
         Returns the L2 transaction; the claim follows when its batch is final.
         """
+        ...
+
+    async def merge(self, wallet_id: str) -> MergeView:
+        """Move what this wallet's further accounts hold into its first, for one fee each."""
         ...
 
     def force_withdraw(

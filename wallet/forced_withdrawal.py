@@ -15,7 +15,7 @@ from chain.txs import TxFormatError, Withdraw, decode
 from chain.types import FIRST_INDEX, Account, Withdrawal, withdrawal_key
 from wallet.account import UnlockedAccount
 from wallet.rollup_follower import RollupFollower, claimed, finalized
-from wallet.sender import check_amount, checked_address
+from wallet.sender import check_amount, check_whole_units, checked_address
 from wallet.steps import WithdrawalStep, doing, done, waiting
 from wallet.wallet_error import WalletError
 
@@ -83,12 +83,15 @@ async def force_withdraw(
             raise
         wrong = f" Batch {error.batch_id} is wrong and will be taken back."
     state = follower.state
-    number, held = _account_of(state, account.address)
+    number, held, others_nano = _account_of(state, account.address)
     told = f"{follower.batch_count} batches re-executed: account #{number} holds {format_usd(held.balance_nano)} on L2."
+    if others_nano:
+        told += f" This address has {format_usd(others_nano)} in other accounts: force another withdrawal for them."
     yield done("read", told + wrong)
     sent = await _waiting_message(l1, state, deployment, number, held, account.address)
     if sent is None:
-        tx = _withdrawal(number, held, amount_nano, account.address if to is None else checked_address(to))
+        recipient = account.address if to is None else checked_address(to)
+        tx = _withdrawal(number, held, amount_nano, recipient, deployment.nano_per_unit)
         body = tx.encode(account.sign_digest(tx.digest(deployment.domain, held.nonce)))
         yield done("sign", f"Signed: {_told(tx)}, nonce {held.nonce}, no L2 fee.", amount_nano=tx.amount_nano)
         yield doing("send", "Sending it to the inbox on L1; this wallet pays the gas there.")
@@ -181,7 +184,8 @@ async def _check_patience(l1: RollupL1, deployment: Deployment, message: InboxMe
     )
 
 
-def _account_of(state: RollupState, address: bytes) -> tuple[int, Account]:
+def _account_of(state: RollupState, address: bytes) -> tuple[int, Account, int]:
+    """An address's richest account, and what its other ones hold."""
     found = [
         (number, leaf)
         for number in range(FIRST_INDEX, state.meta.next_account)
@@ -189,11 +193,14 @@ def _account_of(state: RollupState, address: bytes) -> tuple[int, Account]:
     ]
     if not found:
         raise WalletError("This wallet has no account on the rollup, as L1 has it.", code="no_funds")
-    return max(found, key=lambda entry: entry[1].balance_nano)
+    number, richest = max(found, key=lambda entry: entry[1].balance_nano)
+    return number, richest, sum(leaf.balance_nano for _, leaf in found) - richest.balance_nano
 
 
-def _withdrawal(number: int, held: Account, amount_nano: int | None, to: bytes) -> Withdraw:
-    amount = min(held.balance_nano, MAX_NANO) if amount_nano is None else amount_nano
+def _withdrawal(number: int, held: Account, amount_nano: int | None, to: bytes, nano_per_unit: int) -> Withdraw:
+    most = min(held.balance_nano, MAX_NANO)
+    amount = most - most % nano_per_unit if amount_nano is None else amount_nano
+    check_whole_units(amount, nano_per_unit)
     if held.balance_nano == 0 or amount > held.balance_nano:
         raise WalletError(
             f"Not enough money: the account holds {format_usd(held.balance_nano)} on L1's record.", code="no_funds"

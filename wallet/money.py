@@ -48,7 +48,7 @@ class MoneyTimeline(msgspec.Struct, frozen=True, kw_only=True):
 
 def build_timeline(
     address: bytes,
-    account: AccountView | None,
+    accounts: Sequence[AccountView],
     channels: Sequence[ChannelView],
     withdrawals: Sequence[WithdrawalView],
     *,
@@ -60,7 +60,7 @@ def build_timeline(
 
     Args:
         address: The wallet's.
-        account: Its L2 account, if it has one.
+        accounts: Its L2 accounts by number; one that a deposit without a number made may stand beside the first.
         channels: Its channels, either side.
         withdrawals: Withdrawals to its address.
         signed_nano: What was signed away on channels it pays into, by channel.
@@ -68,8 +68,17 @@ def build_timeline(
         l1_nano: What it holds on L1; ``None`` if that could not be read.
     """
     me = checksum_address(address)
-    balance_nano = account.balance_nano if account else 0
-    entries = [MoneyEntry(place="wallet", amount_nano=balance_nano, label="In the wallet, on L2")]
+    first_nano = accounts[0].balance_nano if accounts else 0
+    entries = [MoneyEntry(place="wallet", amount_nano=first_nano, label="In the wallet, on L2")]
+    entries += [
+        MoneyEntry(
+            place="wallet",
+            amount_nano=further.balance_nano,
+            label=f"In account {further.index}, brought together by `wallet merge` or when it is spent",
+        )
+        for further in accounts[1:]
+        if further.balance_nano
+    ]
     for channel in sorted(channels, key=lambda view: view.channel_id):
         if channel.payer == me:
             entries.append(_paying(channel, signed_nano.get(channel.channel_id, 0)))

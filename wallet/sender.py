@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING
 
 from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.logs import get_logger
 from chain.money import MAX_NANO, format_usd
 from chain.retry import retry
 from chain.rpc.wire import bad_answer
 from chain.tx_format import NoncedTx
-from chain.txs import tx_id
+from chain.txs import Transfer, tx_id
 from chain.views import AccountView, ChainInfo, SoftReceipt
 from wallet.account import UnlockedAccount
+from wallet.accounts import Merged, merge, spendable_of
 from wallet.addresses import ADDRESS_BYTES
 from wallet.wallet_error import WalletError
 
 if TYPE_CHECKING:
     from chain.client import RollupClient
+
+log = get_logger(__name__)
 
 MAX_FEE_NANO = 100_000_000
 """Ten cents: no chain is paid more for one transaction without a person asking."""
@@ -64,9 +68,7 @@ class TxSender:
         async with self._nonces:
             signed_nonce = -1
             for attempt in range(1, NONCE_ATTEMPTS + 1):
-                view = await self._client.account(self._account.address)
-                _check_funds(info, view, needed_nano)
-                assert view is not None
+                view = await self._funded(info, needed_nano)
                 if view.nonce <= signed_nonce:
                     break
                 tx, signed_nonce = build(view), view.nonce
@@ -82,6 +84,43 @@ class TxSender:
                 code="foreign_chain",
                 fix="Check which chain it is.",
             )
+
+    async def merge(self, info: ChainInfo, *, enough_nano: int | None = None) -> Merged:
+        """Move the money of this address's further accounts into the first; each transfer costs the fee.
+
+        Args:
+            info: The chain as just read.
+            enough_nano: Stop once the first account holds so much.
+
+        Raises:
+            WalletError: ``absurd_fee`` or ``unconfirmed``.
+        """
+        async with self._nonces:
+            return await self._merge(info, await self._client.accounts_of(self._account.address), enough_nano)
+
+    async def _merge(self, info: ChainInfo, views: list[AccountView], enough_nano: int | None) -> Merged:
+        async def send(view: AccountView, tx: Transfer) -> SoftReceipt:
+            signature = self._account.sign_digest(tx.digest(domain_of(info), view.nonce))
+            return await self.submit(tx.encode(signature))
+
+        merged = await merge(views, fee_of(info), send, enough_nano=enough_nano)
+        if merged.accounts:
+            accounts, moved_nano, fees_nano = len(merged.accounts), merged.moved_nano, merged.fees_nano
+            log.info("accounts_merged", accounts=accounts, moved_nano=moved_nano, fees_nano=fees_nano)
+        return merged
+
+    async def _funded(self, info: ChainInfo, needed_nano: int) -> AccountView:
+        """The first account, with enough in it: further accounts are emptied into it where that makes it enough.
+
+        Raises:
+            WalletError: ``no_funds``.
+        """
+        views = await self._client.accounts_of(self._account.address)
+        if views and views[0].balance_nano < needed_nano <= spendable_of(views, fee_of(info)):
+            await self._merge(info, views, needed_nano)
+            views = await self._client.accounts_of(self._account.address)
+        _check_funds(info, views, needed_nano)
+        return views[0]
 
     async def submit(self, raw_tx: bytes) -> SoftReceipt:
         """Hand in a transaction's bytes, again after an outage; it is executed once.
@@ -139,6 +178,21 @@ def check_amount(amount_nano: int) -> None:
         raise WalletError("That amount can't be moved.", code="bad_amount", fix="Give an amount above zero.")
 
 
+def check_whole_units(amount_nano: int, nano_per_unit: int) -> None:
+    """Refuse to withdraw what L1 can't pay: an asset such as USDC has units of a thousand nano.
+
+    Raises:
+        WalletError: ``not_whole_units``, with the nearest amount that is whole.
+    """
+    rest_nano = amount_nano % nano_per_unit
+    if rest_nano:
+        raise WalletError(
+            "L1 pays whole units of the asset, and that amount is finer.",
+            code="not_whole_units",
+            fix=f"Give whole units of {format_usd(nano_per_unit)}, such as {format_usd(amount_nano - rest_nano)}.",
+        )
+
+
 def checked_address(address: bytes) -> bytes:
     """The same address.
 
@@ -150,10 +204,10 @@ def checked_address(address: bytes) -> bytes:
     return address
 
 
-def _check_funds(info: ChainInfo, view: AccountView | None, needed_nano: int) -> None:
-    held_nano = view.balance_nano if view else 0
-    if view is not None and held_nano >= needed_nano:
+def _check_funds(info: ChainInfo, views: list[AccountView], needed_nano: int) -> None:
+    if views and views[0].balance_nano >= needed_nano:
         return
+    held_nano = spendable_of(views, fee_of(info))
     missing_nano = max(needed_nano - held_nano, 0)
     fix = "Get test money: idlewatt wallet faucet." if info.has_faucet else "Deposit from L1: idlewatt wallet deposit."
     raise WalletError(

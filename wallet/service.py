@@ -12,8 +12,9 @@ from chain.tx_format import NoncedTx
 from chain.txs import CloseTogether, Expire, OpenChannel, StartClose, TopUp, Withdraw
 from chain.views import AccountView, ChainInfo, ChannelView, FaucetGrant, SoftReceipt
 from wallet.account import UnlockedAccount
+from wallet.accounts import Merged, balance_of
 from wallet.l1 import open_bridge
-from wallet.sender import TxSender, check_amount, checked_address, domain_of, fee_of
+from wallet.sender import TxSender, check_amount, check_whole_units, checked_address, domain_of, fee_of
 from wallet.staking import Staking
 from wallet.vouchers import Voucher, redemption
 from wallet.wallet_error import WalletError
@@ -79,9 +80,21 @@ class WalletService(Staking):
         return await self._client.account(self.address)
 
     async def balance(self) -> int:
-        """Nano on L2; 0 without an account."""
-        view = await self.view()
-        return view.balance_nano if view else 0
+        """Nano on L2, in all accounts of this address."""
+        return balance_of(await self.accounts())
+
+    async def accounts(self) -> list[AccountView]:
+        """Every account of this address, by number; the first is the one that it spends from."""
+        await self.info()
+        return await self._client.accounts_of(self.address)
+
+    async def merge(self) -> Merged:
+        """Move what further accounts hold into the first, for one fee each; nothing where that isn't worth a fee.
+
+        Raises:
+            WalletError: ``absurd_fee`` or ``unconfirmed``.
+        """
+        return await self._sender.merge(await self.info())
 
     async def ensure_account(self) -> AccountView:
         """The L2 account, created if there is none (which costs nothing)."""
@@ -226,7 +239,8 @@ class WalletService(Staking):
         """Send money to L1; it can be claimed there once its batch is final.
 
         Args:
-            amount_nano: How much; ``None`` takes everything that the fee leaves.
+            amount_nano: How much, in whole units of the asset; ``None`` takes everything that the fee leaves, also of
+                further accounts, rounded down to whole units.
             to: The L1 address; this account's own if not given.
 
         Returns:
@@ -240,12 +254,16 @@ class WalletService(Staking):
         fee_nano = fee_of(info)
         if amount_nano is not None:
             check_amount(amount_nano)
+            check_whole_units(amount_nano, info.nano_per_unit)
+        else:
+            await self._sender.merge(info)
 
         def build(sender: AccountView) -> NoncedTx:
-            amount = min(sender.balance_nano - fee_nano, MAX_NANO) if amount_nano is None else amount_nano
+            most = min(sender.balance_nano - fee_nano, MAX_NANO)
+            amount = most - most % info.nano_per_unit if amount_nano is None else amount_nano
             return Withdraw(sender.index, amount, fee_nano, recipient)
 
-        return await self._sender.sign_and_submit(info, (amount_nano or 1) + fee_nano, build)
+        return await self._sender.sign_and_submit(info, (amount_nano or info.nano_per_unit) + fee_nano, build)
 
     async def deposit(self, amount_nano: int, *, credit_timeout_s: float | None = None) -> str:
         """Move money from this address on L1 to its L2 account, which is credited a moment later.
@@ -263,7 +281,7 @@ class WalletService(Staking):
         """
         info = await self.info()
         check_amount(amount_nano)
-        view = await self._client.account(self.address)
+        views = await self._client.accounts_of(self.address)
         bridge = await open_bridge(info)
         try:
             l1_tx = await bridge.deposit(
@@ -271,13 +289,13 @@ class WalletService(Staking):
                 self.address,
                 self.address,
                 amount_nano,
-                index_hint=view.index if view else None,
+                index_hint=views[0].index if views else None,
                 sign_digest=self._account.sign_digest,
             )
         finally:
             await bridge.aclose()
         if credit_timeout_s is not None:
-            await self._wait_for_balance((view.balance_nano if view else 0) + amount_nano, credit_timeout_s)
+            await self._wait_for_balance(balance_of(views) + amount_nano, credit_timeout_s)
         return l1_tx
 
     async def faucet(self, *, timeout_s: float = 30.0) -> FaucetGrant:
@@ -296,9 +314,8 @@ class WalletService(Staking):
         return grant
 
     async def _wait_for_balance(self, least_nano: int, timeout_s: float) -> None:
-        async def credited() -> AccountView | None:
-            view = await self._client.account(self.address)
-            return view if view is not None and view.balance_nano >= least_nano else None
+        async def credited() -> bool | None:
+            return balance_of(await self._client.accounts_of(self.address)) >= least_nano or None
 
         await poll(credited, timeout_s=timeout_s, message="The money has not arrived on L2 yet.")
 

@@ -173,5 +173,23 @@ async def slash(home_path: str | None, chain: str | None, as_json: bool) -> None
     emit({"slashed": slashed}, as_json=as_json, text="\n".join(lines))
 
 
-MOVES = (force_withdraw, exit_, stake, unstake, slash)
+@click.command("merge", help="Bring the money of this wallet's further accounts into its first, for one fee each.")
+@home_option
+@chain_option
+@json_option
+@as_coroutine
+async def merge(home_path: str | None, chain: str | None, as_json: bool) -> None:
+    """Merge the wallet's accounts."""
+    home, config = configured(home_path, chain=chain)
+    async with any_node(home, config) as node:
+        wallet = await unlocked_wallet(node, config)
+        merged = await node.merge(wallet.wallet_id)
+    text = "Nothing to bring together: one account holds everything that is worth a fee."
+    if merged.accounts:
+        numbers = ", ".join(f"#{number}" for number in merged.accounts)
+        text = f"{format_usd(merged.moved_nano)} brought together from {numbers}; fees {format_usd(merged.fees_nano)}."
+    emit(merged, as_json=as_json, text=text)
+
+
+MOVES = (force_withdraw, exit_, merge, stake, unstake, slash)
 """Every command of this module."""

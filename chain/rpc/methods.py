@@ -25,7 +25,14 @@ _NONE: tuple[Param, ...] = ()
 
 
 _OF_THE_HEAD = frozenset(
-    {"eth_getBalance", "eth_getTransactionCount", "rollup_account", "rollup_channel", "rollup_channelsOf"}
+    {
+        "eth_getBalance",
+        "eth_getTransactionCount",
+        "rollup_account",
+        "rollup_accountsOf",
+        "rollup_channel",
+        "rollup_channelsOf",
+    }
 )
 """Methods that read the head: they wait where it lacks what was acknowledged, since L1's history has changed."""
 
@@ -74,6 +81,7 @@ class Methods:
             "rollup_info": (self._info, _NONE),
             "rollup_fees": (self._fees, _NONE),
             "rollup_account": (self._account, (_ADDRESS,)),
+            "rollup_accountsOf": (self._accounts_of, (_ADDRESS,)),
             "rollup_channel": (self._channel, (Param("channel_id", params.number),)),
             "rollup_channelsOf": (self._channels_of, (_ADDRESS,)),
             "rollup_createAccount": (self._create_account, (_ADDRESS,)),
@@ -153,6 +161,9 @@ class Methods:
 
     async def _account(self, address: bytes) -> Any:
         return to_wire(self._sequencer.queries.account(address))
+
+    async def _accounts_of(self, address: bytes) -> Any:
+        return to_wire(self._sequencer.queries.accounts_of(address))
 
     async def _channel(self, channel_id: int) -> Any:
         return to_wire(await self._sequencer.queries.channel(channel_id))

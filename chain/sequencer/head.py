@@ -74,6 +74,8 @@ class Head:
         self._inbox_hash = inbox_hash
         self.open: OpenBatch | None = None
         self._account_of: dict[bytes, int] = {}
+        self._further_of: dict[bytes, set[int]] = {}
+        """Accounts beyond the first of the few owners that have several; reading leaves out those that are gone."""
         self._channels_of: dict[int, set[int]] = {}
         self._channel_sides: dict[int, tuple[int, int]] = {}
         self._statements: list[Statement] = []
@@ -100,7 +102,15 @@ class Head:
 
     def account_number(self, owner: bytes) -> int | None:
         """The lowest account number of an owner."""
-        return self._account_of.get(owner)
+        return next(iter(self.account_numbers(owner)), None)
+
+    def account_numbers(self, owner: bytes) -> list[int]:
+        """Every account number of an owner, in ascending order: deposits without a number make an account each."""
+        first = self._account_of.get(owner)
+        if first is None:
+            return []
+        numbers = sorted({first, *self._further_of.get(owner, ())})
+        return [number for number in numbers if self.state.account(number) is not None]
 
     def channels_of(self, account: int) -> set[int]:
         """Open channels that an account pays into or is paid from."""
@@ -245,9 +255,9 @@ class Head:
     def _index(self, key: int, leaf: Leaf | None) -> None:
         number = key & _NUMBER_MASK
         if isinstance(leaf, Account):
-            known = self._account_of.get(leaf.owner)
-            if known is None or number < known:
-                self._account_of[leaf.owner] = number
+            known = self._account_of.setdefault(leaf.owner, number)
+            if known != number:
+                self._further_of.setdefault(leaf.owner, set()).add(number)
         elif key >> 30 == Region.CHANNEL:
             for side in self._channel_sides.pop(number, ()):
                 self._channels_of.get(side, set()).discard(number)

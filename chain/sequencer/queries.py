@@ -86,6 +86,7 @@ class Queries:
             head_tx_count=ledger.head.next_sequence,
             head_state_root=to_hex(ledger.head.state.root()),
             fee_pool_nano=ledger.head.state.meta.fee_pool_nano,
+            nano_per_unit=deployment.nano_per_unit,
             leads=ledger.leads,
         )
 
@@ -108,9 +109,15 @@ class Queries:
         """The account of an address, at the head."""
         head = self._ledger.head
         number = head.account_number(owner)
-        leaf = head.state.account(number) if number is not None else None
-        if number is None or leaf is None:
-            return None
+        return None if number is None else self._account_view(number)
+
+    def accounts_of(self, owner: bytes) -> list[AccountView]:
+        """Every account of an address at the head, by number."""
+        return [self._account_view(number) for number in self._ledger.head.account_numbers(owner)[:MAX_ROWS]]
+
+    def _account_view(self, number: int) -> AccountView:
+        leaf = self._ledger.head.state.account(number)
+        assert leaf is not None
         return AccountView(
             index=number,
             address=checksum_address(leaf.owner),
@@ -149,10 +156,8 @@ class Queries:
     async def channels_of(self, owner: bytes) -> list[ChannelView]:
         """The newest open channels that an address pays into or is paid from."""
         head = self._ledger.head
-        number = head.account_number(owner)
-        if number is None:
-            return []
-        newest = sorted(head.channels_of(number), reverse=True)[:MAX_ROWS]
+        numbers = head.account_numbers(owner)
+        newest = sorted({one for number in numbers for one in head.channels_of(number)}, reverse=True)[:MAX_ROWS]
         views = [await self.channel(channel_id) for channel_id in newest]
         return [view for view in views if view is not None]
 

@@ -16,7 +16,7 @@ from node.payments.wallet import NodeWallet
 from node.provider.service import ProviderService
 from node.rollup.monitor import RollupMonitor
 from node.store.store import Store
-from node.values import ChannelSummary, MoneyView, SlashView, WalletView, WithdrawalStep
+from node.values import ChannelSummary, MergeView, MoneyView, SlashView, WalletView, WithdrawalStep
 from wallet.addresses import parse_address
 from wallet.wallet_error import WalletError
 
@@ -124,6 +124,15 @@ class WalletCalls:
         receipt = await service.withdraw(amount_nano, recipient)
         self._wallet_changed()
         return receipt.l2_tx
+
+    async def merge(self, wallet_id: str) -> MergeView:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        merged = await (await self._wallet.service()).merge()
+        self._wallet_changed()
+        return MergeView(
+            accounts=merged.accounts, moved_nano=merged.moved_nano, fees_nano=merged.fees_nano, l2_txs=merged.l2_txs
+        )
 
     def force_withdraw(
         self, wallet_id: str, amount_nano: int | None, to: str = "", *, wait: bool = True, l1_url: str = ""

@@ -11,6 +11,7 @@ from chain.errors import IdlewattError
 from chain.views import AccountView
 from node.payments.wallet import NodeWallet
 from node.rollup.monitor import RollupMonitor
+from wallet.accounts import balance_of
 
 READ_S: Final = 5.0
 
@@ -34,9 +35,9 @@ class AccountMonitor:
         self._read_s = read_s
         self._due = asyncio.Event()
         self.account: AccountView | None = None
-        """The account as last read; ``None`` before that, or while there is none."""
+        """The first account as last read; ``None`` before that, or while there is none."""
         self.balance_nano: int | None = None
-        """Free money on the rollup; ``None`` before it was read."""
+        """Free money on the rollup, in all accounts; ``None`` before it was read."""
 
     @property
     def stake_nano(self) -> int:
@@ -63,13 +64,13 @@ class AccountMonitor:
             address, rollup = self._wallet.address, self._chain.known
             if address is not None and rollup is not None and self._chain.reachable:
                 with contextlib.suppress(IdlewattError):
-                    self._note(await rollup.client.account(address))
+                    self._note(await rollup.client.accounts_of(address))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._read_s):
                     await self._due.wait()
 
-    def _note(self, account: AccountView | None) -> None:
-        balance_nano = account.balance_nano if account else 0
+    def _note(self, accounts: list[AccountView]) -> None:
+        account, balance_nano = next(iter(accounts), None), balance_of(accounts)
         if balance_nano != self.balance_nano or account != self.account:
             self.balance_nano, self.account = balance_nano, account
             self._on_change()

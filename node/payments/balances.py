@@ -35,7 +35,7 @@ async def money_view(wallet: NodeWallet, chain: RollupMonitor, store: Store) -> 
         await bridge.aclose()
     timeline = build_timeline(
         address,
-        await client.account(address),
+        await client.accounts_of(address),
         await client.channels_of(address),
         await client.withdrawals_of(address),
         signed_nano={channel.channel_id: channel.signed_nano for channel in bought if channel.channel_id is not None},

@@ -50,7 +50,7 @@ from node.values.models import (
     PullProgress,
 )
 from node.values.snapshot import NodeSnapshot, RelayView
-from node.values.wallet import ChannelSummary, MoneyLine, MoneyView, SlashView, WalletState, WalletView
+from node.values.wallet import ChannelSummary, MergeView, MoneyLine, MoneyView, SlashView, WalletState, WalletView
 from wallet.steps import StepState, WithdrawalStep
 
 __all__ = [
@@ -93,6 +93,7 @@ __all__ = [
     "JsonObject",
     "JsonSchema",
     "LogLine",
+    "MergeView",
     "ModelDetail",
     "ModelView",
     "MoneyLine",

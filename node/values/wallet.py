@@ -54,6 +54,16 @@ class WalletView(msgspec.Struct, frozen=True, kw_only=True):
     unlock_at_s: int = 0
 
 
+class MergeView(msgspec.Struct, frozen=True, kw_only=True):
+    """What was brought together from several accounts of one wallet."""
+
+    accounts: tuple[int, ...]
+    """The numbers of those that were emptied."""
+    moved_nano: int
+    fees_nano: int
+    l2_txs: tuple[str, ...]
+
+
 class SlashView(msgspec.Struct, frozen=True, kw_only=True):
     """A provider that lost its stake for two receipts that contradict each other."""
 

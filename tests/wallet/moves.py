@@ -50,7 +50,7 @@ async def timeline_of(
         await bridge.aclose()
     return build_timeline(
         wallet.address,
-        await client.account(wallet.address),
+        await client.accounts_of(wallet.address),
         await client.channels_of(wallet.address),
         await client.withdrawals_of(wallet.address),
         signed_nano=signed_nano or {},

@@ -355,7 +355,7 @@ async def test_a_chain_without_a_faucet_says_so(proxy: Proxy, proxied: RollupCli
 
 async def test_waiting_ends_at_its_deadline(proxy: Proxy, proxied: RollupClient) -> None:
     wallet = WalletService(fresh_account(), proxied)
-    proxy.rewrite = told("rollup_account", lambda _: None)
+    proxy.rewrite = told("rollup_accountsOf", lambda _: [])
     with pytest.raises(ChainUnavailableError) as caught:
         await wallet.faucet(timeout_s=0.3)
     assert caught.value.code == "not_included"
