@@ -35,7 +35,9 @@ TO_SELLER: Final = frozenset(
         "search_models",
     }
 )
-TO_BUYER: Final = frozenset({"chain", "chat", "chat_sessions", "close_channel", "delete_chat", "market", "save_chat"})
+TO_BUYER: Final = frozenset(
+    {"chain", "chat", "chat_sessions", "close_channel", "delete_chat", "fees", "market", "save_chat"}
+)
 BY_WALLET: Final = frozenset(
     name
     for name, method in inspect.getmembers(NodeApi, inspect.isfunction)

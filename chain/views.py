@@ -42,13 +42,15 @@ class FeeQuote(msgspec.Struct, frozen=True, kw_only=True):
 
     transfer_nano: int
     withdraw_nano: int
-    """The payment on L1 included, which the operator sends."""
+    """The payment on L1 included, which the operator sends, unless ``pays_claim`` says otherwise."""
     open_channel_nano: int
     """The channel's close and its first redeems included."""
     top_up_nano: int
     """Some more redeems included."""
     stake_nano: int
     unstake_nano: int
+    pays_claim: bool
+    """Whether a withdrawal's fee pays for its payment on L1; where gas is too dear for that, its owner claims it."""
     min_redeem_nano: int
     """A redeem that brings less counts for four."""
     min_withdrawal_nano: int
@@ -137,7 +139,7 @@ class ChannelView(msgspec.Struct, frozen=True, kw_only=True):
     """How many redeems the sequencer still takes on it without a top-up; the last one is kept for its end."""
 
 
-class SoftReceipt(msgspec.Struct, frozen=True, kw_only=True):
+class SoftReceipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The sequencer's promise to include a transaction, given after it was executed and persisted.
 
     It names no state root: one is taken for each frame, and `TxStatus` tells its batch's.
@@ -148,6 +150,8 @@ class SoftReceipt(msgspec.Struct, frozen=True, kw_only=True):
     """Position in the sequencer's order, from 0."""
     allocated_index: int | None
     """The account, channel or withdrawal index that the transaction created."""
+    fee_nano: int = 0
+    """What the wallet that signed it paid; it says so itself, no server does."""
 
 
 class TxStatus(msgspec.Struct, frozen=True, kw_only=True):

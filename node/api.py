@@ -16,6 +16,7 @@ from node.values import (
     ChatEvent,
     ChatSession,
     ChatTurn,
+    FeeQuote,
     FitView,
     HubModelView,
     LogLine,
@@ -161,10 +162,17 @@ class NodeApi(Protocol):
         """Move money from L1 to L2; returns the L1 transaction."""
         ...
 
-    async def withdraw(self, wallet_id: str, amount_nano: int | None, to: str = "") -> str:
+    async def fees(self) -> FeeQuote:
+        """What the chain asks for now, by kind of transaction."""
+        ...
+
+    async def withdraw(
+        self, wallet_id: str, amount_nano: int | None, to: str = "", *, max_fee_nano: int | None = None
+    ) -> str:
         """Move money to L1, to the wallet's own address unless another is given.
 
-        ``None`` redeems what is claimable, then takes everything.
+        ``None`` redeems what is claimable, then takes everything. A fee above ``max_fee_nano`` is not paid, nor one
+        above the wallet's own limit where that is not given; so too below.
 
         Returns the L2 transaction; the claim follows when its batch is final.
         """
@@ -193,11 +201,11 @@ class NodeApi(Protocol):
         """
         ...
 
-    async def stake(self, wallet_id: str, amount_nano: int) -> str:
+    async def stake(self, wallet_id: str, amount_nano: int, *, max_fee_nano: int | None = None) -> str:
         """Put money behind the receipts that this wallet signs; returns the L2 transaction."""
         ...
 
-    async def unstake(self, wallet_id: str, amount_nano: int | None) -> str:
+    async def unstake(self, wallet_id: str, amount_nano: int | None, *, max_fee_nano: int | None = None) -> str:
         """Begin to take a part of the stake, or with ``None`` all of it, out; returns the L2 transaction."""
         ...
 

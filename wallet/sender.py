@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.logs import get_logger
@@ -19,15 +21,13 @@ from chain.views import AccountView, ChainInfo, SoftReceipt
 from wallet.account import UnlockedAccount
 from wallet.accounts import Merged, merge, spendable_of
 from wallet.addresses import ADDRESS_BYTES
+from wallet.fees import fee_of
 from wallet.wallet_error import WalletError
 
 if TYPE_CHECKING:
     from chain.client import RollupClient
 
 log = get_logger(__name__)
-
-MAX_FEE_NANO = 100_000_000
-"""Ten cents: no chain is paid more for one transaction without a person asking."""
 
 SUBMIT_ATTEMPTS = 3
 """The same bytes are handed in again after an outage: the sequencer answers them with the same receipt."""
@@ -53,32 +53,49 @@ class TxSender:
         self._nonces = asyncio.Lock()
 
     async def sign_and_submit(
-        self, info: ChainInfo, needed_nano: int, build: Callable[[AccountView], NoncedTx]
+        self,
+        info: ChainInfo,
+        kind: type[NoncedTx],
+        amount_nano: int,
+        build: Callable[[AccountView, int], NoncedTx],
+        *,
+        max_fee_nano: int | None = None,
     ) -> SoftReceipt:
         """Sign for the account's present nonce and hand in; one at a time, since each uses the next nonce.
 
         Args:
-            info: The chain as just read.
-            needed_nano: What the account must hold: amount and fee.
-            build: Makes the transaction for the account as it is then.
+            info: The chain as just read, with what it asks for.
+            kind: What is built.
+            amount_nano: What the account must hold beside the fee.
+            build: Makes the transaction for the account as it is then, and for a fee.
+            max_fee_nano: The most to pay for it; the usual limit if not given.
+
+        Returns:
+            The promise, with the fee that was paid.
 
         Raises:
-            WalletError: ``no_funds`` or ``unconfirmed``.
+            WalletError: ``no_funds``, ``absurd_fee`` or ``unconfirmed``.
         """
         async with self._nonces:
-            signed_nonce = -1
+            signed_nonce, fee_nano, has_risen = -1, fee_of(info.fees, kind.KIND, max_fee_nano), False
             for attempt in range(1, NONCE_ATTEMPTS + 1):
-                view = await self._funded(info, needed_nano)
+                view = await self._funded(info, amount_nano + fee_nano)
                 if view.nonce <= signed_nonce:
                     break
-                tx, signed_nonce = build(view), view.nonce
-                signature = self._account.sign_digest(tx.digest(domain_of(info), view.nonce))
+                tx, nonce = build(view, fee_nano), view.nonce
+                signature = self._account.sign_digest(tx.digest(domain_of(info), nonce))
                 try:
-                    return await self.submit(tx.encode(signature))
+                    receipt = await self.submit(tx.encode(signature))
+                    return replace(receipt, fee_nano=fee_nano)
                 except ChainRejectedError as error:
+                    if error.code == "fee_too_low" and not has_risen and attempt < NONCE_ATTEMPTS:
+                        # It rose since it was asked; paid once more, and within the same limit.
+                        fee_nano, has_risen = fee_of(await self._client.fees(), kind.KIND, max_fee_nano), True
+                        continue
                     # A refused transaction may still be taken later, unless another one has used its nonce.
                     if error.code != "bad_signature" or attempt == NONCE_ATTEMPTS:
                         raise
+                    signed_nonce = nonce
             raise WalletError(
                 "The chain refuses this wallet's signature.",
                 code="foreign_chain",
@@ -103,7 +120,7 @@ class TxSender:
             signature = self._account.sign_digest(tx.digest(domain_of(info), view.nonce))
             return await self.submit(tx.encode(signature))
 
-        merged = await merge(views, fee_of(info), send, enough_nano=enough_nano)
+        merged = await merge(views, fee_of(info.fees, Transfer.KIND), send, enough_nano=enough_nano)
         if merged.accounts:
             accounts, moved_nano, fees_nano = len(merged.accounts), merged.moved_nano, merged.fees_nano
             log.info("accounts_merged", accounts=accounts, moved_nano=moved_nano, fees_nano=fees_nano)
@@ -116,7 +133,7 @@ class TxSender:
             WalletError: ``no_funds``.
         """
         views = await self._client.accounts_of(self._account.address)
-        if views and views[0].balance_nano < needed_nano <= spendable_of(views, fee_of(info)):
+        if views and views[0].balance_nano < needed_nano <= spendable_of(views, fee_of(info.fees, Transfer.KIND)):
             await self._merge(info, views, needed_nano)
             views = await self._client.accounts_of(self._account.address)
         _check_funds(info, views, needed_nano)
@@ -155,17 +172,6 @@ def domain_of(info: ChainInfo) -> SigningDomain:
         return SigningDomain.of_texts(info.l1_chain_id, info.rollup_address, info.deployment_salt)
     except ValueError:
         raise bad_answer() from None
-
-
-def fee_of(info: ChainInfo) -> int:
-    """What one transaction costs.
-
-    Raises:
-        WalletError: ``absurd_fee``.
-    """
-    if not 0 <= info.params.min_fee_nano <= MAX_FEE_NANO:
-        raise WalletError("The chain asks for an absurd fee.", code="absurd_fee", fix="Use another chain.")
-    return info.params.min_fee_nano
 
 
 def check_amount(amount_nano: int) -> None:
@@ -207,7 +213,7 @@ def checked_address(address: bytes) -> bytes:
 def _check_funds(info: ChainInfo, views: list[AccountView], needed_nano: int) -> None:
     if views and views[0].balance_nano >= needed_nano:
         return
-    held_nano = spendable_of(views, fee_of(info))
+    held_nano = spendable_of(views, fee_of(info.fees, Transfer.KIND))
     missing_nano = max(needed_nano - held_nano, 0)
     fix = "Get test money: idlewatt wallet faucet." if info.has_faucet else "Deposit from L1: idlewatt wallet deposit."
     raise WalletError(

@@ -13,8 +13,9 @@ from chain.txs import CloseTogether, Expire, OpenChannel, StartClose, TopUp, Wit
 from chain.views import AccountView, ChainInfo, ChannelView, FaucetGrant, SoftReceipt
 from wallet.account import UnlockedAccount
 from wallet.accounts import Merged, balance_of
+from wallet.fees import fee_of
 from wallet.l1 import open_bridge
-from wallet.sender import TxSender, check_amount, check_whole_units, checked_address, domain_of, fee_of
+from wallet.sender import TxSender, check_amount, check_whole_units, checked_address, domain_of
 from wallet.staking import Staking
 from wallet.vouchers import Voucher, redemption
 from wallet.wallet_error import WalletError
@@ -70,6 +71,14 @@ class WalletService(Staking):
             )
         return info
 
+    async def fee(self, kind: type[NoncedTx], *, max_fee_nano: int | None = None) -> int:
+        """What a transaction of a kind costs now.
+
+        Raises:
+            WalletError: ``absurd_fee`` if that is above the limit.
+        """
+        return fee_of((await self.info()).fees, kind.KIND, max_fee_nano)
+
     async def domain(self) -> SigningDomain:
         """What this chain's signatures are bound to, after the same check."""
         return domain_of(await self.info())
@@ -102,7 +111,13 @@ class WalletService(Staking):
         return await self._ensure(self.address)
 
     async def open_channel(
-        self, provider: bytes, deposit_nano: int, signer: bytes, expiry_s: int
+        self,
+        provider: bytes,
+        deposit_nano: int,
+        signer: bytes,
+        expiry_s: int,
+        *,
+        max_fee_nano: int | None = None,
     ) -> tuple[int, SoftReceipt]:
         """Lock ``deposit_nano`` for ``provider``, to be paid out against vouchers signed by ``signer``.
 
@@ -114,6 +129,7 @@ class WalletService(Staking):
             deposit_nano: How much.
             signer: The voucher key's address.
             expiry_s: L2 time after which the rest can be taken back.
+            max_fee_nano: The most to pay as a fee; the usual limit if not given, here as below.
 
         Returns:
             The channel's number, and the sequencer's promise.
@@ -127,17 +143,17 @@ class WalletService(Staking):
             raise WalletError("The channel would be over already.", code="bad_channel", fix="Give it a later expiry.")
         payee = await self._ensure(provider)
 
-        def build(payer: AccountView) -> NoncedTx:
+        def build(payer: AccountView, fee_nano: int) -> NoncedTx:
             return OpenChannel(
                 sender=payer.index,
                 payee=payee.index,
                 signer=signer,
                 amount_nano=deposit_nano,
                 expiry_s=expiry_s,
-                fee_nano=fee_of(info),
+                fee_nano=fee_nano,
             )
 
-        receipt = await self._sender.sign_and_submit(info, deposit_nano + fee_of(info), build)
+        receipt = await self._sender.sign_and_submit(info, OpenChannel, deposit_nano, build, max_fee_nano=max_fee_nano)
         channel = await self._client.channel(receipt.allocated_index) if receipt.allocated_index is not None else None
         if channel is None or parse_address(channel.signer) != signer:
             raise WalletError(
@@ -147,7 +163,7 @@ class WalletService(Staking):
             )
         return channel.channel_id, receipt
 
-    async def top_up(self, channel_id: int, amount_nano: int) -> SoftReceipt:
+    async def top_up(self, channel_id: int, amount_nano: int, *, max_fee_nano: int | None = None) -> SoftReceipt:
         """Add to a channel's deposit.
 
         Raises:
@@ -157,7 +173,11 @@ class WalletService(Staking):
         check_amount(amount_nano)
         await self._own_channel(channel_id)
         return await self._sender.sign_and_submit(
-            info, amount_nano + fee_of(info), lambda _: TopUp(channel_id, amount_nano, fee_of(info))
+            info,
+            TopUp,
+            amount_nano,
+            lambda _, fee_nano: TopUp(channel_id, amount_nano, fee_nano),
+            max_fee_nano=max_fee_nano,
         )
 
     async def redeem(self, voucher: Voucher) -> SoftReceipt:
@@ -215,7 +235,7 @@ class WalletService(Staking):
         channel = await self._own_channel(channel_id)
         if channel.closing_at_s:
             raise WalletError("That channel is closing already.", code="bad_channel", fix="Wait for its delay to end.")
-        return await self._sender.sign_and_submit(info, 0, lambda _: StartClose(channel_id))
+        return await self._sender.sign_and_submit(info, StartClose, 0, lambda _, __: StartClose(channel_id))
 
     async def expire(self, channel_id: int) -> SoftReceipt:
         """Take back the rest of a channel whose expiry or close delay has passed.
@@ -235,13 +255,16 @@ class WalletService(Staking):
             )
         return await self._sender.submit(Expire(channel_id).encode())
 
-    async def withdraw(self, amount_nano: int | None, to: bytes | None = None) -> SoftReceipt:
+    async def withdraw(
+        self, amount_nano: int | None, to: bytes | None = None, *, max_fee_nano: int | None = None
+    ) -> SoftReceipt:
         """Send money to L1; it can be claimed there once its batch is final.
 
         Args:
             amount_nano: How much, in whole units of the asset; ``None`` takes everything that the fee leaves, also of
                 further accounts, rounded down to whole units.
             to: The L1 address; this account's own if not given.
+            max_fee_nano: The most to pay as a fee.
 
         Returns:
             The promise; its ``allocated_index`` is the withdrawal's number.
@@ -251,19 +274,20 @@ class WalletService(Staking):
         """
         info = await self.info()
         recipient = self.address if to is None else checked_address(to)
-        fee_nano = fee_of(info)
         if amount_nano is not None:
             check_amount(amount_nano)
             check_whole_units(amount_nano, info.nano_per_unit)
         else:
             await self._sender.merge(info)
 
-        def build(sender: AccountView) -> NoncedTx:
+        def build(sender: AccountView, fee_nano: int) -> NoncedTx:
             most = min(sender.balance_nano - fee_nano, MAX_NANO)
             amount = most - most % info.nano_per_unit if amount_nano is None else amount_nano
             return Withdraw(sender.index, amount, fee_nano, recipient)
 
-        return await self._sender.sign_and_submit(info, (amount_nano or info.nano_per_unit) + fee_nano, build)
+        return await self._sender.sign_and_submit(
+            info, Withdraw, amount_nano or info.nano_per_unit, build, max_fee_nano=max_fee_nano
+        )
 
     async def deposit(self, amount_nano: int, *, credit_timeout_s: float | None = None) -> str:
         """Move money from this address on L1 to its L2 account, which is credited a moment later.

@@ -10,7 +10,7 @@ from chain.money import format_usd
 from chain.txs import FinishUnstake, Slash, Stake, Unstake
 from chain.views import AccountView, ChainInfo, SoftReceipt
 from wallet.receipts import Receipt, conflicts, receipt_evidence, verify_receipt
-from wallet.sender import TxSender, check_amount, fee_of
+from wallet.sender import TxSender, check_amount
 from wallet.wallet_error import WalletError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Staking(ABC):
     async def ensure_account(self) -> AccountView:
         """The L2 account, created if there is none."""
 
-    async def stake(self, amount_nano: int) -> SoftReceipt:
+    async def stake(self, amount_nano: int, *, max_fee_nano: int | None = None) -> SoftReceipt:
         """Put money behind the receipts that this account signs as a provider.
 
         Raises:
@@ -48,10 +48,14 @@ class Staking(ABC):
         info = await self.info()
         check_amount(amount_nano)
         return await self._sender.sign_and_submit(
-            info, amount_nano + fee_of(info), lambda sender: Stake(sender.index, amount_nano, fee_of(info))
+            info,
+            Stake,
+            amount_nano,
+            lambda sender, fee_nano: Stake(sender.index, amount_nano, fee_nano),
+            max_fee_nano=max_fee_nano,
         )
 
-    async def unstake(self, amount_nano: int | None) -> SoftReceipt:
+    async def unstake(self, amount_nano: int | None, *, max_fee_nano: int | None = None) -> SoftReceipt:
         """Begin to take a part of the stake out, or with ``None`` all of it; it stays slashable for the unstake delay.
 
         Raises:
@@ -69,7 +73,11 @@ class Staking(ABC):
         if not 0 < wanted_nano <= staked_nano:
             raise WalletError(f"The stake is {format_usd(staked_nano)}.", code="bad_amount", fix="Take out less.")
         return await self._sender.sign_and_submit(
-            info, fee_of(info), lambda sender: Unstake(sender.index, wanted_nano, fee_of(info))
+            info,
+            Unstake,
+            0,
+            lambda sender, fee_nano: Unstake(sender.index, wanted_nano, fee_nano),
+            max_fee_nano=max_fee_nano,
         )
 
     async def finish_unstake(self) -> SoftReceipt:

@@ -22,7 +22,7 @@ from app.cli.common import (
 )
 from app.cli.dollars import Dollars
 from app.cli.node_access import any_node, configured, unlocked_wallet, wallet_of
-from app.cli.wallet_moves import MOVES, Amount
+from app.cli.wallet_moves import MOVES, Amount, max_fee_option, told_fee
 from app.config import Config
 from app.streams import environment_text, read_text
 from app.variables import FILE_PASSPHRASE_VARIABLE
@@ -252,16 +252,26 @@ async def deposit(amount: int, home_path: str | None, chain: str | None, as_json
 @click.option("--amount", required=True, type=Amount(), help="Dollars, or `all`.")
 @click.option("--to", default="", help="An L1 address; the wallet's own unless given.")
 @click.option("--wait", is_flag=True, help="Wait until the money has arrived on L1.")
+@max_fee_option
 @home_option
 @chain_option
 @json_option
 @as_coroutine
-async def withdraw(amount: int, to: str, wait: bool, home_path: str | None, chain: str | None, as_json: bool) -> None:
+async def withdraw(
+    amount: int,
+    to: str,
+    wait: bool,
+    max_fee_nano: int | None,
+    home_path: str | None,
+    chain: str | None,
+    as_json: bool,
+) -> None:
     """Withdraw, and wait for the claim where asked."""
     home, config = configured(home_path, chain=chain)
     async with any_node(home, config) as node:
         wallet = await unlocked_wallet(node, config)
-        l2_tx = await node.withdraw(wallet.wallet_id, None if amount < 0 else amount, to)
+        told_fee((await node.fees()).withdraw_nano)
+        l2_tx = await node.withdraw(wallet.wallet_id, None if amount < 0 else amount, to, max_fee_nano=max_fee_nano)
         note(f"Withdrawal {l2_tx} is on the rollup; it is paid on L1 once its batch is final.")
         withdrawal = await _withdrawal(config, l2_tx, wallet.address, to, wait=wait)
     claimed = f"paid to {withdrawal.recipient} in L1 transaction {withdrawal.claim_l1_tx}"

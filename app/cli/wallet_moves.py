@@ -32,6 +32,20 @@ class Amount(Dollars):
         return -1 if value == "all" else super().convert(value, param, ctx)
 
 
+max_fee_option = click.option(
+    "--max-fee",
+    "max_fee_nano",
+    type=Dollars(),
+    help="The most to pay as a fee; unless given, $1 for a withdrawal and $0.10 for the rest.",
+)
+
+
+def told_fee(fee_nano: int) -> int:
+    """Say what the chain asks for, before anything is signed; returns it."""
+    note(f"The chain asks for a fee of {format_usd(fee_nano)}.")
+    return fee_nano
+
+
 def step_line(step: WithdrawalStep) -> str:
     """One step for a person."""
     tail = f" [{step.l1_tx}]" if step.l1_tx else ""
@@ -117,28 +131,38 @@ async def exit_(
 
 @click.command("stake", help="Put money behind the receipts that this wallet signs as a provider.")
 @click.option("--amount", required=True, type=Dollars(), help="Dollars.")
+@max_fee_option
 @home_option
 @chain_option
 @json_option
 @as_coroutine
-async def stake(amount: int, home_path: str | None, chain: str | None, as_json: bool) -> None:
+async def stake(amount: int, max_fee_nano: int | None, home_path: str | None, chain: str | None, as_json: bool) -> None:
     """Stake."""
     home, config = configured(home_path, chain=chain)
     async with any_node(home, config) as node:
         wallet = await unlocked_wallet(node, config)
-        l2_tx = await node.stake(wallet.wallet_id, amount)
+        fee_nano = told_fee((await node.fees()).stake_nano)
+        l2_tx = await node.stake(wallet.wallet_id, amount, max_fee_nano=max_fee_nano)
     text = f"{format_usd(amount)} staked in {l2_tx}. Two receipts about one request would lose it."
-    emit({"l2_tx": l2_tx, "amount_nano": amount}, as_json=as_json, text=text)
+    emit({"l2_tx": l2_tx, "amount_nano": amount, "fee_nano": fee_nano}, as_json=as_json, text=text)
 
 
 @click.command("unstake", help="Take a part of the stake out, in two steps: begin, and after the delay --finish.")
 @click.option("--amount", type=Amount(), help="Dollars, or `all`.")
 @click.option("--finish", is_flag=True, help="Take back the part whose delay is over.")
+@max_fee_option
 @home_option
 @chain_option
 @json_option
 @as_coroutine
-async def unstake(amount: int | None, finish: bool, home_path: str | None, chain: str | None, as_json: bool) -> None:
+async def unstake(
+    amount: int | None,
+    finish: bool,
+    max_fee_nano: int | None,
+    home_path: str | None,
+    chain: str | None,
+    as_json: bool,
+) -> None:
     """Begin to take stake out, or finish."""
     if finish == (amount is not None):
         raise UsageError("Either --amount begins, or --finish ends it.", fix="Give one of the two.")
@@ -149,7 +173,8 @@ async def unstake(amount: int | None, finish: bool, home_path: str | None, chain
             l2_tx = await node.finish_unstake(wallet.wallet_id)
             text = f"Back in the balance with {l2_tx}."
         else:
-            l2_tx = await node.unstake(wallet.wallet_id, None if amount < 0 else amount)
+            told_fee((await node.fees()).unstake_nano)
+            l2_tx = await node.unstake(wallet.wallet_id, None if amount < 0 else amount, max_fee_nano=max_fee_nano)
             text = f"On its way out with {l2_tx}; `idlewatt wallet unstake --finish` takes it back after the delay."
     emit({"l2_tx": l2_tx}, as_json=as_json, text=text)
 

@@ -16,6 +16,8 @@ class FeePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """A transaction's share in its frame's head and in what every batch costs, in a batch of a few hundred."""
     claim_gas: int = 95_000
     """What paying out one withdrawal on L1 takes."""
+    max_claim_nano: int = 2 * 10**9
+    """The most that a claim may cost for fees to pay for it; where it costs more, the owner claims, or waits."""
     step_s: float = 12.0
     """How often the price may move by an eighth: L1's own rhythm."""
     target_bytes: int = 1_000_000

@@ -19,6 +19,7 @@ from chain.txs import (
     Unstake,
     Withdraw,
 )
+from chain.types import MAX_U32
 
 WEI_PER_ETHER: Final = 10**18
 PICO_PER_NANO: Final = 1_000
@@ -45,6 +46,8 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
     stake_nano: int
     unstake_nano: int
     """Its end included."""
+    pays_claim: bool
+    """Whether a withdrawal's fee pays for its claim; where gas is too dear for a fee, it doesn't."""
     min_redeem_nano: int
     """A redeem that brings less counts for several of those that its channel has left."""
     min_withdrawal_nano: int
@@ -96,12 +99,22 @@ def l1_cost_nano(work: Work, state: FeeState, policy: FeePolicy) -> int:
 def price_nano(work: Work, state: FeeState, policy: FeePolicy, min_fee_nano: int) -> int:
     """What work costs whoever asks for it: never less than it costs on L1, nor than the least fee.
 
-    Traffic makes L2's bytes dearer, and not the claims on L1.
+    Traffic makes L2's bytes dearer, and not the claims on L1. A fee has 32 bits: what doesn't fit isn't paid.
     """
-    claims_nano = gas_nano(work.claims * policy.claim_gas, state.gas_price_wei, policy)
+    claims_nano = claim_nano(state, policy) * work.claims if pays_claim(state, policy) else 0
     gas = work.size_bytes * policy.gas_per_byte + work.txs * policy.gas_per_tx
     bytes_nano = max(min_fee_nano, gas_nano(gas, state.gas_price_wei, policy))
-    return -(-bytes_nano * state.congestion // ONE) + claims_nano
+    return min(MAX_U32, -(-bytes_nano * state.congestion // ONE) + claims_nano)
+
+
+def claim_nano(state: FeeState, policy: FeePolicy) -> int:
+    """What claiming one withdrawal costs on L1."""
+    return gas_nano(policy.claim_gas, state.gas_price_wei, policy)
+
+
+def pays_claim(state: FeeState, policy: FeePolicy) -> bool:
+    """Whether a withdrawal's fee pays for its claim."""
+    return claim_nano(state, policy) <= policy.max_claim_nano
 
 
 def prices_of(state: FeeState, policy: FeePolicy, min_fee_nano: int) -> Prices:
@@ -118,7 +131,8 @@ def prices_of(state: FeeState, policy: FeePolicy, min_fee_nano: int) -> Prices:
         stake_nano=price(Stake.KIND),
         unstake_nano=price(Unstake.KIND),
         min_redeem_nano=price(Redeem.KIND),
-        min_withdrawal_nano=price(Withdraw.KIND),
+        min_withdrawal_nano=max(price(Withdraw.KIND), claim_nano(state, policy)),
+        pays_claim=pays_claim(state, policy),
     )
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import asdict
 
 from chain.fees.base_fee import FeeState, stepped_often
 from chain.fees.policy import FeePolicy
-from chain.fees.prices import Prices, base_fee_pico, gas_nano, prices_of
+from chain.fees.prices import Prices, base_fee_pico, claim_nano, prices_of
 from chain.fees.quotes import QuoteBook
 from chain.sequencer import refusals
 from chain.sequencer.store import WithdrawalRow
@@ -96,15 +96,17 @@ class FeeMeter:
             raise refusals.small_withdrawal(self._prices.min_withdrawal_nano)
 
     def pays_claim_of(self, row: WithdrawalRow) -> bool:
-        """Whether the operator claims a withdrawal on L1: one that paid for it, while it is worth it.
+        """Whether the operator claims a withdrawal on L1 at the gas price of now; its owner can at any time."""
+        least = self.claim_threshold_nano()
+        return row.leaf.amount_nano >= least and row.fee_nano >= self.claim_fee_nano()
 
-        Where gas costs nothing, also what paid nothing, such as a forced one. The owner can claim any.
-        """
-        return row.leaf.amount_nano >= self.claim_threshold_nano() and (row.has_paid or not self.follows_l1)
+    def claim_fee_nano(self) -> int:
+        """What a withdrawal must have paid to be claimed: half of what that costs now; nothing where gas is free."""
+        return claim_nano(self._state, self.policy) // 2
 
     def claim_threshold_nano(self) -> int:
         """The least withdrawal that the operator claims: what that costs now, and no less than the least fee."""
-        return max(self._min_fee_nano, gas_nano(self.policy.claim_gas, self._state.gas_price_wei, self.policy))
+        return max(self._min_fee_nano, claim_nano(self._state, self.policy))
 
     def least_redeem_nano(self) -> int:
         """The increment below which a redeem counts for several; the least one of the quotes that still hold."""

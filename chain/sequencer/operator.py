@@ -55,7 +55,7 @@ class Operator:
             ledger.final.count,
             CLAIM_PAGE + len(self._refused),
             least_nano=min(ledger.fees.claim_threshold_nano(), MAX_NANO),
-            only_paid=ledger.fees.follows_l1,
+            least_fee_nano=ledger.fees.claim_fee_nano(),
         )
         for row in rows:
             if row.number not in self._refused:

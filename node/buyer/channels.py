@@ -11,6 +11,7 @@ from typing import Final
 from chain.errors import ChainRejectedError
 from chain.logs import get_logger
 from chain.money import format_usd
+from chain.txs import OpenChannel, TopUp
 from chain.views import ChannelView
 from node.buyer.deposit import ChannelNeed, deposit_for
 from node.payments.wallet import NodeWallet
@@ -29,6 +30,8 @@ CHANNEL_LIFE_S: Final = 7 * 24 * 3600
 LEAST_LIFE_S: Final = 1_800
 """A channel closer to its expiry is not used for a new request."""
 OPENING_TIMEOUT_S: Final = 120
+FEE_MAY_RISE: Final = 2
+"""A deposit's fee may rise so many times between the quote that it was reckoned with and the transaction."""
 RECOVERED_KEYS: Final = 256
 
 
@@ -192,9 +195,8 @@ class OutgoingChannels:
         missing_nano = max(required_nano, wanted_nano - record.unsigned_nano)
         if missing_nano <= 0:
             return OutgoingChannel(record, key, 0)
-        rollup = await self._chain.rollup()
         service = await self._wallet.service()
-        fee_nano = rollup.info.params.min_fee_nano
+        fee_nano = await service.fee(TopUp)
         amount = deposit_for(
             need,
             missing_nano=missing_nano,
@@ -205,18 +207,18 @@ class OutgoingChannels:
         if amount <= 0:
             return OutgoingChannel(record, key, 0)
         await on_open(f"Topping the channel up by {format_usd(amount)}.")
-        await service.top_up(record.channel_id, amount)
+        receipt = await service.top_up(record.channel_id, amount, max_fee_nano=fee_nano * FEE_MAY_RISE)
         self._chain.forget_channel(record.channel_id)
         view = await self._chain.channel(record.channel_id, fresh=True)
         deposit_nano = view.deposit_nano if view else record.deposit_nano
         record = await self._store.raise_deposit(record.channel_id, deposit_nano)
         self._on_change()
-        return OutgoingChannel(record, key, fee_nano)
+        return OutgoingChannel(record, key, receipt.fee_nano)
 
     async def _open(self, need: ChannelNeed, on_open: Callable[[str], Awaitable[None]]) -> OutgoingChannel:
         rollup = await self._chain.rollup()
         service = await self._wallet.service()
-        fee_nano = rollup.info.params.min_fee_nano
+        fee_nano = await service.fee(OpenChannel)
         required_nano = max(1, need.min_deposit_nano, need.least_nano)
         expected_nano = need.ceiling_nano
         if need.max_spend_nano is not None:
@@ -245,7 +247,9 @@ class OutgoingChannels:
             )
         self._opening.add(key.address)
         try:
-            channel_id, _ = await service.open_channel(need.provider, deposit_nano, key.address, expiry_s)
+            channel_id, receipt = await service.open_channel(
+                need.provider, deposit_nano, key.address, expiry_s, max_fee_nano=fee_nano * FEE_MAY_RISE
+            )
         except (ChainRejectedError, WalletError) as error:
             if error.code != "unconfirmed":
                 await self._store.abandon_opening(key.address)
@@ -255,7 +259,7 @@ class OutgoingChannels:
         self._reserved.add(channel_id)
         record = await self._store.confirm_opening(key.address, channel_id)
         self._on_change()
-        return OutgoingChannel(record, key, fee_nano)
+        return OutgoingChannel(record, key, receipt.fee_nano)
 
     async def _adopt_view(self, record: BuyerChannel, view: ChannelView) -> None:
         if record.state in {ChannelState.OPENING, ChannelState.ABANDONED} and record.signer not in self._opening:

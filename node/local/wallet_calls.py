@@ -16,7 +16,7 @@ from node.payments.wallet import NodeWallet
 from node.provider.service import ProviderService
 from node.rollup.monitor import RollupMonitor
 from node.store.store import Store
-from node.values import ChannelSummary, MergeView, MoneyView, SlashView, WalletView, WithdrawalStep
+from node.values import ChannelSummary, FeeQuote, MergeView, MoneyView, SlashView, WalletView, WithdrawalStep
 from wallet.addresses import parse_address
 from wallet.wallet_error import WalletError
 
@@ -114,14 +114,20 @@ class WalletCalls:
         self._wallet_changed()
         return l1_tx
 
-    async def withdraw(self, wallet_id: str, amount_nano: int | None, to: str = "") -> str:
+    async def fees(self) -> FeeQuote:
+        """See ``NodeApi``."""
+        return await (await self._chain.rollup()).client.fees()
+
+    async def withdraw(
+        self, wallet_id: str, amount_nano: int | None, to: str = "", *, max_fee_nano: int | None = None
+    ) -> str:
         """See ``NodeApi``."""
         self._check_wallet(wallet_id)
         recipient = parse_address(to) if to else None
         service = await self._wallet.service()
         if amount_nano is None:
             await self._provider.earnings.redeem_all()
-        receipt = await service.withdraw(amount_nano, recipient)
+        receipt = await service.withdraw(amount_nano, recipient, max_fee_nano=max_fee_nano)
         self._wallet_changed()
         return receipt.l2_tx
 
@@ -148,17 +154,17 @@ class WalletCalls:
         self._check_wallet(wallet_id)
         return self._escape.leave(freeze=freeze, wait=wait, l1_url=l1_url)
 
-    async def stake(self, wallet_id: str, amount_nano: int) -> str:
+    async def stake(self, wallet_id: str, amount_nano: int, *, max_fee_nano: int | None = None) -> str:
         """See ``NodeApi``."""
         self._check_wallet(wallet_id)
-        receipt = await (await self._wallet.service()).stake(amount_nano)
+        receipt = await (await self._wallet.service()).stake(amount_nano, max_fee_nano=max_fee_nano)
         self._wallet_changed()
         return receipt.l2_tx
 
-    async def unstake(self, wallet_id: str, amount_nano: int | None) -> str:
+    async def unstake(self, wallet_id: str, amount_nano: int | None, *, max_fee_nano: int | None = None) -> str:
         """See ``NodeApi``."""
         self._check_wallet(wallet_id)
-        receipt = await (await self._wallet.service()).unstake(amount_nano)
+        receipt = await (await self._wallet.service()).unstake(amount_nano, max_fee_nano=max_fee_nano)
         self._wallet_changed()
         return receipt.l2_tx
 

@@ -6,7 +6,9 @@ import asyncio
 from typing import Final
 
 from chain.errors import IdlewattError
+from chain.fees.redeems import ENDING_S, refused
 from chain.logs import get_logger
+from chain.views import ChannelView
 from node.payments.wallet import NodeWallet
 from node.rollup.monitor import RollupMonitor
 from node.runtime.events import EventBus
@@ -73,8 +75,7 @@ class Earnings:
         live = await self._store.provider_channels(live_only=True)
         if address is None or not live or self._chain.known is None or not self._chain.reachable:
             return
-        rollup = await self._chain.rollup()
-        views = {view.channel_id: view for view in await rollup.client.channels_of(address)}
+        views = await self._views()
         for channel in live:
             view = views.get(channel.channel_id) or await self._chain.channel(channel.channel_id, fresh=True)
             if view is None:
@@ -84,14 +85,15 @@ class Earnings:
                 channel = await self._store.record_redeemed(channel.channel_id, view.redeemed_nano)  # noqa: PLW2901
             urgent = view.closing_at_s or view.expiry_s - self._chain.now_s() < EXPIRY_MARGIN_S
             if channel.claimable_nano and (urgent or channel.claimable_nano >= WORTH_REDEEMING_NANO):
-                await self._redeem(channel.channel_id, "closing" if urgent else "worth it")
+                await self._redeem(channel.channel_id, "closing" if urgent else "worth it", view)
         await self.load_totals()
 
     async def redeem_what_is_claimable(self, why: str) -> None:
         """Redeem whatever is claimable; what the chain refuses is logged and kept."""
         try:
+            views = await self._views()
             for channel in await self._store.provider_channels(claimable_only=True, live_only=True):
-                await self._redeem(channel.channel_id, why)
+                await self._redeem(channel.channel_id, why, views.get(channel.channel_id))
             await self.load_totals()
         except IdlewattError as error:
             log.warning("vouchers_not_redeemed", error=error.line())
@@ -117,8 +119,31 @@ class Earnings:
         await self.load_totals()
         return receipt.l2_tx
 
-    async def _redeem(self, channel_id: int, why: str) -> None:
+    async def _views(self) -> dict[int, ChannelView]:
+        """This wallet's channels on the chain."""
+        if self._wallet.address is None:
+            return {}
+        rollup = await self._chain.rollup()
+        return {view.channel_id: view for view in await rollup.client.channels_of(self._wallet.address)}
+
+    async def _is_taken(self, channel_id: int, view: ChannelView | None) -> bool:
+        """Whether the sequencer takes a redeem now, so that none is tried in vain and one is left for the close."""
+        channel = await self._store.provider_channel(channel_id)
+        if view is None or channel is None:
+            return True
+        increment_nano = channel.voucher_nano - view.redeemed_nano
+        is_ending = bool(view.closing_at_s) or view.expiry_s - self._chain.now_s() <= ENDING_S
+        rollup = await self._chain.rollup()
+        quote = await rollup.client.fees()
+        refusal = refused(view.redeems_left, increment_nano, quote.min_redeem_nano, is_ending=is_ending)
+        if refusal is not None:
+            log.info("redeem_waits", channel=channel_id, reason=refusal.value, redeems_left=view.redeems_left)
+        return refusal is None
+
+    async def _redeem(self, channel_id: int, why: str, view: ChannelView | None = None) -> None:
         try:
+            if not await self._is_taken(channel_id, view):
+                return
             await self._wallet.redeem(channel_id)
             log.info("channel_redeemed", channel=channel_id, why=why)
         except IdlewattError as error:

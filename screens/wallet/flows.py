@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, TypeVar, cast
 from textual.content import Content
 
 from node.api import NodeApi
-from node.values import ChannelSummary, IdlewattError, WalletState, WalletView
+from node.values import ChannelSummary, FeeQuote, IdlewattError, WalletState, WalletView
 from screens.dialogs import Confirm, Form, Reveal
 from screens.text import one_line, short_hex, usd
 from screens.wallet.forms import (
@@ -99,11 +99,18 @@ async def withdraw(host: FlowHost, wallet: WalletView) -> None:
         ("to", to or wallet.address, "bold"),
         ("", "" if to else "this wallet's own address on L1"),
         ("from", f"{wallet.label} on L2"),
+        ("fee", _withdrawal_fee(await host.api.fees())),
     ]
     note = "It arrives when its batch's challenge window is over; until then it shows as withdrawing."
     if await host.ask(Confirm("Withdraw to L1?", rows, "Withdraw", note)) and await unlocked(host, wallet):
         l2_tx = await host.doing("withdrawing…", host.api.withdraw(wallet.wallet_id, amount_nano, to))
         host.tell(f"Withdrawal accepted as {short_hex(l2_tx)}; it is claimed by itself when final.")
+
+
+def _withdrawal_fee(quote: FeeQuote) -> str:
+    """What a withdrawal costs, and what that pays for."""
+    tail = "its payment on L1 included" if quote.pays_claim else "gas is dear: you claim it on L1, or wait"
+    return f"{usd(quote.withdraw_nano)}, {tail}"
 
 
 async def force_withdraw(host: FlowHost, wallet: WalletView) -> None:

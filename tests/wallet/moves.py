@@ -11,7 +11,7 @@ from chain.views import SoftReceipt, WithdrawalView
 from tests.patience import PATIENCE_S
 from wallet.l1 import open_bridge
 from wallet.money import MoneyTimeline, build_timeline
-from wallet.sender import TxSender, fee_of
+from wallet.sender import TxSender
 from wallet.service import WalletService
 
 
@@ -19,9 +19,11 @@ async def transfer(wallet: WalletService, client: RollupClient, to: bytes, amoun
     """Pay another address on L2; it gets an account if it has none."""
     info = await wallet.info()
     receiver = await client.account(to) or await client.create_account(to)
-    fee_nano = fee_of(info)
     return await TxSender(wallet.account, client).sign_and_submit(
-        info, amount_nano + fee_nano, lambda sender: Transfer(sender.index, receiver.index, amount_nano, fee_nano)
+        info,
+        Transfer,
+        amount_nano,
+        lambda sender, fee_nano: Transfer(sender.index, receiver.index, amount_nano, fee_nano),
     )
 
 

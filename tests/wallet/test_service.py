@@ -334,12 +334,40 @@ async def test_other_refusals_travel_on_with_their_code(
 
 @pytest.mark.parametrize("fee", [2**32 - 1, 2**40])
 async def test_an_absurd_fee_is_not_paid(proxy: Proxy, proxied: RollupClient, fee: int) -> None:
-    proxy.rewrite = told(
-        "rollup_info", lambda result: result | {"params": result["params"] | {"min_fee_nano": str(fee)}}
-    )
+    proxy.rewrite = told("rollup_info", lambda result: result | {"fees": result["fees"] | {"withdraw_nano": str(fee)}})
     with pytest.raises(WalletError) as caught:
         await WalletService(fresh_account(), proxied).withdraw(5_000)
     assert caught.value.code == "absurd_fee"
+
+
+async def test_a_fee_of_four_dollars_is_paid_only_where_a_person_allows_it(
+    client: RollupClient, proxy: Proxy, proxied: RollupClient
+) -> None:
+    payer = await funded(client)
+    wallet = WalletService(payer.account, proxied)
+    dear_nano = 4 * NANO_PER_USD
+    proxy.rewrite = told(
+        "rollup_info", lambda result: result | {"fees": result["fees"] | {"withdraw_nano": str(dear_nano)}}
+    )
+    with pytest.raises(WalletError, match="more than the limit") as caught:
+        await wallet.withdraw(NANO_PER_USD)
+    assert (caught.value.code, "--max-fee" in caught.value.fix) == ("absurd_fee", True)
+    assert await payer.balance() == GRANT_NANO
+    receipt = await wallet.withdraw(NANO_PER_USD, max_fee_nano=dear_nano)
+    assert receipt.fee_nano == dear_nano
+    assert await payer.balance() == GRANT_NANO - NANO_PER_USD - dear_nano
+
+
+async def test_a_fee_that_rose_since_it_was_asked_is_paid_within_the_limit_and_not_beyond(
+    client: RollupClient, proxy: Proxy, proxied: RollupClient
+) -> None:
+    payer = await funded(client)
+    wallet = WalletService(payer.account, proxied)
+    proxy.rewrite = told("rollup_info", lambda result: result | {"fees": result["fees"] | {"withdraw_nano": "999"}})
+    assert (await wallet.withdraw(NANO_PER_USD)).fee_nano == 1_000
+    with pytest.raises(WalletError, match="more than the limit"):
+        await wallet.withdraw(NANO_PER_USD, max_fee_nano=999)
+    assert await payer.balance() == GRANT_NANO - NANO_PER_USD - 1_000
 
 
 async def test_a_chain_without_a_faucet_says_so(proxy: Proxy, proxied: RollupClient) -> None:

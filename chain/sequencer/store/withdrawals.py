@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from chain.sequencer.store.database import SequencerDatabase, Statement
-from chain.types import Withdrawal
+from chain.types import MAX_U32, Withdrawal
 
 
 class WithdrawalRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,11 +18,12 @@ class WithdrawalRow(msgspec.Struct, frozen=True, kw_only=True):
     l2_tx: bytes
     batch_id: int
     claim_l1_tx: bytes | None
-    has_paid: bool
-    """Whether it came with a fee, and not by force or by a slash."""
+    fee_nano: int
+    """What it paid; 0 where it came by force or by a slash."""
 
 
-_HAS_PAID = "(tx.kind = 'withdraw' AND tx.inbox_index IS NULL)"
+_FEE = "CASE WHEN tx.kind = 'withdraw' AND tx.inbox_index IS NULL THEN substr(tx.raw, 14, 4) ELSE x'00000000' END"
+"""The four bytes of a withdrawal's fee, after its type, sender and amount."""
 
 
 class Withdrawals(SequencerDatabase):
@@ -33,7 +34,7 @@ class Withdrawals(SequencerDatabase):
         return await self._withdrawals("WHERE w.recipient = ? ORDER BY w.number DESC LIMIT ?", (recipient, limit))
 
     async def unclaimed(
-        self, before_batch: int, limit: int, *, least_nano: int = 0, only_paid: bool = False
+        self, before_batch: int, limit: int, *, least_nano: int = 0, least_fee_nano: int = 0
     ) -> list[WithdrawalRow]:
         """Withdrawals that aren't known to be paid on L1.
 
@@ -41,18 +42,18 @@ class Withdrawals(SequencerDatabase):
             before_batch: One past the newest batch to look at.
             limit: How many.
             least_nano: Leaves smaller ones out.
-            only_paid: Leaves those out that came without a fee.
+            least_fee_nano: Leaves those out that paid less for it.
         """
         return await self._withdrawals(
             "WHERE w.claim_l1_tx IS NULL AND w.batch_id < ? AND w.amount_nano >= ?"
-            f" AND (? OR {_HAS_PAID}) ORDER BY w.number LIMIT ?",
-            (before_batch, least_nano.to_bytes(8, "big"), not only_paid, limit),
+            f" AND {_FEE} >= ? ORDER BY w.number LIMIT ?",
+            (before_batch, least_nano.to_bytes(8, "big"), min(least_fee_nano, MAX_U32).to_bytes(4, "big"), limit),
         )
 
     async def _withdrawals(self, where: str, values: tuple[Any, ...]) -> list[WithdrawalRow]:
         rows = await self._all(
             "SELECT w.number, w.recipient, w.amount_nano, w.account, w.nonce, tx.hash, w.batch_id, w.claim_l1_tx,"
-            f" {_HAS_PAID} FROM withdrawal w JOIN tx ON tx.sequence = w.sequence {where}",
+            f" {_FEE} FROM withdrawal w JOIN tx ON tx.sequence = w.sequence {where}",
             values,
         )
         return [
@@ -67,7 +68,7 @@ class Withdrawals(SequencerDatabase):
                 l2_tx=row[5],
                 batch_id=row[6],
                 claim_l1_tx=row[7],
-                has_paid=bool(row[8]),
+                fee_nano=int.from_bytes(row[8], "big"),
             )
             for row in rows
         ]

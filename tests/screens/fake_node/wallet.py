@@ -6,6 +6,7 @@ import msgspec
 
 from node.values import (
     ChannelSummary,
+    FeeQuote,
     IdlewattError,
     Inclusion,
     MoneyLine,
@@ -147,7 +148,24 @@ class WalletCalls(Played):
         self._called("deposit", wallet_id, amount_nano)
         return "0x" + "dd" * 32
 
-    async def withdraw(self, wallet_id, amount_nano, to=""):
+    async def fees(self):
+        return FeeQuote(
+            transfer_nano=1_000,
+            withdraw_nano=1_000,
+            open_channel_nano=1_000,
+            top_up_nano=1_000,
+            stake_nano=1_000,
+            unstake_nano=1_000,
+            pays_claim=True,
+            min_redeem_nano=1_000,
+            min_withdrawal_nano=1_000,
+            base_fee_pico=11_765,
+            valid_s=30,
+            redeems_per_open=16,
+            redeems_per_top_up=4,
+        )
+
+    async def withdraw(self, wallet_id, amount_nano, to="", *, max_fee_nano=None):
         self._called("withdraw", wallet_id, amount_nano, to)
         return "0x" + "ee" * 32
 
