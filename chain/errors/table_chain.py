@@ -34,6 +34,7 @@ CHAIN: Final[_Table] = {
     "bad_signature": ErrorEntry(
         "A signature or its nonce doesn't fit the account.", 400, JsonRpc.REJECTED, as_usage=True
     ),
+    "bad_snapshot": _refused("A snapshot is damaged, foreign, or not what L1 says.", 502),
     "batch_taken": _refused("Another batch of this number stands on L1."),
     "busy": _busy("The server has too much to do."),
     "chain_bad_answer": _away("The chain's answer makes no sense.", 502),
@@ -66,6 +67,7 @@ CHAIN: Final[_Table] = {
     "no_gas": _refused("The L1 address has too little ether for the gas.", 402),
     "nonce": _refused("Another transaction of the same L1 key was quicker.", is_retryable=True),
     "not_forcible": _usage("A transaction of this kind can't be forced through L1."),
+    "no_snapshot": _refused("The server offers no snapshot.", 404),
     "not_final": _refused("It isn't final yet.", is_retryable=True),
     "not_included": _away("A transaction didn't get far enough in time.", 504),
     "not_leading": _refused("The sequencer stands by, and may not post to L1 now.", 503, is_retryable=True),

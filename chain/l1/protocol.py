@@ -288,6 +288,10 @@ class RollupL1(Protocol):
         """How many of them are final."""
         ...
 
+    async def post_root(self, batch_id: int) -> bytes | None:
+        """The state root after a batch, as the contract keeps it; ``None`` if it doesn't stand."""
+        ...
+
     async def batches(self, start: int, limit: int) -> Sequence[PostedBatch]:
         """Batches from id ``start`` on, blobs read back from the transactions that posted them."""
         ...

@@ -73,6 +73,11 @@ class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1):
         """How many of them are final."""
         return integer(await self._call(self._rollup.functions.finalCount()))
 
+    async def post_root(self, batch_id: int) -> bytes | None:
+        """The state root after a batch, as the contract keeps it; ``None`` if it doesn't stand."""
+        records = await self._call(self._rollup.functions.batches(batch_id, 1))
+        return bytes(records[0][1]) if records else None
+
     async def batches(self, start: int, limit: int) -> Sequence[PostedBatch]:
         """Batches from id ``start`` on, blobs read back from the transactions that posted them.
 

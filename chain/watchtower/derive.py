@@ -57,21 +57,31 @@ class Deriver:
         l1: Where everything comes from.
         deployment: The rollup on it.
         max_undo_writes: Leaf writes that can be undone; beyond them a reorg is answered by deriving everything again.
+        start: The state to begin with, as a snapshot gave it; the genesis state if not given.
     """
 
-    def __init__(self, l1: RollupL1, deployment: Deployment, *, max_undo_writes: int = 200_000) -> None:
+    def __init__(
+        self,
+        l1: RollupL1,
+        deployment: Deployment,
+        *,
+        max_undo_writes: int = 200_000,
+        start: Replayer | None = None,
+    ) -> None:
         self._l1 = l1
         self._max_undo_writes = max_undo_writes
         self._rules = rules_of(deployment)
         if deployment.genesis_root != GENESIS_ROOT:
             raise ReplayError("This rollup starts from another genesis state than this program's.", batch_id=0)
-        self._replayer = Replayer(self._rules)
+        self._replayer = start or Replayer(self._rules)
+        self._base = self._replayer.next_batch
+        """How many batches came with the state that this began with."""
         self._verified: list[_Verified] = []
 
     @property
     def verified(self) -> int:
-        """How many batches were found right."""
-        return len(self._verified)
+        """How many batches were found right, those before a snapshot among them."""
+        return self._base + len(self._verified)
 
     @property
     def tip_block(self) -> int | None:
@@ -125,26 +135,31 @@ class Deriver:
         Raises:
             ChainUnavailableError: If L1 does not answer.
         """
+        if batch_count < self._base:
+            # What was final when this began is gone: L1 is another one now.
+            return self._start_over()
         # If a block is still there, all blocks before it are too.
-        low, high = 0, min(self.verified, batch_count)
+        low, high = self._base, min(self.verified, batch_count)
         while low < high:
             middle = (low + high + 1) // 2
-            one = self._verified[middle - 1]
+            one = self._verified[middle - 1 - self._base]
             if await self._l1.block_hash(one.l1_block) == one.block_hash:
                 low = middle
             else:
                 high = middle - 1
         if low == self.verified:
             return low
-        mark = self._verified[low].mark
+        mark = self._verified[low - self._base].mark
         if mark is None:
-            self._replayer = Replayer(self._rules)
-            self._verified = []
-        else:
-            self._replayer.state.rollback(mark)
-            self._replayer.next_batch = low
-            del self._verified[low:]
+            return self._start_over()
+        self._replayer.state.rollback(mark)
+        self._replayer.next_batch = low
+        del self._verified[low - self._base :]
         return self.verified
+
+    def _start_over(self) -> int:
+        self._replayer, self._base, self._verified = Replayer(self._rules), 0, []
+        return 0
 
     async def _hash(self, number: int) -> bytes:
         found = await self._l1.block_hash(number)

@@ -12,6 +12,7 @@ from chain.l1.connection import L1Signer, checksum
 from chain.l1.discover import read_deployment
 from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.signing import checksum_address
+from chain.snapshot_source import start_from
 from chain.views import WatchEvent
 from chain.watchtower.tower import Prover, Watchtower, WatchtowerConfig
 
@@ -41,6 +42,7 @@ async def open_watchtower(
     account: ProverAccount | None = None,
     config: WatchtowerConfig | None = None,
     on_event: Callable[[WatchEvent], None] = lambda _: None,
+    snapshot: str | None = None,
 ) -> AsyncIterator[Watchtower]:
     """A watchtower for as long as the block runs; it only tells of wrong batches where no account proves.
 
@@ -50,6 +52,7 @@ async def open_watchtower(
         account: Proves, and pays the gas.
         config: Intervals and deadlines.
         on_event: Called with everything that happens.
+        snapshot: A file or a URL with a final state to begin with; where it can't be used, everything is replayed.
 
     Raises:
         ChainUnavailableError: If L1 can't be reached.
@@ -63,7 +66,10 @@ async def open_watchtower(
         l1 = JsonRpcRollupL1(l1_url, deployment, make_signer=signer)
         prover = Prover(account.address, account.sign_digest)
     try:
-        yield Watchtower(l1, prover=prover, config=config, on_event=on_event)
+        start, text = await start_from(snapshot, l1)
+        if text:
+            on_event(WatchEvent(kind="snapshot", text=text, at_s=await l1.time_s()))
+        yield Watchtower(l1, prover=prover, config=config, on_event=on_event, start=start)
     finally:
         await l1.aclose()
 

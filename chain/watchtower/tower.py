@@ -12,6 +12,7 @@ from chain.errors import ChainRejectedError, ChainUnavailableError, ErrorCode, I
 from chain.frames import fraud_proof
 from chain.l1.protocol import Deployment, FraudProof, L1Head, RollupL1
 from chain.logs import get_logger
+from chain.replay import Replayer
 from chain.retry import retry
 from chain.signing import checksum_address, keccak256
 from chain.views import DisputeStage, DisputeView, WatchEvent, WatchView
@@ -92,6 +93,7 @@ class Watchtower:
         prover: Commits and reveals; without one, wrong batches are only reported.
         config: Intervals and deadlines.
         on_event: Called with everything that happens.
+        start: The state to begin with, as a snapshot gave it.
     """
 
     def __init__(
@@ -101,8 +103,10 @@ class Watchtower:
         prover: Prover | None = None,
         config: WatchtowerConfig | None = None,
         on_event: Callable[[WatchEvent], None] = lambda _: None,
+        start: Replayer | None = None,
     ) -> None:
         self._l1 = l1
+        self._start = start
         self._prover = prover
         self._config = config or WatchtowerConfig()
         self._journal = Journal(l1, on_event, prover.address if prover else None)
@@ -224,7 +228,9 @@ class Watchtower:
                 takeover_delay_s=deployment.takeover_delay_s,
                 freeze_delay_s=deployment.freeze_delay_s,
             )
-            self._deriver = Deriver(self._l1, deployment, max_undo_writes=self._config.max_undo_writes)
+            undo = self._config.max_undo_writes
+            self._deriver = Deriver(self._l1, deployment, max_undo_writes=undo, start=self._start)
+            self._start = None
         return self._deriver
 
     async def _look(self, head: L1Head, deriver: Deriver) -> core.Observation:

@@ -274,6 +274,10 @@ class MemoryL1:
         self._answer()
         return self.final
 
+    async def post_root(self, batch_id: int) -> bytes | None:
+        self._answer()
+        return self.posted[batch_id].post_root if batch_id < len(self.posted) else None
+
     async def batches(self, start: int, limit: int) -> Sequence[PostedBatch]:
         self._answer()
         return self.posted[start : start + limit]
