@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -32,6 +33,8 @@ CLIENT: ContextVar[str | None] = ContextVar("client", default=None)
 """Who asked, while a call is answered: an IPv4 address, an IPv6 site of 64 bits, or ``None`` for this machine."""
 
 RpcCall = Callable[[str, Any], Awaitable[Any]]
+Page = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
+"""Answers a GET request of a client, named as quotas count clients."""
 """A method's name and its parameters as they came; returns JSON values, or raises ``RpcError``."""
 
 
@@ -80,6 +83,7 @@ class JsonRpcServer:
         host_names: DNS names that this server is reached by, beside IP addresses and localhost.
         has_websocket: Whether there is one at ``/ws``.
         trusted_proxies: The operator's own proxies, whose ``X-Forwarded-For`` is believed.
+        pages: What else is served to plain GET requests, by path.
     """
 
     def __init__(
@@ -90,12 +94,14 @@ class JsonRpcServer:
         host_names: frozenset[str] = frozenset(),
         has_websocket: bool = False,
         trusted_proxies: Sequence[Network] = (),
+        pages: Mapping[str, Page] | None = None,
     ) -> None:
         self._call = call
         self._trusted_proxies = trusted_proxies
         self._limits = limits or RpcLimits()
         self._host_names = host_names
         self._has_websocket = has_websocket
+        self._pages = dict(pages or {})
         self._runner: web.AppRunner | None = None
         self._running = 0
         self._websockets: set[web.WebSocketResponse] = set()
@@ -118,6 +124,8 @@ class JsonRpcServer:
         app.router.add_post("/", self._handle_post)
         if self._has_websocket:
             app.router.add_get("/ws", self._handle_websocket)
+        for path, handle in self._pages.items():
+            app.router.add_get(path, partial(self._handle_page, handle=handle))
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
         try:
@@ -234,6 +242,13 @@ class JsonRpcServer:
         finally:
             self._websockets.discard(websocket)
         return websocket
+
+    async def _handle_page(self, request: web.Request, *, handle: Page) -> web.StreamResponse:
+        refusal = self._refuse(request)
+        if refusal is not None:
+            return refusal
+        self._note_client(request)
+        return await handle(request, CLIENT.get() or "")
 
     def _note_client(self, request: web.Request) -> None:
         """Say for this request's task who asks."""

@@ -330,9 +330,9 @@ class SafetyView(msgspec.Struct, frozen=True, kw_only=True):
 class WatchEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that a watchtower saw or did.
 
-    ``kind`` is ``verified`` (a batch was re-executed and is right), a ``DisputeStage``, ``announced`` (somebody else
-    committed to a proof), ``overdue``, ``freezable``, ``frozen``, ``rewound`` (L1 was reorganized), ``trouble`` (L1 or
-    the key make work impossible for now) or ``recovered``.
+    ``kind`` is ``verified`` (a batch was re-executed and is right), a ``DisputeStage``, ``snapshot`` (what it
+    begins with), ``overdue``, ``freezable``, ``frozen``, ``rewound`` (L1 was reorganized), ``trouble`` (L1 or the key
+    make work impossible for now) or ``recovered``.
     """
 
     kind: str
@@ -349,7 +349,7 @@ class WatchView(msgspec.Struct, frozen=True, kw_only=True):
     """How a watchtower is doing."""
 
     verified_batches: int
-    """Batches that were re-executed and found right, from the first on."""
+    """Batches that were re-executed and found right, with those before the snapshot that it began with."""
     state_root: str
     l1_block: int
     is_proving: bool

@@ -42,6 +42,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     l1_url: str
     rollup_address: bytes
+    offered_snapshot: str | None = None
+    """Where the rollup's RPC offers a state to begin with, if it was asked anything."""
 
 
 @click.command("watch", help="Re-execute the rollup from L1 alone, and prove what is wrong.")
@@ -49,6 +51,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 @chain_option
 @click.option("--l1", "l1_url", help="The L1's JSON-RPC; asked of --chain unless given.")
 @click.option("--rollup", "rollup", help="The rollup contract's address on L1; asked of --chain unless given.")
+@click.option("--snapshot", help="Begin with this file or URL, held against L1; asked of --chain if not given.")
+@click.option("--no-snapshot", is_flag=True, help="Re-execute everything from the first batch on.")
 @click.option("--prove", is_flag=True, help="Prove wrong batches with the home's wallet, which pays the gas.")
 @click.option("--freeze", is_flag=True, help="With --prove: freeze a rollup whose inbox nobody executes.")
 @click.option("--once", is_flag=True, help="Check what stands and end: 0 if all of it is right, else 1.")
@@ -60,6 +64,8 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
     chain: str | None,
     l1_url: str | None,
     rollup: str | None,
+    snapshot: str | None,
+    no_snapshot: bool,
     prove: bool,
     freeze: bool,
     once: bool,
@@ -71,9 +77,13 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
         raise UsageError("--freeze sends a transaction.", fix="Give --prove as well, so that it is known who pays.")
     if once and prove:
         raise UsageError("--once only looks.", fix="Leave --prove away, or --once.")
+    if snapshot is not None and no_snapshot:
+        raise UsageError("--snapshot and --no-snapshot exclude each other.", fix="Give one of them.")
     home, config = configured(home_path, chain=chain)
     log_to(home.logs, "watch", config.log_level)
     place = await _place(config, l1_url, rollup)
+    # A look at everything that stands is asked for with --once, so that it skips nothing by itself.
+    begin_with = None if no_snapshot else snapshot or (None if once else place.offered_snapshot)
 
     from chain.watchtower import WatchtowerConfig
     from chain.watchtower.open import check_funds, open_watchtower
@@ -88,7 +98,7 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
     async def watch(stop: asyncio.Event) -> None:
         tower_config = WatchtowerConfig(freezes=freeze)
         async with open_watchtower(
-            place.l1_url, place.rollup_address, account=account, config=tower_config, on_event=tell
+            place.l1_url, place.rollup_address, account=account, config=tower_config, on_event=tell, snapshot=begin_with
         ) as tower:
             who = f", proving as {account.address_hex}" if account else ""
             facts = {"l1": place.l1_url, "rollup": "0x" + place.rollup_address.hex(), "proving": account is not None}
@@ -117,16 +127,19 @@ async def _place(config: Config, l1_url: str | None, rollup: str | None) -> Plac
         address = parse_address(rollup) if rollup is not None else None
     except ValueError as error:
         raise UsageError(f"--rollup: {error}.", code="bad_address", fix="Copy the address again.") from None
+    offered = None
     if l1_url is None or address is None:
         if config.chain is None:
             raise UsageError("It isn't known which rollup to watch.", code="no_chain", fix=FIX_WHERE)
         from chain.client import RollupClient
+        from chain.snapshot_source import SNAPSHOT_PATH
 
         async with RollupClient(config.chain) as client:
             info = await client.info()
         l1_url = l1_url or info.l1_rpc_url
         address = address or _told_address(info.rollup_address)
-    return Place(l1_url=l1_url, rollup_address=address)
+        offered = config.chain.rstrip("/") + SNAPSHOT_PATH
+    return Place(l1_url=l1_url, rollup_address=address, offered_snapshot=offered)
 
 
 def _told_address(text: str) -> bytes:

@@ -40,6 +40,8 @@ class DevnetConfig(msgspec.Struct, frozen=True, kw_only=True):
     faucet: FaucetLimits = FaucetLimits()
     reveal_block_s: float = 1.0
     """How often an empty block is mined while a fraud commitment waits for its reveal."""
+    snapshot_every_s: float = 300.0
+    """How often the last final state is written into a file, where there is a newer one."""
 
 
 class OtherL1(msgspec.Struct, frozen=True, kw_only=True):

@@ -67,6 +67,10 @@ class DevnetHome:
         """The sequencer's file for one deployment: a reset L1 never meets the L2 of another."""
         return self.path / f"l2-{deployment_id[:8].hex()}.db"
 
+    def snapshot(self, deployment_id: bytes) -> Path:
+        """The file with the last final state of one deployment, for whoever joins."""
+        return self.path / f"snapshot-{deployment_id[:8].hex()}.bin"
+
     def operator_key(self) -> bytes:
         """The operator's private key, random for each home, made on first use.
 

@@ -117,6 +117,7 @@ class Devnet:
         from chain.replay import deployment_id
         from chain.rpc.server import RpcServer
         from chain.sequencer import Sequencer
+        from chain.sequencer.snapshots import SnapshotKeeper
 
         if self._villain is None:
             self.rollup = JsonRpcRollupL1(self._l1_url, deployment, key)
@@ -135,7 +136,11 @@ class Devnet:
             faucet = Faucet(self.rollup, self._account_number, self.sequencer.poke, limits=self._config.faucet)
             await faucet.prepare()
             grant = faucet.grant
-        rpc = RpcServer(self.sequencer, l1_rpc_url=self._l1_url, faucet=grant, is_devnet=True)
+        snapshots = SnapshotKeeper(
+            self.sequencer.ledger, home.snapshot(identity), every_s=self._config.snapshot_every_s
+        )
+        stack.push_async_callback(_end, asyncio.create_task(snapshots.run(), name="devnet-snapshots"))
+        rpc = RpcServer(self.sequencer, l1_rpc_url=self._l1_url, faucet=grant, is_devnet=True, snapshot=snapshots.path)
         await stack.enter_async_context(rpc)
         await rpc.start(self._host, self._ports[1])
         self.ready = DevnetReady(

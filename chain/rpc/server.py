@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from chain.errors import IdlewattError, JsonRpc
@@ -11,7 +12,9 @@ from chain.fees.quotas import Network
 from chain.jsonrpc import JsonRpcServer, RpcError, RpcLimits
 from chain.logs import get_logger
 from chain.rpc.methods import FaucetGrantor, Methods
+from chain.rpc.snapshots import SnapshotDownloads
 from chain.sequencer.sequencer import Sequencer
+from chain.snapshot_source import SNAPSHOT_PATH
 
 log = get_logger(__name__)
 
@@ -28,9 +31,10 @@ class RpcServer(JsonRpcServer):
         limits: How much is taken.
         trusted_proxies: The operator's own proxies, whose ``X-Forwarded-For`` is believed.
         safety_fresh_s: How long an answer about the rollup's safety is reused before L1 is asked again.
+        snapshot: A file with the last final state, offered to whoever joins; it may come later.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each stands alone, with a default
         self,
         sequencer: Sequencer,
         *,
@@ -41,6 +45,7 @@ class RpcServer(JsonRpcServer):
         limits: RpcLimits | None = None,
         safety_fresh_s: float = 1.0,
         trusted_proxies: Sequence[Network] = (),
+        snapshot: Path | None = None,
     ) -> None:
         super().__init__(
             self._answer_call,
@@ -48,6 +53,7 @@ class RpcServer(JsonRpcServer):
             host_names=host_names,
             has_websocket=True,
             trusted_proxies=trusted_proxies,
+            pages={} if snapshot is None else {SNAPSHOT_PATH: SnapshotDownloads(snapshot).handle},
         )
         self._methods = Methods(
             sequencer, l1_rpc_url=l1_rpc_url, faucet=faucet, is_devnet=is_devnet, safety_fresh_s=safety_fresh_s

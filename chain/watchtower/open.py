@@ -14,7 +14,8 @@ from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.signing import checksum_address
 from chain.snapshot_source import start_from
 from chain.views import WatchEvent
-from chain.watchtower.tower import Prover, Watchtower, WatchtowerConfig
+from chain.watchtower.prover import Prover
+from chain.watchtower.tower import Watchtower, WatchtowerConfig
 
 PROOF_GAS = 1_100_000
 """What a commitment and the most expensive proof take together."""

@@ -121,6 +121,7 @@ class WatchtowerRunner:
     async def _watch(self, wanted: _Watch) -> None:
         # Loads for most of a second, off the loop.
         await asyncio.to_thread(importlib.import_module, "chain.watchtower.open")
+        from chain.snapshot_source import SNAPSHOT_PATH
         from chain.watchtower import WatchtowerConfig
         from chain.watchtower.open import open_watchtower
 
@@ -135,6 +136,7 @@ class WatchtowerRunner:
                     account=account,
                     config=WatchtowerConfig(poll_s=self._timing.look_s),
                     on_event=self._tell,
+                    snapshot=self._chain.url.rstrip("/") + SNAPSHOT_PATH if self._chain.url else None,
                 ) as self._tower:
                     await self._tower.run()
             except IdlewattError as error:
