@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from chain.codec import MAX_FORCED_TX_BYTES, MAX_FRAME_ITEMS, BatchHeader, Frame, decode_inbox_body, is_inbox_body
 from chain.l1.protocol import InboxMessage
-from chain.rules.accounts import create_account, deposit, transfer, withdraw
+from chain.rules.accounts import collect_fees, create_account, deposit, prune, transfer, withdraw
 from chain.rules.channels import close_together, expire, open_channel, redeem, start_close, top_up
 from chain.rules.outcome import OK, Code, Outcome, Rules
 from chain.rules.stakes import BURN_ADDRESS, finish_unstake, slash, stake, unstake
@@ -22,10 +22,12 @@ from chain.state import RollupState
 from chain.txs import (
     TX_SIZES,
     CloseTogether,
+    CollectFees,
     CreateAccount,
     Expire,
     FinishUnstake,
     OpenChannel,
+    Prune,
     Redeem,
     Slash,
     Stake,
@@ -55,6 +57,8 @@ __all__ = [
 InboxReader = Callable[[int], InboxMessage]
 """The L1 inbox message of an index that exists."""
 
+_COLLECT_FEES = bytes([CollectFees.TYPE])
+
 _EXECUTORS: dict[type, Callable[[RollupState, Any, bytes, Rules], Outcome]] = {
     CreateAccount: create_account,
     Transfer: transfer,
@@ -69,6 +73,8 @@ _EXECUTORS: dict[type, Callable[[RollupState, Any, bytes, Rules], Outcome]] = {
     Unstake: unstake,
     FinishUnstake: finish_unstake,
     Slash: slash,
+    CollectFees: collect_fees,
+    Prune: prune,
 }
 
 
@@ -99,15 +105,17 @@ def apply_inbox(state: RollupState, message: InboxMessage, rules: Rules) -> Outc
         message: The message at the state's inbox cursor.
         rules: What the deployment fixes.
     """
-    outcome = (
-        deposit(state, message)
-        if message.kind == "deposit"
-        else apply(state, message.body, rules)
-        if len(message.body) <= MAX_FORCED_TX_BYTES
-        else Outcome(Code.MALFORMED)
-    )
+    outcome = deposit(state, message) if message.kind == "deposit" else _apply_forced(state, message.body, rules)
     state.write(META_KEY, replace(state.meta, inbox_cursor=message.index + 1))
     return outcome
+
+
+def _apply_forced(state: RollupState, raw: bytes, rules: Rules) -> Outcome:
+    if len(raw) > MAX_FORCED_TX_BYTES:
+        return Outcome(Code.MALFORMED)
+    if raw[:1] == _COLLECT_FEES:
+        return Outcome(Code.UNKNOWN_TYPE)  # the fees are whose batch it is
+    return apply(state, raw, rules)
 
 
 def execute_frame(

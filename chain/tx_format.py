@@ -32,6 +32,8 @@ class TxType(IntEnum):
     UNSTAKE = 11
     FINISH_UNSTAKE = 12
     SLASH = 13
+    COLLECT_FEES = 14
+    PRUNE = 15
 
 
 class TxBody(msgspec.Struct, frozen=True, gc=False):

@@ -251,6 +251,29 @@ class Slash(UnsignedTx, frozen=True):
         return cls(provider, reporter, channel, sequence, first, second)
 
 
+class CollectFees(UnsignedTx, frozen=True):
+    """Move every fee in the pool to ``account``. 5 bytes; only who posts a batch may: by force it has no type."""
+
+    KIND = "collect_fees"
+    TYPE = TxType.COLLECT_FEES
+    FORMATS = ("I",)
+
+    account: int
+
+
+class Prune(UnsignedTx, frozen=True):
+    """Remove an account that holds nothing and is no party to a channel. 5 bytes; anyone may send it.
+
+    Its number is never used again, so that nothing ever signed for it can mean another account.
+    """
+
+    KIND = "prune"
+    TYPE = TxType.PRUNE
+    FORMATS = ("I",)
+
+    account: int
+
+
 Tx = (
     CreateAccount
     | Transfer
@@ -265,6 +288,8 @@ Tx = (
     | Unstake
     | FinishUnstake
     | Slash
+    | CollectFees
+    | Prune
 )
 
 _BODIES: dict[int, type[Tx]] = {body.TYPE: body for body in get_args(Tx)}

@@ -30,13 +30,15 @@ from chain.sequencer.store import (
 )
 from chain.state import RollupState
 from chain.stf import Code, Outcome, Rules, apply, apply_inbox, open_batch
-from chain.txs import CloseTogether, Expire, TxFormatError, decode, inbox_tx_id, kind_of, tx_id
+from chain.txs import CloseTogether, Expire, Slash, TxFormatError, Withdraw, decode, inbox_tx_id, kind_of, tx_id
 from chain.types import Account, Channel, Leaf, Region
 
 _OK: Final = Code.OK
 _NUMBER_MASK = (1 << 30) - 1
 _ENDING = frozenset({CloseTogether.KIND, Expire.KIND})
 """Kinds that remove a channel. The indices over owners change with these and with allocations."""
+_WITHDRAWING = frozenset({Withdraw.KIND, Slash.KIND, "refund"})
+"""Kinds that allocate a withdrawal; a refund is a deposit that no account could take."""
 
 
 class TxRefusedError(IdlewattError):
@@ -151,11 +153,15 @@ class Head:
             before = self.state.root()
             self._set_time(l1_time_s)
             batch = self._open(before)
+        withdrawals = self.state.meta.next_withdrawal
         outcome = apply_inbox(self.state, message, self.rules)
         batch.add_message()
         self._inbox_hash = next_inbox_hash(self._inbox_hash, message.content_hash())
         self._statements.append(widen_batch(batch.batch_id, batch.inbox_to, self._inbox_hash))
-        kind = "deposit" if message.kind == "deposit" else _forced_kind(message, outcome)
+        if message.kind == "deposit":
+            kind = "deposit" if self.state.meta.next_withdrawal == withdrawals else "refund"
+        else:
+            kind = _forced_kind(message, outcome)
         tx_hash = inbox_tx_id(message.index)
         row = self._record(batch, tx_hash, kind, message.content_hash(), outcome, inbox_index=message.index)
         if batch.is_frame_due:
@@ -232,7 +238,7 @@ class Head:
         self.next_sequence += 1
         self._txs.append(insert_tx(row))
         allocated = outcome.allocated
-        if allocated is not None and kind in ("withdraw", "slash"):
+        if allocated is not None and kind in _WITHDRAWING:
             self._record_withdrawal(allocated, row, batch.l2_time_s)
         written = self.state.settle()
         self._written |= written
@@ -248,6 +254,8 @@ class Head:
         money = format_usd(leaf.amount_nano)
         if row.kind == "slash":
             text = f"A provider's stake was slashed; {money} of it is burnt."
+        elif row.kind == "refund":
+            text = f"No account could take a deposit of {money}: it is on its way back to 0x{leaf.recipient.hex()}."
         else:
             text = f"Withdrawal of {money} to 0x{leaf.recipient.hex()} asked for."
         self._statements += insert_event("withdrawal", at_s, text, "0x" + row.hash.hex())

@@ -19,7 +19,7 @@ from chain.l1.protocol import InboxMessage
 from chain.stf import Code
 from chain.types import MAX_U32, MAX_U64, MAX_U128, META_KEY, REGION_CAPACITY, Account, account_key
 from tests.chain import support
-from tests.fuzz import allocating, channels, slashing  # noqa: F401 - they register their scenarios
+from tests.fuzz import allocating, channels, slashing, tending  # noqa: F401 - they register their scenarios
 from tests.fuzz.scenarios import SCENARIOS, Scenario
 from tests.fuzz.world import Case, World, owner
 
@@ -175,6 +175,18 @@ def _into_a_full_region(world: World, rng: Random, index: int) -> InboxMessage:
     return _to_no_hint(world, rng, index)
 
 
+def _back_into_a_full_region(world: World, rng: Random, index: int) -> InboxMessage:
+    """Neither an account nor a withdrawal can be had."""
+    world.meta["next_withdrawal"] = rng.choice([REGION_CAPACITY, MAX_U32])
+    return rng.choice([_into_a_full_region, _to_a_full_hint])(world, rng, index)
+
+
+def _back_onto_a_leaf(world: World, rng: Random, index: int) -> InboxMessage:
+    number = world.meta["next_withdrawal"] = world.draw()
+    world.withdrawal(number)
+    return rng.choice([_into_a_full_region, _to_a_full_hint])(world, rng, index)
+
+
 def _onto_a_leaf(world: World, rng: Random, index: int) -> InboxMessage:
     number = world.meta["next_account"] = world.draw()
     world.leaves[account_key(number)] = Account(owner=owner(7))
@@ -195,6 +207,8 @@ DEPOSITS: dict[str, Callable[[World, Random, int], InboxMessage]] = {
         _to_no_hint,
         _beyond_the_supply,
         _into_a_full_region,
+        _back_into_a_full_region,
+        _back_onto_a_leaf,
         _onto_a_leaf,
         _to_nobody,
     )
@@ -230,7 +244,7 @@ def _nine_of_which_one_is_wrong(rng: Random) -> Case:
 
 def _unknown_type(rng: Random) -> Case:
     world, place = World(rng), rng.randrange(MAX_FRAME_ITEMS)
-    unknown = [14, 15, 127, 128, 255] + ([0] if place else [])
+    unknown = [16, 17, 127, 128, 255] + ([0] if place else [])
     body = b"".join(world.filler() for _ in range(place)) + bytes([rng.choice(unknown)])
     return _finish(world, body + rng.randbytes(rng.choice([0, 80])), Code.UNKNOWN_TYPE)
 

@@ -193,6 +193,7 @@ add(TxType.REDEEM, Code.MISSING_RECEIVER, "vanished_payee", partial(_vanished, T
 add(TxType.CLOSE_TOGETHER, Code.MISSING_SENDER, "vanished_payee", partial(_vanished, TxType.CLOSE_TOGETHER, "payee"))
 add(TxType.CLOSE_TOGETHER, Code.MISSING_RECEIVER, "vanished_payer", partial(_vanished, TxType.CLOSE_TOGETHER, "payer"))
 add(TxType.EXPIRE, Code.MISSING_RECEIVER, "vanished_payer", partial(_vanished, TxType.EXPIRE, "payer"))
+add(TxType.EXPIRE, Code.MISSING_RECEIVER, "vanished_payee", partial(_vanished, TxType.EXPIRE, "payee"))
 
 
 @scenario(TxType.CLOSE_TOGETHER, Code.OK)

@@ -24,7 +24,16 @@ from tests.fuzz.witnesses import inbox_case, right_case, wrong_calls
 from tests.fuzz.world import Case
 
 FOLDER = Path(__file__).resolve().parent.parent / "vectors"
-FORCED = (TxType.CREATE_ACCOUNT, TxType.TRANSFER, TxType.WITHDRAW, TxType.OPEN_CHANNEL, TxType.TOP_UP, TxType.STAKE)
+FORCED = (
+    TxType.CREATE_ACCOUNT,
+    TxType.TRANSFER,
+    TxType.WITHDRAW,
+    TxType.OPEN_CHANNEL,
+    TxType.TOP_UP,
+    TxType.STAKE,
+    TxType.COLLECT_FEES,
+    TxType.PRUNE,
+)
 DRAWN = {Code.MALLEABLE_SIGNATURE, Code.CHANNEL_UNAVAILABLE}
 """Codes whose scenarios draw the place of the fault."""
 

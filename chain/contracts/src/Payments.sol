@@ -5,7 +5,7 @@ import {Codes} from "./Codes.sol";
 import {Leaf, Leaves} from "./Leaves.sol";
 import {Machine, Machines, Tx} from "./Machine.sol";
 
-/// @title Accounts, transfers and withdrawals: transaction types 1 to 3, and deposits
+/// @title Accounts, transfers and withdrawals: transaction types 1 to 3, 14 and 15, and deposits
 library Payments {
     using Leaves for Leaf;
     using Machines for Machine;
@@ -17,10 +17,12 @@ library Payments {
     bytes32 private constant WITHDRAW =
         keccak256("Withdraw(uint32 from,uint64 amount,uint32 fee,address to,uint64 nonce)");
 
-    /// @notice Credits what was paid into the inbox to the hinted account, if it is the owner's, or else to a new one.
+    /// @notice Credits what was paid into the inbox to the hinted account, if it is the owner's, or else to a new one. Where
+    /// that can't take it, it becomes a withdrawal to its owner.
     /// @param machine What is executed with.
     /// @param message Where `owner20 hint4 amount8` starts in calldata.
-    function deposit(Machine memory machine, Tx message) internal pure returns (uint8) {
+    /// @param index Its place in the inbox.
+    function deposit(Machine memory machine, Tx message, uint256 index) internal pure returns (uint8) {
         uint256 owner = message.read(0, 160);
         uint256 amount = message.read(24, 64);
         Leaf receiver = machine.account(message.read(20, 32));
@@ -29,10 +31,12 @@ library Payments {
         if (code != Codes.OK) return code;
         if (!isOwners) {
             (code, receiver) = machine.allocate(Leaves.NEXT_ACCOUNT, 0);
-            if (code != Codes.OK) return code;
+            if (code != Codes.OK) return addWithdrawal(machine, owner, amount, 0, index);
             receiver.put(Leaves.OWNER, owner);
         }
-        return receiver.add(Leaves.BALANCE, amount);
+        code = receiver.add(Leaves.BALANCE, amount);
+        if (code != Codes.OK) return addWithdrawal(machine, owner, amount, 0, index);
+        return Codes.OK;
     }
 
     /// @notice Type 1: `owner20`.
@@ -84,6 +88,29 @@ library Payments {
         unchecked {
             return addWithdrawal(machine, to, amount, from, sender.get(Leaves.NONCE) - 1);
         }
+    }
+
+    /// @notice Type 14: `account4`. Pays every fee collected so far to an account.
+    /// @param machine What is executed with.
+    /// @param tx_ The transaction.
+    function collectFees(Machine memory machine, Tx tx_) internal pure returns (uint8) {
+        uint256 pool = machine.meta.get(Leaves.FEE_POOL);
+        machine.meta.put(Leaves.FEE_POOL, 0);
+        return machine.credit(tx_.read(1, 32), pool);
+    }
+
+    /// @notice Type 15: `account4`. Removes an account that holds nothing; its number is never used again.
+    /// @param machine What is executed with.
+    /// @param tx_ The transaction.
+    function prune(Machine memory machine, Tx tx_) internal pure returns (uint8) {
+        Leaf account = machine.account(tx_.read(1, 32));
+        if (account.isNone()) return Codes.MISSING_SENDER;
+        if (account.get(Leaves.BALANCE) != 0) return Codes.STAKE_VIOLATION;
+        if (account.get(Leaves.STAKE) != 0) return Codes.STAKE_VIOLATION;
+        if (account.get(Leaves.UNLOCKING) != 0) return Codes.STAKE_VIOLATION;
+        if (account.get(Leaves.CHANNELS) != 0) return Codes.STAKE_VIOLATION;
+        account.remove();
+        return Codes.OK;
     }
 
     /// @notice Appends a withdrawal.

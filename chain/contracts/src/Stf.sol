@@ -30,11 +30,12 @@ contract Stf is IStf, ISemver {
 
     /// @dev Bytes of a transaction by its type, 16 bits each, from type 0 on.
     uint256 private constant SIZES =
-        0x0221_0005_0051_0051_0005_0045_004d_004d_0051_0071_0065_0055_0015_0000;
+        0x0005_0005_0221_0005_0051_0051_0005_0045_004d_004d_0051_0071_0065_0055_0015_0000;
     /// @dev An inbox frame's body: `00 from8 count1`.
     uint256 private constant INBOX_BODY_BYTES = 10;
     uint256 private constant DEPOSIT = 1;
     uint256 private constant FORCED = 2;
+    uint256 private constant COLLECT_FEES = 14;
     /// @dev Bytes of a message: `kind1 timestamp8`, then a deposit's `owner20 hint4 amount8`, or `length1` and so many more.
     uint256 private constant MESSAGE_HEAD_BYTES = 9;
     uint256 private constant DEPOSIT_BYTES = 32;
@@ -116,7 +117,9 @@ contract Stf is IStf, ISemver {
         if (kind == 10) return Stakes.stake(machine, tx_);
         if (kind == 11) return Stakes.unstake(machine, tx_);
         if (kind == 12) return Stakes.finishUnstake(machine, tx_);
-        return Stakes.slash(machine, tx_);
+        if (kind == 13) return Stakes.slash(machine, tx_);
+        if (kind == COLLECT_FEES) return Payments.collectFees(machine, tx_);
+        return Payments.prune(machine, tx_);
     }
 
     /// @dev Bytes of a transaction by its first one; 0 where no type is so.
@@ -158,7 +161,7 @@ contract Stf is IStf, ISemver {
                 uint8 code;
                 offset += MESSAGE_HEAD_BYTES;
                 if (kind == DEPOSIT) {
-                    code = Payments.deposit(machine, Tx.wrap(offset));
+                    code = Payments.deposit(machine, Tx.wrap(offset), machine.meta.get(Leaves.INBOX_CURSOR) + i);
                     offset += DEPOSIT_BYTES;
                 } else if (kind == FORCED) {
                     uint256 length = message.read(MESSAGE_HEAD_BYTES, 8);
@@ -177,6 +180,8 @@ contract Stf is IStf, ISemver {
         uint256 size = _size(tx_);
         if (size == 0) return Codes.UNKNOWN_TYPE;
         if (size != length) return Codes.MALFORMED;
+        // The fees are whose batch it is.
+        if (tx_.read(0, 8) == COLLECT_FEES) return Codes.UNKNOWN_TYPE;
         return _apply(machine, tx_);
     }
 

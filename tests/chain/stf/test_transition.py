@@ -10,8 +10,10 @@ from chain.tx_format import TxType
 from chain.txs import (
     TX_SIZES,
     CloseTogether,
+    CollectFees,
     CreateAccount,
     OpenChannel,
+    Prune,
     Redeem,
     Stake,
     StartClose,
@@ -26,6 +28,7 @@ from chain.types import (
     META_KEY,
     REGION_CAPACITY,
     Account,
+    Withdrawal,
     account_key,
     channel_key,
 )
@@ -171,7 +174,9 @@ class TestAllocation:
         state.write(META_KEY, replace(state.meta, next_account=1, next_channel=channel))
         assert code_of(state, CreateAccount(owner(7)).encode()) is Code.BAD_ALLOCATION
         assert send(state, OpenChannel(1, 2, owner(9), 1, 99, 0), 1).code is Code.BAD_ALLOCATION
-        assert apply_inbox(state, deposit(3, owner(8), 1), RULES).code is Code.BAD_ALLOCATION
+        assert apply_inbox(state, deposit(3, owner(8), 1), RULES) == Outcome(Code.OK, 1)
+        state.write(META_KEY, replace(state.meta, next_withdrawal=1))
+        assert apply_inbox(state, deposit(4, owner(8), 1), RULES).code is Code.BAD_ALLOCATION
 
 
 class TestInbox:
@@ -205,19 +210,65 @@ class TestInbox:
         assert apply_inbox(state, forced(3, raw), RULES) == (Code.OK, 1)
         assert state.withdrawal(1) is not None
 
-    def test_a_deposit_that_cannot_be_credited_is_no_op(self, state):
+    def test_a_deposit_that_no_account_can_take_goes_back_to_its_owner(self, state):
         state.write(META_KEY, replace(state.meta, next_account=REGION_CAPACITY))
-        assert apply_inbox(state, deposit(3, owner(8), 1), RULES) == Outcome(Code.OVERFLOW)
+        supply = state.meta.supply_nano
+        assert apply_inbox(state, deposit(3, owner(8), 7), RULES) == Outcome(Code.OK, 1)
         state.write(account_key(2), Account(owner=owner(2), balance_nano=MAX_U128))
-        assert apply_inbox(state, deposit(4, owner(2), 1, hint=2), RULES) == Outcome(Code.OVERFLOW)
-        state.write(META_KEY, replace(state.meta, supply_nano=MAX_U128))
-        assert apply_inbox(state, deposit(5, owner(1), 1, hint=1), RULES) == Outcome(Code.OVERFLOW)
-        assert state.meta.inbox_cursor == 6
+        assert apply_inbox(state, deposit(4, owner(2), 1, hint=2), RULES) == Outcome(Code.OK, 2)
+        assert state.withdrawal(1) == Withdrawal(recipient=owner(8), amount_nano=7, account=0, nonce=3)
+        assert state.withdrawal(2) == Withdrawal(recipient=owner(2), amount_nano=1, account=0, nonce=4)
+        assert (state.meta.supply_nano, state.meta.inbox_cursor) == (supply + 8, 5)
+
+    def test_a_deposit_that_cannot_even_go_back_changes_nothing(self, state):
+        state.write(META_KEY, replace(state.meta, next_account=REGION_CAPACITY, next_withdrawal=REGION_CAPACITY))
+        assert apply_inbox(state, deposit(3, owner(8), 1), RULES) == Outcome(Code.OVERFLOW)
+        state.write(META_KEY, replace(state.meta, next_withdrawal=1, supply_nano=MAX_U128))
+        assert apply_inbox(state, deposit(4, owner(1), 1, hint=1), RULES) == Outcome(Code.OVERFLOW)
+        assert (state.meta.supply_nano, state.meta.inbox_cursor) == (MAX_U128, 5)
+
+
+class TestFees:
+    def test_whoever_posts_a_batch_moves_the_whole_pool_to_an_account(self, state):
+        assert send(state, Transfer(1, 2, 5, 7), 1).code is Code.OK
+        assert code_of(state, CollectFees(3).encode()) is Code.OK
+        assert balances(state) == [FUNDS_NANO - 12, FUNDS_NANO + 5, FUNDS_NANO + 7]
+        assert state.meta.fee_pool_nano == 0
+        assert code_of(state, CollectFees(99).encode()) is Code.MISSING_RECEIVER
+
+    def test_by_force_nobody_collects_them(self, state):
+        assert send(state, Transfer(1, 2, 5, 7), 1).code is Code.OK
+        assert apply_inbox(state, forced(3, CollectFees(3).encode()), RULES) == Outcome(Code.UNKNOWN_TYPE)
+        assert state.meta.fee_pool_nano == 7
+
+
+class TestPruning:
+    def test_an_account_that_holds_nothing_goes_and_its_number_is_nobodys_for_ever(self, state):
+        assert send(state, Transfer(1, 2, FUNDS_NANO, 0), 1).code is Code.OK
+        signed_before = signed(Transfer(1, 2, 0, 0), 1, 1)
+        assert code_of(state, Prune(1).encode()) is Code.OK
+        assert state.account(1) is None
+        assert code_of(state, Prune(1).encode()) is Code.MISSING_SENDER
+        assert code_of(state, signed_before) is Code.MISSING_SENDER
+        assert apply_inbox(state, deposit(3, owner(1), 9, hint=1), RULES) == Outcome(Code.OK, 4)
+        assert state.account(1) is None
+        assert code_of(state, signed_before) is Code.MISSING_SENDER
+
+    def test_nothing_that_holds_anything_or_pays_or_is_paid_through_a_channel_goes(self, state):
+        assert code_of(state, Prune(1).encode()) is Code.STAKE_VIOLATION
+        for fields in ({"stake_nano": 1}, {"unlocking_nano": 1}, {"channels": 1}):
+            state.write(account_key(2), Account(owner=owner(2), **fields))
+            assert code_of(state, Prune(2).encode()) is Code.STAKE_VIOLATION
+
+    def test_by_force_it_is_the_same(self, state):
+        state.write(account_key(2), Account(owner=owner(2), nonce=7))
+        assert apply_inbox(state, forced(3, Prune(2).encode()), RULES) == Outcome(Code.OK)
+        assert state.account(2) is None
 
 
 class TestTotality:
     @settings(max_examples=100)
-    @given(st.integers(0, 15), st.binary(max_size=130))
+    @given(st.integers(0, 17), st.binary(max_size=130))
     def test_any_bytes_come_to_a_code_and_a_refusal_changes_nothing(self, kind, rest):
         state = funded_state(accounts=1)
         code_of(state, bytes([kind]) + rest)
@@ -233,7 +284,7 @@ class TestTotality:
         code_of(state, (bytes([kind]) + body)[:size])
 
     def test_types_that_nobody_defined_are_unknown(self, state):
-        for kind in (0, 14, 15, 128, 255):
+        for kind in (0, 16, 17, 128, 255):
             assert code_of(state, bytes([kind]) + bytes(80)) is Code.UNKNOWN_TYPE
 
     def test_nothing_and_wrong_lengths_are_malformed(self, state):
