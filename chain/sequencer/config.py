@@ -21,6 +21,11 @@ class SequencerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The least fee of a signed transaction that carries one: a millionth of a dollar."""
     fees: FeePolicy = FeePolicy()
     """How fees follow L1's cost and the traffic above that."""
+    fee_owner: bytes | None = None
+    """Who gets the fees, 20 bytes: its account on L2 is created where there is none. The sequencer's own address if not
+    given."""
+    collect_fees_from_nano: int = 10_000_000
+    """How much must be in the fee pool for a batch to end with its collection; a cent."""
     max_pending_txs: int = 10_000
     """Executed but not yet posted; beyond it new transactions are refused as ``busy``."""
     max_waiting_txs: int = 1_000

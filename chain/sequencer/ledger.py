@@ -16,6 +16,7 @@ from chain.replay import deployment_id, rules_of
 from chain.sequencer.allowances import Allowances
 from chain.sequencer.books import Books
 from chain.sequencer.clock import L1Clock
+from chain.sequencer.collecting import collect_fees
 from chain.sequencer.config import SequencerConfig
 from chain.sequencer.fees import FeeMeter
 from chain.sequencer.final import FinalState
@@ -135,9 +136,12 @@ class SequencerLedger:
         return batch.item_count >= config.max_batch_txs or batch.size_with(extra_bytes) > config.max_batch_bytes
 
     def seal(self) -> None:
-        """Close the open batch; the caller holds ``writing`` and commits the head."""
+        """Close the open batch, with the fees in its last frame; the caller holds ``writing`` and commits the head."""
         batch = self.head.open
         assert batch is not None
+        owner = self.config.fee_owner or self.l1.sender
+        if self.leads and owner is not None:
+            collect_fees(self.head, owner, self.config.collect_fees_from_nano, self.clock.time_s)
         self.head.seal()
         self.unposted_items += batch.item_count
         self.due.set()
@@ -151,8 +155,9 @@ class SequencerLedger:
         """
         min_redeem_nano = self.fees.least_redeem_nano()
         left = self.allowances.after(raw, self.head.state, self.clock.time_s, min_redeem_nano)
+        self._make_room(raw)
         pool_nano = self.head.state.meta.fee_pool_nano
-        row = self.execute_again(raw)
+        row = self.head.execute(raw, self.clock.time_s)
         if left is not None:
             self.allowances.set(*left)
         self.books.earned_nano += max(0, self.head.state.meta.fee_pool_nano - pool_nano)
@@ -165,9 +170,12 @@ class SequencerLedger:
         Raises:
             TxRefusedError: If the transition refuses it.
         """
+        self._make_room(raw)
+        return self.head.execute(raw, self.clock.time_s)
+
+    def _make_room(self, raw: bytes) -> None:
         if self.head.open is not None and self.is_full(len(raw)):
             self.seal()
-        return self.head.execute(raw, self.clock.time_s)
 
     async def commit_head(self, further: Sequence[Statement] = ()) -> None:
         """Make durable what the head collected, and ``further`` with it; the caller holds ``writing``.

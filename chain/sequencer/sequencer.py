@@ -31,7 +31,7 @@ from chain.sequencer.realign import Realigner
 from chain.sequencer.store import TxRow
 from chain.stf import Code
 from chain.tx_format import TxType
-from chain.txs import CreateAccount, TxFormatError, decode, tx_id
+from chain.txs import CollectFees, CreateAccount, Prune, TxFormatError, decode, tx_id
 from chain.views import SoftReceipt
 
 log = get_logger(__name__)
@@ -39,6 +39,8 @@ log = get_logger(__name__)
 MAX_GROUP = 128
 """Transactions that share one durable commit."""
 
+_OWN = (CollectFees, Prune)
+"""What this sequencer says itself and takes from nobody: they are signed by nobody."""
 _Waiting = tuple[bytes, asyncio.Future[TxRow]]
 
 
@@ -259,6 +261,8 @@ class Sequencer:
             tx, _ = decode(raw)
         except TxFormatError as error:
             raise refusals.refusal(Code.MALFORMED) from error
+        if isinstance(tx, _OWN):
+            raise refusals.refusal(Code.UNKNOWN_TYPE)
         self.ledger.fees.check(tx)
 
     async def _write(self) -> None:
