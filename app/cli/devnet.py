@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "--inbox-confirmations",
     type=click.IntRange(0, 1_000),
-    help="With --l1: L1 blocks that must stand on a deposit or forced transaction before it is executed.",
+    help="With --l1: L1 blocks that must stand on an inbox message before it is executed; 12 unless given.",
 )
 @click.option("--villain", "villain_name", metavar="KIND", help="Make its sequencer misbehave, e.g. bad-signature.")
 @json_option
@@ -101,7 +101,7 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
             if l1_url is None
             else OtherL1(url=l1_url, use_dev_account=l1_dev_funds, rollup_address=rollup_address),
             villain=villain,
-            inbox_confirmations=inbox_confirmations or 0,
+            inbox_confirmations=inbox_confirmations,
         )
 
     await until_stopped(serve, with_parent=with_parent)

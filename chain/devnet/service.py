@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
+
 from chain.devnet.config import POLL_S, DevnetConfig, DevnetParams, DevnetReady, OtherL1
 from chain.devnet.home import DevnetHome
 from chain.errors import ChainRejectedError
@@ -63,6 +65,10 @@ class Devnet:
         self._ports = l1_port, l2_port
         self._params = params or DevnetParams()
         self._config = config or DevnetConfig()
+        if other_l1 is None:
+            # The embedded L1 takes no block back, and mines none while nothing is sent.
+            embedded = msgspec.structs.replace(self._config.sequencer, inbox_confirmations=0)
+            self._config = msgspec.structs.replace(self._config, sequencer=embedded)
         self._stack = AsyncExitStack()
         self.ready: DevnetReady
         self.l1: L1Server
@@ -242,7 +248,7 @@ async def run_devnet(  # noqa: PLR0913 - one for each option of the command
     challenge_window_s: int | None = None,
     other_l1: OtherL1 | None = None,
     villain: Villain | None = None,
-    inbox_confirmations: int = 0,
+    inbox_confirmations: int | None = None,
 ) -> None:
     """Run a devnet until ``stop`` is set; the same home resumes the same chain.
 
@@ -256,12 +262,15 @@ async def run_devnet(  # noqa: PLR0913 - one for each option of the command
         challenge_window_s: Of a new chain; an existing one keeps its own.
         other_l1: An L1 to deploy to and sequence on, instead of an embedded one.
         villain: How the sequencer misbehaves, if it should.
-        inbox_confirmations: How many L1 blocks must stand on an inbox message's before it is executed.
+        inbox_confirmations: How many blocks of another L1 must stand on an inbox message's before it is executed.
 
     Raises:
         IdlewattError: With code ``port_in_use``, ``devnet_running``, ``home_unusable``, ``devnet_damaged`` or
             ``old_devnet``; on another L1 also ``operator_unfunded``, ``no_dev_account`` or ``foreign_chain``.
     """
+    sequencer = SequencerConfig(poll_s=POLL_S)
+    if inbox_confirmations is not None:
+        sequencer = msgspec.structs.replace(sequencer, inbox_confirmations=inbox_confirmations)
     params = DevnetParams() if challenge_window_s is None else DevnetParams(challenge_window_s=challenge_window_s)
     async with Devnet(
         home,
@@ -269,7 +278,7 @@ async def run_devnet(  # noqa: PLR0913 - one for each option of the command
         l1_port=l1_port,
         l2_port=l2_port,
         params=params,
-        config=DevnetConfig(sequencer=SequencerConfig(poll_s=POLL_S, inbox_confirmations=inbox_confirmations)),
+        config=DevnetConfig(sequencer=sequencer),
         other_l1=other_l1,
         villain=villain,
     ) as devnet:

@@ -14,9 +14,10 @@ class SequencerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The longest a transaction waits for its batch to be sealed."""
     poll_s: float = 0.25
     """How often L1 is asked for inbox messages and finality."""
-    inbox_confirmations: int = 0
-    """How many L1 blocks must stand on an inbox message's before it is executed. An L1 that reorganizes swaps messages
-    under a posted batch, which is then wrong; one that mines only when asked to needs 0."""
+    inbox_confirmations: int = 12
+    """How many L1 blocks must stand on an inbox message's before it is executed, unless it has waited for half of the
+    force delay. An L1 that reorganizes swaps messages, and what was built on them is built again; one that never does
+    needs 0."""
     min_fee_nano: int = 1_000
     """The least fee of a signed transaction that carries one: a millionth of a dollar."""
     fees: FeePolicy = FeePolicy()

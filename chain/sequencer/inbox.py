@@ -61,9 +61,14 @@ class InboxExecutor:
         ledger = self._ledger
         cursor = ledger.head.state.meta.inbox_cursor
         messages = await ledger.l1.inbox_messages(cursor, PAGE_MESSAGES)
-        if ledger.config.inbox_confirmations and messages:
-            newest = await ledger.l1.block_number() - ledger.config.inbox_confirmations
-            messages = [message for message in messages if message.l1_block <= newest]
+        confirmations = ledger.config.inbox_confirmations
+        if confirmations and messages:
+            newest, found = await ledger.l1.block_number() - confirmations, len(messages)
+            # L1 refuses a batch that leaves a message out for longer than the force delay, however deep it is.
+            before_s = ledger.clock.time_s - ledger.deployment.force_delay_s // 2
+            messages = [message for message in messages if message.l1_block <= newest or message.at_s <= before_s]
+            if len(messages) < found:
+                self.look_again()
         return messages if messages and messages[0].index == cursor else []
 
     async def _execute(self, messages: Sequence[InboxMessage]) -> None:

@@ -17,7 +17,7 @@ def l1() -> MemoryL1:
 
 @pytest.fixture
 async def sequencer(l1, tmp_path):
-    config = SequencerConfig(batch_interval_s=60, poll_s=0.01, min_fee_nano=10, retry_s=0.01)
+    config = SequencerConfig(batch_interval_s=60, poll_s=0.01, inbox_confirmations=0, min_fee_nano=10, retry_s=0.01)
     async with Sequencer(l1, tmp_path / "l2.db", config=config) as running:
         yield running
 

@@ -150,6 +150,9 @@ class MemoryL1:
         self.sender: bytes | None = owner(0)
         self.is_down = False
         self.loses_answers = False
+        self.refuses_batches = False
+        """Whether it takes no batch for now, and remembers the last ones it was given."""
+        self.refused_batches: list[bytes] = []
         self.refuses_claims_of: set[int] = set()
         self._deployment = Deployment(
             l1_chain_id=DOMAIN.l1_chain_id,
@@ -291,6 +294,9 @@ class MemoryL1:
     ) -> PostedBatch:
         """The checks of the contract that a sequencer can run into, in its order."""
         self._answer()
+        if self.refuses_batches:
+            self.refused_batches.append(blob)
+            raise ChainUnavailableError("no batch is taken now")
         if batch_id < len(self.posted) and self.posted[batch_id].blob == blob:
             return self.posted[batch_id]
         if batch_id != len(self.posted):

@@ -29,7 +29,7 @@ from tests.patience import PATIENCE_S
 
 ALICE_KEY = keccak256(b"alice of the devnet tests")
 ALICE, BOB = address_of(ALICE_KEY), b"\xbb" * 20
-QUICK = SequencerConfig(batch_interval_s=0.05, poll_s=0.05)
+QUICK = SequencerConfig(batch_interval_s=0.05, poll_s=0.05, inbox_confirmations=0)
 CONFIG = DevnetConfig(sequencer=QUICK)
 
 

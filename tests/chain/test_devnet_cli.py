@@ -46,7 +46,7 @@ def test_wrong_usage_says_what_to_do_and_starts_nothing(tmp_path: Path, options:
 
 
 async def test_a_deposit_waits_for_as_many_blocks_as_inbox_confirmations_says(commands: Commands) -> None:
-    confirmations = 20
+    confirmations = 5
     async with anvil() as url:
         options = ["--l1", url, "--l1-dev-funds", "--l2-port", "0", "--inbox-confirmations", str(confirmations)]
         facts = await asyncio.to_thread(commands.start, "devnet", "--home", "iw/net", *options)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
+
+from web3 import AsyncHTTPProvider, AsyncWeb3
 
 from chain.client import RollupClient
 from chain.devnet import Devnet, DevnetConfig, OtherL1
 from chain.devnet.config import DevnetParams
+from chain.l1.connection import checksum
+from chain.l1.deploy import deploy
+from chain.l1.protocol import MIN_BOND_WEI
+from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.signing import sign_digest
 from chain.txs import Transfer
 from chain.views import Inclusion
@@ -16,6 +23,18 @@ from tests.chain.sequencer.conftest import until
 from tests.chain.support import rebuild_state
 from tests.chain.test_devnet import ALICE, ALICE_KEY, QUICK, funded
 from tests.patience import PATIENCE_S
+from tests.villains.arena import (
+    BOB,
+    ETHER,
+    OPERATOR,
+    OPERATOR_KEY,
+    PARAMS,
+    SECOND,
+    SECOND_KEY,
+    Clock,
+    Sequencer,
+    deposit,
+)
 
 
 async def test_what_a_reorg_took_is_posted_again_and_a_deposit_that_vanished_is_taken_back(tmp_path: Path) -> None:
@@ -52,6 +71,36 @@ async def test_what_a_reorg_took_is_posted_again_and_a_deposit_that_vanished_is_
                 )
                 await client.flush()
             assert (await rebuild_state(devnet.rollup)).root() == sequencer.head.state.root()
+
+
+async def test_a_batch_that_is_mined_again_on_another_deposit_reverts_and_keeps_its_bond() -> None:
+    async with anvil() as url, AsyncExitStack() as stack:
+        provider = AsyncWeb3(AsyncHTTPProvider(url)).provider
+        stack.push_async_callback(provider.disconnect)
+        for owner in (OPERATOR, SECOND):
+            await provider.make_request("anvil_setBalance", [checksum(owner), hex(100 * ETHER)])
+        deployment = await deploy(url, OPERATOR_KEY, PARAMS)
+        operator, depositor = (JsonRpcRollupL1(url, deployment, key) for key in (OPERATOR_KEY, SECOND_KEY))
+        for l1 in (operator, depositor):
+            stack.push_async_callback(l1.aclose)
+        sequencer = Sequencer(operator, deployment, OPERATOR_KEY, Clock(await operator.time_s()))
+        before = (await provider.make_request("evm_snapshot", []))["result"]
+        await deposit(depositor, owner=BOB, amount_nano=5)
+        posted = await sequencer.post()
+        raw = (await provider.make_request("eth_getRawTransactionByHash", ["0x" + posted.l1_tx.hex()]))["result"]
+
+        assert (await provider.make_request("evm_revert", [before]))["result"]
+        await deposit(depositor, owner=BOB, amount_nano=7)
+        sent = await provider.make_request("eth_sendRawTransaction", [raw])
+
+        receipt = await operator.connection.web3.eth.get_transaction_receipt(sent["result"])
+        assert receipt["status"] == 0
+        assert await operator.batch_count() == 0
+        assert (await operator.bond(OPERATOR)).amount_wei == MIN_BOND_WEI
+        await sequencer.sync()
+        again = await sequencer.post()
+        assert (again.batch_id, again.inbox_hash) == (0, await operator.inbox_hash(1))
+        assert (await rebuild_state(operator)).root() == sequencer.state.root()
 
 
 async def _deposit_again(devnet: Devnet, number: int) -> None:

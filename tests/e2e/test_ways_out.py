@@ -108,7 +108,7 @@ def test_everybody_leaves_by_command_with_every_unit(commands: Commands, l1: tup
     chain, buyer, seller = l1
     l2_port, relay_port = str(free_port()), str(free_port())
     url, relay = f"http://127.0.0.1:{l2_port}", f"ws://127.0.0.1:{relay_port}"
-    net = ["devnet", "--home", "iw/net", "--l1", chain.url, "--l2-port", l2_port]
+    net = ["devnet", "--home", "iw/net", "--l1", chain.url, "--inbox-confirmations", "0", "--l2-port", l2_port]
     commands.start(*net)
     (devnet,) = commands.services
     commands.start("relay", "--home", "iw/relay", "--port", relay_port)

@@ -139,7 +139,9 @@ class TestForcedWithdrawals:
         assert "wallet exit --freeze" in refused.value.fix
 
     async def test_it_says_when_the_nonce_was_used_before(self, tmp_path: Path) -> None:
-        async with World(tmp_path, config=SequencerConfig(batch_interval_s=1.0, poll_s=0.05)) as world:
+        async with World(
+            tmp_path, config=SequencerConfig(batch_interval_s=1.0, poll_s=0.05, inbox_confirmations=0)
+        ) as world:
             wallet = await world.funded(0, 5 * USD)
             await world.client.flush()
             alice = world.people[0]

@@ -39,7 +39,7 @@ DELAYS = {
     "takeover_delay_s": TAKEOVER_S,
     "freeze_delay_s": FREEZE_S,
 }
-QUICK = SequencerConfig(batch_interval_s=0.1, poll_s=0.05)
+QUICK = SequencerConfig(batch_interval_s=0.1, poll_s=0.05, inbox_confirmations=0)
 
 
 class World:

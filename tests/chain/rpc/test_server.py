@@ -430,7 +430,7 @@ class TestClients:
 
     @pytest.fixture
     async def tight(self, l1, tmp_path):
-        config = SequencerConfig(poll_s=0.01, accounts_per_minute=16)
+        config = SequencerConfig(poll_s=0.01, inbox_confirmations=0, accounts_per_minute=16)
         async with Sequencer(l1, tmp_path / "tight.db", config=config) as running:
             yield running
 

@@ -18,7 +18,9 @@ def l1() -> MemoryL1:
 @pytest.fixture
 def quick() -> SequencerConfig:
     """Nothing happens by itself within a test's time, except what L1 shows."""
-    return SequencerConfig(batch_interval_s=60, poll_s=0.01, min_fee_nano=0, retry_s=0.01, max_retry_s=0.02)
+    return SequencerConfig(
+        batch_interval_s=60, poll_s=0.01, inbox_confirmations=0, min_fee_nano=0, retry_s=0.01, max_retry_s=0.02
+    )
 
 
 @pytest.fixture

@@ -16,7 +16,9 @@ from chain.sequencer import Sequencer, SequencerConfig
 from chain.txs import Transfer
 from tests.chain.support import key, signed
 
-CONFIG = SequencerConfig(batch_interval_s=0.05, poll_s=0.05, min_fee_nano=0, max_pending_txs=100_000)
+CONFIG = SequencerConfig(
+    batch_interval_s=0.05, poll_s=0.05, inbox_confirmations=0, min_fee_nano=0, max_pending_txs=100_000
+)
 
 
 async def main(database: str, url: str, deployment_json: str, first_nonce: int) -> None:

@@ -231,6 +231,52 @@ class TestReorgs:
             await until(lambda: sequencer.queries.account(owner(3)))
             assert sequencer.head.state.meta.inbox_cursor == 1
 
+    async def test_a_message_that_l1_insists_on_is_executed_before_it_is_as_deep_as_asked(self, start, l1, quick):
+        async with start(replace(quick, inbox_confirmations=100)) as sequencer:
+            l1.deposit(owner(3), 50)
+            await sequencer.follower.look()
+            assert sequencer.queries.account(owner(3)) is None
+            l1.now_s += 10  # half of the force delay
+            await until(lambda: sequencer.queries.account(owner(3)))
+
+    @pytest.mark.parametrize("is_seen", [True, False])
+    async def test_a_batch_whose_message_a_reorg_swapped_is_built_again_and_costs_no_bond(self, start, l1, is_seen):
+        async with start() as sequencer:
+            await two_accounts(sequencer, l1)
+            l1.refuses_batches = True
+            l1.deposit(owner(1), 50, hint=1)
+            await until(lambda: sequencer.head.state.account(1).balance_nano == 1_000_050)
+            raw = transfer(0)
+            await sequencer.submit(raw)
+            before, sealed = len(l1.posted), asyncio.ensure_future(sequencer.flush())
+            await until(lambda: l1.refused_batches)
+            l1.messages[-1] = replace(l1.messages[-1], owner=owner(2), index_hint=2, amount_nano=70)
+            l1.fork += is_seen
+            l1.refuses_batches = False
+            await sealed
+            await until(lambda: sequencer.head.state.account(2).balance_nano == 1_000_075)
+            assert sequencer.head.state.account(1).balance_nano == 999_995
+            assert (await status_of(sequencer, raw)).kind == "transfer"
+            await agrees_with_l1(sequencer, l1)
+            assert len(l1.posted) > before
+            assert l1.bonds == {}
+
+    async def test_a_batch_whose_message_came_at_another_time_is_posted_as_it_is(self, start, l1):
+        async with start() as sequencer:
+            await two_accounts(sequencer, l1)
+            l1.refuses_batches = True
+            l1.deposit(owner(1), 50, hint=1)
+            await until(lambda: sequencer.head.state.account(1).balance_nano == 1_000_050)
+            sealed = asyncio.ensure_future(sequencer.flush())
+            await until(lambda: l1.refused_batches)
+            blob = l1.refused_batches[-1]
+            l1.messages[-1] = replace(l1.messages[-1], at_s=l1.now_s + 1, l1_block=99)
+            l1.fork += 1
+            l1.refuses_batches = False
+            await sealed
+            assert l1.posted[-1].blob == blob
+            await agrees_with_l1(sequencer, l1)
+
     async def test_an_l1_behind_what_was_final_is_waited_for(self, start, l1):
         async with start() as sequencer:
             await two_accounts(sequencer, l1)
