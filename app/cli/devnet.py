@@ -16,12 +16,14 @@ from app.cli.common import (
     until_stopped,
     with_parent_option,
 )
+from app.cli.dollars import Dollars
 from app.config import Config
 from app.logs import log_to
 from app.variables import DEV_FUNDS_VARIABLE
 from chain.errors import UsageError
 
 if TYPE_CHECKING:
+    from chain.fees.quotas import Network
     from chain.villains import Villain
 
 
@@ -44,6 +46,19 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 1_000),
     help="With --l1: L1 blocks that must stand on an inbox message before it is executed; 12 unless given.",
 )
+@click.option(
+    "--ether-price",
+    "ether_price_nano",
+    type=Dollars(),
+    help="With --l1: what an ether costs; fees then cover L1's gas. It costs nothing unless given.",
+)
+@click.option(
+    "--trusted-proxy",
+    "proxy_texts",
+    metavar="NETWORK",
+    multiple=True,
+    help="A proxy of yours, as an address or network, whose X-Forwarded-For tells clients apart.",
+)
 @click.option("--villain", "villain_name", metavar="KIND", help="Make its sequencer misbehave, e.g. bad-signature.")
 @json_option
 @with_parent_option
@@ -58,12 +73,14 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
     l1_dev_funds: bool,
     rollup_text: str | None,
     inbox_confirmations: int | None,
+    ether_price_nano: int | None,
+    proxy_texts: tuple[str, ...],
     villain_name: str | None,
     as_json: bool,
     with_parent: bool,
 ) -> None:
     """Serve until told to stop; the same home resumes the same chain."""
-    from chain.devnet import DevnetReady, OtherL1, run_devnet
+    from chain.devnet import DevnetReady, OperatorTerms, OtherL1, run_devnet
 
     if l1_url is not None and not l1_url.startswith(("http://", "https://")):
         raise UsageError("--l1 takes the URL of an L1's JSON-RPC.", code="bad_url", fix="Give http://host:port.")
@@ -75,6 +92,12 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
             fix="Give --l1 as well, or leave it away.",
         )
 
+    if ether_price_nano is not None and l1_url is None:
+        raise UsageError(
+            "--ether-price is about another L1: on the embedded one ether costs nothing.",
+            fix="Give --l1 as well, or leave it away.",
+        )
+    terms = OperatorTerms(ether_price_nano=ether_price_nano or 0, trusted_proxies=_networks(proxy_texts))
     rollup_address = None if rollup_text is None else _rollup(rollup_text, l1_url)
     villain = None if villain_name is None else _villain(villain_name)
     home = prepared_home(home_path)
@@ -102,6 +125,7 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
             else OtherL1(url=l1_url, use_dev_account=l1_dev_funds, rollup_address=rollup_address),
             villain=villain,
             inbox_confirmations=inbox_confirmations,
+            terms=terms,
         )
 
     await until_stopped(serve, with_parent=with_parent)
@@ -116,6 +140,17 @@ def _rollup(text: str, l1_url: str | None) -> bytes:
         return parse_address(text)
     except ValueError as error:
         raise UsageError(f"--rollup takes a rollup's address: {error}.", code="bad_address") from error
+
+
+def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
+    import ipaddress
+
+    try:
+        return tuple(ipaddress.ip_network(text) for text in texts)
+    except ValueError as error:
+        raise UsageError(
+            "--trusted-proxy takes an IP address or a network.", fix="Give 10.0.0.2 or 10.0.0.0/8."
+        ) from error
 
 
 def _villain(name: str) -> Villain:

@@ -3,7 +3,7 @@
 Importing this package is cheap; what it runs is imported when it runs.
 """
 
-from chain.devnet.config import DevnetConfig, DevnetParams, DevnetReady, OtherL1
+from chain.devnet.config import DevnetConfig, DevnetParams, DevnetReady, OperatorTerms, OtherL1
 from chain.devnet.service import Devnet, run_devnet
 
-__all__ = ["Devnet", "DevnetConfig", "DevnetParams", "DevnetReady", "OtherL1", "run_devnet"]
+__all__ = ["Devnet", "DevnetConfig", "DevnetParams", "DevnetReady", "OperatorTerms", "OtherL1", "run_devnet"]

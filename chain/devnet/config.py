@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
+from chain.fees.policy import FeePolicy
+from chain.fees.quotas import Network
 from chain.sequencer.config import SequencerConfig
 
 POLL_S: Final = 0.5
@@ -38,6 +41,8 @@ class DevnetConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     sequencer: SequencerConfig = SequencerConfig(poll_s=POLL_S)
     faucet: FaucetLimits = FaucetLimits()
+    trusted_proxies: tuple[Network, ...] = ()
+    """The operator's own proxies, whose ``X-Forwarded-For`` tells clients apart."""
     reveal_block_s: float = 1.0
     """How often an empty block is mined while a fraud commitment waits for its reveal."""
     snapshot_every_s: float = 300.0
@@ -53,6 +58,26 @@ class OtherL1(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to take ether from an account that it signs for itself, as development chains do."""
     rollup_address: bytes | None = None
     """The rollup that is there to be sequenced, beside its leader; a new one is deployed if not given."""
+
+
+PRICED_ACCOUNTS_PER_MINUTE: Final = 60
+"""How many accounts are created for free where each costs the operator real gas."""
+
+
+class OperatorTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator asks of others, and whom it believes."""
+
+    ether_price_nano: int = 0
+    """What an ether costs; 0 where it costs nothing."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Its own proxies, whose ``X-Forwarded-For`` tells clients apart."""
+
+    def sequencer(self, *, inbox_confirmations: int | None) -> SequencerConfig:
+        """The sequencer's limits under these terms."""
+        config = SequencerConfig(poll_s=POLL_S, fees=FeePolicy(ether_price_nano=self.ether_price_nano))
+        if self.ether_price_nano:
+            config = replace(config, accounts_per_minute=PRICED_ACCOUNTS_PER_MINUTE)
+        return config if inbox_confirmations is None else replace(config, inbox_confirmations=inbox_confirmations)
 
 
 class DevnetReady(msgspec.Struct, frozen=True, kw_only=True):

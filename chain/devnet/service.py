@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from chain.devnet.config import POLL_S, DevnetConfig, DevnetParams, DevnetReady, OtherL1
+from chain.devnet.config import DevnetConfig, DevnetParams, DevnetReady, OperatorTerms, OtherL1
 from chain.devnet.home import DevnetHome
 from chain.errors import ChainRejectedError
 from chain.l1.embedded.server import L1Server
 from chain.l1.protocol import Deployment
 from chain.logs import get_logger
-from chain.sequencer.config import SequencerConfig
 from chain.signing import address_of
 
 if TYPE_CHECKING:
@@ -136,6 +135,8 @@ class Devnet:
         identity = deployment_id(deployment)
         self.sequencer = Sequencer(self.rollup, home.l2_database(identity), config=self._config.sequencer)
         await stack.enter_async_context(self.sequencer)
+        if self._other_l1 is not None and not self._config.sequencer.fees.ether_price_nano:
+            log.warning("fees_leave_out_l1_gas", fix="Say what an ether costs with --ether-price, unless it is free.")
         grant = None
         if self._other_l1 is None or self._other_l1.use_dev_account:
             # On another L1 the operator paid for its ether: don't give it away.
@@ -146,7 +147,14 @@ class Devnet:
             self.sequencer.ledger, home.snapshot(identity), every_s=self._config.snapshot_every_s
         )
         stack.push_async_callback(_end, asyncio.create_task(snapshots.run(), name="devnet-snapshots"))
-        rpc = RpcServer(self.sequencer, l1_rpc_url=self._l1_url, faucet=grant, is_devnet=True, snapshot=snapshots.path)
+        rpc = RpcServer(
+            self.sequencer,
+            l1_rpc_url=self._l1_url,
+            faucet=grant,
+            is_devnet=True,
+            snapshot=snapshots.path,
+            trusted_proxies=self._config.trusted_proxies,
+        )
         await stack.enter_async_context(rpc)
         await rpc.start(self._host, self._ports[1])
         self.ready = DevnetReady(
@@ -249,6 +257,7 @@ async def run_devnet(  # noqa: PLR0913 - one for each option of the command
     other_l1: OtherL1 | None = None,
     villain: Villain | None = None,
     inbox_confirmations: int | None = None,
+    terms: OperatorTerms | None = None,
 ) -> None:
     """Run a devnet until ``stop`` is set; the same home resumes the same chain.
 
@@ -263,14 +272,13 @@ async def run_devnet(  # noqa: PLR0913 - one for each option of the command
         other_l1: An L1 to deploy to and sequence on, instead of an embedded one.
         villain: How the sequencer misbehaves, if it should.
         inbox_confirmations: How many blocks of another L1 must stand on an inbox message's before it is executed.
+        terms: What the operator asks of others, and whom it believes.
 
     Raises:
         IdlewattError: With code ``port_in_use``, ``devnet_running``, ``home_unusable``, ``devnet_damaged`` or
             ``old_devnet``; on another L1 also ``operator_unfunded``, ``no_dev_account`` or ``foreign_chain``.
     """
-    sequencer = SequencerConfig(poll_s=POLL_S)
-    if inbox_confirmations is not None:
-        sequencer = msgspec.structs.replace(sequencer, inbox_confirmations=inbox_confirmations)
+    terms = terms or OperatorTerms()
     params = DevnetParams() if challenge_window_s is None else DevnetParams(challenge_window_s=challenge_window_s)
     async with Devnet(
         home,
@@ -278,7 +286,9 @@ async def run_devnet(  # noqa: PLR0913 - one for each option of the command
         l1_port=l1_port,
         l2_port=l2_port,
         params=params,
-        config=DevnetConfig(sequencer=sequencer),
+        config=DevnetConfig(
+            sequencer=terms.sequencer(inbox_confirmations=inbox_confirmations), trusted_proxies=terms.trusted_proxies
+        ),
         other_l1=other_l1,
         villain=villain,
     ) as devnet:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+from msgspec.structs import asdict
+
 from chain.errors import ChainRejectedError, ChainUnavailableError, ErrorCode
 from chain.logs import get_logger
 from chain.retry import retry
@@ -186,6 +188,7 @@ class Poster:
             )
             await ledger.recount()
             log.info("batch_posted", batch=row.batch_id, txs=row.tx_count, bytes=row.size_bytes, l1_tx=posted.l1_tx)
+            log.info("operator_books", **asdict(ledger.books.view(ledger.config.fees)))
         except ChainRejectedError as error:
             if error.code in _OUTDATED or error.code in _MISPLACED:
                 await self._realign(must_rebuild=error.code in _OUTDATED)

@@ -33,6 +33,8 @@ def commands(tmp_path: Path) -> Iterator[Commands]:
         (["--l1-dev-funds"], "Give --l1 as well"),
         (["--rollup", "0x" + "11" * 20], "Give --l1 as well"),
         (["--inbox-confirmations", "3"], "Give --l1 as well"),
+        (["--ether-price", "3000"], "Give --l1 as well"),
+        (["--trusted-proxy", "my-proxy"], "10.0.0.0/8"),
         (["--l1", "http://127.0.0.1:1", "--inbox-confirmations", "-1"], "0<=x<=1000"),
         (["--l1", "http://127.0.0.1:1", "--rollup", "0x11"], "takes a rollup's address"),
     ],
