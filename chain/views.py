@@ -331,8 +331,8 @@ class WatchEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that a watchtower saw or did.
 
     ``kind`` is ``verified`` (a batch was re-executed and is right), a ``DisputeStage``, ``snapshot`` (what it
-    begins with), ``overdue``, ``freezable``, ``frozen``, ``rewound`` (L1 was reorganized), ``trouble`` (L1 or the key
-    make work impossible for now) or ``recovered``.
+    begins with), ``rewarded`` (an own proof was paid), ``overdue``, ``freezable``, ``frozen``, ``rewound`` (L1 was
+    reorganized), ``trouble`` (L1 or the key make work impossible for now) or ``recovered``.
     """
 
     kind: str

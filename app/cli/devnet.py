@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--l1-port", default=8545, show_default=True, type=click.IntRange(0, 65535), help="L1 JSON-RPC.")
 @click.option("--l2-port", default=8547, show_default=True, type=click.IntRange(0, 65535), help="Rollup RPC.")
-@click.option("--challenge-window-s", type=click.IntRange(1, 31_536_000), help="Of a new chain; 60 unless given.")
+@click.option("--challenge-window-s", type=click.IntRange(2, 31_536_000), help="Of a new chain; 60 unless given.")
 @click.option("--l1", "l1_url", help="Deploy to and sequence on this L1, e.g. http://127.0.0.1:8545.")
 @click.option(
     "--l1-dev-funds",

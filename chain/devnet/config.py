@@ -22,9 +22,30 @@ class DevnetParams(msgspec.Struct, frozen=True, kw_only=True):
     force_delay_s: int = 20
     takeover_delay_s: int = 40
     freeze_delay_s: int = 120
-    close_delay_s: int = 30
-    unstake_delay_s: int = 60
+    close_delay_s: int = 90
+    unstake_delay_s: int = 90
     reveal_delay_blocks: int = 10
+    max_time_ahead_s: int = 10
+    min_bond_wei: int = 10**18
+    turn_batches: int = 3_600
+    turn_s: int = 3_600
+    turn_grace_s: int = 60
+
+    @classmethod
+    def with_window(cls, challenge_window_s: int, *, reveal_delay_blocks: int = 10) -> DevnetParams:
+        """Those with another challenge window, and what depends on it (see ``chain.delays``).
+
+        Args:
+            challenge_window_s: From 2 seconds on.
+            reveal_delay_blocks: Fewer where the window has no room for them.
+        """
+        usual = cls()
+        return msgspec.structs.replace(
+            usual,
+            challenge_window_s=challenge_window_s,
+            freeze_delay_s=challenge_window_s + usual.takeover_delay_s + usual.force_delay_s,
+            reveal_delay_blocks=max(1, min(reveal_delay_blocks, challenge_window_s - 1)),
+        )
 
 
 class FaucetLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from chain.devnet.home import L1Identity
 from chain.errors import ChainRejectedError, IdlewattError
 from chain.l1.connection import L1Connection, checksum
-from chain.l1.deploy import SEQUENCER_BOND_WEI
 from chain.l1.discover import read_deployment
 from chain.l1.protocol import Deployment
 from chain.l1.rollup_l1 import JsonRpcRollupL1
@@ -27,7 +26,9 @@ async def identify(l1: L1Connection) -> L1Identity:
     return L1Identity(chain_id=chain_id, genesis_hash=bytes(genesis["hash"]))
 
 
-async def check_funds(l1: L1Connection, operator: bytes, *, is_new: bool, use_dev_account: bool) -> None:
+async def check_funds(
+    l1: L1Connection, operator: bytes, *, is_new: bool, use_dev_account: bool, bond_wei: int = ETHER_WEI
+) -> None:
     """Make sure that the operator can deploy, put up its bond and pay for batches.
 
     Args:
@@ -36,13 +37,14 @@ async def check_funds(l1: L1Connection, operator: bytes, *, is_new: bool, use_de
         is_new: Whether the contracts are still to be deployed and the bond to be put up.
         use_dev_account: Whether to take what is missing from an account that the L1 itself holds the key of, as
             development chains such as anvil do.
+        bond_wei: What the contract asks of a sequencer.
 
     Raises:
         IdlewattError: With code ``operator_unfunded`` or ``no_dev_account``.
         ChainUnavailableError: If L1 can't be reached.
     """
     eth = l1.web3.eth
-    needed = GAS_RESERVE_WEI + (SEQUENCER_BOND_WEI if is_new else 0)
+    needed = GAS_RESERVE_WEI + (bond_wei if is_new else 0)
     held = int(await l1.request(lambda: eth.get_balance(checksum(operator))))
     if held < needed and use_dev_account:
         await _take_from_dev_account(l1, operator)
@@ -68,7 +70,7 @@ async def join(url: str, rollup_address: bytes, operator_key: bytes) -> Deployme
     l1 = JsonRpcRollupL1(url, found, operator_key)
     try:
         assert l1.sender is not None
-        missing_wei = SEQUENCER_BOND_WEI - (await l1.bond(l1.sender)).amount_wei
+        missing_wei = found.min_bond_wei - (await l1.bond(l1.sender)).amount_wei
         if missing_wei > 0:
             await l1.deposit_bond(missing_wei)
         return found

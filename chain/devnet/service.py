@@ -204,7 +204,11 @@ class Devnet:
             identity = await identify(connection)
             known = home.deployment(identity)
             await check_funds(
-                connection, address_of(key), is_new=known is None, use_dev_account=other_l1.use_dev_account
+                connection,
+                address_of(key),
+                is_new=known is None,
+                use_dev_account=other_l1.use_dev_account,
+                bond_wei=self._params.min_bond_wei,
             )
         finally:
             await connection.aclose()
@@ -241,6 +245,11 @@ class Devnet:
             close_delay_s=self._params.close_delay_s,
             unstake_delay_s=self._params.unstake_delay_s,
             reveal_delay_blocks=self._params.reveal_delay_blocks,
+            max_time_ahead_s=self._params.max_time_ahead_s,
+            min_bond_wei=self._params.min_bond_wei,
+            turn_batches=self._params.turn_batches,
+            turn_s=self._params.turn_s,
+            turn_grace_s=self._params.turn_grace_s,
         )
         return await deploy(self._l1_url, key, params)
 
@@ -279,7 +288,7 @@ async def run_devnet(  # noqa: PLR0913 - one for each option of the command
             ``old_devnet``; on another L1 also ``operator_unfunded``, ``no_dev_account`` or ``foreign_chain``.
     """
     terms = terms or OperatorTerms()
-    params = DevnetParams() if challenge_window_s is None else DevnetParams(challenge_window_s=challenge_window_s)
+    params = DevnetParams() if challenge_window_s is None else DevnetParams.with_window(challenge_window_s)
     async with Devnet(
         home,
         host=host,

@@ -10,8 +10,6 @@ from chain.l1.answers import integer
 from chain.l1.connection import L1Connection, L1Signer, checksum
 from chain.l1.protocol import Deployment
 
-SEQUENCER_BOND_WEI = 10**18
-
 
 class DeployParams(msgspec.Struct, frozen=True, kw_only=True):
     """What a new rollup is deployed with."""
@@ -25,8 +23,41 @@ class DeployParams(msgspec.Struct, frozen=True, kw_only=True):
     close_delay_s: int
     unstake_delay_s: int
     reveal_delay_blocks: int
+    max_time_ahead_s: int = 10
+    min_bond_wei: int = 10**18
+    turn_batches: int = 3_600
+    turn_s: int = 3_600
+    turn_grace_s: int = 60
     asset_address: bytes | None = None
     """An ERC-20 with 6 to 27 decimals; a new `TestUSD` if not given."""
+
+
+def constructor_parameters(asset: bytes, stf: bytes, params: DeployParams) -> tuple[Any, ...]:
+    """What the rollup's constructor takes, in its order.
+
+    Args:
+        asset: The settlement asset's address.
+        stf: The state transition's address.
+        params: Everything else.
+    """
+    return (
+        checksum(asset),
+        checksum(stf),
+        params.genesis_root,
+        params.challenge_window_s,
+        params.force_delay_s,
+        params.takeover_delay_s,
+        params.freeze_delay_s,
+        params.close_delay_s,
+        params.unstake_delay_s,
+        params.reveal_delay_blocks,
+        params.l2_chain_id,
+        params.max_time_ahead_s,
+        params.min_bond_wei,
+        params.turn_batches,
+        params.turn_s,
+        params.turn_grace_s,
+    )
 
 
 async def deploy(url: str, operator_key: bytes, params: DeployParams) -> Deployment:
@@ -50,23 +81,10 @@ async def deploy(url: str, operator_key: bytes, params: DeployParams) -> Deploym
         if asset is None:
             asset = _created(await signer.send(connection.contract("TestUSD").constructor()))
         stf = _created(await signer.send(connection.contract("Stf").constructor()))
-        parameters = (
-            checksum(asset),
-            checksum(stf),
-            params.genesis_root,
-            params.challenge_window_s,
-            params.force_delay_s,
-            params.takeover_delay_s,
-            params.freeze_delay_s,
-            params.close_delay_s,
-            params.unstake_delay_s,
-            params.reveal_delay_blocks,
-            params.l2_chain_id,
-        )
-        constructor = connection.contract("Rollup").constructor(parameters)
+        constructor = connection.contract("Rollup").constructor(constructor_parameters(asset, stf, params))
         receipt = await signer.send(constructor)
         rollup = connection.contract("Rollup", _created(receipt))
-        await signer.send(rollup.functions.depositBond(), value_wei=SEQUENCER_BOND_WEI)
+        await signer.send(rollup.functions.depositBond(), value_wei=params.min_bond_wei)
         return Deployment(
             l1_chain_id=integer(await connection.request(lambda: connection.web3.eth.chain_id)),
             l2_chain_id=params.l2_chain_id,
@@ -84,6 +102,11 @@ async def deploy(url: str, operator_key: bytes, params: DeployParams) -> Deploym
             unstake_delay_s=params.unstake_delay_s,
             reveal_delay_blocks=params.reveal_delay_blocks,
             deployment_salt=bytes(await connection.call(rollup.functions.deploymentSalt())),
+            max_time_ahead_s=params.max_time_ahead_s,
+            min_bond_wei=params.min_bond_wei,
+            turn_batches=params.turn_batches,
+            turn_s=params.turn_s,
+            turn_grace_s=params.turn_grace_s,
             genesis_root=params.genesis_root,
             nano_per_unit=integer(await connection.call(rollup.functions.nanoPerUnit())),
         )

@@ -111,6 +111,11 @@ async def _read(connection: L1Connection, rollup_address: bytes) -> Deployment:
         close_delay_s=integer(await read("closeDelay")),
         unstake_delay_s=integer(await read("unstakeDelay")),
         reveal_delay_blocks=integer(await read("revealDelay")),
+        max_time_ahead_s=integer(await read("maxTimeAhead")),
+        min_bond_wei=integer(await read("minBond")),
+        turn_batches=integer(await read("turnBatches")),
+        turn_s=integer(await read("turnSeconds")),
+        turn_grace_s=integer(await read("turnGrace")),
         deployment_salt=bytes(await read("deploymentSalt")),
         nano_per_unit=integer(await read("nanoPerUnit")),
     )

@@ -10,7 +10,17 @@ from web3.exceptions import BlockNotFound, TransactionNotFound
 from chain.l1.answers import contradiction, integer
 from chain.l1.connection import checksum
 from chain.l1.contracts import ContractsL1
-from chain.l1.protocol import Bond, FraudCommitted, FraudProof, FraudProven, L1Event, L1Head, RollupFrozen
+from chain.l1.protocol import (
+    Bond,
+    FraudCommitted,
+    FraudProof,
+    FraudProven,
+    L1Event,
+    L1Head,
+    Reward,
+    RollupFrozen,
+    Turn,
+)
 from chain.signing import ZERO_ADDRESS
 
 MAX_BATCHES = 2**63
@@ -64,6 +74,26 @@ class DisputesL1(ContractsL1):
         """Whether anyone with a bond may post now."""
         return bool(await self.connection.call_pending(self._rollup.functions.isOverdue()))
 
+    async def may_post(self, sequencer: bytes) -> bool:
+        """Whether a batch of this sequencer would be taken now, as far as it depends on whose it is."""
+        return bool(await self.connection.call_pending(self._rollup.functions.mayPost(checksum(sequencer))))
+
+    async def turn(self) -> Turn:
+        """Whose turn it is, and until when."""
+        functions = self._rollup.functions
+        following = _address(await self._call(functions.nextLeader()))
+        first_batch = integer(await self._call(functions.turnFirstBatch()))
+        return Turn(
+            leader=await self.leader(),
+            following=None if following == ZERO_ADDRESS else following,
+            ends_at_s=integer(await self._call(functions.turnEndsAt())),
+            end_batch=first_batch + self._deployment.turn_batches,
+        )
+
+    async def take_turn(self) -> bytes:
+        """Begin one's own turn without a batch, where one may post; returns the L1 transaction's hash."""
+        return await self._send(self._rollup.functions.takeTurn())
+
     async def frozen_at_s(self) -> int | None:
         """When the rollup froze; ``None`` while it runs."""
         return integer(await self._call(self._rollup.functions.frozenAt())) or None
@@ -74,8 +104,8 @@ class DisputesL1(ContractsL1):
 
     async def bond(self, sequencer: bytes) -> Bond:
         """What an address put up."""
-        amount, batches_to = await self._call(self._rollup.functions.bonds(checksum(sequencer)))
-        return Bond(amount_wei=amount, batches_to=batches_to)
+        amount, batches_to, epoch, _ = await self._call(self._rollup.functions.bonds(checksum(sequencer)))
+        return Bond(amount_wei=amount, batches_to=batches_to, epoch=epoch)
 
     async def bond_depositors(self, from_block: int, to_block: int) -> list[bytes]:
         """The addresses that deposited a bond in these L1 blocks, each once."""
@@ -119,6 +149,16 @@ class DisputesL1(ContractsL1):
             contradiction("a proven fraud has no event")
         return events[0]
 
+    async def reward(self, submitter: bytes, bond_epoch: int) -> Reward | None:
+        """What waits for the prover of a slashed bond; ``None`` if nothing does."""
+        call = self._rollup.functions.rewards(checksum(submitter), bond_epoch)
+        amount, prover, batch_id = await self._call(call)
+        return Reward(amount_wei=amount, prover=_address(prover), batch_id=batch_id) if amount else None
+
+    async def claim_reward(self, submitter: bytes, bond_epoch: int) -> bytes:
+        """Pay it to its prover, once it is due; returns the L1 transaction's hash."""
+        return await self._send(self._rollup.functions.claimReward(checksum(submitter), bond_epoch))
+
     async def events(self, from_block: int, to_block: int) -> Sequence[L1Event]:
         """Proven frauds and the freeze in these L1 blocks, in order; not what anybody may announce for little gas."""
         return self._proofs(await self._logs.read(self._kinds(), from_block, to_block))
@@ -158,7 +198,7 @@ def _proven(log: Any, slashes: list[Any]) -> L1Event:
     parties = fields["submitter"], fields["prover"]
     if slash is None or (slash["sequencer"], slash["prover"]) != parties:
         contradiction("a fraud has no slash")
-    if not 0 <= slash["burnt"] - slash["toProver"] <= 1:
+    if slash["burnt"] and not 0 <= slash["burnt"] - slash["toProver"] <= 1:
         contradiction("a bond was not halved")
     if not fields["batchId"] < fields["batchesBefore"] < MAX_BATCHES or not fields["code"]:
         contradiction("a fraud took no batch back")
@@ -169,6 +209,7 @@ def _proven(log: Any, slashes: list[Any]) -> L1Event:
         frame_index=fields["frameIndex"],
         code=fields["code"],
         batches_before=fields["batchesBefore"],
+        bond_epoch=slash["bondEpoch"],
         to_prover_wei=slash["toProver"],
         burnt_wei=slash["burnt"],
         **_where(log),

@@ -14,8 +14,6 @@ from chain.eip712 import SigningDomain
 from chain.signing import keccak256
 from chain.types import Account, Channel, Withdrawal
 
-MIN_BOND_WEI = 10**18
-"""What the contract asks of a sequencer."""
 DEPOSIT_KIND = 1
 FORCED_KIND = 2
 
@@ -40,6 +38,14 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     freeze_delay_s: int
     unstake_delay_s: int
     reveal_delay_blocks: int
+    max_time_ahead_s: int
+    """How far L2 time may run ahead of L1's; it lags by at most the force delay."""
+    min_bond_wei: int
+    """What the contract asks of a sequencer."""
+    turn_batches: int
+    turn_s: int
+    turn_grace_s: int
+    """How long the next sequencer in turn alone may begin its own."""
     deployment_salt: bytes
     """32 bytes that the contract took from L1's history: with the L1's chain id, what tells its signatures apart."""
     nano_per_unit: int = 1
@@ -179,8 +185,12 @@ class FraudProven(msgspec.Struct, frozen=True, kw_only=True):
     code: int
     """The rule that the frame breaks, see ``chain.stf.Code``."""
     batches_before: int
+    bond_epoch: int
+    """Which of the submitter's bonds answers for the batch."""
     to_prover_wei: int
+    """What waits for the prover, until somebody proves an earlier batch of the same bond."""
     burnt_wei: int
+    """0 where the bond was slashed before."""
     l1_block: int
     l1_tx: bytes
 
@@ -202,6 +212,31 @@ class Bond(msgspec.Struct, frozen=True, kw_only=True):
 
     amount_wei: int
     batches_to: int
+    epoch: int = 0
+    """How often it was slashed: a batch stands on the bond of one epoch."""
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose turn it is to post."""
+
+    leader: bytes | None
+    """20 bytes; ``None`` before the first turn and after a fraud."""
+    following: bytes | None
+    """Who is next; the leader itself where it is alone, ``None`` where nobody leads."""
+    ends_at_s: int
+    """When the leader's turn ends or ended."""
+    end_batch: int
+    """One past the last batch of the turn."""
+
+
+class Reward(msgspec.Struct, frozen=True, kw_only=True):
+    """The half of a slashed bond that waits for whoever proved the earliest wrong batch it answers for."""
+
+    amount_wei: int
+    """0 once it was paid."""
+    prover: bytes
+    batch_id: int
+    """It is due once every batch before this one is final."""
 
 
 class PendingMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -382,6 +417,18 @@ class RollupL1(Protocol):
         """Whether anyone with a bond may post now."""
         ...
 
+    async def may_post(self, sequencer: bytes) -> bool:
+        """Whether a batch of this sequencer would be taken now, as far as it depends on whose it is."""
+        ...
+
+    async def turn(self) -> Turn:
+        """Whose turn it is, and until when."""
+        ...
+
+    async def take_turn(self) -> bytes:
+        """Begin one's own turn without a batch, where one may post."""
+        ...
+
     async def frozen_at_s(self) -> int | None:
         """When the rollup froze; ``None`` while it runs."""
         ...
@@ -404,6 +451,14 @@ class RollupL1(Protocol):
 
     async def prove_fraud(self, proof: FraudProof) -> FraudProven:
         """Show it, once its commitment is old enough."""
+        ...
+
+    async def reward(self, submitter: bytes, bond_epoch: int) -> Reward | None:
+        """What waits for the prover of a slashed bond; ``None`` if nothing does."""
+        ...
+
+    async def claim_reward(self, submitter: bytes, bond_epoch: int) -> bytes:
+        """Pay it to its prover, once it is due."""
         ...
 
     async def events(self, from_block: int, to_block: int) -> Sequence[L1Event]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from chain.l1.protocol import MIN_BOND_WEI
 from chain.logs import get_logger
 from chain.sequencer.inbox import InboxExecutor
 from chain.sequencer.ledger import SequencerLedger
@@ -41,9 +40,4 @@ class Leadership:
         me = l1.sender
         if self._ledger.wrong_batch is not None or me is None:
             return False
-        if (await l1.bond(me)).amount_wei < MIN_BOND_WEI:
-            return False
-        leader = await l1.leader()
-        if leader is None or leader == me:
-            return True
-        return (await l1.bond(leader)).amount_wei < MIN_BOND_WEI or await l1.is_overdue()
+        return await l1.may_post(me)

@@ -48,6 +48,15 @@ class Dispute(msgspec.Struct, frozen=True, kw_only=True):
     """Whether proving it is pointless: it is final, or the contract refused the proof."""
 
 
+class OwnReward(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits on L1 for this watchtower's proof."""
+
+    submitter: bytes
+    bond_epoch: int
+    batch_id: int
+    """The batch that was proven: no earlier one may be, before it is due."""
+
+
 class Known(msgspec.Struct, frozen=True, kw_only=True):
     """What was re-derived so far."""
 
@@ -58,6 +67,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     dispute: Dispute | None = None
     rolled_back_at_s: int = 0
     """When batches were last taken back: what they executed waits again, through no honest sequencer's fault."""
+    rewards: tuple[OwnReward, ...] = ()
 
 
 class Rewind(msgspec.Struct, frozen=True):
@@ -96,11 +106,19 @@ class Freeze(msgspec.Struct, frozen=True):
     """End the rollup: nobody executes its inbox."""
 
 
+class ClaimReward(msgspec.Struct, frozen=True):
+    """Have a reward paid that is due."""
+
+    reward: OwnReward
+
+
 class Rest(msgspec.Struct, frozen=True):
     """Nothing is to be done."""
 
 
-WatchtowerAction = Rewind | Follow | CloseDispute | GiveUp | CommitProof | Wait | RevealProof | Freeze | Rest
+WatchtowerAction = (
+    Rewind | Follow | CloseDispute | GiveUp | CommitProof | Wait | RevealProof | Freeze | ClaimReward | Rest
+)
 
 
 def decide(observed: Observation, known: Known, policy: Policy) -> WatchtowerAction:
@@ -119,8 +137,11 @@ def decide(observed: Observation, known: Known, policy: Policy) -> WatchtowerAct
     if policy.freezes and is_freezable(observed, known, policy):
         return Freeze()
     if dispute is not None:
-        return _pursue(dispute, observed, policy)
-    return Follow(known.verified) if observed.batch_count > known.verified else Rest()
+        step = _pursue(dispute, observed, policy)
+    else:
+        step = Follow(known.verified) if observed.batch_count > known.verified else Rest()
+    due = next((one for one in known.rewards if one.batch_id <= observed.final_count), None)
+    return ClaimReward(due) if isinstance(step, Rest) and due is not None else step
 
 
 def _pursue(dispute: Dispute, observed: Observation, policy: Policy) -> WatchtowerAction:

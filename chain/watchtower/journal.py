@@ -10,7 +10,7 @@ from chain.l1.protocol import FraudProven, L1Event, L1Head, RollupFrozen, Rollup
 from chain.signing import checksum_address
 from chain.stf import Code
 from chain.views import DisputeStage, DisputeView, WatchEvent
-from chain.watchtower.core import Observation
+from chain.watchtower.core import Observation, OwnReward
 from chain.watchtower.history import FraudHistory
 
 MAX_DISPUTES = 50
@@ -35,11 +35,25 @@ class Journal:
         self._disputes: list[DisputeView] = []
         self._is_open = False
         self._inbox_told: dict[str, int] = {}
+        self._rewards: dict[tuple[bytes, int], OwnReward | None] = {}
+        """Of each slashed bond, what waits for this watchtower; ``None`` where nothing does."""
 
     @property
     def disputes(self) -> tuple[DisputeView, ...]:
         """The newest last."""
         return tuple(self._disputes)
+
+    @property
+    def rewards(self) -> tuple[OwnReward, ...]:
+        """What waits on L1 for this watchtower's proofs, as far as it was read."""
+        return tuple(reward for reward in self._rewards.values() if reward is not None)
+
+    def paid(self, reward: OwnReward, amount_wei: int, at_s: int) -> None:
+        """A reward was paid; or, of 0 wei, isn't this watchtower's any more."""
+        self._rewards[reward.submitter, reward.bond_epoch] = None
+        if amount_wei:
+            text = f"The reward for batch {reward.batch_id} was paid: {amount_wei / 10**18:.6f} ether."
+            self.tell("rewarded", text, at_s, batch_id=reward.batch_id)
 
     def tell(
         self,
@@ -114,6 +128,7 @@ class Journal:
 
     def _remember(self, event: FraudProven) -> None:
         """Keep a fraud of long ago among the disputes, without telling of it as of news."""
+        self._rewards.setdefault((event.submitter, event.bond_epoch), self._own_reward(event))
         mark = type(event).__name__, event.l1_tx
         if mark not in self._told and len(self._disputes) < MAX_DISPUTES:
             self._disputes.insert(0, dispute_of(event))
@@ -121,6 +136,9 @@ class Journal:
 
     async def take(self, event: L1Event, now_s: int) -> bool:
         """Tell of an event, once; returns whether it took batches back and is news."""
+        if isinstance(event, FraudProven):
+            # Whoever proves an earlier batch of the same bond has its reward.
+            self._rewards[event.submitter, event.bond_epoch] = self._own_reward(event)
         mark = type(event).__name__, event.l1_tx
         if mark in self._told:
             return False
@@ -137,6 +155,11 @@ class Journal:
         if len(self._told) > MAX_TOLD:
             del self._told[next(iter(self._told))]
         return isinstance(event, FraudProven)
+
+    def _own_reward(self, event: FraudProven) -> OwnReward | None:
+        if event.prover != self._prover:
+            return None
+        return OwnReward(submitter=event.submitter, bond_epoch=event.bond_epoch, batch_id=event.batch_id)
 
     async def _proven(self, event: FraudProven, now_s: int) -> None:
         prover, gas = checksum_address(event.prover), await self._l1.gas_used(event.l1_tx)

@@ -32,6 +32,8 @@ _LOST_RACES: frozenset[ErrorCode] = frozenset(
         "reveal_too_early",
         "already_frozen",
         "not_overdue",
+        "no_reward",
+        "reward_not_final",
         "nonce",
     }
 )
@@ -172,6 +174,7 @@ class Watchtower:
             tip_hash=deriver.tip_hash,
             dispute=self._dispute,
             rolled_back_at_s=self._rolled_back_at_s,
+            rewards=self._journal.rewards,
         )
         self._journal.note_inbox(
             observed,
@@ -276,6 +279,8 @@ class Watchtower:
                 return await self._reveal(observed)
             case core.Freeze():
                 return await _unless_too_late(self._l1.freeze()) is not None
+            case core.ClaimReward():
+                return await self._claim(step.reward, observed)
             case core.Wait() | core.Rest():
                 pass
         return True
@@ -342,6 +347,18 @@ class Watchtower:
             if self._refusals >= MAX_REFUSALS:
                 self._give_up(DisputeStage.REFUSED, f"The contract refused the proof. {error.message}", observed)
             return False
+
+    async def _claim(self, own: core.OwnReward, observed: core.Observation) -> bool:
+        """Have a reward paid; one that is gone, or another's by now, is forgotten."""
+        assert self._prover is not None
+        waiting = await self._l1.reward(own.submitter, own.bond_epoch)
+        if waiting is None or waiting.prover != self._prover.address:
+            self._journal.paid(own, 0, observed.now_s)
+            return True
+        if await _unless_too_late(self._l1.claim_reward(own.submitter, own.bond_epoch)) is None:
+            return False
+        self._journal.paid(own, waiting.amount_wei, observed.now_s)
+        return True
 
     def _give_up(self, stage: DisputeStage, text: str, observed: core.Observation) -> None:
         assert self._dispute is not None

@@ -12,7 +12,6 @@ from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.l1.protocol import (
     EMPTY_INBOX_HASH,
-    MIN_BOND_WEI,
     Bond,
     Deployment,
     FraudCommitted,
@@ -50,6 +49,7 @@ DOMAIN = SigningDomain(1337, b"\x11" * 20, b"\x16" * 32)
 RULES = Rules(domain=DOMAIN, close_delay_s=30, unstake_delay_s=60)
 FUNDS_NANO = 1_000_000
 NO_HINT = 2**32 - 1
+ETHER = 10**18
 
 Signed = Transfer | Withdraw | OpenChannel | TopUp | StartClose | Stake | Unstake
 
@@ -172,6 +172,11 @@ class MemoryL1:
             unstake_delay_s=60,
             reveal_delay_blocks=10,
             deployment_salt=DOMAIN.salt,
+            max_time_ahead_s=10,
+            min_bond_wei=ETHER,
+            turn_batches=1_000,
+            turn_s=3_600,
+            turn_grace_s=60,
         )
 
     def deposit(self, to: bytes, amount_nano: int, hint: int = NO_HINT) -> None:
@@ -223,7 +228,7 @@ class MemoryL1:
 
     async def bond(self, sequencer: bytes) -> Bond:
         self._answer()
-        return Bond(amount_wei=self.bonds.get(sequencer, MIN_BOND_WEI), batches_to=0)
+        return Bond(amount_wei=self.bonds.get(sequencer, ETHER), batches_to=0)
 
     async def bond_depositors(self, from_block: int, to_block: int) -> list[bytes]:
         self._answer()
@@ -260,6 +265,12 @@ class MemoryL1:
     async def is_overdue(self) -> bool:
         self._answer()
         return self._waits_longer(self._inbox_to(), self._deployment.takeover_delay_s)
+
+    async def may_post(self, sequencer: bytes) -> bool:
+        if self.bonds.get(sequencer, ETHER) < ETHER:
+            return False
+        is_led = self.leads not in (None, sequencer) and self.bonds.get(self.leads or b"", ETHER) >= ETHER
+        return not is_led or await self.is_overdue()
 
     async def time_s(self) -> int:
         self._answer()
@@ -303,10 +314,9 @@ class MemoryL1:
             raise ChainRejectedError("wrong batch", code="wrong_batch_id")
         if prev_root != (self.posted[-1].post_root if self.posted else GENESIS_ROOT):
             raise ChainRejectedError("wrong root", code="wrong_previous_root")
-        if self.bonds.get(sender, MIN_BOND_WEI) < MIN_BOND_WEI:
+        if self.bonds.get(sender, ETHER) < ETHER:
             raise ChainRejectedError("no bond", code="bond_too_small")
-        is_led = self.leads not in (None, sender) and self.bonds.get(self.leads or b"", MIN_BOND_WEI) >= MIN_BOND_WEI
-        if is_led and not await self.is_overdue():
+        if not await self.may_post(sender):
             raise ChainRejectedError("another leads", code="not_leader")
         inbox_to = decode_batch(blob).header.inbox_to
         if inbox_to > len(self.messages):

@@ -38,7 +38,7 @@ async def running(
     home: Path, *, window_s: int = 3600, config: DevnetConfig = CONFIG
 ) -> AsyncIterator[tuple[Devnet, RollupClient]]:
     """A devnet on free ports, and a client of its rollup."""
-    params = DevnetParams(challenge_window_s=window_s)
+    params = DevnetParams.with_window(window_s)
     async with Devnet(home, params=params, config=config) as devnet, RollupClient(devnet.ready.l2_url) as client:
         yield devnet, client
 

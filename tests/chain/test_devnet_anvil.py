@@ -25,7 +25,7 @@ ETHER = 10**18
 
 
 async def test_money_goes_in_moves_and_comes_out_on_anvil_and_a_restart_resumes(tmp_path: Path) -> None:
-    params = DevnetParams(challenge_window_s=1)
+    params = DevnetParams.with_window(2)
     async with anvil() as url:
         other = OtherL1(url=url, use_dev_account=True)
         async with Devnet(tmp_path, params=params, config=DevnetConfig(sequencer=QUICK), other_l1=other) as devnet:
@@ -56,7 +56,7 @@ async def test_money_goes_in_moves_and_comes_out_on_anvil_and_a_restart_resumes(
                 again = await client.account(ALICE)
                 assert again is not None
                 assert again.balance_nano == account.balance_nano - 3_000_001_000
-                assert (await client.info()).params.challenge_window_s == 1
+                assert (await client.info()).params.challenge_window_s == 2
     assert not (tmp_path / "l1.db").exists()
 
 

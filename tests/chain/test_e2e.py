@@ -23,7 +23,7 @@ VOUCHER_KEY = 9
 
 @pytest.fixture
 async def devnet(tmp_path):
-    params = DevnetParams(challenge_window_s=30, close_delay_s=10)
+    params = DevnetParams.with_window(30)
     config = SequencerConfig(batch_interval_s=0.2, poll_s=0.05)
     async with Devnet(tmp_path / "net", params=params, config=DevnetConfig(sequencer=config)) as running:
         yield running
@@ -97,12 +97,13 @@ async def test_a_payer_alone_gets_the_rest_back_after_the_delay(devnet):
         opening = OpenChannel(buyer_index, seller_index, owner(VOUCHER_KEY), 10**9, expiry_s, FEE)
         channel = (await buyer.send(opening)).allocated_index
         before = await buyer.balance()
-        earliest_s = (await client.info()).l2_time_s + 10
+        info = await client.info()
+        earliest_s = info.l2_time_s + info.params.close_delay_s
         await buyer.send(StartClose(channel))
         view = await client.channel(channel)
-        assert earliest_s <= view.closing_at_s <= (await client.info()).l2_time_s + 10
+        assert earliest_s <= view.closing_at_s <= (await client.info()).l2_time_s + info.params.close_delay_s
         await client.flush()
-        await devnet.l1.advance_time(20)
+        await devnet.l1.advance_time(info.params.close_delay_s)
         async with asyncio.timeout(PATIENCE_S):
             while (await client.info()).l2_time_s < view.closing_at_s:
                 await asyncio.sleep(0.02)

@@ -266,10 +266,11 @@ class TestStage2:
     def test_users_have_at_least_thirty_days_to_exit_upgrades_unrelated_to_proven_bugs(self) -> None:
         """No function replaces code, parameters or the transition: there is none but what users and watchers need."""
         assert {entry["name"] for entry in changing_functions("Rollup")} == {
-            "depositBond", "withdrawBond", "submitBatch", "finalize", "commitFraud", "proveFraud", "freeze",
+            "depositBond", "withdrawBond", "submitBatch", "finalize", "takeTurn", "commitFraud", "proveFraud",
+            "claimReward", "freeze",
             "claimWithdrawal", "exitAccount", "exitChannel", "raiseChannelExit", "settleChannelExit", "refundDeposit",
         }  # fmt: skip
-        assert {entry["name"] for entry in changing_functions("Inbox")} == {"deposit", "forceTx"}
+        assert {entry["name"] for entry in changing_functions("Inbox")} == {"deposit", "depositWithPermit", "forceTx"}
         assert changing_functions("Stf") == []
 
     def test_the_security_councils_actions_are_confined_to_bugs_proven_on_chain(self, l2: L2, rollup: Handle) -> None:

@@ -40,7 +40,7 @@ from tests.villains.arena import (
 async def test_what_a_reorg_took_is_posted_again_and_a_deposit_that_vanished_is_taken_back(tmp_path: Path) -> None:
     async with anvil() as url:
         other = OtherL1(url=url, use_dev_account=True)
-        params = DevnetParams(challenge_window_s=3_600)
+        params = DevnetParams.with_window(3_600)
         async with Devnet(tmp_path, params=params, config=DevnetConfig(sequencer=QUICK), other_l1=other) as devnet:
             web3, sequencer = devnet.rollup.connection.web3, devnet.sequencer
             async with RollupClient(devnet.ready.l2_url) as client:

@@ -43,7 +43,7 @@ def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevnetReady]:
     async def run() -> None:
         stop = asyncio.Event()
         stop_box.append((asyncio.get_running_loop(), stop))
-        params = DevnetParams(challenge_window_s=2)
+        params = DevnetParams.with_window(2)
         quick = SequencerConfig(batch_interval_s=0.3, poll_s=0.2)
         async with Devnet(home, params=params, config=DevnetConfig(sequencer=quick)) as running:
             ready.append(running.ready)

@@ -47,9 +47,9 @@ PARAMS = DeployParams(
     challenge_window_s=600,
     force_delay_s=20,
     takeover_delay_s=40,
-    freeze_delay_s=120,
-    close_delay_s=30,
-    unstake_delay_s=60,
+    freeze_delay_s=660,
+    close_delay_s=90,
+    unstake_delay_s=90,
     reveal_delay_blocks=10,
 )
 

@@ -14,6 +14,7 @@ from chain.stf import execute_frame
 from chain.views import DisputeStage, DisputeView
 from chain.villains import Villain
 from chain.villains.sequencer import VillainL1
+from chain.watchtower import Watchtower
 from chain.watchtower.core import Rest, Wait
 from chain.witness import build_witness, encode_messages, named_messages
 from tests.villains.arena import (
@@ -93,10 +94,11 @@ async def _proven(where: Arena, villain: Villain) -> Outcome:
     assert dispute.reward_wei == bond_wei // 2
     assert await where.ether(BURNT) == burnt_wei + bond_wei - bond_wei // 2
     costs_wei = sum([await where.gas_cost_wei(tx) for tx in _own_txs(where)])
-    assert await where.ether(PROVER) == prover_wei + bond_wei // 2 - costs_wei
+    assert await where.ether(PROVER) == prover_wei - costs_wei
     await _goes_on(where, lied_at)
     assert isinstance(await tower.settle(), Rest)
     assert tower.view().verified_batches == lied_at + 1
+    await _is_paid(where, tower, prover_wei - costs_wei, bond_wei // 2)
     assert dispute.reverted_block is not None
     return Outcome(
         villain=villain.name,
@@ -111,6 +113,18 @@ async def _proven(where: Arena, villain: Villain) -> Outcome:
         prove_gas=dispute.prove_gas,
         dispute=dispute,
     )
+
+
+async def _is_paid(where: Arena, tower: Watchtower, before_wei: int, reward_wei: int) -> None:
+    """The reward leaves its escrow once every batch before the wrong one is final, and not before."""
+    assert "rewarded" not in where.kinds()
+    await where.pass_time(PARAMS.challenge_window_s)
+    await where.second.finalize()
+    assert isinstance(await tower.settle(), Rest)
+    assert where.kinds().count("rewarded") == 1
+    newest = await where.prover.connection.web3.eth.get_block("latest")
+    costs_wei = await where.gas_cost_wei(newest["transactions"][0])
+    assert await where.ether(PROVER) == before_wei + reward_wei - costs_wei
 
 
 def _own_txs(where: Arena) -> list[str]:

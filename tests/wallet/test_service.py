@@ -31,7 +31,7 @@ GRANT_NANO = 10 * NANO_PER_USD
 async def devnet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Devnet]:
     home = tmp_path_factory.mktemp("devnet") / "net"
     quick = SequencerConfig(batch_interval_s=0.1, poll_s=0.05)
-    params = DevnetParams(challenge_window_s=1, close_delay_s=1)
+    params = DevnetParams.with_window(2)
     async with Devnet(home, params=params, config=DevnetConfig(sequencer=quick)) as running:
         yield running
 
@@ -140,7 +140,7 @@ async def test_a_deposit_without_money_on_l1_is_refused(client: RollupClient) ->
     assert caught.value.code == "insufficient_funds"
 
 
-async def test_a_payer_alone_gets_the_rest_back_after_the_delay(client: RollupClient) -> None:
+async def test_a_payer_alone_gets_the_rest_back_after_the_delay(devnet: Devnet, client: RollupClient) -> None:
     buyer, seller = await funded(client), WalletService(fresh_account(), client)
     channel_id = await open_channel(buyer, seller)
     with pytest.raises(WalletError) as caught:
@@ -154,6 +154,7 @@ async def test_a_payer_alone_gets_the_rest_back_after_the_delay(client: RollupCl
     (entry,) = [entry for entry in timeline.entries if entry.place == "channel"]
     assert (entry.ready_at_s, entry.amount_nano) == (channel.closing_at_s, NANO_PER_USD - 400)
 
+    await devnet.l1.advance_time((await client.info()).params.close_delay_s)
     async with asyncio.timeout(PATIENCE_S):
         while await client.channels_of(buyer.address):
             try:

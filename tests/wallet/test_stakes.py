@@ -76,10 +76,11 @@ async def test_more_than_is_staked_is_not_taken_out(tmp_path: Path) -> None:
 
 
 async def test_a_finished_stake_is_in_the_balance_again(tmp_path: Path) -> None:
-    async with World(tmp_path, unstake_delay_s=1) as world:
+    async with World(tmp_path) as world:
         wallet = await world.funded(0, 10 * USD)
         await wallet.stake(4 * USD)
         await wallet.unstake(None)
+        await world.later(world.deployment.unstake_delay_s)
 
         async def is_due() -> bool:
             view = await wallet.view()

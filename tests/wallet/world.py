@@ -32,12 +32,15 @@ from wallet.rollup_follower import RollupFollower
 from wallet.service import WalletService
 
 WINDOW_S, FORCE_S, TAKEOVER_S, FREEZE_S = 600, 200, 400, 1_200
+CLOSE_S = 900
 """So long that a slow machine never passes one by itself: tests move the clock."""
 DELAYS = {
     "challenge_window_s": WINDOW_S,
     "force_delay_s": FORCE_S,
     "takeover_delay_s": TAKEOVER_S,
     "freeze_delay_s": FREEZE_S,
+    "close_delay_s": CLOSE_S,
+    "unstake_delay_s": CLOSE_S,
 }
 QUICK = SequencerConfig(batch_interval_s=0.1, poll_s=0.05, inbox_confirmations=0)
 

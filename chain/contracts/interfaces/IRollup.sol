@@ -23,6 +23,7 @@ interface IRollup {
         uint64 l2Time;
         uint64 inboxTo;
         uint64 blockNumber;
+        uint32 bondEpoch;
     }
 
     struct ChannelLeaf {
@@ -81,8 +82,15 @@ interface IRollup {
     /// @notice A sequencer added to its bond.
     event BondDeposited(address indexed sequencer, uint256 amount, uint256 total);
 
-    /// @notice A sequencer lost its whole bond.
-    event BondSlashed(address indexed sequencer, address indexed prover, uint256 toProver, uint256 burnt);
+    /// @notice A sequencer lost its whole bond; or, where nothing is burnt, an earlier wrong batch of the same bond
+    /// was proven, and the reward is another prover's.
+    event BondSlashed(
+        address indexed sequencer,
+        address indexed prover,
+        uint256 bondEpoch,
+        uint256 toProver,
+        uint256 burnt
+    );
 
     /// @notice A sequencer took its bond back.
     event BondWithdrawn(address indexed sequencer, uint256 amount);
@@ -118,6 +126,9 @@ interface IRollup {
     /// @notice Another sequencer leads; nobody does if it is 0.
     event LeaderChanged(address indexed leader);
 
+    /// @notice A prover was paid.
+    event RewardClaimed(address indexed sequencer, uint256 indexed bondEpoch, address indexed prover, uint256 amount);
+
     /// @notice A withdrawal was paid.
     event WithdrawalClaimed(uint32 indexed index, address indexed recipient, uint64 amountNano, uint256 batchId);
 
@@ -139,11 +150,14 @@ interface IRollup {
     /// @notice The sender's newest batch is not final.
     error BondLocked(uint256 untilFinalCount);
 
-    /// @notice The sender's bond is below `MIN_BOND`.
+    /// @notice The sender's bond is below `minBond`.
     error BondTooSmall(uint256 bonded);
 
     /// @notice The channel's time had run out by the last state: its rest is the payer's.
     error ChannelOver();
+
+    /// @notice The commitment is no younger than the batch, as one of whoever posted it may be.
+    error CommittedTooEarly(uint256 batchBlock);
 
     /// @notice The receiver refused its ether.
     error EtherRefused();
@@ -160,16 +174,16 @@ interface IRollup {
     /// @notice The batch leaves out this inbox message, which has waited longer than `forceDelay`.
     error InboxIgnored(uint64 index);
 
-    /// @notice The delays contradict each other, or no state transition lives at its address.
-    error InvalidParameters();
+    /// @notice The parameters break this rule of `ParameterRules`.
+    error InvalidParameters(uint256 rule);
 
-    /// @notice L2 time runs more than `MAX_TIME_AHEAD` before this block's.
+    /// @notice L2 time runs more than `maxTimeAhead` before this block's.
     error L2TimeAhead(uint256 blockTime);
 
     /// @notice L2 time lies before the previous batch's.
     error L2TimeBackwards(uint64 previous);
 
-    /// @notice L2 time lags this block's by more than `takeoverDelay`: expiries and unlock times would never come.
+    /// @notice L2 time lags this block's by more than `forceDelay`: expiries and unlock times would never come.
     error L2TimeBehind(uint256 blockTime);
 
     /// @notice The sender has no bond.
@@ -180,6 +194,9 @@ interface IRollup {
 
     /// @notice A batch without a frame changes nothing.
     error NoFrames();
+
+    /// @notice Nothing waits for a prover there.
+    error NoReward();
 
     /// @notice No batch has this id.
     error NoSuchBatch(uint256 count);
@@ -206,7 +223,7 @@ interface IRollup {
     /// @notice The frame is right.
     error NotFraud();
 
-    /// @notice Another sequencer leads, has its bond, and is not overdue.
+    /// @notice It is another sequencer's turn: the leader's, or, when its turn ended, the next one's.
     error NotLeader(address leader);
 
     /// @notice No inbox message has waited longer than `freezeDelay`.
@@ -224,6 +241,9 @@ interface IRollup {
 
     /// @notice The commitment is not old enough.
     error RevealTooEarly(uint256 fromBlock);
+
+    /// @notice A batch before the proven one can still be proven wrong.
+    error RewardNotFinal(uint256 untilFinalCount);
 
     /// @notice The blob ends inside its header or inside a frame.
     error Truncated(uint256 offset);
@@ -283,12 +303,6 @@ interface IRollup {
     /// @notice The longest blob that is taken, so that one transaction can always carry and frame it.
     function MAX_BLOB_BYTES() external view returns (uint256);
 
-    /// @notice How far a batch's L2 time may run ahead of the L1 block's, in seconds.
-    function MAX_TIME_AHEAD() external view returns (uint256);
-
-    /// @notice The least bond of a submitter.
-    function MIN_BOND() external view returns (uint256);
-
     /// @notice Depth of the L2 state tree.
     function STATE_DEPTH() external view returns (uint256);
 
@@ -314,7 +328,9 @@ interface IRollup {
     function batches(uint256 start, uint256 limit) external view returns (Batch[] memory page);
 
     /// @notice What each sequencer put up.
-    function bonds(address sequencer) external view returns (uint128 amount, uint64 batchesTo);
+    function bonds(
+        address sequencer
+    ) external view returns (uint128 amount, uint64 batchesTo, uint32 epoch, uint32 place);
 
     /// @notice How long a batch can be challenged, in seconds.
     function challengeWindow() external view returns (uint64);
@@ -323,6 +339,10 @@ interface IRollup {
     function channelExits(
         uint32 channel
     ) external view returns (address payer, uint64 settleAt, address payee, address signer, uint128 redeemed, uint128 toPayer, uint128 toPayee);
+
+    /// @notice Pays what waits for a prover, once nobody can prove an earlier wrong batch of the same bond; anyone
+    /// may call.
+    function claimReward(address sequencer, uint256 bondEpoch) external;
 
     /// @notice Pays a withdrawal to its recipient, once; anyone may call. Every payout is rounded down to the asset's
     /// units.
@@ -353,7 +373,7 @@ interface IRollup {
     /// address on a chain that was reset, has another one, and so another domain.
     function deploymentSalt() external view returns (bytes32);
 
-    /// @notice Adds to the sender's bond.
+    /// @notice Adds to the sender's bond; from `minBond` on the sender has turns.
     function depositBond() external payable;
 
     /// @notice The EIP-712 domain of everything signed for this deployment.
@@ -382,7 +402,7 @@ interface IRollup {
     /// @notice Makes every batch below `upTo` final, where the newest of them is past its window; anyone may call.
     function finalize(uint256 upTo) external;
 
-    /// @notice How long a batch may leave an inbox message waiting, in seconds.
+    /// @notice How long a batch may leave an inbox message waiting, and L2 time may lag, in seconds.
     function forceDelay() external view returns (uint64);
 
     /// @notice The block in which a prover committed to a proof; 0 if it didn't.
@@ -408,23 +428,35 @@ interface IRollup {
     /// @notice Where deposits and forced transactions arrive.
     function inbox() external view returns (address);
 
-    /// @notice Whether anyone with a bond may post now, because the leader leaves the inbox waiting.
+    /// @notice Whether anyone with a bond may post now, because the inbox is left waiting.
     function isOverdue() external view returns (bool);
 
     /// @notice The L2's chain id, for wallets that tell networks apart by it.
     function l2ChainId() external view returns (uint64);
 
-    /// @notice Who posted the newest standing batch; 0 before the first one and after a fraud.
+    /// @notice Whose turn it is, or was last; 0 before the first one and after a fraud.
     function leader() external view returns (address);
+
+    /// @notice How far a batch's L2 time may run ahead of the L1 block's, in seconds.
+    function maxTimeAhead() external view returns (uint64);
+
+    /// @notice Whether a batch of this sequencer would be taken in this block, as far as it depends on whose it is.
+    function mayPost(address sequencer) external view returns (bool);
+
+    /// @notice The least bond of a sequencer, in wei.
+    function minBond() external view returns (uint128);
 
     /// @notice Nano in the asset's smallest unit; 1 where a nano has several.
     function nanoPerUnit() external view returns (uint256);
 
+    /// @notice Who is next when the leader's turn ends; the leader itself where it is alone, 0 where nobody leads.
+    function nextLeader() external view returns (address);
+
     /// @notice The oldest inbox message that no standing batch executes.
     function oldestPending() external view returns (uint256 index, uint64 arrivedAt);
 
-    /// @notice Proves that a frame is wrong. The batch and every later one are taken back, its submitter's bond goes
-    /// to the sender and to nobody, half each.
+    /// @notice Proves that a frame is wrong. The batch and every later one are taken back, its submitter's bond is
+    /// halved: burnt, and kept for the sender (see `claimReward`).
     function proveFraud(
         uint256 batchId,
         uint256 frameIndex,
@@ -449,6 +481,18 @@ interface IRollup {
     /// @notice How many L1 blocks lie between a fraud proof's commitment and its reveal, at least.
     function revealDelay() external view returns (uint64);
 
+    /// @notice What waits for the prover of each slashed bond.
+    function rewards(
+        address sequencer,
+        uint256 bondEpoch
+    ) external view returns (uint96 amount, address prover, uint64 batchId);
+
+    /// @notice How many sequencers have a bond that is large enough.
+    function sequencerCount() external view returns (uint256);
+
+    /// @notice Everyone whose bond is large enough; turns go round.
+    function sequencers(uint256) external view returns (address);
+
     /// @notice Pays a channel's rest to both parties, once its window for vouchers is over; anyone may call.
     function settleChannelExit(uint32 channel) external;
 
@@ -458,8 +502,30 @@ interface IRollup {
     /// @notice Posts the next batch.
     function submitBatch(uint256 id, bytes32 prevRoot, bytes32 inboxHash, bytes calldata blob) external;
 
+    /// @notice Begins the sender's turn without a batch, where it may post: from then on it is known to lead. A turn
+    /// that hasn't ended just goes on.
+    function takeTurn() external;
+
     /// @notice How long a message waits before anyone with a bond may sequence, in seconds.
     function takeoverDelay() external view returns (uint64);
+
+    /// @notice After how many batches a leader's turn ends.
+    function turnBatches() external view returns (uint64);
+
+    /// @notice When the leader's turn ends or ended, in seconds; means nothing where nobody leads.
+    function turnEndsAt() external view returns (uint256 endsAt);
+
+    /// @notice The id of its first batch.
+    function turnFirstBatch() external view returns (uint256);
+
+    /// @notice How long the next in turn alone may begin its own, in seconds.
+    function turnGrace() external view returns (uint64);
+
+    /// @notice After how many seconds it ends.
+    function turnSeconds() external view returns (uint64);
+
+    /// @notice When that turn began, in seconds.
+    function turnStartedAt() external view returns (uint64);
 
     /// @notice The asset's smallest units in one nano; 1 where a unit is worth several.
     function unitsPerNano() external view returns (uint256);

@@ -5,37 +5,13 @@ import {Asset, IERC20} from "./Asset.sol";
 import {Frames} from "./Frames.sol";
 import {Inbox} from "./Inbox.sol";
 import {IStf} from "./IStf.sol";
+import {ParameterRules, Parameters} from "./Parameters.sol";
+import {Sequencers} from "./Sequencers.sol";
 
-/// @title The rollup's batches: bonds, submission, finality and the freeze
+/// @title The rollup's batches: submission, finality and the freeze
 /// @dev Batches below `finalCount` never change. Those from there to `count` stand on their submitter's bond, and taking
 /// them back is `count = id`: no loop, and the inbox cursor returns with it, since it lives in the batches.
-abstract contract Batches {
-    /// @notice What a rollup is deployed with, for good.
-    /// @param asset The settlement asset, with 6 to 27 decimals.
-    /// @param stf The state transition that disputes are decided by.
-    /// @param genesisRoot The L2 state root before the first batch.
-    /// @param challengeWindow How long a batch can be challenged, in seconds.
-    /// @param forceDelay How long a batch may leave an inbox message waiting, in seconds.
-    /// @param takeoverDelay How long a message waits before anyone with a bond may sequence, in seconds.
-    /// @param freezeDelay How long a message waits before anyone may freeze the rollup, in seconds.
-    /// @param closeDelay How long a payer who closes a channel alone must wait, in L2 seconds.
-    /// @param unstakeDelay How long a stake on its way out stays slashable, in L2 seconds.
-    /// @param revealDelay How many L1 blocks lie between a fraud proof's commitment and its reveal, at least.
-    /// @param l2ChainId The L2's chain id, for wallets that tell networks apart by it.
-    struct Parameters {
-        IERC20 asset;
-        IStf stf;
-        bytes32 genesisRoot;
-        uint64 challengeWindow;
-        uint64 forceDelay;
-        uint64 takeoverDelay;
-        uint64 freezeDelay;
-        uint64 closeDelay;
-        uint64 unstakeDelay;
-        uint64 revealDelay;
-        uint64 l2ChainId;
-    }
-
+abstract contract Batches is Sequencers {
     /// @notice One batch as posted.
     /// @param framesRoot The Merkle root of its frames (see `Frames`).
     /// @param postRoot The L2 state root after it.
@@ -45,6 +21,7 @@ abstract contract Batches {
     /// @param l2Time The second that its transactions see.
     /// @param inboxTo How far the inbox is executed after it.
     /// @param blockNumber The block whose transactions carry its data.
+    /// @param bondEpoch Which of its submitter's bonds answers for it.
     struct Batch {
         bytes32 framesRoot;
         bytes32 postRoot;
@@ -54,22 +31,11 @@ abstract contract Batches {
         uint64 l2Time;
         uint64 inboxTo;
         uint64 blockNumber;
+        uint32 bondEpoch;
     }
 
-    /// @notice What a sequencer put up.
-    /// @param amount In wei.
-    /// @param batchesTo One past its newest batch; the bond stays until that many are final, or taken back.
-    struct Bond {
-        uint128 amount;
-        uint64 batchesTo;
-    }
-
-    /// @notice The least bond of a submitter.
-    uint256 public constant MIN_BOND = 1 ether;
     /// @notice The longest blob that is taken, so that one transaction can always carry and frame it.
     uint256 public constant MAX_BLOB_BYTES = 110_000;
-    /// @notice How far a batch's L2 time may run ahead of the L1 block's, in seconds.
-    uint256 public constant MAX_TIME_AHEAD = 60;
     /// @notice A batch that executes this many inbox messages need not reach those that wait too long behind them: else
     /// more messages than fit into one batch would stop the rollup.
     uint256 public constant AMPLE_MESSAGES = 512;
@@ -91,7 +57,7 @@ abstract contract Batches {
     bytes32 public immutable genesisRoot;
     /// @notice How long a batch can be challenged, in seconds.
     uint64 public immutable challengeWindow;
-    /// @notice How long a batch may leave an inbox message waiting, in seconds.
+    /// @notice How long a batch may leave an inbox message waiting, and L2 time may lag, in seconds.
     uint64 public immutable forceDelay;
     /// @notice How long a message waits before anyone with a bond may sequence, in seconds.
     uint64 public immutable takeoverDelay;
@@ -108,21 +74,15 @@ abstract contract Batches {
     /// @notice The hash of the block before the deploying one: a fork of this L1 with the same chain id, or the same address
     /// on a chain that was reset, has another one, and so another domain.
     bytes32 public immutable deploymentSalt;
+    /// @notice How far a batch's L2 time may run ahead of the L1 block's, in seconds.
+    uint64 public immutable maxTimeAhead;
     /// @notice The EIP-712 domain of everything signed for this deployment.
     bytes32 public immutable domainSeparator;
     /// @notice The block that it was deployed in: no event of it is older.
     uint64 public immutable deployedAt;
 
-    /// @notice How many batches stand; the next one's id.
-    uint256 public count;
-    /// @notice How many of them are final.
-    uint256 public finalCount;
-    /// @notice Who posted the newest standing batch; 0 before the first one and after a fraud.
-    address public leader;
     /// @notice When the rollup froze, in seconds; 0 while it runs.
     uint64 public frozenAt;
-    /// @notice What each sequencer put up.
-    mapping(address sequencer => Bond bond) public bonds;
     mapping(uint256 id => Batch batch) internal _batches;
 
     /// @notice A batch was posted; its data is the posting transaction's own calldata.
@@ -136,31 +96,21 @@ abstract contract Batches {
         uint64 l2Time,
         uint64 inboxTo
     );
-    /// @notice Another sequencer leads; nobody does if it is 0.
-    event LeaderChanged(address indexed leader);
     /// @notice Every batch below `count` is final now.
     event Finalized(uint256 count, bytes32 root);
-    /// @notice A sequencer added to its bond.
-    event BondDeposited(address indexed sequencer, uint256 amount, uint256 total);
-    /// @notice A sequencer took its bond back.
-    event BondWithdrawn(address indexed sequencer, uint256 amount);
     /// @notice The rollup froze, since nobody executed this inbox message.
     event Frozen(uint256 indexed messageIndex, uint64 messageArrivedAt);
 
     /// @notice The asset has too few decimals to settle in, or so many that amounts overflow.
     error UnsupportedDecimals(uint8 decimals);
-    /// @notice The delays contradict each other, or no state transition lives at its address.
-    error InvalidParameters();
+    /// @notice The parameters break this rule of `ParameterRules`.
+    error InvalidParameters(uint256 rule);
     /// @notice Another batch took this id, or it lies ahead.
     error WrongBatchId(uint256 expected);
     /// @notice The batch builds on another state than the newest one.
     error WrongPreviousRoot(bytes32 expected);
     /// @notice Batch data must be the calldata of a transaction signed by its sender, so that everyone can read it there.
     error NotSentDirectly();
-    /// @notice The sender's bond is below `MIN_BOND`.
-    error BondTooSmall(uint256 bonded);
-    /// @notice Another sequencer leads, has its bond, and is not overdue.
-    error NotLeader(address leader);
     /// @notice The calldata is not the one canonical encoding of this call. Solidity itself takes any offset, padding and
     /// trailing bytes; everyone reads batches back from calldata, so there is one way to write them.
     error NotCanonical();
@@ -168,9 +118,9 @@ abstract contract Batches {
     error BlobTooLong(uint256 length);
     /// @notice L2 time lies before the previous batch's.
     error L2TimeBackwards(uint64 previous);
-    /// @notice L2 time runs more than `MAX_TIME_AHEAD` before this block's.
+    /// @notice L2 time runs more than `maxTimeAhead` before this block's.
     error L2TimeAhead(uint256 blockTime);
-    /// @notice L2 time lags this block's by more than `takeoverDelay`: expiries and unlock times would never come.
+    /// @notice L2 time lags this block's by more than `forceDelay`: expiries and unlock times would never come.
     error L2TimeBehind(uint256 blockTime);
     /// @notice The batch executes less of the inbox than the one before it.
     error InboxBackwards(uint64 previous);
@@ -184,12 +134,6 @@ abstract contract Batches {
     error NothingToFinalize(uint256 finalCount, uint256 count);
     /// @notice The newest of these batches can still be challenged.
     error WindowOpen(uint256 until);
-    /// @notice The sender has no bond.
-    error NoBond();
-    /// @notice The sender's newest batch is not final.
-    error BondLocked(uint256 untilFinalCount);
-    /// @notice The receiver refused its ether.
-    error EtherRefused();
     /// @notice No batch has this id.
     error NoSuchBatch(uint256 count);
     /// @notice The rollup froze: it takes no batch any more.
@@ -197,12 +141,9 @@ abstract contract Batches {
     /// @notice No inbox message has waited longer than `freezeDelay`.
     error NotOverdue();
 
-    constructor(Parameters memory parameters) {
-        if (
-            parameters.challengeWindow == 0 || parameters.revealDelay == 0
-                || parameters.forceDelay > parameters.takeoverDelay || parameters.takeoverDelay > parameters.freezeDelay
-                || address(parameters.stf).code.length == 0
-        ) revert InvalidParameters();
+    constructor(Parameters memory parameters) Sequencers(parameters) {
+        uint256 rule = ParameterRules.broken(parameters);
+        if (rule != 0) revert InvalidParameters(rule);
         uint8 decimals = parameters.asset.decimals();
         if (decimals < Asset.MIN_DECIMALS || decimals > Asset.MAX_DECIMALS) revert UnsupportedDecimals(decimals);
         asset = parameters.asset;
@@ -221,6 +162,7 @@ abstract contract Batches {
         inbox = new Inbox(parameters.asset, unitsPerNano, nanoPerUnit);
         bytes32 salt = blockhash(block.number - 1);
         deploymentSalt = salt;
+        maxTimeAhead = parameters.maxTimeAhead;
         domainSeparator = keccak256(
             abi.encode(
                 keccak256(
@@ -237,26 +179,6 @@ abstract contract Batches {
 
     // ---------------------------------------------------------------------------------------------- sequencing
 
-    /// @notice Adds to the sender's bond.
-    function depositBond() external payable {
-        Bond storage bond = bonds[msg.sender];
-        bond.amount += uint128(msg.value);
-        emit BondDeposited(msg.sender, msg.value, bond.amount);
-    }
-
-    /// @notice Returns the sender's whole bond, once its newest batch is final or taken back.
-    function withdrawBond() external {
-        Bond storage bond = bonds[msg.sender];
-        uint256 amount = bond.amount;
-        if (amount == 0) revert NoBond();
-        // Batches beyond `count` were taken back: their submitter was slashed if guilty, and is free if only cut off.
-        uint256 answersTo = bond.batchesTo < count ? bond.batchesTo : count;
-        if (answersTo > finalCount) revert BondLocked(answersTo);
-        bond.amount = 0;
-        emit BondWithdrawn(msg.sender, amount);
-        _payEther(msg.sender, amount);
-    }
-
     /// @notice Posts the next batch.
     /// @param id Its id: the number of batches before it.
     /// @param prevRoot The state root it builds on, so that a batch meant for another history never lands.
@@ -269,19 +191,16 @@ abstract contract Batches {
         if (frozenAt != 0) revert AlreadyFrozen();
         if (id != count) revert WrongBatchId(count);
         if (prevRoot != headRoot()) revert WrongPreviousRoot(headRoot());
-        _checkSender();
+        _checkMayPost();
         if (blob.length > MAX_BLOB_BYTES) revert BlobTooLong(blob.length);
         Batch memory posted = _read(blob);
         _checkOrder(id, posted.l2Time, posted.inboxTo);
         bytes32 expected = inbox.hashOf(posted.inboxTo);
         if (inboxHash != expected) revert WrongInboxHash(expected);
+        _lead();
         bonds[msg.sender].batchesTo = uint64(id + 1);
         _batches[id] = posted;
         count = id + 1;
-        if (leader != msg.sender) {
-            leader = msg.sender;
-            emit LeaderChanged(msg.sender);
-        }
         emit BatchSubmitted(
             id,
             msg.sender,
@@ -332,8 +251,8 @@ abstract contract Batches {
         arrivedAt = inbox.arrivedAt(index);
     }
 
-    /// @notice Whether anyone with a bond may post now, because the leader leaves the inbox waiting.
-    function isOverdue() public view returns (bool) {
+    /// @inheritdoc Sequencers
+    function isOverdue() public view override returns (bool) {
         (, uint64 arrivedAt) = oldestPending();
         return _waitsLonger(arrivedAt, takeoverDelay);
     }
@@ -379,19 +298,9 @@ abstract contract Batches {
         return amountNano * unitsPerNano / nanoPerUnit;
     }
 
-    /// @dev Pays ether, after every change of state.
-    function _payEther(address to, uint256 amount) internal {
-        (bool success,) = to.call{value: amount}("");
-        if (!success) revert EtherRefused();
-    }
-
-    function _checkSender() private view {
-        uint256 bonded = bonds[msg.sender].amount;
-        if (bonded < MIN_BOND) revert BondTooSmall(bonded);
-        address leads = leader;
-        if (leads != msg.sender && leads != address(0) && bonds[leads].amount >= MIN_BOND && !isOverdue()) {
-            revert NotLeader(leads);
-        }
+    /// @inheritdoc Sequencers
+    function _postedAt(uint256 id) internal view override returns (uint256) {
+        return _batches[id].submittedAt;
     }
 
     /// @dev Whether the calldata is the selector, three words, the offset 0x80, the length, and the blob padded with zeros to
@@ -413,14 +322,15 @@ abstract contract Batches {
         read.submitter = msg.sender;
         read.submittedAt = uint64(block.timestamp);
         read.blockNumber = uint64(block.number);
+        read.bondEpoch = bonds[msg.sender].epoch;
     }
 
     function _checkOrder(uint256 id, uint64 l2Time, uint64 inboxTo) private view {
         uint64 inboxFrom = _inboxTo();
         if (id != 0 && l2Time < _batches[id - 1].l2Time) revert L2TimeBackwards(_batches[id - 1].l2Time);
         if (inboxTo < inboxFrom) revert InboxBackwards(inboxFrom);
-        if (l2Time > block.timestamp + MAX_TIME_AHEAD) revert L2TimeAhead(block.timestamp);
-        if (block.timestamp > uint256(l2Time) + takeoverDelay) revert L2TimeBehind(block.timestamp);
+        if (l2Time > block.timestamp + maxTimeAhead) revert L2TimeAhead(block.timestamp);
+        if (block.timestamp > uint256(l2Time) + forceDelay) revert L2TimeBehind(block.timestamp);
         uint256 arrived = inbox.length();
         if (inboxTo > arrived) revert InboxBeyondEnd(arrived);
         if (inboxTo - inboxFrom < AMPLE_MESSAGES && _waitsLonger(inbox.arrivedAt(inboxTo), forceDelay)) {

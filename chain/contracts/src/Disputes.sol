@@ -7,7 +7,8 @@ import {IStf} from "./IStf.sol";
 
 /// @title Fraud proofs: one transaction re-executes one frame, and a wrong one takes its batch and every later one back
 /// @notice A proof is committed to first and revealed some L1 blocks later, so that nobody who sees it in the mempool can
-/// take its reward.
+/// take its reward. Half of a slashed bond is burnt; the other half waits for whoever proves the earliest wrong batch that
+/// the bond answers for, so that nobody is paid for a late one while an earlier theft stands.
 abstract contract Disputes is Batches {
     /// @notice The frame before the disputed one, whose root the disputed one starts from; ignored for a batch's first frame,
     /// which starts from the batch before.
@@ -30,6 +31,16 @@ abstract contract Disputes is Batches {
         bytes32[] siblings;
     }
 
+    /// @notice The half of a slashed bond that waits for a prover.
+    /// @param amount In wei; 0 once it was paid.
+    /// @param prover Who proved the earliest wrong batch so far.
+    /// @param batchId That batch: the reward is due once every batch before it is final.
+    struct Reward {
+        uint96 amount;
+        address prover;
+        uint64 batchId;
+    }
+
     /// @notice Where the half of a slashed bond goes that nobody gets.
     address public constant BURNT = 0x000000000000000000000000000000000000dEaD;
     /// @notice The code of a frame that executes but was posted with another root.
@@ -37,6 +48,8 @@ abstract contract Disputes is Batches {
 
     /// @notice The block in which a prover committed to a proof; 0 if it didn't.
     mapping(address prover => mapping(bytes32 commitment => uint256 blockNumber)) public fraudCommittedAt;
+    /// @notice What waits for the prover of each slashed bond.
+    mapping(address sequencer => mapping(uint256 bondEpoch => Reward reward)) public rewards;
 
     /// @notice Somebody will prove a fraud.
     event FraudCommitted(address indexed prover, bytes32 indexed commitment);
@@ -55,8 +68,13 @@ abstract contract Disputes is Batches {
         uint8 code,
         uint256 batchesBefore
     );
-    /// @notice A sequencer lost its whole bond.
-    event BondSlashed(address indexed sequencer, address indexed prover, uint256 toProver, uint256 burnt);
+    /// @notice A sequencer lost its whole bond; or, where nothing is burnt, an earlier wrong batch of the same bond was proven,
+    /// and the reward is another prover's.
+    event BondSlashed(
+        address indexed sequencer, address indexed prover, uint256 bondEpoch, uint256 toProver, uint256 burnt
+    );
+    /// @notice A prover was paid.
+    event RewardClaimed(address indexed sequencer, uint256 indexed bondEpoch, address indexed prover, uint256 amount);
 
     /// @notice The sender committed to this before.
     error AlreadyCommitted(uint256 blockNumber);
@@ -64,6 +82,12 @@ abstract contract Disputes is Batches {
     error NotCommitted(bytes32 commitment);
     /// @notice The commitment is not old enough.
     error RevealTooEarly(uint256 fromBlock);
+    /// @notice The commitment is no younger than the batch, as one of whoever posted it may be.
+    error CommittedTooEarly(uint256 batchBlock);
+    /// @notice Nothing waits for a prover there.
+    error NoReward();
+    /// @notice A batch before the proven one can still be proven wrong.
+    error RewardNotFinal(uint256 untilFinalCount);
     /// @notice The batch is final already, or doesn't stand.
     error NotChallengeable(uint256 finalCount, uint256 count);
     /// @notice The frame, or the one before it, is not in the batch at this place.
@@ -82,8 +106,8 @@ abstract contract Disputes is Batches {
         emit FraudCommitted(msg.sender, commitment);
     }
 
-    /// @notice Proves that a frame is wrong. The batch and every later one are taken back, its submitter's bond goes to the
-    /// sender and to nobody, half each.
+    /// @notice Proves that a frame is wrong. The batch and every later one are taken back, its submitter's bond is halved:
+    /// burnt, and kept for the sender (see `claimReward`).
     /// @param batchId A batch that stands and is not final.
     /// @param frameIndex The wrong frame's place in it.
     /// @param previous The frame before it.
@@ -100,8 +124,9 @@ abstract contract Disputes is Batches {
         bytes calldata witness,
         bytes32 salt
     ) external {
-        _checkReveal(keccak256(abi.encode(msg.sender, batchId, frameIndex, keccak256(witness), salt)));
+        uint256 committed = _checkReveal(keccak256(abi.encode(msg.sender, batchId, frameIndex, keccak256(witness), salt)));
         if (batchId < finalCount || batchId >= count) revert NotChallengeable(finalCount, count);
+        if (committed <= _batches[batchId].blockNumber) revert CommittedTooEarly(_batches[batchId].blockNumber);
         bytes32 prevRoot = _checkFrames(batchId, frameIndex, previous, frame);
         _checkMessages(frame.body, _batches[batchId].inboxTo, messages);
         (uint8 code, bytes32 root) =
@@ -113,8 +138,20 @@ abstract contract Disputes is Batches {
         _takeBack(batchId, frameIndex, code);
     }
 
-    function _checkReveal(bytes32 commitment) private view {
-        uint256 committed = fraudCommittedAt[msg.sender][commitment];
+    /// @notice Pays what waits for a prover, once nobody can prove an earlier wrong batch of the same bond; anyone may call.
+    /// @param sequencer Who lost the bond.
+    /// @param bondEpoch Which of its bonds.
+    function claimReward(address sequencer, uint256 bondEpoch) external {
+        Reward memory reward = rewards[sequencer][bondEpoch];
+        if (reward.amount == 0) revert NoReward();
+        if (finalCount < reward.batchId) revert RewardNotFinal(reward.batchId);
+        rewards[sequencer][bondEpoch].amount = 0;
+        emit RewardClaimed(sequencer, bondEpoch, reward.prover, reward.amount);
+        _payEther(reward.prover, reward.amount);
+    }
+
+    function _checkReveal(bytes32 commitment) private view returns (uint256 committed) {
+        committed = fraudCommittedAt[msg.sender][commitment];
         if (committed == 0) revert NotCommitted(commitment);
         if (block.number < committed + revealDelay) revert RevealTooEarly(committed + revealDelay);
     }
@@ -160,15 +197,23 @@ abstract contract Disputes is Batches {
 
     function _takeBack(uint256 batchId, uint256 frameIndex, uint8 code) private {
         address guilty = _batches[batchId].submitter;
-        uint256 lost = bonds[guilty].amount;
-        uint256 reward = lost / 2;
+        uint256 epoch = _batches[batchId].bondEpoch;
+        Bond storage bond = bonds[guilty];
+        Reward storage reward = rewards[guilty][epoch];
+        uint256 burnt;
+        // Whatever is proven later of the same bond is earlier: the batches behind the first proof are gone.
+        if (bond.epoch == epoch) {
+            reward.amount = uint96(bond.amount / 2);
+            burnt = bond.amount - reward.amount;
+            ++bond.epoch;
+            _unlist(bond);
+        }
+        reward.prover = msg.sender;
+        reward.batchId = uint64(batchId);
         emit FraudProven(batchId, guilty, msg.sender, frameIndex, code, count);
-        emit BondSlashed(guilty, msg.sender, reward, lost - reward);
-        emit LeaderChanged(address(0));
-        bonds[guilty].amount = 0;
+        emit BondSlashed(guilty, msg.sender, epoch, reward.amount, burnt);
         count = batchId;
-        leader = address(0);
-        _payEther(BURNT, lost - reward);
-        _payEther(msg.sender, reward);
+        _endTurn();
+        _payEther(BURNT, burnt);
     }
 }

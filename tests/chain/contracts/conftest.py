@@ -20,6 +20,8 @@ GENESIS = keccak256(b"genesis")
 WINDOW_S = 60
 FORCE_S, TAKEOVER_S, FREEZE_S = 20, 40, 120
 REVEAL_BLOCKS = 10
+AHEAD_S = 10
+TURN_BATCHES, TURN_S, GRACE_S = 50, 1_000, 30
 NANO = 10**9
 
 
@@ -119,10 +121,15 @@ def rollup_parameters(token: Handle, stf: Handle, /, **changes: Any) -> tuple[An
         "forceDelay": FORCE_S,
         "takeoverDelay": TAKEOVER_S,
         "freezeDelay": FREEZE_S,
-        "closeDelay": 30,
-        "unstakeDelay": 61,
+        "closeDelay": 90,
+        "unstakeDelay": 91,
         "revealDelay": REVEAL_BLOCKS,
         "l2ChainId": 31_338,
+        "maxTimeAhead": AHEAD_S,
+        "minBond": 10**18,
+        "turnBatches": TURN_BATCHES,
+        "turnSeconds": TURN_S,
+        "turnGrace": GRACE_S,
     }
     return tuple((parameters | changes).values())
 

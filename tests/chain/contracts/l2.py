@@ -48,7 +48,7 @@ class L2:
         self.ledger, self.rollup, self.inbox = ledger, rollup, inbox
         self.state = RollupState.genesis()
         self.domain = SigningDomain(CHAIN_ID, rollup.address, rollup.call("deploymentSalt"))
-        self.rules = Rules(domain=self.domain, close_delay_s=30, unstake_delay_s=61)
+        self.rules = Rules(domain=self.domain, close_delay_s=90, unstake_delay_s=91)
         self.messages: dict[int, InboxMessage] = {}
 
     def deposit(self, owner: bytes, amount_nano: int, hint: int = NO_HINT) -> int:

@@ -45,7 +45,7 @@ from tests.chain.contracts.l2 import L2, NO_HINT, Posted
 ETHER = 10**18
 VOUCHER_KEY = keccak256(b"voucher key of the money machine")
 OWNERS = {address_of(key): key for key in KEYS}
-PARAMETERS = (GENESIS_ROOT, WINDOW_S, 20, 40, FREEZE_S, 30, 61, REVEAL_BLOCKS, 31_338)
+PARAMETERS = (GENESIS_ROOT, WINDOW_S, 20, 40, FREEZE_S, 90, 91, REVEAL_BLOCKS, 31_338, 10, ETHER, 10**6, 10**9, 30)
 
 people = st.integers(1, 3)
 numbers = st.integers(1, 5)

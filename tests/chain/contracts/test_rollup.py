@@ -17,7 +17,16 @@ from chain.l1.protocol import EMPTY_INBOX_HASH
 from chain.signing import keccak256
 from chain.tree import Tree
 from chain.types import Withdrawal, withdrawal_key
-from tests.chain.contracts.conftest import GENESIS, NANO, TAKEOVER_S, WINDOW_S, inbox_hash, person, rollup_parameters
+from tests.chain.contracts.conftest import (
+    AHEAD_S,
+    FORCE_S,
+    GENESIS,
+    NANO,
+    WINDOW_S,
+    inbox_hash,
+    person,
+    rollup_parameters,
+)
 from tests.chain.contracts.harness import CHAIN_ID, KEYS, START_S, Handle, Ledger, Reverted
 
 ETHER = 10**18
@@ -64,7 +73,7 @@ class TestDeployment:
             "finalCount",
         )
 
-        assert [rollup.call(name) for name in names] == [WINDOW_S, 20, 30, 31_338, GENESIS, GENESIS, 0, 0]
+        assert [rollup.call(name) for name in names] == [WINDOW_S, 20, 90, 31_338, GENESIS, GENESIS, 0, 0]
         assert rollup.call("asset") == asset.contract.address.lower()
 
     def test_its_signing_domain_is_the_one_wallets_sign_for(self, rollup: Handle) -> None:
@@ -164,20 +173,20 @@ class TestSubmission:
         with pytest.raises(Reverted, match="L2TimeBackwards"):
             post(rollup, l2_time_s=START_S - 1)
 
-    def test_l2_time_runs_a_minute_ahead_at_most(self, rollup: Handle) -> None:
+    def test_l2_time_runs_ahead_by_no_more_than_it_may(self, rollup: Handle) -> None:
         with pytest.raises(Reverted, match="L2TimeAhead"):
-            post(rollup, l2_time_s=START_S + 61)
+            post(rollup, l2_time_s=START_S + AHEAD_S + 1)
 
-        post(rollup, l2_time_s=START_S + 60)
+        post(rollup, l2_time_s=START_S + AHEAD_S)
 
-    def test_l2_time_can_not_be_made_to_stand_still(self, ledger: Ledger, rollup: Handle) -> None:
-        ledger.now_s = START_S + TAKEOVER_S + 10
+    def test_l2_time_lags_by_the_force_delay_at_most(self, ledger: Ledger, rollup: Handle) -> None:
+        ledger.now_s = START_S + FORCE_S + 10
         now_s = ledger.now_s
 
         with pytest.raises(Reverted, match="L2TimeBehind"):
-            post(rollup, l2_time_s=now_s - TAKEOVER_S - 1)
+            post(rollup, l2_time_s=now_s - FORCE_S - 1)
 
-        post(rollup, l2_time_s=now_s - TAKEOVER_S)
+        post(rollup, l2_time_s=now_s - FORCE_S)
 
     def test_the_inbox_is_never_unread(self, rollup: Handle, inbox: Handle) -> None:
         inbox.send("deposit", BOB, 0, 5)
@@ -418,7 +427,7 @@ class TestBonds:
         sent = rollup.send("depositBond", value_wei=5)
 
         assert sent.event("BondDeposited") == {"sequencer": ALICE, "amount": 5, "total": ETHER + 5}
-        assert rollup.call("bonds", ALICE) == (ETHER + 5, 0)
+        assert rollup.call("bonds", ALICE) == (ETHER + 5, 0, 0, 1)
 
     def test_an_idle_bond_comes_back_whole(self, ledger: Ledger, rollup: Handle) -> None:
         before = ledger.evm.balance_wei(rollup.address)
@@ -451,7 +460,7 @@ class TestBonds:
         with pytest.raises(Reverted, match="EtherRefused"):
             stubborn.send("forward", rollup.contract.address, rollup.encode("withdrawBond"))
 
-        assert rollup.call("bonds", stubborn.contract.address) == (ETHER, 0)
+        assert rollup.call("bonds", stubborn.contract.address) == (ETHER, 0, 0, 2)
 
 
 def _transfer_like() -> bytes:

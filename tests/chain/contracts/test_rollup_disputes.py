@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chain.codec import MAX_FORCED_TX_BYTES, encode_inbox_body
+from chain.codec import MAX_FORCED_TX_BYTES, BatchHeader, encode_inbox_body
 from chain.l1.connection import checksum
 from chain.signing import ZERO_ADDRESS, address_of, keccak256, sign_digest
 from chain.state import GENESIS_ROOT
@@ -137,8 +137,6 @@ class TestProof:
     def test_a_final_cursor_short_of_the_header_is_fraud(self, l2: L2) -> None:
         for number in range(3):
             l2.deposit(person(number), 1_000)
-        from chain.codec import BatchHeader
-
         wrong = _post_as_it_is(l2, BatchHeader(l2_time_s=l2.ledger.now_s, inbox_to=3), [encode_inbox_body(0, 2)])
 
         assert l2.prove(wrong.proof(0)).event("FraudProven")["code"] == Code.WRONG_CURSOR
@@ -203,6 +201,25 @@ class TestProof:
 
 
 class TestCommitment:
+    def test_a_commitment_that_is_no_younger_than_the_batch_proves_nothing(
+        self, l2: L2, ledger: Ledger, rollup: Handle
+    ) -> None:
+        """Whoever posts a wrong batch knows its proof before anybody else, and commits to it beforehand."""
+        mark = l2.state.mark()
+        planned = l2.build(BatchHeader(l2_time_s=ledger.now_s, inbox_to=0), [create(0)], {0: LIE})
+        l2.state.rollback(mark)
+        l2.commit(planned.proof(0), key=KEYS[3])
+        ledger.mine(REVEAL_BLOCKS)
+        posted = l2.post(create(0), lies={0: LIE})
+        block = ledger.evm.head().block_number
+
+        with pytest.raises(Reverted) as refused:
+            l2.reveal(posted.proof(0), key=KEYS[3])
+
+        assert (refused.value.name, refused.value.arguments) == ("CommittedTooEarly", (block,))
+        l2.prove(posted.proof(0))
+        assert rollup.call("rewards", ALICE, 0)[1] == CAROL.lower()
+
     def test_a_reveal_waits_for_its_blocks_and_not_one_more(self, l2: L2, ledger: Ledger) -> None:
         proof = l2.post(create(0), lies={0: LIE}).proof(0)
         committed = l2.commit(proof)
@@ -270,51 +287,60 @@ class TestSlashing:
         sent = l2.reveal(proof)
 
         assert sent.event("BondSlashed") == {
-            "sequencer": ALICE, "prover": CAROL, "toProver": ETHER // 2, "burnt": ETHER // 2 + 1,
+            "sequencer": ALICE, "prover": CAROL, "bondEpoch": 0, "toProver": ETHER // 2, "burnt": ETHER // 2 + 1,
         }  # fmt: skip
         assert ledger.evm.balance_wei(BURNT) == ETHER // 2 + 1
-        assert held - ledger.evm.balance_wei(rollup.address) == ETHER + 1
-        assert rollup.call("bonds", ALICE)[0] == 0
+        assert held - ledger.evm.balance_wei(rollup.address) == ETHER // 2 + 1
+        assert rollup.call("bonds", ALICE) == (0, 1, 1, 0)
+        assert rollup.call("rewards", ALICE, 0) == (ETHER // 2, CAROL.lower(), 0)
 
-    def test_the_prover_is_paid(self, l2: L2, ledger: Ledger, odd: Callable[..., Handle]) -> None:
-        """A contract as the prover, whose balance no gas touches."""
-        prover = odd("Forwarder")
-        proof = l2.post(create(0), lies={0: LIE}).proof(0)
-        target = l2.rollup.contract.address
-        prover.send("forward", target, l2.rollup.encode("commitFraud", proof.commitment(prover.address)))
-        ledger.mine(REVEAL_BLOCKS)
-
-        prover.send("forward", target, l2.rollup.encode("proveFraud", *arguments(proof)))
-
-        assert ledger.evm.balance_wei(prover.address) == ETHER // 2
-
-    def test_a_prover_that_refuses_its_reward_proves_nothing(
+    def test_whoever_proved_the_first_batch_is_paid_at_once_by_whoever_asks(
         self, l2: L2, ledger: Ledger, odd: Callable[..., Handle]
     ) -> None:
-        prover = odd("RefusesEther")
-        proof = l2.post(create(0), lies={0: LIE}).proof(0)
-        target = l2.rollup.contract.address
-        prover.send("forward", target, l2.rollup.encode("commitFraud", proof.commitment(prover.address)))
-        ledger.mine(REVEAL_BLOCKS)
+        """A contract as the prover, whose balance no gas touches."""
+        prover = odd("Forwarder")
+        prove_as(prover, l2.post(create(0), lies={0: LIE}).proof(0), l2)
 
+        sent = l2.rollup.send("claimReward", ALICE, 0, key=KEYS[3])
+
+        assert sent.event("RewardClaimed") == {
+            "sequencer": ALICE, "bondEpoch": 0, "prover": checksum(prover.address), "amount": ETHER // 2,
+        }  # fmt: skip
+        assert ledger.evm.balance_wei(prover.address) == ETHER // 2
+        with pytest.raises(Reverted, match="NoReward"):
+            l2.rollup.send("claimReward", ALICE, 0)
+
+    def test_a_reward_is_due_when_no_earlier_batch_can_be_proven_any_more(self, l2: L2, ledger: Ledger) -> None:
+        l2.post(create(0))
+        l2.prove(l2.post(create(1), lies={0: LIE}).proof(0))
+        with pytest.raises(Reverted) as refused:
+            l2.rollup.send("claimReward", ALICE, 0)
+        assert (refused.value.name, refused.value.arguments) == ("RewardNotFinal", (1,))
+
+        l2.finalize(WINDOW_S)
+
+        assert l2.rollup.send("claimReward", ALICE, 0).event("RewardClaimed")["prover"] == CAROL
+
+    def test_a_prover_that_refuses_its_reward_harms_itself_alone(
+        self, l2: L2, ledger: Ledger, odd: Callable[..., Handle]
+    ) -> None:
+        prove_as(odd("RefusesEther"), l2.post(create(0), lies={0: LIE}).proof(0), l2)
+
+        assert l2.rollup.call("count") == 0
         with pytest.raises(Reverted, match="EtherRefused"):
-            prover.send("forward", target, l2.rollup.encode("proveFraud", *arguments(proof)))
-
-        assert l2.rollup.call("count") == 1
+            l2.rollup.send("claimReward", ALICE, 0)
+        assert l2.rollup.call("rewards", ALICE, 0)[0] == ETHER // 2
 
     def test_a_prover_that_calls_back_finds_everything_done(
         self, l2: L2, ledger: Ledger, odd: Callable[..., Handle]
     ) -> None:
-        """Paid in the middle of its own proof, it tries to be paid again by the same proof."""
+        """Paid in the middle of its claim, it claims again."""
         prover = odd("CallsBack")
-        proof = l2.post(create(0), lies={0: LIE}).proof(0)
-        target = l2.rollup.contract.address
-        prover.send("forward", target, l2.rollup.encode("commitFraud", proof.commitment(prover.address)))
-        ledger.mine(REVEAL_BLOCKS)
-        again = l2.rollup.encode("proveFraud", *arguments(proof))
-        prover.send("arm", target, again)
+        prove_as(prover, l2.post(create(0), lies={0: LIE}).proof(0), l2)
+        again = l2.rollup.encode("claimReward", ALICE, 0)
+        prover.send("arm", l2.rollup.contract.address, again)
 
-        prover.send("forward", target, again)
+        prover.send("forward", l2.rollup.contract.address, again)
 
         assert (prover.call("attempts"), prover.call("successes")) == (1, 0)
         assert ledger.evm.balance_wei(prover.address) == ETHER // 2
@@ -331,18 +357,36 @@ class TestSlashing:
 
         assert rollup.call("count") == 0
 
-    def test_a_bond_is_taken_once_and_an_earlier_fraud_of_the_same_hand_is_still_undone(
+    def test_a_decoy_earns_nothing_where_an_earlier_theft_of_the_same_bond_is_proven(
+        self, l2: L2, rollup: Handle, ledger: Ledger
+    ) -> None:
+        """The thief's friend proves a later batch first; the reward is whose who proves the theft."""
+        first = l2.post(create(0), create(1), lies={0: LIE})
+        second = l2.post(create(2), lies={0: LIE})
+        friend = l2.prove(second.proof(0), key=KEYS[3]).event("BondSlashed")
+        assert (friend["toProver"], friend["burnt"]) == (ETHER // 2, ETHER // 2 + 1)
+        with pytest.raises(Reverted, match="RewardNotFinal"):
+            rollup.send("claimReward", ALICE, 0, key=KEYS[3])
+
+        sent = l2.prove(first.proof(0)).event("BondSlashed")
+
+        assert (sent["prover"], sent["toProver"], sent["burnt"]) == (CAROL, ETHER // 2, 0)
+        assert rollup.call("count") == 0
+        assert rollup.send("claimReward", ALICE, 0).event("RewardClaimed")["prover"] == CAROL
+        assert ledger.evm.balance_wei(rollup.address) == ETHER
+
+    def test_an_earlier_fraud_of_a_bond_leaves_the_next_bond_of_the_same_hand_alone(
         self, l2: L2, rollup: Handle, ledger: Ledger
     ) -> None:
         first = l2.post(create(0), create(1), lies={0: LIE})
-        second = l2.post(create(2), lies={0: LIE})
-        assert l2.prove(second.proof(0)).event("BondSlashed")["toProver"] == ETHER // 2
+        l2.prove(l2.post(create(2), lies={0: LIE}).proof(0))
+        rollup.send("depositBond", value_wei=ETHER)
 
-        sent = l2.prove(first.proof(0))
+        l2.prove(first.proof(0))
 
-        assert (sent.event("BondSlashed")["toProver"], sent.event("BondSlashed")["burnt"]) == (0, 0)
-        assert rollup.call("count") == 0
-        assert ledger.evm.balance_wei(rollup.address) == ETHER
+        assert rollup.call("bonds", ALICE)[0] == ETHER
+        assert rollup.call("bonds", ALICE)[2] == 1
+        assert rollup.send("withdrawBond").event("BondWithdrawn") == {"sequencer": ALICE, "amount": ETHER}
 
     def test_only_the_guilty_submitter_loses_its_bond(self, l2: L2, rollup: Handle, ledger: Ledger) -> None:
         """Who built on the bad batch is cut off with it, keeps its bond, and may take it out at once."""
@@ -402,6 +446,14 @@ class TestRollback:
 
         assert l2.prove(proof).event("FraudProven")["submitter"] == BOB
         assert rollup.call("count") == 0
+
+
+def prove_as(prover: Handle, proof: Any, l2: L2) -> None:
+    """Commit and reveal by a contract."""
+    target = l2.rollup.contract.address
+    prover.send("forward", target, l2.rollup.encode("commitFraud", proof.commitment(prover.address)))
+    l2.ledger.mine(REVEAL_BLOCKS)
+    prover.send("forward", target, l2.rollup.encode("proveFraud", *arguments(proof)))
 
 
 def _post_as_it_is(l2: L2, header: Any, bodies: list[bytes]) -> Posted:

@@ -5,17 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from chain.delays import Delays, broken_rules
 from chain.l1.connection import checksum
 from chain.l1.protocol import EMPTY_INBOX_HASH
 from chain.signing import address_of
-from tests.chain.contracts.conftest import FORCE_S, FREEZE_S, TAKEOVER_S, WINDOW_S, inbox_hash, person
+from tests.chain.contracts.conftest import (
+    AHEAD_S,
+    FORCE_S,
+    FREEZE_S,
+    GRACE_S,
+    REVEAL_BLOCKS,
+    TAKEOVER_S,
+    TURN_BATCHES,
+    TURN_S,
+    WINDOW_S,
+    inbox_hash,
+    person,
+)
 from tests.chain.contracts.harness import KEYS, START_S, Handle, Ledger, Reverted
 from tests.chain.contracts.test_rollup import ETHER, blob
 
 ALICE, BOB = checksum(person(0)), checksum(person(1))
 NOBODY = "0x" + "00" * 20
+LEAST_CLOSE_S = 2 * FORCE_S + TAKEOVER_S + AHEAD_S
 
 
 @pytest.fixture
@@ -86,24 +103,71 @@ class TestParameters:
     def test_everything_that_was_chosen_can_be_read(self, rollup: Handle, stf: Handle) -> None:
         names = ("takeoverDelay", "freezeDelay", "unstakeDelay", "revealDelay", "leader", "frozenAt")
 
-        assert [rollup.call(name) for name in names] == [TAKEOVER_S, FREEZE_S, 61, 10, NOBODY, 0]
+        assert [rollup.call(name) for name in names] == [TAKEOVER_S, FREEZE_S, 91, 10, NOBODY, 0]
         assert rollup.call("stf") == stf.contract.address.lower()
 
     @pytest.mark.parametrize(
-        "change",
+        ("rule", "change"),
         [
-            {"challengeWindow": 0},
-            {"revealDelay": 0},
-            {"forceDelay": TAKEOVER_S + 1},
-            {"takeoverDelay": FREEZE_S + 1},
-            {"stf": "0x" + "11" * 20},
+            (1, {"stf": "0x" + "11" * 20}),
+            (2, {"minBond": 0}),
+            (2, {"turnBatches": 0}),
+            (2, {"turnSeconds": 0}),
+            (3, {"forceDelay": 0}),
+            (3, {"revealDelay": 0}),
+            (4, {"challengeWindow": 0}),
+            (4, {"challengeWindow": REVEAL_BLOCKS}),
+            (5, {"forceDelay": TAKEOVER_S + 1}),
+            (6, {"closeDelay": LEAST_CLOSE_S - 1}),
+            (7, {"unstakeDelay": LEAST_CLOSE_S - 1}),
+            (6, {"maxTimeAhead": AHEAD_S + 1}),
+            (8, {"freezeDelay": WINDOW_S + TAKEOVER_S + FORCE_S - 1}),
         ],
     )
     def test_what_could_never_work_is_not_deployed(
-        self, deploy_rollup: Callable[..., Handle], change: dict[str, object]
+        self, deploy_rollup: Callable[..., Handle], rule: int, change: dict[str, object]
     ) -> None:
-        with pytest.raises(Reverted, match="InvalidParameters"):
+        with pytest.raises(Reverted) as refused:
             deploy_rollup(**change)
+
+        assert (refused.value.name, refused.value.arguments) == ("InvalidParameters", (rule,))
+
+    @given(
+        small=st.tuples(*[st.integers(0, 5)] * 3),
+        slack=st.tuples(*[st.integers(-1, 1)] * 4),
+        ahead_s=st.integers(0, 3),
+    )
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_the_contract_refuses_what_the_program_would(
+        self,
+        deploy_rollup: Callable[..., Handle],
+        small: tuple[int, ...],
+        slack: tuple[int, ...],
+        ahead_s: int,
+    ) -> None:
+        window_s, force_s, takeover_s = small
+        least_s = 2 * force_s + takeover_s + ahead_s
+        delays = Delays(
+            challenge_window_s=window_s,
+            force_delay_s=force_s,
+            takeover_delay_s=takeover_s,
+            freeze_delay_s=max(0, window_s + takeover_s + force_s + slack[0]),
+            close_delay_s=max(0, least_s + slack[1]),
+            unstake_delay_s=max(0, least_s + slack[2]),
+            reveal_delay_blocks=max(0, window_s + slack[3]),
+            max_time_ahead_s=ahead_s,
+        )
+        names = (
+            "challengeWindow", "forceDelay", "takeoverDelay", "freezeDelay", "closeDelay", "unstakeDelay",
+            "revealDelay", "maxTimeAhead",
+        )  # fmt: skip
+        broken = broken_rules(delays)
+        try:
+            deploy_rollup(**dict(zip(names, msgspec.structs.astuple(delays), strict=True)))
+        except Reverted as refused:
+            assert refused.arguments == (min(broken),)  # noqa: PT017 - either may come
+        else:
+            assert not broken
 
     def test_the_code_is_short_enough_to_be_deployed_anywhere(
         self, ledger: Ledger, rollup: Handle, stf: Handle
@@ -170,6 +234,109 @@ class TestLeader:
 
         assert rollup.call("isOverdue") is False
         assert rollup.call("oldestPending") == (1, 0)
+
+
+class TestTurns:
+    """Keys 0 and 1 take turns; key 2 has no bond, unless told otherwise."""
+
+    def test_a_turn_ends_after_its_seconds_and_the_next_alone_may_begin_one(
+        self, rollup: Handle, ledger: Ledger
+    ) -> None:
+        rollup.send("depositBond", key=KEYS[2], value_wei=ETHER)
+        post(rollup, ledger)
+        assert who_may_post(rollup) == [True, False, False]
+        ledger.now_s += TURN_S - 1
+        assert who_may_post(rollup) == [True, False, False]
+
+        ledger.now_s += 1
+
+        assert rollup.call("nextLeader") == BOB.lower()
+        assert who_may_post(rollup) == [False, True, False]
+        with pytest.raises(Reverted) as refused:
+            post(rollup, ledger)
+        assert (refused.value.name, refused.value.arguments) == ("NotLeader", (BOB.lower(),))
+        post(rollup, ledger, key=KEYS[1])
+        assert who_may_post(rollup) == [False, True, False]
+        assert rollup.call("nextLeader") == checksum(person(2)).lower()
+
+    def test_a_turn_ends_after_its_batches(self, rollup: Handle, ledger: Ledger) -> None:
+        for _ in range(TURN_BATCHES):
+            assert who_may_post(rollup)[:2] == [True, not rollup.call("count")]
+            post(rollup, ledger)
+
+        assert who_may_post(rollup) == [False, True, False]
+        assert rollup.call("turnEndsAt") == ledger.now_s
+        post(rollup, ledger, key=KEYS[1])
+        assert rollup.call("turnFirstBatch") == TURN_BATCHES
+
+    def test_whoever_misses_its_turn_is_passed_over_by_anyone(self, rollup: Handle, ledger: Ledger) -> None:
+        rollup.send("depositBond", key=KEYS[2], value_wei=ETHER)
+        post(rollup, ledger)
+        ledger.now_s += TURN_S + GRACE_S
+        assert who_may_post(rollup) == [False, True, False]
+
+        ledger.now_s += 1
+
+        assert who_may_post(rollup) == [True, True, True]
+        post(rollup, ledger, key=KEYS[2])
+        assert who_may_post(rollup) == [False, False, True]
+        assert rollup.call("nextLeader") == ALICE.lower()
+
+    def test_one_alone_goes_on(self, deploy_rollup: Callable[..., Handle], ledger: Ledger) -> None:
+        rollup = deploy_rollup()
+        rollup.send("depositBond", value_wei=ETHER)
+        post(rollup, ledger)
+        ledger.now_s += TURN_S
+
+        assert rollup.call("nextLeader") == ALICE.lower()
+        post(rollup, ledger)
+
+        assert rollup.call("turnStartedAt") == ledger.now_s
+
+    def test_a_turn_can_be_taken_without_a_batch_but_not_made_longer(self, rollup: Handle, ledger: Ledger) -> None:
+        assert rollup.send("takeTurn").event("LeaderChanged") == {"leader": ALICE}
+        ends_at_s = rollup.call("turnEndsAt")
+        ledger.now_s += TURN_S - 1
+        rollup.send("takeTurn")
+        assert rollup.call("turnEndsAt") == ends_at_s
+        for key in KEYS[1:3]:
+            with pytest.raises(Reverted):
+                rollup.send("takeTurn", key=key)
+
+        ledger.now_s += 1
+
+        assert rollup.send("takeTurn", key=KEYS[1]).event("LeaderChanged") == {"leader": BOB}
+        assert rollup.call("turnEndsAt") == ledger.now_s + TURN_S
+
+    def test_the_list_holds_whoever_has_a_bond_and_nobody_else(self, rollup: Handle, ledger: Ledger) -> None:
+        """Whoever leaves, the others keep their turns."""
+        for key in KEYS[2:4]:
+            rollup.send("depositBond", key=key, value_wei=ETHER - 1)
+        assert listed(rollup) == [ALICE.lower(), BOB.lower()]
+        for key in KEYS[2:4]:
+            rollup.send("depositBond", key=key, value_wei=1)
+        carol, dave = (checksum(person(number)).lower() for number in (2, 3))
+        assert listed(rollup) == [ALICE.lower(), BOB.lower(), carol, dave]
+
+        rollup.send("withdrawBond", key=KEYS[1])
+        assert listed(rollup) == [ALICE.lower(), dave, carol]
+        rollup.send("withdrawBond", key=KEYS[2])
+        assert listed(rollup) == [ALICE.lower(), dave]
+        rollup.send("withdrawBond")
+        rollup.send("withdrawBond", key=KEYS[3])
+
+        assert listed(rollup) == []
+        assert who_may_post(rollup) == [False, False, False]
+        rollup.send("depositBond", key=KEYS[1], value_wei=ETHER)
+        assert listed(rollup) == [BOB.lower()]
+
+
+def who_may_post(rollup: Handle) -> list[bool]:
+    return [rollup.call("mayPost", checksum(person(number))) for number in range(3)]
+
+
+def listed(rollup: Handle) -> list[str]:
+    return [rollup.call("sequencers", place) for place in range(rollup.call("sequencerCount"))]
 
 
 class TestForceDelay:

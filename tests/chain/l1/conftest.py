@@ -41,8 +41,8 @@ PARAMS = DeployParams(
     force_delay_s=FORCE_S,
     takeover_delay_s=TAKEOVER_S,
     freeze_delay_s=FREEZE_S,
-    close_delay_s=30,
-    unstake_delay_s=60,
+    close_delay_s=90,
+    unstake_delay_s=90,
     reveal_delay_blocks=REVEAL_BLOCKS,
 )
 OPERATOR, ALICE, BOB = address_of(OPERATOR_KEY), address_of(ALICE_KEY), b"\xbb" * 20

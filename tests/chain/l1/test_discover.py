@@ -11,8 +11,8 @@ import pytest
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
 from chain.l1.artifacts import artifact
-from chain.l1.connection import L1Connection, L1Signer, checksum
-from chain.l1.deploy import deploy
+from chain.l1.connection import L1Connection, L1Signer
+from chain.l1.deploy import constructor_parameters, deploy
 from chain.l1.discover import check_told, read_deployment
 from chain.l1.embedded.server import L1Server
 from chain.l1.protocol import Deployment
@@ -80,9 +80,7 @@ async def test_a_rollup_with_a_state_transition_of_somebodys_own_is_refused(l1: 
         # Any contract stands where the state transition should.
         found = await created(
             signer,
-            connection.contract("Rollup").constructor(
-                (checksum(asset), checksum(asset), PARAMS.genesis_root, *_delays(), PARAMS.l2_chain_id)
-            ),
+            connection.contract("Rollup").constructor(constructor_parameters(asset, asset, PARAMS)),
         )
     finally:
         await connection.aclose()
@@ -164,18 +162,6 @@ def answering(address: bytes, data: str, answer: str) -> Callable[[bytes, Ask], 
         return json.dumps(answered).encode()
 
     return relay
-
-
-def _delays() -> tuple[int, ...]:
-    return (
-        PARAMS.challenge_window_s,
-        PARAMS.force_delay_s,
-        PARAMS.takeover_delay_s,
-        PARAMS.freeze_delay_s,
-        PARAMS.close_delay_s,
-        PARAMS.unstake_delay_s,
-        PARAMS.reveal_delay_blocks,
-    )
 
 
 async def created(signer: L1Signer, constructor: Any) -> bytes:

@@ -57,7 +57,7 @@ from tests.chain.l1.conftest import (
 ELSEWHERE = "0x" + "12" * 20
 FORCED = "Forced(uint64,address,bytes,uint64)"
 PROVEN = "FraudProven(uint256,address,address,uint256,uint8,uint256)"
-SLASHED = "BondSlashed(address,address,uint256,uint256)"
+SLASHED = "BondSlashed(address,address,uint256,uint256,uint256)"
 COMMITTED = "FraudCommitted(address,bytes32)"
 VOUCHER_KEY = keccak256(b"voucher key over rpc")
 
@@ -66,7 +66,7 @@ async def post_lie(rollup: JsonRpcRollupL1, clock: Clock) -> FraudProof:
     """Post a batch with a wrong root for its second frame; returns the proof of it."""
     deployment = await rollup.deployment()
     domain = deployment.domain
-    rules = Rules(domain=domain, close_delay_s=30, unstake_delay_s=60)
+    rules = Rules(domain=domain, close_delay_s=90, unstake_delay_s=90)
     state, header = RollupState.genesis(), BatchHeader(l2_time_s=int(clock.now_s), inbox_to=0)
     bodies = [CreateAccount(bytes([number]) * 20).encode() for number in (1, 2, 3)]
     frames, witness = [], b""
@@ -323,7 +323,7 @@ class TestHostileLogs:
             (PROVEN, lambda log: log | {"data": "0x" + "ff" * 96}),
             (PROVEN, lambda log: log | {"blockNumber": "0xffffff"}),
             (SLASHED, lambda log: None),
-            (SLASHED, lambda log: log | {"data": _flip(log["data"], 31)}),
+            (SLASHED, lambda log: log | {"data": _flip(log["data"], 63)}),
             (COMMITTED, lambda log: log | {"topics": log["topics"][:2]}),
         ],
     )

@@ -40,14 +40,19 @@ SOMEWHERE = Deployment(
     block_hash=b"\x04" * 32,
     challenge_window_s=WINDOW_S,
     force_delay_s=20,
-    close_delay_s=30,
+    close_delay_s=90,
     genesis_root=GENESIS_ROOT,
     stf_address=b"\x05" * 20,
     takeover_delay_s=40,
     freeze_delay_s=120,
-    unstake_delay_s=60,
+    unstake_delay_s=90,
     reveal_delay_blocks=10,
     deployment_salt=b"\x06" * 32,
+    max_time_ahead_s=10,
+    min_bond_wei=10**18,
+    turn_batches=1_000,
+    turn_s=3_600,
+    turn_grace_s=60,
 )
 """A deployment for an L1 that has none."""
 

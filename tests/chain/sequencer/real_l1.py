@@ -45,8 +45,8 @@ async def real_l1(folder: Path) -> AsyncIterator[RealL1]:
             force_delay_s=20,
             takeover_delay_s=40,
             freeze_delay_s=120,
-            close_delay_s=5,
-            unstake_delay_s=60,
+            close_delay_s=90,
+            unstake_delay_s=90,
             reveal_delay_blocks=10,
         )
         deployment = await deploy(server.url, key(0), params)

@@ -66,7 +66,7 @@ async def test_it_stays_off_where_that_is_set(run_node: RunNode, devnet) -> None
 
 
 async def test_a_node_proves_what_its_sequencer_lied_about_and_says_so(run_node: RunNode, tmp_path: Path) -> None:
-    params = DevnetParams(challenge_window_s=3_600, reveal_delay_blocks=2)
+    params = DevnetParams.with_window(3_600, reveal_delay_blocks=2)
     quick_sequencer = SequencerConfig(batch_interval_s=0.1, poll_s=0.05)
     villain = VILLAINS["mint"]
     async with (

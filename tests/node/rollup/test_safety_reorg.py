@@ -42,7 +42,7 @@ async def prove(l1: JsonRpcRollupL1, proof: FraudProof) -> None:
 async def test_a_fraud_and_a_bond_that_a_reorg_took_are_told_no_more(
     tmp_path: Path, run_node: RunNode, height: str
 ) -> None:
-    home, params = tmp_path / "devnet", DevnetParams(challenge_window_s=3_600, reveal_delay_blocks=REVEAL_BLOCKS)
+    home, params = tmp_path / "devnet", DevnetParams.with_window(3_600, reveal_delay_blocks=REVEAL_BLOCKS)
     async with anvil() as url:
         other = OtherL1(url=url, use_dev_account=True)
         async with Devnet(home, params=params, config=DevnetConfig(sequencer=QUICK), other_l1=other) as devnet:

@@ -10,7 +10,7 @@ from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.villains import VILLAINS
 from chain.villains.sequencer import VillainL1
 from chain.watchtower.core import Wait
-from tests.villains.arena import ETHER, OPERATOR, PROVER_KEY, SECOND, Arena, arena, transfer
+from tests.villains.arena import ETHER, OPERATOR, PROVER, PROVER_KEY, SECOND, Arena, arena, transfer
 from tests.villains.attack import Attack, Result
 
 ATTACK = Attack(
@@ -61,5 +61,8 @@ async def _race(where: Arena, overheard: _Overheard) -> Result:
     assert overheard.refusals == ["not_committed"]
     assert (await overheard.bond(OPERATOR)).amount_wei == 0
     assert tower.view().disputes[-1].reward_wei == ETHER // 2
+    reward = await overheard.reward(OPERATOR, 0)
+    assert reward is not None
+    assert reward.prover == PROVER
     assert await where.ether(SECOND) == before_wei, "refused before it was sent"
     return Result(stopped_by="refused (not_committed)", cost="the gas of what is refused", gained="nothing")
