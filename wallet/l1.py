@@ -13,6 +13,7 @@ from chain.views import ChainInfo
 if TYPE_CHECKING:
     from chain.l1.bridge import Bridge
     from chain.l1.rollup_l1 import JsonRpcRollupL1
+    from chain.l1.roots import RootsL1
     from wallet.account import UnlockedAccount
 
 
@@ -79,6 +80,31 @@ def _load_discover() -> Any:
 
     restore_recursion_limit()
     return chain.l1.discover
+
+
+async def open_roots(l1_rpc_url: str, info: ChainInfo) -> RootsL1:
+    """The state roots of a rollup on an L1, whose contracts are checked to be this version's; the caller closes it.
+
+    Args:
+        l1_rpc_url: The L1's JSON-RPC over HTTP.
+        info: Says which rollup.
+
+    Raises:
+        ChainUnavailableError: If L1 can't be reached.
+        ChainRejectedError: If it has no such rollup there.
+    """
+    roots_class, read_deployment = await asyncio.to_thread(_load_roots)
+    deployment = await read_deployment(l1_rpc_url, parse_address(info.rollup_address))
+    roots: RootsL1 = roots_class(l1_rpc_url, deployment)
+    return roots
+
+
+def _load_roots() -> tuple[Any, Any]:
+    from chain.l1.discover import read_deployment
+    from chain.l1.roots import RootsL1
+
+    restore_recursion_limit()
+    return RootsL1, read_deployment
 
 
 async def open_rollup(

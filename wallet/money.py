@@ -9,6 +9,7 @@ import msgspec
 
 from chain.views import AccountView, ChannelView, Inclusion, WithdrawalView
 from wallet.addresses import checksum_address
+from wallet.trust import Judgement, Trust
 
 MoneyPlace = Literal["wallet", "channel", "claimable", "withdrawing", "l1"]
 
@@ -21,6 +22,12 @@ class MoneyEntry(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     inclusion: Inclusion | None = None
     """How final the channel's opening or the withdrawal is."""
+    trust: Trust | None = None
+    """Whether L1's state holds it, or only the sequencer says so; ``None`` for what isn't the sequencer's to tell."""
+    proven_nano: int = 0
+    """How much of it L1's state holds."""
+    batch_id: int | None = None
+    """The batch whose state it was held against."""
     ready_at_s: int | None = None
     """When it can be had: a close's or an expiry's end on L2, a withdrawal's window on L1."""
     channel_id: int | None = None
@@ -46,9 +53,12 @@ class MoneyTimeline(msgspec.Struct, frozen=True, kw_only=True):
         return sum(entry.amount_nano for entry in self.entries if entry.place == place)
 
 
+_FIRST = "In the wallet, on L2"
+
+
 def build_timeline(
     address: bytes,
-    accounts: Sequence[AccountView],
+    accounts: Sequence[tuple[AccountView, Judgement]],
     channels: Sequence[ChannelView],
     withdrawals: Sequence[WithdrawalView],
     *,
@@ -60,7 +70,7 @@ def build_timeline(
 
     Args:
         address: The wallet's.
-        accounts: Its L2 accounts by number; one that a deposit without a number made may stand beside the first.
+        accounts: Its L2 accounts by number, with what L1 says; a deposit without a number may have made a second one.
         channels: Its channels, either side.
         withdrawals: Withdrawals to its address.
         signed_nano: What was signed away on channels it pays into, by channel.
@@ -68,17 +78,18 @@ def build_timeline(
         l1_nano: What it holds on L1; ``None`` if that could not be read.
     """
     me = checksum_address(address)
-    first_nano = accounts[0].balance_nano if accounts else 0
-    entries = [MoneyEntry(place="wallet", amount_nano=first_nano, label="In the wallet, on L2")]
-    entries += [
+    entries = [
         MoneyEntry(
             place="wallet",
-            amount_nano=further.balance_nano,
-            label=f"In account {further.index}, brought together by `wallet merge` or when it is spent",
+            amount_nano=view.balance_nano,
+            label=f"In account {view.index}, on L2 too; `wallet merge`, or spending it, joins it" if place else _FIRST,
+            trust=judgement.trust,
+            proven_nano=judgement.proven_nano,
+            batch_id=judgement.batch_id,
         )
-        for further in accounts[1:]
-        if further.balance_nano
-    ]
+        for place, (view, judgement) in enumerate(accounts)
+        if place == 0 or view.balance_nano
+    ] or [MoneyEntry(place="wallet", amount_nano=0, label=_FIRST)]
     for channel in sorted(channels, key=lambda view: view.channel_id):
         if channel.payer == me:
             entries.append(_paying(channel, signed_nano.get(channel.channel_id, 0)))

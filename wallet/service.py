@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from chain.eip712 import SigningDomain
@@ -22,6 +23,10 @@ from wallet.wallet_error import WalletError
 
 if TYPE_CHECKING:
     from chain.client import RollupClient
+    from wallet.verifier import StateVerifier
+
+
+FindVerifier = Callable[[], Awaitable["StateVerifier | None"]]
 
 
 class WalletService(Staking):
@@ -34,11 +39,18 @@ class WalletService(Staking):
         account: Signs.
         client: The rollup's RPC; not closed here.
         expected_deployment: The deployment that this home's channels live on (``Store.deployment``), if one is known.
+        verifier: What checks the chain's answers against L1; ``None`` while none can be asked.
     """
 
     def __init__(
-        self, account: UnlockedAccount, client: RollupClient, *, expected_deployment: str | None = None
+        self,
+        account: UnlockedAccount,
+        client: RollupClient,
+        *,
+        expected_deployment: str | None = None,
+        verifier: FindVerifier | None = None,
     ) -> None:
+        self._find_verifier = verifier
         self._account = account
         self._client = client
         self._deployment = expected_deployment.lower() if expected_deployment else None
@@ -135,13 +147,16 @@ class WalletService(Staking):
             The channel's number, and the sequencer's promise.
 
         Raises:
-            WalletError: ``bad_amount``, ``bad_channel``, ``no_funds`` or ``unconfirmed``.
+            WalletError: ``bad_amount``, ``bad_channel``, ``no_funds`` or ``unconfirmed``; ``contradicted`` if the
+                chain names another account as the provider's than L1.
         """
         info = await self.info()
         check_amount(deposit_nano)
         if expiry_s <= info.l2_time_s or expiry_s > MAX_NANO:
             raise WalletError("The channel would be over already.", code="bad_channel", fix="Give it a later expiry.")
         payee = await self._ensure(provider)
+        if self._find_verifier is not None and (verifier := await self._find_verifier()) is not None:
+            await verifier.payee(payee.index, provider)
 
         def build(payer: AccountView, fee_nano: int) -> NoncedTx:
             return OpenChannel(

@@ -28,7 +28,7 @@ from app.streams import environment_text, read_text
 from app.variables import FILE_PASSPHRASE_VARIABLE
 from chain.errors import IdlewattError, UsageError
 from chain.views import WithdrawalView
-from node.values import Inclusion, MoneyLine, MoneyView, WalletState, format_usd
+from node.values import Inclusion, MoneyLine, MoneyView, Trust, WalletState, format_usd
 
 MAX_SECRET_BYTES = 65_536
 POLL_S = 0.5
@@ -158,7 +158,12 @@ def _money_lines(money: MoneyView | None, now_s: int) -> list[str]:
 
 
 def _how_final(line: MoneyLine, now_s: int) -> str:
-    """The state of the transaction behind a line, and the time until it is final."""
+    """The state of the transaction behind a line, and the time until it is final; or whether L1 has the balance."""
+    if line.trust is Trust.PROVEN:
+        return f" (proven, batch {line.batch_id})"
+    if line.trust is not None:
+        covered = f"; {format_usd(line.proven_nano)} proven, batch {line.batch_id}" if line.proven_nano else ""
+        return f" (soft: the sequencer's word{covered})"
     if line.inclusion is None:
         return ""
     left_s = line.ready_at_s - now_s if line.place == "withdrawing" and line.ready_at_s else 0

@@ -69,6 +69,7 @@ WALLET: Final[_Table] = {
     "bad_mnemonic": ErrorEntry("The recovery words are not a wallet's.", 400),
     "bad_receipt": ErrorEntry("A receipt contradicts what was agreed, or is not signed by its provider.", 502),
     "bad_transaction": ErrorEntry("The wallet can't sign that transaction.", 400),
+    "contradicted": ErrorEntry("The rollup's RPC says what L1 contradicts.", 502),
     "empty_passphrase": ErrorEntry("The passphrase is empty, or can't be typed again.", 400),
     "keystore_unusable": ErrorEntry("A keystore file can't be read or written.", 500),
     "no_effect": ErrorEntry("A forced withdrawal was executed and moved nothing.", 409),

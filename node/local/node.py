@@ -28,6 +28,7 @@ from node.provider.service import ProviderService
 from node.relay.clock import RelayClock
 from node.rollup.monitor import RollupMonitor
 from node.rollup.safety import SafetyMonitor
+from node.rollup.verification import Verification
 from node.runtime.clock import NodeClock
 from node.runtime.events import EventBus
 from node.runtime.jobs import JobRegistry
@@ -73,7 +74,13 @@ class LocalNode(WalletCalls, ModelCalls):
         now_ms: Callable[[], int] = system_now_ms,
     ) -> None:
         events = EventBus()
-        chain = RollupMonitor(settings.chain, store, on_change=self._chain_changed, on_reset=self._chain_was_reset)
+        chain = RollupMonitor(
+            settings.chain,
+            store,
+            on_change=self._chain_changed,
+            on_reset=self._chain_was_reset,
+            verification=Verification(settings.l1 or "", settings.soft_credit_nano),
+        )
         scrypt = {} if scrypt_n is None else {"scrypt_n": scrypt_n}
         wallet = NodeWallet(
             Keystore(home.keystore, **scrypt),

@@ -118,7 +118,9 @@ class EscapeHatch:
                 code="no_chain",
                 fix="Pass --chain http://host:port once, while the chain answers.",
             )
-        l1 = await open_rollup(l1_url or info.l1_rpc_url, parse_address(info.rollup_address), account)
+        l1 = await open_rollup(
+            l1_url or self._chain.l1_url or info.l1_rpc_url, parse_address(info.rollup_address), account
+        )
         try:
             if (await l1.deployment()).l1_chain_id != info.l1_chain_id:
                 raise WalletError(

@@ -169,7 +169,12 @@ class NodeWallet:
         account = self.unlocked()
         rollup = await self._chain.rollup()
         if self._service is None or self._service[0] != rollup.info.deployment:
-            service = WalletService(account, rollup.client, expected_deployment=rollup.info.deployment)
+            service = WalletService(
+                account,
+                rollup.client,
+                expected_deployment=rollup.info.deployment,
+                verifier=self._chain.verifier,
+            )
             self._service = rollup.info.deployment, service
         return self._service[1]
 

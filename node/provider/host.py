@@ -211,6 +211,7 @@ class ProviderHost:
             )
         if known.state is not ChannelState.OPEN:
             raise IdlewattError("That channel is closing.", code="channel_closing", fix="Open another one.")
+        await self._chain.check_credit(view, known.voucher_nano)
         held = None
         if known.voucher_nano:
             held = Voucher(channel_id, known.voucher_nano, known.voucher_signature)

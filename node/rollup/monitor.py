@@ -17,9 +17,11 @@ from chain.errors import ChainUnavailableError, IdlewattError
 from chain.logs import get_logger
 from chain.urls import shown_url
 from chain.views import BatchView, ChainEvent, ChainInfo, ChannelView
+from node.rollup.verification import Verification
 from node.store.store import Store
 from node.values import ChainSnapshot
 from node.values.text import plain
+from wallet.verifier import StateVerifier
 
 log = get_logger(__name__)
 
@@ -53,11 +55,19 @@ class RollupMonitor:
         store: Bound to the chain's deployment as soon as that is known.
         on_change: Told when reachability or deployment changed.
         on_reset: Told when the chain turned out to be another one than this home knew; its channels were archived.
+        verification: What checks the RPC's answers; against the L1 that the RPC names if not given.
     """
 
     def __init__(
-        self, url: str | None, store: Store, *, on_change: Callable[[], None], on_reset: Callable[[], None]
+        self,
+        url: str | None,
+        store: Store,
+        *,
+        on_change: Callable[[], None],
+        on_reset: Callable[[], None],
+        verification: Verification | None = None,
     ) -> None:
+        self._verification = verification or Verification()
         self.url = url or ""
         self._shown_url = shown_url(self.url)
         self._store = store
@@ -164,6 +174,30 @@ class RollupMonitor:
             self._channels[channel_id] = view
         return view
 
+    async def verifier(self) -> StateVerifier | None:
+        """What checks the RPC's answers against L1; ``None`` while no L1 can be asked.
+
+        Raises:
+            WalletError: ``contradicted`` if L1 has another rollup than the RPC says.
+            ChainUnavailableError: If the RPC can't be reached.
+        """
+        rollup = await self.rollup()
+        return await self._verification.verifier(rollup.client, rollup.info)
+
+    @property
+    def l1_url(self) -> str:
+        """The person's own L1; empty where none is set."""
+        return self._verification.l1_url
+
+    async def check_credit(self, view: ChannelView, held_nano: int) -> None:
+        """See `Verification.check_credit`.
+
+        Raises:
+            IdlewattError: ``unconfirmed``; or if the chain was never reached.
+        """
+        rollup = await self.rollup()
+        await self._verification.check_credit(rollup.client, rollup.info, view, held_nano)
+
     def forget_channel(self, channel_id: int) -> None:
         """Read this channel again next time, because it changed."""
         self._channels.pop(channel_id, None)
@@ -183,6 +217,7 @@ class RollupMonitor:
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._verification.forget()
         if self._rollup is not None:
             await self._rollup.client.aclose()
 
@@ -197,6 +232,7 @@ class RollupMonitor:
             log.warning("chain_replaced", url=self._shown_url, old_channels="archived")
             self._on_reset()
         self._channels.clear()
+        await self._verification.forget()
         await self._store.save_setting(_INFO_SETTING, msgspec.json.encode(info).decode())
         self._rollup = Rollup(client, info, await client.domain())
         self._ready.set()

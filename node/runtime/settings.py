@@ -56,6 +56,8 @@ class NodeSettings(EngineOptions, frozen=True, kw_only=True):
     """The relay's address, such as ``ws://127.0.0.1:9000``; one that is given as an option is remembered."""
     chain: HttpUrl | None = None
     """The rollup's RPC, such as ``http://127.0.0.1:8547``; one that is given as an option is remembered."""
+    l1: HttpUrl | None = None
+    """Your own L1, whose word counts against the rollup's RPC. If not set: the one that the RPC names."""
     model: str = "demo"
     """What to rent out: ``demo``, a GGUF's path, a name that ``idlewatt models list`` shows, or the upstream's name."""
     model_name: PublicName | None = None
@@ -72,6 +74,8 @@ class NodeSettings(EngineOptions, frozen=True, kw_only=True):
     """Whether a price may be below what the power for it costs."""
     min_deposit_nano: Nano = 100_000
     """The least that a buyer's channel to this node must hold."""
+    soft_credit_nano: Nano = 50_000_000
+    """What a buyer's vouchers may promise on a channel that isn't proven to stand on L1: a lying RPC costs no more."""
     credit_tokens: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 64
     """Output tokens that are delivered before they are paid: a buyer that never pays can take these, and its prompt."""
     requests_per_buyer: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 4
@@ -87,7 +91,7 @@ class NodeSettings(EngineOptions, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("relay", "chain", "upstream"):
+        for name in ("relay", "chain", "l1", "upstream"):
             if (address := getattr(self, name)) is not None:
                 msgspec.structs.force_setattr(self, name, address.rstrip("/"))
 

@@ -53,6 +53,7 @@ from node.values.models import (
 from node.values.snapshot import NodeSnapshot, RelayView
 from node.values.wallet import ChannelSummary, MergeView, MoneyLine, MoneyView, SlashView, WalletState, WalletView
 from wallet.steps import StepState, WithdrawalStep
+from wallet.trust import Trust
 
 __all__ = [
     "MAX_NANO",
@@ -128,6 +129,7 @@ __all__ = [
     "TemplateOptions",
     "TokenLogprob",
     "TopLogprob",
+    "Trust",
     "WaitingMessage",
     "WalletState",
     "WalletView",

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from chain.views import Inclusion
+from wallet.trust import Trust
 
 
 class WalletState(StrEnum):
@@ -27,6 +28,12 @@ class MoneyLine(msgspec.Struct, frozen=True, kw_only=True):
     inclusion: Inclusion | None = None
     ready_at_s: int | None = None
     reference: str = ""
+    trust: Trust | None = None
+    """``proven`` where a batch on L1 holds exactly this, ``soft`` where the sequencer's word is all there is."""
+    proven_nano: int = 0
+    """How much of it the newest batch on L1 holds."""
+    batch_id: int | None = None
+    """That batch."""
 
 
 class MoneyView(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from wallet.l1 import open_bridge
 from wallet.money import MoneyTimeline, build_timeline
 from wallet.sender import TxSender
 from wallet.service import WalletService
+from wallet.trust import UNCHECKED
 
 
 async def transfer(wallet: WalletService, client: RollupClient, to: bytes, amount_nano: int) -> SoftReceipt:
@@ -52,7 +53,7 @@ async def timeline_of(
         await bridge.aclose()
     return build_timeline(
         wallet.address,
-        await client.accounts_of(wallet.address),
+        [(view, UNCHECKED) for view in await client.accounts_of(wallet.address)],
         await client.channels_of(wallet.address),
         await client.withdrawals_of(wallet.address),
         signed_nano=signed_nano or {},
