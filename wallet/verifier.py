@@ -23,6 +23,7 @@ from chain.views import AccountView, ChainInfo, ChannelView, WithdrawalView
 from wallet.trust import (
     NO_BATCH,
     NO_PROOF,
+    UNCHECKED,
     Judgement,
     Trust,
     judge_account,
@@ -74,11 +75,9 @@ class StateVerifier:
         told = await self._client.accounts_of(owner)
         numbers = sorted({*known, *(view.index for view in told)})
         proven = await self._leaves("account", numbers[:MAX_PROOFS])
-        if proven is None:
-            return [(view, NO_PROOF) for view in told]
+        if isinstance(proven, Judgement):
+            return [(view, proven) for view in told]
         root, leaves = proven
-        if root is None:
-            return [(view, NO_BATCH) for view in told]
         now = {view.index: view for view in await self._client.accounts_of(owner)}
         judged = []
         for index, view in now.items():
@@ -101,17 +100,15 @@ class StateVerifier:
         view = await self._client.channel(channel_id)
         if view is None:
             return None
-        if found is None:
-            return view, NO_PROOF
+        if isinstance(found, Judgement):
+            return view, found
         root, leaves = found
-        if root is None:
-            return view, NO_BATCH
         leaf = leaves[channel_id]
         if not isinstance(leaf, Channel):
             return view, self._told(judge_channel(view, leaf, None, None), root)
         at_root = await self._leaves("account", [leaf.payer, leaf.payee], root)
-        if at_root is None:
-            return view, NO_PROOF
+        if isinstance(at_root, Judgement):
+            return view, at_root
         sides = at_root[1]
         return view, self._told(judge_channel(view, leaf, sides[leaf.payer], sides[leaf.payee]), root)
 
@@ -123,10 +120,10 @@ class StateVerifier:
             ChainUnavailableError: If the sequencer or L1 can't be asked.
         """
         found = await self._leaves("account", [number])
-        if found is None:
-            return NO_PROOF
+        if isinstance(found, Judgement):
+            return found
         root, leaves = found
-        return NO_BATCH if root is None else self._told(judge_payee(number, owner, leaves[number]), root)
+        return self._told(judge_payee(number, owner, leaves[number]), root)
 
     async def withdrawal(self, view: WithdrawalView) -> Judgement:
         """Whether a withdrawal, which never changes, is on L1 as the sequencer tells.
@@ -137,29 +134,29 @@ class StateVerifier:
         """
         number = view.withdrawal_index
         found = await self._leaves("withdrawal", [number])
-        if found is None:
-            return NO_PROOF
+        if isinstance(found, Judgement):
+            return found
         root, leaves = found
-        return NO_BATCH if root is None else self._told(judge_withdrawal(view, leaves[number]), root)
+        return self._told(judge_withdrawal(view, leaves[number]), root)
 
     async def _leaves(
         self, kind: ProofKind, numbers: list[int], at: PostedRoot | None = None
-    ) -> tuple[PostedRoot | None, dict[int, Leaf | None]] | None:
-        """The leaves of some numbers in the newest state on L1 (or in the one given).
-
-        ``None`` where the sequencer gives no proof; without a root where no batch stands.
-        """
+    ) -> tuple[PostedRoot, dict[int, Leaf | None]] | Judgement:
+        """The leaves of some numbers in the newest state on L1 (or in the one given), or why they can't be had."""
         for attempt in range(1, TRIES + 1):
-            root = at or await self._roots.newest_root()
+            try:
+                root = at or await self._roots.newest_root()
+            except ChainUnavailableError as error:
+                log.warning("l1_unreachable_for_checks", error=error.line())
+                return UNCHECKED
             if root is None:
-                return None, {}
+                return NO_BATCH
             try:
                 return root, {number: await self._leaf(kind, number, root) for number in numbers}
             except ChainRejectedError:
-                if at is not None or attempt == TRIES:
-                    return None
-                await asyncio.sleep(RETRY_S * attempt)
-        return None
+                if at is None and attempt < TRIES:
+                    await asyncio.sleep(RETRY_S * attempt)
+        return NO_PROOF
 
     async def _leaf(self, kind: ProofKind, number: int, root: PostedRoot) -> Leaf | None:
         try:

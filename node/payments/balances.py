@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
-from chain.views import AccountView
+from chain.views import AccountView, ChainInfo
 from node.payments.wallet import NodeWallet
 from node.rollup.monitor import RollupMonitor
 from node.store.store import Store
@@ -30,15 +30,7 @@ async def money_view(wallet: NodeWallet, chain: RollupMonitor, store: Store) -> 
     client, address = rollup.client, wallet.address
     bought = await store.buyer_channels()
     provided = await store.provider_channels()
-    l1_nano: int | None = None
-    bridge = await open_bridge(rollup.info)
-    try:
-        l1_nano = await bridge.asset_balance_nano(address)
-    except (ChainUnavailableError, ChainRejectedError):
-        # Without L1 its line is left out; the rest still shows.
-        l1_nano = None
-    finally:
-        await bridge.aclose()
+    l1_nano = await _l1_nano(rollup.info, address)
     accounts = await _accounts(chain, store, address)
     timeline = build_timeline(
         address,
@@ -50,6 +42,20 @@ async def money_view(wallet: NodeWallet, chain: RollupMonitor, store: Store) -> 
         l1_nano=l1_nano,
     )
     return _view(timeline)
+
+
+async def _l1_nano(info: ChainInfo, address: bytes) -> int | None:
+    """What the wallet holds on L1; ``None`` where that can't be asked: its line is left out, and the rest shows."""
+    try:
+        bridge = await open_bridge(info)
+    except (ChainUnavailableError, ChainRejectedError):
+        return None
+    try:
+        return await bridge.asset_balance_nano(address)
+    except (ChainUnavailableError, ChainRejectedError):
+        return None
+    finally:
+        await bridge.aclose()
 
 
 async def _accounts(chain: RollupMonitor, store: Store, address: bytes) -> list[tuple[AccountView, Judgement]]:

@@ -9,6 +9,7 @@ import msgspec
 from node.payments.balances import money_view
 from node.rollup.monitor import Rollup, RollupMonitor
 from tests.node.conftest import PASSPHRASE, RunNode
+from wallet.verifier import StateVerifier
 
 
 @dataclass
@@ -21,6 +22,9 @@ class WithL1At:
     async def rollup(self) -> Rollup:
         rollup = await self.chain.rollup()
         return replace(rollup, info=msgspec.structs.replace(rollup.info, l1_rpc_url=self.l1_url))
+
+    async def verifier(self) -> StateVerifier | None:
+        return await self.chain.verifier()
 
 
 async def test_an_l1_that_does_not_answer_leaves_its_line_out_and_the_rest_shows(run_node: RunNode, devnet):
