@@ -20,11 +20,12 @@ ATTACH_INTERVAL_S = 0.25
 
 
 def configured(home_path: str | None, **options: Any) -> tuple[Home, Config]:
-    """The home and its settings; a relay or chain given now is remembered for next time."""
+    """The home and its settings; a relay, a chain or an L1 of one's own given now is remembered for next time."""
     home = prepared_home(home_path)
     config = Config.load(home.config_path, **options)
     remember(home.config_path, relay=config.relay if options.get("relay") else None)
     remember(home.config_path, chain=config.chain if options.get("chain") else None)
+    remember(home.config_path, own_l1=config.own_l1 if options.get("own_l1") else None)
     return home, config
 
 

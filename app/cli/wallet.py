@@ -22,6 +22,7 @@ from app.cli.common import (
 )
 from app.cli.dollars import Dollars
 from app.cli.node_access import any_node, configured, unlocked_wallet, wallet_of
+from app.cli.setting_options import setting_option
 from app.cli.wallet_moves import MOVES, Amount, max_fee_option, told_fee
 from app.config import Config
 from app.streams import environment_text, read_text
@@ -127,14 +128,15 @@ def _secret(kind: str, path: Path | None) -> str:
     return read_text("The secret", MAX_SECRET_BYTES).strip()
 
 
-@command.command("show", help="Show the address, and where the money is.")
+@command.command("show", help="Show the address, and where the money is, held against L1.")
 @home_option
 @chain_option
+@setting_option("own_l1", "--l1")
 @json_option
 @as_coroutine
-async def show(home_path: str | None, chain: str | None, as_json: bool) -> None:
+async def show(home_path: str | None, chain: str | None, own_l1: str | None, as_json: bool) -> None:
     """Print where the money is."""
-    home, config = configured(home_path, chain=chain)
+    home, config = configured(home_path, chain=chain, own_l1=own_l1)
     async with any_node(home, config) as node:
         wallet = wallet_of(node)
         money = await node.money(wallet.wallet_id) if config.chain else None

@@ -74,13 +74,8 @@ class LocalNode(WalletCalls, ModelCalls):
         now_ms: Callable[[], int] = system_now_ms,
     ) -> None:
         events = EventBus()
-        chain = RollupMonitor(
-            settings.chain,
-            store,
-            on_change=self._chain_changed,
-            on_reset=self._chain_was_reset,
-            verification=Verification(settings.l1 or "", settings.soft_credit_nano),
-        )
+        chain = RollupMonitor(settings.chain, store, on_change=self._chain_changed, on_reset=self._chain_was_reset)
+        chain.verification = Verification(settings.own_l1 or "", settings.soft_credit_nano)
         scrypt = {} if scrypt_n is None else {"scrypt_n": scrypt_n}
         wallet = NodeWallet(
             Keystore(home.keystore, **scrypt),

@@ -55,7 +55,6 @@ class RollupMonitor:
         store: Bound to the chain's deployment as soon as that is known.
         on_change: Told when reachability or deployment changed.
         on_reset: Told when the chain turned out to be another one than this home knew; its channels were archived.
-        verification: What checks the RPC's answers; against the L1 that the RPC names if not given.
     """
 
     def __init__(
@@ -65,9 +64,9 @@ class RollupMonitor:
         *,
         on_change: Callable[[], None],
         on_reset: Callable[[], None],
-        verification: Verification | None = None,
     ) -> None:
-        self._verification = verification or Verification()
+        self.verification = Verification()
+        """What checks the RPC's answers; against the L1 that the RPC names unless set to another one."""
         self.url = url or ""
         self._shown_url = shown_url(self.url)
         self._store = store
@@ -182,12 +181,12 @@ class RollupMonitor:
             ChainUnavailableError: If the RPC can't be reached.
         """
         rollup = await self.rollup()
-        return await self._verification.verifier(rollup.client, rollup.info)
+        return await self.verification.verifier(rollup.client, rollup.info)
 
     @property
     def l1_url(self) -> str:
         """The person's own L1; empty where none is set."""
-        return self._verification.l1_url
+        return self.verification.l1_url
 
     async def check_credit(self, view: ChannelView, held_nano: int) -> None:
         """See `Verification.check_credit`.
@@ -196,7 +195,7 @@ class RollupMonitor:
             IdlewattError: ``unconfirmed``; or if the chain was never reached.
         """
         rollup = await self.rollup()
-        await self._verification.check_credit(rollup.client, rollup.info, view, held_nano)
+        await self.verification.check_credit(rollup.client, rollup.info, view, held_nano)
 
     def forget_channel(self, channel_id: int) -> None:
         """Read this channel again next time, because it changed."""
@@ -217,7 +216,7 @@ class RollupMonitor:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._verification.forget()
+        await self.verification.forget()
         if self._rollup is not None:
             await self._rollup.client.aclose()
 
@@ -232,7 +231,7 @@ class RollupMonitor:
             log.warning("chain_replaced", url=self._shown_url, old_channels="archived")
             self._on_reset()
         self._channels.clear()
-        await self._verification.forget()
+        await self.verification.forget()
         await self._store.save_setting(_INFO_SETTING, msgspec.json.encode(info).decode())
         self._rollup = Rollup(client, info, await client.domain())
         self._ready.set()

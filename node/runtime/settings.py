@@ -56,7 +56,7 @@ class NodeSettings(EngineOptions, frozen=True, kw_only=True):
     """The relay's address, such as ``ws://127.0.0.1:9000``; one that is given as an option is remembered."""
     chain: HttpUrl | None = None
     """The rollup's RPC, such as ``http://127.0.0.1:8547``; one that is given as an option is remembered."""
-    l1: HttpUrl | None = None
+    own_l1: HttpUrl | None = None
     """Your own L1, whose word counts against the rollup's RPC. If not set: the one that the RPC names."""
     model: str = "demo"
     """What to rent out: ``demo``, a GGUF's path, a name that ``idlewatt models list`` shows, or the upstream's name."""
@@ -91,7 +91,7 @@ class NodeSettings(EngineOptions, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("relay", "chain", "l1", "upstream"):
+        for name in ("relay", "chain", "own_l1", "upstream"):
             if (address := getattr(self, name)) is not None:
                 msgspec.structs.force_setattr(self, name, address.rstrip("/"))
 
