@@ -39,10 +39,8 @@ class SequencerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How many transactions all clients may hand in, whether they are taken or not; one client an eighth of them."""
     prune_after_s: float = 86_400.0
     """How long an account must have held nothing, unused, before it is removed."""
-    prune_per_round: int = 64
-    """How many are removed at once at most."""
-    prune_round_s: float = 5.0
-    """How often accounts that hold nothing are looked for."""
+    prune_per_batch: int = 64
+    """How many are removed in one batch at most."""
     settle_timeout_s: float = 10.0
     """How long a reader of the head waits for acknowledged transactions that L1's history put off."""
     retry_s: float = 0.25

@@ -22,6 +22,7 @@ from chain.sequencer.fees import FeeMeter
 from chain.sequencer.final import FinalState
 from chain.sequencer.head import Head
 from chain.sequencer.posted import PostedState
+from chain.sequencer.pruning import Pruner
 from chain.sequencer.store import SequencerStore, Statement, TxRow, read_leaf, set_metadata
 from chain.state import GENESIS_ROOT, RollupState
 from chain.stf import Rules
@@ -64,6 +65,7 @@ class SequencerLedger:
         """The redeems that channels have left; read again together with the head."""
         self.books = Books(l1)
         self.fees = FeeMeter(config.fees, config.min_fee_nano, monotonic)
+        self._pruner = Pruner(config, monotonic)
         self.clock = L1Clock(l1, monotonic)
         self.writing = asyncio.Lock()
         """Held while the head changes."""
@@ -136,10 +138,12 @@ class SequencerLedger:
         return batch.item_count >= config.max_batch_txs or batch.size_with(extra_bytes) > config.max_batch_bytes
 
     def seal(self) -> None:
-        """Close the open batch, with the fees in its last frame; the caller holds ``writing`` and commits the head."""
+        """Close the open batch, prunes and the fees at its end; the caller holds ``writing`` and commits the head."""
         batch = self.head.open
         assert batch is not None
         owner = self.config.fee_owner or self.l1.sender
+        if self.leads:
+            self._pruner.prune(self.head, owner, self.clock.time_s)
         if self.leads and owner is not None:
             collect_fees(self.head, owner, self.config.collect_fees_from_nano, self.clock.time_s)
         self.head.seal()
