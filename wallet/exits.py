@@ -78,6 +78,7 @@ async def leave(
     freeze: bool = False,
     wait: bool = True,
     poll_s: float = POLL_S,
+    snapshot: str | None = None,
 ) -> AsyncIterator[WithdrawalStep]:
     """Take everything of an address out of a frozen rollup, and say each step; asked again, it goes on where it was.
 
@@ -88,6 +89,7 @@ async def leave(
         freeze: Whether to freeze the rollup where that is due.
         wait: Whether to wait for windows to end; without it, says when to come back.
         poll_s: How often L1 is asked while waiting.
+        snapshot: A file or a URL with a final state to begin with, held against L1.
 
     Raises:
         WalletError: ``not_frozen``, or ``nothing_to_exit``.
@@ -97,7 +99,7 @@ async def leave(
     """
     async for step in _frozen(l1, freeze=freeze):
         yield step
-    follower = RollupFollower(l1)
+    follower = RollupFollower(l1, snapshot)
     async for step in _settled(l1, follower, wait=wait, poll_s=poll_s):
         yield step
         if step.key == "final" and step.state == "waiting" and not wait:

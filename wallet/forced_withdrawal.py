@@ -52,6 +52,7 @@ async def force_withdraw(
     *,
     wait: bool = True,
     poll_s: float = POLL_S,
+    snapshot: str | None = None,
 ) -> AsyncIterator[WithdrawalStep]:
     """Withdraw through L1's inbox, from L1's data alone, and say each step.
 
@@ -64,6 +65,7 @@ async def force_withdraw(
         to: The L1 address; this account's own if not given.
         wait: Whether to go on until the money is on L1; without it, ends once the deadline is known.
         poll_s: How often L1 is asked while waiting.
+        snapshot: A file or a URL with a final state to begin with, held against L1.
 
     Raises:
         WalletError: ``no_funds``, ``bad_amount``, ``bad_address``; ``not_executed`` where nobody executes it in time,
@@ -73,7 +75,7 @@ async def force_withdraw(
         ChainUnavailableError: If L1 does not answer.
     """
     deployment = await l1.deployment()
-    follower = RollupFollower(l1)
+    follower = RollupFollower(l1, snapshot)
     yield doing("read", "Executing every batch on L1 again, to know this account without asking the sequencer.")
     wrong = ""
     try:
@@ -84,7 +86,7 @@ async def force_withdraw(
         wrong = f" Batch {error.batch_id} is wrong and will be taken back."
     state = follower.state
     number, held, others_nano = _account_of(state, account.address)
-    told = f"{follower.batch_count} batches re-executed: account #{number} holds {format_usd(held.balance_nano)} on L2."
+    told = f"{_read_of(follower)}: account #{number} holds {format_usd(held.balance_nano)} on L2."
     if others_nano:
         told += f" This address has {format_usd(others_nano)} in other accounts: force another withdrawal for them."
     yield done("read", told + wrong)
@@ -107,6 +109,12 @@ async def force_withdraw(
         return
     async for step in _followed(l1, follower, deployment, sent, poll_s):
         yield step
+
+
+def _read_of(follower: RollupFollower) -> str:
+    """What was re-executed."""
+    begin, count = follower.began_at, follower.batch_count
+    return f"{count - begin} batches re-executed" + (f" after a snapshot of {begin}" if begin else "")
 
 
 async def _followed(

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from chain.errors import ChainRejectedError
 from chain.l1.protocol import RollupL1
 from chain.replay import ReplayedBatch, Replayer, replay_l1, rules_of
+from chain.snapshot_source import start_from
 from chain.state import RollupState
 from chain.types import Withdrawal
 
@@ -16,12 +17,17 @@ class RollupFollower:
 
     Args:
         l1: The rollup's contracts.
+        snapshot: A file or a URL with a final state to begin with; everything is replayed where it can't be used.
     """
 
-    def __init__(self, l1: RollupL1) -> None:
+    def __init__(self, l1: RollupL1, snapshot: str | None = None) -> None:
         self._l1 = l1
+        self._snapshot = snapshot
         self._replayer: Replayer | None = None
-        self._newest_tx = b""
+        self._newest_tx: bytes | None = None
+        """Of the newest batch that was executed here."""
+        self.began_at = 0
+        """The first batch that was executed here: what came before was in the snapshot."""
         self.restarts = -1
         """How often batches that were executed here turned out to be taken back."""
 
@@ -45,8 +51,11 @@ class RollupFollower:
             ChainUnavailableError: If L1 does not answer.
         """
         if self._replayer is None or await self._was_taken_back(self._replayer):
-            self._replayer = Replayer(rules_of(await self._l1.deployment()))
-            self._newest_tx = b""
+            start, _ = await start_from(self._snapshot, self._l1)
+            # What was taken back once is not begun with again.
+            self._snapshot = None
+            self._replayer = start or Replayer(rules_of(await self._l1.deployment()))
+            self._newest_tx, self.began_at = None, self._replayer.next_batch
             self.restarts += 1
         async for replayed in replay_l1(self._l1, replayer=self._replayer):
             self._newest_tx = replayed.posted.l1_tx
@@ -59,8 +68,9 @@ class RollupFollower:
         return self.state
 
     async def _was_taken_back(self, replayer: Replayer) -> bool:
-        if replayer.next_batch == 0:
-            return False
+        if self._newest_tx is None:
+            # Nothing was executed here yet; a snapshot's batches are final.
+            return replayer.next_batch > await self._l1.batch_count()
         newest = await self._l1.batches(replayer.next_batch - 1, 1)
         return not newest or newest[0].l1_tx != self._newest_tx
 

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     multiple=True,
     help="A proxy of yours, as an address or network, whose X-Forwarded-For tells clients apart.",
 )
+@click.option("--snapshot", help="With --rollup: begin with this file or URL, held against L1.")
 @click.option("--villain", "villain_name", metavar="KIND", help="Make its sequencer misbehave, e.g. bad-signature.")
 @json_option
 @with_parent_option
@@ -75,6 +76,7 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
     inbox_confirmations: int | None,
     ether_price_nano: int | None,
     proxy_texts: tuple[str, ...],
+    snapshot: str | None,
     villain_name: str | None,
     as_json: bool,
     with_parent: bool,
@@ -98,6 +100,8 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
             fix="Give --l1 as well, or leave it away.",
         )
     terms = OperatorTerms(ether_price_nano=ether_price_nano or 0, trusted_proxies=_networks(proxy_texts))
+    if snapshot is not None and rollup_text is None:
+        raise UsageError("--snapshot is about a rollup that is there.", fix="Give --rollup as well, or leave it away.")
     rollup_address = None if rollup_text is None else _rollup(rollup_text, l1_url)
     villain = None if villain_name is None else _villain(villain_name)
     home = prepared_home(home_path)
@@ -122,7 +126,7 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
             challenge_window_s=challenge_window_s,
             other_l1=None
             if l1_url is None
-            else OtherL1(url=l1_url, use_dev_account=l1_dev_funds, rollup_address=rollup_address),
+            else OtherL1(url=l1_url, use_dev_account=l1_dev_funds, rollup_address=rollup_address, snapshot=snapshot),
             villain=villain,
             inbox_confirmations=inbox_confirmations,
             terms=terms,

@@ -79,6 +79,8 @@ class OtherL1(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to take ether from an account that it signs for itself, as development chains do."""
     rollup_address: bytes | None = None
     """The rollup that is there to be sequenced, beside its leader; a new one is deployed if not given."""
+    snapshot: str | None = None
+    """A file or a URL with a final state of that rollup, that a new sequencer begins with."""
 
 
 PRICED_ACCOUNTS_PER_MINUTE: Final = 60

@@ -133,7 +133,10 @@ class Devnet:
             await self.rollup.prepare()
         stack.push_async_callback(self.rollup.aclose)
         identity = deployment_id(deployment)
-        self.sequencer = Sequencer(self.rollup, home.l2_database(identity), config=self._config.sequencer)
+        config = self._config.sequencer
+        if self._other_l1 is not None:
+            config = msgspec.structs.replace(config, snapshot=self._other_l1.snapshot)
+        self.sequencer = Sequencer(self.rollup, home.l2_database(identity), config=config)
         await stack.enter_async_context(self.sequencer)
         if self._other_l1 is not None and not self._config.sequencer.fees.ether_price_nano:
             log.warning("fees_leave_out_l1_gas", fix="Say what an ether costs with --ether-price, unless it is free.")

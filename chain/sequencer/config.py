@@ -48,3 +48,5 @@ class SequencerConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_retry_s: float = 5.0
     operate: bool = True
     """Whether this sequencer also makes batches final and claims withdrawals, paying the gas."""
+    snapshot: str | None = None
+    """A file or a URL with a final state that a new database begins with."""

@@ -23,6 +23,7 @@ from chain.sequencer.final import FinalState
 from chain.sequencer.head import Head
 from chain.sequencer.posted import PostedState
 from chain.sequencer.pruning import Pruner
+from chain.sequencer.seed import seed
 from chain.sequencer.store import SequencerStore, Statement, TxRow, read_leaf, set_metadata
 from chain.state import GENESIS_ROOT, RollupState
 from chain.stf import Rules
@@ -105,6 +106,8 @@ class SequencerLedger:
         store = await SequencerStore.open(db_path)
         try:
             await _check_deployment(store, deployment_id(deployment))
+            if config.snapshot is not None:
+                await seed(store, l1, config.snapshot)
             final = await FinalState.load(store)
             head = await _read_head(store, final.count, rules_of(deployment))
             ledger = cls(

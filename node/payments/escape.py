@@ -12,6 +12,7 @@ from chain.l1.protocol import SignedVoucher
 from chain.logs import get_logger
 from chain.replay import rules_of
 from chain.signing import parse_address
+from chain.snapshot_source import SNAPSHOT_PATH
 from node.payments.wallet import NodeWallet
 from node.rollup.monitor import RollupMonitor
 from node.rollup.timing import L1Timing
@@ -96,7 +97,9 @@ class EscapeHatch:
         """See ``NodeApi``."""
         recipient = parse_address(to) if to else None
         async with self._l1(l1_url) as l1:
-            yield force_withdraw(l1, self._wallet.unlocked(), amount_nano, recipient, wait=wait)
+            yield force_withdraw(
+                l1, self._wallet.unlocked(), amount_nano, recipient, wait=wait, snapshot=self._snapshot()
+            )
 
     @asynccontextmanager
     async def leave(self, *, freeze: bool, wait: bool, l1_url: str) -> AsyncIterator[AsyncIterator[WithdrawalStep]]:
@@ -107,7 +110,13 @@ class EscapeHatch:
             if channel.voucher_nano
         }
         async with self._l1(l1_url) as l1:
-            yield leave(l1, self._wallet.unlocked().address, vouchers, freeze=freeze, wait=wait)
+            yield leave(
+                l1, self._wallet.unlocked().address, vouchers, freeze=freeze, wait=wait, snapshot=self._snapshot()
+            )
+
+    def _snapshot(self) -> str | None:
+        """Where the chain offers a final state; L1 says whether it is one, not its sequencer."""
+        return self._chain.url.rstrip("/") + SNAPSHOT_PATH if self._chain.url else None
 
     @asynccontextmanager
     async def _l1(self, l1_url: str) -> AsyncIterator[JsonRpcRollupL1]:
