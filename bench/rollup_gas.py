@@ -17,6 +17,7 @@ from bench.report import Result, median_of
 from bench.rollup_speed import NOW_S, funded, key_of, transfers
 from chain.codec import MAX_FRAME_ITEMS, BatchData, BatchHeader, Frame, encode_batch
 from chain.frames import fraud_proof
+from chain.rules.binding import bound_address
 from chain.signing import address_of, keccak256, sign_digest
 from chain.state import RollupState
 from chain.txs import CloseTogether, CreateAccount, OpenChannel, Redeem, Stake, Transfer, Unstake, Withdraw
@@ -72,11 +73,17 @@ def frames(l2: L2) -> dict[str, bytes]:
 
     def body(make: Callable[[int, int], Any]) -> bytes:
         txs = [(make(place, sender), sender) for place, sender in enumerate(senders)]
-        return b"".join(tx.encode(sign_digest(key_of(sender), tx.digest(l2.domain, 0))) for tx, sender in txs)
+        return b"".join(
+            tx.encode(sign_digest(key_of(sender), tx.digest(l2.domain, 0, bound_address(l2.state, tx))))
+            for tx, sender in txs
+        )
 
     def channels(kind: type[Redeem | CloseTogether], cumulative_nano: int) -> bytes:
         txs = [(kind(place * 7 + 1, cumulative_nano), place * 7 + 1 + CHANNELS) for place in range(MAX_FRAME_ITEMS)]
-        return b"".join(tx.encode(sign_digest(key_of(signer), tx.digest(l2.domain))) for tx, signer in txs)
+        return b"".join(
+            tx.encode(sign_digest(key_of(signer), tx.digest(l2.domain, bound_address(l2.state, tx))))
+            for tx, signer in txs
+        )
 
     return {
         "transfer": body(lambda place, sender: Transfer(sender, place * 97 + 900, 5, 1_000)),
@@ -160,7 +167,9 @@ def worst_proof(folder: Path) -> Result:
     body = b""
     for place, channel in enumerate(channels):
         tx = CloseTogether(channel, redeemed[place])
-        body += tx.encode(sign_digest(key_of(accounts[2 * place + 1]), tx.digest(l2.domain)))
+        body += tx.encode(
+            sign_digest(key_of(accounts[2 * place + 1]), tx.digest(l2.domain, leaves[channel_key(channel)].signer))
+        )
     batch = BatchData(header=BatchHeader(l2_time_s=ledger.now_s, inbox_to=0), frames=(Frame(post_root=LIE, body=body),))
     l2.submit(0, 0, encode_batch(batch.header, batch.frames))
     posted = Posted(batch_id=0, batch=batch, witnesses=(witness.encode(),), messages=(b"",))

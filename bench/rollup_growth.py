@@ -19,6 +19,7 @@ import psutil
 from bench.report import Result, median_of
 from bench.rollup_speed import NOW_S, RULES, funded, key_of
 from chain.codec import MAX_FRAME_ITEMS
+from chain.rules.binding import bound_address
 from chain.sequencer.head import Head
 from chain.signing import sign_digest
 from chain.state import RollupState
@@ -88,7 +89,9 @@ def _frame_ms(state: RollupState, accounts: int, rng: Random) -> float:
         raws = []
         for who in rng.sample(range(SIGNERS), MAX_FRAME_ITEMS):
             tx = Transfer(places[who], rng.randint(1, accounts), 5, 1_000)
-            raws.append(tx.encode(sign_digest(key_of(who + 1), tx.digest(RULES.domain, nonces[who]))))
+            raws.append(
+                tx.encode(sign_digest(key_of(who + 1), tx.digest(RULES.domain, nonces[who], bound_address(state, tx))))
+            )
             nonces[who] += 1
         begin = time.thread_time()
         codes = [apply(state, raw, RULES).code for raw in raws]

@@ -56,7 +56,7 @@ def transfers(count: int, accounts: int, domain: SigningDomain) -> list[bytes]:
         sender, nonce = number % accounts + 1, number // accounts
         receiver = (number * 7_919 + 5) % accounts + 1
         tx = Transfer(sender, receiver, 12_345, 1_000)
-        raws.append(tx.encode(sign_digest(key_of(sender), tx.digest(domain, nonce))))
+        raws.append(tx.encode(sign_digest(key_of(sender), tx.digest(domain, nonce, address_of(key_of(receiver))))))
     return raws
 
 

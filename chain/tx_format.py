@@ -11,7 +11,7 @@ from msgspec.structs import astuple
 
 from chain.eip712 import SigningDomain, StructType
 from chain.errors import UsageError
-from chain.signing import SIGNATURE_BYTES
+from chain.signing import ADDRESS_BYTES, SIGNATURE_BYTES
 
 SIGNATURE_FORMAT: Final = f"{SIGNATURE_BYTES}s"
 
@@ -100,16 +100,25 @@ class UnsignedTx(TxBody, frozen=True):
 
 
 class SignedTx(TxBody, frozen=True):
-    """A transaction that ends in a signature over an EIP-712 struct of its fields."""
+    """A transaction that ends in a signature over an EIP-712 struct of its fields.
+
+    Numbers of accounts and channels may come to name somebody else, and a sequencer may say a wrong one. So where a
+    transaction pays or changes what a number names, its struct binds an address besides: signed, not sent, since the
+    state has it.
+    """
 
     STRUCT: ClassVar[bytes]
     TYPED: ClassVar[StructType]
+    BOUND: ClassVar[str] = ""
+    """The struct's member that is such an address; empty where there is none."""
+    _BOUND_AT: ClassVar[int] = -1
 
     def __init_subclass__(cls) -> None:
         if "STRUCT" in cls.__dict__:
             cls.TYPED = StructType(cls.STRUCT)
             members = zip(cls.TYPED.names, cls.TYPED.packed_formats, strict=True)
-            cls.FORMATS = (*(form for name, form in members if name != "nonce"), SIGNATURE_FORMAT)
+            cls.FORMATS = (*(form for name, form in members if name not in ("nonce", cls.BOUND)), SIGNATURE_FORMAT)
+            cls._BOUND_AT = cls.TYPED.names.index(cls.BOUND) if cls.BOUND else -1
             cls._lay_out()
 
     def encode(self, signature: bytes) -> bytes:
@@ -126,9 +135,15 @@ class SignedTx(TxBody, frozen=True):
         values = cls.LAYOUT.unpack(raw)
         return cls(*values[1:-1]), values[-1]
 
-    def _digest(self, domain: SigningDomain, *nonce: int) -> bytes:
+    def _digest(self, domain: SigningDomain, bound: bytes, *nonce: int) -> bytes:
+        values, at = astuple(self), self._BOUND_AT
+        # struct pads and cuts bytes silently.
+        if len(bound) != (0 if at < 0 else ADDRESS_BYTES):
+            raise UsageError("This kind of transaction is signed with an address, or without one.", code="bad_address")
+        if at >= 0:
+            values = (*values[:at], bound, *values[at:])
         try:
-            return domain.digest(self.TYPED.hash(*astuple(self), *nonce))
+            return domain.digest(self.TYPED.hash(*values, *nonce))
         except struct.error:
             raise _does_not_fit() from None
 
@@ -136,25 +151,35 @@ class SignedTx(TxBody, frozen=True):
 class NoncedTx(SignedTx, frozen=True):
     """Signed together with the nonce of the account that pays for it."""
 
-    def digest(self, domain: SigningDomain, nonce: int) -> bytes:
+    def digest(self, domain: SigningDomain, nonce: int, bound: bytes = b"") -> bytes:
         """What the sender (of a channel's transaction: the payer) signs.
 
+        Args:
+            domain: The deployment's.
+            nonce: The sender's.
+            bound: The address that ``BOUND`` names, from whoever is meant and never from a sequencer; empty where the
+                kind has none.
+
         Raises:
-            UsageError: If a field does not fit its width.
+            UsageError: If a field does not fit its width, or the address is missing.
         """
-        return self._digest(domain, nonce)
+        return self._digest(domain, bound, nonce)
 
 
 class SingleUseTx(SignedTx, frozen=True):
     """Signed without a nonce, since the channel's state lets it count once."""
 
-    def digest(self, domain: SigningDomain) -> bytes:
+    def digest(self, domain: SigningDomain, bound: bytes = b"") -> bytes:
         """What the channel's voucher key or its payee signs.
 
+        Args:
+            domain: The deployment's.
+            bound: The address that ``BOUND`` names; empty where the kind has none.
+
         Raises:
-            UsageError: If a field does not fit its width.
+            UsageError: If a field does not fit its width, or the address is missing.
         """
-        return self._digest(domain)
+        return self._digest(domain, bound)
 
 
 def _does_not_fit() -> UsageError:

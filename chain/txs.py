@@ -1,13 +1,14 @@
 """L2 transactions: their bodies, what their senders sign, and their bytes.
 
 Every body is ``type1 ‖ fields (big-endian) ‖ signature64`` as the table in ``docs/rollup.md`` has it. What is signed
-is an EIP-712 struct of the same fields in the same order, mostly with the sender's nonce after them; the nonce itself
-is not sent, since the state leaf has it. So a class names its struct and its fields once, and the rest follows.
+is an EIP-712 struct of the same fields in the same order, mostly with the sender's nonce after them, and with the
+address that a number is to name; nonce and address are not sent, since the state's leaves have them. So a class names
+its struct and its fields once, and the rest follows.
 
 A client builds a transaction in three steps::
 
     tx = Transfer(sender=3, receiver=7, amount_nano=5_000, fee_nano=100)
-    signature = sign_digest(private_key, tx.digest(domain, nonce))
+    signature = sign_digest(private_key, tx.digest(domain, nonce, address_of_account_7))
     raw = tx.encode(signature)          # what RollupClient.submit() takes; tx_id(raw) is its hash
 
 Closing a channel together takes the payee's signature alone, so it may not move money:
@@ -51,11 +52,15 @@ class CreateAccount(UnsignedTx, frozen=True):
 
 
 class Transfer(NoncedTx, frozen=True):
-    """Move ``amount_nano`` from account number ``sender`` to account number ``receiver``. 85 bytes."""
+    """Move ``amount_nano`` from account number ``sender`` to account number ``receiver``. 85 bytes.
+
+    Signed with the address that owns the receiver's account.
+    """
 
     KIND = "transfer"
     TYPE = TxType.TRANSFER
-    STRUCT = b"Transfer(uint32 from,uint32 to,uint64 amount,uint32 fee,uint64 nonce)"
+    STRUCT = b"Transfer(uint32 from,uint32 to,address recipient,uint64 amount,uint32 fee,uint64 nonce)"
+    BOUND = "recipient"
 
     sender: int
     receiver: int
@@ -80,11 +85,16 @@ class OpenChannel(NoncedTx, frozen=True):
     """Put ``amount_nano`` of account ``sender`` into a channel to account ``payee``. 113 bytes.
 
     Vouchers are signed by the key of ``signer`` (20-byte address), and redeemed before ``expiry_s`` of L2 time.
+    Signed with the address that owns the payee's account.
     """
 
     KIND = "open_channel"
     TYPE = TxType.OPEN_CHANNEL
-    STRUCT = b"OpenChannel(uint32 from,uint32 payee,address signer,uint64 amount,uint64 expiry,uint32 fee,uint64 nonce)"
+    STRUCT = (
+        b"OpenChannel(uint32 from,uint32 payee,address payeeOwner,address signer,uint64 amount,uint64 expiry,"
+        b"uint32 fee,uint64 nonce)"
+    )
+    BOUND = "payeeOwner"
 
     sender: int
     payee: int
@@ -95,11 +105,15 @@ class OpenChannel(NoncedTx, frozen=True):
 
 
 class TopUp(NoncedTx, frozen=True):
-    """Add ``amount_nano`` of the payer's balance to its channel. 81 bytes."""
+    """Add ``amount_nano`` of the payer's balance to its channel. 81 bytes.
+
+    Signed with the channel's voucher address.
+    """
 
     KIND = "top_up"
     TYPE = TxType.TOP_UP
-    STRUCT = b"TopUp(uint32 channel,uint64 amount,uint32 fee,uint64 nonce)"
+    STRUCT = b"TopUp(uint32 channel,address signer,uint64 amount,uint32 fee,uint64 nonce)"
+    BOUND = "signer"
 
     channel: int
     amount_nano: int
@@ -124,23 +138,28 @@ class CloseTogether(SingleUseTx, frozen=True):
     """End a channel at once by the payee's signature. 77 bytes; anyone may send it.
 
     ``cumulative_nano`` must equal the channel's redeemed amount; the rest returns to the payer. A channel closes once,
-    and its id dies with it.
+    and its id dies with it. Signed with the channel's voucher address, which no other channel has.
     """
 
     KIND = "close_together"
     TYPE = TxType.CLOSE_TOGETHER
-    STRUCT = b"CloseTogether(uint32 channel,uint64 cumulative)"
+    STRUCT = b"CloseTogether(uint32 channel,address signer,uint64 cumulative)"
+    BOUND = "signer"
 
     channel: int
     cumulative_nano: int
 
 
 class StartClose(NoncedTx, frozen=True):
-    """Begin a close by the payer alone; ``Expire`` ends it after the close delay, redeems win until then. 69 bytes."""
+    """Begin a close by the payer alone; ``Expire`` ends it after the close delay, redeems win until then. 69 bytes.
+
+    Signed with the channel's voucher address.
+    """
 
     KIND = "start_close"
     TYPE = TxType.START_CLOSE
-    STRUCT = b"StartClose(uint32 channel,uint64 nonce)"
+    STRUCT = b"StartClose(uint32 channel,address signer,uint64 nonce)"
+    BOUND = "signer"
 
     channel: int
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from chain.signing import checksum_address
+from chain.signing import ADDRESS_BYTES, checksum_address
 from chain.signing import parse_address as parse_exact_address
 from wallet.wallet_error import WalletError
 
 __all__ = ["ADDRESS_BYTES", "checksum_address", "parse_address"]
-
-ADDRESS_BYTES = 20
 
 
 def parse_address(text: str) -> bytes:

@@ -59,6 +59,7 @@ class TxSender:
         amount_nano: int,
         build: Callable[[AccountView, int], NoncedTx],
         *,
+        bound: bytes = b"",
         max_fee_nano: int | None = None,
     ) -> SoftReceipt:
         """Sign for the account's present nonce and hand in; one at a time, since each uses the next nonce.
@@ -68,6 +69,8 @@ class TxSender:
             kind: What is built.
             amount_nano: What the account must hold beside the fee.
             build: Makes the transaction for the account as it is then, and for a fee.
+            bound: The address that the transaction's number must name, from whoever meant it and never from the chain;
+                empty where its kind binds none.
             max_fee_nano: The most to pay for it; the usual limit if not given.
 
         Returns:
@@ -83,7 +86,7 @@ class TxSender:
                 if view.nonce <= signed_nonce:
                     break
                 tx, nonce = build(view, fee_nano), view.nonce
-                signature = self._account.sign_digest(tx.digest(domain_of(info), nonce))
+                signature = self._account.sign_digest(tx.digest(domain_of(info), nonce, bound))
                 try:
                     receipt = await self.submit(tx.encode(signature))
                     return replace(receipt, fee_nano=fee_nano)
@@ -99,7 +102,7 @@ class TxSender:
             raise WalletError(
                 "The chain refuses this wallet's signature.",
                 code="foreign_chain",
-                fix="Check which chain it is.",
+                fix="Check which chain it is, and whether it names the right accounts.",
             )
 
     async def merge(self, info: ChainInfo, *, enough_nano: int | None = None) -> Merged:
@@ -117,7 +120,7 @@ class TxSender:
 
     async def _merge(self, info: ChainInfo, views: list[AccountView], enough_nano: int | None) -> Merged:
         async def send(view: AccountView, tx: Transfer) -> SoftReceipt:
-            signature = self._account.sign_digest(tx.digest(domain_of(info), view.nonce))
+            signature = self._account.sign_digest(tx.digest(domain_of(info), view.nonce, self._account.address))
             return await self.submit(tx.encode(signature))
 
         merged = await merge(views, fee_of(info.fees, Transfer.KIND), send, enough_nano=enough_nano)

@@ -168,7 +168,9 @@ class WalletService(Staking):
                 fee_nano=fee_nano,
             )
 
-        receipt = await self._sender.sign_and_submit(info, OpenChannel, deposit_nano, build, max_fee_nano=max_fee_nano)
+        receipt = await self._sender.sign_and_submit(
+            info, OpenChannel, deposit_nano, build, bound=provider, max_fee_nano=max_fee_nano
+        )
         channel = await self._client.channel(receipt.allocated_index) if receipt.allocated_index is not None else None
         if channel is None or parse_address(channel.signer) != signer:
             raise WalletError(
@@ -178,20 +180,29 @@ class WalletService(Staking):
             )
         return channel.channel_id, receipt
 
-    async def top_up(self, channel_id: int, amount_nano: int, *, max_fee_nano: int | None = None) -> SoftReceipt:
+    async def top_up(
+        self, channel_id: int, signer: bytes, amount_nano: int, *, max_fee_nano: int | None = None
+    ) -> SoftReceipt:
         """Add to a channel's deposit.
+
+        Args:
+            channel_id: The channel.
+            signer: The address of its voucher key, as this side wrote it down.
+            amount_nano: How much.
+            max_fee_nano: The most to pay for it; the usual limit if not given.
 
         Raises:
             WalletError: ``bad_amount``, ``bad_channel`` or ``no_funds``.
         """
         info = await self.info()
         check_amount(amount_nano)
-        await self._own_channel(channel_id)
+        await self._own_channel(channel_id, signer)
         return await self._sender.sign_and_submit(
             info,
             TopUp,
             amount_nano,
             lambda _, fee_nano: TopUp(channel_id, amount_nano, fee_nano),
+            bound=signer,
             max_fee_nano=max_fee_nano,
         )
 
@@ -208,16 +219,22 @@ class WalletService(Staking):
             raise WalletError("That voucher is redeemed already.", code="nothing_to_redeem")
         return await self._sender.submit(redemption(domain_of(info), voucher, parse_address(channel.signer)))
 
-    async def sign_close(self, channel_id: int, cumulative_nano: int) -> bytes:
+    async def sign_close(self, channel_id: int, signer: bytes, cumulative_nano: int) -> bytes:
         """As the payee, agree to end a channel; everything above ``cumulative_nano`` goes back to the payer.
 
         Redeem first: the chain takes this only while exactly ``cumulative_nano`` is redeemed, and
         later vouchers are void.
 
+        Args:
+            channel_id: The channel.
+            signer: The address of its voucher key, as this side knows it from its vouchers.
+            cumulative_nano: What is redeemed.
+
         Returns:
             64 bytes for :meth:`close_together`, which either side may call.
         """
-        return self._account.sign_digest(CloseTogether(channel_id, cumulative_nano).digest(await self.domain()))
+        closing = CloseTogether(channel_id, cumulative_nano)
+        return self._account.sign_digest(closing.digest(await self.domain(), signer))
 
     async def close_together(self, channel_id: int, cumulative_nano: int, payee_signature: bytes) -> SoftReceipt:
         """End a channel at once with the payee's agreement (:meth:`sign_close`).
@@ -240,17 +257,23 @@ class WalletService(Staking):
             )
         return await self._sender.submit(CloseTogether(channel_id, cumulative_nano).encode(payee_signature))
 
-    async def start_close(self, channel_id: int) -> SoftReceipt:
+    async def start_close(self, channel_id: int, signer: bytes) -> SoftReceipt:
         """As the payer, begin to close alone; :meth:`expire` ends it after the chain's close delay.
+
+        Args:
+            channel_id: The channel.
+            signer: The address of its voucher key, as this side wrote it down.
 
         Raises:
             WalletError: ``bad_channel`` if it is gone, not this account's, or closing already.
         """
         info = await self.info()
-        channel = await self._own_channel(channel_id)
+        channel = await self._own_channel(channel_id, signer)
         if channel.closing_at_s:
             raise WalletError("That channel is closing already.", code="bad_channel", fix="Wait for its delay to end.")
-        return await self._sender.sign_and_submit(info, StartClose, 0, lambda _, __: StartClose(channel_id))
+        return await self._sender.sign_and_submit(
+            info, StartClose, 0, lambda _, __: StartClose(channel_id), bound=signer
+        )
 
     async def expire(self, channel_id: int) -> SoftReceipt:
         """Take back the rest of a channel whose expiry or close delay has passed.
@@ -370,8 +393,14 @@ class WalletService(Staking):
             )
         return channel
 
-    async def _own_channel(self, channel_id: int) -> ChannelView:
+    async def _own_channel(self, channel_id: int, signer: bytes) -> ChannelView:
         channel = await self._channel(channel_id)
         if parse_address(channel.payer) != self.address:
             raise WalletError(f"Channel {channel_id} is paid by another wallet.", code="bad_channel")
+        if parse_address(channel.signer) != signer:
+            raise WalletError(
+                f"The chain shows another channel as number {channel_id}.",
+                code="bad_channel",
+                fix="List the open ones: L1's history may have changed.",
+            )
         return channel

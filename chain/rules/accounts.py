@@ -58,7 +58,10 @@ def transfer(state: RollupState, tx: Transfer, signature: bytes, rules: Rules) -
     sender = state.account(tx.sender)
     if sender is None:
         return Outcome(Code.MISSING_SENDER)
-    code = check_signer(sender.owner, tx.digest(rules.domain, sender.nonce), signature)
+    receiver = state.account(tx.receiver)
+    if receiver is None:
+        return Outcome(Code.MISSING_RECEIVER)
+    code = check_signer(sender.owner, tx.digest(rules.domain, sender.nonce, receiver.owner), signature)
     if code is OK:
         code = spend(state, tx.sender, sender, tx.amount_nano, tx.fee_nano)
     if code is OK:

@@ -16,14 +16,15 @@ def open_channel(state: RollupState, tx: OpenChannel, signature: bytes, rules: R
     sender = state.account(tx.sender)
     if sender is None:
         return Outcome(Code.MISSING_SENDER)
-    code = check_signer(sender.owner, tx.digest(rules.domain, sender.nonce), signature)
+    payee = state.account(tx.payee)
+    if payee is None:
+        return Outcome(Code.MISSING_RECEIVER)
+    code = check_signer(sender.owner, tx.digest(rules.domain, sender.nonce, payee.owner), signature)
     if code is OK:
         code = spend(state, tx.sender, sender, tx.amount_nano, tx.fee_nano)
     if code is not OK:
         return Outcome(code)
     meta = state.meta
-    if state.account(tx.payee) is None:
-        return Outcome(Code.MISSING_RECEIVER)
     if tx.expiry_s <= meta.l2_time_s:
         return Outcome(Code.CHANNEL_UNAVAILABLE)
     number = meta.next_channel
@@ -49,7 +50,7 @@ def top_up(state: RollupState, tx: TopUp, signature: bytes, rules: Rules) -> Out
     payer = state.account(channel.payer)
     if payer is None:
         return Outcome(Code.MISSING_SENDER)
-    code = check_signer(payer.owner, tx.digest(rules.domain, payer.nonce), signature)
+    code = check_signer(payer.owner, tx.digest(rules.domain, payer.nonce, channel.signer), signature)
     if code is OK:
         code = spend(state, channel.payer, payer, tx.amount_nano, tx.fee_nano)
     if code is not OK:
@@ -85,7 +86,7 @@ def close_together(state: RollupState, tx: CloseTogether, signature: bytes, rule
     payee = state.account(channel.payee)
     if payee is None:
         return Outcome(Code.MISSING_SENDER)
-    code = check_signer(payee.owner, tx.digest(rules.domain), signature)
+    code = check_signer(payee.owner, tx.digest(rules.domain, channel.signer), signature)
     if code is not OK:
         return Outcome(code)
     return _end_channel(state, tx.channel, channel)
@@ -99,7 +100,7 @@ def start_close(state: RollupState, tx: StartClose, signature: bytes, rules: Rul
     payer = state.account(channel.payer)
     if payer is None:
         return Outcome(Code.MISSING_SENDER)
-    code = check_signer(payer.owner, tx.digest(rules.domain, payer.nonce), signature)
+    code = check_signer(payer.owner, tx.digest(rules.domain, payer.nonce, channel.signer), signature)
     if code is OK:
         code = spend(state, channel.payer, payer, 0, 0)
     if code is not OK:

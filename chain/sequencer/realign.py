@@ -15,6 +15,7 @@ from chain.errors import ChainUnavailableError, IdlewattError
 from chain.l1.protocol import PostedBatch
 from chain.logs import get_logger
 from chain.replay import ReplayedBatch, Replayer, ReplayError, replay_l1
+from chain.rules.outcome import Code
 from chain.sequencer import refusals
 from chain.sequencer.head import TxRefusedError
 from chain.sequencer.inbox import InboxExecutor
@@ -231,9 +232,15 @@ class Realigner:
                 return []  # L1's history has it too, or its sender handed it in again
             l2_tx = "0x" + tx_id(raw).hex()
             log.error("acknowledged_tx_dropped", l2_tx=l2_tx, reason=error.tx_code.name.lower())
-            text = f"A transaction doesn't fit L1's history any more ({error.tx_code.name.lower().replace('_', ' ')})."
+            text = f"A transaction doesn't fit L1's history any more ({_told(error.tx_code)})."
             return insert_event("dropped", ledger.clock.time_s, text, l2_tx)
         return []
+
+
+def _told(code: Code) -> str:
+    if code is Code.BAD_SIGNATURE:
+        return "its nonce was used, or its numbers name somebody else by now"
+    return code.name.lower().replace("_", " ")
 
 
 def _place(posted: PostedBatch) -> tuple[bytes, int, int]:

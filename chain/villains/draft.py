@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from chain.codec import MAX_FRAME_ITEMS, BatchHeader, Frame, encode_batch, encode_inbox_body, is_inbox_body
 from chain.l1.protocol import InboxMessage
+from chain.rules.binding import bound_address
 from chain.signing import address_of, keccak256, sign_digest
 from chain.state import RollupState
 from chain.stf import Code, Rules, apply, execute_body, open_batch
@@ -150,7 +151,8 @@ class Draft:
 
     def signed(self, tx: Transfer | OpenChannel | Stake, sender: int) -> bytes:
         """A transaction signed by the villain with the nonce of some account, its own or not."""
-        return tx.encode(sign_digest(self._key, tx.digest(self.rules.domain, self.account(sender).nonce)))
+        bound = bound_address(self.state, tx)
+        return tx.encode(sign_digest(self._key, tx.digest(self.rules.domain, self.account(sender).nonce, bound)))
 
     def signed_once(self, tx: Redeem) -> bytes:
         """A voucher, signed by the villain."""

@@ -207,7 +207,7 @@ class OutgoingChannels:
         if amount <= 0:
             return OutgoingChannel(record, key, 0)
         await on_open(f"Topping the channel up by {format_usd(amount)}.")
-        receipt = await service.top_up(record.channel_id, amount, max_fee_nano=fee_nano * FEE_MAY_RISE)
+        receipt = await service.top_up(record.channel_id, record.signer, amount, max_fee_nano=fee_nano * FEE_MAY_RISE)
         self._chain.forget_channel(record.channel_id)
         view = await self._chain.channel(record.channel_id, fresh=True)
         deposit_nano = view.deposit_nano if view else record.deposit_nano

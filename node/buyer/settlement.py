@@ -104,7 +104,7 @@ class Settlement:
             raise WalletError("That channel is not paid by this wallet.", code="bad_channel", fix="List the open ones.")
         service = await self._wallet.service()
         if alone:
-            receipt = await service.start_close(channel_id)
+            receipt = await service.start_close(channel_id, record.signer)
             await self._store.set_buyer_channel_state(channel_id, ChannelState.CLOSING)
             self._events.changed("wallet")
             return receipt.l2_tx

@@ -16,7 +16,7 @@ from node.store.records import ChannelState
 from node.store.store import Store
 from node.values import WalletState
 from wallet.account import UnlockedAccount, VoucherKey
-from wallet.addresses import checksum_address
+from wallet.addresses import checksum_address, parse_address
 from wallet.keystore import Keystore
 from wallet.service import WalletService
 from wallet.voucher_keys import VoucherKeyStore
@@ -255,7 +255,9 @@ class NodeWallet:
         view = await self._chain.channel(channel_id, fresh=True)
         if view is None:
             raise WalletError("That channel is closed already.", code="bad_channel")
-        signature = await (await self.service()).sign_close(channel_id, view.redeemed_nano)
+        # What this side holds vouchers of is closed, and nothing else that a number may have come to name.
+        signer = parse_address(view.signer) if channel is None else channel.signer
+        signature = await (await self.service()).sign_close(channel_id, signer, view.redeemed_nano)
         if channel is not None:
             await self._store.set_provider_channel_state(channel_id, ChannelState.CLOSING)
         return view.redeemed_nano, signature

@@ -25,6 +25,7 @@ from chain.l1.protocol import (
     next_inbox_hash,
 )
 from chain.replay import Replayer, replay_l1, rules_of
+from chain.rules.binding import bound_address
 from chain.signing import address_of, keccak256, sign_digest
 from chain.state import GENESIS_ROOT, RollupState
 from chain.stf import Outcome, Rules, apply, apply_inbox
@@ -50,6 +51,7 @@ RULES = Rules(domain=DOMAIN, close_delay_s=30, unstake_delay_s=60)
 FUNDS_NANO = 1_000_000
 NO_HINT = 2**32 - 1
 ETHER = 10**18
+VOUCHER_KEY = 9
 
 Signed = Transfer | Withdraw | OpenChannel | TopUp | StartClose | Stake | Unstake
 
@@ -85,21 +87,39 @@ def funded_state(accounts: int = 3, funds_nano: int = FUNDS_NANO) -> RollupState
     return state
 
 
-def signed(tx: Signed, signer: int, nonce: int, domain: SigningDomain = DOMAIN) -> bytes:
-    return tx.encode(sign_digest(key(signer), tx.digest(domain, nonce)))
+def signed(tx: Signed, signer: int, nonce: int, domain: SigningDomain = DOMAIN, *, bound: bytes | None = None) -> bytes:
+    """Signed with the address that the tests' numbers name, or with another one."""
+    return tx.encode(sign_digest(key(signer), tx.digest(domain, nonce, usual(tx) if bound is None else bound)))
 
 
-def signed_once(tx: Redeem | CloseTogether, signer: int, domain: SigningDomain = DOMAIN) -> bytes:
-    return tx.encode(sign_digest(key(signer), tx.digest(domain)))
+def signed_once(
+    tx: Redeem | CloseTogether, signer: int, domain: SigningDomain = DOMAIN, *, bound: bytes | None = None
+) -> bytes:
+    return tx.encode(sign_digest(key(signer), tx.digest(domain, usual(tx) if bound is None else bound)))
+
+
+def usual(tx: Any) -> bytes:
+    """The address to sign with where account ``n`` belongs to ``owner(n)``, and channels to ``owner(VOUCHER_KEY)``."""
+    match tx:
+        case Transfer():
+            return owner(tx.receiver)
+        case OpenChannel():
+            return owner(tx.payee)
+        case TopUp() | StartClose() | CloseTogether():
+            return owner(VOUCHER_KEY)
+    return b""
 
 
 def send(state: RollupState, tx: Signed, signer: int) -> Outcome:
     """Apply a transaction signed by ``key(signer)`` with its account's nonce (account number = key number)."""
     account = state.account(signer)
-    return apply(state, signed(tx, signer, account.nonce if account else 0), RULES)
+    raw = signed(tx, signer, account.nonce if account else 0, bound=bound_address(state, tx))
+    return apply(state, raw, RULES)
 
 
-def open_channel(state: RollupState, amount_nano: int = 1_000, expiry_s: int = 1_000, voucher_key: int = 9) -> int:
+def open_channel(
+    state: RollupState, amount_nano: int = 1_000, expiry_s: int = 1_000, voucher_key: int = VOUCHER_KEY
+) -> int:
     """Open a channel from account 1 to account 2; returns its id."""
     tx = OpenChannel(1, 2, owner(voucher_key), amount_nano, expiry_s, 0)
     outcome = send(state, tx, 1)

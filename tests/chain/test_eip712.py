@@ -13,12 +13,14 @@ address = st.binary(min_size=20, max_size=20)
 domain = st.builds(SigningDomain, st.integers(1, 2**256 - 1), address, st.binary(min_size=32, max_size=32))
 
 FIELDS = {
-    "Transfer": "uint32 from,uint32 to,uint64 amount,uint32 fee,uint64 nonce",
+    "Transfer": "uint32 from,uint32 to,address recipient,uint64 amount,uint32 fee,uint64 nonce",
     "Withdraw": "uint32 from,uint64 amount,uint32 fee,address to,uint64 nonce",
-    "OpenChannel": "uint32 from,uint32 payee,address signer,uint64 amount,uint64 expiry,uint32 fee,uint64 nonce",
-    "TopUp": "uint32 channel,uint64 amount,uint32 fee,uint64 nonce",
-    "CloseTogether": "uint32 channel,uint64 cumulative",
-    "StartClose": "uint32 channel,uint64 nonce",
+    "OpenChannel": (
+        "uint32 from,uint32 payee,address payeeOwner,address signer,uint64 amount,uint64 expiry,uint32 fee,uint64 nonce"
+    ),
+    "TopUp": "uint32 channel,address signer,uint64 amount,uint32 fee,uint64 nonce",
+    "CloseTogether": "uint32 channel,address signer,uint64 cumulative",
+    "StartClose": "uint32 channel,address signer,uint64 nonce",
     "Voucher": "uint32 channel,uint64 cumulative",
 }
 
@@ -44,10 +46,10 @@ def eth_account_digest(signing_domain: SigningDomain, name: str, *values: int | 
 
 
 @settings(max_examples=25)
-@given(domain, u32, u32, u64, u32, u64)
-def test_a_transfers_digest_is_eth_accounts(d, sender, receiver, amount, fee, nonce):
-    ours = Transfer(sender, receiver, amount, fee).digest(d, nonce)
-    assert ours == eth_account_digest(d, "Transfer", sender, receiver, amount, fee, nonce)
+@given(domain, u32, u32, address, u64, u32, u64)
+def test_a_transfers_digest_is_eth_accounts(d, sender, receiver, recipient, amount, fee, nonce):
+    ours = Transfer(sender, receiver, amount, fee).digest(d, nonce, recipient)
+    assert ours == eth_account_digest(d, "Transfer", sender, receiver, recipient, amount, fee, nonce)
 
 
 @settings(max_examples=25)
@@ -58,18 +60,22 @@ def test_a_withdrawals_digest_is_eth_accounts(d, sender, amount, fee, to, nonce)
 
 
 @settings(max_examples=25)
-@given(domain, u32, u32, address, u64, u64, u32, u64)
-def test_an_openings_digest_is_eth_accounts(d, sender, payee, signer, amount, expiry, fee, nonce):
-    ours = OpenChannel(sender, payee, signer, amount, expiry, fee).digest(d, nonce)
-    assert ours == eth_account_digest(d, "OpenChannel", sender, payee, signer, amount, expiry, fee, nonce)
+@given(domain, u32, u32, address, address, u64, u64, u32, u64)
+def test_an_openings_digest_is_eth_accounts(d, sender, payee, payees_owner, signer, amount, expiry, fee, nonce):
+    ours = OpenChannel(sender, payee, signer, amount, expiry, fee).digest(d, nonce, payees_owner)
+    values = sender, payee, payees_owner, signer, amount, expiry, fee, nonce
+    assert ours == eth_account_digest(d, "OpenChannel", *values)
 
 
 @settings(max_examples=25)
-@given(domain, u32, u64, u32, u64)
-def test_the_channel_digests_are_eth_accounts(d, channel, amount, fee, nonce):
-    assert TopUp(channel, amount, fee).digest(d, nonce) == eth_account_digest(d, "TopUp", channel, amount, fee, nonce)
-    assert StartClose(channel).digest(d, nonce) == eth_account_digest(d, "StartClose", channel, nonce)
-    assert CloseTogether(channel, amount).digest(d) == eth_account_digest(d, "CloseTogether", channel, amount)
+@given(domain, u32, address, u64, u32, u64)
+def test_the_channel_digests_are_eth_accounts(d, channel, signer, amount, fee, nonce):
+    topped_up = eth_account_digest(d, "TopUp", channel, signer, amount, fee, nonce)
+    assert TopUp(channel, amount, fee).digest(d, nonce, signer) == topped_up
+    closing = eth_account_digest(d, "StartClose", channel, signer, nonce)
+    assert StartClose(channel).digest(d, nonce, signer) == closing
+    closed = eth_account_digest(d, "CloseTogether", channel, signer, amount)
+    assert CloseTogether(channel, amount).digest(d, signer) == closed
     assert Redeem(channel, amount).digest(d) == eth_account_digest(d, "Voucher", channel, amount)
     assert voucher_digest(d, channel, amount) == Redeem(channel, amount).digest(d)
 

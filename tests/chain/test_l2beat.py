@@ -16,6 +16,7 @@ from chain.l1.artifacts import artifact
 from chain.l1.connection import checksum
 from chain.l1.protocol import PostedBatch
 from chain.replay import Replayer
+from chain.rules.binding import bound_address
 from chain.signing import address_of, keccak256, sign_digest
 from chain.state import GENESIS_ROOT, RollupState
 from chain.txs import CreateAccount, Transfer, Withdraw
@@ -56,7 +57,7 @@ def l2(ledger: Ledger, rollup: Handle, asset: Handle) -> L2:
 def signed(l2: L2, tx: Any, number: int) -> bytes:
     account = l2.state.account(number)
     assert account is not None
-    raw: bytes = tx.encode(sign_digest(KEYS[number], tx.digest(l2.domain, account.nonce)))
+    raw: bytes = tx.encode(sign_digest(KEYS[number], tx.digest(l2.domain, account.nonce, bound_address(l2.state, tx))))
     return raw
 
 

@@ -49,7 +49,9 @@ async def test_what_a_reorg_took_is_posted_again_and_a_deposit_that_vanished_is_
                 await client.flush()
                 before = (await web3.provider.make_request("evm_snapshot", []))["result"]
                 transfer = Transfer(account.index, account.index, 5, 1_000)
-                raw = transfer.encode(sign_digest(ALICE_KEY, transfer.digest(await client.domain(), account.nonce)))
+                raw = transfer.encode(
+                    sign_digest(ALICE_KEY, transfer.digest(await client.domain(), account.nonce, ALICE))
+                )
                 receipt = await client.submit(raw)
                 await client.wait_for(receipt.l2_tx, Inclusion.BATCHED, timeout_s=PATIENCE_S)
                 blobs = [posted.blob for posted in await devnet.rollup.batches(0, 16)]

@@ -156,7 +156,7 @@ def test_a_batch_wrong_as_a_whole_is_refused_without_a_frame():
 
 def test_a_failed_frame_is_atomic():
     state = RollupState.genesis()
-    body = CreateAccount(owner(1)).encode() + signed(Transfer(1, 2, 1, 0), 1, 0)
+    body = CreateAccount(owner(1)).encode() + signed(Transfer(1, 1, 1, 0), 1, 0)
     root = state.root()
     frame = Frame(post_root=bytes(32), body=body)
     code = execute_frame(state, BatchHeader(l2_time_s=5, inbox_to=0), frame, RULES, MESSAGES.__getitem__, is_last=True)

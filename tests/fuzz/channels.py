@@ -22,6 +22,7 @@ from tests.fuzz.world import (
     high_s_of_owner,
     key,
     nobody,
+    owner,
     wrong_signature,
 )
 
@@ -73,7 +74,7 @@ def redeemed(world: World, channel: int, cumulative: int, voucher_key: int = VOU
 
 def closed(world: World, channel: int, cumulative: int, payee: int) -> bytes:
     tx = CloseTogether(channel, cumulative)
-    return tx.encode(sign_digest(key(payee), tx.digest(world.rules.domain)))
+    return tx.encode(sign_digest(key(payee), tx.digest(world.rules.domain, world.bound(tx))))
 
 
 for _type in (TxType.TOP_UP, TxType.START_CLOSE, TxType.REDEEM, TxType.CLOSE_TOGETHER, TxType.EXPIRE):
@@ -213,20 +214,29 @@ def _not_what_is_redeemed(world: World, rng: Random) -> bytes:
 @scenario(TxType.CLOSE_TOGETHER, Code.BAD_SIGNATURE)
 def _not_by_the_payee(world: World, rng: Random) -> bytes:
     channel, payer, payee = open_between(world)
-    digest = CloseTogether(channel, 0).digest(world.rules.domain)
+    tx = CloseTogether(channel, 0)
+    digest = tx.digest(world.rules.domain, world.bound(tx))
     if rng.random() < 0.3:
         world.change(payee, owner=bytes(20))
-        return CloseTogether(channel, 0).encode(nobody(rng, digest))
+        return tx.encode(nobody(rng, digest))
     if payer != payee and rng.random() < 0.3:
         return closed(world, channel, 0, payer)
-    return CloseTogether(channel, 0).encode(wrong_signature(rng, sign_digest(key(payee), digest), digest))
+    return tx.encode(wrong_signature(rng, sign_digest(key(payee), digest), digest))
+
+
+@scenario(TxType.CLOSE_TOGETHER, Code.BAD_SIGNATURE)
+def _for_another_channel(world: World, rng: Random) -> bytes:
+    """The number names another channel than the one that was signed for."""
+    channel, _, payee = open_between(world)
+    tx = CloseTogether(channel, 0)
+    return tx.encode(sign_digest(key(payee), tx.digest(world.rules.domain, rng.choice([bytes(20), owner(4)]))))
 
 
 @scenario(TxType.CLOSE_TOGETHER, Code.MALLEABLE_SIGNATURE)
 def _malleably(world: World, rng: Random) -> bytes:
     channel, _, payee = open_between(world)
     tx = CloseTogether(channel, 0)
-    signature, signer = high_s_of_owner(rng, tx.digest(world.rules.domain))
+    signature, signer = high_s_of_owner(rng, tx.digest(world.rules.domain, world.bound(tx)))
     world.change(payee, owner=signer)
     return tx.encode(signature)
 

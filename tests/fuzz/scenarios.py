@@ -87,8 +87,15 @@ def channel_leaf(world: World, channel_id: int) -> Channel:
     return leaf
 
 
-def make_paid(tx_type: TxType, world: World, rng: Random) -> tuple[Paid, int, int]:
-    """A right transaction of a type that costs its sender money: body, payer, and all that it takes of the balance."""
+def make_paid(tx_type: TxType, world: World, rng: Random, *, to_oneself: bool = True) -> tuple[Paid, int, int]:
+    """A right transaction of a type that costs its sender money: body, payer, and all that it takes of the balance.
+
+    Args:
+        tx_type: The type.
+        world: Where its accounts and channels are made.
+        rng: Draws.
+        to_oneself: Whether the payer may be the receiver or payee as well.
+    """
     amount, fee = rng.choice([1, 7, 10**6, 0]), rng.choice([0, 1, 999, MAX_U32])
     if tx_type is TxType.TOP_UP or tx_type is TxType.START_CLOSE:
         channel, payer, _ = open_between(world)
@@ -100,12 +107,12 @@ def make_paid(tx_type: TxType, world: World, rng: Random) -> tuple[Paid, int, in
         )
     payer = world.account()
     if tx_type is TxType.TRANSFER:
-        receiver = payer if rng.random() < 0.2 else world.account()
+        receiver = payer if rng.random() < 0.2 and to_oneself else world.account()
         return Transfer(payer, receiver, amount, fee), payer, amount + fee
     if tx_type is TxType.WITHDRAW:
         return Withdraw(payer, amount, fee, owner(77)), payer, amount + fee
     if tx_type is TxType.OPEN_CHANNEL:
-        payee = payer if rng.random() < 0.2 else world.account()
+        payee = payer if rng.random() < 0.2 and to_oneself else world.account()
         signer = rng.choice([owner(VOUCHER_KEY), bytes(20), b"\xff" * 20])
         expiry = rng.choice([world.now_s + 1, MAX_U64])
         return OpenChannel(payer, payee, signer, amount, expiry, fee), payer, amount + fee
@@ -139,7 +146,8 @@ def _last_unit(tx_type: TxType, world: World, rng: Random) -> bytes:
 
 
 def _signed_at_the_edge(tx_type: TxType, world: World, rng: Random) -> bytes:
-    tx, payer, _ = make_paid(tx_type, world, rng)
+    # The payer's address comes of the signature, so that it can't stand in what is signed.
+    tx, payer, _ = make_paid(tx_type, world, rng, to_oneself=False)
     signature, signer = edge_signature(rng, world.digest(tx, payer))
     world.change(payer, owner=signer)
     return tx.encode(signature)
@@ -158,7 +166,7 @@ def _missing_sender(tx_type: TxType, world: World, rng: Random) -> bytes:
 
 
 def _malleable(tx_type: TxType, world: World, rng: Random) -> bytes:
-    tx, payer, _ = make_paid(tx_type, world, rng)
+    tx, payer, _ = make_paid(tx_type, world, rng, to_oneself=False)
     digest = world.digest(tx, payer)
     if rng.random() < 0.5:
         signature, signer = high_s_of_owner(rng, digest)
@@ -175,7 +183,18 @@ def _bad_signature(tx_type: TxType, world: World, rng: Random) -> bytes:
 
 def _wrong_nonce(tx_type: TxType, world: World, rng: Random) -> bytes:
     tx, payer, _ = make_paid(tx_type, world, rng)
-    digest = tx.digest(world.rules.domain, (world.of(payer).nonce + rng.choice([1, -1])) % 2**64)
+    nonce = (world.of(payer).nonce + rng.choice([1, -1])) % 2**64
+    digest = tx.digest(world.rules.domain, nonce, world.bound(tx))
+    return tx.encode(sign_digest(key(payer), digest))
+
+
+def _for_another_owner(tx_type: TxType, world: World, rng: Random) -> bytes:
+    """The number names somebody else than the one who was signed for."""
+    tx, payer, _ = make_paid(tx_type, world, rng)
+    bound = rng.choice([owner(4), bytes(20), world.of(payer).owner])
+    if bound == world.bound(tx):
+        bound = rng.randbytes(20)
+    digest = tx.digest(world.rules.domain, world.of(payer).nonce, bound)
     return tx.encode(sign_digest(key(payer), digest))
 
 
@@ -193,7 +212,7 @@ def _elsewhere(rng: Random, domain: SigningDomain) -> SigningDomain:
 def _for_another_deployment(tx_type: TxType, world: World, rng: Random) -> bytes:
     tx, payer, _ = make_paid(tx_type, world, rng)
     other = _elsewhere(rng, world.rules.domain)
-    return tx.encode(sign_digest(key(payer), tx.digest(other, world.of(payer).nonce)))
+    return tx.encode(sign_digest(key(payer), tx.digest(other, world.of(payer).nonce, world.bound(tx))))
 
 
 def _nobody_of_the_zero_address(tx_type: TxType, world: World, rng: Random) -> bytes:
@@ -255,6 +274,8 @@ for _type in PAID_TYPES:
         (Code.BAD_SIGNATURE, _nobody_of_the_zero_address),
         (Code.OVERFLOW, _last_nonce),
     ]
+    if _type in (TxType.TRANSFER, TxType.OPEN_CHANNEL, TxType.TOP_UP, TxType.START_CLOSE):
+        _builds.append((Code.BAD_SIGNATURE, _for_another_owner))
     if _type is not TxType.START_CLOSE:
         _builds += [
             (Code.OVERDRAFT, _overdraft),

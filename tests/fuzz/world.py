@@ -12,10 +12,11 @@ from msgspec.structs import replace
 
 from chain.codec import BatchHeader, Frame
 from chain.l1.protocol import InboxMessage
+from chain.rules.binding import bound_address
 from chain.signing import SECP256K1_N, recover, sign_digest
 from chain.state import RollupState
 from chain.stf import Code, Rules, execute_body, execute_frame
-from chain.txs import OpenChannel, Redeem, Stake, StartClose, TopUp, Transfer, Unstake, Withdraw
+from chain.txs import CloseTogether, OpenChannel, Redeem, Stake, StartClose, TopUp, Transfer, Unstake, Withdraw
 from chain.types import (
     MAX_U64,
     META_KEY,
@@ -76,6 +77,21 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         return execute_frame(
             self.state(), self.header, self.frame, self.rules, self.inbox().__getitem__, is_last=self.is_last
         )
+
+
+class _Named:
+    """What numbers name among leaves."""
+
+    def __init__(self, leaves: dict[int, Leaf]) -> None:
+        self._leaves = leaves
+
+    def account(self, number: int) -> Account | None:
+        leaf = self._leaves.get(account_key(number)) if number < REGION_CAPACITY else None
+        return leaf if isinstance(leaf, Account) else None
+
+    def channel(self, number: int) -> Channel | None:
+        leaf = self._leaves.get(channel_key(number)) if number < REGION_CAPACITY else None
+        return leaf if isinstance(leaf, Channel) else None
 
 
 class World:
@@ -157,7 +173,11 @@ class World:
 
     def digest(self, tx: Paid, payer: int) -> bytes:
         """What the payer signs."""
-        return tx.digest(self.rules.domain, self.of(payer).nonce)
+        return tx.digest(self.rules.domain, self.of(payer).nonce, self.bound(tx))
+
+    def bound(self, tx: Paid | CloseTogether) -> bytes:
+        """The address that a transaction is signed with, as its number names it."""
+        return bound_address(_Named(self.leaves), tx)
 
     def filler(self) -> bytes:
         """A right transaction that allocates nothing and touches no scenario's leaves."""
@@ -174,7 +194,9 @@ class World:
             ]
         )
         self._filler_nonce += 1
-        return paid.encode(sign_digest(key(self._filler), paid.digest(self.rules.domain, self._filler_nonce - 1)))
+        return paid.encode(
+            sign_digest(key(self._filler), paid.digest(self.rules.domain, self._filler_nonce - 1, self.bound(paid)))
+        )
 
     def filler_message(self, index: int) -> InboxMessage:
         """A right inbox message that allocates nothing and touches no scenario's leaves."""

@@ -21,6 +21,7 @@ from chain.l1.embedded.server import L1Server
 from chain.l1.protocol import Deployment, PostedBatch
 from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.replay import Replayer, replay_l1, rules_of
+from chain.rules.binding import bound_address
 from chain.signing import address_of, keccak256, sign_digest
 from chain.state import GENESIS_ROOT, RollupState
 from chain.txs import OpenChannel, Redeem, Stake, Transfer
@@ -165,7 +166,7 @@ def signed(
     """Signed with the sender's nonce in this state."""
     account = state.account(tx.sender)
     assert account is not None
-    return tx.encode(sign_digest(key, tx.digest(rules_of(deployment).domain, account.nonce)))
+    return tx.encode(sign_digest(key, tx.digest(deployment.domain, account.nonce, bound_address(state, tx))))
 
 
 def voucher(deployment: Deployment, cumulative_nano: int) -> bytes:

@@ -25,6 +25,7 @@ async def transfer(wallet: WalletService, client: RollupClient, to: bytes, amoun
         Transfer,
         amount_nano,
         lambda sender, fee_nano: Transfer(sender.index, receiver.index, amount_nano, fee_nano),
+        bound=to,
     )
 
 

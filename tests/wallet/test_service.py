@@ -68,6 +68,11 @@ def in_an_hour_s() -> int:
     return int(time.time()) + HOUR_S
 
 
+async def signer_of(buyer: WalletService) -> bytes:
+    """The voucher address of the buyer's channel."""
+    return buyer.account.voucher_key_at((await buyer.info()).deployment, 0).address
+
+
 async def open_channel(buyer: WalletService, seller: WalletService, deposit_nano: int = NANO_PER_USD) -> int:
     key = buyer.account.voucher_key_at((await buyer.info()).deployment, 0)
     channel_id, receipt = await buyer.open_channel(seller.address, deposit_nano, key.address, in_an_hour_s())
@@ -90,7 +95,7 @@ async def test_money_goes_from_the_faucet_through_a_channel_to_l1_to_the_last_na
     channel_id = await open_channel(buyer, seller)
     assert await buyer.balance() == GRANT_NANO - NANO_PER_USD - fee
 
-    await buyer.top_up(channel_id, 5)
+    await buyer.top_up(channel_id, await signer_of(buyer), 5)
     voucher = await voucher_of(buyer, channel_id, 123_456_789)
     before = await timeline_of(seller, client, vouchers_nano={channel_id: 123_456_789})
     assert before.amount_nano("claimable") == 123_456_789
@@ -104,7 +109,7 @@ async def test_money_goes_from_the_faucet_through_a_channel_to_l1_to_the_last_na
         await seller.redeem(voucher)
     assert caught.value.code == "nothing_to_redeem"
 
-    agreement = await seller.sign_close(channel_id, 123_456_789)
+    agreement = await seller.sign_close(channel_id, await signer_of(buyer), 123_456_789)
     await buyer.close_together(channel_id, 123_456_789, agreement)
     assert await buyer.balance() == GRANT_NANO - 123_456_789 - 2 * fee
 
@@ -146,9 +151,9 @@ async def test_a_payer_alone_gets_the_rest_back_after_the_delay(devnet: Devnet, 
     with pytest.raises(WalletError) as caught:
         await buyer.expire(channel_id)
     assert caught.value.code == "too_early"
-    await buyer.start_close(channel_id)
+    await buyer.start_close(channel_id, await signer_of(buyer))
     with pytest.raises(WalletError, match="closing already"):
-        await buyer.start_close(channel_id)
+        await buyer.start_close(channel_id, await signer_of(buyer))
     (channel,) = await client.channels_of(buyer.address)
     timeline = await timeline_of(buyer, client, signed_nano={channel_id: 400})
     (entry,) = [entry for entry in timeline.entries if entry.place == "channel"]
@@ -202,7 +207,7 @@ async def test_amounts_and_addresses_that_make_no_sense_are_refused_before_signi
         for attempt in (
             wallet.withdraw(amount_nano),
             wallet.deposit(amount_nano),
-            wallet.top_up(1, amount_nano),
+            wallet.top_up(1, bytes(20), amount_nano),
             wallet.open_channel(other, amount_nano, other, in_an_hour_s()),
         ):
             with pytest.raises(WalletError) as caught:
@@ -222,14 +227,67 @@ async def test_channels_of_others_and_closed_ones_are_told_apart(client: RollupC
     buyer, seller = await funded(client), WalletService(fresh_account(), client)
     channel_id = await open_channel(buyer, seller)
     with pytest.raises(WalletError, match="paid by another wallet"):
-        await seller.start_close(channel_id)
+        await seller.start_close(channel_id, await signer_of(buyer))
     with pytest.raises(WalletError, match="another amount"):
-        await buyer.close_together(channel_id, 5, await seller.sign_close(channel_id, 5))
-    await buyer.close_together(channel_id, 0, await seller.sign_close(channel_id, 0))
+        await buyer.close_together(channel_id, 5, await seller.sign_close(channel_id, await signer_of(buyer), 5))
+    await buyer.close_together(channel_id, 0, await seller.sign_close(channel_id, await signer_of(buyer), 0))
     voucher = await voucher_of(buyer, channel_id, 5)
-    for attempt in (seller.redeem(voucher), buyer.expire(channel_id), buyer.start_close(channel_id)):
+    for attempt in (
+        seller.redeem(voucher),
+        buyer.expire(channel_id),
+        buyer.start_close(channel_id, await signer_of(buyer)),
+    ):
         with pytest.raises(WalletError, match="closed, or never was"):
             await attempt
+
+
+async def test_a_channel_of_another_voucher_key_is_not_taken_for_the_one_that_was_written_down(
+    client: RollupClient,
+) -> None:
+    buyer, seller = await funded(client), WalletService(fresh_account(), client)
+    channel_id = await open_channel(buyer, seller)
+    before_nano = await buyer.balance()
+    for attempt in (buyer.top_up(channel_id, b"k" * 20, 5), buyer.start_close(channel_id, b"k" * 20)):
+        with pytest.raises(WalletError, match="another channel") as caught:
+            await attempt
+        assert caught.value.code == "bad_channel"
+    assert await buyer.balance() == before_nano
+    signature = await seller.sign_close(channel_id, b"k" * 20, 0)
+    with pytest.raises(ChainRejectedError) as refused:
+        await buyer.close_together(channel_id, 0, signature)
+    assert refused.value.code == "bad_signature"
+
+
+async def test_a_chain_that_names_another_account_as_the_payee_moves_no_money(
+    client: RollupClient, proxy: Proxy, proxied: RollupClient
+) -> None:
+    payer, thief, payee = await funded(client), fresh_account().address, fresh_account().address
+    number, before_nano = (await client.create_account(thief)).index, await payer.balance()
+
+    def lie(method: str, answer: dict[str, Any]) -> dict[str, Any]:
+        view = answer.get("result")
+        if (
+            method in ("rollup_account", "rollup_createAccount")
+            and view
+            and view["address"] != payer.account.address_hex
+        ):
+            view["index"] = number
+        return answer
+
+    proxy.rewrite = lie
+    misled = WalletService(payer.account, proxied)
+    for attempt in (
+        transfer(misled, proxied, payee, 5),
+        misled.open_channel(payee, 50, b"k" * 20, in_an_hour_s()),
+    ):
+        with pytest.raises(WalletError) as caught:
+            await attempt
+        assert caught.value.code == "foreign_chain"
+    assert await payer.balance() == before_nano
+    robbed = await client.account(thief)
+    assert robbed is not None
+    assert robbed.balance_nano == 0
+    assert await client.channels_of(thief) == []
 
 
 async def test_a_wallet_notices_another_chain(client: RollupClient, proxy: Proxy, proxied: RollupClient) -> None:

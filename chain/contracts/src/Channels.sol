@@ -13,26 +13,29 @@ library Channels {
     using Machines for Tx;
 
     bytes32 private constant OPEN_CHANNEL = keccak256(
-        "OpenChannel(uint32 from,uint32 payee,address signer,uint64 amount,uint64 expiry,uint32 fee,uint64 nonce)"
+        "OpenChannel(uint32 from,uint32 payee,address payeeOwner,address signer,uint64 amount,uint64 expiry,uint32 fee,uint64 nonce)"
     );
-    bytes32 private constant TOP_UP = keccak256("TopUp(uint32 channel,uint64 amount,uint32 fee,uint64 nonce)");
+    bytes32 private constant TOP_UP =
+        keccak256("TopUp(uint32 channel,address signer,uint64 amount,uint32 fee,uint64 nonce)");
     bytes32 private constant VOUCHER = keccak256("Voucher(uint32 channel,uint64 cumulative)");
-    bytes32 private constant CLOSE_TOGETHER = keccak256("CloseTogether(uint32 channel,uint64 cumulative)");
-    bytes32 private constant START_CLOSE = keccak256("StartClose(uint32 channel,uint64 nonce)");
+    bytes32 private constant CLOSE_TOGETHER =
+        keccak256("CloseTogether(uint32 channel,address signer,uint64 cumulative)");
+    bytes32 private constant START_CLOSE = keccak256("StartClose(uint32 channel,address signer,uint64 nonce)");
 
-    /// @notice Type 4: `from4 payee4 signer20 amount8 expiry8 fee4 sig64`.
+    /// @notice Type 4: `from4 payee4 signer20 amount8 expiry8 fee4 sig64`, signed with the payee's owner.
     /// @param machine What is executed with.
     /// @param tx_ The transaction.
     function open(Machine memory machine, Tx tx_) internal pure returns (uint8) {
         Leaf sender = machine.account(tx_.read(1, 32));
         if (sender.isNone()) return Codes.MISSING_SENDER;
-        uint8 code = machine.checkSigner(tx_, 49, _hashOpening(tx_, sender.get(Leaves.NONCE)), sender.get(Leaves.OWNER));
+        Leaf payee = machine.account(tx_.read(5, 32));
+        if (payee.isNone()) return Codes.MISSING_RECEIVER;
+        bytes32 signed = _hashOpening(tx_, payee.get(Leaves.OWNER), sender.get(Leaves.NONCE));
+        uint8 code = machine.checkSigner(tx_, 49, signed, sender.get(Leaves.OWNER));
         if (code != Codes.OK) return code;
         uint256 amount = tx_.read(29, 64);
         code = machine.spend(sender, amount, tx_.read(45, 32));
         if (code != Codes.OK) return code;
-        Leaf payee = machine.account(tx_.read(5, 32));
-        if (payee.isNone()) return Codes.MISSING_RECEIVER;
         uint256 expiry = tx_.read(37, 64);
         if (expiry <= machine.l2Time) return Codes.CHANNEL_UNAVAILABLE;
         Leaf created;
@@ -48,7 +51,7 @@ library Channels {
         return payee.countChannel();
     }
 
-    /// @notice Type 5: `channel4 amount8 fee4 sig64`.
+    /// @notice Type 5: `channel4 amount8 fee4 sig64`, signed with the channel's voucher address, as types 7 and 8.
     /// @param machine What is executed with.
     /// @param tx_ The transaction.
     function topUp(Machine memory machine, Tx tx_) internal pure returns (uint8) {
@@ -61,7 +64,9 @@ library Channels {
         if (_isOver(machine, channel)) return Codes.CHANNEL_UNAVAILABLE;
         Leaf payer = machine.account(channel.get(Leaves.PAYER));
         if (payer.isNone()) return Codes.MISSING_SENDER;
-        bytes32 signed = keccak256(abi.encode(TOP_UP, id, amount, fee, payer.get(Leaves.NONCE)));
+        bytes32 signed = keccak256(
+            abi.encode(TOP_UP, id, channel.get(Leaves.SIGNER), amount, fee, payer.get(Leaves.NONCE))
+        );
         uint8 code = machine.checkSigner(tx_, 17, signed, payer.get(Leaves.OWNER));
         if (code != Codes.OK) return code;
         code = machine.spend(payer, amount, fee);
@@ -101,7 +106,7 @@ library Channels {
         if (cumulative != channel.get(Leaves.REDEEMED)) return Codes.BAD_VOUCHER;
         Leaf payee = machine.account(channel.get(Leaves.PAYEE));
         if (payee.isNone()) return Codes.MISSING_SENDER;
-        bytes32 signed = keccak256(abi.encode(CLOSE_TOGETHER, id, cumulative));
+        bytes32 signed = keccak256(abi.encode(CLOSE_TOGETHER, id, channel.get(Leaves.SIGNER), cumulative));
         uint8 code = machine.checkSigner(tx_, 13, signed, payee.get(Leaves.OWNER));
         if (code != Codes.OK) return code;
         return _end(machine, channel);
@@ -118,7 +123,7 @@ library Channels {
         if (_isOver(machine, channel)) return Codes.CHANNEL_UNAVAILABLE;
         Leaf payer = machine.account(channel.get(Leaves.PAYER));
         if (payer.isNone()) return Codes.MISSING_SENDER;
-        bytes32 signed = keccak256(abi.encode(START_CLOSE, id, payer.get(Leaves.NONCE)));
+        bytes32 signed = keccak256(abi.encode(START_CLOSE, id, channel.get(Leaves.SIGNER), payer.get(Leaves.NONCE)));
         uint8 code = machine.checkSigner(tx_, 5, signed, payer.get(Leaves.OWNER));
         if (code != Codes.OK) return code;
         code = machine.spend(payer, 0, 0);
@@ -165,12 +170,13 @@ library Channels {
         }
     }
 
-    function _hashOpening(Tx tx_, uint256 nonce) private pure returns (bytes32) {
+    function _hashOpening(Tx tx_, uint256 payeeOwner, uint256 nonce) private pure returns (bytes32) {
         return keccak256(
             abi.encode(
                 OPEN_CHANNEL,
                 tx_.read(1, 32),
                 tx_.read(5, 32),
+                payeeOwner,
                 tx_.read(9, 160),
                 tx_.read(29, 64),
                 tx_.read(37, 64),

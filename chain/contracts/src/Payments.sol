@@ -13,7 +13,7 @@ library Payments {
     using Machines for Tx;
 
     bytes32 private constant TRANSFER =
-        keccak256("Transfer(uint32 from,uint32 to,uint64 amount,uint32 fee,uint64 nonce)");
+        keccak256("Transfer(uint32 from,uint32 to,address recipient,uint64 amount,uint32 fee,uint64 nonce)");
     bytes32 private constant WITHDRAW =
         keccak256("Withdraw(uint32 from,uint64 amount,uint32 fee,address to,uint64 nonce)");
 
@@ -51,7 +51,7 @@ library Payments {
         return Codes.OK;
     }
 
-    /// @notice Type 2: `from4 to4 amount8 fee4 sig64`.
+    /// @notice Type 2: `from4 to4 amount8 fee4 sig64`, signed with the receiver's owner.
     /// @param machine What is executed with.
     /// @param tx_ The transaction.
     function transfer(Machine memory machine, Tx tx_) internal pure returns (uint8) {
@@ -61,12 +61,17 @@ library Payments {
         uint256 fee = tx_.read(17, 32);
         Leaf sender = machine.account(from);
         if (sender.isNone()) return Codes.MISSING_SENDER;
-        bytes32 signed = keccak256(abi.encode(TRANSFER, from, to, amount, fee, sender.get(Leaves.NONCE)));
+        Leaf receiver = machine.account(to);
+        if (receiver.isNone()) return Codes.MISSING_RECEIVER;
+        bytes32 signed = keccak256(
+            abi.encode(TRANSFER, from, to, receiver.get(Leaves.OWNER), amount, fee, sender.get(Leaves.NONCE))
+        );
         uint8 code = machine.checkSigner(tx_, 21, signed, sender.get(Leaves.OWNER));
         if (code != Codes.OK) return code;
         code = machine.spend(sender, amount, fee);
         if (code != Codes.OK) return code;
-        return machine.credit(to, amount);
+        // Spending may have changed this very leaf.
+        return receiver.add(Leaves.BALANCE, amount);
     }
 
     /// @notice Type 3: `from4 amount8 fee4 to20 sig64`.

@@ -39,9 +39,15 @@ library Stakes {
         if (amount == 0) return Codes.STAKE_VIOLATION;
         code = machine.spend(sender, amount, tx_.read(13, 32));
         if (code != Codes.OK) return code;
-        bool isFirst = sender.get(Leaves.STAKE) == 0 && sender.get(Leaves.UNLOCKING) == 0;
-        if (isFirst) sender.put(Leaves.SLASH_FROM, machine.meta.get(Leaves.NEXT_CHANNEL));
+        sender.put(Leaves.SLASH_FROM, _slashFrom(machine, sender));
         return sender.add(Leaves.STAKE, amount);
+    }
+
+    /// @dev The first channel whose receipts the stake answers for: where nothing is staked or unlocking, the next one.
+    function _slashFrom(Machine memory machine, Leaf sender) private pure returns (uint256) {
+        if (sender.get(Leaves.STAKE) != 0) return sender.get(Leaves.SLASH_FROM);
+        if (sender.get(Leaves.UNLOCKING) != 0) return sender.get(Leaves.SLASH_FROM);
+        return machine.meta.get(Leaves.NEXT_CHANNEL);
     }
 
     /// @notice Type 11: `from4 amount8 fee4 sig64`.

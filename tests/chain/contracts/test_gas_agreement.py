@@ -17,6 +17,7 @@ import rlp
 from chain.l1.artifacts import CONTRACT_NAMES, artifact
 from chain.l1.connection import L1Connection, checksum
 from chain.l1.embedded.evm import BLOCK_GAS_LIMIT, MinedTransaction
+from chain.rules.binding import bound_address
 from chain.signing import address_of, keccak256, sign_digest
 from chain.state import GENESIS_ROOT
 from chain.txs import Transfer
@@ -113,7 +114,7 @@ def prove(l2: L2, *, frame_index: int, submitter: bytes) -> None:
     transfers = b""
     for nonce in range(first.nonce, first.nonce + TRANSFERS):
         tx = Transfer(1, 2, 3, 0)
-        transfers += tx.encode(sign_digest(KEYS[0], tx.digest(l2.domain, nonce)))
+        transfers += tx.encode(sign_digest(KEYS[0], tx.digest(l2.domain, nonce, bound_address(l2.state, tx))))
     proof = l2.post(transfers, lies={frame_index: LIE}, key=submitter).proof(frame_index)
     l2.state.rollback(mark)
     l2.commit(proof)

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from chain.eip712 import voucher_digest
 from chain.l1.connection import checksum
 from chain.l1.protocol import FraudProof
+from chain.rules.binding import bound_address
 from chain.signing import address_of, keccak256, sign_digest
 from chain.state import GENESIS_ROOT, RollupState
 from chain.stf import Code, apply, apply_inbox, open_batch
@@ -352,7 +353,7 @@ class Money(RuleBasedStateMachine):
                 if channel is None or payee is None:
                     return None
                 tx = CloseTogether(a, channel.redeemed_nano)
-                return bytes(tx.encode(sign_digest(OWNERS[payee.owner], tx.digest(self.l2.domain))))
+                return bytes(tx.encode(sign_digest(OWNERS[payee.owner], tx.digest(self.l2.domain, channel.signer))))
             case "top up":
                 tx, account = TopUp(a, amount, 1), payer
             case "start close":
@@ -370,7 +371,9 @@ class Money(RuleBasedStateMachine):
                 tx = Unstake(a, amount, 1)
         if account is None:
             return None
-        signature = sign_digest(OWNERS[account.owner], tx.digest(self.l2.domain, account.nonce))
+        signature = sign_digest(
+            OWNERS[account.owner], tx.digest(self.l2.domain, account.nonce, bound_address(state, tx))
+        )
         return bytes(tx.encode(signature))
 
     def account_arguments(self, state: RollupState, number: int) -> tuple[Any, ...]:

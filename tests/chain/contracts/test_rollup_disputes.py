@@ -45,9 +45,9 @@ def create(number: int) -> bytes:
 
 
 def transfer(l2: L2, amount_nano: int, nonce: int = 0) -> bytes:
-    """From account 1, which key 3 owns, to account 2."""
-    tx = Transfer(1, 2, amount_nano, 0)
-    return tx.encode(sign_digest(KEYS[3], tx.digest(l2.domain, nonce)))
+    """From account 1, which key 3 owns, to account 2, which nobody has a key of."""
+    tx, recipient = Transfer(1, 2, amount_nano, 0), address_of(keccak256(b"owner 0"))
+    return tx.encode(sign_digest(KEYS[3], tx.digest(l2.domain, nonce, recipient)))
 
 
 class TestProof:

@@ -77,7 +77,12 @@ def make_world(l2: L2, token: Handle, *, expiry_s: int = START_S + 10_000, start
 
     def signed(tx: Any) -> bytes:
         nonlocal nonce
-        raw: bytes = tx.encode(sign_digest(KEYS[0], tx.digest(l2.domain, nonce)))
+        bound = b""
+        if isinstance(tx, Transfer | OpenChannel):
+            bound = address_of(KEYS[1])
+        elif isinstance(tx, StartClose):
+            bound = address_of(VOUCHER_KEY)
+        raw: bytes = tx.encode(sign_digest(KEYS[0], tx.digest(l2.domain, nonce, bound)))
         nonce += 1
         return raw
 

@@ -48,7 +48,7 @@ def test_proving_eight_transfers_among_2000_accounts_wrong_costs_at_most_350_000
     senders = Random(1).sample(range(1, 2_001), FRAME_ITEMS * FRAMES)
     receivers = Random(2).sample(range(1, 2_001), FRAME_ITEMS * FRAMES)
     raw = [
-        tx.encode(sign_digest(key(tx.sender), tx.digest(l2.domain, 5)))
+        tx.encode(sign_digest(key(tx.sender), tx.digest(l2.domain, 5, owner(tx.receiver))))
         for tx in (Transfer(sender, to, 12_345, 1_000) for sender, to in zip(senders, receivers, strict=True))
     ]
     bodies = [b"".join(raw[start : start + FRAME_ITEMS]) for start in range(0, len(raw), FRAME_ITEMS)]
@@ -96,7 +96,7 @@ def _channels(rng: Random) -> list[int]:
 
 def _close(channel: int, payee: int, redeemed: int, domain: SigningDomain) -> bytes:
     tx = CloseTogether(channel, redeemed)
-    return tx.encode(sign_digest(key(payee), tx.digest(domain)))
+    return tx.encode(sign_digest(key(payee), tx.digest(domain, owner(payee))))
 
 
 def _crowd(closes: list[tuple[int, int, int, int]], rng: Random) -> dict[int, Leaf | None]:

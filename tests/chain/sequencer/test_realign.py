@@ -11,7 +11,7 @@ from chain.l1.protocol import InboxMessage
 from chain.rpc.methods import Methods
 from chain.sequencer.realign import DivergedError
 from chain.signing import checksum_address, keccak256
-from chain.txs import CreateAccount, FinishUnstake, Stake, Transfer, Unstake
+from chain.txs import CreateAccount, FinishUnstake, OpenChannel, Stake, Transfer, Unstake
 from chain.views import Inclusion
 from tests.chain.sequencer.conftest import fund, until
 from tests.chain.support import deposit, owner, rebuild_state, signed
@@ -128,6 +128,27 @@ class TestOthersBatches:
             await until(lambda: ours.leads and not ours.ledger.pending_txs)
             assert await status_of(ours, raw) is None
             assert "dropped" in {event.kind for event in await ours.queries.events(20)}
+
+    async def test_a_number_that_names_somebody_else_by_then_is_not_paid(self, start, l1):
+        async with start() as ours:
+            await two_accounts(ours, l1)
+            await ours.submit(CreateAccount(owner(5)).encode())
+            assert ours.queries.account(owner(5)).index == 3
+            paid = signed(Transfer(1, 3, 500, 0), 1, 0, bound=owner(5))
+            opened = signed(OpenChannel(2, 3, owner(9), 400, 10**9, 0), 2, 0, bound=owner(5))
+            for raw in (paid, opened):
+                await ours.submit(raw)
+            async with start(l1=l1.by(OTHER), name="other.db") as other:
+                await lead_and_post(other, l1)
+                await until(lambda: ours.ledger.posted_count == len(l1.posted))
+            l1.leads = None
+            await until(lambda: ours.leads and not ours.ledger.pending_txs)
+            assert (ours.queries.account(owner(7)).index, ours.queries.account(owner(5)).index) == (3, 4)
+            assert ours.queries.account(owner(7)).balance_nano == ours.queries.account(owner(5)).balance_nano == 0
+            assert ours.head.state.channel(1) is None
+            dropped = {event.reference for event in await ours.queries.events(20) if event.kind == "dropped"}
+            assert dropped == {"0x" + keccak256(raw).hex() for raw in (paid, opened)}
+            await agrees_with_l1(ours, l1)
 
     async def test_an_account_that_another_made_meanwhile_is_not_made_twice(self, start, l1):
         async with start() as ours:

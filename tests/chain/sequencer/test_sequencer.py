@@ -5,12 +5,11 @@ from msgspec.structs import replace
 
 from chain.codec import decode_batch
 from chain.errors import ChainRejectedError, ChainUnavailableError
-from chain.signing import sign_digest
 from chain.txs import CreateAccount, OpenChannel, StartClose, Withdraw
 from chain.views import Inclusion
 from tests.chain.sequencer.conftest import until
 from tests.chain.sequencer.transfers import transfer, two_accounts
-from tests.chain.support import key, owner, rebuild_state, signed
+from tests.chain.support import owner, rebuild_state, signed
 
 
 class TestSoftReceipts:
@@ -195,18 +194,16 @@ class TestBatches:
             await until(lambda: sequencer.ledger.clock.time_s >= 5_000)
             expiry_s = 5_010
             opening = OpenChannel(1, 2, owner(9), 100, expiry_s, 0)
-            await sequencer.submit(
-                opening.encode(sign_digest(key(1), opening.digest(sequencer.ledger.rules.domain, 0)))
-            )
+            await sequencer.submit(signed(opening, 1, 0, sequencer.ledger.rules.domain))
             opened_at_s = sequencer.head.open.l2_time_s
             l1.now_s = 6_000
             await until(lambda: sequencer.ledger.clock.time_s >= 6_000)
             late = OpenChannel(1, 2, owner(9), 100, expiry_s, 0)
-            await sequencer.submit(late.encode(sign_digest(key(1), late.digest(sequencer.ledger.rules.domain, 1))))
+            await sequencer.submit(signed(late, 1, 1, sequencer.ledger.rules.domain))
             assert sequencer.head.open.l2_time_s == opened_at_s == sequencer.queries.l2_time_s()
             await sequencer.flush()
             with pytest.raises(ChainRejectedError):
-                await sequencer.submit(late.encode(sign_digest(key(1), late.digest(sequencer.ledger.rules.domain, 2))))
+                await sequencer.submit(signed(late, 1, 2, sequencer.ledger.rules.domain))
             assert (await rebuild_state(l1)).root() == sequencer.head.state.root()
 
 

@@ -55,7 +55,7 @@ async def test_a_second_operator_follows_the_first_and_takes_over_when_it_leaves
             assert second.ready.deployment == first.ready.deployment
             assert not second.sequencer.leads
             transfer = Transfer(account.index, account.index, 5, 1_000)
-            raw = transfer.encode(sign_digest(ALICE_KEY, transfer.digest(domain, account.nonce)))
+            raw = transfer.encode(sign_digest(ALICE_KEY, transfer.digest(domain, account.nonce, ALICE)))
             async with RollupClient(second.ready.l2_url) as client:
                 with pytest.raises(ChainRejectedError) as caught:
                     await client.submit(raw)
@@ -74,7 +74,7 @@ async def test_a_second_operator_follows_the_first_and_takes_over_when_it_leaves
             assert posted.submitter == second.rollup.sender == await second.rollup.leader()
             async with RollupClient(second.ready.l2_url) as client:
                 transfer = Transfer(account.index, account.index, 5, 1_000)
-                raw = transfer.encode(sign_digest(ALICE_KEY, transfer.digest(domain, account.nonce + 1)))
+                raw = transfer.encode(sign_digest(ALICE_KEY, transfer.digest(domain, account.nonce + 1, ALICE)))
                 await client.submit(raw)
                 await client.flush()
             head = second.sequencer.head.state.root()

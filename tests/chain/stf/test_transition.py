@@ -46,6 +46,7 @@ from tests.chain.support import (
     owner,
     send,
     signed,
+    signed_once,
 )
 
 
@@ -117,10 +118,20 @@ class TestSignatures:
         raw[8] ^= 1
         assert code_of(state, bytes(raw)) is Code.BAD_SIGNATURE
 
+    def test_a_number_that_names_another_owner_than_was_signed_for_is_bad(self, state):
+        assert code_of(state, signed(Transfer(1, 2, 1, 0), 1, 0, bound=owner(3))) is Code.BAD_SIGNATURE
+        opening = OpenChannel(1, 2, owner(9), 1, 1_000, 0)
+        assert code_of(state, signed(opening, 1, 0, bound=owner(3))) is Code.BAD_SIGNATURE
+        assert code_of(state, signed(opening, 1, 0, bound=owner(2))) is Code.OK
+        for tx in (TopUp(1, 1, 0), StartClose(1)):
+            assert code_of(state, signed(tx, 1, 1, bound=owner(8))) is Code.BAD_SIGNATURE
+        assert code_of(state, signed_once(CloseTogether(1, 0), 2, bound=owner(8))) is Code.BAD_SIGNATURE
+        assert code_of(state, signed_once(CloseTogether(1, 0), 2, bound=owner(9))) is Code.OK
+
     @pytest.mark.parametrize("s", [SECP256K1_N // 2 + 1, 2**255 - 1])
     def test_high_s_is_malleable_even_where_it_would_recover(self, state, s):
         tx = Transfer(1, 2, 1, 0)
-        signature = sign_digest(key(1), tx.digest(RULES.domain, 0))
+        signature = sign_digest(key(1), tx.digest(RULES.domain, 0, owner(2)))
         raw = tx.encode(signature[:32] + s.to_bytes(32, "big"))
         assert code_of(state, raw) is Code.MALLEABLE_SIGNATURE
 
