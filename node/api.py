@@ -192,6 +192,10 @@ class NodeApi(Protocol):
         """
         ...
 
+    def claim(self, wallet_id: str, *, l1_url: str = "") -> AbstractAsyncContextManager[AsyncIterator[WithdrawalStep]]:
+        """Claim every final withdrawal to this wallet on L1, which the operator doesn't; each step as it goes."""
+        ...
+
     def leave(
         self, wallet_id: str, *, freeze: bool = False, wait: bool = True, l1_url: str = ""
     ) -> AbstractAsyncContextManager[AsyncIterator[WithdrawalStep]]:

@@ -23,6 +23,7 @@ from app.cli.common import (
 from app.cli.dollars import Dollars
 from app.cli.node_access import any_node, configured, unlocked_wallet, wallet_of
 from app.cli.setting_options import setting_option
+from app.cli.wallet_claim import claim
 from app.cli.wallet_moves import MOVES, Amount, max_fee_option, told_fee
 from app.config import Config
 from app.streams import environment_text, read_text
@@ -42,7 +43,7 @@ def command(home_path: str | None) -> None:
     """The group; its commands follow, and read its ``--home``."""
 
 
-for _move in MOVES:
+for _move in (*MOVES, claim):
     command.add_command(_move)
 
 
@@ -283,6 +284,8 @@ async def withdraw(
         withdrawal = await _withdrawal(config, l2_tx, wallet.address, to, wait=wait)
     claimed = f"paid to {withdrawal.recipient} in L1 transaction {withdrawal.claim_l1_tx}"
     state = claimed if withdrawal.claim_l1_tx else f"on its way to {withdrawal.recipient} ({withdrawal.inclusion})"
+    if not withdrawal.claim_l1_tx and not withdrawal.is_paid_by_operator:
+        note("The operator doesn't pay it out at L1's gas price of now. Once it is final: idlewatt wallet claim.")
     emit(withdrawal, as_json=as_json, text=f"{format_usd(withdrawal.amount_nano)} {state}.")
 
 
@@ -298,7 +301,8 @@ async def _withdrawal(config: Config, l2_tx: str, address: str, to: str, *, wait
         async with asyncio.timeout(window_s + WAIT_BEYOND_WINDOW_S):
             while True:
                 found = next((w for w in await client.withdrawals_of(recipient) if w.l2_tx == l2_tx), None)
-                if found and (found.claim_l1_tx or not wait):
+                is_own_to_claim = found and found.inclusion is Inclusion.FINAL and not found.is_paid_by_operator
+                if found and (found.claim_l1_tx or not wait or is_own_to_claim):
                     return found
                 if found and found.inclusion is not stage:
                     stage = found.inclusion

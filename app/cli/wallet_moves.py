@@ -74,7 +74,12 @@ async def told(stream: AbstractAsyncContextManager[AsyncIterator[WithdrawalStep]
     return list(latest.values())
 
 
-def _checked_l1(url: str) -> str:
+def checked_l1(url: str) -> str:
+    """An L1's URL, or an empty text for the one that the rollup named.
+
+    Raises:
+        UsageError: ``bad_url``.
+    """
     if url and not url.startswith(("http://", "https://")):
         raise UsageError("--l1 takes the URL of an L1's JSON-RPC.", code="bad_url", fix="Give http://host:port.")
     return url
@@ -97,7 +102,7 @@ async def force_withdraw(
     async with any_node(home, config) as node:
         wallet = await unlocked_wallet(node, config)
         stream = node.force_withdraw(
-            wallet.wallet_id, None if amount < 0 else amount, to, wait=not no_wait, l1_url=_checked_l1(l1_url)
+            wallet.wallet_id, None if amount < 0 else amount, to, wait=not no_wait, l1_url=checked_l1(l1_url)
         )
         steps = await told(stream)
     paid_nano = sum(step.amount_nano or 0 for step in steps if step.key == "claim")
@@ -121,7 +126,7 @@ async def exit_(
     async with any_node(home, config) as node:
         wallet = await unlocked_wallet(node, config)
         note("Everything is proven against the last state that L1 holds; nobody has to be asked or believed.")
-        steps = await told(node.leave(wallet.wallet_id, freeze=freeze, wait=not no_wait, l1_url=_checked_l1(l1_url)))
+        steps = await told(node.leave(wallet.wallet_id, freeze=freeze, wait=not no_wait, l1_url=checked_l1(l1_url)))
     paid_nano = sum(step.amount_nano or 0 for step in steps if step.state is StepState.DONE)
     is_done = all(step.state is StepState.DONE for step in steps)
     rest = "" if is_done else " The rest still waits; run this again later."

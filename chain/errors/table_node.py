@@ -80,6 +80,7 @@ WALLET: Final[_Table] = {
     "no_wallet": ErrorEntry("There is no such wallet here.", 404),
     "not_executed": ErrorEntry("Nobody executed a forced withdrawal in time.", 504),
     "not_frozen": ErrorEntry("The rollup isn't frozen, so that nobody can exit.", 409),
+    "nothing_to_claim": ErrorEntry("No withdrawal to this wallet waits to be claimed.", 404),
     "nothing_to_exit": ErrorEntry("Nothing on the frozen rollup is this wallet's.", 404),
     "nothing_to_redeem": ErrorEntry("The channel holds no voucher above what was redeemed.", 404),
     "nothing_to_slash": ErrorEntry("The provider that cheated has no stake.", 404),

@@ -147,6 +147,11 @@ class WalletCalls:
         self._check_wallet(wallet_id)
         return self._escape.force_withdraw(amount_nano, to, wait=wait, l1_url=l1_url)
 
+    def claim(self, wallet_id: str, *, l1_url: str = "") -> AbstractAsyncContextManager[AsyncIterator[WithdrawalStep]]:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        return self._escape.claim(l1_url=l1_url)
+
     def leave(
         self, wallet_id: str, *, freeze: bool = False, wait: bool = True, l1_url: str = ""
     ) -> AbstractAsyncContextManager[AsyncIterator[WithdrawalStep]]:

@@ -18,6 +18,7 @@ from node.rollup.monitor import RollupMonitor
 from node.rollup.timing import L1Timing
 from node.store.store import Store
 from node.values import WalletState
+from wallet.claims import claim_all
 from wallet.exits import leave
 from wallet.forced_withdrawal import force_withdraw
 from wallet.l1 import open_rollup
@@ -100,6 +101,13 @@ class EscapeHatch:
             yield force_withdraw(
                 l1, self._wallet.unlocked(), amount_nano, recipient, wait=wait, snapshot=self._snapshot()
             )
+
+    @asynccontextmanager
+    async def claim(self, *, l1_url: str) -> AsyncIterator[AsyncIterator[WithdrawalStep]]:
+        """See ``NodeApi``."""
+        rollup = await self._chain.rollup()
+        async with self._l1(l1_url) as l1:
+            yield claim_all(l1, rollup.client, self._wallet.unlocked().address)
 
     @asynccontextmanager
     async def leave(self, *, freeze: bool, wait: bool, l1_url: str) -> AsyncIterator[AsyncIterator[WithdrawalStep]]:
