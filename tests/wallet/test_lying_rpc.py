@@ -13,6 +13,7 @@ from chain.client import RollupClient
 from chain.errors import IdlewattError
 from chain.l1.roots import RootsL1
 from chain.signing import checksum_address
+from chain.views import ChannelView
 from tests.wallet.keys import voucher_key
 from tests.wallet.network import Proxy
 from tests.wallet.world import World
@@ -43,6 +44,15 @@ class Place:
             return {**answer, "result": change(answer["result"])} if change and "result" in answer else answer
 
         self.proxy.rewrite = rewrite
+
+    async def make_up(self, channel_id: int) -> ChannelView:
+        """From now on show a channel that nobody opened, as if it were final."""
+        self.lie()
+        real = await self.client._call("rollup_channel", self.channel)
+        self.lie(rollup_channel=lambda _: {**real, "channel_id": channel_id, "open_inclusion": "final"})
+        made_up = await self.client.channel(channel_id)
+        assert made_up is not None
+        return made_up
 
 
 @asynccontextmanager
@@ -160,8 +170,7 @@ async def test_each_lie_about_a_channel_or_a_withdrawal_is_noticed(place: Place)
     assert found is not None
     assert (found[1].trust, found[1].proven_nano) == (Trust.SOFT, 2 * USD)
 
-    made_up = {**(await place.client._call("rollup_channel", place.channel)), "channel_id": 77}
-    place.lie(rollup_channel=lambda _: {**made_up, "open_inclusion": "final"})
+    await place.make_up(77)
     found = await place.verifier.channel(77)
     assert found is not None
     assert (found[1].trust, found[1].proven_nano) == (Trust.SOFT, 0)

@@ -23,8 +23,7 @@ async def test_credit_ends_where_nothing_is_proven(tmp_path: Path) -> None:
 
         await verification.check_credit(place.client, info, real, 2 * USD)
 
-        place.lie(rollup_channel=one(channel_id=77))
-        made_up = replace(real, channel_id=77)
+        made_up = await place.make_up(77)
         await verification.check_credit(place.client, info, made_up, SOFT_NANO - 1)
         with pytest.raises(IdlewattError) as refused:
             await verification.check_credit(place.client, info, made_up, SOFT_NANO)

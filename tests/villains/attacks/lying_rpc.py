@@ -25,6 +25,7 @@ SOFT_CREDIT_NANO = 50_000_000
 async def fight(template: Path, folder: Path) -> Result:
     """See every lie contradicted, and a channel that is made up earn no more than the soft credit."""
     noticed = 0
+    folder.mkdir(parents=True, exist_ok=True)
     async with place_in(folder) as place:
         for lie, _ in ACCOUNT_LIES:
             place.lie(rollup_accountsOf=each(**lie))
@@ -58,9 +59,7 @@ async def _swapped_payee(place: Place) -> bool:
 
 
 async def _made_up_channel(place: Place) -> None:
-    place.lie(rollup_channel=one(channel_id=77, open_inclusion="final"))
-    made_up = await place.client.channel(77)
-    assert made_up is not None
+    made_up = await place.make_up(77)
     verification = Verification(place.world.l1.url, SOFT_CREDIT_NANO)
     info = await place.client.info()
     try:
