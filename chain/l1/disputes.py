@@ -88,6 +88,7 @@ class DisputesL1(ContractsL1):
             following=None if following == ZERO_ADDRESS else following,
             ends_at_s=integer(await self._call(functions.turnEndsAt())),
             end_batch=first_batch + self._deployment.turn_batches,
+            is_alone=integer(await self._call(functions.sequencerCount())) <= 1,
         )
 
     async def take_turn(self) -> bytes:

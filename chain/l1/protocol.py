@@ -227,6 +227,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """When the leader's turn ends or ended."""
     end_batch: int
     """One past the last batch of the turn."""
+    is_alone: bool
+    """Whether no more than one sequencer has a bond: its turn goes on."""
 
 
 class Reward(msgspec.Struct, frozen=True, kw_only=True):

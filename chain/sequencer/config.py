@@ -41,6 +41,13 @@ class SequencerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How long an account must have held nothing, unused, before it is removed."""
     prune_per_batch: int = 64
     """How many are removed in one batch at most."""
+    prune_per_round: int = 64
+    """How many are removed at once at most."""
+    prune_round_s: float = 5.0
+    """How often accounts that hold nothing are looked for."""
+    handover_s: float = 15.0
+    """How long before the end of its turn a sequencer takes nothing more, so that L1 has what it acknowledged; at most
+    a quarter of the turn."""
     settle_timeout_s: float = 10.0
     """How long a reader of the head waits for acknowledged transactions that L1's history put off."""
     retry_s: float = 0.25

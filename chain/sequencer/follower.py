@@ -74,7 +74,7 @@ class L1Follower:
         ledger = self._ledger
         await ledger.clock.look()
         await self._look_at_history()
-        if ledger.leads:
+        if ledger.accepts:
             await self._inbox.execute_if_new()
         if await self._finality.is_due():
             await self._finality.advance(await ledger.l1.final_count())
@@ -89,7 +89,7 @@ class L1Follower:
             self._inbox.look_again()
             if ledger.fees.follows_l1:
                 ledger.fees.saw_gas_price(await ledger.l1.gas_price_wei())
-        if is_new or not ledger.leads:
+        if is_new or not ledger.leads or ledger.is_turn_over:
             await self._poster.look_at_leader()
             standing = await ledger.l1.batch_count()
             if is_reorg or (standing != ledger.posted_count and not self._poster.is_posting):

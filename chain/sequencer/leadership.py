@@ -1,7 +1,8 @@
-"""Which sequencer may post: the bonded leader, or any bonded one once the leader is overdue."""
+"""Which sequencer may post: the one whose turn it is, or any bonded one where a turn was missed or a message waits."""
 
 from __future__ import annotations
 
+from chain.errors import ChainRejectedError
 from chain.logs import get_logger
 from chain.sequencer.inbox import InboxExecutor
 from chain.sequencer.ledger import SequencerLedger
@@ -10,7 +11,7 @@ log = get_logger(__name__)
 
 
 class Leadership:
-    """Keeps ``SequencerLedger.leads`` as L1 has it.
+    """Keeps ``SequencerLedger.leads`` and ``turn`` as L1 has them, and takes a turn that this sequencer may begin.
 
     Args:
         ledger: Whose it is.
@@ -27,7 +28,7 @@ class Leadership:
         Raises:
             ChainUnavailableError: If L1 does not answer.
         """
-        leads = await self._may_post()
+        leads = await self._leads()
         if leads == self._ledger.leads:
             return False
         log.info("leadership_changed", leads=leads)
@@ -35,9 +36,22 @@ class Leadership:
         self._inbox.look_again()
         return True
 
-    async def _may_post(self) -> bool:
-        l1 = self._ledger.l1
-        me = l1.sender
-        if self._ledger.wrong_batch is not None or me is None:
+    async def _leads(self) -> bool:
+        ledger = self._ledger
+        me = ledger.l1.sender
+        if ledger.wrong_batch is not None or me is None or not await ledger.l1.may_post(me):
             return False
-        return await l1.may_post(me)
+        turn = await ledger.l1.turn()
+        if turn.is_alone:
+            ledger.turn = None
+            return True
+        if turn.leader != me or await ledger.l1.time_s() >= turn.ends_at_s:
+            # Others may begin one too: what L1 says goes, before anything is acknowledged.
+            try:
+                await ledger.l1.take_turn()
+            except ChainRejectedError as error:
+                log.info("turn_not_taken", reason=error.code)
+                return False
+            turn = await ledger.l1.turn()
+        ledger.turn = turn
+        return turn.leader == me

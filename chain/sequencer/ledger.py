@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chain.errors import ChainRejectedError, IdlewattError
-from chain.l1.protocol import Deployment, RollupL1
+from chain.l1.protocol import Deployment, RollupL1, Turn
 from chain.replay import deployment_id, rules_of
 from chain.sequencer.allowances import Allowances
 from chain.sequencer.books import Books
@@ -74,6 +74,8 @@ class SequencerLedger:
         """Set when there may be something to seal or to post."""
         self.leads = False
         """Whether this sequencer may post; while another one leads, it follows what that one posts."""
+        self.turn: Turn | None = None
+        """Its turn, while it leads; ``None`` where no other sequencer waits for the turn's end."""
         self.wrong_batch: int | None = None
         """The batch on L1 that doesn't verify, while one stands there."""
         self.halted = ""
@@ -128,6 +130,21 @@ class SequencerLedger:
     def rules(self) -> Rules:
         """What the state transition needs to know of the deployment."""
         return self.head.rules
+
+    @property
+    def accepts(self) -> bool:
+        """Whether transactions are taken: while it leads, up to what can still be posted before its turn ends."""
+        turn, head = self.turn, self.head
+        if not self.leads or turn is None:
+            return self.leads
+        batch_id = head.open.batch_id if head.open is not None else head.next_batch
+        handover_s = min(self.config.handover_s, self.deployment.turn_s / 4)
+        return batch_id < turn.end_batch and self.clock.time_s < turn.ends_at_s - handover_s
+
+    @property
+    def is_turn_over(self) -> bool:
+        """Whether its turn has ended, by time."""
+        return self.leads and self.turn is not None and self.clock.time_s >= self.turn.ends_at_s
 
     @property
     def pending_txs(self) -> int:

@@ -87,7 +87,7 @@ class Queries:
             head_state_root=to_hex(ledger.head.state.root()),
             fee_pool_nano=ledger.head.state.meta.fee_pool_nano,
             nano_per_unit=deployment.nano_per_unit,
-            leads=ledger.leads,
+            leads=ledger.accepts,
         )
 
     def fees(self) -> FeeQuote:

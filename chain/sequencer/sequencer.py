@@ -172,7 +172,7 @@ class Sequencer:
 
     async def _executed_once(self, raw: bytes, client: str | None) -> TxRow:
         self._check_running()
-        if not self.leads:
+        if not self.ledger.accepts:
             raise refusals.not_leading()
         if client is not None:
             self._take(self._submissions, "transactions were handed in", client)

@@ -22,6 +22,7 @@ from chain.l1.protocol import (
     PendingMessage,
     PostedBatch,
     RollupL1,
+    Turn,
     next_inbox_hash,
 )
 from chain.replay import Replayer, replay_l1, rules_of
@@ -291,6 +292,11 @@ class MemoryL1:
             return False
         is_led = self.leads not in (None, sequencer) and self.bonds.get(self.leads or b"", ETHER) >= ETHER
         return not is_led or await self.is_overdue()
+
+    async def turn(self) -> Turn:
+        """One that never ends: the real contract's turns are tested on a real L1."""
+        self._answer()
+        return Turn(leader=self.leads, following=self.leads, ends_at_s=2**63, end_batch=2**63, is_alone=True)
 
     async def time_s(self) -> int:
         self._answer()

@@ -6,9 +6,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from chain.client import RollupClient
-from chain.devnet import Devnet, DevnetConfig, OtherL1
+from chain.devnet import Devnet, DevnetConfig, DevnetParams, OtherL1
 from chain.devnet.home import DevnetHome
 from chain.errors import ChainRejectedError
 from chain.signing import address_of, sign_digest
@@ -100,3 +101,61 @@ async def test_a_home_sequences_one_rollup_of_an_l1(tmp_path: Path) -> None:
         await give_ether(first, tmp_path / "third")
         with pytest.raises(ChainRejectedError, match="no rollup"):
             await Devnet(tmp_path / "third", config=DevnetConfig(sequencer=QUICK), other_l1=elsewhere).__aenter__()
+
+
+async def test_a_live_leader_that_censors_is_replaced_when_its_turn_ends(tmp_path: Path) -> None:
+    """It answers and posts as ever; at its turn's end it stops taking transactions, and the next one leads by rule."""
+    params = replace(DevnetParams(), turn_s=900)
+    config = DevnetConfig(sequencer=QUICK)
+    async with Devnet(tmp_path / "first", params=params, config=config) as first:
+        await give_ether(first, tmp_path / "second")
+        async with RollupClient(first.ready.l2_url) as client:
+            await client.faucet(ALICE)
+            account = await funded(client, ALICE)
+            await client.flush()
+            domain = await client.domain()
+        async with Devnet(tmp_path / "second", config=config, other_l1=joining(first)) as second:
+            turn = await first.rollup.turn()
+            assert turn.leader == first.rollup.sender
+            assert turn.following == second.rollup.sender
+            assert first.sequencer.leads
+            assert not second.sequencer.leads
+
+            await pass_time(first, turn.ends_at_s - await first.rollup.time_s())
+            await until(lambda: second.sequencer.leads)
+            await until(lambda: not first.sequencer.leads)
+
+            transfer = Transfer(account.index, account.index, 5, 1_000)
+            raw = transfer.encode(sign_digest(ALICE_KEY, transfer.digest(domain, account.nonce)))
+            async with RollupClient(first.ready.l2_url) as client:
+                with pytest.raises(ChainRejectedError) as caught:
+                    await client.submit(raw)
+                assert caught.value.code == "not_leading"
+            async with RollupClient(second.ready.l2_url) as client:
+                await client.submit(raw)
+                await client.flush()
+            assert await second.rollup.leader() == second.rollup.sender
+            root = second.sequencer.head.state.root()
+            await until(lambda: first.sequencer.head.state.root() == root)
+            assert (await rebuild_state(first.rollup)).root() == root
+
+
+async def test_a_leader_takes_nothing_more_shortly_before_its_turn_ends(tmp_path: Path) -> None:
+    """What it acknowledged is on L1 by then."""
+    config = DevnetConfig(sequencer=replace(QUICK, handover_s=100))
+    async with Devnet(tmp_path / "first", config=config) as first:
+        await give_ether(first, tmp_path / "second")
+        async with RollupClient(first.ready.l2_url) as client:
+            await client.create_account(ALICE)
+            await client.flush()
+            async with Devnet(tmp_path / "second", config=config, other_l1=joining(first)) as second:
+                turn = await first.rollup.turn()
+                await pass_time(first, turn.ends_at_s - await first.rollup.time_s() - 60)
+                await until(lambda: first.sequencer.ledger.turn is not None and not first.sequencer.ledger.accepts)
+
+                with pytest.raises(ChainRejectedError) as caught:
+                    await client.create_account(BOB)
+
+                assert caught.value.code == "not_leading"
+                assert first.sequencer.leads
+                assert not second.sequencer.leads
