@@ -14,6 +14,7 @@ import msgspec
 
 from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError, JsonRpc, UsageError
+from chain.orders import SignedOrder
 from chain.proofs import ProofKind, leaf_key, proven_leaf
 from chain.retry import poll
 from chain.rpc.wire import bad_answer, from_wire
@@ -23,6 +24,7 @@ from chain.txs import tx_id
 from chain.urls import shown_url
 from chain.views import (
     AccountView,
+    AttestationView,
     BatchView,
     ChainEvent,
     ChainInfo,
@@ -36,6 +38,7 @@ from chain.views import (
     StateProof,
     TxStatus,
     WaitingMessage,
+    WithdrawalOfferView,
     WithdrawalView,
 )
 
@@ -44,6 +47,7 @@ SLOW_CALL_TIMEOUT_S = 65.0
 """For calls that wait for L1 by their nature."""
 
 MAX_RETRY_AFTER_S = 3_600
+_SIGNATURE = re.compile(r"0x[0-9a-f]{128}", re.ASCII)
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
 _SERVER_FAILURES = (JsonRpc.INTERNAL_ERROR, JsonRpc.UNAVAILABLE)
 _RANKS = {Inclusion.UNKNOWN: 0, Inclusion.SOFT: 1, Inclusion.BATCHED: 2, Inclusion.FINAL: 3}
@@ -190,6 +194,35 @@ class RollupClient:
         """The newest withdrawals to an L1 address, newest first."""
         views = from_wire(await self._call("rollup_withdrawalsOf", checksum_address(address)), list[WithdrawalView])
         _require(all(parse_address(view.recipient) == address for view in views))
+        return views
+
+    async def offer_withdrawal(self, signed: SignedOrder) -> None:
+        """Put a withdrawal's claim up for sale, in place of an earlier offer of it."""
+        order, sold = signed.order, signed.order.withdrawal
+        await self._call(
+            "rollup_offerWithdrawal",
+            sold.account,
+            sold.nonce,
+            str(sold.amount_nano),
+            checksum_address(sold.recipient),
+            str(order.max_fee_nano),
+            order.start_s,
+            order.deadline_s,
+            "0x" + signed.signature.hex(),
+        )
+
+    async def withdrawal_offers(self) -> list[WithdrawalOfferView]:
+        """The claims that are for sale; hold each against L1 before you believe it."""
+        return from_wire(await self._call("rollup_withdrawalOffers"), list[WithdrawalOfferView])
+
+    async def attest(self, batch_id: int, signature: bytes) -> None:
+        """Publish a bonded watchtower's word that a batch is right."""
+        await self._call("rollup_attest", batch_id, "0x" + signature.hex())
+
+    async def attestations(self, batch_id: int) -> list[AttestationView]:
+        """What watchtowers said about each batch that isn't final, up to this one; hold it against L1 too."""
+        views = from_wire(await self._call("rollup_attestations", batch_id), list[AttestationView])
+        _require(all(view.batch_id <= batch_id and _SIGNATURE.fullmatch(view.signature) for view in views))
         return views
 
     async def proof(self, kind: ProofKind, index: int, batch_id: int | None = None) -> StateProof:

@@ -205,6 +205,33 @@ class WithdrawalView(msgspec.Struct, frozen=True, kw_only=True):
     wants it claims it on L1."""
 
 
+class WithdrawalOfferView(msgspec.Struct, frozen=True, kw_only=True):
+    """A withdrawal whose recipient sells its claim, on terms that its signature binds."""
+
+    withdrawal_index: int
+    account_index: int
+    nonce: int
+    amount_nano: int
+    recipient: str
+    max_fee_nano: int
+    """What the buyer may keep at most."""
+    start_s: int
+    """When the fee begins to rise from 0 (L1 time)."""
+    deadline_s: int
+    """When it has reached its maximum, and the offer ends."""
+    signature: str
+
+
+class AttestationView(msgspec.Struct, frozen=True, kw_only=True):
+    """A watchtower's word that a batch is right; its bond answers for it."""
+
+    batch_id: int
+    batch_hash: str
+    """What was signed about, as the contract computes it from the batch."""
+    attester: str
+    signature: str
+
+
 class StateProof(msgspec.Struct, frozen=True, kw_only=True):
     """A Merkle proof of one leaf against the state root of one posted batch."""
 

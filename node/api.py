@@ -182,6 +182,16 @@ class NodeApi(Protocol):
         """Move what this wallet's further accounts hold into its first, for one fee each."""
         ...
 
+    def fast_withdraw(
+        self, wallet_id: str, amount_nano: int | None, max_fee_nano: int, *, within_s: int, l1_url: str = ""
+    ) -> AbstractAsyncContextManager[AsyncIterator[WithdrawalStep]]:
+        """Withdraw to the wallet's own address and sell the claim to whoever pays it out now; each step as it goes.
+
+        ``None`` redeems what is claimable, then takes everything. The buyer keeps at most ``max_fee_nano``, less the
+        sooner it buys. Whom nobody pays in time gets it the usual way: then the last step waits.
+        """
+        ...
+
     def force_withdraw(
         self, wallet_id: str, amount_nano: int | None, to: str = "", *, wait: bool = True, l1_url: str = ""
     ) -> AbstractAsyncContextManager[AsyncIterator[WithdrawalStep]]:

@@ -30,6 +30,8 @@ class WithdrawalStep(msgspec.Struct, frozen=True, kw_only=True):
     """The L1 transaction that did it, as ``0x`` hex."""
     amount_nano: int | None = None
     """The money that this step moves."""
+    fee_nano: int | None = None
+    """What somebody kept of it, where somebody did."""
 
 
 def doing(key: str, text: str) -> WithdrawalStep:

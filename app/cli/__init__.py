@@ -29,6 +29,7 @@ COMMANDS = {
     "relay": "Run a relay that joins nodes.",
     "devnet": "Run an embedded L1 with the rollup on it.",
     "watch": "Re-execute the rollup from L1 alone, and prove what is wrong.",
+    "liquidity": "Pay withdrawals out before they are final, for a fee.",
     "settings": "List every setting: its value, where that comes from, and what it may be.",
     "status": "Say how the node on this home is doing.",
     "doctor": "Check what newcomers trip over, and print the fixes.",

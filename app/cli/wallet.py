@@ -24,6 +24,7 @@ from app.cli.dollars import Dollars
 from app.cli.node_access import any_node, configured, unlocked_wallet, wallet_of
 from app.cli.setting_options import setting_option
 from app.cli.wallet_claim import claim
+from app.cli.wallet_fast import DEFAULT_WITHIN_S, check_fast, withdraw_fast
 from app.cli.wallet_moves import MOVES, Amount, max_fee_option, told_fee
 from app.config import Config
 from app.streams import environment_text, read_text
@@ -260,25 +261,34 @@ async def deposit(amount: int, home_path: str | None, chain: str | None, as_json
 @click.option("--amount", required=True, type=Amount(), help="Dollars, or `all`.")
 @click.option("--to", default="", help="An L1 address; the wallet's own unless given.")
 @click.option("--wait", is_flag=True, help="Wait until the money has arrived on L1.")
+@click.option("--fast", is_flag=True, help="Sell the claim to whoever pays it now; --max-fee bounds all that it costs.")
+@click.option("--within", "within_s", type=click.IntRange(1, 86_400), help="With --fast: seconds; 60 unless given.")
 @max_fee_option
 @home_option
 @chain_option
 @json_option
 @as_coroutine
-async def withdraw(
+async def withdraw(  # noqa: PLR0913, PLR0917 - click passes every option by name
     amount: int,
     to: str,
     wait: bool,
+    fast: bool,
+    within_s: int | None,
     max_fee_nano: int | None,
     home_path: str | None,
     chain: str | None,
     as_json: bool,
 ) -> None:
     """Withdraw, and wait for the claim where asked."""
+    check_fast(fast=fast, max_fee_nano=max_fee_nano, within_s=within_s, to=to, wait=wait)
     home, config = configured(home_path, chain=chain)
     async with any_node(home, config) as node:
         wallet = await unlocked_wallet(node, config)
-        told_fee((await node.fees()).withdraw_nano)
+        fee_nano = told_fee((await node.fees()).withdraw_nano)
+        if fast and max_fee_nano is not None:
+            terms = max_fee_nano - fee_nano, within_s or DEFAULT_WITHIN_S
+            await withdraw_fast(node, wallet.wallet_id, amount, *terms, as_json=as_json)
+            return
         l2_tx = await node.withdraw(wallet.wallet_id, None if amount < 0 else amount, to, max_fee_nano=max_fee_nano)
         note(f"Withdrawal {l2_tx} is on the rollup; it is paid on L1 once its batch is final.")
         withdrawal = await _withdrawal(config, l2_tx, wallet.address, to, wait=wait)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
+from app.cli.attest import Place, attesting, check_attesting, take_bond_back
 from app.cli.common import (
     announce,
     as_coroutine,
@@ -37,15 +38,6 @@ LAST_DATE_S = 253_402_300_799
 """The end of the year 9999: an L1 may claim any time, and Python knows no later one."""
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """What is watched."""
-
-    l1_url: str
-    rollup_address: bytes
-    offered_snapshot: str | None = None
-    """Where the rollup's RPC offers a state to begin with, if it was asked anything."""
-
-
 @click.command("watch", help="Re-execute the rollup from L1 alone, and prove what is wrong.")
 @home_option
 @chain_option
@@ -55,6 +47,9 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--no-snapshot", is_flag=True, help="Re-execute everything from the first batch on.")
 @click.option("--prove", is_flag=True, help="Prove wrong batches with the home's wallet, which pays the gas.")
 @click.option("--freeze", is_flag=True, help="With --prove: freeze a rollup whose inbox nobody executes.")
+@click.option("--attest", is_flag=True, help="Vouch for what is right, with the wallet's bond, on the rollup's board.")
+@click.option("--bond", type=click.FloatRange(0, min_open=True), help="With --attest: ether to have put up.")
+@click.option("--unbond", is_flag=True, help="Ask for the bond back; once its delay is over, run it again to take it.")
 @click.option("--once", is_flag=True, help="Check what stands and end: 0 if all of it is right, else 1.")
 @json_option
 @with_parent_option
@@ -68,6 +63,9 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
     no_snapshot: bool,
     prove: bool,
     freeze: bool,
+    attest: bool,
+    bond: float | None,
+    unbond: bool,
     once: bool,
     as_json: bool,
     with_parent: bool,
@@ -80,37 +78,61 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
     if snapshot is not None and no_snapshot:
         raise UsageError("--snapshot and --no-snapshot exclude each other.", fix="Give one of them.")
     home, config = configured(home_path, chain=chain)
+    check_attesting(attest=attest, bond=bond, unbond=unbond, once=once, has_board=config.chain is not None)
     log_to(home.logs, "watch", config.log_level)
-    place = await _place(config, l1_url, rollup)
+    place = await watched_place(config, l1_url, rollup)
     # A look at everything that stands is asked for with --once, so that it skips nothing by itself.
     begin_with = None if no_snapshot else snapshot or (None if once else place.offered_snapshot)
 
     from chain.watchtower import WatchtowerConfig
     from chain.watchtower.open import check_funds, open_watchtower
 
-    account = await _account(home, config) if prove else None
-    if account is not None:
+    account = await unlocked_account(home, config) if prove or attest or unbond else None
+    if unbond and account is not None:
+        await take_bond_back(place, account, as_json=as_json)
+        return
+    if account is not None and prove:
         await check_funds(place.l1_url, account.address)
 
     def tell(event: WatchEvent) -> None:
         announce(event, as_json=as_json, text=_line(event))
 
     async def watch(stop: asyncio.Event) -> None:
-        tower_config = WatchtowerConfig(freezes=freeze)
-        async with open_watchtower(
-            place.l1_url, place.rollup_address, account=account, config=tower_config, on_event=tell, snapshot=begin_with
-        ) as tower:
-            who = f", proving as {account.address_hex}" if account else ""
-            facts = {"l1": place.l1_url, "rollup": "0x" + place.rollup_address.hex(), "proving": account is not None}
+        async with AsyncExitStack() as open_parts:
+            vouching = None
+            if attest and account is not None:
+                vouching = await open_parts.enter_async_context(attesting(place, config.chain or "", account, bond))
+            tower = await open_parts.enter_async_context(
+                open_watchtower(
+                    place.l1_url,
+                    place.rollup_address,
+                    account=account if prove else None,
+                    config=WatchtowerConfig(freezes=freeze),
+                    on_event=tell,
+                    snapshot=begin_with,
+                    **({"on_verified": vouching.note} if vouching else {}),
+                )
+            )
+            who = _roles(account.address_hex, prove=prove, attest=attest) if account else ""
+            facts = {
+                "l1": place.l1_url,
+                "rollup": "0x" + place.rollup_address.hex(),
+                "proving": prove,
+                "attesting": attest,
+            }
             announce({"watching": facts}, as_json=as_json, text=f"Watching {facts['rollup']} on {place.l1_url}{who}.")
             if once:
                 await tower.settle()
                 _judge(tower.view().disputes)
                 return
             async with asyncio.TaskGroup() as tasks:
-                running = tasks.create_task(tower.run())
+                running = [tasks.create_task(tower.run())]
+                if vouching is not None:
+                    publish = vouching.publisher(lambda: tower.view().verified_batches)
+                    running.append(tasks.create_task(publish.run()))
                 await stop.wait()
-                running.cancel()
+                for task in running:
+                    task.cancel()
 
     try:
         await until_stopped(watch, with_parent=with_parent)
@@ -119,7 +141,12 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
             account.forget()
 
 
-async def _place(config: Config, l1_url: str | None, rollup: str | None) -> Place:
+def _roles(address: str, *, prove: bool, attest: bool) -> str:
+    roles = [name for name, is_on in (("proving", prove), ("attesting", attest)) if is_on]
+    return f", {' and '.join(roles)} as {address}"
+
+
+async def watched_place(config: Config, l1_url: str | None, rollup: str | None) -> Place:
     """The place from the options; what they leave out comes from the rollup's RPC."""
     if l1_url is not None and not l1_url.startswith(("http://", "https://")):
         raise UsageError("--l1 takes the URL of an L1's JSON-RPC.", code="bad_url", fix="Give http://host:port.")
@@ -151,8 +178,8 @@ def _told_address(text: str) -> bytes:
         ) from error
 
 
-async def _account(home: Home, config: Config) -> UnlockedAccount:
-    """The home's wallet, unlocked: its key pays for the proofs and gets half of the bond."""
+async def unlocked_account(home: Home, config: Config) -> UnlockedAccount:
+    """The home's wallet, unlocked: its key pays the gas, and gets what is won."""
     from wallet.keystore import Keystore
 
     keystore = Keystore(home.keystore)

@@ -25,8 +25,8 @@ from chain.errors import IdlewattError
 CONTRACTS = Path(__file__).resolve().parent
 ARTIFACTS = CONTRACTS / "artifacts"
 SOURCES = CONTRACTS / "src"
-DEPLOYED = ("Inbox", "Rollup", "Stf", "TestUSD")
-INTERFACES = ("Inbox", "Rollup")
+DEPLOYED = ("Attestations", "Inbox", "Rollup", "Stf", "TestUSD")
+INTERFACES = ("Attestations", "Inbox", "Rollup")
 """The contracts that others call from Solidity, and so get an interface file."""
 EVM_VERSION = "prague"
 _IMPORT = re.compile(r'^import .*"\./(\w+\.sol)";$', re.MULTILINE)

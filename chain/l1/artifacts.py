@@ -11,7 +11,7 @@ import msgspec
 
 from chain.signing import keccak256
 
-CONTRACT_NAMES = ("Inbox", "Rollup", "Stf", "TestUSD")
+CONTRACT_NAMES = ("Attestations", "Inbox", "Rollup", "Stf", "TestUSD")
 
 
 class DeployedCode(msgspec.Struct, frozen=True, kw_only=True):

@@ -91,6 +91,7 @@ async def deploy(url: str, operator_key: bytes, params: DeployParams) -> Deploym
             rollup_address=_created(receipt),
             inbox_address=bytes.fromhex((await connection.call(rollup.functions.inbox()))[2:]),
             asset_address=asset,
+            attestations_address=bytes.fromhex((await connection.call(rollup.functions.attestations()))[2:]),
             stf_address=stf,
             block_number=receipt["blockNumber"],
             block_hash=bytes(receipt["blockHash"]),

@@ -37,6 +37,7 @@ async def read_deployment(url: str, rollup_address: bytes) -> Deployment:
         deployment = await _read(connection, rollup_address)
         await _check_code(connection, "Inbox", deployment.inbox_address)
         await _check_code(connection, "Stf", deployment.stf_address)
+        await _check_code(connection, "Attestations", deployment.attestations_address)
         await _check_links(connection, deployment)
         return deployment
     finally:
@@ -101,6 +102,7 @@ async def _read(connection: L1Connection, rollup_address: bytes) -> Deployment:
         inbox_address=_address(await read("inbox")),
         asset_address=_address(await read("asset")),
         stf_address=_address(await read("stf")),
+        attestations_address=_address(await read("attestations")),
         block_number=block_number,
         block_hash=bytes(block["hash"]),
         genesis_root=bytes(await read("genesisRoot")),
@@ -133,6 +135,13 @@ async def _check_links(connection: L1Connection, deployment: Deployment) -> None
         raise foreign_contract("its inbox belongs to another rollup")
     if _address(await connection.call(inbox.asset())) != deployment.asset_address:
         raise foreign_contract("its inbox takes another asset")
+    attestations = connection.contract("Attestations", deployment.attestations_address).functions
+    if _address(await connection.call(attestations.rollup())) != deployment.rollup_address:
+        raise foreign_contract("its watchtowers' bonds answer for another rollup")
+    if bytes(await connection.call(attestations.domainSeparator())) != rules_of(deployment).domain.separator:
+        raise foreign_contract("what its watchtowers sign is bound to something else")
+    if await connection.call(attestations.withdrawDelay()) != 2 * deployment.challenge_window_s:
+        raise foreign_contract("its watchtowers' bonds leave too early")
     for name in ("unitsPerNano", "nanoPerUnit"):
         if await connection.call(inbox[name]()) != await connection.call(rollup[name]()):
             raise foreign_contract("its inbox counts in other units")

@@ -103,8 +103,12 @@ def read_exit(record: Any) -> ChannelExit | None:
 
 def claim_call(rollup: Any, batch_id: int, index: int, withdrawal: Withdrawal, siblings: Sequence[bytes]) -> Any:
     """The call that pays a withdrawal."""
-    leaf = (checksum(withdrawal.recipient), withdrawal.amount_nano, withdrawal.account, withdrawal.nonce)
-    return rollup.functions.claimWithdrawal(batch_id, index, leaf, list(siblings))
+    return rollup.functions.claimWithdrawal(batch_id, index, withdrawal_leaf(withdrawal), list(siblings))
+
+
+def withdrawal_leaf(withdrawal: Withdrawal) -> tuple[Any, ...]:
+    """A withdrawal's leaf, as the contract takes it."""
+    return checksum(withdrawal.recipient), withdrawal.amount_nano, withdrawal.account, withdrawal.nonce
 
 
 def _account(account: Account) -> tuple[Any, ...]:

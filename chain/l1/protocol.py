@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from chain.eip712 import SigningDomain
+from chain.l1.attested import AttestedL1
 from chain.signing import keccak256
 from chain.types import Account, Channel, Withdrawal
 
@@ -48,6 +49,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """How long the next sequencer in turn alone may begin its own."""
     deployment_salt: bytes
     """32 bytes that the contract took from L1's history: with the L1's chain id, what tells its signatures apart."""
+    attestations_address: bytes = b""
+    """Where watchtowers put up the bonds that answer for what they vouch for."""
     nano_per_unit: int = 1
     """Nano in the asset's smallest unit where it has fewer than nine decimals: 1,000 for USDC's six."""
 
@@ -284,7 +287,7 @@ class ChannelExit(msgspec.Struct, frozen=True, kw_only=True):
     to_payee_nano: int
 
 
-class RollupL1(Protocol):
+class RollupL1(AttestedL1, Protocol):
     """The rollup's contracts on one L1.
 
     Every method may raise ``chain.errors.ChainUnavailableError`` (unreachable, retry) or ``ChainRejectedError``

@@ -10,22 +10,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from chain.codec import BatchFormatError, decode_batch
-from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.errors import ChainRejectedError, ChainUnavailableError, ErrorCode
 from chain.frames import frames_root
 from chain.l1.answers import contradiction, integer
 from chain.l1.calldata import read_submission
 from chain.l1.disputes import DisputesL1
 from chain.l1.exits import ExitsL1, claim_call
+from chain.l1.fast import FastL1
 from chain.l1.inbox import InboxL1
 from chain.l1.protocol import PostedBatch
 from chain.types import Withdrawal
 
 MAX_PAGE_BATCHES = 16
 MAX_FINALIZED_AT_ONCE = 512
+_CLAIMED_MEANWHILE: frozenset[ErrorCode] = frozenset({"already_claimed", "reverted"})
+"""Refusals that somebody else's claim explains: before it was sent, or in the same block."""
 CLAIM_PAGE_BLOCKS = 100_000
 
 
-class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1):
+class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1, FastL1):
     """`RollupL1` over an L1's JSON-RPC.
 
     Args:
@@ -203,7 +206,7 @@ class JsonRpcRollupL1(InboxL1, DisputesL1, ExitsL1):
         try:
             receipt = await self._signer().send(claim)
         except ChainRejectedError as error:
-            paid = await self.claim_tx(index) if error.code == "already_claimed" else None
+            paid = await self.claim_tx(index) if error.code in _CLAIMED_MEANWHILE else None
             if paid is None:
                 raise
             return paid

@@ -9,7 +9,9 @@ from typing import Any
 from chain.errors import IdlewattError
 from chain.jsonrpc import CLIENT
 from chain.money import ASSET_WEI_PER_NANO
+from chain.orders import SignedOrder
 from chain.rpc import params
+from chain.rpc.board import Attested, BoardLimits, Offers, read_order
 from chain.rpc.params import Param, read_params
 from chain.rpc.safety import SafetyQueries
 from chain.rpc.wire import to_wire
@@ -22,6 +24,16 @@ FaucetGrantor = Callable[[bytes], Awaitable[FaucetGrant]]
 _ADDRESS = Param("address", params.address)
 _TAG = Param("block", params.block_tag, "latest")
 _NONE: tuple[Param, ...] = ()
+_ORDER = (
+    Param("account_index", params.number),
+    Param("nonce", params.u64),
+    Param("amount_nano", params.amount),
+    Param("recipient", params.address),
+    Param("max_fee_nano", params.amount),
+    Param("start_s", params.u64),
+    Param("deadline_s", params.u64),
+    Param("signature", params.signature),
+)
 
 
 _OF_THE_HEAD = frozenset(
@@ -66,6 +78,8 @@ class Methods:
         self._sequencer = sequencer
         self._l1_rpc_url = l1_rpc_url
         self._faucet = faucet
+        limits = BoardLimits()
+        self._offers, self._attested = Offers(sequencer, limits), Attested(sequencer, limits)
         self._safety = SafetyQueries(sequencer.l1, fresh_s=safety_fresh_s)
         self._client_version = f"idlewatt/{_own_version()}"
         self._methods: dict[str, tuple[Callable[..., Awaitable[Any]], tuple[Param, ...]]] = {
@@ -90,6 +104,13 @@ class Methods:
             "rollup_batches": (self._batches, (Param("limit", params.limit, 20),)),
             "rollup_batch": (self._batch, (Param("batch_id", params.number),)),
             "rollup_withdrawalsOf": (self._withdrawals_of, (_ADDRESS,)),
+            "rollup_offerWithdrawal": (self._offer_withdrawal, _ORDER),
+            "rollup_withdrawalOffers": (self._withdrawal_offers, _NONE),
+            "rollup_attest": (
+                self._attest,
+                (Param("batch_id", params.number), Param("signature", params.signature)),
+            ),
+            "rollup_attestations": (self._attestations, (Param("batch_id", params.number),)),
             "rollup_proof": (
                 self._proof,
                 (
@@ -192,6 +213,19 @@ class Methods:
 
     async def _withdrawals_of(self, address: bytes) -> Any:
         return to_wire(await self._sequencer.queries.withdrawals_of(address))
+
+    async def _offer_withdrawal(self, *values: Any) -> None:
+        *terms, signature = values
+        await self._offers.put(SignedOrder(order=read_order(*terms), signature=signature))
+
+    async def _withdrawal_offers(self) -> Any:
+        return to_wire(self._offers.views())
+
+    async def _attest(self, batch_id: int, signature: bytes) -> None:
+        await self._attested.put(batch_id, signature)
+
+    async def _attestations(self, batch_id: int) -> Any:
+        return to_wire(self._attested.views(batch_id))
 
     async def _proof(self, kind: Any, index: int, batch_id: int | None) -> Any:
         if batch_id is None:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from chain.errors import UsageError
-from chain.signing import parse_address
+from chain.signing import SIGNATURE_BYTES, parse_address
 from chain.txs import MAX_TX_BYTES
-from chain.types import REGION_CAPACITY
+from chain.types import MAX_U64, REGION_CAPACITY
 
 MAX_LIMIT = 500
 _HEX = re.compile(r"0x(?:[0-9a-fA-F]{2})*", re.ASCII)
@@ -92,6 +92,28 @@ def number(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < REGION_CAPACITY:
         raise ValueError("must be a whole number below 2^30")
     return value
+
+
+def u64(value: Any) -> int:
+    """A second, a nonce, or whatever else has 64 bits."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_U64:
+        raise ValueError("must be a whole number below 2^64")
+    return value
+
+
+def amount(value: Any) -> int:
+    """An amount in nano, written as a decimal string like every amount here."""
+    if not isinstance(value, str) or not (value.isascii() and value.isdigit() and len(value) <= 20):
+        raise ValueError("must be an amount in nano, as a decimal string")
+    return u64(int(value))
+
+
+def signature(value: Any) -> bytes:
+    """A signature of 64 bytes."""
+    data = _data(value, SIGNATURE_BYTES)
+    if len(data) != SIGNATURE_BYTES:
+        raise ValueError("must be a signature of 64 bytes")
+    return data
 
 
 def limit(value: Any) -> int:

@@ -24,6 +24,7 @@ _AMOUNT_SUFFIXES = ("_nano", "_wei")
 _ADDRESSES = {
     "address",
     "asset_address",
+    "attester",
     "inbox_address",
     "payee",
     "payer",
@@ -32,6 +33,7 @@ _ADDRESSES = {
     "signer",
 }
 _HASHES = {
+    "batch_hash",
     "claim_l1_tx",
     "deployment",
     "head_state_root",

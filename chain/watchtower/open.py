@@ -11,6 +11,7 @@ from chain.errors import IdlewattError
 from chain.l1.connection import L1Signer, checksum
 from chain.l1.discover import read_deployment
 from chain.l1.rollup_l1 import JsonRpcRollupL1
+from chain.replay import ReplayedBatch
 from chain.signing import checksum_address
 from chain.snapshot_source import start_from
 from chain.views import WatchEvent
@@ -44,6 +45,7 @@ async def open_watchtower(
     config: WatchtowerConfig | None = None,
     on_event: Callable[[WatchEvent], None] = lambda _: None,
     snapshot: str | None = None,
+    on_verified: Callable[[ReplayedBatch], None] = lambda _: None,
 ) -> AsyncIterator[Watchtower]:
     """A watchtower for as long as the block runs; it only tells of wrong batches where no account proves.
 
@@ -54,6 +56,7 @@ async def open_watchtower(
         config: Intervals and deadlines.
         on_event: Called with everything that happens.
         snapshot: A file or a URL with a final state to begin with; where it can't be used, everything is replayed.
+        on_verified: Called with each batch that is right.
 
     Raises:
         ChainUnavailableError: If L1 can't be reached.
@@ -70,7 +73,7 @@ async def open_watchtower(
         start, text = await start_from(snapshot, l1)
         if text:
             on_event(WatchEvent(kind="snapshot", text=text, at_s=await l1.time_s()))
-        yield Watchtower(l1, prover=prover, config=config, on_event=on_event, start=start)
+        yield Watchtower(l1, prover=prover, config=config, on_event=on_event, on_verified=on_verified, start=start)
     finally:
         await l1.aclose()
 

@@ -12,7 +12,7 @@ from chain.errors import ChainRejectedError, ChainUnavailableError, ErrorCode, I
 from chain.frames import fraud_proof
 from chain.l1.protocol import Deployment, FraudProof, L1Head, RollupL1
 from chain.logs import get_logger
-from chain.replay import Replayer
+from chain.replay import ReplayedBatch, Replayer
 from chain.retry import retry
 from chain.signing import checksum_address
 from chain.views import DisputeStage, DisputeView, WatchEvent, WatchView
@@ -69,6 +69,7 @@ class Watchtower:
         prover: Commits and reveals; without one, wrong batches are only reported.
         config: Intervals and deadlines.
         on_event: Called with everything that happens.
+        on_verified: Called with each batch that was executed again and is right, in order; again after a reorg.
         start: The state to begin with, as a snapshot gave it.
     """
 
@@ -79,9 +80,11 @@ class Watchtower:
         prover: Prover | None = None,
         config: WatchtowerConfig | None = None,
         on_event: Callable[[WatchEvent], None] = lambda _: None,
+        on_verified: Callable[[ReplayedBatch], None] = lambda _: None,
         start: Replayer | None = None,
     ) -> None:
         self._l1 = l1
+        self._on_verified = on_verified
         self._start = start
         self._prover = prover
         self._config = config or WatchtowerConfig()
@@ -288,6 +291,7 @@ class Watchtower:
     async def _follow(self, observed: core.Observation, deriver: Deriver) -> None:
         findings = await deriver.follow(observed.l1_block)
         for replayed in findings.verified:
+            self._on_verified(replayed)
             posted = replayed.posted
             count = len(replayed.batch.frames)
             text = f"Batch {posted.batch_id} is right: {count} {'frame' if count == 1 else 'frames'}."

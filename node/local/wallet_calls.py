@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Literal
 
 from node.buyer.service import BuyerService
@@ -139,6 +139,19 @@ class WalletCalls:
         return MergeView(
             accounts=merged.accounts, moved_nano=merged.moved_nano, fees_nano=merged.fees_nano, l2_txs=merged.l2_txs
         )
+
+    @asynccontextmanager
+    async def fast_withdraw(
+        self, wallet_id: str, amount_nano: int | None, max_fee_nano: int, *, within_s: int, l1_url: str = ""
+    ) -> AsyncIterator[AsyncIterator[WithdrawalStep]]:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        service = await self._wallet.service()
+        if amount_nano is None:
+            await self._provider.earnings.redeem_all()
+        async with self._escape.fast_withdraw(service, amount_nano, max_fee_nano, within_s, l1_url) as steps:
+            yield steps
+        self._wallet_changed()
 
     def force_withdraw(
         self, wallet_id: str, amount_nano: int | None, to: str = "", *, wait: bool = True, l1_url: str = ""

@@ -20,6 +20,7 @@ from node.store.store import Store
 from node.values import WalletState
 from wallet.claims import claim_all
 from wallet.exits import leave
+from wallet.fast_withdrawal import fast_withdraw
 from wallet.forced_withdrawal import force_withdraw
 from wallet.l1 import open_rollup
 from wallet.steps import WithdrawalStep
@@ -28,6 +29,7 @@ from wallet.wallet_error import WalletError
 
 if TYPE_CHECKING:
     from chain.l1.rollup_l1 import JsonRpcRollupL1
+    from wallet.service import WalletService
 
 
 log = get_logger(__name__)
@@ -108,6 +110,15 @@ class EscapeHatch:
         rollup = await self._chain.rollup()
         async with self._l1(l1_url) as l1:
             yield claim_all(l1, rollup.client, self._wallet.unlocked().address)
+
+    @asynccontextmanager
+    async def fast_withdraw(
+        self, service: WalletService, amount_nano: int | None, max_fee_nano: int, within_s: int, l1_url: str
+    ) -> AsyncIterator[AsyncIterator[WithdrawalStep]]:
+        """See ``NodeApi``."""
+        client = (await self._chain.rollup()).client
+        async with self._l1(l1_url) as l1:
+            yield fast_withdraw(l1, client, service, amount_nano, max_fee_nano, within_s=within_s)
 
     @asynccontextmanager
     async def leave(self, *, freeze: bool, wait: bool, l1_url: str) -> AsyncIterator[AsyncIterator[WithdrawalStep]]:

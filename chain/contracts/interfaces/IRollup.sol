@@ -57,6 +57,12 @@ interface IRollup {
         bytes32[] siblings;
     }
 
+    struct Terms {
+        uint64 maxFee;
+        uint64 start;
+        uint64 deadline;
+    }
+
     struct WithdrawalLeaf {
         address recipient;
         uint64 amount;
@@ -129,8 +135,17 @@ interface IRollup {
     /// @notice A prover was paid.
     event RewardClaimed(address indexed sequencer, uint256 indexed bondEpoch, address indexed prover, uint256 amount);
 
-    /// @notice A withdrawal was paid.
+    /// @notice A withdrawal was paid, to its recipient or to who bought the claim.
     event WithdrawalClaimed(uint32 indexed index, address indexed recipient, uint64 amountNano, uint256 batchId);
+
+    /// @notice A withdrawal's claim was sold.
+    event WithdrawalSold(
+        address indexed buyer,
+        bytes32 indexed key,
+        address indexed recipient,
+        uint64 amountNano,
+        uint64 feeNano
+    );
 
     /// @notice The leaf was paid out before.
     error AlreadyClaimed(uint32 index);
@@ -140,6 +155,9 @@ interface IRollup {
 
     /// @notice The rollup froze: it takes no batch any more.
     error AlreadyFrozen();
+
+    /// @notice Somebody took this claim over before.
+    error AlreadySold(address claimant);
 
     /// @notice The asset refused a transfer, or moved another amount than it was told to.
     error AssetTransferFailed();
@@ -239,6 +257,9 @@ interface IRollup {
     /// @notice Nothing new would become final, or batches would that don't exist.
     error NothingToFinalize(uint256 finalCount, uint256 count);
 
+    /// @notice The offer ended.
+    error OrderOver(uint64 deadline);
+
     /// @notice The commitment is not old enough.
     error RevealTooEarly(uint256 fromBlock);
 
@@ -275,11 +296,17 @@ interface IRollup {
     /// @notice The contents are not those of the inbox messages that the frame names.
     error WrongMessages();
 
+    /// @notice The recipient didn't sign these terms for this withdrawal.
+    error WrongOrder();
+
     /// @notice The batch builds on another state than the newest one.
     error WrongPreviousRoot(bytes32 expected);
 
     /// @notice The proof leads to another root than the batch's.
     error WrongProof(bytes32 computed);
+
+    /// @notice The fee would exceed the amount, or would never rise.
+    error WrongTerms();
 
     /// @notice The voucher was not signed by the channel's voucher key.
     error WrongVoucher();
@@ -321,8 +348,15 @@ interface IRollup {
     /// @notice The settlement asset.
     function asset() external view returns (address);
 
+    /// @notice Watchtowers that vouch for batches, with a bond that answers for it.
+    function attestations() external view returns (address);
+
     /// @notice One batch that stands.
     function batch(uint256 id) external view returns (Batch memory);
+
+    /// @notice A batch's name for whoever vouches for it: it fixes everything that its execution depends on, so that
+    /// what is right stays right whatever L1's history does.
+    function batchHash(uint256 id) external view returns (bytes32);
 
     /// @notice Up to `limit` batches from `start` on; fewer at the end, none beyond it.
     function batches(uint256 start, uint256 limit) external view returns (Batch[] memory page);
@@ -331,6 +365,16 @@ interface IRollup {
     function bonds(
         address sequencer
     ) external view returns (uint128 amount, uint64 batchesTo, uint32 epoch, uint32 place);
+
+    /// @notice Pays a withdrawal out to its recipient, less the fee as it stands now, and takes its claim over.
+    function buyWithdrawal(
+        uint256 batchId,
+        uint32 index,
+        WithdrawalLeaf calldata leaf,
+        bytes32[32] calldata siblings,
+        Terms calldata terms,
+        bytes calldata signature
+    ) external;
 
     /// @notice How long a batch can be challenged, in seconds.
     function challengeWindow() external view returns (uint64);
@@ -344,14 +388,18 @@ interface IRollup {
     /// may call.
     function claimReward(address sequencer, uint256 bondEpoch) external;
 
-    /// @notice Pays a withdrawal to its recipient, once; anyone may call. Every payout is rounded down to the asset's
-    /// units.
+    /// @notice Pays a withdrawal to its recipient, or who bought the claim, once; anyone may call. Every payout is
+    /// rounded down to the asset's units.
     function claimWithdrawal(
         uint256 batchId,
         uint32 index,
         WithdrawalLeaf calldata leaf,
         bytes32[32] calldata siblings
     ) external;
+
+    /// @notice Who bought a withdrawal's claim (see `FastWithdrawals`), by the hash of its leaf; 0 while it is its
+    /// recipient's.
+    function claimants(bytes32 key) external view returns (address claimant);
 
     /// @notice Whether the leaf at a state index was paid out: a withdrawal, or after a freeze an account or a
     /// channel.
@@ -391,6 +439,9 @@ interface IRollup {
         uint64 cumulative,
         bytes calldata signature
     ) external;
+
+    /// @notice What a buyer may keep of a withdrawal now.
+    function feeOf(uint64 amountNano, Terms calldata terms) external view returns (uint64);
 
     /// @notice How many of them are final.
     function finalCount() external view returns (uint256);
@@ -466,6 +517,9 @@ interface IRollup {
         bytes calldata witness,
         bytes32 salt
     ) external;
+
+    /// @notice Who proved a batch of this hash wrong; 0 if nobody did.
+    function provenWrong(bytes32 batchHash) external view returns (address prover);
 
     /// @notice Takes a higher voucher into a channel's exit, within one challenge window of its beginning; anyone may
     /// call.

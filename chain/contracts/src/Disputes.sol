@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
+import {Attestations} from "./Attestations.sol";
 import {Batches} from "./Batches.sol";
 import {Frames} from "./Frames.sol";
 import {IStf} from "./IStf.sol";
@@ -51,6 +52,11 @@ abstract contract Disputes is Batches {
     /// @notice What waits for the prover of each slashed bond.
     mapping(address sequencer => mapping(uint256 bondEpoch => Reward reward)) public rewards;
 
+    /// @notice Watchtowers that vouch for batches, with a bond that answers for it.
+    Attestations public immutable attestations;
+    /// @notice Who proved a batch of this hash wrong; 0 if nobody did.
+    mapping(bytes32 batchHash => address prover) public provenWrong;
+
     /// @notice Somebody will prove a fraud.
     event FraudCommitted(address indexed prover, bytes32 indexed commitment);
     /// @notice A fraud was proven: `batchId` and every later batch are taken back.
@@ -96,6 +102,30 @@ abstract contract Disputes is Batches {
     error WrongMessages();
     /// @notice The frame is right.
     error NotFraud();
+
+    constructor() {
+        attestations = new Attestations(domainSeparator, challengeWindow);
+    }
+
+    /// @notice A batch's name for whoever vouches for it: it fixes everything that its execution depends on, so that what is
+    /// right stays right whatever L1's history does.
+    /// @param id A batch that stands.
+    function batchHash(uint256 id) public view returns (bytes32) {
+        if (id >= count) revert NoSuchBatch(count);
+        Batch memory named = _batches[id];
+        return keccak256(
+            abi.encode(
+                id,
+                id == 0 ? genesisRoot : _batches[id - 1].postRoot,
+                inbox.hashOf(named.inboxTo),
+                named.framesRoot,
+                named.postRoot,
+                named.frameCount,
+                named.l2Time,
+                named.inboxTo
+            )
+        );
+    }
 
     /// @notice Announces a fraud proof without showing it.
     /// @param commitment `keccak(abi.encode(sender, batchId, frameIndex, keccak(witness), salt))`.
@@ -196,6 +226,7 @@ abstract contract Disputes is Batches {
     }
 
     function _takeBack(uint256 batchId, uint256 frameIndex, uint8 code) private {
+        provenWrong[batchHash(batchId)] = msg.sender;
         address guilty = _batches[batchId].submitter;
         uint256 epoch = _batches[batchId].bondEpoch;
         Bond storage bond = bonds[guilty];

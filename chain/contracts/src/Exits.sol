@@ -4,6 +4,7 @@ pragma solidity ^0.8.28;
 import {Asset, AssetTransferFailed, IERC20} from "./Asset.sol";
 import {Batches} from "./Batches.sol";
 import {Frames} from "./Frames.sol";
+import {Signatures} from "./Signatures.sol";
 
 /// @dev Depth of the L2 state tree; here, so that the structs below can use it.
 uint256 constant LEVELS = 32;
@@ -13,6 +14,7 @@ uint256 constant LEVELS = 32;
 /// belongs; whoever sends the transaction only pays its gas.
 abstract contract Exits is Batches {
     using Asset for IERC20;
+    using Signatures for bytes;
 
     /// @notice An account's leaf: `01 owner20 balance16 nonce8 stake16 unlocking16 unlockAt8 channels4 slashFrom4`.
     struct AccountLeaf {
@@ -89,17 +91,18 @@ abstract contract Exits is Batches {
     /// @notice The tag that starts a withdrawal's leaf.
     uint8 public constant WITHDRAWAL_TAG = 3;
 
-    uint256 private constant _HALF_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
     bytes32 private constant _VOUCHER_TYPE = keccak256("Voucher(uint32 channel,uint64 cumulative)");
 
     /// @notice Whether the leaf at a state index was paid out: a withdrawal, or after a freeze an account or a channel.
     mapping(uint32 index => bool paid) public claimed;
+    /// @notice Who bought a withdrawal's claim (see `FastWithdrawals`), by the hash of its leaf; 0 while it is its recipient's.
+    mapping(bytes32 key => address claimant) public claimants;
     /// @notice Whether the deposit in an inbox message was paid back.
     mapping(uint256 index => bool paid) public refunded;
     /// @notice The channels on their way out, by number.
     mapping(uint32 channel => ChannelExit exit) public channelExits;
 
-    /// @notice A withdrawal was paid.
+    /// @notice A withdrawal was paid, to its recipient or to who bought the claim.
     event WithdrawalClaimed(uint32 indexed index, address indexed recipient, uint64 amountNano, uint256 batchId);
     /// @notice After a freeze, an account was paid out.
     event AccountExited(uint32 indexed account, address indexed owner, uint256 amountNano);
@@ -140,7 +143,7 @@ abstract contract Exits is Batches {
         _;
     }
 
-    /// @notice Pays a withdrawal to its recipient, once; anyone may call. Every payout is rounded down to the asset's units.
+    /// @notice Pays a withdrawal to its recipient, or who bought the claim, once; anyone may call. Every payout is rounded down to the asset's units.
     /// @param batchId A final batch whose state holds the withdrawal.
     /// @param index The withdrawal's state index.
     /// @param leaf What the batch's state holds for it.
@@ -152,14 +155,11 @@ abstract contract Exits is Batches {
         bytes32[LEVELS] calldata siblings
     ) external {
         if (batchId >= finalCount) revert NotFinal(finalCount);
-        if (index < WITHDRAWALS_FROM || index >= WITHDRAWALS_TO) revert NotAWithdrawal(index);
-        bytes32 hash = keccak256(
-            abi.encodePacked(WITHDRAWAL_TAG, leaf.recipient, uint128(leaf.amount), leaf.account, leaf.nonce)
-        );
-        _checkLeaf(_batches[batchId].postRoot, index, hash, siblings);
+        address claimant = claimants[_checkWithdrawal(batchId, index, leaf, siblings)];
+        if (claimant == address(0)) claimant = leaf.recipient;
         _claim(index);
-        emit WithdrawalClaimed(index, leaf.recipient, leaf.amount, batchId);
-        asset.pay(leaf.recipient, _units(leaf.amount));
+        emit WithdrawalClaimed(index, claimant, leaf.amount, batchId);
+        asset.pay(claimant, _units(leaf.amount));
     }
 
     /// @notice After a freeze, pays an account's balance, stake and stake on its way out to its owner, once; anyone may call.
@@ -259,7 +259,8 @@ abstract contract Exits is Batches {
         if (cumulative <= leaving.redeemed + leaving.toPayee || cumulative - leaving.redeemed > rest) {
             revert VoucherOutOfRange();
         }
-        if (_voucherSigner(channel, cumulative, signature) != leaving.signer) revert WrongVoucher();
+        bytes32 voucher = keccak256(abi.encode(_VOUCHER_TYPE, channel, cumulative));
+        if (signature.signer(domainSeparator, voucher) != leaving.signer) revert WrongVoucher();
         leaving.toPayee = cumulative - leaving.redeemed;
         leaving.toPayer = rest - leaving.toPayee;
         _announce(channel);
@@ -282,6 +283,20 @@ abstract contract Exits is Batches {
         claimed[index] = true;
     }
 
+    /// @dev That a batch's state holds a withdrawal; returns the key that its claim goes by, which no number changes.
+    function _checkWithdrawal(
+        uint256 batchId,
+        uint32 index,
+        WithdrawalLeaf calldata leaf,
+        bytes32[LEVELS] calldata siblings
+    ) internal view returns (bytes32 key) {
+        if (index < WITHDRAWALS_FROM || index >= WITHDRAWALS_TO) revert NotAWithdrawal(index);
+        key = keccak256(
+            abi.encodePacked(WITHDRAWAL_TAG, leaf.recipient, uint128(leaf.amount), leaf.account, leaf.nonce)
+        );
+        _checkLeaf(_batches[batchId].postRoot, index, key, siblings);
+    }
+
     function _checkAccount(uint32 account, AccountLeaf calldata leaf, bytes32[LEVELS] calldata siblings)
         private
         view
@@ -301,24 +316,6 @@ abstract contract Exits is Batches {
             )
         );
         _checkLeaf(headRoot(), account, hash, siblings);
-    }
-
-    /// @dev The zero address for a signature that nobody made or that has a twin (a high `s`).
-    function _voucherSigner(uint32 channel, uint64 cumulative, bytes calldata signature)
-        private
-        view
-        returns (address)
-    {
-        if (signature.length != 64) return address(0);
-        bytes32 yParityAndS = bytes32(signature[32:64]);
-        uint256 s = uint256(yParityAndS) & type(uint256).max >> 1;
-        if (s > _HALF_ORDER) return address(0);
-        bytes32 digest = keccak256(
-            abi.encodePacked(
-                hex"1901", domainSeparator, keccak256(abi.encode(_VOUCHER_TYPE, channel, cumulative))
-            )
-        );
-        return ecrecover(digest, uint8(uint256(yParityAndS) >> 255) + 27, bytes32(signature[0:32]), bytes32(s));
     }
 
     function _channelHash(ChannelLeaf calldata leaf) private pure returns (bytes32) {

@@ -61,6 +61,15 @@ contract RefusesEther is Forwarder {
     receive() external payable override { revert("no"); }
 }
 
+/// A prover that takes its reward, and no ether any more once told.
+contract RefusesLater is Forwarder {
+    bool private _refuses;
+
+    function refuse() external { _refuses = true; }
+
+    receive() external payable override { require(!_refuses, "no"); }
+}
+
 /// The libraries' own functions, to compare with other implementations.
 contract Libraries {
     function header(bytes calldata blob) external pure returns (uint64, uint64) { return Frames.header(blob); }

@@ -1,0 +1,1 @@
+"""Offering liquidity: paying withdrawals out before they are final, for a fee."""
