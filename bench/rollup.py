@@ -1,6 +1,7 @@
 """What the rollup costs and how fast it is: bytes, gas, transactions a second, start-up, and how it grows.
 
-``python -m bench.rollup`` prints one JSON object; ``--plot FILE`` also draws the growth, ``--quick`` leaves it out.
+``python -m bench.rollup`` prints one JSON object; ``--plot FILE`` also draws the growth, ``--quick`` leaves out the
+growth and the join of an old rollup, which take minutes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import rollup_gas, rollup_growth, rollup_speed
+from bench import rollup_gas, rollup_growth, rollup_join, rollup_speed
 from bench.plot import Line, chart
 from bench.report import Result, median_of, report
 
@@ -80,12 +81,13 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plot", type=Path, help="draw the growth into this SVG file")
-    parser.add_argument("--quick", action="store_true", help="leave out the growth")
+    parser.add_argument("--quick", action="store_true", help="leave out the growth and the join")
     options = parser.parse_args()
     results = [*rollup_speed.measure(), *rollup_gas.measure(), *starts()]
     if not options.quick:
         grown = rollup_growth.measure()
         results += rollup_growth.results(grown)
+        results += rollup_join.measure()
         if options.plot is not None:
             options.plot.write_text(draw(grown))
     print(report("rollup", results))

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from chain.delays import Delays, broken_rules
 from chain.errors import ChainRejectedError
 from chain.l1.answers import integer
 from chain.l1.artifacts import artifact
@@ -129,6 +130,9 @@ async def _check_links(connection: L1Connection, deployment: Deployment) -> None
     inbox = connection.contract("Inbox", deployment.inbox_address).functions
     if deployment.genesis_root != GENESIS_ROOT:
         raise foreign_contract("it starts from another genesis state")
+    broken = broken_rules(delays_of(deployment))
+    if broken:
+        raise foreign_contract(f"its delays break a rule ({next(iter(broken.values()))})")
     if bytes(await connection.call(rollup.domainSeparator())) != rules_of(deployment).domain.separator:
         raise foreign_contract("what is signed for it is bound to something else")
     if _address(await connection.call(inbox.rollup())) != deployment.rollup_address:
@@ -145,6 +149,12 @@ async def _check_links(connection: L1Connection, deployment: Deployment) -> None
     for name in ("unitsPerNano", "nanoPerUnit"):
         if await connection.call(inbox[name]()) != await connection.call(rollup[name]()):
             raise foreign_contract("its inbox counts in other units")
+
+
+def delays_of(deployment: Deployment) -> Delays:
+    """A deployment's delays, as the rules about them take them."""
+    has = msgspec.structs.asdict(deployment)
+    return Delays(**{name: has[name] for name in Delays.__struct_fields__})
 
 
 def _address(text: str) -> bytes:

@@ -108,10 +108,11 @@ class DisputesL1(ContractsL1):
         amount, batches_to, epoch, _ = await self._call(self._rollup.functions.bonds(checksum(sequencer)))
         return Bond(amount_wei=amount, batches_to=batches_to, epoch=epoch)
 
-    async def bond_depositors(self, from_block: int, to_block: int) -> list[bytes]:
-        """The addresses that deposited a bond in these L1 blocks, each once."""
-        logs = await self._logs.read([self._rollup.events.BondDeposited], from_block, to_block)
-        return list(dict.fromkeys(_address(log["args"]["sequencer"]) for log in logs))
+    async def sequencers(self, limit: int) -> list[bytes]:
+        """Addresses whose bond is large enough to sequence, as the contract lists them; ``limit`` at most."""
+        functions = self._rollup.functions
+        count = min(limit, integer(await self._call(functions.sequencerCount())))
+        return [_address(await self._call(functions.sequencers(place))) for place in range(count)]
 
     async def deposit_bond(self, amount_wei: int) -> bytes:
         """Add to one's own bond; returns the L1 transaction's hash."""

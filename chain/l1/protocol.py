@@ -398,8 +398,8 @@ class RollupL1(AttestedL1, Protocol):
         """What an address put up."""
         ...
 
-    async def bond_depositors(self, from_block: int, to_block: int) -> list[bytes]:
-        """The addresses that deposited a bond in these L1 blocks, each once."""
+    async def sequencers(self, limit: int) -> list[bytes]:
+        """Addresses whose bond is large enough to sequence, as the contract lists them; ``limit`` at most."""
         ...
 
     async def deposit_bond(self, amount_wei: int) -> bytes:

@@ -36,7 +36,6 @@ class SafetyReader:
         """The block that the view is of."""
         self._read: L1Head | None = None
         """The last block whose events were read."""
-        self._bonded: list[bytes] = []
         self._committed: list[FraudCommitted] = []
         self._history = FraudHistory(l1)
 
@@ -112,7 +111,7 @@ class SafetyReader:
         """What the contracts' events add to what their state says; a part that L1 doesn't give is left out."""
         read = self._read
         if read is not None and read != head and await self._l1.block_hash(read.number) != read.hash:
-            self._bonded, self._committed, self._read, read = [], [], None, None
+            self._committed, self._read, read = [], None, None
         try:
             await self._history.read(head, deployment.block_number)
             await self._history.read_back()
@@ -122,12 +121,10 @@ class SafetyReader:
             return
         first = max(deployment.block_number, head.number - WINDOW_BLOCKS) if read is None else read.number + 1
         try:
-            # Anybody may announce and bond for little gas, so these are read as far as L1 gives them and no further.
+            # Anybody may announce for little gas, so this is read as far as L1 gives it and no further.
             recent = max(first, head.number - deployment.reveal_delay_blocks - ANNOUNCED_BLOCKS)
             committed = [*self._committed, *await self._l1.announcements(recent, head.number)]
             self._committed = committed[-KEPT_EVENTS:]
-            bonded = [*self._bonded, *await self._l1.bond_depositors(first, head.number)]
-            self._bonded = list(dict.fromkeys(bonded))[-KEPT_EVENTS:]
         except (ChainRejectedError, ChainUnavailableError) as error:
             log.warning("l1_events_not_read", error=error.line())
         self._read = head
@@ -135,7 +132,8 @@ class SafetyReader:
     async def _sequencers(self) -> tuple[SequencerView, ...]:
         leader = await self._l1.leader()
         slashed = [event.submitter for event in self._history.proven[-SHOWN_SEQUENCERS:]]
-        known = dict.fromkeys([*([leader] if leader is not None else []), *reversed(self._bonded), *slashed])
+        bonded = await self._l1.sequencers(SHOWN_SEQUENCERS)
+        known = dict.fromkeys([*([leader] if leader is not None else []), *bonded, *slashed])
         return tuple(
             [
                 SequencerView(

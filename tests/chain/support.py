@@ -251,7 +251,7 @@ class MemoryL1:
         self._answer()
         return Bond(amount_wei=self.bonds.get(sequencer, ETHER), batches_to=0)
 
-    async def bond_depositors(self, from_block: int, to_block: int) -> list[bytes]:
+    async def sequencers(self, limit: int) -> list[bytes]:
         self._answer()
         return [owner(0)]
 
