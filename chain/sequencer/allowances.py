@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from chain.fees.policy import FeePolicy
 from chain.fees.redeems import ENDING_S, RedeemRefusal, cost_of, refused
 from chain.sequencer import refusals
@@ -43,14 +45,14 @@ class Allowances:
         """How many redeems a channel has left."""
         return self._left.get(channel_id, self._policy.redeems_per_open)
 
-    def after(self, raw: bytes, state: RollupState, now_s: int, min_redeem_nano: int) -> tuple[int, int] | None:
+    def after(self, raw: bytes, state: RollupState, now_s: int, least: Callable[[], int]) -> tuple[int, int] | None:
         """The channel of a transaction and what it leaves to it, once executed; ``None`` if it is about no channel.
 
         Args:
             raw: The transaction.
             state: Before it.
             now_s: L2's time.
-            min_redeem_nano: Below that a redeem counts for several.
+            least: Tells below what a redeem counts for several.
 
         Raises:
             ChainRejectedError: ``redeem_quota`` or ``redeem_too_small``.
@@ -68,6 +70,7 @@ class Allowances:
         channel = state.channel(tx.channel)
         if channel is None:
             return None
+        min_redeem_nano = least()
         left, increment_nano = self.left(tx.channel), tx.cumulative_nano - channel.redeemed_nano
         if increment_nano <= 0:
             return None  # the transition refuses it

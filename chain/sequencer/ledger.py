@@ -177,8 +177,7 @@ class SequencerLedger:
             TxRefusedError: If the transition refuses it.
             ChainRejectedError: If its channel has no redeem left for it.
         """
-        min_redeem_nano = self.fees.least_redeem_nano()
-        left = self.allowances.after(raw, self.head.state, self.clock.time_s, min_redeem_nano)
+        left = self.allowances.after(raw, self.head.state, self.clock.time_s, self.fees.least_redeem_nano)
         self._make_room(raw)
         pool_nano = self.head.state.meta.fee_pool_nano
         row = self.head.execute(raw, self.clock.time_s)

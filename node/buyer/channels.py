@@ -206,7 +206,7 @@ class OutgoingChannels:
         )
         if amount <= 0:
             return OutgoingChannel(record, key, 0)
-        await on_open(f"Topping the channel up by {format_usd(amount)}.")
+        await on_open(f"Topping the channel up by {format_usd(amount)}, for a fee of {format_usd(fee_nano)}.")
         receipt = await service.top_up(record.channel_id, record.signer, amount, max_fee_nano=fee_nano * FEE_MAY_RISE)
         self._chain.forget_channel(record.channel_id)
         view = await self._chain.channel(record.channel_id, fresh=True)
@@ -231,7 +231,8 @@ class OutgoingChannels:
             fee_nano=fee_nano,
             balance_nano=await service.balance(),
         )
-        await on_open(f"Opening a channel with a deposit of {format_usd(deposit_nano)}.")
+        deposit, fee = format_usd(deposit_nano), format_usd(fee_nano)
+        await on_open(f"Opening a channel with a deposit of {deposit}, for a fee of {fee}.")
         expiry_s = self._chain.now_s() + CHANNEL_LIFE_S
         async with self._numbering:
             index = await self._store.next_voucher_index()

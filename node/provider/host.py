@@ -211,6 +211,9 @@ class ProviderHost:
             )
         if known.state is not ChannelState.OPEN:
             raise IdlewattError("That channel is closing.", code="channel_closing", fix="Open another one.")
+        if view.redeems_left < 1:
+            # Its payer may have used them up: the last voucher could only be forced through L1, at this wallet's cost.
+            raise IdlewattError("That channel has no redeem left.", code="channel_closing", fix="Open another one.")
         await self._chain.check_credit(view, known.voucher_nano)
         held = None
         if known.voucher_nano:
