@@ -26,6 +26,8 @@ BATCH_VERSION = 1
 MAX_FRAME_ITEMS = 8
 """K: transactions or inbox messages in one frame."""
 MAX_BLOB_BYTES = 110_000
+MAX_BODY_BYTES = 904
+"""Of a frame: eight of the longest transactions but slashes, of which as many fit as do. It bounds a proof's gas."""
 MAX_FORCED_TX_BYTES = 128
 INBOX_BODY_TAG = 0
 
@@ -74,12 +76,12 @@ def encode_batch(header: BatchHeader, frames: Sequence[Frame]) -> bytes:
     """The blob of a batch.
 
     Raises:
-        BatchFormatError: If a body is longer than 65,535 bytes or the blob longer than ``MAX_BLOB_BYTES``.
+        BatchFormatError: If a body is longer than ``MAX_BODY_BYTES`` or the blob than ``MAX_BLOB_BYTES``.
     """
     parts = [_HEADER.pack(BATCH_VERSION, header.l2_time_s, header.inbox_to)]
     for frame in frames:
-        if len(frame.body) > 0xFFFF:
-            raise BatchFormatError("A frame's body is longer than 65,535 bytes.")
+        if len(frame.body) > MAX_BODY_BYTES:
+            raise BatchFormatError("A frame's body is longer than L1 takes.")
         parts += [_FRAME.pack(len(frame.body), frame.post_root), frame.body]
     blob = b"".join(parts)
     if len(blob) > MAX_BLOB_BYTES:
@@ -91,7 +93,7 @@ def decode_batch(blob: bytes) -> BatchData:
     """Read a blob, as the rollup contract frames it at submission.
 
     Raises:
-        BatchFormatError: If it is truncated, too large, of another version, or has no frame.
+        BatchFormatError: If it or a frame is truncated or too large, it is of another version, or has no frame.
     """
     if len(blob) > MAX_BLOB_BYTES:
         raise BatchFormatError("The batch is larger than L1 takes.")
@@ -107,6 +109,8 @@ def decode_batch(blob: bytes) -> BatchData:
             raise BatchFormatError("The batch ends inside a frame's head.")
         length, post_root = _FRAME.unpack_from(blob, offset)
         offset += FRAME_HEAD_BYTES
+        if length > MAX_BODY_BYTES:
+            raise BatchFormatError("A frame's body is longer than L1 takes.")
         if len(blob) - offset < length:
             raise BatchFormatError("The batch ends inside a frame's body.")
         frames.append(Frame(post_root=post_root, body=blob[offset : offset + length]))

@@ -110,6 +110,7 @@ CONTRACTS: Final[_Table] = {
     "committed_too_early": _refused("The commitment is no younger than the batch that it is about."),
     "ether_refused": _refused("The receiver refused its ether."),
     "exits_closed": _refused("The rollup isn't frozen, or a batch can still be disproved."),
+    "frame_too_long": _refused("A frame of the batch is longer than L1 takes.", 413),
     "inbox_backwards": _refused("The batch executes less of the inbox than the one before it."),
     "inbox_beyond_end": _refused("The batch claims more messages than have arrived."),
     "inbox_ignored": _refused("The batch leaves out a message that has waited too long."),

@@ -9,6 +9,7 @@ from chain.codec import (
     FRAME_HEAD_BYTES,
     HEADER_BYTES,
     INBOX_BODY_BYTES,
+    MAX_BODY_BYTES,
     MAX_FRAME_ITEMS,
     BatchHeader,
     Frame,
@@ -37,6 +38,8 @@ class OpenBatch:
     """How many inbox messages wait for their frame to close."""
     _txs: list[bytes] = field(default_factory=list)
     """Transactions that wait for their frame to close."""
+    _tx_bytes: int = 0
+    """The length of those."""
     _size_bytes: int = HEADER_BYTES
 
     def __post_init__(self) -> None:
@@ -47,10 +50,9 @@ class OpenBatch:
         """Inbox messages and transactions so far."""
         return self.inbox_to - self.inbox_from + self.tx_count
 
-    @property
-    def has_waiting_messages(self) -> bool:
-        """Whether an inbox frame has to be closed before a transaction is executed."""
-        return self._messages > 0
+    def ends_frame_before(self, raw: bytes) -> bool:
+        """Whether the frame that fills has to be closed before a transaction is executed: it has no place in it."""
+        return self._messages > 0 or self._tx_bytes + len(raw) > MAX_BODY_BYTES
 
     @property
     def is_frame_due(self) -> bool:
@@ -64,9 +66,10 @@ class OpenBatch:
         self.inbox_to += 1
 
     def add_tx(self, raw: bytes) -> None:
-        """Append a transaction; no inbox message waits for its frame then."""
-        assert not self._messages
+        """Append a transaction, to whose frame it fits."""
+        assert not self.ends_frame_before(raw)
         self._txs.append(raw)
+        self._tx_bytes += len(raw)
         self.tx_count += 1
         self._size_bytes += len(raw)
 
@@ -78,7 +81,7 @@ class OpenBatch:
         else:
             body = b"".join(self._txs)
         assert body
-        self._messages, self._txs = 0, []
+        self._messages, self._txs, self._tx_bytes = 0, [], 0
         self._size_bytes += FRAME_HEAD_BYTES
         self.frames.append(Frame(post_root=post_root, body=body))
 
@@ -89,8 +92,8 @@ class OpenBatch:
 
     def size_with(self, extra_bytes: int) -> int:
         """The most that the blob would have if one more item joined: a transaction of this length, or a message."""
-        head = FRAME_HEAD_BYTES + INBOX_BODY_BYTES
-        return self._size_bytes + head + max(extra_bytes, head)
+        waiting = FRAME_HEAD_BYTES + INBOX_BODY_BYTES
+        return self._size_bytes + waiting + FRAME_HEAD_BYTES + max(extra_bytes, INBOX_BODY_BYTES)
 
     def refill(self, items: Iterable[bytes | None], post_roots: Iterator[bytes]) -> None:
         """Take up what a database has: transactions (``None`` for an inbox message) and the roots of closed frames."""
@@ -98,7 +101,7 @@ class OpenBatch:
             if raw is None:
                 self.add_message()
             else:
-                if self._messages:
+                if self.ends_frame_before(raw):
                     self.close_frame(next(post_roots))
                 self.add_tx(raw)
             if self.is_frame_due:

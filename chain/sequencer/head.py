@@ -126,7 +126,7 @@ class Head:
         """
         state, batch = self.state, self.open
         mark, before = state.mark(), None
-        if batch is None or batch.has_waiting_messages:
+        if batch is None or batch.ends_frame_before(raw):
             before = state.root()
         if batch is None:
             self._set_time(l1_time_s)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from chain.codec import (
     HEADER_BYTES,
     MAX_BLOB_BYTES,
+    MAX_BODY_BYTES,
     BatchFormatError,
     BatchHeader,
     Frame,
@@ -63,7 +64,7 @@ def test_what_l1_would_not_take_is_not_encoded():
     with pytest.raises(BatchFormatError):
         encode_batch(header, [Frame(post_root=bytes(32), body=bytes(65_536))])
     with pytest.raises(BatchFormatError):
-        encode_batch(header, [Frame(post_root=bytes(32), body=bytes(60_000))] * 2)
+        encode_batch(header, [Frame(post_root=bytes(32), body=bytes(MAX_BODY_BYTES))] * 120)
 
 
 def test_a_batch_is_the_documented_bytes():
@@ -81,3 +82,16 @@ def test_an_inbox_body_reads_back(start, count):
     assert decode_inbox_body(body) == (start, count)
     assert decode_inbox_body(body[:-1]) is None
     assert not is_inbox_body(b"")
+
+
+def test_a_frame_longer_than_l1_takes_is_neither_written_nor_read() -> None:
+    header = BatchHeader(l2_time_s=1, inbox_to=0)
+    frame = Frame(post_root=bytes(32), body=bytes(MAX_BODY_BYTES))
+    blob = encode_batch(header, [frame])
+
+    assert decode_batch(blob).frames == (frame,)
+    with pytest.raises(BatchFormatError, match="longer than L1 takes"):
+        encode_batch(header, [Frame(post_root=bytes(32), body=bytes(MAX_BODY_BYTES + 1))])
+    longer = blob[:HEADER_BYTES] + (MAX_BODY_BYTES + 1).to_bytes(2, "big") + blob[HEADER_BYTES + 2 :] + b"\0"
+    with pytest.raises(BatchFormatError, match="longer than L1 takes"):
+        decode_batch(longer)

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from web3 import Web3
 
-from chain.codec import MAX_BLOB_BYTES, BatchHeader, Frame, encode_batch
+from chain.codec import MAX_BLOB_BYTES, MAX_BODY_BYTES, BatchHeader, Frame, encode_batch
 from chain.contracts import build
 from chain.l1.artifacts import artifact, error_names
 from chain.l1.calldata import SELECTOR, Submission, write_submission
@@ -103,7 +103,7 @@ class Intake:
         """A batch that the rollup takes."""
         end = rng.randint(self.count, MESSAGES) if inbox_to is None else inbox_to
         frames = [
-            Frame(post_root=rng.randbytes(32), body=rng.randbytes(rng.choice((0, 1, 10, 31, 85, 680))))
+            Frame(post_root=rng.randbytes(32), body=rng.randbytes(rng.choice((0, 1, 10, 31, 85, 680, MAX_BODY_BYTES))))
             for _ in range(rng.choice((1, 1, 2, 3, 9)))
         ]
         blob = encode_batch(BatchHeader(l2_time_s=NOW_S, inbox_to=end), frames)
@@ -205,7 +205,8 @@ def _random(rng: Random, _: bytes) -> bytes:
 def _frame_lengths(rng: Random, data: bytes) -> bytes:
     """Another length of the first frame, in otherwise right calldata."""
     at = LENGTH_AT + WORD + 17
-    return data[:at] + rng.choice((0, 1, 0xFFFF, rng.randrange(0x10000))).to_bytes(2, "big") + data[at + 2 :]
+    length = rng.choice((0, 1, MAX_BODY_BYTES, MAX_BODY_BYTES + 1, 0xFFFF, rng.randrange(0x10000)))
+    return data[:at] + length.to_bytes(2, "big") + data[at + 2 :]
 
 
 def _header(rng: Random, data: bytes) -> bytes:
@@ -246,7 +247,7 @@ def _longest(intake: Intake, rng: Random) -> Submission:
     """A blob of about the greatest length."""
     head = encode_batch(BatchHeader(l2_time_s=NOW_S, inbox_to=1), [])
     size = MAX_BLOB_BYTES - len(head) + rng.choice((-1, 0, 0, 1))
-    parts, body = b"", 1_000
+    parts, body = b"", 500
     while size - len(parts) > 2 * (body + 34):
         parts += body.to_bytes(2, "big") + rng.randbytes(32) + bytes(body)
     rest = (size - len(parts)) // 2 - 34

@@ -183,6 +183,9 @@ interface IRollup {
     /// @notice Exits open when the rollup is frozen and every batch that stands is final.
     error ExitsClosed();
 
+    /// @notice The body of the frame at this place is longer than `MAX_BODY_BYTES`.
+    error FrameTooLong(uint256 index);
+
     /// @notice The batch executes less of the inbox than the one before it.
     error InboxBackwards(uint64 previous);
 

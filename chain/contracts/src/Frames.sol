@@ -11,6 +11,9 @@ library Frames {
     uint256 internal constant HEADER_BYTES = 17;
     /// @notice Bytes of a frame before its body.
     uint256 internal constant FRAME_HEADER_BYTES = 34;
+    /// @notice The longest body: eight of the longest transactions but slashes, of which as many fit as do. Data is most of
+    /// what a proof costs, so this bounds the gas that disproves a frame.
+    uint256 internal constant MAX_BODY_BYTES = 904;
     /// @notice The only version of the format.
     uint8 internal constant VERSION = 1;
 
@@ -18,6 +21,8 @@ library Frames {
     error UnknownVersion(uint8 version);
     /// @notice The blob ends inside its header or inside a frame.
     error Truncated(uint256 offset);
+    /// @notice The body of the frame at this place is longer than `MAX_BODY_BYTES`.
+    error FrameTooLong(uint256 index);
     /// @notice A batch without a frame changes nothing.
     error NoFrames();
 
@@ -40,6 +45,7 @@ library Frames {
     function digest(bytes calldata blob) internal pure returns (bytes32 root, bytes32 postRoot, uint32 count) {
         bytes32[] memory leaves;
         uint256 truncatedAt;
+        uint256 tooLong;
         assembly ("memory-safe") {
             // A frame has at least its header, so this many leaves fit after the array's length word; bodies are copied
             // beyond them, each over the one before, and the free-memory pointer is moved past the leaves alone.
@@ -56,6 +62,10 @@ library Frames {
                     truncatedAt := sub(offset, blob.offset)
                     break
                 }
+                if gt(size, MAX_BODY_BYTES) {
+                    tooLong := shr(5, sub(next, leaves))
+                    break
+                }
                 postRoot := calldataload(add(offset, 2))
                 calldatacopy(scratch, body, size)
                 mstore(0x00, postRoot)
@@ -68,6 +78,7 @@ library Frames {
             mstore(0x40, next)
         }
         if (truncatedAt != 0) revert Truncated(truncatedAt);
+        if (tooLong != 0) revert FrameTooLong(tooLong - 1);
         if (leaves.length == 0) revert NoFrames();
         return (merkleize(leaves), postRoot, uint32(leaves.length));
     }

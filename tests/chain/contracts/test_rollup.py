@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 
-from chain.codec import MAX_BLOB_BYTES, BatchHeader, Frame, encode_batch
+from chain.codec import FRAME_HEAD_BYTES, HEADER_BYTES, MAX_BLOB_BYTES, MAX_BODY_BYTES, BatchHeader, Frame, encode_batch
 from chain.eip712 import SigningDomain
 from chain.l1.connection import checksum
 from chain.l1.protocol import EMPTY_INBOX_HASH
@@ -149,8 +149,8 @@ class TestSubmission:
         assert rollup.call("batch", 0)[2] == BOB.lower()
 
     def test_a_blob_of_the_greatest_length_fits_and_one_byte_more_does_not(self, rollup: Handle) -> None:
-        body = bytes(MAX_BLOB_BYTES - 17 - 34 * 2 - 60_000)
-        data, _ = blob(bodies=(bytes(60_000), body))
+        full, rest = divmod(MAX_BLOB_BYTES - HEADER_BYTES, FRAME_HEAD_BYTES + MAX_BODY_BYTES)
+        data, _ = blob(bodies=(*[bytes(MAX_BODY_BYTES)] * full, bytes(rest - FRAME_HEAD_BYTES)))
         assert len(data) == MAX_BLOB_BYTES
 
         with pytest.raises(Reverted, match="BlobTooLong"):
@@ -165,6 +165,16 @@ class TestSubmission:
     def test_a_malformed_blob_is_refused(self, rollup: Handle, data: bytes, error: str) -> None:
         with pytest.raises(Reverted, match=error):
             rollup.send("submitBatch", 0, GENESIS, EMPTY_INBOX_HASH, data)
+
+    def test_a_frame_that_would_cost_too_much_to_disprove_is_refused(self, rollup: Handle) -> None:
+        data, _ = blob(bodies=(b"tx", bytes(MAX_BODY_BYTES)))
+        length = (MAX_BODY_BYTES + 1).to_bytes(2, "big")
+
+        with pytest.raises(Reverted) as refused:
+            rollup.send("submitBatch", 0, GENESIS, EMPTY_INBOX_HASH, data[:53] + length + data[55:] + b"\0")
+
+        assert (refused.value.name, refused.value.arguments) == ("FrameTooLong", (1,))
+        rollup.send("submitBatch", 0, GENESIS, EMPTY_INBOX_HASH, data)
 
     def test_l2_time_never_runs_backwards(self, rollup: Handle) -> None:
         post(rollup, l2_time_s=START_S)
