@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from chain.errors import IdlewattError
-from chain.l1.connection import L1Signer, checksum
+from chain.l1.connection import L1Signer, checksum, with_margin
 from chain.l1.discover import read_deployment
 from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.replay import ReplayedBatch
@@ -18,8 +18,11 @@ from chain.views import WatchEvent
 from chain.watchtower.prover import Prover
 from chain.watchtower.tower import Watchtower, WatchtowerConfig
 
-PROOF_GAS = 1_100_000
-"""What a commitment and the most expensive proof take together."""
+MAX_PROOF_GAS = 1_000_000
+"""What the proof of no frame exceeds that the contract takes."""
+COMMIT_GAS = 60_000
+PROOF_GAS = with_margin(COMMIT_GAS + MAX_PROOF_GAS)
+"""What a commitment and the most expensive proof must be able to pay for: their limits have a margin."""
 
 
 class ProverAccount(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from chain.stf import Code
 from chain.tx_format import TxType
@@ -77,6 +78,18 @@ def test_the_witnesses_and_messages_that_wrong_ones_are_made_from_are_right(prov
         call, code, root = examine(case)
         assert code is Code.OK
         assert difference(prover, call, code, root) is None
+
+
+def test_the_seconds_in_which_messages_arrived_change_nothing(prover: Prover) -> None:
+    """The inbox doesn't hold them against its hashes, so a prover may say what it likes."""
+    case = inbox_case()
+    call, code, root = examine(case)
+    other = tuple(replace(message, at_s=message.at_s ^ 2**63 + 7) for message in case.messages)
+
+    changed, _, _ = examine(replace(case, messages=other))
+
+    assert changed.messages != call.messages
+    assert difference(prover, changed, code, root) is None
 
 
 def test_a_disagreement_is_noticed(prover: Prover) -> None:

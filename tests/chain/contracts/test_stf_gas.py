@@ -34,7 +34,7 @@ def bonded(deploy_rollup: Deploy, genesis_root: bytes) -> Handle:
     return rollup
 
 
-def test_proving_eight_transfers_among_2000_accounts_wrong_costs_at_most_350_000(
+def test_proving_eight_transfers_among_2000_accounts_wrong_costs_at_most_400_000(
     ledger: Ledger, deploy_rollup: Deploy, asset: Handle
 ) -> None:
     leaves: list[tuple[int, Leaf]] = [
@@ -58,7 +58,7 @@ def test_proving_eight_transfers_among_2000_accounts_wrong_costs_at_most_350_000
 
     print(f"8 transfers at 2,000 accounts: {gas:,} gas, witness {len(posted.witnesses[-1]):,} bytes")
     assert rollup.call("count") == 0
-    assert gas <= 350_000
+    assert gas <= 400_000
 
 
 def test_proving_the_worst_frame_on_full_regions_wrong_costs_less_than_a_million(
@@ -67,12 +67,12 @@ def test_proving_the_worst_frame_on_full_regions_wrong_costs_less_than_a_million
     """Eight closes touch 24 leaves that share no path, and every sibling is a hash."""
     rng = Random(2)
     closes = [(channel, *rng.sample(range(1, 1 << 30), 2), rng.getrandbits(62)) for channel in _channels(rng)]
-    leaves = _crowd(closes, rng)
+    leaves = crowd(closes, rng)
     witness = crowded(leaves, rng)
     genesis_root = root_of_witness(witness)
     rollup = bonded(deploy_rollup, genesis_root)
     l2 = L2(ledger, rollup, inbox_of(ledger, rollup, asset))
-    body = b"".join(_close(channel, payee, redeemed, l2.domain) for channel, _, payee, redeemed in closes)
+    body = b"".join(close(channel, payee, redeemed, l2.domain) for channel, _, payee, redeemed in closes)
     # The first frame claims to change nothing, so that the second stands on a root proven by a path of its own.
     frames = [Frame(post_root=genesis_root, body=b""), Frame(post_root=LIE, body=body)]
     frames += [Frame(post_root=LIE, body=bytes([number])) for number in range(FRAMES - 2)]
@@ -94,12 +94,12 @@ def _channels(rng: Random) -> list[int]:
     return rng.sample(range(1, 1 << 30), FRAME_ITEMS)
 
 
-def _close(channel: int, payee: int, redeemed: int, domain: SigningDomain) -> bytes:
+def close(channel: int, payee: int, redeemed: int, domain: SigningDomain) -> bytes:
     tx = CloseTogether(channel, redeemed)
     return tx.encode(sign_digest(key(payee), tx.digest(domain, owner(payee))))
 
 
-def _crowd(closes: list[tuple[int, int, int, int]], rng: Random) -> dict[int, Leaf | None]:
+def crowd(closes: list[tuple[int, int, int, int]], rng: Random) -> dict[int, Leaf | None]:
     leaves: dict[int, Leaf | None] = {
         number: Account(
             owner=owner(number),
