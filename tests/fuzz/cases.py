@@ -20,10 +20,13 @@ from chain.stf import Code
 from chain.types import MAX_U32, MAX_U64, MAX_U128, META_KEY, REGION_CAPACITY, Account, account_key
 from tests.chain import support
 from tests.fuzz import allocating, channels, slashing, tending  # noqa: F401 - they register their scenarios
+from tests.fuzz.mixed import MIXED
 from tests.fuzz.scenarios import SCENARIOS, Scenario
 from tests.fuzz.world import Case, World, owner
 
 _Make = Callable[[Random], Case]
+MIXED_SHARE = 100
+"""How many of each kind of mixed frame there are among all kinds: such frames are drawn, so a few say little."""
 
 
 def cases(count: int, seed: int) -> Iterator[Case]:
@@ -58,6 +61,7 @@ def kinds() -> list[tuple[str, Callable[[Random], Case]]]:
     for name, deposit in DEPOSITS.items():
         for place in (0, 5, MAX_FRAME_ITEMS - 1):
             found.append((f"deposit/{name}@{place}", _bind(_deposited, deposit, place)))
+    found += [(f"mixed/{name}/{number}", make) for name, make in MIXED.items() for number in range(MIXED_SHARE)]
     found += [(f"frame/{make.__name__.lstrip('_')}/{number}", make) for make in FRAMES for number in range(8)]
     return found
 

@@ -16,7 +16,7 @@ from chain.contracts import build
 from chain.l1.artifacts import artifact
 from chain.signing import keccak256
 from chain.stf import Code, execute_body
-from chain.witness import build_witness, encode_messages, named_messages
+from chain.witness import Witness, build_witness, encode_messages, named_messages
 from tests.fuzz.world import Case
 
 try:
@@ -105,6 +105,10 @@ def examine(case: Case) -> tuple[Call, Code, bytes]:
     state, inbox = case.state(), case.inbox()
     prev_root = state.root()
     witness = build_witness(state, case.header, case.frame, case.rules, inbox.__getitem__)
+    if case.further_keys:
+        order = sorted({key for key, _ in witness.leaves}.union(case.further_keys))
+        leaves = tuple((key, state.leaf(key)) for key in order)
+        witness = Witness(leaves=leaves, siblings=tuple(state.multiproof(order)))
     call = Call(
         domain_separator=case.rules.domain.separator,
         close_delay_s=case.rules.close_delay_s,

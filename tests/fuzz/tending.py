@@ -43,11 +43,13 @@ def _of_no_such_account(world: World, rng: Random) -> bytes:
     return Prune(rng.choice([*NOWHERE, world.draw()])).encode()
 
 
-@scenario(TxType.PRUNE, Code.STAKE_VIOLATION)
-def _of_money_or_stake_or_channel(world: World, rng: Random) -> bytes:
-    fields = rng.choice(["balance_nano", "stake_nano", "unlocking_nano", "channels"])
-    account = world.account(**({"balance_nano": 0} | {fields: rng.choice([1, MAX_U32])}))
-    return Prune(account).encode()
+def _of_what_holds(field: str, world: World, rng: Random) -> bytes:
+    return Prune(world.account(**({"balance_nano": 0} | {field: rng.choice([1, MAX_U32])}))).encode()
+
+
+for _field in ("balance_nano", "stake_nano", "unlocking_nano", "channels"):
+    _name = f"of_what_has_{_field.removesuffix('_nano')}"
+    add(TxType.PRUNE, Code.STAKE_VIOLATION, _name, partial(_of_what_holds, _field))
 
 
 def _uncounted(tx_type: TxType, side: str, world: World, rng: Random) -> bytes:

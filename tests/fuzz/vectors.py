@@ -57,6 +57,8 @@ def vector_cases() -> Iterator[tuple[str, Case]]:
     for name, make in makers.items():
         if name.startswith("deposit/") and name.endswith("@0"):
             yield "inbox", _named(name, make(Random(name)))
+        if name.startswith("mixed/") and name.rsplit("/", 1)[1] in ("0", "1", "2", "3"):
+            yield "frames", _named(name, make(Random(name)))
         if name.startswith("frame/") and int(name[-1]) < 4:
             yield "frames", _named(name, make(Random(name)))
 

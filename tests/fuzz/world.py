@@ -50,6 +50,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     frame: Frame
     messages: tuple[InboxMessage, ...] = ()
     is_last: bool = True
+    further_keys: tuple[int, ...] = ()
+    """State indices that its witness opens although nothing asks for them."""
     intended: Code | None = None
     """The code that it was built to reach, where it was built to reach one."""
 

@@ -2,7 +2,7 @@
 
 One machine drives the real contracts and the Python state together, with the clock in its hands. After every step the
 contract holds exactly the final supply, less what was paid out, plus the deposits that no final batch executed; and at
-the end everybody leaves, so that nothing stays but the fees.
+the end everybody leaves, so that nothing stays but the fees that nobody collected.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ from chain.state import GENESIS_ROOT, RollupState
 from chain.stf import Code, apply, apply_inbox, open_batch
 from chain.txs import (
     CloseTogether,
+    CollectFees,
     CreateAccount,
     Expire,
     FinishUnstake,
     OpenChannel,
+    Prune,
     Redeem,
     Stake,
     StartClose,
@@ -53,7 +55,7 @@ numbers = st.integers(1, 5)
 amounts = st.integers(1, 800)
 KINDS = (
     "create", "transfer", "withdraw", "open", "top up", "redeem", "start close", "close", "expire", "stake", "unstake",
-    "finish",
+    "finish", "collect", "prune",
 )  # fmt: skip
 transactions = st.tuples(st.sampled_from(KINDS), numbers, numbers, amounts)
 Leaves = list[tuple[int, Leaf]]
@@ -343,6 +345,10 @@ class Money(RuleBasedStateMachine):
                 return CreateAccount(person(b % 4)).encode()
             case "expire":
                 return Expire(a).encode()
+            case "collect":
+                return CollectFees(a).encode()
+            case "prune":
+                return Prune(a).encode()
             case "finish":
                 return FinishUnstake(a).encode()
             case "redeem":
