@@ -30,6 +30,7 @@ from chain.l1.protocol import EMPTY_INBOX_HASH, Deployment
 from chain.l1.rollup_l1 import JsonRpcRollupL1
 from chain.replay import deployment_id, rules_of
 from chain.rpc.snapshots import SnapshotDownloads
+from chain.rules.binding import bound_address
 from chain.sequencer.snapshots import write_durably
 from chain.signing import address_of, keccak256, sign_digest
 from chain.snapshot import Snapshot
@@ -178,7 +179,7 @@ def _transfer(state: RollupState, sender: int, domain: Any) -> bytes:
     account = state.account(sender)
     assert account is not None
     tx = Transfer(sender, sender % SIGNERS + 1, 5, 1)
-    return tx.encode(sign_digest(key_of(sender), tx.digest(domain, account.nonce)))
+    return tx.encode(sign_digest(key_of(sender), tx.digest(domain, account.nonce, bound_address(state, tx))))
 
 
 async def _deployed(folder: Path) -> Deployment:
