@@ -11,18 +11,19 @@ from msgspec.structs import replace
 from chain.client import RollupClient
 from chain.codec import BatchData, BatchHeader, Frame, encode_batch
 from chain.frames import fraud_proof
-from chain.l1.connection import checksum
+from chain.l1.connection import L1Connection, L1Signer, checksum
 from chain.l1.deploy import deploy
 from chain.l1.embedded.evm import EmbeddedEvm
 from chain.l1.embedded.server import L1Server
 from chain.l1.protocol import Deployment, FraudProof
 from chain.l1.rollup_l1 import JsonRpcRollupL1
-from chain.money import ASSET_WEI_PER_NANO
+from chain.money import AssetUnits
 from chain.replay import rules_of
 from chain.rpc.server import RpcServer
 from chain.sequencer import Sequencer, SequencerConfig
 from chain.txs import CreateAccount
 from chain.witness import build_witness
+from tests.chain.contracts.conftest import compiled_odd_contracts
 from tests.chain.l1.conftest import CHAIN_ID, ETHER, OPERATOR, OPERATOR_KEY, PARAMS, REVEAL_BLOCKS
 from tests.patience import PATIENCE_S
 from tests.wallet.network import fresh_account
@@ -48,9 +49,13 @@ QUICK = SequencerConfig(batch_interval_s=0.1, poll_s=0.05, inbox_confirmations=0
 class World:
     """An L1 process of its own would be the same to whoever talks to it: everything goes over its JSON-RPC."""
 
-    def __init__(self, folder: Path, people: int = 3, config: SequencerConfig = QUICK, **params: int) -> None:
+    def __init__(
+        self, folder: Path, people: int = 3, config: SequencerConfig = QUICK, decimals: int = 18, **params: int
+    ) -> None:
         self._folder = folder
         self._config = config
+        self._decimals = decimals
+        self._units = AssetUnits() if decimals == 18 else AssetUnits(units_per_nano=1, nano_per_unit=1_000)
         self._params = replace(PARAMS, **(DELAYS | params))
         self._sequencer_stack = AsyncExitStack()
         self._stack = AsyncExitStack()
@@ -65,11 +70,26 @@ class World:
         self.l1 = L1Server(lambda: EmbeddedEvm(self._folder / "l1.db", chain_id=CHAIN_ID, genesis_balances_wei=funded))
         await self.l1.start("127.0.0.1", 0)
         self._stack.push_async_callback(self.l1.aclose)
+        if self._decimals != 18:
+            self._params = replace(self._params, asset_address=await self._deploy_asset())
         self.deployment = await deploy(self.l1.url, OPERATOR_KEY, self._params)
         self.operator = JsonRpcRollupL1(self.l1.url, self.deployment, OPERATOR_KEY)
         self._stack.push_async_callback(self.operator.aclose)
         await self.start_sequencer()
         return self
+
+    async def _deploy_asset(self) -> bytes:
+        """A dollar with six decimals, as USDC has them."""
+        compiled = compiled_odd_contracts()["SixDecimals"]
+        connection = L1Connection(self.l1.url)
+        try:
+            signer = L1Signer.of_key(connection, OPERATOR_KEY)
+            bytecode = "0x" + compiled["evm"]["bytecode"]["object"]
+            factory = connection.web3.eth.contract(abi=compiled["abi"], bytecode=bytecode)
+            receipt = await signer.send(factory.constructor())
+            return bytes.fromhex(receipt["contractAddress"][2:])
+        finally:
+            await connection.aclose()
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop_sequencer()
@@ -104,7 +124,7 @@ class World:
         asset = self.operator.connection.contract("TestUSD", self.deployment.asset_address)
         assert self.operator.signer is not None
         to = checksum(self.people[number].address)
-        await self.operator.signer.send(asset.functions.mint(to, amount_nano * ASSET_WEI_PER_NANO))
+        await self.operator.signer.send(asset.functions.mint(to, self._units.checked_units_of(amount_nano)))
 
     async def give_ether(self, owner: bytes) -> None:
         """Gas for whoever wasn't there when the chain began."""
@@ -115,8 +135,8 @@ class World:
         """What an address holds on L1; whole nanos only are ever paid."""
         asset = self.operator.connection.contract("TestUSD", self.deployment.asset_address)
         units = int(await self.operator.connection.call(asset.functions.balanceOf(checksum(address))))
-        assert units % ASSET_WEI_PER_NANO == 0
-        return units // ASSET_WEI_PER_NANO
+        assert units % self._units.units_per_nano == 0
+        return self._units.nano_of(units)
 
     async def rollup_for(self, account: UnlockedAccount) -> JsonRpcRollupL1:
         """The contracts as a wallet reaches them, knowing nothing but an L1 and an address."""
