@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
+from msgspec.structs import replace
 
 from chain.eip712 import SigningDomain
 from chain.errors import ChainRejectedError, ChainUnavailableError, JsonRpc, UsageError
@@ -65,13 +66,17 @@ class RollupClient:
         url: ``http://`` or ``https://`` URL of the RPC.
         timeout_s: The longest that one call may take.
         max_answer_bytes: Longer answers are not read.
+        own_l1: The L1 that counts, in place of the one that the RPC names.
 
     Raises:
         UsageError: If the URL is none.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 10.0, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
+    def __init__(
+        self, url: str, *, timeout_s: float = 10.0, max_answer_bytes: int = MAX_ANSWER_BYTES, own_l1: str = ""
+    ) -> None:
         self.url = _checked_url(url)
+        self._own_l1 = own_l1
         self._timeout_s = timeout_s
         self._max_answer_bytes = max_answer_bytes
         self._session: aiohttp.ClientSession | None = None
@@ -91,8 +96,13 @@ class RollupClient:
             self._session = None
 
     async def info(self) -> ChainInfo:
-        """Which chain this is, and where its L1 is."""
-        return from_wire(await self._call("rollup_info"), ChainInfo)
+        """Which chain this is, and where its L1 is: the person's own one, if there is one."""
+        info = from_wire(await self._call("rollup_info"), ChainInfo)
+        if self._own_l1:
+            return replace(info, l1_rpc_url=self._own_l1)
+        # Other programs connect to what stands here. A sequencer may keep its L1 to itself.
+        _require(not info.l1_rpc_url or _is_url(info.l1_rpc_url))
+        return info
 
     async def domain(self) -> SigningDomain:
         """What binds signatures to this deployment; asked for once."""
@@ -136,6 +146,8 @@ class RollupClient:
     async def channels_of(self, address: bytes) -> list[ChannelView]:
         """The newest open channels that an address pays into or is paid from."""
         views = from_wire(await self._call("rollup_channelsOf", checksum_address(address)), list[ChannelView])
+        # Told twice, money would count twice.
+        _require(all(before.channel_id > after.channel_id for before, after in pairwise(views)))
         _require(all(address in (parse_address(view.payer), parse_address(view.payee)) for view in views))
         return views
 
@@ -179,7 +191,9 @@ class RollupClient:
 
     async def batches(self, limit: int = 20) -> list[BatchView]:
         """The newest batches on L1, newest first."""
-        return from_wire(await self._call("rollup_batches", limit), list[BatchView])
+        views = from_wire(await self._call("rollup_batches", limit), list[BatchView])
+        _require(len(views) <= limit and all(before.batch_id > after.batch_id for before, after in pairwise(views)))
+        return views
 
     async def batch(self, batch_id: int) -> BatchView | None:
         """One batch on L1; ``None`` where none of this id stands there."""
@@ -194,6 +208,7 @@ class RollupClient:
         """The newest withdrawals to an L1 address, newest first."""
         views = from_wire(await self._call("rollup_withdrawalsOf", checksum_address(address)), list[WithdrawalView])
         _require(all(parse_address(view.recipient) == address for view in views))
+        _require(all(before.withdrawal_index > after.withdrawal_index for before, after in pairwise(views)))
         return views
 
     async def offer_withdrawal(self, signed: SignedOrder) -> None:
@@ -249,7 +264,9 @@ class RollupClient:
 
     async def events(self, limit: int = 50) -> list[ChainEvent]:
         """The newest events of the chain, newest first."""
-        return from_wire(await self._call("rollup_events", limit), list[ChainEvent])
+        views = from_wire(await self._call("rollup_events", limit), list[ChainEvent])
+        _require(len(views) <= limit)
+        return views
 
     async def safety(self) -> SafetyView:
         """What L1 says about bonds, waiting messages, disputes and the freeze, as this server reads it there."""
@@ -331,13 +348,16 @@ async def _read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> byt
     return bytes(data)
 
 
-def _checked_url(url: str) -> str:
+def _is_url(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and url.isprintable()
     except ValueError:
-        is_good = False
-    if not is_good or not url.isprintable():
+        return False
+
+
+def _checked_url(url: str) -> str:
+    if not _is_url(url):
         raise UsageError(
             "The chain's address is not a URL.", code="bad_url", fix="Write one such as http://127.0.0.1:8547."
         )

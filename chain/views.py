@@ -11,6 +11,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
+Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+"""A time or a span that programs may compute with; what users choose freely, such as an expiry, has 64 bits."""
+Number = Annotated[int, msgspec.Meta(ge=1, lt=2**30)]
+"""An account, channel or withdrawal within its region of the state."""
+
 
 class Inclusion(StrEnum):
     """How far a transaction has come.
@@ -27,11 +32,11 @@ class Inclusion(StrEnum):
 class ChainParams(msgspec.Struct, frozen=True, kw_only=True):
     """The rollup's parameters as deployed (see ``docs/rollup.md``)."""
 
-    challenge_window_s: int
-    force_delay_s: int
-    close_delay_s: int
+    challenge_window_s: Seconds
+    force_delay_s: Seconds
+    close_delay_s: Seconds
     """How long a payer who closes alone must wait; the payee's redeem still wins meanwhile."""
-    unstake_delay_s: int = 60
+    unstake_delay_s: Seconds = 60
     """How long a stake on its way out stays slashable."""
     min_fee_nano: int
     """The least fee the sequencer takes for a signed L2 transaction that carries one."""
@@ -57,7 +62,7 @@ class FeeQuote(msgspec.Struct, frozen=True, kw_only=True):
     """A smaller withdrawal isn't worth its payment on L1, and is refused."""
     base_fee_pico: int
     """What one byte of a transfer costs, in thousandths of a nano."""
-    valid_s: int
+    valid_s: Seconds
     redeems_per_open: int
     redeems_per_top_up: int
 
@@ -91,7 +96,7 @@ class ChainInfo(msgspec.Struct, frozen=True, kw_only=True):
     fees: FeeQuote
     books: OperatorBooks
     has_faucet: bool
-    l2_time_s: int
+    l2_time_s: Seconds
     head_tx_count: int
     head_state_root: str
     fee_pool_nano: int
@@ -105,7 +110,7 @@ class ChainInfo(msgspec.Struct, frozen=True, kw_only=True):
 class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     """One L2 account."""
 
-    index: int
+    index: Number
     address: str
     balance_nano: int
     nonce: int
@@ -124,7 +129,7 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
 class ChannelView(msgspec.Struct, frozen=True, kw_only=True):
     """One payment channel as the L2 state has it now (soft head)."""
 
-    channel_id: int
+    channel_id: Number
     payer: str
     payee: str
     signer: str
@@ -148,7 +153,7 @@ class SoftReceipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     l2_tx: str
     sequence: int
     """Position in the sequencer's order, from 0."""
-    allocated_index: int | None
+    allocated_index: Number | None
     """The account, channel or withdrawal index that the transaction created."""
     fee_nano: int = 0
     """What the wallet that signed it paid; it says so itself, no server does."""
@@ -165,7 +170,7 @@ class TxStatus(msgspec.Struct, frozen=True, kw_only=True):
     l1_tx: str | None
     state_root: str | None
     """The state root after its batch; ``None`` before it is batched."""
-    final_at_s: int | None
+    final_at_s: Seconds | None
     """When its batch's challenge window ends (L1 time); ``None`` before it is batched."""
 
 
@@ -175,8 +180,8 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
     batch_id: int
     l1_tx: str
     l1_block: int
-    submitted_at_s: int
-    final_at_s: int
+    submitted_at_s: Seconds
+    final_at_s: Seconds
     inclusion: Inclusion
     tx_count: int
     frame_count: int
@@ -188,7 +193,7 @@ class BatchView(msgspec.Struct, frozen=True, kw_only=True):
 class WithdrawalView(msgspec.Struct, frozen=True, kw_only=True):
     """One withdrawal on its way to L1."""
 
-    withdrawal_index: int
+    withdrawal_index: Number
     recipient: str
     amount_nano: int
     account_index: int
@@ -197,7 +202,7 @@ class WithdrawalView(msgspec.Struct, frozen=True, kw_only=True):
     """Of that account when it withdrew or was slashed; the inbox message's index for a deposit."""
     l2_tx: str
     inclusion: Inclusion
-    final_at_s: int | None
+    final_at_s: Seconds | None
     claim_l1_tx: str | None
     """The L1 transaction that paid it, once claimed."""
     is_paid_by_operator: bool = True

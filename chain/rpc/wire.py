@@ -20,6 +20,8 @@ T = TypeVar("T")
 MAX_LIST_ITEMS = 1_000
 MAX_DEPTH = 6
 MAX_AMOUNT_DIGITS = 78
+_MOST_NANO = 2**128 - 1
+"""No balance has more: leaves keep 16 bytes."""
 _AMOUNT_SUFFIXES = ("_nano", "_wei")
 _ADDRESSES = {
     "address",
@@ -36,6 +38,7 @@ _HASHES = {
     "batch_hash",
     "claim_l1_tx",
     "deployment",
+    "deployment_salt",
     "head_state_root",
     "l1_tx",
     "l2_tx",
@@ -107,7 +110,10 @@ def _checked_text(value: str, name: str) -> str | int:
     if name.endswith(_AMOUNT_SUFFIXES):
         if not 0 < len(value) <= MAX_AMOUNT_DIGITS or not (value.isascii() and value.isdigit()):
             raise ValueError("not an amount")
-        return int(value)
+        amount = int(value)
+        if name.endswith("_nano") and amount > _MOST_NANO:
+            raise ValueError("an amount is out of range")
+        return amount
     if len(value) > MAX_TEXT_CHARS:
         raise ValueError("a text is too long")
     if name in _ADDRESSES:

@@ -99,7 +99,7 @@ class RollupMonitor:
         async with self._looking:
             client: RollupClient | None = None
             try:
-                client = self._rollup.client if self._rollup else RollupClient(self.url)
+                client = self._rollup.client if self._rollup else RollupClient(self.url, own_l1=self.l1_url)
                 info = await client.info()
                 if self._rollup is None or info.deployment != self._rollup.info.deployment:
                     await self._bind(client, info)
@@ -224,7 +224,7 @@ class RollupMonitor:
         if self._rollup is not None:
             # The old client has the old chain's signing domain.
             await client.aclose()
-            client = RollupClient(self.url)
+            client = RollupClient(self.url, own_l1=self.l1_url)
         if not await self._store.bind_deployment(info.deployment):
             await self._store.archive_foreign(info.deployment)
             self.was_reset = True

@@ -1,6 +1,7 @@
 import asyncio
 import json
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -129,6 +130,7 @@ CHANNEL = {
     "expiry_s": 9,
     "closing_at_s": 0,
     "open_inclusion": "soft",
+    "redeems_left": 9,
 }
 PROOF = {"batch_id": 0, "state_root": HASH, "index": 1, "leaf": "0x01", "siblings": [HASH] * 32}
 
@@ -156,6 +158,9 @@ class TestHostileServers:
             {**ACCOUNT, "address": "x" * 5_000},
             {**ACCOUNT, "address": checksum_address(owner(2))},
             {**ACCOUNT, "index": None},
+            {**ACCOUNT, "index": 0},
+            {**ACCOUNT, "index": 2**30},
+            {**ACCOUNT, "balance_nano": str(2**128)},
             {"a": {"b": {"c": {"d": {"e": {"f": {"g": {}}}}}}}},
         ],
     )
@@ -171,6 +176,9 @@ class TestHostileServers:
             (CHANNEL, lambda c: c.channel(2)),
             ([CHANNEL], lambda c: c.channels_of(owner(5))),
             ([CHANNEL] * 1_001, lambda c: c.channels_of(owner(1))),
+            ([CHANNEL] * 2, lambda c: c.channels_of(owner(1))),
+            ([ACCOUNT] * 2, lambda c: c.accounts_of(owner(1))),
+            ({**CHANNEL, "channel_id": 2**30}, lambda c: c.channel(2**30)),
             (PROOF, lambda c: c.proof("account", 1)),
             ({**PROOF, "leaf": "0xzz"}, lambda c: c.proof("account", 1)),
             ({**PROOF, "siblings": [HASH] * 31}, lambda c: c.proof("account", 1)),
@@ -183,6 +191,20 @@ class TestHostileServers:
             with pytest.raises(ChainUnavailableError) as caught:
                 await ask(chain)
             assert caught.value.code == "chain_bad_answer"
+
+    async def test_an_l1_is_named_by_a_url_and_the_persons_own_one_counts(self, answering, client):
+        honest = msgspec.to_builtins(await client._call("rollup_info"))
+        for named, own, counts in [
+            ("http://l1:8545", "", "http://l1:8545"),
+            ("http://l1:8545", "http://mine:8545", "http://mine:8545"),
+            ("file:///etc/passwd", "http://mine:8545", "http://mine:8545"),
+        ]:
+            chain = await answering(result({**honest, "l1_rpc_url": named}), own_l1=own)
+            assert (await chain.info()).l1_rpc_url == counts
+        for changed in [{"l1_rpc_url": "file:///etc/passwd"}, {"l2_time_s": 2**41}, {"nano_per_unit": 0}]:
+            chain = await answering(result(honest | changed))
+            with pytest.raises(ChainUnavailableError):
+                await chain.info()
 
     async def test_texts_are_made_harmless(self, answering):
         event = {"kind": "batch", "at_s": 1, "text": "a\x1b[31m\nb\u202e", "reference": "x"}
