@@ -132,7 +132,7 @@ class TestFaucet:
 
 class TestMoney:
     async def test_a_withdrawal_is_paid_on_l1_without_its_owner_doing_anything(self, tmp_path: Path) -> None:
-        async with running(tmp_path, window_s=1) as (devnet, client):
+        async with running(tmp_path, window_s=2) as (devnet, client):
             await client.faucet(ALICE)
             account = await funded(client, ALICE)
             withdraw = Withdraw(account.index, 3_000_000_000, 1_000, BOB)

@@ -64,3 +64,19 @@ async def test_a_deposit_waits_for_as_many_blocks_as_inbox_confirmations_says(co
                 assert await l1.block_number() >= deposit.l1_block + confirmations
             finally:
                 await l1.aclose()
+
+
+async def test_with_an_ethers_price_fees_follow_what_the_l1_asks_for(commands: Commands) -> None:
+    async with anvil() as url:
+        options = ["--l1", url, "--l1-dev-funds", "--l2-port", "0", "--ether-price", "3000"]
+        facts = await asyncio.to_thread(commands.start, "devnet", "--home", "iw/net", *options)
+        async with RollupClient(facts["l2"]) as client:
+            info = await client.info()
+            l1 = await open_rollup(url, parse_address(info.rollup_address))
+            try:
+                gas_nano = await l1.gas_price_wei() * 3_000 // 10**9
+            finally:
+                await l1.aclose()
+            # Between the start and now a block or two may have changed the base fee, by an eighth each.
+            assert 3_000 * gas_nano < info.fees.transfer_nano < 6_000 * gas_nano
+            assert info.fees.withdraw_nano > 20 * info.fees.transfer_nano
