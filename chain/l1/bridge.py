@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterable
 from typing import Any
 
 from chain.errors import ChainRejectedError
@@ -52,6 +53,11 @@ class Bridge:
         """The settlement asset that an address holds on L1, rounded down to a nano."""
         units = await self._connection.call(self._asset.functions.balanceOf(checksum(address)))
         return (await self.asset_units()).nano_of(integer(units))
+
+    async def sold(self, keys: Iterable[bytes]) -> set[bytes]:
+        """Those of these claims (`chain.orders.claim_key`) that somebody took over: they are paid to their buyer."""
+        claimants = (await self._rollup()).functions.claimants
+        return {key for key in keys if int(await self._connection.call(claimants(key)), 16)}
 
     async def asset_units(self) -> AssetUnits:
         """How the asset's smallest units and nano convert, as the inbox has it.

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
-from chain.views import AccountView, ChainInfo
+from chain.orders import claim_key
+from chain.signing import parse_address
+from chain.types import Withdrawal
+from chain.views import AccountView, ChainInfo, WithdrawalView
 from node.payments.wallet import NodeWallet
 from node.rollup.monitor import RollupMonitor
 from node.store.store import Store
@@ -16,6 +19,8 @@ from wallet.trust import UNCHECKED, Judgement, Trust
 from wallet.wallet_error import WalletError
 
 _SEEN_SETTING: Final = "accounts_seen:"
+_LOOKED_AT: Final = 50
+"""The newest withdrawals that wait, whose claims are looked up on L1."""
 
 
 async def money_view(wallet: NodeWallet, chain: RollupMonitor, store: Store) -> MoneyView:
@@ -30,13 +35,14 @@ async def money_view(wallet: NodeWallet, chain: RollupMonitor, store: Store) -> 
     client, address = rollup.client, wallet.address
     bought = await store.buyer_channels()
     provided = await store.provider_channels()
-    l1_nano = await _l1_nano(rollup.info, address)
+    withdrawals = await client.withdrawals_of(address)
+    l1_nano, sold = await _on_l1(rollup.info, address, withdrawals)
     accounts = await _accounts(chain, store, address)
     timeline = build_timeline(
         address,
         accounts,
         await client.channels_of(address),
-        await client.withdrawals_of(address),
+        [view for view in withdrawals if _key(view) not in sold],
         signed_nano={channel.channel_id: channel.signed_nano for channel in bought if channel.channel_id is not None},
         vouchers_nano={channel.channel_id: channel.voucher_nano for channel in provided},
         l1_nano=l1_nano,
@@ -44,18 +50,32 @@ async def money_view(wallet: NodeWallet, chain: RollupMonitor, store: Store) -> 
     return _view(timeline)
 
 
-async def _l1_nano(info: ChainInfo, address: bytes) -> int | None:
-    """What the wallet holds on L1; ``None`` where that can't be asked: its line is left out, and the rest shows."""
+async def _on_l1(info: ChainInfo, address: bytes, withdrawals: list[WithdrawalView]) -> tuple[int | None, set[bytes]]:
+    """What the wallet holds on L1, and which of its withdrawals' claims it sold: those are its money no more.
+
+    ``None`` where L1 can't be asked: its line is left out, and the rest shows.
+    """
     try:
         bridge = await open_bridge(info)
     except (ChainUnavailableError, ChainRejectedError):
-        return None
+        return None, set()
+    waiting = [_key(view) for view in withdrawals if view.claim_l1_tx is None][:_LOOKED_AT]
     try:
-        return await bridge.asset_balance_nano(address)
+        return await bridge.asset_balance_nano(address), await bridge.sold(waiting)
     except (ChainUnavailableError, ChainRejectedError):
-        return None
+        return None, set()
     finally:
         await bridge.aclose()
+
+
+def _key(view: WithdrawalView) -> bytes:
+    leaf = Withdrawal(
+        recipient=parse_address(view.recipient),
+        amount_nano=view.amount_nano,
+        account=view.account_index,
+        nonce=view.nonce,
+    )
+    return claim_key(leaf)
 
 
 async def _accounts(chain: RollupMonitor, store: Store, address: bytes) -> list[tuple[AccountView, Judgement]]:
