@@ -71,6 +71,17 @@ def test_a_right_rollup_checks_out_from_l1_alone(serve: Serve, tmp_path, capsys)
     assert [line.split()[2] for line in lines[1:]] == ["verified"] * 4
 
 
+def test_a_snapshot_that_is_none_costs_one_line_and_everything_is_replayed(serve: Serve, tmp_path, capsys):
+    (tmp_path / "file").write_bytes(b"<html>")
+    options = ["--once", "--snapshot", str(tmp_path / "file"), *serve(None)]
+
+    assert run(["watch", "--home", str(tmp_path / "home"), *options]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert "Not from the snapshot, but from the first batch on. This is no snapshot." in lines[0]
+    assert [line.split()[2] for line in lines[2:]] == ["verified"] * 4
+
+
 def test_a_wrong_batch_is_told_as_json_lines_and_fails_the_check(serve: Serve, tmp_path, capsys):
     assert run(["watch", "--home", str(tmp_path / "home"), "--once", "--json", *serve("mint")]) == 1
 
@@ -101,6 +112,7 @@ def test_proving_needs_a_wallet_and_ether(serve: Serve, tmp_path, capsys, monkey
         ["--l1", "http://127.0.0.1:1", "--rollup", "0x12"],
         ["--freeze"],
         ["--once", "--prove"],
+        ["--l1", "http://127.0.0.1:1", "--rollup", ROLLUP, "--snapshot", "file", "--no-snapshot"],
     ],
 )
 def test_what_can_not_be_watched_is_wrong_usage(options, tmp_path):
@@ -113,6 +125,11 @@ def test_an_l1_that_is_not_there_is_one_line(tmp_path, capsys):
     assert run(["watch", "--home", str(tmp_path), *options]) == 1
 
     assert "The L1 can't be reached" in capsys.readouterr().err
+
+
+def test_a_snapshot_for_a_new_devnet_is_wrong_usage(tmp_path, capsys):
+    assert run(["devnet", "--home", str(tmp_path), "--snapshot", "file"]) == 2
+    assert "--rollup" in capsys.readouterr().err
 
 
 def test_an_unknown_villain_is_wrong_usage(tmp_path, capsys):
