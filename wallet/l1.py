@@ -12,13 +12,14 @@ from chain.views import ChainInfo
 
 if TYPE_CHECKING:
     from chain.l1.bridge import Bridge
+    from chain.l1.protocol import Deployment
     from chain.l1.rollup_l1 import JsonRpcRollupL1
     from chain.l1.roots import RootsL1
     from wallet.account import UnlockedAccount
 
 
-_checked: set[tuple[object, ...]] = set()
-"""What sequencers told of their deployments and L1 confirmed; the contracts there never change."""
+_checked: dict[tuple[str, ...], Deployment] = {}
+"""The deployments that sequencers told of and L1 confirmed; the contracts there never change."""
 
 
 async def open_bridge(info: ChainInfo) -> Bridge:
@@ -44,35 +45,33 @@ def _load_bridge() -> type[Bridge]:
     return Bridge
 
 
-async def check_on_l1(info: ChainInfo) -> None:
+async def check_on_l1(info: ChainInfo, l1_rpc_url: str | None = None) -> Deployment:
     """Hold what a sequencer tells of its deployment against L1, once, before anything is signed or sent for it.
+
+    Args:
+        info: What it tells.
+        l1_rpc_url: The L1's JSON-RPC over HTTP; the one that the sequencer names if not given.
 
     Raises:
         ChainUnavailableError: If L1 can't be reached.
-        ChainRejectedError: With code ``foreign_contract`` if L1 has other contracts than the sequencer says.
+        ChainRejectedError: With code ``foreign_contract`` if L1 has other contracts than the sequencer says, or what
+            it would have signed is bound to another deployment.
     """
-    told = (
-        info.l1_rpc_url,
-        info.rollup_address,
-        info.inbox_address,
-        info.asset_address,
-        info.l1_chain_id,
-        info.l2_chain_id,
-        info.deployment,
-    )
-    if told in _checked:
-        return
-    discover = await asyncio.to_thread(_load_discover)
-    found = await discover.read_deployment(info.l1_rpc_url, parse_address(info.rollup_address))
-    discover.check_told(
-        found,
-        deployment=info.deployment,
-        l1_chain_id=info.l1_chain_id,
-        l2_chain_id=info.l2_chain_id,
-        inbox_address=parse_address(info.inbox_address),
-        asset_address=parse_address(info.asset_address),
-    )
-    _checked.add(told)
+    url = l1_rpc_url or info.l1_rpc_url
+    told = {
+        "inbox_address": parse_address(info.inbox_address),
+        "asset_address": parse_address(info.asset_address),
+        "l1_chain_id": info.l1_chain_id,
+        "l2_chain_id": info.l2_chain_id,
+        "deployment_salt": bytes.fromhex(info.deployment_salt.removeprefix("0x")),
+    }
+    key = (url, info.deployment, info.rollup_address, *map(repr, told.values()))
+    if key not in _checked:
+        discover = await asyncio.to_thread(_load_discover)
+        found = await discover.read_deployment(url, parse_address(info.rollup_address))
+        discover.check_told(found, deployment=info.deployment, **told)
+        _checked[key] = found
+    return _checked[key]
 
 
 def _load_discover() -> Any:
