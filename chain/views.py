@@ -38,6 +38,10 @@ class ChainParams(msgspec.Struct, frozen=True, kw_only=True):
     """How long a payer who closes alone must wait; the payee's redeem still wins meanwhile."""
     unstake_delay_s: Seconds = 60
     """How long a stake on its way out stays slashable."""
+    takeover_delay_s: Seconds = 40
+    """How long a forced message waits before anyone bonded may execute it."""
+    max_time_ahead_s: Seconds = 10
+    """How far L2's time may run ahead of L1's."""
     min_fee_nano: int
     """The least fee the sequencer takes for a signed L2 transaction that carries one."""
 

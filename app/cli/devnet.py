@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 @click.option("--l1-port", default=8545, show_default=True, type=click.IntRange(0, 65535), help="L1 JSON-RPC.")
 @click.option("--l2-port", default=8547, show_default=True, type=click.IntRange(0, 65535), help="Rollup RPC.")
 @click.option("--challenge-window-s", type=click.IntRange(2, 31_536_000), help="Of a new chain; 60 unless given.")
+@click.option("--turn-batches", type=click.IntRange(1, 10**9), help="Of a new chain: batches in a sequencer's turn.")
+@click.option("--turn-s", type=click.IntRange(1, 31_536_000), help="Of a new chain: seconds in a sequencer's turn.")
 @click.option("--l1", "l1_url", help="Deploy to and sequence on this L1, e.g. http://127.0.0.1:8545.")
 @click.option(
     "--l1-dev-funds",
@@ -70,6 +72,8 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
     l1_port: int,
     l2_port: int,
     challenge_window_s: int | None,
+    turn_batches: int | None,
+    turn_s: int | None,
     l1_url: str | None,
     l1_dev_funds: bool,
     rollup_text: str | None,
@@ -124,6 +128,8 @@ async def command(  # noqa: PLR0913, PLR0917 - click passes every option by name
             on_ready=ready,
             stop=stop,
             challenge_window_s=challenge_window_s,
+            turn_batches=turn_batches,
+            turn_s=turn_s,
             other_l1=None
             if l1_url is None
             else OtherL1(url=l1_url, use_dev_account=l1_dev_funds, rollup_address=rollup_address, snapshot=snapshot),

@@ -266,6 +266,8 @@ async def run_devnet(  # noqa: PLR0913 - one for each option of the command
     on_ready: Callable[[DevnetReady], None],
     stop: asyncio.Event,
     challenge_window_s: int | None = None,
+    turn_batches: int | None = None,
+    turn_s: int | None = None,
     other_l1: OtherL1 | None = None,
     villain: Villain | None = None,
     inbox_confirmations: int | None = None,
@@ -281,6 +283,8 @@ async def run_devnet(  # noqa: PLR0913 - one for each option of the command
         on_ready: Called once both answer.
         stop: Ends it.
         challenge_window_s: Of a new chain; an existing one keeps its own.
+        turn_batches: After how many batches a sequencer's turn ends; of a new chain too.
+        turn_s: After how many seconds it ends.
         other_l1: An L1 to deploy to and sequence on, instead of an embedded one.
         villain: How the sequencer misbehaves, if it should.
         inbox_confirmations: How many blocks of another L1 must stand on an inbox message's before it is executed.
@@ -292,6 +296,8 @@ async def run_devnet(  # noqa: PLR0913 - one for each option of the command
     """
     terms = terms or OperatorTerms()
     params = DevnetParams() if challenge_window_s is None else DevnetParams.with_window(challenge_window_s)
+    turns = {"turn_batches": turn_batches, "turn_s": turn_s}
+    params = msgspec.structs.replace(params, **{name: value for name, value in turns.items() if value is not None})
     async with Devnet(
         home,
         host=host,

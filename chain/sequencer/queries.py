@@ -77,6 +77,8 @@ class Queries:
                 force_delay_s=deployment.force_delay_s,
                 close_delay_s=deployment.close_delay_s,
                 unstake_delay_s=deployment.unstake_delay_s,
+                takeover_delay_s=deployment.takeover_delay_s,
+                max_time_ahead_s=deployment.max_time_ahead_s,
                 min_fee_nano=ledger.config.min_fee_nano,
             ),
             fees=ledger.fees.quote(),

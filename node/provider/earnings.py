@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from chain.delays import force_by_s
 from chain.errors import IdlewattError
 from chain.fees.redeems import ENDING_S, refused
 from chain.logs import get_logger
@@ -23,6 +24,7 @@ DAY_MS: Final = 24 * 3_600_000
 WORTH_REDEEMING_NANO: Final = 100_000_000
 """Claimable amounts above this are redeemed at once; smaller ones before expiry, at a close, and when going offline."""
 EXPIRY_MARGIN_S: Final = 1_800
+"""How long before the last moment to force a redeem on L1 it is redeemed over the sequencer."""
 
 
 class Earnings:
@@ -83,7 +85,8 @@ class Earnings:
                 continue
             if view.redeemed_nano > channel.redeemed_nano and parse_address(view.payee) == address:
                 channel = await self._store.record_redeemed(channel.channel_id, view.redeemed_nano)  # noqa: PLW2901
-            urgent = view.closing_at_s or view.expiry_s - self._chain.now_s() < EXPIRY_MARGIN_S
+            redeem_by_s = force_by_s(self._chain.known.info.params, view.expiry_s) - EXPIRY_MARGIN_S
+            urgent = view.closing_at_s or self._chain.now_s() > redeem_by_s
             if channel.claimable_nano and (urgent or channel.claimable_nano >= WORTH_REDEEMING_NANO):
                 await self._redeem(channel.channel_id, "closing" if urgent else "worth it", view)
         await self.load_totals()

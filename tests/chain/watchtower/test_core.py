@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from chain.l1.protocol import PendingMessage, PostedBatch
 from chain.watchtower.core import (
+    ClaimReward,
     CloseDispute,
     CommitProof,
     Dispute,
@@ -16,6 +17,7 @@ from chain.watchtower.core import (
     GiveUp,
     Known,
     Observation,
+    OwnReward,
     Policy,
     Rest,
     RevealProof,
@@ -123,6 +125,19 @@ class TestInbox:
         assert decide(look, known(rolled_back_at_s=990), FREEZING) == Rest()
         assert decide(look, known(rolled_back_at_s=959), FREEZING) == Freeze()
         assert not is_freezable(look, known(rolled_back_at_s=960), POLICY)
+
+
+def test_a_reward_is_claimed_when_it_is_due_and_nothing_else_is_to_be_done():
+    reward = OwnReward(submitter=b"s" * 20, bond_epoch=0, batch_id=4)
+    later = OwnReward(submitter=b"t" * 20, bond_epoch=1, batch_id=5)
+
+    def step(**changes):
+        return decide(observed(**changes), known(rewards=(later, reward)), POLICY)
+
+    assert step(final_count=3) == decide(observed(final_count=3), known(), POLICY)
+    assert step(final_count=4) == ClaimReward(reward)
+    assert step(final_count=5) == ClaimReward(later)
+    assert isinstance(step(final_count=4, batch_count=known().verified + 1), Follow)
 
 
 def test_an_identity_tells_batches_apart_by_place_submitter_and_content():
