@@ -44,7 +44,7 @@ async def test_an_account_that_was_paid_or_used_meanwhile_stays(start, l1, quick
         paid = await sequencer.create_account(owner(10))
         await sequencer.flush()
         clock.now_s += 101
-        await sequencer.submit(signed(Transfer(1, paid, 7, 0), 1, 0))
+        await sequencer.submit(signed(Transfer(1, paid, 7, 0), 1, 0, bound=owner(10)))
         await sequencer.flush()
         account = sequencer.head.state.account(paid)
         assert account is not None

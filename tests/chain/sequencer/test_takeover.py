@@ -126,7 +126,7 @@ async def test_a_live_leader_that_censors_is_replaced_when_its_turn_ends(tmp_pat
             await until(lambda: not first.sequencer.leads)
 
             transfer = Transfer(account.index, account.index, 5, 1_000)
-            raw = transfer.encode(sign_digest(ALICE_KEY, transfer.digest(domain, account.nonce)))
+            raw = transfer.encode(sign_digest(ALICE_KEY, transfer.digest(domain, account.nonce, ALICE)))
             async with RollupClient(first.ready.l2_url) as client:
                 with pytest.raises(ChainRejectedError) as caught:
                     await client.submit(raw)

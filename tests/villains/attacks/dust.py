@@ -106,4 +106,5 @@ async def _refusal(sequencer: Sequencer, raw: bytes) -> str:
 def _signed(sequencer: Sequencer, tx: NoncedTx) -> bytes:
     account = sequencer.head.state.account(ALICE_NUMBER)
     assert account is not None
-    return tx.encode(sign_digest(ALICE_KEY, tx.digest(sequencer.ledger.rules.domain, account.nonce)))
+    bound = ALICE if isinstance(tx, OpenChannel) else b""
+    return tx.encode(sign_digest(ALICE_KEY, tx.digest(sequencer.ledger.rules.domain, account.nonce, bound)))
