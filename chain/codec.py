@@ -28,7 +28,7 @@ MAX_FRAME_ITEMS = 8
 MAX_BLOB_BYTES = 110_000
 MAX_BODY_BYTES = 904
 """Of a frame: eight of the longest transactions but slashes, of which as many fit as do. It bounds a proof's gas."""
-MAX_FORCED_TX_BYTES = 128
+MAX_FORCED_TX_BYTES = 288
 INBOX_BODY_TAG = 0
 
 _HEADER = struct.Struct(">BQQ")

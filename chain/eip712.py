@@ -22,11 +22,13 @@ _SALT = re.compile(r"0x[0-9a-f]{64}", re.ASCII)
 VOUCHER_TYPE = b"Voucher(uint32 channel,uint64 cumulative)"
 """``cumulative`` is nano since the channel's opening, never an increment."""
 
-RECEIPT_TYPE = (
-    b"Receipt(uint32 channel,uint32 sequence,bytes32 model,bytes32 engineBuild,bytes32 promptHash,bytes32 outputHash,"
-    b"uint32 inputTokens,uint32 outputTokens,uint64 cumulative,uint64 seed,bytes32 fingerprint,"
-    b"uint64 startedMs,uint64 finishedMs,address provider)"
+RECEIPT_CONTENT_TYPE = (
+    b"ReceiptContent(bytes32 model,bytes32 engineBuild,bytes32 promptHash,bytes32 outputHash,uint32 inputTokens,"
+    b"uint32 outputTokens,uint64 cumulative,uint64 seed,bytes32 fingerprint,uint64 startedMs,uint64 finishedMs)"
 )
+"""What a receipt says, whose hash is enough to prove that two say different things."""
+
+RECEIPT_TYPE = b"Receipt(uint32 channel,uint32 sequence,address provider,ReceiptContent content)" + RECEIPT_CONTENT_TYPE
 """What a provider signs about one request; two different ones for one number are what its stake is slashed for."""
 
 
@@ -97,14 +99,18 @@ class StructType:
 
     Args:
         type_string: For example ``b"Voucher(uint32 channel,uint64 cumulative)"``; members may be ``uint32``,
-            ``uint64``, ``address`` and ``bytes32``.
+            ``uint64``, ``address``, ``bytes32``, and structs whose types follow: their hashes are given.
     """
 
     _WORDS: ClassVar[dict[bytes, str]] = {b"uint32": "28xI", b"uint64": "24xQ", b"address": "12x20s", b"bytes32": "32s"}
     _PACKED: ClassVar[dict[bytes, str]] = {b"uint32": "I", b"uint64": "Q", b"address": "20s", b"bytes32": "32s"}
 
     def __init__(self, type_string: bytes) -> None:
-        members = re.findall(rb"[(,](\w+) (\w+)", type_string)
+        # A struct within counts by its hash.
+        members = [
+            (kind if kind in self._WORDS else b"bytes32", name)
+            for kind, name in re.findall(rb"[(,](\w+) (\w+)", type_string[: type_string.index(b")")])
+        ]
         self.names = tuple(name.decode() for _, name in members)
         self.packed_formats = tuple(self._PACKED[kind] for kind, _ in members)
         """How each member stands in packed big-endian bytes, as :mod:`struct` writes it."""

@@ -117,7 +117,8 @@ class SignedTx(TxBody, frozen=True):
         if "STRUCT" in cls.__dict__:
             cls.TYPED = StructType(cls.STRUCT)
             members = zip(cls.TYPED.names, cls.TYPED.packed_formats, strict=True)
-            cls.FORMATS = (*(form for name, form in members if name not in ("nonce", cls.BOUND)), SIGNATURE_FORMAT)
+            if "FORMATS" not in cls.__dict__:
+                cls.FORMATS = (*(form for name, form in members if name not in ("nonce", cls.BOUND)), SIGNATURE_FORMAT)
             cls._BOUND_AT = cls.TYPED.names.index(cls.BOUND) if cls.BOUND else -1
             cls._lay_out()
 
@@ -133,10 +134,14 @@ class SignedTx(TxBody, frozen=True):
     def read(cls, raw: bytes) -> tuple[Self, bytes]:
         """The body and the signature of as many bytes as ``SIZE`` says."""
         values = cls.LAYOUT.unpack(raw)
-        return cls(*values[1:-1]), values[-1]
+        return cls._of(values[1:-1]), values[-1]
+
+    def _signed_values(self) -> tuple[Any, ...]:
+        """The fields as they are signed."""
+        return astuple(self)
 
     def _digest(self, domain: SigningDomain, bound: bytes, *nonce: int) -> bytes:
-        values, at = astuple(self), self._BOUND_AT
+        values, at = self._signed_values(), self._BOUND_AT
         # struct pads and cuts bytes silently.
         if len(bound) != (0 if at < 0 else ADDRESS_BYTES):
             raise UsageError("This kind of transaction is signed with an address, or without one.", code="bad_address")

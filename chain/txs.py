@@ -209,37 +209,33 @@ class FinishUnstake(UnsignedTx, frozen=True):
 
 
 class ReceiptEvidence(msgspec.Struct, frozen=True):
-    """What one signed receipt says besides its channel, sequence and provider; hashes have 32 bytes."""
+    """One signed receipt, as far as a contradiction needs it."""
 
-    model: bytes
-    engine_build: bytes
-    """The keccak of the build's text."""
-    prompt_hash: bytes
-    output_hash: bytes
-    input_tokens: int
-    output_tokens: int
-    cumulative_nano: int
-    seed: int
-    fingerprint: bytes
-    started_ms: int
-    finished_ms: int
+    content_hash: bytes
+    """EIP-712's ``hashStruct`` of its ``ReceiptContent``; 32 bytes."""
     signature: bytes
+    """The provider's; 64 bytes."""
 
 
 _RECEIPT = StructType(RECEIPT_TYPE)
-_EVIDENCE_FORMATS = (*_RECEIPT.packed_formats[2:-1], SIGNATURE_FORMAT)
 _HEAD_FIELDS = 4
 
 
-class Slash(UnsignedTx, frozen=True):
-    """Take the stake of a provider that signed two different receipts for one request. 545 bytes; anyone may send it.
+class Slash(SingleUseTx, frozen=True):
+    """Take the stake of a provider that signed two different receipts for one request. 273 bytes; anyone may send it.
 
-    Half goes to account number ``reporter``, half is burnt. It is longer than a forced transaction may be.
+    Half goes to account number ``reporter``, whose owner signs it with the provider's address; half is burnt. Receipts
+    of channels older than the stake prove nothing.
     """
 
     KIND = "slash"
     TYPE = TxType.SLASH
-    FORMATS = ("I",) * _HEAD_FIELDS + _EVIDENCE_FORMATS * 2
+    STRUCT = (
+        b"Slash(uint32 provider,address owner,uint32 reporter,uint32 channel,uint32 sequence,bytes32 first,"
+        b"bytes32 second)"
+    )
+    BOUND = "owner"
+    FORMATS = ("I",) * _HEAD_FIELDS + ("32s", SIGNATURE_FORMAT) * 2 + (SIGNATURE_FORMAT,)
 
     provider: int
     reporter: int
@@ -250,24 +246,23 @@ class Slash(UnsignedTx, frozen=True):
 
     def receipt_hash(self, evidence: ReceiptEvidence, owner: bytes) -> bytes:
         """EIP-712's ``hashStruct`` of one of the two receipts, where the provider's account is ``owner``'s."""
-        return _RECEIPT.hash(self.channel, self.sequence, *astuple(evidence)[:-1], owner)
+        return _RECEIPT.hash(self.channel, self.sequence, owner, evidence.content_hash)
 
     def _values(self) -> tuple[Any, ...]:
-        return (
-            self.provider,
-            self.reporter,
-            self.channel,
-            self.sequence,
-            *astuple(self.first),
-            *astuple(self.second),
-        )
+        return (*self._head(), *astuple(self.first), *astuple(self.second))
+
+    def _signed_values(self) -> tuple[Any, ...]:
+        return (*self._head(), self.first.content_hash, self.second.content_hash)
+
+    def _head(self) -> tuple[int, int, int, int]:
+        return self.provider, self.reporter, self.channel, self.sequence
 
     @classmethod
     def _of(cls, values: tuple[Any, ...]) -> Self:
-        provider, reporter, channel, sequence = values[:_HEAD_FIELDS]
-        middle = _HEAD_FIELDS + len(_EVIDENCE_FORMATS)
-        first, second = ReceiptEvidence(*values[_HEAD_FIELDS:middle]), ReceiptEvidence(*values[middle:])
-        return cls(provider, reporter, channel, sequence, first, second)
+        provider, reporter, channel, sequence, *receipts = values
+        return cls(
+            provider, reporter, channel, sequence, ReceiptEvidence(*receipts[:2]), ReceiptEvidence(*receipts[2:])
+        )
 
 
 class CollectFees(UnsignedTx, frozen=True):

@@ -88,7 +88,7 @@ def encode_messages(messages: Sequence[InboxMessage]) -> bytes:
     """What a fraud proof hands over of inbox messages.
 
     Each is ``kind1 ‖ timestamp8``, then for a deposit ``owner20 ‖ hint4 ‖ amount8``, for a forced transaction
-    ``length1 ‖ body``.
+    ``length2 ‖ body``.
     """
     return b"".join(_encode_message(message) for message in messages)
 
@@ -98,7 +98,7 @@ def _encode_message(message: InboxMessage) -> bytes:
     if message.kind == "deposit":
         hint, amount = message.index_hint.to_bytes(4, "big"), message.amount_nano.to_bytes(8, "big")
         return b"\x01" + at_s + message.owner + hint + amount
-    return b"\x02" + at_s + len(message.body).to_bytes(1, "big") + message.body
+    return b"\x02" + at_s + len(message.body).to_bytes(2, "big") + message.body
 
 
 def _pack_bits(bits: Sequence[bool]) -> bytes:

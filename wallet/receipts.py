@@ -16,7 +16,7 @@ from typing import Annotated
 
 import msgspec
 
-from chain.eip712 import RECEIPT_TYPE, SigningDomain, hash_struct
+from chain.eip712 import RECEIPT_CONTENT_TYPE, RECEIPT_TYPE, SigningDomain, hash_struct
 from chain.money import MAX_NANO
 from chain.signing import SIGNATURE_BYTES, keccak256, recover
 from chain.txs import ReceiptEvidence
@@ -59,10 +59,14 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
 def receipt_struct_hash(receipt: Receipt) -> bytes:
     """EIP-712's ``hashStruct`` of everything but the signature: equal for equal content."""
+    content = receipt_content_hash(receipt)
+    return hash_struct(RECEIPT_TYPE, receipt.channel_id, receipt.sequence, receipt.provider, content)
+
+
+def receipt_content_hash(receipt: Receipt) -> bytes:
+    """``hashStruct`` of what it says besides channel, sequence and provider."""
     return hash_struct(
-        RECEIPT_TYPE,
-        receipt.channel_id,
-        receipt.sequence,
+        RECEIPT_CONTENT_TYPE,
         receipt.model_sha256,
         keccak256(receipt.engine_build.encode()),
         receipt.prompt_hash,
@@ -74,7 +78,6 @@ def receipt_struct_hash(receipt: Receipt) -> bytes:
         receipt.fingerprint_hash,
         receipt.started_ms,
         receipt.finished_ms,
-        receipt.provider,
     )
 
 
@@ -121,21 +124,8 @@ def conflicts(first: Receipt, second: Receipt) -> bool:
 
 
 def receipt_evidence(receipt: Receipt) -> ReceiptEvidence:
-    """The receipt as a slash carries it: what it says besides channel, sequence and provider, and its signature."""
-    return ReceiptEvidence(
-        model=receipt.model_sha256,
-        engine_build=keccak256(receipt.engine_build.encode()),
-        prompt_hash=receipt.prompt_hash,
-        output_hash=receipt.output_hash,
-        input_tokens=receipt.input_tokens,
-        output_tokens=receipt.output_tokens,
-        cumulative_nano=receipt.cumulative_nano,
-        seed=receipt.seed,
-        fingerprint=receipt.fingerprint_hash,
-        started_ms=receipt.started_ms,
-        finished_ms=receipt.finished_ms,
-        signature=receipt.signature,
-    )
+    """The receipt as a slash carries it: the hash of what it says, and its signature."""
+    return ReceiptEvidence(receipt_content_hash(receipt), receipt.signature)
 
 
 def receipt_facts(receipt: Receipt) -> dict[str, int | str]:

@@ -9,6 +9,7 @@ from chain.eip712 import SigningDomain
 from chain.money import format_usd
 from chain.txs import FinishUnstake, Slash, Stake, Unstake
 from chain.views import AccountView, ChainInfo, SoftReceipt
+from wallet.account import UnlockedAccount
 from wallet.receipts import Receipt, conflicts, receipt_evidence, verify_receipt
 from wallet.sender import TxSender, check_amount
 from wallet.wallet_error import WalletError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 class Staking(ABC):
     """The part of `WalletService` that is about stakes; each may raise what every method there may."""
 
+    _account: UnlockedAccount
     _client: RollupClient
     _sender: TxSender
 
@@ -117,6 +119,11 @@ class Staking(ABC):
         provider, reporter = await self.provider(first.provider), await self.ensure_account()
         if provider is None:
             raise WalletError("That provider has no account, so no stake.", code="nothing_to_slash")
+        if first.channel_id < provider.slash_from:
+            raise WalletError(
+                "Those receipts are of a channel older than the provider's stake, which doesn't answer for them.",
+                code="nothing_to_slash",
+            )
         evidence = receipt_evidence(first), receipt_evidence(second)
         tx = Slash(provider.index, reporter.index, first.channel_id, first.sequence, *evidence)
-        return await self._sender.submit(tx.encode())
+        return await self._sender.submit(tx.encode(self._account.sign_digest(tx.digest(domain, first.provider))))

@@ -77,7 +77,7 @@ def check_forced(body: bytes) -> None:
         raise UsageError(
             f"A transaction of {len(body)} bytes can't be forced.",
             code="not_forcible",
-            fix=f"Force one of at most {MAX_FORCED_TX_BYTES} bytes; a slash is always longer.",
+            fix=f"Force one of at most {MAX_FORCED_TX_BYTES} bytes.",
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from chain.signing import ZERO_ADDRESS
-from chain.txs import CloseTogether, OpenChannel, StartClose, TopUp, Transfer
+from chain.txs import CloseTogether, OpenChannel, Slash, StartClose, TopUp, Transfer
 from chain.types import Account, Channel
 
 
@@ -32,8 +32,9 @@ def bound_address(numbers: Numbers, tx: Any) -> bytes:
         numbers: For example a ``RollupState``.
         tx: A signed transaction's body.
     """
-    if isinstance(tx, Transfer | OpenChannel):
-        account = numbers.account(tx.receiver if isinstance(tx, Transfer) else tx.payee)
+    if isinstance(tx, Transfer | OpenChannel | Slash):
+        named = tx.receiver if isinstance(tx, Transfer) else tx.payee if isinstance(tx, OpenChannel) else tx.provider
+        account = numbers.account(named)
         return account.owner if account else ZERO_ADDRESS
     if isinstance(tx, TopUp | StartClose | CloseTogether):
         channel = numbers.channel(tx.channel)

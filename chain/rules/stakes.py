@@ -73,14 +73,19 @@ def finish_unstake(state: RollupState, tx: FinishUnstake, _signature: bytes, _ru
     return DONE
 
 
-def slash(state: RollupState, tx: Slash, _signature: bytes, rules: Rules) -> Outcome:
+def slash(state: RollupState, tx: Slash, signature: bytes, rules: Rules) -> Outcome:
     """Take a provider's stake for two receipts that contradict each other: half to the reporter, half to nobody."""
     provider = state.account(tx.provider)
     if provider is None:
         return Outcome(Code.MISSING_SENDER)
-    if state.account(tx.reporter) is None:
+    reporter = state.account(tx.reporter)
+    if reporter is None:
         return Outcome(Code.MISSING_RECEIVER)
+    if tx.channel < provider.slash_from:
+        return Outcome(Code.BAD_SLASH_EVIDENCE)  # the stake that stood behind this channel is gone, or came later
     code = _check_evidence(tx, provider.owner, rules)
+    if code is OK:
+        code = check_signer(reporter.owner, tx.digest(rules.domain, provider.owner), signature)
     if code is not OK:
         return Outcome(code)
     taken = provider.stake_nano + provider.unlocking_nano

@@ -214,7 +214,7 @@ def _bad_slash(draft: Draft) -> None:
         state.write(account_key(victim), replace(account, stake_nano=0, unlocking_nano=0, unlock_at_s=0))
         mint(state, me, staked)
 
-    draft.lie(_slash(draft, victim, me).encode(), slash)
+    draft.lie(_slash(draft, victim, me), slash)
 
 
 def _overflow(draft: Draft) -> None:
@@ -229,7 +229,7 @@ def _overflow(draft: Draft) -> None:
     def slash(state: RollupState) -> None:
         state.write(account_key(me), replace(draft.account(me), stake_nano=0, balance_nano=staked // 2))
 
-    draft.lie(_slash(draft, me, me).encode(), slash)
+    draft.lie(_slash(draft, me, me), slash)
 
 
 VILLAINS["overflow"] = Villain(
@@ -356,17 +356,15 @@ def _open_channel(draft: Draft) -> int:
     return number
 
 
-def _slash(draft: Draft, provider: int, reporter: int) -> Slash:
-    """Two different receipts, both signed by the villain."""
-    word, owner = bytes(32), draft.account(provider).owner
-    first, second = (
-        ReceiptEvidence(word, word, word, keccak256(text), 1, 2, 3, 4, word, 5, 6, bytes(64))
-        for text in (b"one output", b"another output")
-    )
+def _slash(draft: Draft, provider: int, reporter: int) -> bytes:
+    """Two different receipts, both signed by the villain, as its reporter."""
+    owner = draft.account(provider).owner
+    first, second = (ReceiptEvidence(keccak256(text), bytes(64)) for text in (b"one output", b"another output"))
     slash = Slash(provider, reporter, 7, 3, first, second)
 
     def signed(one: ReceiptEvidence) -> ReceiptEvidence:
         digest = draft.rules.domain.digest(slash.receipt_hash(one, owner))
         return replace(one, signature=draft.sign(digest))
 
-    return Slash(provider, reporter, 7, 3, signed(first), signed(second))
+    slash = replace(slash, first=signed(first), second=signed(second))
+    return slash.encode(draft.sign(slash.digest(draft.rules.domain, owner)))

@@ -38,10 +38,10 @@ async def slash_by_evidence(wallet: NodeWallet, store: Store) -> tuple[SlashView
             continue
         try:
             receipt = await service.slash(first, second)
-        except ChainRejectedError as error:
-            if error.code != "stake_unavailable":
+        except (ChainRejectedError, WalletError) as error:
+            if error.code not in ("stake_unavailable", "nothing_to_slash"):
                 raise
-            continue  # another wallet was faster
+            continue  # another wallet was faster, or the stake doesn't answer for that channel
         found.append(_view(first, stake_nano, receipt.l2_tx))
         log.warning("provider_slashed", provider=found[-1].provider)
     if not found:

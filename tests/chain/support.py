@@ -94,7 +94,7 @@ def signed(tx: Signed, signer: int, nonce: int, domain: SigningDomain = DOMAIN, 
 
 
 def signed_once(
-    tx: Redeem | CloseTogether, signer: int, domain: SigningDomain = DOMAIN, *, bound: bytes | None = None
+    tx: Redeem | CloseTogether | Slash, signer: int, domain: SigningDomain = DOMAIN, *, bound: bytes | None = None
 ) -> bytes:
     return tx.encode(sign_digest(key(signer), tx.digest(domain, usual(tx) if bound is None else bound)))
 
@@ -106,6 +106,8 @@ def usual(tx: Any) -> bytes:
             return owner(tx.receiver)
         case OpenChannel():
             return owner(tx.payee)
+        case Slash():
+            return owner(tx.provider)
         case TopUp() | StartClose() | CloseTogether():
             return owner(VOUCHER_KEY)
     return b""
@@ -140,16 +142,16 @@ def create(state: RollupState, number: int) -> Outcome:
 
 def signed_receipt(signer: int, channel: int, sequence: int, output: bytes) -> ReceiptEvidence:
     """A receipt of the provider ``owner(signer)``, by its key, about an output of this content."""
-    word = bytes(32)
-    unsigned = ReceiptEvidence(word, word, word, keccak256(output), 1, 2, 3, 4, word, 5, 6, bytes(64))
+    unsigned = ReceiptEvidence(keccak256(output), bytes(64))
     struct_hash = Slash(0, 0, channel, sequence, unsigned, unsigned).receipt_hash(unsigned, owner(signer))
     return replace(unsigned, signature=sign_digest(key(signer), DOMAIN.digest(struct_hash)))
 
 
-def slash(provider: int, reporter: int, signer: int | None = None) -> bytes:
+def slash(provider: int, reporter: int, signer: int | None = None, channel: int = 7) -> bytes:
     """A slash of account ``provider`` by two receipts of ``key(signer)``, its own where none is named."""
     by = provider if signer is None else signer
-    return Slash(provider, reporter, 7, 3, *(signed_receipt(by, 7, 3, text) for text in (b"one", b"other"))).encode()
+    tx = Slash(provider, reporter, channel, 3, *(signed_receipt(by, channel, 3, text) for text in (b"one", b"other")))
+    return signed_once(tx, reporter)
 
 
 class MemoryL1:

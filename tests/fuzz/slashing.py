@@ -91,23 +91,18 @@ def staked(world: World, rng: Random, **fields: Any) -> int:
 
 def evidence(rng: Random) -> ReceiptEvidence:
     """One receipt's facts, unsigned."""
-    small, large = rng.choice([(0, 0), (MAX_U32, MAX_U64), (rng.randrange(2**32), rng.randrange(2**64))])
-    return ReceiptEvidence(
-        rng.randbytes(32), rng.randbytes(32), bytes(32), rng.randbytes(32),
-        small, small, large, large, b"\xff" * 32, large, large, bytes(64),
-    )  # fmt: skip
+    return ReceiptEvidence(rng.randbytes(32), bytes(64))
 
 
 def differently(rng: Random, first: ReceiptEvidence) -> ReceiptEvidence:
-    """The same receipt with one other field."""
-    field = rng.choice([name for name in first.__struct_fields__ if name != "signature"])
-    value = getattr(first, field)
-    other = bytes([value[0] ^ 1]) + value[1:] if isinstance(value, bytes) else value ^ 1
-    return replace(first, **{field: other})
+    """A receipt that says something else, in one bit."""
+    place = rng.randrange(256)
+    other = int.from_bytes(first.content_hash, "big") ^ 1 << place
+    return replace(first, content_hash=other.to_bytes(32, "big"))
 
 
 def unsigned_slash(world: World, rng: Random, provider: int) -> Slash:
-    """A slash of two receipts that differ in one field, without their signatures."""
+    """A slash of two receipts that differ in one bit, without their signatures."""
     first = evidence(rng)
     reporter = provider if rng.random() < 0.2 else world.account()
     return Slash(provider, reporter, rng.randrange(2**32), rng.randrange(2**32), first, differently(rng, first))
@@ -128,19 +123,24 @@ def proven(world: World, tx: Slash) -> Slash:
     return with_signatures(tx, *(sign_digest(key(tx.provider), digest) for digest in digests(world, tx)))
 
 
+def reported(world: World, tx: Slash) -> bytes:
+    """The slash as its reporter signs it."""
+    return tx.encode(sign_digest(key(tx.reporter), tx.digest(world.rules.domain, world.bound(tx))))
+
+
 def right_slash(world: World, rng: Random) -> bytes:
     """A slash that holds."""
-    return proven(world, unsigned_slash(world, rng, staked(world, rng))).encode()
+    return reported(world, proven(world, unsigned_slash(world, rng, staked(world, rng))))
 
 
-def either(rng: Random, tx: Slash, signature: bytes, other: bytes | None = None) -> bytes:
+def either(world: World, rng: Random, tx: Slash, signature: bytes, other: bytes | None = None) -> bytes:
     """The slash with one of its signatures replaced, and perhaps the other as well."""
     signatures = [tx.first.signature, tx.second.signature]
     place = rng.randrange(2)
     signatures[place] = signature
     if other is not None:
         signatures[1 - place] = other
-    return with_signatures(tx, *signatures).encode()
+    return reported(world, with_signatures(tx, *signatures))
 
 
 scenario(TxType.SLASH, Code.OK)(right_slash)
@@ -152,19 +152,19 @@ def _as_much_as_can_be_burnt(world: World, rng: Random) -> bytes:
     provider = staked(world, rng, stake_nano=stake, unlocking_nano=unlocking)
     tx = unsigned_slash(world, rng, provider)
     world.change(tx.reporter, balance_nano=MAX_U128 - MAX_U64)
-    return proven(world, tx).encode()
+    return reported(world, proven(world, tx))
 
 
 @scenario(TxType.SLASH, Code.MISSING_SENDER)
 def _of_no_provider(world: World, rng: Random) -> bytes:
     tx = proven(world, unsigned_slash(world, rng, staked(world, rng)))
-    return replace(tx, provider=rng.choice([*NOWHERE, world.draw()])).encode()
+    return reported(world, replace(tx, provider=rng.choice([*NOWHERE, world.draw()])))
 
 
 @scenario(TxType.SLASH, Code.MISSING_RECEIVER)
 def _for_no_reporter(world: World, rng: Random) -> bytes:
     tx = proven(world, unsigned_slash(world, rng, staked(world, rng)))
-    return replace(tx, reporter=rng.choice([*NOWHERE, world.draw()])).encode()
+    return reported(world, replace(tx, reporter=rng.choice([*NOWHERE, world.draw()])))
 
 
 @scenario(TxType.SLASH, Code.BAD_SLASH_EVIDENCE)
@@ -172,8 +172,8 @@ def _the_same_receipt_twice(world: World, rng: Random) -> bytes:
     tx = unsigned_slash(world, rng, staked(world, rng))
     tx = proven(world, replace(tx, second=tx.first))
     if rng.random() < 0.3:
-        return either(rng, tx, high_s(rng, tx.first.signature))
-    return tx.encode()
+        return either(world, rng, tx, high_s(rng, tx.first.signature))
+    return reported(world, tx)
 
 
 @scenario(TxType.SLASH, Code.BAD_SLASH_EVIDENCE)
@@ -184,26 +184,77 @@ def _not_signed_by_the_provider(world: World, rng: Random) -> bytes:
     wrong = wrong_signature(rng, signature, digests(world, tx)[place])
     signatures = [tx.first.signature, tx.second.signature]
     signatures[place] = wrong
-    return with_signatures(tx, *signatures).encode()
+    return reported(world, with_signatures(tx, *signatures))
 
 
 @scenario(TxType.SLASH, Code.BAD_SLASH_EVIDENCE)
 def _signatures_the_wrong_way_round(world: World, rng: Random) -> bytes:
     tx = proven(world, unsigned_slash(world, rng, staked(world, rng)))
-    return with_signatures(tx, tx.second.signature, tx.first.signature).encode()
+    return reported(world, with_signatures(tx, tx.second.signature, tx.first.signature))
 
 
 @scenario(TxType.SLASH, Code.BAD_SLASH_EVIDENCE)
 def _of_another_request(world: World, rng: Random) -> bytes:
     tx = proven(world, unsigned_slash(world, rng, staked(world, rng)))
     field = rng.choice(["channel", "sequence"])
-    return replace(tx, **{field: getattr(tx, field) ^ 1}).encode()
+    return reported(world, replace(tx, **{field: getattr(tx, field) ^ 1}))
+
+
+@scenario(TxType.SLASH, Code.BAD_SLASH_EVIDENCE)
+def _older_than_the_stake(world: World, rng: Random) -> bytes:
+    tx = unsigned_slash(world, rng, staked(world, rng))
+    tx = replace(tx, channel=rng.choice([0, 1, tx.channel % MAX_U32]))
+    world.change(tx.provider, slash_from=rng.choice([tx.channel + 1, MAX_U32]))
+    return reported(world, proven(world, tx))
+
+
+@scenario(TxType.SLASH, Code.OK)
+def _of_the_first_channel_that_it_answers_for(world: World, rng: Random) -> bytes:
+    tx = unsigned_slash(world, rng, staked(world, rng))
+    world.change(tx.provider, slash_from=tx.channel)
+    return reported(world, proven(world, tx))
+
+
+@scenario(TxType.SLASH, Code.BAD_SIGNATURE)
+def _not_by_its_reporter(world: World, rng: Random) -> bytes:
+    tx = proven(world, unsigned_slash(world, rng, staked(world, rng)))
+    digest = tx.digest(world.rules.domain, world.bound(tx))
+    return tx.encode(wrong_signature(rng, sign_digest(key(tx.reporter), digest), digest))
+
+
+@scenario(TxType.SLASH, Code.BAD_SIGNATURE)
+def _reported_with_something_else(world: World, rng: Random) -> bytes:
+    tx = proven(world, unsigned_slash(world, rng, staked(world, rng)))
+    other = rng.choice(
+        [
+            replace(tx, reporter=tx.reporter ^ 1),
+            replace(tx, provider=tx.provider ^ 1),
+            replace(tx, channel=tx.channel ^ 1),
+            replace(tx, sequence=tx.sequence ^ 1),
+            replace(tx, first=tx.second),
+            replace(tx, second=tx.first),
+        ]
+    )
+    return tx.encode(sign_digest(key(tx.reporter), other.digest(world.rules.domain, world.bound(tx))))
+
+
+@scenario(TxType.SLASH, Code.BAD_SIGNATURE)
+def _of_another_owner(world: World, rng: Random) -> bytes:
+    tx = proven(world, unsigned_slash(world, rng, staked(world, rng)))
+    return tx.encode(sign_digest(key(tx.reporter), tx.digest(world.rules.domain, rng.randbytes(20))))
+
+
+@scenario(TxType.SLASH, Code.MALLEABLE_SIGNATURE)
+def _reported_malleably(world: World, rng: Random) -> bytes:
+    tx = proven(world, unsigned_slash(world, rng, staked(world, rng)))
+    signature = sign_digest(key(tx.reporter), tx.digest(world.rules.domain, world.bound(tx)))
+    return tx.encode(high_s(rng, signature))
 
 
 @scenario(TxType.SLASH, Code.BAD_SLASH_EVIDENCE)
 def _nobodys_for_the_zero_address(world: World, rng: Random) -> bytes:
     tx = unsigned_slash(world, rng, staked(world, rng, owner=bytes(20)))
-    return with_signatures(tx, *(nobody(rng, digest) for digest in digests(world, tx))).encode()
+    return reported(world, with_signatures(tx, *(nobody(rng, digest) for digest in digests(world, tx))))
 
 
 @scenario(TxType.SLASH, Code.MALLEABLE_SIGNATURE)
@@ -211,7 +262,7 @@ def _malleable_evidence(world: World, rng: Random) -> bytes:
     tx = proven(world, unsigned_slash(world, rng, staked(world, rng)))
     high = high_s(rng, tx.first.signature)
     # The other one may be anybody's: malleability is judged first, on both.
-    return either(rng, tx, high, rng.choice([None, high, bytes(64), tx.second.signature]))
+    return either(world, rng, tx, high, rng.choice([None, high, bytes(64), tx.second.signature]))
 
 
 @scenario(TxType.SLASH, Code.MALLEABLE_SIGNATURE)
@@ -220,28 +271,28 @@ def _malleable_but_the_providers(world: World, rng: Random) -> bytes:
     provider = staked(world, rng)
     tx = proven(world, unsigned_slash(world, rng, provider))
     signature, _ = high_s_of_owner(rng, digests(world, tx)[0])
-    return with_signatures(tx, signature, tx.second.signature).encode()
+    return reported(world, with_signatures(tx, signature, tx.second.signature))
 
 
 @scenario(TxType.SLASH, Code.BAD_SLASH_EVIDENCE)
 def _signed_at_the_edge_by_a_stranger(world: World, rng: Random) -> bytes:
     tx = proven(world, unsigned_slash(world, rng, staked(world, rng)))
     signature, _ = edge_signature(rng, digests(world, tx)[0])
-    return with_signatures(tx, signature, tx.second.signature).encode()
+    return reported(world, with_signatures(tx, signature, tx.second.signature))
 
 
 @scenario(TxType.SLASH, Code.STAKE_VIOLATION)
 def _of_no_stake(world: World, rng: Random) -> bytes:
     provider = world.account(stake_nano=0, unlocking_nano=0)
     world.meta["next_withdrawal"] = rng.choice([3, MAX_U32])
-    return proven(world, unsigned_slash(world, rng, provider)).encode()
+    return reported(world, proven(world, unsigned_slash(world, rng, provider)))
 
 
 @scenario(TxType.SLASH, Code.OVERFLOW)
 def _reward_to_a_full_account(world: World, rng: Random) -> bytes:
     tx = unsigned_slash(world, rng, staked(world, rng, stake_nano=1_000, unlocking_nano=0))
     world.change(tx.reporter, balance_nano=MAX_U128 - 499)
-    return proven(world, tx).encode()
+    return reported(world, proven(world, tx))
 
 
 @scenario(TxType.SLASH, Code.OVERFLOW)
@@ -249,4 +300,4 @@ def _more_than_can_be_burnt(world: World, rng: Random) -> bytes:
     stake, unlocking = rng.choice([(2 * MAX_U64 + 1, 0), (MAX_U128, MAX_U128), (MAX_U64, MAX_U64 + 1), (2**66, 0)])
     tx = unsigned_slash(world, rng, staked(world, rng, stake_nano=stake, unlocking_nano=unlocking))
     world.change(tx.reporter, balance_nano=0)
-    return proven(world, tx).encode()
+    return reported(world, proven(world, tx))

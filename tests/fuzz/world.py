@@ -16,7 +16,7 @@ from chain.rules.binding import bound_address
 from chain.signing import SECP256K1_N, recover, sign_digest
 from chain.state import RollupState
 from chain.stf import Code, Rules, execute_body, execute_frame
-from chain.txs import CloseTogether, OpenChannel, Redeem, Stake, StartClose, TopUp, Transfer, Unstake, Withdraw
+from chain.txs import CloseTogether, OpenChannel, Redeem, Slash, Stake, StartClose, TopUp, Transfer, Unstake, Withdraw
 from chain.types import (
     MAX_U64,
     META_KEY,
@@ -177,7 +177,7 @@ class World:
         """What the payer signs."""
         return tx.digest(self.rules.domain, self.of(payer).nonce, self.bound(tx))
 
-    def bound(self, tx: Paid | CloseTogether) -> bytes:
+    def bound(self, tx: Paid | CloseTogether | Slash) -> bytes:
         """The address that a transaction is signed with, as its number names it."""
         return bound_address(_Named(self.leaves), tx)
 

@@ -27,9 +27,7 @@ CHANGES: dict[str, object] = {
     "started_ms": 1,
     "finished_ms": 2,
 }
-EIP_712_FIELDS = [
-    ("channel", "uint32"),
-    ("sequence", "uint32"),
+CONTENT_FIELDS = [
     ("model", "bytes32"),
     ("engineBuild", "bytes32"),
     ("promptHash", "bytes32"),
@@ -41,7 +39,6 @@ EIP_712_FIELDS = [
     ("fingerprint", "bytes32"),
     ("startedMs", "uint64"),
     ("finishedMs", "uint64"),
-    ("provider", "address"),
 ]
 
 
@@ -64,10 +61,10 @@ def test_any_wallet_that_speaks_eip_712_signs_the_same_receipt() -> None:
     values = [
         getattr(facts, name)
         for name in Receipt.__struct_fields__
-        if name not in ("engine_build", "signature", "provider")
+        if name not in ("channel_id", "sequence", "engine_build", "signature", "provider")
     ]
-    values.insert(3, keccak256(facts.engine_build.encode()))
-    values.append("0x" + facts.provider.hex())
+    values.insert(1, keccak256(facts.engine_build.encode()))
+    content = dict(zip((name for name, _ in CONTENT_FIELDS), values, strict=True))
     message = encode_typed_data(
         {
             "name": "Idlewatt",
@@ -76,8 +73,21 @@ def test_any_wallet_that_speaks_eip_712_signs_the_same_receipt() -> None:
             "verifyingContract": "0x" + bytes(range(20)).hex(),
             "salt": bytes(range(32)),
         },
-        {"Receipt": [{"name": name, "type": kind} for name, kind in EIP_712_FIELDS]},
-        dict(zip((name for name, _ in EIP_712_FIELDS), values, strict=True)),
+        {
+            "Receipt": [
+                {"name": "channel", "type": "uint32"},
+                {"name": "sequence", "type": "uint32"},
+                {"name": "provider", "type": "address"},
+                {"name": "content", "type": "ReceiptContent"},
+            ],
+            "ReceiptContent": [{"name": name, "type": kind} for name, kind in CONTENT_FIELDS],
+        },
+        {
+            "channel": facts.channel_id,
+            "sequence": facts.sequence,
+            "provider": "0x" + facts.provider.hex(),
+            "content": content,
+        },
     )
     signed = Account.sign_message(message, account().reveal())
     signature = sign_receipt(account(), DOMAIN, facts).signature

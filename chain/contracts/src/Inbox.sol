@@ -39,7 +39,7 @@ contract Inbox is ISemver {
     /// @notice The kind of an L2 transaction that no sequencer can leave out.
     uint8 public constant FORCED = 2;
     /// @notice The longest transaction that can be forced, so that every message can be re-executed in a proof.
-    uint256 public constant MAX_FORCED_BYTES = 128;
+    uint256 public constant MAX_FORCED_BYTES = 288;
 
     /// @notice The settlement asset.
     IERC20 public immutable asset;
@@ -217,17 +217,17 @@ contract Inbox is ISemver {
     /// @param from The first message's index.
     /// @param count How many there are.
     /// @param packed Their contents, one after the other: `kind1 timestamp8`, then `owner20 hint4 amount8` of a deposit, or
-    /// `length1 body` of a forced transaction.
+    /// `length2 body` of a forced transaction.
     function holds(uint256 from, uint256 count, bytes calldata packed) external view returns (bool) {
         if (from + count > _messages.length) return false;
         bytes32 hash = _hashOf(from);
         uint256 offset;
         for (uint256 i = 0; i < count; ++i) {
-            // The one byte beyond a deposit's head lies within its content.
-            if (packed.length < offset + 10) return false;
+            // The two bytes beyond a deposit's head lie within its content.
+            if (packed.length < offset + 11) return false;
             uint8 kind = uint8(packed[offset]);
-            uint256 start = kind == FORCED ? offset + 10 : offset + 9;
-            uint256 end = kind == FORCED ? start + uint8(packed[offset + 9]) : start + 32;
+            uint256 start = kind == FORCED ? offset + 11 : offset + 9;
+            uint256 end = kind == FORCED ? start + uint16(bytes2(packed[offset + 9:offset + 11])) : start + 32;
             if (packed.length < end) return false;
             hash = _chained(hash, keccak256(abi.encodePacked(kind, packed[start:end])));
             offset = end;

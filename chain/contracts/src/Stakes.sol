@@ -19,13 +19,18 @@ library Stakes {
     bytes32 private constant STAKE = keccak256("Stake(uint32 from,uint64 amount,uint32 fee,uint64 nonce)");
     bytes32 private constant UNSTAKE = keccak256("Unstake(uint32 from,uint64 amount,uint32 fee,uint64 nonce)");
     bytes32 private constant RECEIPT = keccak256(
-        "Receipt(uint32 channel,uint32 sequence,bytes32 model,bytes32 engineBuild,bytes32 promptHash,bytes32 outputHash,uint32 inputTokens,uint32 outputTokens,uint64 cumulative,uint64 seed,bytes32 fingerprint,uint64 startedMs,uint64 finishedMs,address provider)"
+        "Receipt(uint32 channel,uint32 sequence,address provider,ReceiptContent content)ReceiptContent(bytes32 model,bytes32 engineBuild,bytes32 promptHash,bytes32 outputHash,uint32 inputTokens,uint32 outputTokens,uint64 cumulative,uint64 seed,bytes32 fingerprint,uint64 startedMs,uint64 finishedMs)"
+    );
+    bytes32 private constant SLASH = keccak256(
+        "Slash(uint32 provider,address owner,uint32 reporter,uint32 channel,uint32 sequence,bytes32 first,bytes32 second)"
     );
 
-    /// @dev Where a slash's two receipts start, and where a receipt's signature starts within it.
-    uint256 private constant FIRST_RECEIPT = 17;
-    uint256 private constant SECOND_RECEIPT = 281;
-    uint256 private constant RECEIPT_SIGNATURE = 200;
+    /// @dev Where a slash's contents' hashes and its signatures start.
+    uint256 private constant FIRST = 17;
+    uint256 private constant FIRST_SIGNATURE = 49;
+    uint256 private constant SECOND = 113;
+    uint256 private constant SECOND_SIGNATURE = 145;
+    uint256 private constant REPORTER_SIGNATURE = 209;
 
     /// @notice Type 10: `from4 amount8 fee4 sig64`.
     /// @param machine What is executed with.
@@ -91,8 +96,7 @@ library Stakes {
         return Codes.OK;
     }
 
-    /// @notice Type 13: `provider4 reporter4 channel4 sequence4`, then twice `model32 engineBuild32 prompt32 output32
-    /// inputTokens4 outputTokens4 cumulative8 seed8 fingerprint32 startedMs8 finishedMs8 sig64`.
+    /// @notice Type 13: `provider4 reporter4 channel4 sequence4`, twice `contentHash32 sig64`, and the reporter's `sig64`.
     /// @dev Half of the whole stake goes to the reporter, the rest is burnt by a withdrawal that nobody can spend on L1.
     /// @param machine What is executed with.
     /// @param tx_ The transaction.
@@ -101,7 +105,11 @@ library Stakes {
         if (provider.isNone()) return Codes.MISSING_SENDER;
         Leaf reporter = machine.account(tx_.read(5, 32));
         if (reporter.isNone()) return Codes.MISSING_RECEIVER;
+        // The stake that stood behind an older channel is gone, or came later.
+        if (tx_.read(9, 32) < provider.get(Leaves.SLASH_FROM)) return Codes.BAD_SLASH_EVIDENCE;
         uint8 code = _checkEvidence(machine, tx_, provider.get(Leaves.OWNER));
+        if (code != Codes.OK) return code;
+        code = _checkReporter(machine, tx_, provider.get(Leaves.OWNER), reporter.get(Leaves.OWNER));
         if (code != Codes.OK) return code;
         unchecked {
             uint256 taken = provider.get(Leaves.STAKE) + provider.get(Leaves.UNLOCKING);
@@ -128,39 +136,37 @@ library Stakes {
     }
 
     function _checkEvidence(Machine memory machine, Tx tx_, uint256 owner) private pure returns (uint8) {
-        unchecked {
-            bytes32 first = _hashReceipt(tx_, FIRST_RECEIPT, owner);
-            bytes32 second = _hashReceipt(tx_, SECOND_RECEIPT, owner);
-            if (first == second) return Codes.BAD_SLASH_EVIDENCE;
-            uint256 firstSignature = FIRST_RECEIPT + RECEIPT_SIGNATURE;
-            uint256 secondSignature = SECOND_RECEIPT + RECEIPT_SIGNATURE;
-            if (tx_.isMalleable(firstSignature)) return Codes.MALLEABLE_SIGNATURE;
-            if (tx_.isMalleable(secondSignature)) return Codes.MALLEABLE_SIGNATURE;
-            if (!machine.isSignedBy(tx_, firstSignature, first, owner)) return Codes.BAD_SLASH_EVIDENCE;
-            if (!machine.isSignedBy(tx_, secondSignature, second, owner)) return Codes.BAD_SLASH_EVIDENCE;
-            return Codes.OK;
-        }
+        if (tx_.read(FIRST, 256) == tx_.read(SECOND, 256)) return Codes.BAD_SLASH_EVIDENCE;
+        if (tx_.isMalleable(FIRST_SIGNATURE)) return Codes.MALLEABLE_SIGNATURE;
+        if (tx_.isMalleable(SECOND_SIGNATURE)) return Codes.MALLEABLE_SIGNATURE;
+        bytes32 first = _hashReceipt(tx_, FIRST, owner);
+        if (!machine.isSignedBy(tx_, FIRST_SIGNATURE, first, owner)) return Codes.BAD_SLASH_EVIDENCE;
+        bytes32 second = _hashReceipt(tx_, SECOND, owner);
+        if (!machine.isSignedBy(tx_, SECOND_SIGNATURE, second, owner)) return Codes.BAD_SLASH_EVIDENCE;
+        return Codes.OK;
     }
 
-    function _hashReceipt(Tx tx_, uint256 offset, uint256 owner) private pure returns (bytes32 structHash) {
-        bytes32 typeHash = RECEIPT;
-        assembly ("memory-safe") {
-            // Beyond the free-memory pointer, which is left where it is: these words are needed no longer than this.
-            let words := mload(0x40)
-            let receipt := add(tx_, offset)
-            mstore(words, typeHash)
-            mstore(add(words, 0x020), shr(224, calldataload(add(tx_, 9))))
-            mstore(add(words, 0x040), shr(224, calldataload(add(tx_, 13))))
-            calldatacopy(add(words, 0x060), receipt, 0x80)
-            mstore(add(words, 0x0e0), shr(224, calldataload(add(receipt, 128))))
-            mstore(add(words, 0x100), shr(224, calldataload(add(receipt, 132))))
-            mstore(add(words, 0x120), shr(192, calldataload(add(receipt, 136))))
-            mstore(add(words, 0x140), shr(192, calldataload(add(receipt, 144))))
-            mstore(add(words, 0x160), calldataload(add(receipt, 152)))
-            mstore(add(words, 0x180), shr(192, calldataload(add(receipt, 184))))
-            mstore(add(words, 0x1a0), shr(192, calldataload(add(receipt, 192))))
-            mstore(add(words, 0x1c0), owner)
-            structHash := keccak256(words, 0x1e0)
-        }
+    function _checkReporter(Machine memory machine, Tx tx_, uint256 owner, uint256 reporterOwner)
+        private
+        pure
+        returns (uint8)
+    {
+        bytes32 signed = keccak256(
+            abi.encode(
+                SLASH,
+                tx_.read(1, 32),
+                owner,
+                tx_.read(5, 32),
+                tx_.read(9, 32),
+                tx_.read(13, 32),
+                tx_.read(FIRST, 256),
+                tx_.read(SECOND, 256)
+            )
+        );
+        return machine.checkSigner(tx_, REPORTER_SIGNATURE, signed, reporterOwner);
+    }
+
+    function _hashReceipt(Tx tx_, uint256 content, uint256 owner) private pure returns (bytes32) {
+        return keccak256(abi.encode(RECEIPT, tx_.read(9, 32), tx_.read(13, 32), owner, tx_.read(content, 256)));
     }
 }

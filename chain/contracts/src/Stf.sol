@@ -30,13 +30,13 @@ contract Stf is IStf, ISemver {
 
     /// @dev Bytes of a transaction by its type, 16 bits each, from type 0 on.
     uint256 private constant SIZES =
-        0x0005_0005_0221_0005_0051_0051_0005_0045_004d_004d_0051_0071_0065_0055_0015_0000;
+        0x0005_0005_0111_0005_0051_0051_0005_0045_004d_004d_0051_0071_0065_0055_0015_0000;
     /// @dev An inbox frame's body: `00 from8 count1`.
     uint256 private constant INBOX_BODY_BYTES = 10;
     uint256 private constant DEPOSIT = 1;
     uint256 private constant FORCED = 2;
     uint256 private constant COLLECT_FEES = 14;
-    /// @dev Bytes of a message: `kind1 timestamp8`, then a deposit's `owner20 hint4 amount8`, or `length1` and so many more.
+    /// @dev Bytes of a message: `kind1 timestamp8`, then a deposit's `owner20 hint4 amount8`, or `length2` and so many more.
     uint256 private constant MESSAGE_HEAD_BYTES = 9;
     uint256 private constant DEPOSIT_BYTES = 32;
 
@@ -164,9 +164,9 @@ contract Stf is IStf, ISemver {
                     code = Payments.deposit(machine, Tx.wrap(offset), machine.meta.get(Leaves.INBOX_CURSOR) + i);
                     offset += DEPOSIT_BYTES;
                 } else if (kind == FORCED) {
-                    uint256 length = message.read(MESSAGE_HEAD_BYTES, 8);
-                    code = _applyForced(machine, Tx.wrap(offset + 1), length);
-                    offset += 1 + length;
+                    uint256 length = message.read(MESSAGE_HEAD_BYTES, 16);
+                    code = _applyForced(machine, Tx.wrap(offset + 2), length);
+                    offset += 2 + length;
                 } else {
                     revert WrongMessages();
                 }

@@ -194,7 +194,7 @@ class TestForcedTransactions:
         assert inbox.call("forcedHash", b"some transaction") == content
         assert [inbox.call("arrivedAt", index) for index in (0, 1, 2)] == [START_S, START_S + 3, 0]
 
-    @pytest.mark.parametrize(("size", "is_taken"), [(0, False), (1, True), (128, True), (129, False)])
+    @pytest.mark.parametrize(("size", "is_taken"), [(0, False), (1, True), (288, True), (289, False)])
     def test_only_what_fits_a_proof_is_taken(self, inbox: Handle, size: int, is_taken: bool) -> None:
         if is_taken:
             inbox.send("forceTx", bytes(size))
@@ -222,13 +222,13 @@ class TestContents:
     def contents(self, inbox: Handle, ledger: Ledger) -> list[bytes]:
         inbox.send("deposit", BOB, 7, 5)
         ledger.now_s += 1
-        inbox.send("forceTx", b"f" * 128)
+        inbox.send("forceTx", b"f" * 288)
         inbox.send("forceTx", b"g")
         at = [(START_S + late).to_bytes(8, "big") for late in (0, 1, 1)]
         return [
             b"\x01" + at[0] + person(1) + (7).to_bytes(4, "big") + (5).to_bytes(8, "big"),
-            b"\x02" + at[1] + b"\x80" + b"f" * 128,
-            b"\x02" + at[2] + b"\x01g",
+            b"\x02" + at[1] + b"\x01\x20" + b"f" * 288,
+            b"\x02" + at[2] + b"\x00\x01g",
         ]
 
     def test_the_true_contents_are_held(self, inbox: Handle, contents: list[bytes]) -> None:

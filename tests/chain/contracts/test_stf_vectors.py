@@ -37,7 +37,7 @@ def messages_of(vector: dict[str, Any], cursor: int) -> dict[int, InboxMessage]:
     data, found = unhex(vector["messages"]), {}
     while data:
         at_s = int.from_bytes(data[1:9], "big")
-        size = 32 if data[0] == 1 else 1 + data[9]
+        size = 32 if data[0] == 1 else 2 + int.from_bytes(data[9:11], "big")
         body = data[9 : 9 + size]
         is_deposit = data[0] == 1
         found[cursor] = InboxMessage(
@@ -46,7 +46,7 @@ def messages_of(vector: dict[str, Any], cursor: int) -> dict[int, InboxMessage]:
             owner=body[:20] if is_deposit else bytes(20),
             index_hint=int.from_bytes(body[20:24], "big") if is_deposit else 0,
             amount_nano=int.from_bytes(body[24:], "big") if is_deposit else 0,
-            body=b"" if is_deposit else body[1:],
+            body=b"" if is_deposit else body[2:],
             at_s=at_s,
             l1_block=1,
         )

@@ -41,6 +41,7 @@ REACHABLE = {
     TxType.FINISH_UNSTAKE: {Code.MISSING_SENDER, Code.STAKE_VIOLATION, Code.OVERFLOW},
     TxType.SLASH: {
         Code.MISSING_SENDER,
+        Code.BAD_SIGNATURE,
         Code.MISSING_RECEIVER,
         Code.MALLEABLE_SIGNATURE,
         Code.BAD_SLASH_EVIDENCE,
@@ -129,7 +130,7 @@ class TestWitnesses:
         assert any(len(messages) > 1 for _, messages in named)
         for case, messages in named:
             packed = encode_messages(messages)
-            sizes = [41 if message.kind == "deposit" else 10 + len(message.body) for message in messages]
+            sizes = [41 if message.kind == "deposit" else 11 + len(message.body) for message in messages]
             assert len(packed) == sum(sizes)
             assert messages == list(case.messages[: len(messages)])
 

@@ -1,12 +1,14 @@
-from chain.signing import keccak256
+from msgspec.structs import replace
+
+from chain.codec import MAX_FORCED_TX_BYTES
 from chain.stf import BURN_ADDRESS, Code, apply, apply_inbox, open_batch
 from chain.txs import (
     FinishUnstake,
-    ReceiptEvidence,
     Slash,
     Stake,
     Transfer,
     Unstake,
+    decode,
 )
 from chain.types import (
     Account,
@@ -20,10 +22,11 @@ from tests.chain.support import (
     open_channel,
     owner,
     send,
+    signed_once,
     slash,
 )
 from wallet.account import UnlockedAccount
-from wallet.receipts import Receipt, receipt_struct_hash, sign_receipt
+from wallet.receipts import Receipt, receipt_evidence, receipt_struct_hash, sign_receipt
 
 
 class TestStaking:
@@ -144,28 +147,33 @@ class TestSlashing:
             )
             for output in (b"\3", b"\4")
         ]
-        evidence = [
-            ReceiptEvidence(
-                one.model_sha256,
-                keccak256(one.engine_build.encode()),
-                one.prompt_hash,
-                one.output_hash,
-                one.input_tokens,
-                one.output_tokens,
-                one.cumulative_nano,
-                one.seed,
-                one.fingerprint_hash,
-                one.started_ms,
-                one.finished_ms,
-                one.signature,
-            )
-            for one in receipts
-        ]
+        evidence = [receipt_evidence(one) for one in receipts]
         tx = Slash(1, 3, 7, 3, *evidence)
         assert [tx.receipt_hash(one, owner(1)) for one in evidence] == [receipt_struct_hash(one) for one in receipts]
         assert send(state, Stake(1, 500, 0), 1).code is Code.OK
-        assert code_of(state, tx.encode()) is Code.OK
+        assert code_of(state, signed_once(tx, 3)) is Code.OK
 
-    def test_it_cannot_come_by_force(self, state):
+    def test_it_can_come_by_force(self, state):
         assert send(state, Stake(1, 500, 0), 1).code is Code.OK
-        assert apply_inbox(state, forced(state.meta.inbox_cursor, slash(1, 3)), RULES).code is Code.MALFORMED
+        raw = slash(1, 3)
+        assert len(raw) <= MAX_FORCED_TX_BYTES
+        assert apply_inbox(state, forced(state.meta.inbox_cursor, raw), RULES).code is Code.OK
+
+    def test_its_reporter_signs_it_with_the_providers_address(self, state):
+        assert send(state, Stake(1, 500, 0), 1).code is Code.OK
+        tx, _ = decode(slash(1, 3))
+        assert code_of(state, signed_once(tx, 2)) is Code.BAD_SIGNATURE
+        assert code_of(state, signed_once(tx, 3, bound=owner(2))) is Code.BAD_SIGNATURE
+        assert code_of(state, signed_once(replace(tx, reporter=2), 3)) is Code.BAD_SIGNATURE
+        assert code_of(state, signed_once(tx, 3)) is Code.OK
+
+    def test_evidence_of_an_earlier_stake_or_from_before_a_stake_proves_nothing(self, state):
+        first = open_channel(state, voucher_key=20)
+        assert send(state, Stake(1, 500, 0), 1).code is Code.OK
+        second = open_channel(state, voucher_key=21)
+        assert code_of(state, slash(1, 3, channel=first)) is Code.BAD_SLASH_EVIDENCE
+        assert send(state, Stake(1, 5, 0), 1).code is Code.OK  # more of the same stake answers for what it did
+        assert code_of(state, slash(1, 3, channel=second)) is Code.OK
+        assert send(state, Stake(1, 500, 0), 1).code is Code.OK
+        assert code_of(state, slash(1, 3, channel=second)) is Code.BAD_SLASH_EVIDENCE
+        assert code_of(state, slash(1, 3, channel=second + 1)) is Code.OK
