@@ -25,7 +25,7 @@ from tests.villains.lies import plan_lie
 GWEI = 10**9
 STAKES = Stakes(min_bond_wei=10 * ETHER, turn_s=HOUR_S)
 COSTS = Costs(
-    gas_price_wei=10 * GWEI, block_s=12, batch_gas=165_000, commit_gas=47_000, prove_gas=220_000, claim_gas=42_000
+    gas_price_wei=10 * GWEI, block_s=12, batch_gas=200_000, commit_gas=50_000, prove_gas=300_000, claim_gas=50_000
 )
 """Gas rounded up from what the last test measures; proofs of other frames take up to a million."""
 
@@ -92,7 +92,7 @@ async def test_the_gas_that_is_counted_with_is_what_is_measured(template: Path, 
     for gas, counted in zip(
         measured, (COSTS.batch_gas, COSTS.commit_gas, COSTS.prove_gas, COSTS.claim_gas), strict=True
     ):
-        assert gas <= counted < 1.1 * gas, measured
+        assert gas <= counted < 1.35 * gas, measured
 
 
 async def _gas(where: Arena, l1_tx: bytes) -> int:
