@@ -18,6 +18,7 @@ from wallet.money import MoneyTimeline, build_timeline
 from wallet.trust import UNCHECKED, Judgement, Trust
 from wallet.wallet_error import WalletError
 
+_CHECKED_WITHDRAWALS: Final = 8
 _SEEN_SETTING: Final = "accounts_seen:"
 _LOOKED_AT: Final = 50
 """The newest withdrawals that wait, whose claims are looked up on L1."""
@@ -35,7 +36,7 @@ async def money_view(wallet: NodeWallet, chain: RollupMonitor, store: Store) -> 
     client, address = rollup.client, wallet.address
     bought = await store.buyer_channels()
     provided = await store.provider_channels()
-    withdrawals = await client.withdrawals_of(address)
+    withdrawals = await _withdrawals(chain, address)
     l1_nano, sold = await _on_l1(rollup.info, address, withdrawals)
     accounts = await _accounts(chain, store, address)
     timeline = build_timeline(
@@ -91,6 +92,16 @@ async def _accounts(chain: RollupMonitor, store: Store, address: bytes) -> list[
     if not proven <= seen:
         await store.save_setting(setting, " ".join(map(str, sorted(seen | proven))))
     return found
+
+
+async def _withdrawals(chain: RollupMonitor, address: bytes) -> list[WithdrawalView]:
+    """The withdrawals to the wallet's address, the newest of those under way held against L1."""
+    views = await (await chain.rollup()).client.withdrawals_of(address)
+    verifier = await chain.verifier()
+    if verifier is not None:
+        for view in [view for view in views if view.claim_l1_tx is None][:_CHECKED_WITHDRAWALS]:
+            await verifier.withdrawal(view)
+    return views
 
 
 def _view(timeline: MoneyTimeline) -> MoneyView:
