@@ -15,6 +15,7 @@ from chain.l1.connection import checksum
 from chain.l1.embedded.server import L1Server
 from chain.l1.protocol import EMPTY_INBOX_HASH, Deployment
 from chain.l1.rollup_l1 import JsonRpcRollupL1
+from chain.signing import keccak256
 from chain.state import GENESIS_ROOT
 from tests.chain.in_front import Ask, in_front
 from tests.chain.l1.conftest import ALICE, CHAIN_ID, OPERATOR_KEY, Clock, Rpc, make_batch, post
@@ -82,6 +83,25 @@ async def test_a_batch_in_any_kind_of_transaction_is_read_back(
     assert "error" not in answer
     (posted,) = await rollup.batches(0, 16)
     assert (posted.blob, posted.prev_root, posted.inbox_hash) == (batch.blob, batch.prev_root, batch.inbox_hash)
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+async def test_a_message_that_was_forced_in_strange_calldata_is_read_from_its_event(
+    rollup: JsonRpcRollupL1, deployment: Deployment, rpc: Rpc, strange: str
+) -> None:
+    """The inbox takes any form, since nobody reads its calldata: its events are the contract's own encoding."""
+    body = b"a transaction of 24 bytes"
+    selector = keccak256(b"forceTx(bytes)")[:4]
+    tail = len(body).to_bytes(32, "big") + body + bytes(-len(body) % 32)
+    data = selector + (32).to_bytes(32, "big") + tail
+    changed = {"a gap": selector + (64).to_bytes(32, "big") + b"\xff" * 32 + tail}.get(strange) or STRANGE[strange](
+        data
+    )
+
+    await send(rpc, envelope(2, changed, deployment.inbox_address))
+
+    (message,) = await rollup.inbox_messages(0, 10)
+    assert message.body == body
 
 
 async def change_transaction(body: bytes, ask: Ask, hit: bytes, change: Callable[[dict[str, Any]], Any]) -> bytes:
