@@ -119,6 +119,8 @@ def expire(state: RollupState, tx: Expire, _signature: bytes, _rules: Rules) -> 
         return Outcome(Code.CHANNEL_UNAVAILABLE)
     if not channel.is_over(state.meta.l2_time_s):
         return Outcome(Code.TOO_EARLY)
+    if state.account(channel.payee) is None:
+        return Outcome(Code.MISSING_RECEIVER)
     return _end_channel(state, tx.channel, channel)
 
 

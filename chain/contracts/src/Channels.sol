@@ -109,7 +109,7 @@ library Channels {
         bytes32 signed = keccak256(abi.encode(CLOSE_TOGETHER, id, channel.get(Leaves.SIGNER), cumulative));
         uint8 code = machine.checkSigner(tx_, 13, signed, payee.get(Leaves.OWNER));
         if (code != Codes.OK) return code;
-        return _end(machine, channel);
+        return _end(machine, channel, payee);
     }
 
     /// @notice Type 8: `channel4 sig64`.
@@ -143,7 +143,9 @@ library Channels {
         Leaf channel = machine.channel(tx_.read(1, 32));
         if (channel.isNone()) return Codes.CHANNEL_UNAVAILABLE;
         if (!_isOver(machine, channel)) return Codes.TOO_EARLY;
-        return _end(machine, channel);
+        Leaf payee = machine.account(channel.get(Leaves.PAYEE));
+        if (payee.isNone()) return Codes.MISSING_RECEIVER;
+        return _end(machine, channel, payee);
     }
 
     function _isOver(Machine memory machine, Leaf channel) private pure returns (bool) {
@@ -153,7 +155,7 @@ library Channels {
         return machine.l2Time >= closingAt;
     }
 
-    function _end(Machine memory machine, Leaf channel) private pure returns (uint8) {
+    function _end(Machine memory machine, Leaf channel, Leaf payee) private pure returns (uint8) {
         channel.remove();
         unchecked {
             // No execution lets the redeemed amount exceed the deposit.
@@ -164,8 +166,6 @@ library Channels {
             if (code != Codes.OK) return code;
             code = payer.uncountChannel();
             if (code != Codes.OK) return code;
-            Leaf payee = machine.account(channel.get(Leaves.PAYEE));
-            if (payee.isNone()) return Codes.MISSING_RECEIVER;
             return payee.uncountChannel();
         }
     }

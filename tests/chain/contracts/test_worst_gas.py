@@ -30,7 +30,7 @@ from chain.types import META_KEY, Account, Channel, Leaf, Meta
 from chain.watchtower.open import MAX_PROOF_GAS
 from chain.witness import Witness, encode_messages, named_messages
 from tests.chain.contracts.conftest import inbox_of
-from tests.chain.contracts.harness import Handle, Ledger
+from tests.chain.contracts.harness import KEYS, Handle, Ledger
 from tests.chain.contracts.l2 import L2, Posted
 from tests.chain.contracts.test_stf_gas import FRAME_ITEMS, LIE, bonded, close, crowd, crowded
 from tests.chain.witness_reading import root_of_witness
@@ -59,6 +59,9 @@ def full(leaf: Leaf | None) -> Leaf | None:
     return leaf
 
 
+BURNT = bytes.fromhex("000000000000000000000000000000000000dead")
+
+
 class World:
     """Eight channels of sixteen people among full regions, before a rollup that starts from them.
 
@@ -81,6 +84,8 @@ class World:
         self.root = root_of_witness(self.witness)
         self.rollup = bonded(deploy_rollup, self.root)
         self.l2 = L2(ledger, self.rollup, inbox_of(ledger, self.rollup, asset))
+        # Where bonds are burnt there is ether already on every public chain; a first wei costs 25,000 gas more.
+        ledger.transact(KEYS[0], BURNT, b"", value_wei=1)
 
     def disprove(self, body: bytes, inbox_to: int = 0) -> tuple[int, int]:
         """Post it as a wrong frame among as many as fit into a batch; the code and the gas of its proof."""
