@@ -231,6 +231,15 @@ class NodeApi(Protocol):
         """Hand in every pair of conflicting receipts held, whose provider still has a stake; this wallet gets half."""
         ...
 
+    def force_slash(
+        self, wallet_id: str, *, wait: bool = True, l1_url: str = ""
+    ) -> AbstractAsyncContextManager[AsyncIterator[WithdrawalStep]]:
+        """The same past the sequencer, through the L1 inbox; this wallet pays L1's gas. Each step as it goes.
+
+        Without ``wait`` it ends once the deadline is known. ``l1_url`` as for ``force_withdraw``.
+        """
+        ...
+
     async def channels(self) -> tuple[ChannelSummary, ...]:
         """Every channel of ours, newest first."""
         ...

@@ -14,13 +14,13 @@ from chain.state import RollupState
 from chain.txs import TxFormatError, Withdraw, decode
 from chain.types import FIRST_INDEX, Account, Withdrawal, withdrawal_key
 from wallet.account import UnlockedAccount
+from wallet.forcing import account_of, check_patience, deadline_text, read_of, sent_message, waiting_messages
 from wallet.rollup_follower import RollupFollower, claimed, finalized
 from wallet.sender import check_amount, check_whole_units, checked_address
 from wallet.steps import WithdrawalStep, doing, done, waiting
 from wallet.wallet_error import WalletError
 
 POLL_S = 1.0
-PAGE_MESSAGES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,8 @@ async def force_withdraw(
             raise
         wrong = f" Batch {error.batch_id} is wrong and will be taken back."
     state = follower.state
-    number, held, others_nano = _account_of(state, account.address)
-    told = f"{_read_of(follower)}: account #{number} holds {format_usd(held.balance_nano)} on L2."
+    number, held, others_nano = account_of(state, account.address)
+    told = f"{read_of(follower)}: account #{number} holds {format_usd(held.balance_nano)} on L2."
     if others_nano:
         told += f" This address has {format_usd(others_nano)} in other accounts: force another withdrawal for them."
     yield done("read", told + wrong)
@@ -98,23 +98,17 @@ async def force_withdraw(
         yield done("sign", f"Signed: {_told(tx)}, nonce {held.nonce}, no L2 fee.", amount_nano=tx.amount_nano)
         yield doing("send", "Sending it to the inbox on L1; this wallet pays the gas there.")
         l1_tx = await l1.force_tx(body)
-        sent = await _find_message(l1, state.meta.inbox_cursor, body, tx, l1_tx)
+        sent = _Sent(await sent_message(l1, state.meta.inbox_cursor, body), tx, l1_tx)
     else:
         yield done("sign", f"Signed earlier: {_told(sent.tx)}, nonce {held.nonce}.", amount_nano=sent.tx.amount_nano)
     message = sent.message
     was = "" if sent.is_new else "already "
     yield done("send", f"It is {was}message {message.index} of the L1 inbox.", l1_tx=sent.l1_tx)
-    yield waiting("deadline", _deadline_text(deployment, message), message.at_s + deployment.force_delay_s)
+    yield waiting("deadline", deadline_text(deployment), message.at_s + deployment.force_delay_s)
     if not wait:
         return
     async for step in _followed(l1, follower, deployment, sent, poll_s):
         yield step
-
-
-def _read_of(follower: RollupFollower) -> str:
-    """What was re-executed."""
-    begin, count = follower.began_at, follower.batch_count
-    return f"{count - begin} batches re-executed" + (f" after a snapshot of {begin}" if begin else "")
 
 
 async def _followed(
@@ -149,7 +143,7 @@ async def _followed(
                     code="no_effect",
                     fix="Look at the balance, and force it again if it is still there.",
                 )
-            await _check_patience(l1, deployment, sent.message)
+            await check_patience(l1, deployment, sent.message)
             await asyncio.sleep(poll_s)
             continue
         if executed.batch_id != told_of:
@@ -182,29 +176,6 @@ async def _is_final(l1: RollupL1, executed: _Executed) -> bool:
     return await finalized(l1) > executed.batch_id
 
 
-async def _check_patience(l1: RollupL1, deployment: Deployment, message: InboxMessage) -> None:
-    if await l1.frozen_at_s() is None and await l1.time_s() <= message.at_s + deployment.freeze_delay_s:
-        return
-    raise WalletError(
-        "Nobody executed the message in time: this rollup has ended, or may be ended by anyone now.",
-        code="not_executed",
-        fix="Leave with everything: idlewatt wallet exit --freeze.",
-    )
-
-
-def _account_of(state: RollupState, address: bytes) -> tuple[int, Account, int]:
-    """An address's richest account, and what its other ones hold."""
-    found = [
-        (number, leaf)
-        for number in range(FIRST_INDEX, state.meta.next_account)
-        if (leaf := state.account(number)) is not None and leaf.owner == address
-    ]
-    if not found:
-        raise WalletError("This wallet has no account on the rollup, as L1 has it.", code="no_funds")
-    number, richest = max(found, key=lambda entry: entry[1].balance_nano)
-    return number, richest, sum(leaf.balance_nano for _, leaf in found) - richest.balance_nano
-
-
 def _withdrawal(number: int, held: Account, amount_nano: int | None, to: bytes, nano_per_unit: int) -> Withdraw:
     most = min(held.balance_nano, MAX_NANO)
     amount = most - most % nano_per_unit if amount_nano is None else amount_nano
@@ -222,12 +193,10 @@ async def _waiting_message(
 ) -> _Sent | None:
     """A withdrawal of this account that waits in the inbox already."""
     start = state.meta.inbox_cursor
-    while page := await l1.inbox_messages(start, PAGE_MESSAGES):
-        for message in page:
-            tx = _own_withdrawal(message, deployment, number, held.nonce, owner)
-            if tx is not None:
-                return _Sent(message, tx, is_new=False)
-        start += len(page)
+    async for message in waiting_messages(l1, start):
+        tx = _own_withdrawal(message, deployment, number, held.nonce, owner)
+        if tx is not None:
+            return _Sent(message, tx, is_new=False)
     return None
 
 
@@ -243,19 +212,6 @@ def _own_withdrawal(
     if not isinstance(tx, Withdraw) or tx.sender != number:
         return None
     return tx if recover(tx.digest(deployment.domain, nonce), signature) == owner else None
-
-
-async def _find_message(l1: RollupL1, start: int, body: bytes, tx: Withdraw, l1_tx: bytes) -> _Sent:
-    while page := await l1.inbox_messages(start, PAGE_MESSAGES):
-        for message in page:
-            if message.body == body:
-                return _Sent(message, tx, l1_tx)
-        start += len(page)
-    raise WalletError(
-        "L1 took the transaction, but its inbox doesn't show it.",
-        code="unconfirmed",
-        fix="Try again: a second one is harmless.",
-    )
 
 
 def _effect(
@@ -274,14 +230,6 @@ def _effect(
                 siblings=tuple(state.proof(withdrawal_key(number))),
             )
     return None
-
-
-def _deadline_text(deployment: Deployment, message: InboxMessage) -> str:
-    return (
-        f"No batch stands that leaves it out after {deployment.force_delay_s} s; after "
-        f"{deployment.takeover_delay_s} s anyone bonded may sequence, after {deployment.freeze_delay_s} s anyone may "
-        f"freeze the rollup and everybody leaves (idlewatt wallet exit)."
-    )
 
 
 def _told(tx: Withdraw) -> str:

@@ -123,6 +123,18 @@ def conflicts(first: Receipt, second: Receipt) -> bool:
     return same_request and receipt_struct_hash(first) != receipt_struct_hash(second)
 
 
+def check_conflict(domain: SigningDomain, first: Receipt, second: Receipt) -> None:
+    """Make sure that two receipts slash their provider on this deployment.
+
+    Raises:
+        WalletError: ``bad_receipt`` if they prove nothing.
+    """
+    if not conflicts(first, second) or not all(
+        verify_receipt(domain, receipt, first.provider) for receipt in (first, second)
+    ):
+        raise WalletError("Those two receipts prove nothing on this chain.", code="bad_receipt")
+
+
 def receipt_evidence(receipt: Receipt) -> ReceiptEvidence:
     """The receipt as a slash carries it: the hash of what it says, and its signature."""
     return ReceiptEvidence(receipt_content_hash(receipt), receipt.signature)

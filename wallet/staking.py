@@ -10,7 +10,7 @@ from chain.money import format_usd
 from chain.txs import FinishUnstake, Slash, Stake, Unstake
 from chain.views import AccountView, ChainInfo, SoftReceipt
 from wallet.account import UnlockedAccount
-from wallet.receipts import Receipt, conflicts, receipt_evidence, verify_receipt
+from wallet.receipts import Receipt, check_conflict, receipt_evidence
 from wallet.sender import TxSender, check_amount
 from wallet.wallet_error import WalletError
 
@@ -111,11 +111,7 @@ class Staking(ABC):
             WalletError: ``bad_receipt`` if the two prove nothing on this chain.
         """
         domain = await self.domain()
-        proves = conflicts(first, second) and all(
-            verify_receipt(domain, receipt, first.provider) for receipt in (first, second)
-        )
-        if not proves:
-            raise WalletError("Those two receipts prove nothing on this chain.", code="bad_receipt")
+        check_conflict(domain, first, second)
         provider, reporter = await self.provider(first.provider), await self.ensure_account()
         if provider is None:
             raise WalletError("That provider has no account, so no stake.", code="nothing_to_slash")

@@ -185,15 +185,30 @@ async def unstake(
 
 
 @click.command("slash", help="Take the stake of providers that signed two receipts about one request.")
+@click.option("--force", is_flag=True, help="Through the L1 inbox, past a sequencer that refuses or ignores it.")
+@wait_option
+@l1_option
 @home_option
 @chain_option
 @json_option
 @as_coroutine
-async def slash(home_path: str | None, chain: str | None, as_json: bool) -> None:
+async def slash(
+    force: bool, no_wait: bool, l1_url: str, home_path: str | None, chain: str | None, as_json: bool
+) -> None:
     """Hand in the evidence kept here."""
+    if not force and (no_wait or l1_url):
+        raise UsageError("--no-wait and --l1 go with --force.", fix="Add --force, or leave them out.")
     home, config = configured(home_path, chain=chain)
     async with any_node(home, config) as node:
         wallet = await unlocked_wallet(node, config)
+        if force:
+            note("L1's gas is this wallet's to pay; half of each stake comes to its account on the rollup.")
+            stream = node.force_slash(wallet.wallet_id, wait=not no_wait, l1_url=checked_l1(l1_url))
+            steps = await told(stream)
+            reward_nano = sum(step.amount_nano or 0 for step in steps)
+            text = f"{format_usd(reward_nano)} is this wallet's." if reward_nano else "It waits in the inbox."
+            emit({"steps": steps, "reward_nano": reward_nano}, as_json=as_json, text=text)
+            return
         slashed = await node.slash(wallet.wallet_id)
     lines = [
         f"{view.provider} lost its stake for two receipts about request {view.sequence} of channel "

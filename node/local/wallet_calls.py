@@ -11,7 +11,7 @@ from node.payments.account_monitor import AccountMonitor
 from node.payments.balances import money_view
 from node.payments.channel_list import channel_summaries
 from node.payments.escape import EscapeHatch
-from node.payments.slashing import slash_by_evidence
+from node.payments.slashing import evidence_of, slash_by_evidence
 from node.payments.wallet import NodeWallet
 from node.provider.service import ProviderService
 from node.rollup.monitor import RollupMonitor
@@ -199,6 +199,16 @@ class WalletCalls:
         found = await slash_by_evidence(self._wallet, self._store)
         self._wallet_changed()
         return found
+
+    @asynccontextmanager
+    async def force_slash(
+        self, wallet_id: str, *, wait: bool = True, l1_url: str = ""
+    ) -> AsyncIterator[AsyncIterator[WithdrawalStep]]:
+        """See ``NodeApi``."""
+        self._check_wallet(wallet_id)
+        async with self._escape.force_slash(await evidence_of(self._store), wait=wait, l1_url=l1_url) as steps:
+            yield steps
+        self._wallet_changed()
 
     async def channels(self) -> tuple[ChannelSummary, ...]:
         """See ``NodeApi``."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from chain.errors import IdlewattError
 from chain.l1.protocol import SignedVoucher
@@ -21,8 +23,10 @@ from node.values import WalletState
 from wallet.claims import claim_all
 from wallet.exits import leave
 from wallet.fast_withdrawal import fast_withdraw
+from wallet.forced_slash import force_slash
 from wallet.forced_withdrawal import force_withdraw
 from wallet.l1 import open_rollup
+from wallet.receipts import Receipt
 from wallet.steps import WithdrawalStep
 from wallet.vouchers import provable
 from wallet.wallet_error import WalletError
@@ -103,6 +107,32 @@ class EscapeHatch:
             yield force_withdraw(
                 l1, self._wallet.unlocked(), amount_nano, recipient, wait=wait, snapshot=self._snapshot()
             )
+
+    @asynccontextmanager
+    async def force_slash(
+        self, pairs: Sequence[tuple[Receipt, Receipt]], *, wait: bool, l1_url: str
+    ) -> AsyncIterator[AsyncIterator[WithdrawalStep]]:
+        """See ``NodeApi``."""
+        async with self._l1(l1_url) as l1:
+            yield self._slashed(l1, pairs, wait=wait)
+
+    async def _slashed(
+        self, l1: JsonRpcRollupL1, pairs: Sequence[tuple[Receipt, Receipt]], *, wait: bool
+    ) -> AsyncIterator[WithdrawalStep]:
+        refused: WalletError | None = None
+        is_any = False
+        for number, (first, second) in enumerate(pairs):
+            steps = force_slash(l1, self._wallet.unlocked(), first, second, wait=wait, snapshot=self._snapshot())
+            try:
+                async for step in steps:
+                    yield replace(step, key=f"{step.key} {number}") if number else step
+                is_any = True
+            except WalletError as error:
+                if error.code not in ("nothing_to_slash", "no_effect"):
+                    raise
+                refused = error
+        if not is_any and refused is not None:
+            raise refused
 
     @asynccontextmanager
     async def claim(self, *, l1_url: str) -> AsyncIterator[AsyncIterator[WithdrawalStep]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from chain.errors import ChainRejectedError
 from chain.logs import get_logger
 from node.payments.wallet import NodeWallet
@@ -13,6 +15,24 @@ from wallet.wallet_error import WalletError
 
 log = get_logger(__name__)
 
+_FORCE: Final = "Force it through L1, for gas there: idlewatt wallet slash --force."
+
+
+async def evidence_of(store: Store) -> tuple[tuple[Receipt, Receipt], ...]:
+    """Every pair of receipts held that contradict each other.
+
+    Raises:
+        WalletError: ``no_evidence`` if there is none.
+    """
+    pairs = await store.conflicting_receipts()
+    if not pairs:
+        raise WalletError(
+            "No two receipts held here contradict each other.",
+            code="no_evidence",
+            fix="Nothing to do: evidence is kept by itself when a provider signs twice.",
+        )
+    return tuple(pairs)
+
 
 async def slash_by_evidence(wallet: NodeWallet, store: Store) -> tuple[SlashView, ...]:
     """Hand in every pair of conflicting receipts held; a provider without a stake left is passed over.
@@ -22,13 +42,7 @@ async def slash_by_evidence(wallet: NodeWallet, store: Store) -> tuple[SlashView
             the providers has a stake.
         IdlewattError: If the wallet is locked, or the chain can't be asked.
     """
-    pairs = await store.conflicting_receipts()
-    if not pairs:
-        raise WalletError(
-            "No two receipts held here contradict each other.",
-            code="no_evidence",
-            fix="Nothing to do: evidence is kept by itself when a provider signs twice.",
-        )
+    pairs = await evidence_of(store)
     service = await wallet.service()
     found: list[SlashView] = []
     for first, second in pairs:
@@ -40,7 +54,8 @@ async def slash_by_evidence(wallet: NodeWallet, store: Store) -> tuple[SlashView
             receipt = await service.slash(first, second)
         except (ChainRejectedError, WalletError) as error:
             if error.code not in ("stake_unavailable", "nothing_to_slash"):
-                raise
+                # Its signatures were checked here: whoever sequences refuses what the rollup's rules take.
+                raise WalletError(f"The chain refuses it: {error.message}", code=error.code, fix=_FORCE) from error
             continue  # another wallet was faster, or the stake doesn't answer for that channel
         found.append(_view(first, stake_nano, receipt.l2_tx))
         log.warning("provider_slashed", provider=found[-1].provider)

@@ -49,6 +49,9 @@ QUICK = SequencerConfig(batch_interval_s=0.1, poll_s=0.05, inbox_confirmations=0
 class World:
     """An L1 process of its own would be the same to whoever talks to it: everything goes over its JSON-RPC."""
 
+    sequencer_class: type[Sequencer] = Sequencer
+    """What sequences; another one may censor."""
+
     def __init__(
         self, folder: Path, people: int = 3, config: SequencerConfig = QUICK, decimals: int = 18, **params: int
     ) -> None:
@@ -98,7 +101,7 @@ class World:
     async def start_sequencer(self) -> None:
         rollup = JsonRpcRollupL1(self.l1.url, self.deployment, OPERATOR_KEY)
         self._sequencer_stack.push_async_callback(rollup.aclose)
-        self.sequencer = Sequencer(rollup, self._folder / "l2.db", config=self._config)
+        self.sequencer = self.sequencer_class(rollup, self._folder / "l2.db", config=self._config)
         await self._sequencer_stack.enter_async_context(self.sequencer)
         rpc = RpcServer(self.sequencer, l1_rpc_url=self.l1.url, is_devnet=True, safety_fresh_s=0)
         await self._sequencer_stack.enter_async_context(rpc)

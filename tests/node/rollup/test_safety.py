@@ -18,6 +18,7 @@ from node.values import DisputeStage, IdlewattError, NodeSnapshot
 from tests.node.conftest import PASSPHRASE, QUICK, RunNode
 from tests.patience import PATIENCE_S
 from tests.screens.fake_node import dispute, safety_view, waiting_message
+from tests.wallet.censor import CensoredWorld
 from tests.wallet.moves import transfer
 from tests.wallet.test_stakes import USD, receipt, stakes
 from tests.wallet.world import FREEZE_S, World
@@ -203,6 +204,31 @@ class TestEvidence:
             with pytest.raises(IdlewattError) as refused:
                 await node.slash("main")
             assert refused.value.code == "nothing_to_slash"
+
+    async def test_a_slash_that_the_sequencer_refuses_is_forced(self, tmp_path: Path, run_node: RunNode) -> None:
+        async with CensoredWorld(tmp_path) as world, run_node("home", chain=world.client.url) as node:
+            provider = await world.funded(0, 10 * USD)
+            await provider.stake(4 * USD)
+            await node.create_wallet("main", PASSPHRASE)
+            service = await node._wallet.service()
+            await service.ensure_account()
+            await world.client.flush()
+            await world.give_ether(service.address)
+            domain = await provider.domain()
+            for text in (b"one", b"other"):
+                await node._store.save_receipt(
+                    "buyer", sign_receipt(provider.account, domain, receipt(provider.account, text))
+                )
+            with pytest.raises(IdlewattError) as refused:
+                await node.slash("main")
+            assert "--force" in refused.value.fix
+
+            async with node.force_slash("main") as steps:
+                last = [step async for step in steps][-1]
+
+            assert (last.key, last.amount_nano) == ("executed", 2 * USD)
+            assert await stakes(provider) == (0, 0)
+            assert await service.balance() == 2 * USD
 
     async def test_a_stake_shows_in_the_wallet(self, tmp_path: Path, run_node: RunNode) -> None:
         async with World(tmp_path) as world, run_node("home", chain=world.client.url) as node:
