@@ -18,7 +18,7 @@ from chain.errors import ChainRejectedError, ChainUnavailableError, JsonRpc, Usa
 from chain.orders import SignedOrder
 from chain.proofs import ProofKind, leaf_key, proven_leaf
 from chain.retry import poll
-from chain.rpc.wire import bad_answer, from_wire
+from chain.rpc.wire import MAX_LIST_ITEMS, bad_answer, from_wire
 from chain.signing import checksum_address, parse_address
 from chain.text import plain_text
 from chain.txs import tx_id
@@ -47,6 +47,8 @@ MAX_ANSWER_BYTES = 4 * 1024 * 1024
 SLOW_CALL_TIMEOUT_S = 65.0
 """For calls that wait for L1 by their nature."""
 
+MAX_PAGES = 64
+"""Of an answer that comes in pieces."""
 MAX_RETRY_AFTER_S = 3_600
 _SIGNATURE = re.compile(r"0x[0-9a-f]{128}", re.ASCII)
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
@@ -236,8 +238,15 @@ class RollupClient:
 
     async def attestations(self, batch_id: int) -> list[AttestationView]:
         """What watchtowers said about each batch that isn't final, up to this one; hold it against L1 too."""
-        views = from_wire(await self._call("rollup_attestations", batch_id), list[AttestationView])
-        _require(all(view.batch_id <= batch_id and _SIGNATURE.fullmatch(view.signature) for view in views))
+        views: list[AttestationView] = []
+        for _ in range(MAX_PAGES):
+            page = from_wire(await self._call("rollup_attestations", batch_id), list[AttestationView])
+            _require(all(view.batch_id <= batch_id and _SIGNATURE.fullmatch(view.signature) for view in page))
+            views = page + [view for view in views if view.batch_id > batch_id]
+            if len(page) < MAX_LIST_ITEMS or page[0].batch_id == batch_id:
+                break
+            # A full answer has the newest words, and perhaps not all about the oldest of their batches.
+            batch_id = page[0].batch_id
         return views
 
     async def proof(self, kind: ProofKind, index: int, batch_id: int | None = None) -> StateProof:

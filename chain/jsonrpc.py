@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
@@ -63,9 +64,12 @@ class RpcLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Calls in one request."""
     max_running: int = 256
     """Calls under way at once; more are told to come back."""
+    max_running_of_one: int = 64
+    """Of one client, so that nobody keeps the others out; this machine itself isn't counted."""
     max_method_chars: int = 100
     max_id_chars: int = 128
     max_websockets: int = 64
+    max_websockets_of_one: int = 16
     body_timeout_s: float = 30.0
     """How long the body of a request may take to arrive."""
     call_timeout_s: float | None = 60.0
@@ -103,8 +107,10 @@ class JsonRpcServer:
         self._has_websocket = has_websocket
         self._pages = dict(pages or {})
         self._runner: web.AppRunner | None = None
-        self._running = 0
-        self._websockets: set[web.WebSocketResponse] = set()
+        self._running: Counter[str | None] = Counter()
+        """Calls under way, by client."""
+        self._websockets: dict[web.WebSocketResponse, str | None] = {}
+        """The open ones, and whose they are."""
         self.url = ""
         """Where it listens; empty before ``start``."""
 
@@ -153,13 +159,15 @@ class JsonRpcServer:
         method = request.get("method")
         if not isinstance(method, str) or len(method) > self._limits.max_method_chars:
             return _refusal(identity, JsonRpc.INVALID_REQUEST, "A method is a short string.")
-        if self._running >= self._limits.max_running:
+        client, limits = CLIENT.get(), self._limits
+        is_much = client is not None and self._running[client] >= limits.max_running_of_one
+        if is_much or self._running.total() >= limits.max_running:
             return _coded(identity, "busy", "The server is busy.", "Try again in a moment.")
-        self._running += 1
+        self._running[client] += 1
         try:
             answer = await self._result(identity, method, request.get("params"))
         finally:
-            self._running -= 1
+            self._running -= Counter([client])
         return answer if "id" in request else None
 
     async def _result(self, identity: Any, method: str, given: Any) -> dict[str, Any]:
@@ -220,15 +228,17 @@ class JsonRpcServer:
         if refusal is not None:
             return refusal
         limits = self._limits
-        if len(self._websockets) >= limits.max_websockets:
+        self._note_client(request)
+        client = CLIENT.get()
+        is_much = client is not None and list(self._websockets.values()).count(client) >= limits.max_websockets_of_one
+        if is_much or len(self._websockets) >= limits.max_websockets:
             return web.Response(status=503, text="too many websockets\n")
         websocket = web.WebSocketResponse(max_msg_size=limits.max_body_bytes, heartbeat=limits.heartbeat_s, timeout=2.0)
         if not websocket.can_prepare(request).ok:
             return web.Response(status=426, text="this is a websocket\n", headers={"Upgrade": "websocket"})
-        self._websockets.add(websocket)
+        self._websockets[websocket] = client
         try:
             await websocket.prepare(request)
-            self._note_client(request)
             # One at a time: a client that doesn't read its answers can't pile up calls.
             async for message in websocket:
                 if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
@@ -240,7 +250,7 @@ class JsonRpcServer:
         except ConnectionError:
             log.debug("websocket_lost")
         finally:
-            self._websockets.discard(websocket)
+            self._websockets.pop(websocket, None)
         return websocket
 
     async def _handle_page(self, request: web.Request, *, handle: Page) -> web.StreamResponse:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 
 import msgspec
 
 from chain.attestations import Attestation
 from chain.errors import ChainRejectedError
+from chain.fees.quotas import ClientQuotas
 from chain.l1.attested import AttesterBond
 from chain.orders import SignedOrder, WithdrawalOrder, claim_key
 from chain.replay import rules_of
+from chain.sequencer import refusals
 from chain.sequencer.sequencer import Sequencer
 from chain.signing import checksum_address
 from chain.types import Withdrawal
@@ -39,7 +40,9 @@ class BoardLimits(msgspec.Struct, frozen=True, kw_only=True):
     bond_fresh_s: float = 30.0
     """How long what L1 said about a bond is believed."""
     max_lookups_per_minute: int = 120
-    """L1 is asked so often about strangers."""
+    """L1 is asked so often about strangers, an eighth of it for one client."""
+    max_bonds: int = 1_000
+    """How many answers of L1 about bonds are remembered."""
 
 
 class Offers:
@@ -74,12 +77,7 @@ class Offers:
         self._drop_old()
         key = claim_key(order.withdrawal)
         if key not in self._offers:
-            recipient = order.withdrawal.recipient
-            of_one = sum(kept.order.withdrawal.recipient == recipient for _, kept in self._offers.values())
-            if len(self._offers) >= limits.max_offers or of_one >= limits.max_offers_of_one:
-                raise ChainRejectedError(
-                    "The board has no room for another offer.", code="board_full", fix="Try again a little later."
-                )
+            self._make_room(order)
         self._offers[key] = number, signed
 
     def views(self) -> list[WithdrawalOfferView]:
@@ -88,13 +86,36 @@ class Offers:
         views = [_offer_view(number, signed.order, signed.signature) for number, signed in self._offers.values()]
         return sorted(views, key=lambda view: view.deadline_s)
 
+    def _make_room(self, order: WithdrawalOrder) -> None:
+        """Where the board, or its recipient's part of it, is full, the smallest withdrawal gives way to a greater one.
+
+        So many small withdrawals, which cost little, keep nobody's great one off the board.
+        """
+        limits, recipient = self._limits, order.withdrawal.recipient
+        of_one = [key for key, (_, kept) in self._offers.items() if kept.order.withdrawal.recipient == recipient]
+        if len(of_one) >= limits.max_offers_of_one:
+            rivals = of_one
+        elif len(self._offers) >= limits.max_offers:
+            rivals = list(self._offers)
+        else:
+            return
+        least = min(rivals, key=self._amount_nano)
+        if self._amount_nano(least) >= order.withdrawal.amount_nano:
+            raise ChainRejectedError(
+                "The board has no room for another offer.", code="board_full", fix="Try again a little later."
+            )
+        del self._offers[least]
+
+    def _amount_nano(self, key: bytes) -> int:
+        return self._offers[key][1].order.withdrawal.amount_nano
+
     async def _number(self, wanted: Withdrawal) -> int:
-        for row in await self._sequencer.ledger.store.withdrawals_of(wanted.recipient, 500):
-            if row.leaf == wanted:
-                if row.claim_l1_tx is not None:
-                    raise ChainRejectedError("That withdrawal was paid already.", code="already_claimed")
-                return row.number
-        raise ChainRejectedError("There is no such withdrawal.", code="no_such_withdrawal")
+        row = await self._sequencer.ledger.store.withdrawal_like(wanted)
+        if row is None:
+            raise ChainRejectedError("There is no such withdrawal.", code="no_such_withdrawal")
+        if row.claim_l1_tx is not None:
+            raise ChainRejectedError("That withdrawal was paid already.", code="already_claimed")
+        return row.number
 
     def _drop_old(self) -> None:
         now_s = self._sequencer.ledger.clock.time_s
@@ -119,14 +140,19 @@ class Attested:
         self._limits = limits
         self._clock = clock
         self._asking = asyncio.Lock()
-        self._lookups: deque[float] = deque()
+        self._lookups = ClientQuotas(limits.max_lookups_per_minute)
         self._hashes: dict[int, tuple[bytes, bytes]] = {}
         """A batch's hash, by its number, and the L1 transaction that it was asked for."""
         self._bonds: dict[bytes, tuple[float, AttesterBond]] = {}
         self._words: dict[int, dict[bytes, tuple[int, Attestation]]] = {}
 
-    async def put(self, batch_id: int, signature: bytes) -> None:
+    async def put(self, batch_id: int, signature: bytes, client: str | None = None) -> None:
         """Keep a watchtower's word about a batch.
+
+        Args:
+            batch_id: Which batch.
+            signature: Over its hash.
+            client: Who hands it in, as quotas tell clients apart; ``None`` for this machine itself.
 
         Raises:
             ChainRejectedError: ``no_such_batch``, ``bad_signature``, ``no_attester``, ``board_full`` or
@@ -140,7 +166,7 @@ class Attested:
             attester = word.attester(rules_of(self._sequencer.deployment).domain)
             if attester is None:
                 raise ChainRejectedError("Nobody signed this.", code="bad_signature")
-            bond = await self._bond(attester)
+            bond = await self._bond(attester, client)
             if not bond.vouches():
                 raise ChainRejectedError(
                     "Nobody with a bond signed this.",
@@ -176,31 +202,28 @@ class Attested:
             raise ChainRejectedError("No such batch stands that isn't final.", code="no_such_batch")
         known = self._hashes.get(batch_id)
         if known is None or known[1] != row.l1_tx:
-            self._count_lookup()
+            # Counted by nobody: it is asked once a batch, whoever speaks.
             known = await self._sequencer.l1.batch_hash(batch_id), row.l1_tx
             self._hashes[batch_id] = known
             self._words.pop(batch_id, None)
         return known[0]
 
-    async def _bond(self, attester: bytes) -> AttesterBond:
+    async def _bond(self, attester: bytes, client: str | None) -> AttesterBond:
         known = self._bonds.get(attester)
         if known is None or self._clock() - known[0] >= self._limits.bond_fresh_s:
-            self._count_lookup()
+            if known is None or not known[1].vouches():
+                self._count_lookup(client)
             known = self._clock(), await self._sequencer.l1.attester_bond(attester)
-            if len(self._bonds) >= self._limits.max_batches:
-                self._bonds.clear()
+            if len(self._bonds) >= self._limits.max_bonds:
+                # Anybody makes up addresses; only those with a bond cost something.
+                self._bonds = {one: kept for one, kept in self._bonds.items() if kept[1].vouches()}
             self._bonds[attester] = known
         return known[1]
 
-    def _count_lookup(self) -> None:
-        now = self._clock()
-        while self._lookups and now - self._lookups[0] >= 60:
-            self._lookups.popleft()
-        if len(self._lookups) >= self._limits.max_lookups_per_minute:
-            raise ChainRejectedError(
-                "Too much was asked of L1 in the last minute.", code="rate_limited", fix="Try again in a minute."
-            )
-        self._lookups.append(now)
+    def _count_lookup(self, client: str | None) -> None:
+        wait_s = self._lookups.take(client, self._clock())
+        if wait_s > 0:
+            raise refusals.too_often("signatures by strangers were handed in", wait_s)
 
     def _drop_old(self) -> None:
         final = self._sequencer.ledger.final.count

@@ -222,7 +222,7 @@ class Methods:
         return to_wire(self._offers.views())
 
     async def _attest(self, batch_id: int, signature: bytes) -> None:
-        await self._attested.put(batch_id, signature)
+        await self._attested.put(batch_id, signature, CLIENT.get())
 
     async def _attestations(self, batch_id: int) -> Any:
         return to_wire(self._attested.views(batch_id))

@@ -1,4 +1,4 @@
-"""``GET /snapshot``: the last final state as a file, a few downloads at a time and two for each client."""
+"""``GET /snapshot``: the last final state as a file, so many downloads at a time and two for each client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from aiohttp import web
 
 from chain.snapshot import CHUNK_BYTES
 
-MAX_DOWNLOADS: Final = 4
+MAX_DOWNLOADS: Final = 32
+"""Each takes a chunk of memory and a file, so that a few clients which read slowly don't keep the others out."""
 MAX_FOR_CLIENT: Final = 2
 LEAST_BYTES_PER_S: Final = 64 * 1024
 """A client that reads more slowly than this is dropped."""

@@ -315,3 +315,29 @@ async def test_a_failure_names_the_server_without_its_credentials():
         with pytest.raises(ChainUnavailableError, match=r"http://127\.0\.0\.1:1 can't be reached") as unreachable:
             await client.info()
     assert "secret" not in unreachable.value.line()
+
+
+class TestManyWords:
+    async def test_more_words_than_one_answer_holds_come_in_pieces(self):
+        """Two watchtowers about 1,200 batches; a page ends in the middle of a batch's."""
+        words = [
+            {"batch_id": batch, "batch_hash": HASH, "attester": attester, "signature": "0x" + "00" * 64}
+            for batch in range(1_200)
+            for attester in (ADDRESS, checksum_address(owner(2)))
+        ][1:]
+
+        async def handle(request: web.Request) -> web.Response:
+            asked = json.loads(await request.read())
+            page = [word for word in words if word["batch_id"] <= asked["params"][0]][-1_000:]
+            return web.json_response({"jsonrpc": "2.0", "id": asked["id"], "result": page})
+
+        app = web.Application()
+        app.router.add_post("/", handle)
+        async with TestServer(app) as server, RollupClient(str(server.make_url("/"))) as chain:
+            views = await chain.attestations(1_199)
+        assert [(view.batch_id, view.attester) for view in views] == [(w["batch_id"], w["attester"]) for w in words]
+
+    async def test_a_server_whose_pieces_lead_nowhere_is_not_asked_for_ever(self, answering):
+        word = {"batch_id": 7, "batch_hash": HASH, "attester": ADDRESS, "signature": "0x" + "00" * 64}
+        chain = await answering(result([word] * 1_000))
+        assert len(await chain.attestations(9)) == 1_000

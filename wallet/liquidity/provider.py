@@ -153,8 +153,9 @@ class LiquidityProvider:
         self._read_to = newest
         for key in list(self._sales.keys() - self._paid):
             if await self._l1.claimant(key) != self._me:
-                # L1 went back, and the purchase with it.
+                # L1 went back, and the purchase with it; or its node did, and shows it again later: all is read again.
                 del self._sales[key]
+                self._read_to = 0
         await self._claims.follow(self._sales.keys() - self._paid)
         wrong = self._claims.wrong
         if wrong is not None and wrong.batch_id != self._wrong_told:

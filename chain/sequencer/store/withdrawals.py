@@ -30,8 +30,25 @@ class Withdrawals(SequencerDatabase):
     """Withdrawals to L1."""
 
     async def withdrawals_of(self, recipient: bytes, limit: int) -> list[WithdrawalRow]:
-        """The newest withdrawals to an L1 address."""
-        return await self._withdrawals("WHERE w.recipient = ? ORDER BY w.number DESC LIMIT ?", (recipient, limit))
+        """Withdrawals to an L1 address, newest first.
+
+        Where there are more than the limit, those that wait for their payment come before those that are paid, and the
+        greatest of them first: nobody hides another one's money behind small withdrawals to its address.
+        """
+        return await self._withdrawals(
+            "WHERE w.number IN (SELECT number FROM withdrawal WHERE recipient = ?"
+            " ORDER BY claim_l1_tx IS NOT NULL, iif(claim_l1_tx IS NULL, amount_nano, NULL) DESC, number DESC LIMIT ?)"
+            " ORDER BY w.number DESC",
+            (recipient, limit),
+        )
+
+    async def withdrawal_like(self, leaf: Withdrawal) -> WithdrawalRow | None:
+        """The withdrawal that is exactly this one."""
+        rows = await self._withdrawals(
+            "WHERE w.recipient = ? AND w.amount_nano = ? AND w.account = ? AND w.nonce = ? LIMIT 1",
+            (leaf.recipient, leaf.amount_nano.to_bytes(8, "big"), leaf.account, leaf.nonce.to_bytes(8, "big")),
+        )
+        return rows[0] if rows else None
 
     async def unclaimed(
         self, before_batch: int, limit: int, *, least_nano: int = 0, least_fee_nano: int = 0

@@ -449,3 +449,32 @@ class TestClients:
         async with RpcServer(tight, l1_rpc_url="http://127.0.0.1:1") as server:
             await server.start()
             assert all(["result" in await self.create(http, server, number, "198.51.100.7") for number in range(1, 9)])
+
+    async def test_one_with_many_calls_or_websockets_open_keeps_nobody_else_out(self, http):
+        started, ending = asyncio.Event(), asyncio.Event()
+
+        async def slow(method, _given):
+            if method == "slow":
+                started.set()
+                await ending.wait()
+            return method
+
+        proxies = [ipaddress.ip_network("127.0.0.0/8")]
+        limits = RpcLimits(max_running_of_one=1, max_websockets_of_one=1)
+        greedy, other = {"X-Forwarded-For": "198.51.100.7"}, {"X-Forwarded-For": "203.0.113.5"}
+        async with JsonRpcServer(slow, limits=limits, trusted_proxies=proxies, has_websocket=True) as server:
+            await server.start()
+            held = asyncio.ensure_future(post(http, server, {"id": 1, "method": "slow"}, **greedy))
+            await started.wait()
+            _, refused = await post(http, server, {"id": 2, "method": "quick"}, **greedy)
+            assert refused["error"]["data"]["code"] == "busy"
+            assert (await post(http, server, {"id": 3, "method": "quick"}, **other))[1]["result"] == "quick"
+            ending.set()
+            assert (await held)[1]["result"] == "slow"
+            assert (await post(http, server, {"id": 4, "method": "quick"}, **greedy))[1]["result"] == "quick"
+
+            async with http.ws_connect(server.url + "/ws", headers=greedy):
+                with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+                    await http.ws_connect(server.url + "/ws", headers=greedy)
+                assert caught.value.status == 503
+                await (await http.ws_connect(server.url + "/ws", headers=other)).close()

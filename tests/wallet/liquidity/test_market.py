@@ -180,6 +180,22 @@ class TestBuying:
         assert third.told() == ["claimed"]
         assert third.provider.view().earned_nano > 0
 
+    async def test_a_purchase_that_l1_hides_for_a_moment_is_found_again_however_old(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One node of several behind a URL, far behind the others."""
+        await offered(world)
+        shop = await opened(world)
+        assert await shop.provider.step() == 1
+        monkeypatch.setattr("wallet.liquidity.provider.REREAD_BLOCKS", -1)
+        l1 = shop.provider._l1
+        with monkeypatch.context() as behind:
+            behind.setattr(l1, "claimant", _nobody)
+            await shop.provider.look()
+        assert shop.provider.view().bought == 0
+        await shop.provider.look()
+        assert shop.provider.view().bought == 1
+
     async def test_nothing_is_bought_on_top_of_a_wrong_batch(self, world: World) -> None:
         shop = await opened(world)
         await offered(world)
@@ -197,6 +213,10 @@ class TestBuying:
         fresh = await opened(world, replace(POLICY, attestations=1))
         assert await fresh.provider.step() == 1
         assert await world.operator.claimant(claim_key(signed.order.withdrawal)) == world.people[BUYER].address
+
+
+async def _nobody(_key: bytes) -> None:
+    """What a node says that hasn't seen the purchase."""
 
 
 async def vouched(world: World, bond_wei: int = 10**16) -> AttestationPublisher:
