@@ -23,7 +23,7 @@ from chain.state import RollupState
 from chain.txs import CloseTogether, CreateAccount, OpenChannel, Redeem, Stake, Transfer, Unstake, Withdraw
 from chain.types import META_KEY, REGION_CAPACITY, Account, Channel, Leaf, Meta, channel_key
 from chain.villains import VILLAINS
-from tests.chain.contracts.conftest import REVEAL_BLOCKS, inbox_of
+from tests.chain.contracts.conftest import REVEAL_BLOCKS, inbox_of, rollup_parameters
 from tests.chain.contracts.harness import Handle, Ledger
 from tests.chain.contracts.l2 import L2, SALT, Posted, Sent
 from tests.chain.contracts.test_stf_gas import crowded
@@ -42,8 +42,7 @@ FIGHTS = 3
 def deploy(ledger: Ledger, genesis_root: bytes) -> tuple[Handle, Handle]:
     """A rollup that starts from this state, and its asset; the deployer is bonded."""
     asset, stf = ledger.deploy("TestUSD"), ledger.deploy("Stf")
-    delays = (60, 20, 40, 120, 30, 61, REVEAL_BLOCKS)
-    rollup = ledger.deploy("Rollup", (asset.contract.address, stf.contract.address, genesis_root, *delays, 31_338))
+    rollup = ledger.deploy("Rollup", rollup_parameters(asset, stf, genesisRoot=genesis_root))
     rollup.send("depositBond", value_wei=ETHER)
     return rollup, asset
 
