@@ -108,9 +108,9 @@ async def _quote(l1: JsonRpcRollupL1, attesters: AttestationReader, max_fee_nano
     window_s = (await l1.deployment()).challenge_window_s
     text = (
         f"For a fee that rises from nothing to {format_usd(max_fee_nano)} over {within_s} s; "
-        f"the usual way it is final about {window_s} s after its batch. {_said(await _vouched(l1, attesters))}."
+        f"the usual way it is final about {window_s} s after its batch, and {_said(await _vouched(l1, attesters))}."
     )
-    return done("quote", text[:1].upper() + text[1:])
+    return done("quote", text)
 
 
 async def _vouched(l1: JsonRpcRollupL1, attesters: AttestationReader) -> Vouching:

@@ -96,7 +96,7 @@ class DevnetHome:
         """The contracts deployed on the home's own L1, or on another one; ``None`` before the first start there.
 
         Raises:
-            IdlewattError: If the file is damaged; with code ``old_devnet`` if an older version wrote it.
+            IdlewattError: If the file is damaged; with code ``old_devnet`` if another version wrote it.
         """
         file = self._deployment_file(l1)
         try:
@@ -109,14 +109,18 @@ class DevnetHome:
             return msgspec.json.decode(content, type=Deployment)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             if _is_old(content):
-                raise IdlewattError(
-                    "This devnet was made by an older version of Idlewatt, whose contracts this one doesn't speak to.",
-                    code="old_devnet",
-                    fix=f"Choose another --home, or remove {self.path}; what it holds is test money.",
-                ) from error
+                raise self.made_by_another_version() from error
             raise IdlewattError(
                 f"{file} is damaged.", code="devnet_damaged", fix="Move the devnet's directory away."
             ) from error
+
+    def made_by_another_version(self) -> IdlewattError:
+        """The error for a home whose contracts are not this version's."""
+        return IdlewattError(
+            "This devnet was made by another version of Idlewatt, whose contracts this one doesn't speak to.",
+            code="old_devnet",
+            fix=f"Choose another --home, or remove {self.path}; what it holds is test money.",
+        )
 
     def keep_deployment(self, deployment: Deployment, l1: L1Identity | None = None) -> None:
         """Remember a deployment, durably.

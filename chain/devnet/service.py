@@ -188,6 +188,7 @@ class Devnet:
                     raise
                 log.warning("l1_reset_detected", old_deployment=str(home.archive_deployment(known)))
             else:
+                await _check_version(home, reader, known)
                 return known, False
             finally:
                 await reader.aclose()
@@ -223,6 +224,7 @@ class Devnet:
             reader = JsonRpcRollupL1(self._l1_url, known)
             try:
                 await reader.check_chain()
+                await _check_version(home, reader, known)
             finally:
                 await reader.aclose()
             return known, False
@@ -255,6 +257,18 @@ class Devnet:
             turn_grace_s=self._params.turn_grace_s,
         )
         return await deploy(self._l1_url, key, params)
+
+
+async def _check_version(home: DevnetHome, reader: JsonRpcRollupL1, known: Deployment) -> None:
+    """Refuse contracts of another version: its clients would call this devnet a liar."""
+    from chain.l1.discover import check_code
+
+    try:
+        await check_code(reader.connection, known)
+    except ChainRejectedError as error:
+        if error.code != "foreign_contract":
+            raise
+        raise home.made_by_another_version() from error
 
 
 async def run_devnet(  # noqa: PLR0913 - one for each option of the command

@@ -75,7 +75,7 @@ CHAIN: Final[_Table] = {
     "not_forcible": _usage("A transaction of this kind can't be forced through L1."),
     "not_included": _away("A transaction didn't get far enough in time.", 504),
     "not_leading": _refused("The sequencer stands by, and may not post to L1 now.", 503, is_retryable=True),
-    "old_devnet": ErrorEntry("The devnet was made by an older version, with other contracts.", 500),
+    "old_devnet": ErrorEntry("The devnet was made by another version, with other contracts.", 500),
     "operator_unfunded": ErrorEntry("The sequencer has too little ether on L1.", 402),
     "out_of_range": _usage("A number of a transaction doesn't fit its width."),
     "overdraft": _refused("The balance doesn't cover the amount and the fee.", 402),

@@ -36,9 +36,7 @@ async def read_deployment(url: str, rollup_address: bytes) -> Deployment:
     try:
         await _check_code(connection, "Rollup", rollup_address)
         deployment = await _read(connection, rollup_address)
-        await _check_code(connection, "Inbox", deployment.inbox_address)
-        await _check_code(connection, "Stf", deployment.stf_address)
-        await _check_code(connection, "Attestations", deployment.attestations_address)
+        await check_code(connection, deployment)
         await _check_links(connection, deployment)
         return deployment
     finally:
@@ -62,6 +60,19 @@ def check_told(found: Deployment, *, deployment: str, **told: object) -> None:
             raise foreign_contract(f"its {name.replace('_', ' ')} is another than the sequencer says")
     if deployment != "0x" + deployment_id(found).hex():
         raise foreign_contract("it was deployed in another block than the sequencer says")
+
+
+async def check_code(connection: L1Connection, deployment: Deployment) -> None:
+    """Hold the code of a deployment's contracts against this version's, whatever their immutables are.
+
+    Raises:
+        ChainUnavailableError: If L1 can't be reached.
+        ChainRejectedError: With code ``foreign_chain`` or ``foreign_contract``.
+    """
+    await _check_code(connection, "Rollup", deployment.rollup_address)
+    await _check_code(connection, "Inbox", deployment.inbox_address)
+    await _check_code(connection, "Stf", deployment.stf_address)
+    await _check_code(connection, "Attestations", deployment.attestations_address)
 
 
 def foreign_contract(why: str) -> ChainRejectedError:

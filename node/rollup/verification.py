@@ -109,7 +109,7 @@ class Verification:
         try:
             roots = await open_roots(url, info)
         except ChainRejectedError as error:
-            raise contradicted(client.url, f"on the L1 at {shown_url(url)}: {error.message}") from error
+            raise contradicted(client.url, f"on the L1 at {shown_url(url)}: {error.message.rstrip('.')}") from error
         except IdlewattError as error:
             log.warning("l1_cannot_check", l1=shown_url(url), error=error.line())
             self._retry_at = time.monotonic() + RETRY_S
