@@ -105,6 +105,9 @@ CONTRACTS: Final[_Table] = {
     "blob_too_long": _refused("The batch's data is longer than L1 takes.", 413),
     "bond_is_leaving": _refused("The bond is on its way out."),
     "bond_locked": _refused("The sequencer's newest batch isn't final.", is_retryable=True),
+    "bond_stays": _refused(
+        "The sequencer joined the list, or began a turn, within the last window.", is_retryable=True
+    ),
     "bond_too_small": _refused("The sequencer's bond is below the least one.", 402),
     "channel_over": _refused("The channel's time had run out by the last state."),
     "committed_too_early": _refused("The commitment is no younger than the batch that it is about."),

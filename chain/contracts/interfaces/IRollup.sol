@@ -168,6 +168,9 @@ interface IRollup {
     /// @notice The sender's newest batch is not final.
     error BondLocked(uint256 untilFinalCount);
 
+    /// @notice The sender joined the list, or began a turn, too short a time ago.
+    error BondStays(uint256 until);
+
     /// @notice The sender's bond is below `minBond`.
     error BondTooSmall(uint256 bonded);
 
@@ -363,6 +366,11 @@ interface IRollup {
 
     /// @notice Up to `limit` batches from `start` on; fewer at the end, none beyond it.
     function batches(uint256 start, uint256 limit) external view returns (Batch[] memory page);
+
+    /// @notice Until when each bond stays whatever its owner posted, in seconds. Who leaves and comes back joins at
+    /// the end of the list; without this, two seats that leave and come back by turns would keep everyone else from
+    /// ever being next.
+    function bondStaysUntil(address sequencer) external view returns (uint256 time);
 
     /// @notice What each sequencer put up.
     function bonds(
@@ -594,6 +602,7 @@ interface IRollup {
     /// callers or its users' signatures must know, the second with what is new, the third with nothing that they see.
     function version() external view returns (string memory);
 
-    /// @notice Returns the sender's whole bond, once its newest batch is final or taken back.
+    /// @notice Returns the sender's whole bond, once its newest batch is final or taken back, and a challenge window
+    /// after it joined the list and its last turn began.
     function withdrawBond() external;
 }

@@ -26,6 +26,8 @@ abstract contract Sequencers {
     uint64 public immutable turnSeconds;
     /// @notice How long the next in turn alone may begin its own, in seconds.
     uint64 public immutable turnGrace;
+    /// @dev How long a bond stays once it is listed or its owner's turn began, in seconds: the challenge window.
+    uint64 private immutable _stay;
 
     /// @notice How many batches stand; the next one's id.
     uint256 public count;
@@ -39,6 +41,9 @@ abstract contract Sequencers {
     uint256 public turnFirstBatch;
     /// @notice What each sequencer put up.
     mapping(address sequencer => Bond bond) public bonds;
+    /// @notice Until when each bond stays whatever its owner posted, in seconds. Who leaves and comes back joins at the end of
+    /// the list; without this, two seats that leave and come back by turns would keep everyone else from ever being next.
+    mapping(address sequencer => uint256 time) public bondStaysUntil;
     /// @notice Everyone whose bond is large enough; turns go round.
     address[] public sequencers;
 
@@ -57,6 +62,8 @@ abstract contract Sequencers {
     error NoBond();
     /// @notice The sender's newest batch is not final.
     error BondLocked(uint256 untilFinalCount);
+    /// @notice The sender joined the list, or began a turn, too short a time ago.
+    error BondStays(uint256 until);
     /// @notice The receiver refused its ether.
     error EtherRefused();
 
@@ -65,6 +72,7 @@ abstract contract Sequencers {
         turnBatches = parameters.turnBatches;
         turnSeconds = parameters.turnSeconds;
         turnGrace = parameters.turnGrace;
+        _stay = parameters.challengeWindow;
     }
 
     /// @notice Adds to the sender's bond; from `minBond` on the sender has turns.
@@ -74,11 +82,13 @@ abstract contract Sequencers {
         if (bond.place == 0 && bond.amount >= minBond) {
             sequencers.push(msg.sender);
             bond.place = uint32(sequencers.length);
+            bondStaysUntil[msg.sender] = block.timestamp + _stay;
         }
         emit BondDeposited(msg.sender, msg.value, bond.amount);
     }
 
-    /// @notice Returns the sender's whole bond, once its newest batch is final or taken back.
+    /// @notice Returns the sender's whole bond, once its newest batch is final or taken back, and a challenge window after it
+    /// joined the list and its last turn began.
     function withdrawBond() external {
         Bond storage bond = bonds[msg.sender];
         uint256 amount = bond.amount;
@@ -86,6 +96,7 @@ abstract contract Sequencers {
         // Batches beyond `count` were taken back: their submitter was slashed if guilty, and is free if only cut off.
         uint256 answersTo = bond.batchesTo < count ? bond.batchesTo : count;
         if (answersTo > finalCount) revert BondLocked(answersTo);
+        if (block.timestamp < bondStaysUntil[msg.sender]) revert BondStays(bondStaysUntil[msg.sender]);
         _unlist(bond);
         emit BondWithdrawn(msg.sender, amount);
         _payEther(msg.sender, amount);
@@ -175,6 +186,7 @@ abstract contract Sequencers {
     function _startTurn() private {
         turnStartedAt = uint64(block.timestamp);
         turnFirstBatch = count;
+        bondStaysUntil[msg.sender] = block.timestamp + _stay;
         if (leader == msg.sender) return;
         leader = msg.sender;
         emit LeaderChanged(msg.sender);

@@ -92,6 +92,7 @@ def live(ledger: Ledger) -> None:
     l2.force(b"nonsense")
     prove(l2, frame_index=1, submitter=KEYS[0])
     prove(l2, frame_index=0, submitter=KEYS[1])
+    ledger.now_s += 1_000
     rollup.send("withdrawBond", key=KEYS[3])
     ledger.transact_unchecked(KEYS[3], asset.address, asset.encode("mint", person(3), 1), gas=23_000)
     freeze(world)

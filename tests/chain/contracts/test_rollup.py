@@ -441,6 +441,7 @@ class TestBonds:
 
     def test_an_idle_bond_comes_back_whole(self, ledger: Ledger, rollup: Handle) -> None:
         before = ledger.evm.balance_wei(rollup.address)
+        ledger.now_s += WINDOW_S
 
         assert rollup.send("withdrawBond").event("BondWithdrawn") == {"sequencer": ALICE, "amount": ETHER}
 
@@ -466,6 +467,7 @@ class TestBonds:
     ) -> None:
         stubborn = odd("RefusesEther")
         stubborn.send("forward", rollup.contract.address, rollup.encode("depositBond"), value_wei=ETHER)
+        ledger.now_s += WINDOW_S
 
         with pytest.raises(Reverted, match="EtherRefused"):
             stubborn.send("forward", rollup.contract.address, rollup.encode("withdrawBond"))

@@ -318,6 +318,7 @@ class TestTurns:
         carol, dave = (checksum(person(number)).lower() for number in (2, 3))
         assert listed(rollup) == [ALICE.lower(), BOB.lower(), carol, dave]
 
+        ledger.now_s += WINDOW_S
         rollup.send("withdrawBond", key=KEYS[1])
         assert listed(rollup) == [ALICE.lower(), dave, carol]
         rollup.send("withdrawBond", key=KEYS[2])
@@ -329,6 +330,56 @@ class TestTurns:
         assert who_may_post(rollup) == [False, False, False]
         rollup.send("depositBond", key=KEYS[1], value_wei=ETHER)
         assert listed(rollup) == [BOB.lower()]
+
+
+class TestSeatsThatLeaveAndComeBack:
+    def test_two_silent_seats_cannot_keep_everyone_else_from_being_next(
+        self, deploy_rollup: Callable[..., Handle], ledger: Ledger
+    ) -> None:
+        """Each would step behind the other again before its turn ends, and an honest sequencer would never be next."""
+        rollup = deploy_rollup(turnSeconds=WINDOW_S // 3)
+        for key in KEYS[:3]:
+            rollup.send("depositBond", key=key, value_wei=ETHER)
+        honest = checksum(person(2)).lower()
+        rollup.send("takeTurn")
+        ledger.now_s += WINDOW_S
+        rollup.send("takeTurn", key=KEYS[1])
+        rollup.send("withdrawBond")
+        rollup.send("depositBond", value_wei=ETHER)
+        assert listed(rollup) == [honest, BOB.lower(), ALICE.lower()]
+        joined_s = ledger.now_s
+        ledger.now_s += WINDOW_S // 3
+        rollup.send("takeTurn")
+
+        with pytest.raises(Reverted) as refused:
+            rollup.send("withdrawBond", key=KEYS[1])
+
+        assert (refused.value.name, refused.value.arguments) == ("BondStays", (joined_s + WINDOW_S,))
+        assert rollup.call("nextLeader") == honest
+
+    def test_a_leader_cannot_hand_its_turn_on_by_leaving(self, rollup: Handle, ledger: Ledger) -> None:
+        ledger.now_s += WINDOW_S
+        rollup.send("takeTurn")
+        with pytest.raises(Reverted, match="BondStays"):
+            rollup.send("withdrawBond")
+        ledger.now_s += WINDOW_S - 1
+        with pytest.raises(Reverted, match="BondStays"):
+            rollup.send("withdrawBond")
+
+        ledger.now_s += 1
+
+        rollup.send("withdrawBond")
+
+    def test_who_just_joined_the_list_stays_a_window(self, rollup: Handle, ledger: Ledger) -> None:
+        until_s = rollup.call("bondStaysUntil", BOB)
+        assert until_s == START_S + WINDOW_S
+        rollup.send("depositBond", key=KEYS[1], value_wei=1)
+        assert rollup.call("bondStaysUntil", BOB) == until_s
+        with pytest.raises(Reverted, match="BondStays"):
+            rollup.send("withdrawBond", key=KEYS[1])
+        rollup.send("depositBond", key=KEYS[2], value_wei=1)
+
+        rollup.send("withdrawBond", key=KEYS[2])
 
 
 def who_may_post(rollup: Handle) -> list[bool]:

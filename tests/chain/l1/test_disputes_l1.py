@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chain.codec import BatchData, BatchHeader, Frame, encode_batch
+from chain.codec import MAX_FORCED_TX_BYTES, BatchData, BatchHeader, Frame, encode_batch
 from chain.eip712 import voucher_digest
 from chain.errors import ChainRejectedError, ChainUnavailableError, UsageError
 from chain.frames import fraud_proof
@@ -112,7 +112,7 @@ class TestForcing:
         assert await rollup.inbox_messages(2, 1) == [messages[2]]
         assert len(tx) == 66
 
-    @pytest.mark.parametrize("size", [0, 129])
+    @pytest.mark.parametrize("size", [0, MAX_FORCED_TX_BYTES + 1])
     async def test_what_cannot_be_forced_is_told_before_it_is_sent(
         self, rollup: JsonRpcRollupL1, bridge: Bridge, size: int
     ) -> None:
@@ -166,6 +166,7 @@ class TestSequencers:
         assert refused.value.code == "not_leader"
         assert second.signer is not None
         contract = second.connection.contract("Rollup", deployment.rollup_address)
+        clock.now_s += WINDOW_S
         await second.signer.send(contract.functions.withdrawBond())
         assert (await second.bond(ALICE)).amount_wei == 0
         await second.aclose()
