@@ -57,13 +57,19 @@ class Attester:
         return self._signer.address
 
     def note(self, replayed: ReplayedBatch) -> None:
-        """Vouch for a batch that was executed again and is right; those before it were."""
+        """Vouch for a batch that was executed again and is right; those before it were.
+
+        Where the watchtower began behind a snapshot, only L1 knows the inbox's hash before the first batch. An L1 node
+        that lies could tell the true hash and other messages, and make a word about a wrong batch of it. So the first
+        one goes without a word if it executes messages; those after it chain from its hash.
+        """
         posted = replayed.posted
         number = posted.batch_id
         inbox_hash = self._inbox_hashes.get(number - 1, bytes(32) if number == 0 else b"")
         if not inbox_hash:
-            # The watchtower began behind this batch, from a snapshot: what was executed before it isn't known here.
-            inbox_hash = posted.inbox_hash
+            self._inbox_hashes[number] = inbox_hash = posted.inbox_hash
+            if replayed.messages:
+                return
         else:
             for message in replayed.messages:
                 inbox_hash = next_inbox_hash(inbox_hash, message.content_hash())
