@@ -268,7 +268,7 @@ class TestStage2:
         """No function replaces code, parameters or the transition: there is none but what users and watchers need."""
         assert {entry["name"] for entry in changing_functions("Rollup")} == {
             "depositBond", "withdrawBond", "submitBatch", "finalize", "takeTurn", "commitFraud", "proveFraud",
-            "claimReward", "freeze",
+            "claimReward", "freeze", "buyWithdrawal",
             "claimWithdrawal", "exitAccount", "exitChannel", "raiseChannelExit", "settleChannelExit", "refundDeposit",
         }  # fmt: skip
         assert {entry["name"] for entry in changing_functions("Inbox")} == {"deposit", "depositWithPermit", "forceTx"}
