@@ -11,6 +11,7 @@ from chain.errors import ChainRejectedError, ChainUnavailableError, ErrorCode
 from chain.logs import get_logger
 from chain.retry import retry
 from chain.sequencer import refusals
+from chain.sequencer.clock import MAX_BACK_S
 from chain.sequencer.leadership import Leadership
 from chain.sequencer.ledger import SequencerLedger
 from chain.sequencer.realign import Realigner, is_same
@@ -190,13 +191,24 @@ class Poster:
             log.info("batch_posted", batch=row.batch_id, txs=row.tx_count, bytes=row.size_bytes, l1_tx=posted.l1_tx)
             log.info("operator_books", **asdict(ledger.books.view(ledger.config.fees)))
         except ChainRejectedError as error:
-            if error.code in _OUTDATED or error.code in _MISPLACED:
-                await self._realign(must_rebuild=error.code in _OUTDATED)
+            is_outdated = error.code in _OUTDATED or await self._is_from_the_future(row, error.code)
+            if is_outdated or error.code in _MISPLACED:
+                await self._realign(must_rebuild=is_outdated)
             await self.look_at_leader()
             raise
         finally:
             self.is_posting = False
         self._made_progress()
+
+    async def _is_from_the_future(self, row: BatchRow, refusal: ErrorCode) -> bool:
+        """Whether L1 won't take a batch for long, since its clock was wrong when that was opened.
+
+        One that is only a little early is sent again.
+        """
+        if refusal != "l2_time_ahead":
+            return False
+        await self._ledger.clock.look()
+        return row.l2_time_s > self._ledger.clock.time_s + MAX_BACK_S
 
     def _made_progress(self) -> None:
         self._progress.set()

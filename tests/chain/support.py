@@ -159,6 +159,7 @@ class MemoryL1:
 
     def __init__(self, *, challenge_window_s: int = 10) -> None:
         self.now_s = 1_000
+        self.max_time_ahead_s = 10**6
         self.gas_price = 10**9
         self.messages: list[InboxMessage] = []
         self.posted: list[PostedBatch] = []
@@ -346,7 +347,10 @@ class MemoryL1:
             raise ChainRejectedError("no bond", code="bond_too_small")
         if not await self.may_post(sender):
             raise ChainRejectedError("another leads", code="not_leader")
-        inbox_to = decode_batch(blob).header.inbox_to
+        header = decode_batch(blob).header
+        inbox_to = header.inbox_to
+        if header.l2_time_s > self.now_s + self.max_time_ahead_s:
+            raise ChainRejectedError("too early", code="l2_time_ahead")
         if inbox_to > len(self.messages):
             raise ChainRejectedError("beyond the inbox", code="inbox_beyond_end")
         if self._waits_longer(inbox_to, self._deployment.force_delay_s):
