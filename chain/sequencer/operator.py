@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.errors import ChainRejectedError, ChainUnavailableError, ErrorCode
 from chain.logs import get_logger
 from chain.money import MAX_NANO, format_usd
 from chain.retry import retry
@@ -16,6 +16,10 @@ from chain.types import withdrawal_key
 log = get_logger(__name__)
 
 CLAIM_PAGE = 16
+REFUSED_FOR_S = 3_600
+"""How long a withdrawal that L1 refused to pay isn't tried again."""
+_OWN_TROUBLE: frozenset[ErrorCode] = frozenset({"no_gas", "nonce"})
+"""Refusals that are not about the withdrawal."""
 
 
 class Operator:
@@ -29,7 +33,8 @@ class Operator:
     def __init__(self, ledger: SequencerLedger, finality: Finality) -> None:
         self._ledger = ledger
         self._finality = finality
-        self._refused: set[int] = set()
+        self._refused: dict[int, int] = {}
+        """Withdrawals that L1 refused to pay, and until when they are left alone."""
 
     async def run(self) -> None:
         """Work until cancelled; waits and tries again while L1 or the disk refuses."""
@@ -51,6 +56,8 @@ class Operator:
             await self._finality.advance(await ledger.l1.finalize())
         # A withdrawal that L1 refuses (for example because the asset blocks its recipient) must not stop the others.
         # Nor may one that isn't worth its gas, and such a crowd can't fill the page.
+        now_s = ledger.clock.time_s
+        self._refused = {number: until_s for number, until_s in self._refused.items() if until_s > now_s}
         rows = await ledger.store.unclaimed(
             ledger.final.count,
             CLAIM_PAGE + len(self._refused),
@@ -69,8 +76,10 @@ class Operator:
         try:
             l1_tx = await ledger.l1.claim_withdrawal(batch_id, key, row.leaf, siblings)
         except ChainRejectedError as error:
+            if error.code in _OWN_TROUBLE:
+                raise
             log.error("withdrawal_claim_refused", withdrawal=row.number, error=error.line())
-            self._refused.add(row.number)
+            self._refused[row.number] = ledger.clock.time_s + REFUSED_FOR_S
             return
         text = f"Withdrawal of {format_usd(row.leaf.amount_nano)} to 0x{row.leaf.recipient.hex()} paid on L1."
         await ledger.store.commit(

@@ -160,6 +160,7 @@ class MemoryL1:
     def __init__(self, *, challenge_window_s: int = 10) -> None:
         self.now_s = 1_000
         self.max_time_ahead_s = 10**6
+        self.has_no_gas = False
         self.gas_price = 10**9
         self.messages: list[InboxMessage] = []
         self.posted: list[PostedBatch] = []
@@ -389,6 +390,8 @@ class MemoryL1:
         from chain.tree import root_from_proof
 
         self._answer()
+        if self.has_no_gas:
+            raise ChainRejectedError("the operator has no ether", code="no_gas")
         if index in self.refuses_claims_of:
             raise ChainRejectedError("the asset refuses this recipient", code="reverted")
         leaf = keccak256(withdrawal.encode())

@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
+from chain.sequencer.operator import REFUSED_FOR_S
 from chain.txs import Withdraw
 from chain.views import Inclusion
 from tests.chain.sequencer.conftest import until
@@ -46,6 +47,30 @@ class TestFinality:
             l1.now_s += 10
             await until_paid(sequencer, owner(2))
             assert set(l1.claims) == {2 << 30 | 2}
+
+    async def test_a_claim_that_l1_refused_is_tried_again_much_later(self, start, l1):
+        l1.refuses_claims_of = {2 << 30 | 1}
+        async with start() as sequencer:
+            await two_accounts(sequencer, l1)
+            await sequencer.submit(signed(Withdraw(1, 500, 0, owner(1)), 1, 0))
+            await sequencer.flush()
+            l1.now_s += 10
+            await until(lambda: sequencer.operator._refused)
+            l1.refuses_claims_of = set()
+            l1.now_s += REFUSED_FOR_S + 10
+            await until_paid(sequencer, owner(1))
+
+    async def test_an_operator_without_ether_pays_once_it_has_some(self, start, l1, caplog):
+        l1.has_no_gas = True
+        async with start() as sequencer:
+            await two_accounts(sequencer, l1)
+            await sequencer.submit(signed(Withdraw(1, 500, 0, owner(1)), 1, 0))
+            await sequencer.flush()
+            l1.now_s += 10
+            await until(lambda: "operator_step_failed" in caplog.text)
+            assert not sequencer.operator._refused
+            l1.has_no_gas = False
+            await until_paid(sequencer, owner(1))
 
     async def test_an_outage_of_l1_only_delays_finality_and_claims(self, start, l1):
         async with start() as sequencer:
