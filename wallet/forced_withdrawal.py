@@ -124,9 +124,11 @@ async def _followed(
             async for replayed in follower.follow():
                 if follower.restarts != restarts:
                     executed, is_over, restarts, before = None, False, follower.restarts, FIRST_INDEX
-                if sent.message in replayed.messages:
-                    is_over = True
-                    executed = _effect(follower.state, before, replayed, sent.tx, deployment)
+                # By its bytes: anyone may have forced a copy before it, and a reorg may have moved it.
+                same = [message.index for message in replayed.messages if message.body == sent.message.body]
+                if same:
+                    is_over = is_over or same[-1] >= sent.message.index
+                    executed = executed or _effect(follower.state, before, replayed, sent.tx, deployment)
                 before = follower.state.meta.next_withdrawal
         except ReplayError as error:
             if error.batch_id < await l1.final_count():

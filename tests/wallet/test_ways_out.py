@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from chain.errors import ChainRejectedError
 from chain.l1.bridge import Bridge
-from chain.l1.protocol import SignedVoucher
+from chain.l1.protocol import InboxMessage, SignedVoucher
 from chain.replay import ReplayError
 from chain.sequencer import SequencerConfig
 from chain.signing import flip_parity
@@ -19,6 +21,7 @@ from tests.wallet.network import fresh_account
 from tests.wallet.world import FREEZE_S, WINDOW_S, World
 from wallet.exits import leave
 from wallet.forced_withdrawal import force_withdraw
+from wallet.forcing import sent_message
 from wallet.rollup_follower import RollupFollower
 from wallet.service import WalletService
 from wallet.steps import StepState, WithdrawalStep
@@ -100,6 +103,23 @@ class TestForcedWithdrawals:
         assert done == ["read", "sign", "send", "deadline", "executed", "final", "claim"]
         assert await rich.l1_nano(alice.address) == 2 * USD
         assert await rich.wallet(0).balance() == 3 * USD
+
+    async def test_one_that_a_reorg_mined_again_later_is_recognized(
+        self, rich: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its index, block and time are others than when it was sent; its bytes are the same."""
+
+        async def before_the_reorg(*sent: Any) -> InboxMessage:
+            message = await sent_message(*sent)
+            return replace(message, index=message.index + 1, l1_block=message.l1_block - 1, at_s=message.at_s - 1)
+
+        monkeypatch.setattr("wallet.forced_withdrawal.sent_message", before_the_reorg)
+        alice = rich.people[0]
+        l1 = await rich.rollup_for(alice)
+        async for step in force_withdraw(l1, alice, USD, poll_s=POLL_S):
+            if step.key == "final" and step.state is StepState.WAITING:
+                await rich.later(WINDOW_S + 1)
+        assert await rich.l1_nano(alice.address) == USD
 
     async def test_another_address_can_be_paid_and_all_is_all(self, rich: World) -> None:
         alice, friend = rich.people[0], b"\x77" * 20
