@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from chain.errors import ChainRejectedError, ChainUnavailableError
-from chain.money import format_usd
+from chain.money import MAX_NANO, format_usd
 from chain.orders import SignedOrder, WithdrawalOrder, claim_key
 from chain.replay import rules_of
 from chain.retry import poll
+from chain.txs import Withdraw
 from chain.types import Withdrawal
 from chain.views import WithdrawalView
 from wallet.account import UnlockedAccount
@@ -48,19 +49,23 @@ async def fast_withdraw(
         client: The RPC with the board of offers.
         service: The wallet.
         amount_nano: How much; ``None`` takes everything.
-        max_fee_nano: What a buyer may keep at most.
+        max_fee_nano: All that it may cost: the rollup's fee, and what a buyer may keep of the rest.
         within_s: How long the fee rises and the offer stands.
         poll_s: How often L1 is asked whether it was bought.
 
     Raises:
-        WalletError: ``bad_amount`` if the fee or the time makes no sense; and as `WalletService.withdraw`.
+        WalletError: ``bad_amount`` before anything is signed, if fee or time make no sense, or the rollup's own fee
+            leaves nothing for a buyer; and as `WalletService.withdraw`.
         ChainUnavailableError: If L1 or the RPC doesn't answer; the withdrawal goes on without this program.
         ChainRejectedError: As they refuse.
     """
     _check(amount_nano, max_fee_nano, within_s)
+    left_nano = await _left_for_buyers(service, amount_nano, max_fee_nano)
     attesters = AttestationReader(l1, client)
-    yield await _quote(l1, attesters, max_fee_nano, within_s)
-    receipt = await service.withdraw(amount_nano)
+    yield await _quote(l1, attesters, left_nano, within_s)
+    # The fee may rise until it is signed, within the same limit.
+    receipt = await service.withdraw(amount_nano, max_fee_nano=max_fee_nano - 1)
+    max_fee_nano -= receipt.fee_nano
     yield done("withdraw", f"Withdrawal {receipt.l2_tx} is on the rollup.")
     view = await _batched(client, service.address, receipt.l2_tx)
     if amount_nano is not None and view.amount_nano != amount_nano:
@@ -102,6 +107,23 @@ def _check(amount_nano: int | None, max_fee_nano: int, within_s: int) -> None:
         raise WalletError(
             "An offer stands for a second to a day.", code="bad_amount", fix=f"Give --within 1 to {MAX_WITHIN_S}."
         )
+
+
+async def _left_for_buyers(service: WalletService, amount_nano: int | None, max_fee_nano: int) -> int:
+    """What the rollup's fee leaves of the highest fee."""
+    fee_nano = await service.fee(Withdraw, max_fee_nano=MAX_NANO)
+    if fee_nano >= max_fee_nano:
+        raise WalletError(
+            f"The rollup's own fee is {format_usd(fee_nano)}, so that {format_usd(max_fee_nano)} leaves nothing for "
+            "whoever pays the withdrawal out now.",
+            code="bad_amount",
+            fix="Give a higher --max-fee, or leave --fast away.",
+        )
+    if amount_nano is None and await service.balance() < max_fee_nano:
+        raise WalletError(
+            "The fee could be more than the withdrawal.", code="bad_amount", fix="Give a lower --max-fee."
+        )
+    return max_fee_nano - fee_nano
 
 
 async def _quote(l1: JsonRpcRollupL1, attesters: AttestationReader, max_fee_nano: int, within_s: int) -> WithdrawalStep:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
+from chain.money import format_usd
 from chain.views import AccountView, ChannelView, Inclusion, WithdrawalView
 from wallet.addresses import checksum_address
 from wallet.trust import Judgement, Trust
 
+ClaimState = Literal["waiting", "claimable", "sold"]
+"""A withdrawal's claim: before its batch is final; to be claimed, by the operator or by hand; another's, who paid."""
 MoneyPlace = Literal["wallet", "channel", "claimable", "withdrawing", "l1"]
 
 
@@ -35,6 +38,8 @@ class MoneyEntry(msgspec.Struct, frozen=True, kw_only=True):
     """The other side's checksummed address, for channels."""
     l2_tx: str = ""
     """The transaction that started a withdrawal."""
+    claim: ClaimState | None = None
+    """Who is to claim a withdrawal, and when."""
 
 
 class MoneyTimeline(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +70,7 @@ def build_timeline(
     signed_nano: Mapping[int, int],
     vouchers_nano: Mapping[int, int],
     l1_nano: int | None,
+    sold: Collection[str] = (),
 ) -> MoneyTimeline:
     """Put every amount into its place.
 
@@ -76,6 +82,7 @@ def build_timeline(
         signed_nano: What was signed away on channels it pays into, by channel.
         vouchers_nano: The best vouchers' cumulatives on channels it is paid from, by channel.
         l1_nano: What it holds on L1; ``None`` if that could not be read.
+        sold: The transactions of withdrawals whose claim is another's by now: its price is on L1, and counted there.
     """
     me = checksum_address(address)
     entries = [
@@ -95,7 +102,11 @@ def build_timeline(
             entries.append(_paying(channel, signed_nano.get(channel.channel_id, 0)))
         if channel.payee == me:
             entries.append(_paid(channel, vouchers_nano.get(channel.channel_id, 0)))
-    entries += [_withdrawing(view) for view in withdrawals if view.claim_l1_tx is None]
+    entries += [
+        _withdrawing(view, is_sold=view.l2_tx in sold)
+        for view in withdrawals
+        if view.claim_l1_tx is None or view.l2_tx in sold
+    ]
     if l1_nano is not None:
         entries.append(MoneyEntry(place="l1", amount_nano=l1_nano, label="On L1"))
     return MoneyTimeline(address=me, entries=tuple(entries))
@@ -127,12 +138,25 @@ def _paid(channel: ChannelView, voucher_nano: int) -> MoneyEntry:
     )
 
 
-def _withdrawing(view: WithdrawalView) -> MoneyEntry:
+def _withdrawing(view: WithdrawalView, *, is_sold: bool) -> MoneyEntry:
+    label, claim = f"Withdrawal {view.withdrawal_index}, on its way to L1", _claim(view, is_sold=is_sold)
+    if claim == "sold":
+        label = f"Withdrawal {view.withdrawal_index} of {format_usd(view.amount_nano)}: sold, and paid on L1"
+    elif claim == "claimable":
+        who = "the operator claims it" if view.is_paid_by_operator else "`wallet claim` claims it"
+        label = f"Withdrawal {view.withdrawal_index}, final: {who}"
     return MoneyEntry(
         place="withdrawing",
-        amount_nano=view.amount_nano,
-        label=f"Withdrawal {view.withdrawal_index}, on its way to L1",
+        amount_nano=0 if claim == "sold" else view.amount_nano,
+        label=label,
         inclusion=view.inclusion,
         ready_at_s=view.final_at_s,
         l2_tx=view.l2_tx,
+        claim=claim,
     )
+
+
+def _claim(view: WithdrawalView, *, is_sold: bool) -> ClaimState:
+    if is_sold:
+        return "sold"
+    return "claimable" if view.inclusion is Inclusion.FINAL else "waiting"

@@ -284,9 +284,9 @@ async def withdraw(  # noqa: PLR0913, PLR0917 - click passes every option by nam
     home, config = configured(home_path, chain=chain)
     async with any_node(home, config) as node:
         wallet = await unlocked_wallet(node, config)
-        fee_nano = told_fee((await node.fees()).withdraw_nano)
+        told_fee((await node.fees()).withdraw_nano)
         if fast and max_fee_nano is not None:
-            terms = max_fee_nano - fee_nano, within_s or DEFAULT_WITHIN_S
+            terms = max_fee_nano, within_s or DEFAULT_WITHIN_S
             await withdraw_fast(node, wallet.wallet_id, amount, *terms, as_json=as_json)
             return
         l2_tx = await node.withdraw(wallet.wallet_id, None if amount < 0 else amount, to, max_fee_nano=max_fee_nano)

@@ -40,7 +40,7 @@ async def withdraw_fast(
         node: Has the wallet.
         wallet_id: The wallet.
         amount: In nano; -1 for everything.
-        max_fee_nano: What a buyer may keep at most, beside the rollup's own fee.
+        max_fee_nano: All that it may cost, the rollup's own fee included.
         within_s: How long the offer stands.
         as_json: Whether programs read the answer.
     """

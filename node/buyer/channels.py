@@ -160,18 +160,33 @@ class OutgoingChannels:
         await self._recover(views)
 
     async def _take(self, need: ChannelNeed, on_open: Callable[[str], Awaitable[None]]) -> OutgoingChannel:
-        best: BuyerChannel | None = None
-        for record in await self._store.buyer_channels(live_only=True):
-            if self._is_usable(record, need) and (best is None or record.unsigned_nano > best.unsigned_nano):
-                best = record
-        if best is not None and best.channel_id is not None:
-            self._reserved.add(best.channel_id)
-            try:
-                return await self._ready(best, need, on_open)
-            except BaseException:
-                self._reserved.discard(best.channel_id)
+        usable = [
+            record for record in await self._store.buyer_channels(live_only=True) if self._is_usable(record, need)
+        ]
+        usable.sort(key=lambda record: record.unsigned_nano, reverse=True)
+        covered = next((record for record in usable if (record.channel_id or 0) >= need.covered_from), None)
+        if covered is not None:
+            return await self._reserved_and_ready(covered, need, on_open)
+        try:
+            return await self._open(need, on_open)
+        except WalletError as error:
+            if error.code not in ("no_funds", "spend_limit") or not usable:
                 raise
-        return await self._open(need, on_open)
+        # There is no money for a new one. Receipts of this one are worth their signature, and no stake.
+        log.warning("channel_not_covered", channel=usable[0].channel_id, slash_from=need.covered_from)
+        await on_open("Paying through a channel older than the provider's stake, which doesn't answer for it.")
+        return await self._reserved_and_ready(usable[0], need, on_open)
+
+    async def _reserved_and_ready(
+        self, record: BuyerChannel, need: ChannelNeed, on_open: Callable[[str], Awaitable[None]]
+    ) -> OutgoingChannel:
+        assert record.channel_id is not None
+        self._reserved.add(record.channel_id)
+        try:
+            return await self._ready(record, need, on_open)
+        except BaseException:
+            self._reserved.discard(record.channel_id)
+            raise
 
     def _is_usable(self, record: BuyerChannel, need: ChannelNeed) -> bool:
         return (

@@ -12,7 +12,7 @@ from node.pricing import cost_nano
 from node.session import buyer_io as io
 from node.session import messages as m
 from node.session.terms import bill_nano, most_input_tokens
-from node.values import ChatTurn
+from node.values import ChatTurn, OfferView
 from node.values.endings import AnswerLimit
 from node.values.inference import content_bytes
 from wallet.wallet_error import WalletError
@@ -47,6 +47,12 @@ class ChannelNeed(msgspec.Struct, frozen=True, kw_only=True):
     min_deposit_nano: int
     max_spend_nano: int | None
     """What the person's limit leaves for the answer and for the fee of a deposit."""
+    covered_from: int = 0
+    """The first channel that the provider's stake answers for; 0 where it shows none."""
+
+    def for_offer(self, view: OfferView) -> ChannelNeed:
+        """The same, with the channels that the stake shown beside an offer answers for."""
+        return msgspec.structs.replace(self, covered_from=view.slash_from if view.stake_nano else 0)
 
 
 def estimated_need(offer: Offer, turn: ChatTurn, max_spend_nano: int | None) -> ChannelNeed:

@@ -136,12 +136,15 @@ class Failover:
 
     async def _try_offer(self, view: TurnView, offer: Offer, chosen: OfferView) -> io.Failed | None:
         """Try one offer, and once more with a deposit by its count of the prompt where the estimate was too low."""
-        failure = await self._client.ask(view, offer, chosen, estimated_need(offer, view.turn, view.spendable_nano))
+        failure = await self._client.ask(
+            view, offer, chosen, estimated_need(offer, view.turn, view.spendable_nano).for_offer(chosen)
+        )
         if failure is None or view.cancelled:
             return failure
         need = counted_need(offer, view.turn, failure, view.spendable_nano)
         if need is None:
             return failure
+        need = need.for_offer(chosen)
         log.info("deposit_too_small", offer=chosen.offer_id, input_tokens=failure.input_tokens)
         return over_the_limit(need) or await self._client.ask(view, offer, chosen, need)
 

@@ -119,4 +119,5 @@ class OfferReader:
 
 
 def _view(offer: Offer, account: AccountView | None, mine: bytes | None) -> OfferView:
-    return offer_view(offer, stake_nano=account.stake_nano if account else 0, mine=offer.provider == mine)
+    stake_nano, slash_from = (account.stake_nano, account.slash_from) if account else (0, 0)
+    return offer_view(offer, stake_nano=stake_nano, slash_from=slash_from, mine=offer.provider == mine)

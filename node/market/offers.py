@@ -201,12 +201,13 @@ def account_problem(offer: Offer, account: AccountView | None) -> str:
     return "overstated" if offer.stake_nano > backing_nano(account) else ""
 
 
-def offer_view(offer: Offer, *, stake_nano: int = 0, mine: bool = False) -> OfferView:
+def offer_view(offer: Offer, *, stake_nano: int = 0, slash_from: int = 0, mine: bool = False) -> OfferView:
     """The offer as screens and commands show it, with every string as its provider signed it.
 
     Args:
         offer: The verified offer.
         stake_nano: The provider's stake on the chain; the offer's own claim is not shown.
+        slash_from: The first channel that this stake answers for.
         mine: Whether this wallet published it.
     """
     return OfferView(
@@ -226,6 +227,7 @@ def offer_view(offer: Offer, *, stake_nano: int = 0, mine: bool = False) -> Offe
         ttft_ms=float(offer.ttft_ms),
         min_deposit_nano=offer.min_deposit_nano,
         stake_nano=stake_nano,
+        slash_from=slash_from,
         engine_build=offer.engine_build,
         abilities=offer.abilities,
         template_tokens=offer.template_tokens,

@@ -20,6 +20,8 @@ from wallet.wallet_error import WalletError
 
 _CHECKED_WITHDRAWALS: Final = 8
 _SEEN_SETTING: Final = "accounts_seen:"
+_SOLD_SHOWN: Final = 8
+"""Of so many newest withdrawals those that were sold still show, also once their buyer was paid."""
 _LOOKED_AT: Final = 50
 """The newest withdrawals that wait, whose claims are looked up on L1."""
 
@@ -43,10 +45,11 @@ async def money_view(wallet: NodeWallet, chain: RollupMonitor, store: Store) -> 
         address,
         accounts,
         await client.channels_of(address),
-        [view for view in withdrawals if _key(view) not in sold],
+        withdrawals,
         signed_nano={channel.channel_id: channel.signed_nano for channel in bought if channel.channel_id is not None},
         vouchers_nano={channel.channel_id: channel.voucher_nano for channel in provided},
         l1_nano=l1_nano,
+        sold={view.l2_tx for view in withdrawals if _key(view) in sold},
     )
     return _view(timeline)
 
@@ -60,7 +63,8 @@ async def _on_l1(info: ChainInfo, address: bytes, withdrawals: list[WithdrawalVi
         bridge = await open_bridge(info)
     except (ChainUnavailableError, ChainRejectedError):
         return None, set()
-    waiting = [_key(view) for view in withdrawals if view.claim_l1_tx is None][:_LOOKED_AT]
+    looked_at = [view for at, view in enumerate(withdrawals) if view.claim_l1_tx is None or at < _SOLD_SHOWN]
+    waiting = [_key(view) for view in looked_at][:_LOOKED_AT]
     try:
         return await bridge.asset_balance_nano(address), await bridge.sold(waiting)
     except (ChainUnavailableError, ChainRejectedError):
@@ -116,6 +120,7 @@ def _view(timeline: MoneyTimeline) -> MoneyView:
             trust=entry.trust,
             proven_nano=entry.proven_nano,
             batch_id=entry.batch_id,
+            claim=entry.claim,
         )
         for entry in timeline.entries
     )

@@ -73,6 +73,8 @@ class OfferView(msgspec.Struct, frozen=True, kw_only=True):
     stake_nano: int
     engine_build: str
     expires_ms: int
+    slash_from: int = 0
+    """The first channel that the stake answers for: it is lost for no receipt of an older one."""
     abilities: tuple[str, ...] = ()
     """What can be asked of the model: ``chat``, ``turns``, ``system``, ``completion``, and options of its template."""
     template_tokens: int = 0

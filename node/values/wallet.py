@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from chain.views import Inclusion
+from wallet.money import ClaimState
 from wallet.trust import Trust
 
 
@@ -34,6 +35,8 @@ class MoneyLine(msgspec.Struct, frozen=True, kw_only=True):
     """How much of it the newest batch on L1 holds."""
     batch_id: int | None = None
     """That batch."""
+    claim: ClaimState | None = None
+    """Of a withdrawal: ``waiting`` for its batch to be final, ``claimable``, or ``sold`` and paid on L1 already."""
 
 
 class MoneyView(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,12 +29,20 @@ def _ready(line: MoneyLine, now_ms: int) -> str:
     return countdown(line.ready_at_s, now_ms)
 
 
+def _state(line: MoneyLine) -> Text:
+    if line.claim == "sold":
+        return Text("✓ sold")
+    if line.trust is not None:
+        return Text(f"{line.trust.value} #{line.batch_id}" if line.batch_id is not None else line.trust.value)
+    return inclusion_text(line.inclusion)
+
+
 def money_columns(now_ms: Callable[[], int]) -> tuple[Column[MoneyLine], ...]:
     """Columns of where the money is."""
     return (
         Column("label", "where", 24, lambda line: f"{PLACE_MARKS[line.place]} {one_line(line.label, 80)}", grow=True),
         Column("amount", "amount", 15, lambda line: usd(line.amount_nano), right=True),
-        Column("inclusion", "state", 9, lambda line: inclusion_text(line.inclusion), rank=1),
+        Column("inclusion", "state", 12, _state, rank=1),
         Column("ready", "ready", 13, lambda line: _ready(line, now_ms()), right=True),
         Column("reference", "reference", 13, lambda line: short_hex(line.reference), rank=2),
     )

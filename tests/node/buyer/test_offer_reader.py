@@ -73,6 +73,24 @@ async def test_the_stake_on_the_market_is_the_one_that_the_chain_holds(pair: Pai
     assert isinstance((await ask(pair.buyer, turn()))[-1], ChatDone)
 
 
+@pytest.mark.parametrize("limits", [NodeLimits(buyer=BuyerLimits(account_fresh_s=0.0, account_doubt_s=0.0))])
+async def test_a_channel_older_than_the_stake_is_left_for_one_that_the_stake_answers_for(pair: Pair):
+    assert isinstance((await ask(pair.buyer, turn()))[-1], ChatDone)
+    (old,) = await pair.buyer.channels()
+    await pair.seller.faucet("main")
+    await pair.seller.stake("main", 3 * USD)
+    (offer,) = (await shown(pair.buyer, 3 * USD)).views
+    assert offer.slash_from > old.channel_id
+
+    for _ in range(2):
+        assert isinstance((await ask(pair.buyer, turn()))[-1], ChatDone)
+
+    spent = {channel.channel_id: channel.spent_nano for channel in await pair.buyer.channels()}
+    assert spent.pop(old.channel_id) == old.spent_nano
+    (covered,) = spent
+    assert covered >= offer.slash_from
+
+
 @dataclass
 class Gate:
     """A chain's RPC that answers what accounts hold only while it is open."""

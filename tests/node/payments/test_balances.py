@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import msgspec
 
-from chain.client import RollupClient
-from chain.signing import parse_address
 from node.payments.balances import money_view
 from node.rollup.monitor import Rollup, RollupMonitor
 from tests.node.conftest import PASSPHRASE, RunNode
-from tests.wallet.network import fresh_account
-from wallet.l1 import open_rollup
+from tests.wallet.moves import transfer
+from tests.wallet.world import World
 from wallet.liquidity.pricing import PricingPolicy
 from wallet.liquidity.provider import LiquidityProvider
 from wallet.verifier import StateVerifier
@@ -49,28 +48,32 @@ async def test_an_l1_that_does_not_answer_leaves_its_line_out_and_the_rest_shows
     assert without_l1.total_nano == whole.total_nano - on_l1_nano
 
 
-async def test_a_claim_that_was_sold_is_on_l1_and_counted_once(run_node: RunNode, devnet):
-    buyer = fresh_account()
-    async with run_node("home", chain=devnet.l2_url) as node, RollupClient(devnet.l2_url) as client:
+async def test_a_claim_that_was_sold_is_on_l1_and_counted_once(run_node: RunNode, tmp_path: Path):
+    async with World(tmp_path) as world, run_node("home", chain=world.client.url) as node:
         await node.create_wallet("main", PASSPHRASE)
-        await node.faucet("main")
-        await client.faucet(buyer.address)
+        giver, buyer = await world.funded(0, 10 * USD), world.people[1]
+        await world.mint(1, 50 * USD)
+        seller = node._wallet.unlocked().address
+        await world.give_ether(seller)
+        await transfer(giver, world.client, seller, 5 * USD)
         before = await node.money("main")
         l2_fee_nano = (await node.fees()).withdraw_nano
-        info = await client.info()
-        l1 = await open_rollup(info.l1_rpc_url, parse_address(info.rollup_address), buyer)
+        l1 = await world.rollup_for(buyer)
         offering = asyncio.create_task(
-            LiquidityProvider(l1, client, policy=PricingPolicy(max_exposure_nano=10 * USD)).run(poll_s=0.05)
+            LiquidityProvider(l1, world.client, policy=PricingPolicy(max_exposure_nano=10 * USD)).run(poll_s=0.05)
         )
         try:
-            async with node.fast_withdraw("main", 2 * USD, USD // 10, within_s=60) as steps:
-                last = [step async for step in steps][-1]
+            async with node.fast_withdraw("main", 2 * USD, USD // 10, within_s=300) as steps:
+                async for step in steps:
+                    if step.key == "offer":
+                        await world.later(150)
         finally:
             offering.cancel()
             await asyncio.gather(offering, return_exceptions=True)
-            await l1.aclose()
         after = await node.money("main")
 
-    assert last.key == "sold"
-    assert not [line for line in after.lines if line.place == "withdrawing"]
-    assert after.total_nano == before.total_nano - l2_fee_nano - last.fee_nano
+    assert step.key == "sold"
+    (sold,) = [line for line in after.lines if line.place == "withdrawing"]
+    assert (sold.claim, sold.amount_nano) == ("sold", 0)
+    assert "of $2.00" in sold.label
+    assert after.total_nano == before.total_nano - l2_fee_nano - step.fee_nano
