@@ -7,7 +7,7 @@ from collections.abc import Callable
 from rich.text import Text
 from textual.content import Content
 
-from node.values import ChannelSummary, MoneyLine, WalletState, WalletView
+from node.values import ChannelSummary, MoneyLine, Trust, WalletState, WalletView
 from screens.chain import inclusion_text
 from screens.jobs_table import peer_text
 from screens.text import DASH, countdown, one_line, short_hex, usd
@@ -29,20 +29,28 @@ def _ready(line: MoneyLine, now_ms: int) -> str:
     return countdown(line.ready_at_s, now_ms)
 
 
+def _where(line: MoneyLine) -> str:
+    if line.trust is None or line.batch_id is None:
+        return one_line(line.label, 80)
+    # What isn't proven as a whole may be in part.
+    part = "" if line.trust is Trust.PROVEN else f"{usd(line.proven_nano)} of it "
+    return f"{one_line(line.label, 80)}, {part}proven at batch {line.batch_id}"
+
+
 def _state(line: MoneyLine) -> Text:
     if line.claim == "sold":
         return Text("✓ sold")
     if line.trust is not None:
-        return Text(f"{line.trust.value} #{line.batch_id}" if line.batch_id is not None else line.trust.value)
+        return Text(line.trust.value)
     return inclusion_text(line.inclusion)
 
 
 def money_columns(now_ms: Callable[[], int]) -> tuple[Column[MoneyLine], ...]:
     """Columns of where the money is."""
     return (
-        Column("label", "where", 24, lambda line: f"{PLACE_MARKS[line.place]} {one_line(line.label, 80)}", grow=True),
+        Column("label", "where", 24, lambda line: f"{PLACE_MARKS[line.place]} {_where(line)}", grow=True),
         Column("amount", "amount", 15, lambda line: usd(line.amount_nano), right=True),
-        Column("inclusion", "state", 12, _state, rank=1),
+        Column("inclusion", "state", 9, _state, rank=1),
         Column("ready", "ready", 13, lambda line: _ready(line, now_ms()), right=True),
         Column("reference", "reference", 13, lambda line: short_hex(line.reference), rank=2),
     )

@@ -1,9 +1,11 @@
 """Wallet: every action that moves money says how much and where to, and does nothing before it was confirmed."""
 
+import msgspec
 import pytest
 from textual.widgets import Button, Select
 
-from node.values import IdlewattError, WalletState
+from node.values import IdlewattError, MoneyLine, Trust, WalletState
+from screens.wallet.tables import money_columns
 from tests.screens.fake_node import BUYER, NOW_S, SELLER, WORDS, FakeNode, first_run, money, snapshot, wallet
 from tests.screens.support import NARROW, make_app, until, until_seen, until_told, write
 
@@ -301,3 +303,13 @@ async def test_an_ended_countdown_reads_the_money_again():
         node.money_view = money()
         pilot.app.screen.tick()
         await until(pilot, lambda: len(node.called("money")) > before)
+
+
+def test_money_says_how_far_it_is_proven_and_what_was_sold():
+    where, _, state = money_columns(lambda: 0)[:3]
+    line = MoneyLine(place="wallet", label="Here", amount_nano=3, trust=Trust.SOFT, proven_nano=10**9, batch_id=4)
+    assert (str(state.cell(line)), where.cell(line)) == ("soft", "■ Here, $1.00 of it proven at batch 4")
+    proven = msgspec.structs.replace(line, trust=Trust.PROVEN)
+    assert (str(state.cell(proven)), where.cell(proven)) == ("proven", "■ Here, proven at batch 4")
+    sold = MoneyLine(place="withdrawing", label="Withdrawal 1", amount_nano=0, claim="sold")
+    assert str(state.cell(sold)) == "✓ sold"
