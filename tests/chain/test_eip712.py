@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from chain.eip712 import SigningDomain, voucher_digest, word
 from chain.signing import checksum_address
-from chain.txs import CloseTogether, OpenChannel, Redeem, StartClose, TopUp, Transfer, Withdraw
+from chain.txs import CloseTogether, OpenChannel, ReceiptEvidence, Redeem, Slash, StartClose, TopUp, Transfer, Withdraw
 
 u32, u64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
+word32 = st.binary(min_size=32, max_size=32)
 address = st.binary(min_size=20, max_size=20)
 domain = st.builds(SigningDomain, st.integers(1, 2**256 - 1), address, st.binary(min_size=32, max_size=32))
 
@@ -21,6 +22,9 @@ FIELDS = {
     "TopUp": "uint32 channel,address signer,uint64 amount,uint32 fee,uint64 nonce",
     "CloseTogether": "uint32 channel,address signer,uint64 cumulative",
     "StartClose": "uint32 channel,address signer,uint64 nonce",
+    "Slash": (
+        "uint32 provider,address owner,uint32 reporter,uint32 channel,uint32 sequence,bytes32 first,bytes32 second"
+    ),
     "Voucher": "uint32 channel,uint64 cumulative",
 }
 
@@ -28,7 +32,7 @@ FIELDS = {
 def eth_account_digest(signing_domain: SigningDomain, name: str, *values: int | bytes) -> bytes:
     types = [field.split() for field in FIELDS[name].split(",")]
     message = {
-        field: checksum_address(value) if isinstance(value, bytes) else value
+        field: checksum_address(value) if isinstance(value, bytes) and len(value) == 20 else value
         for (_, field), value in zip(types, values, strict=True)
     }
     encoded = encode_typed_data(
@@ -78,6 +82,14 @@ def test_the_channel_digests_are_eth_accounts(d, channel, signer, amount, fee, n
     assert CloseTogether(channel, amount).digest(d, signer) == closed
     assert Redeem(channel, amount).digest(d) == eth_account_digest(d, "Voucher", channel, amount)
     assert voucher_digest(d, channel, amount) == Redeem(channel, amount).digest(d)
+
+
+@settings(max_examples=25)
+@given(domain, u32, address, u32, u32, u32, word32, word32)
+def test_a_slashs_digest_is_eth_accounts(d, provider, owner, reporter, channel, sequence, first, second):
+    receipts = (ReceiptEvidence(content_hash, bytes(64)) for content_hash in (first, second))
+    ours = Slash(provider, reporter, channel, sequence, *receipts).digest(d, owner)
+    assert ours == eth_account_digest(d, "Slash", provider, owner, reporter, channel, sequence, first, second)
 
 
 def test_a_deployment_binds_its_signatures():

@@ -35,7 +35,6 @@ CHAIN_ID = 1337
 ETHER = 10**18
 NANO = 10**9
 START_S = 1_900_000_000
-BURNT = bytes.fromhex("000000000000000000000000000000000000dead")
 OPERATOR_KEY, PROVER_KEY, SECOND_KEY, ALICE_KEY, BOB_KEY, VOUCHER_KEY = (
     keccak256(b"arena " + name) for name in (b"operator", b"prover", b"second", b"alice", b"bob", b"voucher")
 )
@@ -144,6 +143,10 @@ class Arena:
         """What an address holds on L1."""
         eth = self.prover.connection.web3.eth
         return int(await self.prover.connection.request(lambda: eth.get_balance(checksum(address))))
+
+    async def held_wei(self) -> int:
+        """What the rollup holds: bonds, rewards that wait, and what is burnt by never leaving it."""
+        return await self.ether(self.deployment.rollup_address)
 
     async def gas_cost_wei(self, tx: str) -> int:
         """What a transaction cost its sender."""

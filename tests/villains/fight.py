@@ -20,7 +20,6 @@ from chain.witness import build_witness, encode_messages, named_messages
 from tests.villains.arena import (
     ALICE,
     ALICE_NUMBER,
-    BURNT,
     ETHER,
     NANO,
     OPERATOR,
@@ -73,7 +72,7 @@ async def _proven(where: Arena, villain: Villain) -> Outcome:
             break
     lied_at = where.operator.lied_at
     assert lied_at is not None
-    prover_wei, burnt_wei = await where.ether(PROVER), await where.ether(BURNT)
+    prover_wei, held_wei = await where.ether(PROVER), await where.held_wei()
     bond_wei = (await where.operator.bond(OPERATOR)).amount_wei
     bad_block = (await where.prover.batches(lied_at, 1))[0].l1_block
     tower, watch = where.tower(), Stopwatch()
@@ -92,13 +91,15 @@ async def _proven(where: Arena, villain: Villain) -> Outcome:
     assert bond_wei >= ETHER
     assert (await where.operator.bond(OPERATOR)).amount_wei == 0
     assert dispute.reward_wei == bond_wei // 2
-    assert await where.ether(BURNT) == burnt_wei + bond_wei - bond_wei // 2
+    assert await where.held_wei() == held_wei
     costs_wei = sum([await where.gas_cost_wei(tx) for tx in _own_txs(where)])
     assert await where.ether(PROVER) == prover_wei - costs_wei
     await _goes_on(where, lied_at)
     assert isinstance(await tower.settle(), Rest)
     assert tower.view().verified_batches == lied_at + 1
+    held_wei = await where.held_wei()
     await _is_paid(where, tower, prover_wei - costs_wei, bond_wei // 2)
+    assert await where.held_wei() == held_wei - bond_wei // 2
     assert dispute.reverted_block is not None
     return Outcome(
         villain=villain.name,

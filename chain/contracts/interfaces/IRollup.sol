@@ -324,9 +324,6 @@ interface IRollup {
     /// else more messages than fit into one batch would stop the rollup.
     function AMPLE_MESSAGES() external view returns (uint256);
 
-    /// @notice Where the half of a slashed bond goes that nobody gets.
-    function BURNT() external view returns (address);
-
     /// @notice First state index of the channels, whose top two bits are `01`.
     function CHANNELS_FROM() external view returns (uint32);
 
@@ -518,7 +515,7 @@ interface IRollup {
     function oldestPending() external view returns (uint256 index, uint64 arrivedAt);
 
     /// @notice Proves that a frame is wrong. The batch and every later one are taken back, its submitter's bond is
-    /// halved: burnt, and kept for the sender (see `claimReward`).
+    /// halved: one half never leaves the contract, the other is kept for the sender (see `claimReward`).
     function proveFraud(
         uint256 batchId,
         uint256 frameIndex,
@@ -546,11 +543,11 @@ interface IRollup {
     /// @notice How many L1 blocks lie between a fraud proof's commitment and its reveal, at least.
     function revealDelay() external view returns (uint64);
 
-    /// @notice What waits for the prover of each slashed bond.
+    /// @notice What waits for the prover of a slashed bond.
     function rewards(
         address sequencer,
         uint256 bondEpoch
-    ) external view returns (uint96 amount, address prover, uint64 batchId);
+    ) external view returns (uint256 amount, address prover, uint256 batchId);
 
     /// @notice How many sequencers have a bond that is large enough.
     function sequencerCount() external view returns (uint256);

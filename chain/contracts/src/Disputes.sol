@@ -8,8 +8,9 @@ import {IStf} from "./IStf.sol";
 
 /// @title Fraud proofs: one transaction re-executes one frame, and a wrong one takes its batch and every later one back
 /// @notice A proof is committed to first and revealed some L1 blocks later, so that nobody who sees it in the mempool can
-/// take its reward. Half of a slashed bond is burnt; the other half waits for whoever proves the earliest wrong batch that
-/// the bond answers for, so that nobody is paid for a late one while an earlier theft stands.
+/// take its reward. Half of a slashed bond is burnt: it stays in this contract for ever, where no function pays it out. The
+/// other half waits for whoever proves the earliest wrong batch that the bond answers for, so that nobody is paid for a late
+/// one while an earlier theft stands.
 abstract contract Disputes is Batches {
     /// @notice The frame before the disputed one, whose root the disputed one starts from; ignored for a batch's first frame,
     /// which starts from the batch before.
@@ -32,25 +33,22 @@ abstract contract Disputes is Batches {
         bytes32[] siblings;
     }
 
-    /// @notice The half of a slashed bond that waits for a prover.
-    /// @param amount In wei; 0 once it was paid.
+    /// @notice The half of a slashed bond that waits for a prover; one word, since every proof pays for it.
     /// @param prover Who proved the earliest wrong batch so far.
     /// @param batchId That batch: the reward is due once every batch before it is final.
+    /// @param amountGwei What waits, rounded down; 0 once it was paid. More than half of all ether fits.
     struct Reward {
-        uint96 amount;
         address prover;
-        uint64 batchId;
+        uint40 batchId;
+        uint56 amountGwei;
     }
 
-    /// @notice Where the half of a slashed bond goes that nobody gets.
-    address public constant BURNT = 0x000000000000000000000000000000000000dEaD;
     /// @notice The code of a frame that executes but was posted with another root.
     uint8 public constant WRONG_ROOT = 8;
 
     /// @notice The block in which a prover committed to a proof; 0 if it didn't.
     mapping(address prover => mapping(bytes32 commitment => uint256 blockNumber)) public fraudCommittedAt;
-    /// @notice What waits for the prover of each slashed bond.
-    mapping(address sequencer => mapping(uint256 bondEpoch => Reward reward)) public rewards;
+    mapping(address sequencer => mapping(uint256 bondEpoch => Reward reward)) private _rewards;
 
     /// @notice Watchtowers that vouch for batches, with a bond that answers for it.
     Attestations public immutable attestations;
@@ -127,6 +125,21 @@ abstract contract Disputes is Batches {
         );
     }
 
+    /// @notice What waits for the prover of a slashed bond.
+    /// @param sequencer Who lost the bond.
+    /// @param bondEpoch Which of its bonds.
+    /// @return amount In wei; 0 if nothing does.
+    /// @return prover Who proved the earliest wrong batch so far.
+    /// @return batchId That batch: the reward is due once every batch before it is final.
+    function rewards(address sequencer, uint256 bondEpoch)
+        external
+        view
+        returns (uint256 amount, address prover, uint256 batchId)
+    {
+        Reward memory reward = _rewards[sequencer][bondEpoch];
+        return (_wei(reward), reward.prover, reward.batchId);
+    }
+
     /// @notice Announces a fraud proof without showing it.
     /// @param commitment `keccak(abi.encode(sender, batchId, frameIndex, keccak(witness), salt))`.
     function commitFraud(bytes32 commitment) external {
@@ -137,7 +150,7 @@ abstract contract Disputes is Batches {
     }
 
     /// @notice Proves that a frame is wrong. The batch and every later one are taken back, its submitter's bond is halved:
-    /// burnt, and kept for the sender (see `claimReward`).
+    /// one half never leaves the contract, the other is kept for the sender (see `claimReward`).
     /// @param batchId A batch that stands and is not final.
     /// @param frameIndex The wrong frame's place in it.
     /// @param previous The frame before it.
@@ -172,12 +185,13 @@ abstract contract Disputes is Batches {
     /// @param sequencer Who lost the bond.
     /// @param bondEpoch Which of its bonds.
     function claimReward(address sequencer, uint256 bondEpoch) external {
-        Reward memory reward = rewards[sequencer][bondEpoch];
-        if (reward.amount == 0) revert NoReward();
+        Reward memory reward = _rewards[sequencer][bondEpoch];
+        uint256 amount = _wei(reward);
+        if (amount == 0) revert NoReward();
         if (finalCount < reward.batchId) revert RewardNotFinal(reward.batchId);
-        rewards[sequencer][bondEpoch].amount = 0;
-        emit RewardClaimed(sequencer, bondEpoch, reward.prover, reward.amount);
-        _payEther(reward.prover, reward.amount);
+        _rewards[sequencer][bondEpoch].amountGwei = 0;
+        emit RewardClaimed(sequencer, bondEpoch, reward.prover, amount);
+        _payEther(reward.prover, amount);
     }
 
     function _checkReveal(bytes32 commitment) private view returns (uint256 committed) {
@@ -230,21 +244,26 @@ abstract contract Disputes is Batches {
         address guilty = _batches[batchId].submitter;
         uint256 epoch = _batches[batchId].bondEpoch;
         Bond storage bond = bonds[guilty];
-        Reward storage reward = rewards[guilty][epoch];
+        Reward memory reward = _rewards[guilty][epoch];
         uint256 burnt;
         // Whatever is proven later of the same bond is earlier: the batches behind the first proof are gone.
         if (bond.epoch == epoch) {
-            reward.amount = uint96(bond.amount / 2);
-            burnt = bond.amount - reward.amount;
+            burnt = bond.amount;
+            reward.amountGwei = uint56(burnt / 2 gwei);
+            burnt -= _wei(reward);
             ++bond.epoch;
             _unlist(bond);
         }
         reward.prover = msg.sender;
-        reward.batchId = uint64(batchId);
+        reward.batchId = uint40(batchId);
+        _rewards[guilty][epoch] = reward;
         emit FraudProven(batchId, guilty, msg.sender, frameIndex, code, count);
-        emit BondSlashed(guilty, msg.sender, epoch, reward.amount, burnt);
+        emit BondSlashed(guilty, msg.sender, epoch, _wei(reward), burnt);
         count = batchId;
         _endTurn();
-        _payEther(BURNT, burnt);
+    }
+
+    function _wei(Reward memory reward) private pure returns (uint256) {
+        return uint256(reward.amountGwei) * 1 gwei;
     }
 }

@@ -28,6 +28,8 @@ contract Handler is Cheats {
     /// @notice What was paid in and out, in wei and in nano.
     uint256 public bondedWei;
     uint256 public returnedWei;
+    /// @notice What is burnt by staying in the rollup, in wei.
+    uint256 public burntWei;
     uint256 public depositedNano;
     uint256 public refundedNano;
     /// @notice The running hash over every message, by the book.
@@ -146,7 +148,10 @@ contract Handler is Cheats {
         Disputes.PreviousFrame memory none;
         Disputes.DisputedFrame memory frame =
             Disputes.DisputedFrame(rollup.batch(id).postRoot, hex"ff", new bytes32[](0));
+        address guilty = rollup.batch(id).submitter;
+        (uint128 bonded,, uint32 epoch,) = rollup.bonds(guilty);
         rollup.proveFraud(id, 0, none, frame, "", witness, bytes32(seed));
+        _countBurnt(guilty, bonded, epoch);
         require(rollup.count() == id, "a proven batch stands");
         reached["prove"]++;
     }
@@ -198,10 +203,18 @@ contract Handler is Cheats {
             (uint128 amount,, uint32 epoch,) = rollup.bonds(_person(i));
             sum += amount;
             for (uint256 past = 0; past < epoch; ++past) {
-                (uint96 reward,,) = rollup.rewards(_person(i), past);
+                (uint256 reward,,) = rollup.rewards(_person(i), past);
                 sum += reward;
             }
         }
+    }
+
+    /// @dev By the book: half of a bond, and what is less than a gwei of the other.
+    function _countBurnt(address guilty, uint256 bonded, uint32 epoch) private {
+        (uint128 left,, uint32 epochNow,) = rollup.bonds(guilty);
+        if (epochNow == epoch) return;
+        require(left == 0 && epochNow == epoch + 1, "a slashed bond is left");
+        burntWei += bonded - bonded / 2 / 1 gwei * 1 gwei;
     }
 
     function _person(uint256 seed) private pure returns (address) {

@@ -17,8 +17,8 @@ contract RollupInvariants {
         targets[0] = address(_handler);
     }
 
-    function invariant_etherIsBondsAndRewards() external view {
-        require(address(_handler.rollup()).balance == _handler.owedWei(), "ether is lost or made");
+    function invariant_etherIsBondsRewardsAndWhatIsBurnt() external view {
+        require(address(_handler.rollup()).balance == _handler.owedWei() + _handler.burntWei(), "ether is lost or made");
     }
 
     function invariant_theAssetIsWhatWasDepositedLessWhatWasPaid() external view {

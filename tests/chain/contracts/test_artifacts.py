@@ -50,6 +50,12 @@ def test_artifacts_name_the_sources_they_were_built_from() -> None:
     assert {name: artifact(name).source_sha256 for name in CONTRACT_NAMES} == expected
 
 
+@pytest.mark.parametrize("name", CONTRACT_NAMES)
+def test_a_contracts_code_is_short_enough_to_be_deployed_anywhere(name: str) -> None:
+    """EIP-170's limit."""
+    assert artifact(name).deployed.size_bytes <= 24_576
+
+
 def test_the_compiler_is_pinned_with_its_integrity() -> None:
     lock = json.loads((build.CONTRACTS / "package-lock.json").read_text())
 

@@ -86,6 +86,7 @@ def live(ledger: Ledger) -> None:
     rollup = ledger.deploy("Rollup", rollup_parameters(asset, stf, genesisRoot=GENESIS_ROOT))
     for key in KEYS:
         rollup.send("depositBond", key=key, value_wei=ETHER)
+    rollup.send("takeTurn")
     l2 = L2(ledger, rollup, inbox_of(ledger, rollup, asset))
     world = make_world(l2, asset)
     claim(world)
@@ -96,6 +97,7 @@ def live(ledger: Ledger) -> None:
     rollup.send("withdrawBond", key=KEYS[3])
     ledger.transact_unchecked(KEYS[3], asset.address, asset.encode("mint", person(3), 1), gas=23_000)
     freeze(world)
+    rollup.send("claimReward", person(0), 0)
     leave(world)
 
 
@@ -263,7 +265,7 @@ def test_the_recorded_life_holds_every_kind_of_call_and_three_ways_to_fail(recor
     assert {outcome.label for outcome in recorded.outcomes} == {
         "create", "depositBond", "mint", "approve", "deposit", "submitBatch", "finalize", "claimWithdrawal", "forceTx",
         "commitFraud", "proveFraud", "withdrawBond", "freeze", "exitAccount", "exitChannel", "raiseChannelExit",
-        "settleChannelExit", "refundDeposit",
+        "settleChannelExit", "refundDeposit", "takeTurn", "claimReward",
     }  # fmt: skip
     failed = [outcome.label for outcome in recorded.outcomes if not outcome.succeeded]
     assert failed == ["claimWithdrawal", "proveFraud", "proveFraud", "mint"]

@@ -169,13 +169,6 @@ class TestParameters:
         else:
             assert not broken
 
-    def test_the_code_is_short_enough_to_be_deployed_anywhere(
-        self, ledger: Ledger, rollup: Handle, stf: Handle
-    ) -> None:
-        """EIP-170's limit."""
-        assert len(ledger.evm.code(rollup.address)) <= 24_576
-        assert len(ledger.evm.code(stf.address)) <= 24_576
-
 
 class TestLeader:
     def test_the_first_to_post_leads_and_nobody_else_posts(self, rollup: Handle, ledger: Ledger) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from chain.signing import keccak256
 from chain.watchtower.core import Wait
-from tests.villains.arena import BURNT, ETHER, OPERATOR, PARAMS, PROVER, SECOND, arena
+from tests.villains.arena import ETHER, OPERATOR, PARAMS, PROVER, SECOND, arena
 from tests.villains.attack import Attack, Result
 from tests.villains.lies import plan_lie, refused_as
 
@@ -21,7 +21,7 @@ ATTACK = Attack(
 async def fight(template: Path, folder: Path) -> Result:
     """See the friend's reward go to whoever proves the theft."""
     async with arena(template, folder) as where:
-        friend, burnt_wei = where.second, await where.ether(BURNT)
+        friend, held_wei = where.second, await where.held_wei()
         theft = await plan_lie(where, where.sequencer.state, keccak256(b"theft"))
         await theft.post(where.operator)
         decoy = await plan_lie(where, where.sequencer.state, keccak256(b"decoy"))
@@ -47,7 +47,7 @@ async def fight(template: Path, folder: Path) -> Result:
         await tower.settle()
         assert where.kinds().count("rewarded") == 1
         assert await refused_as(friend.claim_reward(OPERATOR, 0)) == "no_reward"
-        assert await where.ether(BURNT) - burnt_wei == ETHER // 2
+        assert held_wei - await where.held_wei() == ETHER // 2
     return Result(
         stopped_by="the theft is proven too, and its prover has the reward",
         cost="the whole bond, and the gas of two batches and a proof",

@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from chain.signing import keccak256
-from tests.villains.arena import BURNT, ETHER, OPERATOR, PARAMS, SECOND, arena
+from tests.villains.arena import ETHER, OPERATOR, PARAMS, SECOND, arena
 from tests.villains.attack import Attack, Result
 from tests.villains.lies import plan_lie, refused_as
 
@@ -24,7 +24,7 @@ async def fight(template: Path, folder: Path) -> Result:
     async with arena(template, folder) as where:
         operator, friend = where.operator, where.second
         before_wei = await where.ether(OPERATOR) + await where.ether(SECOND) + 2 * ETHER
-        burnt_wei = await where.ether(BURNT)
+        held_wei = await where.held_wei()
         lie = await plan_lie(where, where.sequencer.state, keccak256(b"front-run"))
         await friend.commit_fraud(lie.proof.commitment(SECOND))
         await where.mine(PARAMS.reveal_delay_blocks)
@@ -39,7 +39,7 @@ async def fight(template: Path, folder: Path) -> Result:
         await where.pass_time(PARAMS.challenge_window_s)
         await friend.finalize()
         await friend.claim_reward(OPERATOR, 0)
-        assert await where.ether(BURNT) - burnt_wei == ETHER // 2
+        assert held_wei - await where.held_wei() == ETHER // 2
         held_wei = await where.ether(OPERATOR) + await where.ether(SECOND) + ETHER
         assert before_wei - held_wei > ETHER // 2
         return Result(
