@@ -25,7 +25,7 @@ from tests.villains.lies import plan_lie
 GWEI = 10**9
 STAKES = Stakes(min_bond_wei=10 * ETHER, turn_s=HOUR_S)
 COSTS = Costs(
-    gas_price_wei=10 * GWEI, block_s=12, batch_gas=200_000, commit_gas=50_000, prove_gas=300_000, claim_gas=50_000
+    gas_price_wei=10 * GWEI, block_s=12, batch_gas=200_000, commit_gas=50_000, prove_gas=240_000, claim_gas=50_000
 )
 """Gas rounded up from what the last test measures; proofs of other frames take up to a million."""
 
