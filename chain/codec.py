@@ -26,8 +26,9 @@ BATCH_VERSION = 1
 MAX_FRAME_ITEMS = 8
 """K: transactions or inbox messages in one frame."""
 MAX_BLOB_BYTES = 110_000
-MAX_BODY_BYTES = 904
-"""Of a frame: eight of the longest transactions but slashes, of which as many fit as do. It bounds a proof's gas."""
+MAX_BODY_BYTES = 808
+"""Of a frame: eight of every kind of transaction but openings and slashes, of which as many fit as do. It bounds a
+proof's gas."""
 MAX_FORCED_TX_BYTES = 288
 INBOX_BODY_TAG = 0
 

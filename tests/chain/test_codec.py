@@ -64,7 +64,7 @@ def test_what_l1_would_not_take_is_not_encoded():
     with pytest.raises(BatchFormatError):
         encode_batch(header, [Frame(post_root=bytes(32), body=bytes(65_536))])
     with pytest.raises(BatchFormatError):
-        encode_batch(header, [Frame(post_root=bytes(32), body=bytes(MAX_BODY_BYTES))] * 120)
+        encode_batch(header, [Frame(post_root=bytes(32), body=bytes(MAX_BODY_BYTES))] * 140)
 
 
 def test_a_batch_is_the_documented_bytes():

@@ -240,7 +240,9 @@ abstract contract Disputes is Batches {
     }
 
     function _takeBack(uint256 batchId, uint256 frameIndex, uint8 code) private {
-        provenWrong[batchHash(batchId)] = msg.sender;
+        bytes32 hash = batchHash(batchId);
+        // Who was first stays: the same wrong batch, posted again and proven by its maker, must not take the place.
+        if (provenWrong[hash] == address(0)) provenWrong[hash] = msg.sender;
         address guilty = _batches[batchId].submitter;
         uint256 epoch = _batches[batchId].bondEpoch;
         Bond storage bond = bonds[guilty];

@@ -11,9 +11,9 @@ library Frames {
     uint256 internal constant HEADER_BYTES = 17;
     /// @notice Bytes of a frame before its body.
     uint256 internal constant FRAME_HEADER_BYTES = 34;
-    /// @notice The longest body: eight of the longest transactions but slashes, of which as many fit as do. Data is most of
-    /// what a proof costs, so this bounds the gas that disproves a frame.
-    uint256 internal constant MAX_BODY_BYTES = 904;
+    /// @notice The longest body: eight of every kind of transaction but openings and slashes, of which as many fit as do. Data
+    /// is most of what a proof costs, so this bounds the gas that disproves a frame.
+    uint256 internal constant MAX_BODY_BYTES = 808;
     /// @notice The only version of the format.
     uint8 internal constant VERSION = 1;
 

@@ -19,7 +19,7 @@ contract FramesTest is Cheats {
             uint256 size = uint16(bytes2(blob[offset:offset + 2]));
             postRoot = bytes32(blob[offset + 2:offset + 34]);
             offset += 34;
-            require(size <= 904, "a body is too long");
+            require(size <= 808, "a body is too long");
             require(offset + size <= blob.length, "a body is cut short");
             leaves[count++] = keccak256(abi.encodePacked(postRoot, keccak256(blob[offset:offset + size])));
             offset += size;
@@ -33,7 +33,7 @@ contract FramesTest is Cheats {
         bytes memory blob = drawBytes(seed, 17);
         uint256 count = draw(seed, 12);
         for (uint256 i = 0; i < count; ++i) {
-            uint256 size = draw(seed, 8) == 0 ? 904 - 1 + draw(seed, 3) : draw(seed, 200);
+            uint256 size = draw(seed, 8) == 0 ? 808 - 1 + draw(seed, 3) : draw(seed, 200);
             blob = bytes.concat(blob, bytes2(uint16(size)), bytes32(draw(seed, type(uint256).max)), drawBytes(seed, size));
         }
         // One in three is cut short or has a wrong length.

@@ -155,6 +155,22 @@ class TestASlash:
         assert ledger.evm.balance_wei(BURNT) == held[1] + BOND - BOND // 2
         assert ledger.evm.balance_wei(attestations.address) == 0
 
+    def test_pays_who_proved_first_though_the_same_batch_came_again(
+        self, l2: L2, attestations: Handle, ledger: Ledger
+    ) -> None:
+        """The attester's friend posts the same wrong batch again and proves it, for the prover's half of the bond."""
+        kept = l2.state.items()
+        first = l2.post(create(0), lies={0: LIE})
+        vouched = word(l2, 0)
+        l2.prove(first.proof(0), key=PROVER)
+        l2.state = RollupState.from_leaves(kept)
+        l2.rollup.send("depositBond", key=KEYS[3], value_wei=ETHER)
+        again = l2.post(create(0), lies={0: LIE}, l2_time_s=first.batch.header.l2_time_s, key=KEYS[3])
+        l2.prove(again.proof(0), key=KEYS[3])
+        held = ledger.evm.balance_wei(person(2))
+        attestations.send("slash", *vouched, key=KEYS[3])
+        assert ledger.evm.balance_wei(person(2)) == held + BOND // 2
+
     def test_happens_once_and_for_good(self, l2: L2, attestations: Handle) -> None:
         vouched = proven_wrong(l2)
         attestations.send("slash", *vouched)
