@@ -80,6 +80,8 @@ async def test_a_finished_stake_is_in_the_balance_again(tmp_path: Path) -> None:
         wallet = await world.funded(0, 10 * USD)
         await wallet.stake(4 * USD)
         await wallet.unstake(None)
+        # What isn't on L1 yet would begin its delay later, since its batch would come too late and be built again.
+        await world.client.flush()
         await world.later(world.deployment.unstake_delay_s)
 
         async def is_due() -> bool:
