@@ -14,7 +14,7 @@ from wallet.trust import Judgement, Trust
 
 ClaimState = Literal["waiting", "claimable", "sold"]
 """A withdrawal's claim: before its batch is final; to be claimed, by the operator or by hand; another's, who paid."""
-MoneyPlace = Literal["wallet", "channel", "claimable", "withdrawing", "l1"]
+MoneyPlace = Literal["wallet", "stake", "channel", "claimable", "withdrawing", "l1"]
 
 
 class MoneyEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +97,7 @@ def build_timeline(
         for place, (view, judgement) in enumerate(accounts)
         if place == 0 or view.balance_nano
     ] or [MoneyEntry(place="wallet", amount_nano=0, label=_FIRST)]
+    entries += [entry for view, _ in accounts for entry in _staked(view)]
     for channel in sorted(channels, key=lambda view: view.channel_id):
         if channel.payer == me:
             entries.append(_paying(channel, signed_nano.get(channel.channel_id, 0)))
@@ -110,6 +111,21 @@ def build_timeline(
     if l1_nano is not None:
         entries.append(MoneyEntry(place="l1", amount_nano=l1_nano, label="On L1"))
     return MoneyTimeline(address=me, entries=tuple(entries))
+
+
+def _staked(view: AccountView) -> list[MoneyEntry]:
+    entries = []
+    if view.stake_nano:
+        entries.append(MoneyEntry(place="stake", amount_nano=view.stake_nano, label="Staked behind receipts"))
+    if view.unlocking_nano:
+        leaving = MoneyEntry(
+            place="stake",
+            amount_nano=view.unlocking_nano,
+            label="On its way out of the stake",
+            ready_at_s=view.unlock_at_s,
+        )
+        entries.append(leaving)
+    return entries
 
 
 def _paying(channel: ChannelView, signed_nano: int) -> MoneyEntry:

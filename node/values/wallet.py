@@ -23,7 +23,7 @@ class WalletState(StrEnum):
 class MoneyLine(msgspec.Struct, frozen=True, kw_only=True):
     """One place where money is: on L2, in a channel, claimable, on its way, on L1."""
 
-    place: Literal["wallet", "channel", "claimable", "withdrawing", "l1"]
+    place: Literal["wallet", "stake", "channel", "claimable", "withdrawing", "l1"]
     label: str
     amount_nano: int
     inclusion: Inclusion | None = None

@@ -14,7 +14,7 @@ from screens.text import DASH, countdown, one_line, short_hex, usd
 from screens.widgets.qr import qr_lines
 from screens.widgets.table import Column
 
-PLACE_MARKS = {"wallet": "■", "channel": "⇄", "claimable": "✓", "withdrawing": "↗", "l1": "□"}
+PLACE_MARKS = {"wallet": "■", "stake": "◆", "channel": "⇄", "claimable": "✓", "withdrawing": "↗", "l1": "□"}
 _STATE_MARKS = {
     WalletState.NONE: ("○", "dim"),
     WalletState.LOCKED: ("▲", "$warning"),
