@@ -102,7 +102,7 @@ def test_a_lying_root_is_found_in_its_frame(frame_number):
         ([b""], 0, Code.MALFORMED),
         ([CreateAccount(owner(1)).encode()[:-1]], 0, Code.MALFORMED),
         ([b"\0"], 1, Code.MALFORMED),
-        ([b"\x0e" + bytes(80)], 0, Code.UNKNOWN_TYPE),
+        ([b"\x10" + bytes(80)], 0, Code.UNKNOWN_TYPE),
         ([signed(Transfer(1, 2, 1, 0), 1, 0)], 0, Code.MISSING_SENDER),
         ([Expire(1).encode()], 0, Code.CHANNEL_UNAVAILABLE),
         ([body_of(9)], 0, Code.TOO_MANY_IN_FRAME),

@@ -55,8 +55,10 @@ def prompt(source: str | None, *messages: ChatMessage, options: TemplateOptions 
 )
 def test_a_model_that_no_question_reaches_is_refused_at_load_with_the_reason(source: str, reason: str):
     """Such a model was the cheapest offer, and each buyer opened a deposit before it heard why it has no answer."""
+    # Little only where time is what runs out: collecting this process's garbage may take as long.
+    cpu_s = 0.2 if reason == "too much time" else 10
     with pytest.raises(LoadError, match="can't render a plain question") as error:
-        try_template(ChatTemplate(source, limits=TemplateLimits(cpu_s=0.2)))
+        try_template(ChatTemplate(source, limits=TemplateLimits(cpu_s=cpu_s)))
     assert error.value.code == "model_unusable"
     assert reason in error.value.message
 
