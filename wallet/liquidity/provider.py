@@ -103,6 +103,8 @@ class LiquidityProvider:
         self._told: dict[bytes, str] = {}
         self._read_to = 0
         """Its purchases in L1's blocks are known so far."""
+        self._now_s = 0
+        """L1's time at the last look."""
         self._trouble = ""
         self._wrong_told = -1
 
@@ -147,6 +149,7 @@ class LiquidityProvider:
 
     async def look(self) -> None:
         """Learn from L1 what this address bought, where it stands, and what was paid."""
+        self._now_s = await self._l1.time_s()
         newest = await self._l1.block_number()
         for sale in await self._l1.sales_to(self._me, from_block=self._read_to - REREAD_BLOCKS):
             self._sales[sale.key] = sale
@@ -209,23 +212,25 @@ class LiquidityProvider:
     async def _consider(self, signed: SignedOrder) -> bool:
         order = signed.order
         key = claim_key(order.withdrawal)
-        now_s = await self._l1.time_s()
-        if now_s > order.deadline_s or key in self._sales or await self._l1.claimant(key) is not None:
+        if self._now_s > order.deadline_s or key in self._sales:
             return False
         place = self._claims.place(key)
         if place is None:
-            # Not in a batch that stands and was executed again here.
-            await self._pass(key, order, "unverified")
+            # Not in a batch that stands and was executed again here. Before L1 is asked: anyone makes up withdrawals.
+            self._pass(key, order, "unverified")
+            return False
+        now_s = await self._l1.time_s()
+        if now_s > order.deadline_s or await self._l1.claimant(key) is not None:
             return False
         if await self._l1.is_claimed(withdrawal_key(place.number)):
             return False
         claim = await self._priced(place, now_s)
         demanded = demanded_fee_nano(claim, self._policy, await self._standing())
         if isinstance(demanded, Refusal):
-            await self._pass(key, order, demanded.reason)
+            self._pass(key, order, demanded.reason)
             return False
         if order.max_fee_nano < demanded:
-            await self._pass(key, order, "fee", f"; it would take {format_usd(demanded)}")
+            self._pass(key, order, "fee", f"; it would take {format_usd(demanded)}")
             return False
         if order.fee_nano(now_s) < demanded:
             return False
@@ -270,7 +275,7 @@ class LiquidityProvider:
 
     # --------------------------------------------------------------------------------------------------------- telling
 
-    async def _pass(self, key: bytes, order: WithdrawalOrder, reason: str, more: str = "") -> None:
+    def _pass(self, key: bytes, order: WithdrawalOrder, reason: str, more: str = "") -> None:
         """Say once why an offer isn't taken up."""
         if self._told.get(key) == reason:
             return
@@ -279,9 +284,7 @@ class LiquidityProvider:
         self._told[key] = reason
         amount_nano = order.withdrawal.amount_nano
         text = f"{format_usd(amount_nano)} for at most {format_usd(order.max_fee_nano)}: passed ({reason}{more})."
-        event = LiquidityEvent(
-            kind="passed", text=text, at_s=await self._l1.time_s(), amount_nano=amount_nano, code=reason
-        )
+        event = LiquidityEvent(kind="passed", text=text, at_s=self._now_s, amount_nano=amount_nano, code=reason)
         self._on_event(event)
 
     async def _tell(self, kind: str, text: str, *, sale: Sale | None = None, l1_tx: bytes = b"") -> None:
