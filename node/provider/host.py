@@ -68,6 +68,8 @@ class ProviderHost:
         self._tokens_per_s = tokens_per_s
         self._on_claimable = on_claimable
         self._busy: set[int] = set()
+        self._outdated: set[int] = set()
+        """Channels that must be read afresh for their next session."""
         self._written_off_nano: Counter[int] = Counter()
         self._prefills = UnpaidPrefills()
 
@@ -87,7 +89,8 @@ class ProviderHost:
     async def release_channel(self, channel_id: int, *, is_outdated: bool) -> None:
         """See ``SessionHost``."""
         if is_outdated:
-            self._chain.forget_channel(channel_id)
+            # Forgetting it is not enough: whoever redeems may read it again before the buyer's top-up is there.
+            self._outdated.add(channel_id)
         self._busy.discard(channel_id)
 
     def write_off(self, channel_id: int, unpaid_nano: int) -> None:
@@ -192,7 +195,8 @@ class ProviderHost:
 
     async def _facts(self, channel_id: int) -> ChannelFacts:
         known = await self._store.provider_channel(channel_id)
-        view = await self._chain.channel(channel_id)
+        view = await self._chain.channel(channel_id, fresh=channel_id in self._outdated)
+        self._outdated.discard(channel_id)
         held_nano = known.voucher_nano if known else 0
         if view is None or view.closing_at_s or (view.deposit_nano - held_nano) * 4 < view.deposit_nano:
             # Nearly spent, closing or unknown: the buyer may have opened it or topped it up a moment ago.

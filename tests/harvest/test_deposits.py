@@ -99,3 +99,18 @@ async def two_offers(pair: Pair) -> tuple[OfferView, ...]:
         while len(offers := await pair.buyer.market()) < 2:
             await asyncio.sleep(0.05)
     return offers
+
+
+async def test_whoever_looks_at_a_channel_meanwhile_hides_no_top_up_from_the_next_session(pair: Pair) -> None:
+    """What redeems kept the deposit as it was before the top-up, and the answer was cut after a few tokens."""
+    left_nano = await nearly_spent(pair)
+    (channel,) = await pair.buyer.channels()
+
+    async with pair.buyer.chat(turn(dense(left_nano), max_tokens=MAX_TOKENS)) as stream:
+        async for event in stream:
+            if isinstance(event, ChatStage) and "Topping the channel up" in event.detail:
+                await pair.seller._chain.channel(channel.channel_id, fresh=True)
+            done = event
+
+    assert isinstance(done, ChatDone), done
+    assert done.output_tokens == MAX_TOKENS
