@@ -58,7 +58,7 @@ def grow(accounts: int) -> Growth:
     # Signers lie at every distance, so that a frame's paths meet late.
     state = RollupState.from_leaves(_spread(leaves, accounts, rng))
     state.root()
-    Head(RULES, state, next_sequence=0, next_batch=0)
+    Head(RULES, state, next_sequence=0, next_batch=0, inbox_hash=bytes(32))
     load_s = time.thread_time() - begin
     gc.collect()
     memory = process.memory_info().rss - before

@@ -87,7 +87,7 @@ def prepare() -> Work:
 
 def new_head() -> Head:
     """A sequencer's head on the funded state."""
-    return Head(RULES, funded(ACCOUNTS), next_sequence=0, next_batch=0)
+    return Head(RULES, funded(ACCOUNTS), next_sequence=0, next_batch=0, inbox_hash=bytes(32))
 
 
 def sequence(
