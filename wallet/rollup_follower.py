@@ -95,6 +95,8 @@ async def finalized(l1: RollupL1) -> int:
 async def claimed(l1: RollupL1, batch_id: int, index: int, withdrawal: Withdrawal, siblings: Sequence[bytes]) -> bytes:
     """Claim a withdrawal, or find an earlier claim by another; returns the hash of the L1 transaction that paid.
 
+    The hash is empty where another claimed it and L1's RPC gives no logs.
+
     Args:
         l1: The rollup's contracts.
         batch_id: The final batch whose root it is proven against.
@@ -111,4 +113,8 @@ async def claimed(l1: RollupL1, batch_id: int, index: int, withdrawal: Withdrawa
     except ChainRejectedError:
         if not await l1.is_claimed(index):
             raise
+    try:
         return await l1.claim_withdrawal(batch_id, index, withdrawal, siblings)
+    except ChainRejectedError:
+        # It is paid. Which transaction did it stands in a log that this L1's RPC doesn't give.
+        return b""
