@@ -8,12 +8,9 @@ cases ran, what became of them, and every disagreement with what reproduces it; 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import msgspec
 
@@ -21,6 +18,7 @@ from chain.codec import BatchFormatError, decode_batch
 from chain.frames import frames_root
 from chain.l1.calldata import Submission, read_submission, write_submission
 from chain.signing import keccak256
+from tests.fuzz.sharing import run_shares
 from tests.fuzz.submissions import MESSAGES, NOW_S, Intake, Taken, calls, reader_code
 
 SHARE = 10_000
@@ -111,28 +109,9 @@ def unlike_solidity(intake: Intake, data: bytes, found: Submission | None) -> st
     return None if same == read else f"Solidity reads {read}, the reader {same}"
 
 
-def shares(count: int, seed: int) -> Iterator[tuple[int, int]]:
-    """Sizes and seeds of the shares of a run; a run of one share has the run's own seed."""
-    for number, start in enumerate(range(0, count, SHARE)):
-        yield min(SHARE, count - start), seed + number
-
-
 def run(count: int, seed: int, jobs: int) -> Tally:
     """Compare many cases in ``jobs`` processes, until all are done or Ctrl+C; progress goes to stderr."""
-    total, started, reader = Tally(), time.monotonic(), reader_code()
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
-    sizes, seeds = zip(*shares(count, seed), strict=True)
-    try:
-        for tally in pool.map(run_share, sizes, seeds, [reader] * len(sizes)):
-            total.add(tally)
-            rate = total.cases / (time.monotonic() - started)
-            found = len(total.disagreements)
-            sys.stderr.write(f"{total.cases:,} of {count:,} cases, {rate:.0f} a second, {found} disagreements\n")
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; what follows is what ran until here\n")
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return total
+    return run_shares(Tally(), partial(run_share, reader=reader_code()), count, seed, SHARE, jobs)
 
 
 def main() -> int:

@@ -7,18 +7,15 @@ is one.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 
 import msgspec
 
 from chain.stf import Code
 from tests.fuzz.cases import case_kinds, cases
 from tests.fuzz.prover import difference, examine, shipped
+from tests.fuzz.sharing import run_shares
 
 SHARE = 4_000
 """Cases that one worker takes at a time, each share with a seed of its own."""
@@ -52,27 +49,9 @@ def run_share(count: int, seed: int) -> Tally:
     return tally
 
 
-def shares(count: int, seed: int) -> Iterator[tuple[int, int]]:
-    """Sizes and seeds of the shares of a run; a run of one share has the run's own seed."""
-    for number, start in enumerate(range(0, count, SHARE)):
-        yield min(SHARE, count - start), seed + number
-
-
 def run(count: int, seed: int, jobs: int) -> Tally:
     """Compare many cases in ``jobs`` processes, until all are done or Ctrl+C; progress goes to stderr."""
-    total, started = Tally(), time.monotonic()
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        for tally in pool.map(run_share, *zip(*shares(count, seed), strict=True)):
-            total.add(tally)
-            rate = total.cases / (time.monotonic() - started)
-            found = len(total.disagreements)
-            sys.stderr.write(f"{total.cases:,} of {count:,} cases, {rate:.0f} a second, {found} disagreements\n")
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; what follows is what ran until here\n")
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return total
+    return run_shares(Tally(), run_share, count, seed, SHARE, jobs)
 
 
 def main() -> int:

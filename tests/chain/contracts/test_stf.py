@@ -12,7 +12,8 @@ from chain.tx_format import TxType
 from tests.fuzz.cases import cases, kinds
 from tests.fuzz.prover import Prover, Reverted, difference, examine, shipped
 from tests.fuzz.scenarios import SCENARIOS
-from tests.fuzz.stf import run_share, shares
+from tests.fuzz.sharing import shares
+from tests.fuzz.stf import SHARE, run_share
 from tests.fuzz.witnesses import WrongCall, inbox_case, right_case, wrong_calls
 
 WRONG = list(wrong_calls())
@@ -62,7 +63,7 @@ def test_a_share_of_the_fuzz_run_finds_no_disagreement() -> None:
 
 
 def test_a_long_run_is_split_into_shares_of_their_own_seeds() -> None:
-    assert list(shares(9_000, 5)) == [(4_000, 5), (4_000, 6), (1_000, 7)]
+    assert list(shares(9_000, 5, SHARE)) == [(4_000, 5), (4_000, 6), (1_000, 7)]
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.name)

@@ -8,7 +8,8 @@ from chain.l1.calldata import Submission, read_submission
 from chain.l1.embedded.evm import CallRequest, ExecutionFailedError
 from chain.signing import address_of, keccak256
 from tests.chain.contracts.harness import KEYS, Ledger
-from tests.fuzz.calldata import difference, run_share, shares, unlike_solidity
+from tests.fuzz.calldata import SHARE, difference, run_share, unlike_solidity
+from tests.fuzz.sharing import shares
 from tests.fuzz.submissions import MUTATIONS, Intake, Taken, calls, reader_code
 
 CASES = 800
@@ -36,7 +37,7 @@ def test_a_share_of_the_fuzz_run_finds_no_disagreement(reader: bytes) -> None:
 
 
 def test_a_run_is_cut_into_shares_with_seeds_of_their_own() -> None:
-    assert list(shares(25_000, 3)) == [(10_000, 3), (10_000, 4), (5_000, 5)]
+    assert list(shares(25_000, 3, SHARE)) == [(10_000, 3), (10_000, 4), (5_000, 5)]
 
 
 def strict(data: bytes) -> Submission | None:
